@@ -1,0 +1,218 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Metadata of a GGUF file: a mapping whose arrays are decoded when they are first looked at."""
+
+from __future__ import annotations
+
+import mmap
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lumen_mlir.gguf.errors import GGUFError, quoted
+from lumen_mlir.gguf.types import BOOL, NUMPY_CODES, STRING, VALUE_TYPE_NAMES
+
+_MISSING = object()
+
+
+@dataclass(frozen=True)
+class ArrayField:
+    """Where an array of the metadata lies: ``count`` elements in bytes ``start`` to ``end`` of the file."""
+
+    element_type: int
+    count: int
+    start: int
+    end: int
+
+
+class StringArray(Sequence):
+    """The strings of one metadata array, decoded on demand.
+
+    Indexing gives ``str``; ``raw(i)`` gives the bytes. Length-prefixed strings can only be found by walking
+    over all of them, which happens once, at the first access (``to_list`` walks and decodes in a single
+    pass).
+    """
+
+    def __init__(self, buffer: mmap.mmap | bytes, field: ArrayField, order: str, where: str):
+        self._buffer = buffer
+        self._field = field
+        self._length = struct.Struct(order + "Q")
+        self._where = where
+        self._offsets: list[int] | None = None
+
+    def __len__(self) -> int:
+        return self._field.count
+
+    def _walk(self) -> list[int]:
+        if self._offsets is None:
+            unpack, buffer, position = self._length.unpack_from, self._buffer, self._field.start
+            offsets = []
+            for _ in range(self._field.count):
+                offsets.append(position)
+                position += 8 + unpack(buffer, position)[0]
+            self._offsets = offsets
+        return self._offsets
+
+    def _decode(self, data: bytes, index: int) -> str:
+        try:
+            return data.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise GGUFError(f"{self._where}: element {index} is not valid UTF-8 ({error.reason})") from None
+
+    def raw(self, index: int) -> bytes:
+        """The bytes of element ``index``."""
+        start = self._walk()[index]
+        return self._buffer[start + 8 : start + 8 + self._length.unpack_from(self._buffer, start)[0]]
+
+    def __getitem__(self, index):
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        return self._decode(self.raw(index), index)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.to_list())
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, (StringArray, list, tuple)):
+            return len(self) == len(other) and self.to_list() == list(other)
+        return NotImplemented
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"StringArray({len(self)} strings)"
+
+    def to_list(self) -> list[str]:
+        """Every string, in order."""
+        field, unpack = self._field, self._length.unpack_from
+        data, position, strings = self._buffer[field.start : field.end], 0, []
+        try:
+            for _ in range(field.count):
+                begin = position + 8
+                position = begin + unpack(data, position)[0]
+                strings.append(str(data[begin:position], "utf-8"))
+        except UnicodeDecodeError as error:
+            raise GGUFError(
+                f"{self._where}: element {len(strings)} is not valid UTF-8 ({error.reason})"
+            ) from None
+        return strings
+
+
+class Metadata(Mapping):
+    """Key-value metadata.
+
+    Scalars are Python values, strings ``str``, numeric arrays read-only NumPy arrays in the machine's byte
+    order (bool arrays have dtype ``bool``), string arrays ``StringArray``. The typed getters raise
+    ``GGUFError`` with the key's name and both types where a value is missing (and has no default) or has
+    another type.
+    """
+
+    def __init__(self, path: str, buffer: mmap.mmap | bytes, order: str, fields: dict[str, tuple[int, Any]]):
+        self._path = path
+        self._buffer = buffer
+        self._order = order
+        self._fields = fields
+        self._arrays: dict[str, StringArray | np.ndarray] = {}
+
+    def __len__(self) -> int:
+        return len(self._fields)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._fields)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._fields
+
+    def __getitem__(self, key: str) -> Any:
+        value = self._fields[key][1]
+        if not isinstance(value, ArrayField):
+            return value
+        if key not in self._arrays:
+            self._arrays[key] = self._array(key, value)
+        return self._arrays[key]
+
+    def _array(self, key: str, field: ArrayField) -> StringArray | np.ndarray:
+        if field.element_type == STRING:
+            return StringArray(self._buffer, field, self._order, f"{self._path}: {quoted(key)}")
+        dtype = np.dtype(NUMPY_CODES[field.element_type]).newbyteorder(self._order)
+        array = np.frombuffer(self._buffer, dtype=dtype, count=field.count, offset=field.start)
+        if field.element_type == BOOL:
+            if field.count and array.max() > 1:
+                raise GGUFError(
+                    f"{self._path}: {quoted(key)}: a bool is {array.max()}; only 0 and 1 are allowed"
+                )
+            return array.view(np.bool_)
+        if not dtype.isnative:
+            array = array.astype(dtype.newbyteorder("="))
+            array.flags.writeable = False
+        return array
+
+    def type_name(self, key: str) -> str:
+        """The value type of ``key`` in words, such as ``uint32`` or ``array of string``."""
+        kind, value = self._fields[key]
+        if isinstance(value, ArrayField):
+            return f"array of {VALUE_TYPE_NAMES[value.element_type]}"
+        return VALUE_TYPE_NAMES[kind]
+
+    def _typed(self, key: str, default: Any, expected: str, accepts) -> Any:
+        if key not in self._fields:
+            if default is _MISSING:
+                raise GGUFError(f"{self._path}: metadata has no {quoted(key)}")
+            return default
+        value = self._fields[key][1]
+        if isinstance(value, ArrayField):
+            value = self[key]
+        if not accepts(value):
+            raise GGUFError(
+                f"{self._path}: {quoted(key)} is {_article(self.type_name(key))}; expected {expected}"
+            )
+        return value
+
+    def integer(self, key: str, default: Any = _MISSING) -> int:
+        """An integer of any width."""
+        return self._typed(
+            key, default, "an integer", lambda v: isinstance(v, int) and not isinstance(v, bool)
+        )
+
+    def number(self, key: str, default: Any = _MISSING) -> float:
+        """A float or an integer, as ``float``."""
+        value = self._typed(
+            key, default, "a number", lambda v: isinstance(v, (int, float)) and not isinstance(v, bool)
+        )
+        return value if value is default else float(value)
+
+    def boolean(self, key: str, default: Any = _MISSING) -> bool:
+        """A bool."""
+        return self._typed(key, default, "a bool", lambda v: isinstance(v, bool))
+
+    def string(self, key: str, default: Any = _MISSING) -> str:
+        """A string."""
+        return self._typed(key, default, "a string", lambda v: isinstance(v, str))
+
+    def strings(self, key: str, default: Any = _MISSING) -> StringArray:
+        """An array of strings."""
+        return self._typed(key, default, "an array of strings", lambda v: isinstance(v, StringArray))
+
+    def integers(self, key: str, default: Any = _MISSING) -> np.ndarray:
+        """An array of integers of any width."""
+        return self._typed(
+            key,
+            default,
+            "an array of integers",
+            lambda v: isinstance(v, np.ndarray) and np.issubdtype(v.dtype, np.integer),
+        )
+
+    def numbers(self, key: str, default: Any = _MISSING) -> np.ndarray:
+        """An array of floats."""
+        return self._typed(
+            key,
+            default,
+            "an array of floats",
+            lambda v: isinstance(v, np.ndarray) and np.issubdtype(v.dtype, np.floating),
+        )
+
+
+def _article(type_name: str) -> str:
+    return ("an " if type_name[0] in "ai" else "a ") + type_name

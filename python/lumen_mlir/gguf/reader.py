@@ -1,0 +1,413 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A memory-mapped GGUF reader that trusts nothing it reads.
+
+Every count, length, offset and alignment is compared with the size of the file before anything is allocated
+or read for it, so that a damaged or hostile file costs time and memory in proportion to its size and ends in
+one ``GGUFError``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import mmap
+import os
+import stat
+import struct
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lumen_mlir.gguf import types as T
+from lumen_mlir.gguf.errors import GGUFError, quoted
+from lumen_mlir.gguf.metadata import ArrayField, Metadata
+
+# The least bytes one metadata entry (key length, key of one byte, type, value of one byte) and one tensor
+# entry (name length, name of one byte, dimension count, one dimension, type, offset) can take: they bound the
+# counts of the header.
+_MIN_FIELD_BYTES = 8 + 1 + 4 + 1
+_MIN_TENSOR_BYTES = 8 + 1 + 4 + 8 + 4 + 8
+_HEADER_BYTES = 24
+_PLAIN_CODES = {
+    "f32": "<f4",
+    "f16": "<f2",
+    "f64": "<f8",
+    "i8": "i1",
+    "i16": "<i2",
+    "i32": "<i4",
+    "i64": "<i8",
+}
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """One tensor of the file.
+
+    ``shape`` is the logical shape, outermost dimension first (rows N, columns K for a matrix); ``type`` a
+    ggml type name such as ``q4_k``; ``offset`` the position of its first byte in the file; ``nbytes`` its
+    size.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    type: str
+    offset: int
+    nbytes: int
+
+
+class GGUFFile:
+    """An open GGUF file: ``metadata``, ``tensors`` by name, and the mapped bytes of each tensor."""
+
+    def __init__(
+        self,
+        path: str,
+        data: np.ndarray,
+        mapping: mmap.mmap,
+        version: int,
+        byteorder: str,
+        alignment: int,
+        data_offset: int,
+        metadata: Metadata,
+        tensors: dict[str, TensorInfo],
+        identity: tuple[int, int, int, int],
+    ):
+        self.path = path
+        self.version = version
+        self.byteorder = byteorder
+        self.alignment = alignment
+        self.data_offset = data_offset
+        self.metadata = metadata
+        self.tensors = tensors
+        self._data = data
+        self._mapping = mapping
+        self._identity = identity
+        self._fingerprint: str | None = None
+
+    @staticmethod
+    def open(path: str | os.PathLike[str]) -> GGUFFile:
+        """Map ``path`` and read its header. Raises ``GGUFError`` where it is not a sound GGUF file."""
+        name = os.fspath(path)
+        mapping, identity = _map(name)
+        return _Parser(name, mapping).parse(identity)
+
+    @property
+    def size(self) -> int:
+        """Bytes of the whole file."""
+        return self._data.size
+
+    def tensor(self, name: str) -> TensorInfo:
+        """The description of tensor ``name``; ``GGUFError`` where the file has none."""
+        try:
+            return self.tensors[name]
+        except KeyError:
+            raise GGUFError(
+                f"{self.path}: no tensor {quoted(name)} among {len(self.tensors)} tensors"
+            ) from None
+
+    def raw(self, name: str) -> np.ndarray:
+        """The bytes of tensor ``name`` as they stand in the file: a read-only uint8 view of the mapping."""
+        info = self.tensor(name)
+        return self._data[info.offset : info.offset + info.nbytes]
+
+    def little_endian(self, name: str) -> np.ndarray:
+        """The bytes of tensor ``name`` in little-endian order (a copy where the file is big-endian)."""
+        info = self.tensor(name)
+        kind = T.TYPES_BY_NAME[info.type]
+        if self.byteorder == "little":
+            return self.raw(name)
+        if kind.words is None:
+            raise GGUFError(
+                f"{self.path}: tensor {quoted(name)}: type {kind.name} cannot be read from a big-endian file"
+            )
+        return kind.to_little_endian(self.raw(name))
+
+    def array(self, name: str) -> np.ndarray:
+        """Tensor ``name`` of a plain numeric type, in its logical shape; bf16 comes as float32.
+
+        A view of the mapping where no conversion is needed. ``GGUFError`` for quantized types.
+        """
+        info = self.tensor(name)
+        data = self.little_endian(name)
+        if info.type == "bf16":
+            return (data.view("<u2").astype(np.uint32) << 16).view(np.float32).reshape(info.shape)
+        if info.type not in _PLAIN_CODES:
+            raise GGUFError(
+                f"{self.path}: tensor {quoted(name)} has type {info.type}; a plain type was expected"
+            )
+        # An alignment below the element size leaves the view unaligned; NumPy reads it all the same.
+        return np.frombuffer(data, dtype=_PLAIN_CODES[info.type]).reshape(info.shape)
+
+    def release(self, name: str) -> None:
+        """Let the pages of tensor ``name`` leave resident memory; reading them again maps them again."""
+        info = self.tensor(name)
+        begin = -(-info.offset // mmap.PAGESIZE) * mmap.PAGESIZE
+        length = (info.offset + info.nbytes) // mmap.PAGESIZE * mmap.PAGESIZE - begin
+        if length > 0:
+            self._mapping.madvise(mmap.MADV_DONTNEED, begin, length)
+
+    def fingerprint(self) -> str:
+        """A key for caches: 32 hexadecimal digits over size, time, inode and header (not the weights)."""
+        if self._fingerprint is None:
+            digest = hashlib.blake2b(struct.pack("<4Q", *self._identity), digest_size=16)
+            digest.update(self._data[: self.data_offset])
+            self._fingerprint = digest.hexdigest()
+        return self._fingerprint
+
+
+def _map(path: str) -> tuple[mmap.mmap, tuple[int, int, int, int]]:
+    """Map a regular file of at least a header's size; also its (size, mtime in ns, device, inode)."""
+    try:
+        # Opening a FIFO for reading would wait for a writer; O_NONBLOCK leaves regular files as they are.
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except (OSError, ValueError) as error:
+        raise GGUFError(f"{path}: cannot be opened: {getattr(error, 'strerror', None) or error}") from None
+    try:
+        status = os.fstat(descriptor)
+        if stat.S_ISDIR(status.st_mode):
+            raise GGUFError(f"{path}: is a directory; a GGUF file was expected")
+        if not stat.S_ISREG(status.st_mode):
+            raise GGUFError(f"{path}: is not a regular file")
+        if status.st_size == 0:
+            raise GGUFError(f"{path}: is empty (0 bytes)")
+        magic = os.pread(descriptor, len(T.MAGIC), 0)
+        if magic != T.MAGIC[: len(magic)]:
+            raise GGUFError(f"{path}: not a GGUF file: it begins with {magic!r}, not {T.MAGIC!r}")
+        if status.st_size < _HEADER_BYTES:
+            raise GGUFError(f"{path}: truncated: {status.st_size} bytes; a GGUF header takes {_HEADER_BYTES}")
+        mapping = mmap.mmap(descriptor, status.st_size, access=mmap.ACCESS_READ)
+    except OSError as error:
+        raise GGUFError(f"{path}: cannot be read: {error.strerror or error}") from None
+    finally:
+        os.close(descriptor)
+    return mapping, (status.st_size, status.st_mtime_ns, status.st_dev, status.st_ino)
+
+
+class _Parser:
+    """Reads the header front to back; ``self.position`` never passes ``self.size``."""
+
+    def __init__(self, path: str, mapping: mmap.mmap):
+        self.path = path
+        self.mapping = mapping
+        self.size = len(mapping)
+        self.position = 0
+        self.order = "<"
+
+    def error(self, message: str) -> GGUFError:
+        return GGUFError(f"{self.path}: {message}")
+
+    def need(self, count: int, what: str) -> None:
+        """Check that ``count`` more bytes are there."""
+        if count > self.size - self.position:
+            raise self.error(
+                f"truncated: {what} needs {count} bytes at offset {self.position}, "
+                f"but the file has {self.size} bytes"
+            )
+
+    def scalar(self, code: str, what: str) -> Any:
+        form = struct.Struct(self.order + code)
+        self.need(form.size, what)
+        (value,) = form.unpack_from(self.mapping, self.position)
+        self.position += form.size
+        return value
+
+    def text(self, what: str, limit: int | None = None) -> str:
+        length = self.scalar("Q", f"the length of {what}")
+        if limit is not None and length > limit:
+            raise self.error(f"{what} is {length} bytes long; at most {limit} are allowed")
+        self.need(length, what)
+        data = self.mapping[self.position : self.position + length]
+        try:
+            value = data.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise self.error(
+                f"{what} at offset {self.position} is not valid UTF-8 ({error.reason})"
+            ) from None
+        self.position += length
+        return value
+
+    def parse(self, identity: tuple[int, int, int, int]) -> GGUFFile:
+        self.position = len(T.MAGIC)
+        version = self.version()
+        tensor_count = self.scalar("Q", "the tensor count")
+        field_count = self.scalar("Q", "the metadata count")
+        self.check_count(field_count, _MIN_FIELD_BYTES, "metadata entries")
+        fields = self.fields(field_count)
+        self.check_count(tensor_count, _MIN_TENSOR_BYTES, "tensors")
+        alignment = self.alignment(fields)
+        infos = [self.tensor(index) for index in range(tensor_count)]
+        data_offset = -(-self.position // alignment) * alignment
+        return GGUFFile(
+            path=self.path,
+            data=np.frombuffer(self.mapping, dtype=np.uint8),
+            mapping=self.mapping,
+            version=version,
+            byteorder="little" if self.order == "<" else "big",
+            alignment=alignment,
+            data_offset=min(data_offset, self.size),
+            metadata=Metadata(self.path, self.mapping, self.order, fields),
+            tensors=self.place(infos, data_offset, alignment),
+            identity=identity,
+        )
+
+    def version(self) -> int:
+        # The magic is the same four bytes in both byte orders; the version, a small number, tells them apart.
+        version = self.scalar("I", "the version")
+        if version & 0xFFFF == 0 and version:
+            self.order = ">"
+            version = int.from_bytes(version.to_bytes(4, "little"), "big")
+        if version not in T.VERSIONS:
+            raise self.error(f"GGUF version {version} is not supported; versions 2 and 3 are")
+        return version
+
+    def check_count(self, count: int, minimum: int, what: str) -> None:
+        if count * minimum > self.size - self.position:
+            raise self.error(
+                f"the header announces {count} {what}, at least {minimum} bytes each, "
+                f"but only {self.size - self.position} bytes are left of {self.size}"
+            )
+
+    def fields(self, count: int) -> dict[str, tuple[int, Any]]:
+        fields: dict[str, tuple[int, Any]] = {}
+        for index in range(count):
+            key = self.text(f"metadata key {index}", T.MAX_NAME_BYTES)
+            if not key:
+                raise self.error(f"metadata key {index} is empty")
+            if key in fields:
+                raise self.error(f"metadata key {quoted(key)} appears twice")
+            kind = self.scalar("I", f"the type of {quoted(key)}")
+            if kind == T.ARRAY:
+                fields[key] = kind, self.skip_array(key)
+            else:
+                fields[key] = kind, self.value(key, kind)
+        return fields
+
+    def value(self, key: str, kind: int) -> Any:
+        if kind == T.STRING:
+            return self.text(quoted(key))
+        if kind not in T.SCALAR_CODES:
+            raise self.error(f"{quoted(key)} has the unknown metadata type {kind} (0 to 12 are known)")
+        if kind == T.BOOL:
+            byte = self.scalar("B", quoted(key))
+            if byte > 1:
+                raise self.error(f"{quoted(key)}: a bool is {byte}; only 0 and 1 are allowed")
+            return bool(byte)
+        return self.scalar(T.SCALAR_CODES[kind], quoted(key))
+
+    def skip_array(self, key: str) -> ArrayField:
+        """Check an array's extent and step over it; its elements are decoded when they are asked for."""
+        element = self.scalar("I", f"the element type of {quoted(key)}")
+        count = self.scalar("Q", f"the length of {quoted(key)}")
+        if element == T.ARRAY:
+            raise self.error(f"{quoted(key)} is an array of arrays; nested arrays are not supported")
+        if element != T.STRING and element not in T.SCALAR_CODES:
+            raise self.error(f"{quoted(key)} has the unknown element type {element} (0 to 12 are known)")
+        width = 8 if element == T.STRING else struct.calcsize("=" + T.SCALAR_CODES[element])
+        start = self.position
+        if count * width > self.size - start:
+            least = "at least " if element == T.STRING else ""
+            raise self.error(
+                f"{quoted(key)} announces {count} elements of {T.VALUE_TYPE_NAMES[element]}, "
+                f"{least}{width} bytes each, but only {self.size - start} bytes are left of {self.size}"
+            )
+        if element == T.STRING:
+            self.skip_strings(key, count)
+        else:
+            self.position += count * width
+        return ArrayField(element, count, start, self.position)
+
+    def skip_strings(self, key: str, count: int) -> None:
+        # 300,000 strings are walked over here at each start, so the loop does nothing but add: a length that
+        # leads outside the file makes the next unpack fail (or the sum end past the file), and only then is
+        # it looked into.
+        unpack, mapping, position = struct.Struct(self.order + "Q").unpack_from, self.mapping, self.position
+        try:
+            for _ in range(count):
+                position += 8 + unpack(mapping, position)[0]
+        except (struct.error, OverflowError):
+            position = self.size + 1
+        if position > self.size:
+            raise self.string_error(key, count)
+        self.position = position
+
+    def string_error(self, key: str, count: int) -> GGUFError:
+        """Walk again, slowly, to name the element at which an array of strings leaves the file."""
+        for index in range(count):
+            what = f"element {index} of {count} of {quoted(key)}"
+            length = self.scalar("Q", f"the length of {what}")
+            self.need(length, what)
+            self.position += length
+        raise AssertionError("an array of strings that does not fit was walked to its end")
+
+    def alignment(self, fields: dict[str, tuple[int, Any]]) -> int:
+        kind, value = fields.get("general.alignment", (T.U32, T.DEFAULT_ALIGNMENT))
+        if kind != T.U32:
+            raise self.error(f"'general.alignment' has type {T.VALUE_TYPE_NAMES[kind]}; expected uint32")
+        if not 1 <= value <= T.MAX_ALIGNMENT or value & (value - 1):
+            raise self.error(
+                f"'general.alignment' is {value}; a power of two from 1 to {T.MAX_ALIGNMENT} was expected"
+            )
+        return value
+
+    def tensor(self, index: int) -> TensorInfo:
+        """One entry of the tensor table; the offset still counts from the start of the data section."""
+        name = self.text(f"the name of tensor {index}", T.MAX_NAME_BYTES)
+        if not name:
+            raise self.error(f"the name of tensor {index} is empty")
+        what = f"tensor {quoted(name)}"
+        dimensions = self.scalar("I", f"the dimension count of {what}")
+        if not 1 <= dimensions <= T.MAX_DIMENSIONS:
+            raise self.error(f"{what} has {dimensions} dimensions; 1 to {T.MAX_DIMENSIONS} are allowed")
+        extents = [self.scalar("Q", f"dimension {axis} of {what}") for axis in range(dimensions)]
+        kind = self.tensor_type(what, self.scalar("I", f"the type of {what}"))
+        offset = self.scalar("Q", f"the offset of {what}")
+        elements = 1
+        for axis, extent in enumerate(extents):
+            if extent == 0:
+                raise self.error(f"{what}: dimension {axis} is 0")
+            elements *= extent
+        if elements >= 1 << 63:
+            raise self.error(f"{what}: dimensions {extents} make {elements} elements, past 2^63")
+        if extents[0] % kind.block:
+            raise self.error(
+                f"{what}: row length {extents[0]} is not a multiple of {kind.block}, "
+                f"the block size of {kind.name}"
+            )
+        return TensorInfo(name, tuple(reversed(extents)), kind.name, offset, kind.row_bytes(elements))
+
+    def tensor_type(self, what: str, number: int) -> T.TensorType:
+        if number in T.REMOVED_TYPES:
+            raise self.error(
+                f"{what} has type {number} ({T.REMOVED_TYPES[number]}), which was removed from GGUF; "
+                "convert the model again"
+            )
+        if number not in T.TYPES_BY_ID:
+            raise self.error(f"{what} has the unknown tensor type {number}")
+        return T.TYPES_BY_ID[number]
+
+    def place(self, infos: list[TensorInfo], data_offset: int, alignment: int) -> dict[str, TensorInfo]:
+        """Turn offsets into positions in the file; every tensor must lie in it and none may overlap."""
+        tensors: dict[str, TensorInfo] = {}
+        for info in infos:
+            what = f"tensor {quoted(info.name)}"
+            if info.name in tensors:
+                raise self.error(f"{what} appears twice")
+            if info.offset % alignment:
+                raise self.error(
+                    f"{what}: offset {info.offset} is not a multiple of the alignment {alignment}"
+                )
+            begin = data_offset + info.offset
+            if begin + info.nbytes > self.size:
+                raise self.error(
+                    f"{what} ({info.nbytes} bytes at {begin}) ends at {begin + info.nbytes}, "
+                    f"past the end of the file at {self.size}"
+                )
+            tensors[info.name] = TensorInfo(info.name, info.shape, info.type, begin, info.nbytes)
+        previous = None
+        for info in sorted(tensors.values(), key=lambda info: info.offset):
+            if previous is not None and info.offset < previous.offset + previous.nbytes:
+                raise self.error(
+                    f"tensor {quoted(info.name)} at {info.offset} overlaps tensor {quoted(previous.name)}, "
+                    f"which ends at {previous.offset + previous.nbytes}"
+                )
+            previous = info
+        return tensors
