@@ -11,6 +11,9 @@
 
 #include "runtime/Registration.h"
 
+#include "dialect/LumenDialect.h"
+#include "passes/Passes.h"
+
 #include "mlir/Conversion/ArithToLLVM/ArithToLLVM.h"
 #include "mlir/Conversion/ControlFlowToLLVM/ControlFlowToLLVM.h"
 #include "mlir/Conversion/ConvertToLLVM/ToLLVMPass.h"
@@ -83,8 +86,9 @@
 using namespace mlir;
 
 /// Lumen's own dialect and its passes: the only place that names them.
-static void registerLumenDialects(DialectRegistry &registry) {}
-static void registerLumenPasses() {}
+static void registerLumenDialects(DialectRegistry &registry) {
+  registry.insert<lumen::LumenDialect>();
+}
 
 static void registerUpstreamDialects(DialectRegistry &registry) {
   registry.insert<affine::AffineDialect, arith::ArithDialect,
@@ -190,6 +194,6 @@ void mlir::lumen::registerAllPasses() {
   static std::once_flag once;
   std::call_once(once, [] {
     registerUpstreamPasses();
-    registerLumenPasses();
+    lumen::registerPasses();
   });
 }

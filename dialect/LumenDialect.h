@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef LUMEN_DIALECT_H
+#define LUMEN_DIALECT_H
+
+#include "mlir/Bytecode/BytecodeOpInterface.h"
+#include "mlir/IR/BuiltinTypes.h"
+#include "mlir/IR/Dialect.h"
+#include "mlir/IR/OpDefinition.h"
+#include "mlir/IR/OpImplementation.h"
+#include "mlir/IR/SymbolTable.h"
+#include "mlir/IR/TensorEncoding.h"
+#include "mlir/IR/TypeUtilities.h"
+#include "mlir/Interfaces/InferTypeOpInterface.h"
+#include "mlir/Interfaces/SideEffectInterfaces.h"
+#include "mlir/Interfaces/VectorInterfaces.h"
+
+#include "dialect/LumenDialect.h.inc"
+
+#define GET_TYPEDEF_CLASSES
+#include "dialect/LumenTypes.h.inc"
+
+#define GET_ATTRDEF_CLASSES
+#include "dialect/LumenAttrs.h.inc"
+
+#define GET_OP_CLASSES
+#include "dialect/LumenOps.h.inc"
+
+#endif // LUMEN_DIALECT_H

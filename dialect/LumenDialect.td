@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef LUMEN_DIALECT
+#define LUMEN_DIALECT
+
+include "mlir/IR/OpBase.td"
+
+def Lumen_Dialect : Dialect {
+  let name = "lumen";
+  let cppNamespace = "::mlir::lumen";
+  let summary = "Quantized tensor programs for language models";
+  let description = [{
+    The `lumen` dialect describes the forward pass of a decoder-only transformer
+    over quantized weights. A quantization format is a symbol (`lumen.format`)
+    whose region decodes one block of bytes; the element type `!lumen.q<@format>`
+    refers to it. Passes fuse dequantization into products, choose packed layouts
+    and synthesize the kernels from the format's region, so nothing past the
+    format description knows a format's name.
+  }];
+  let dependentDialects = ["arith::ArithDialect", "tensor::TensorDialect"];
+  let useDefaultAttributePrinterParser = 1;
+  let useDefaultTypePrinterParser = 1;
+  let extraClassDeclaration = [{
+    /// Argument attribute: the name of the file's tensor that feeds this argument.
+    static constexpr StringLiteral kNameAttr = "lumen.name";
+    /// Function attribute: the schedule of a kernel ("product", "rows", "attention", "pack").
+    static constexpr StringLiteral kKernelAttr = "lumen.kernel";
+    /// Module attribute: the `#lumen.target` the module is compiled for.
+    static constexpr StringLiteral kTargetAttr = "lumen.target";
+    /// Module attribute (i64): the largest number of tokens of one step.
+    static constexpr StringLiteral kMaxTokensAttr = "lumen.max_tokens";
+
+    void registerTypes();
+    void registerAttributes();
+  }];
+}
+
+#endif // LUMEN_DIALECT
