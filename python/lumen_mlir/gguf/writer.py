@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A small streaming GGUF writer: metadata and tensor descriptions first, then the weights piece by piece."""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+
+from lumen_mlir.atomic_file import replacing
+from lumen_mlir.gguf import types as T
+from lumen_mlir.gguf.errors import GGUFError, quoted
+
+Pieces = Callable[[], Iterable[np.ndarray]]
+
+
+class GGUFWriter:
+    """Collects metadata and tensors, then writes the file (version 3, little-endian) under its name when complete.
+
+    The data of a tensor is a function that yields its bytes as arrays of any size, so that a file larger than
+    the memory can be written.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], alignment: int = T.DEFAULT_ALIGNMENT):
+        self.path = os.fspath(path)
+        self._alignment = alignment
+        self._fields: list[bytes] = []
+        self._keys: set[str] = set()
+        self._tensors: dict[str, tuple[tuple[int, ...], T.TensorType, Pieces, int]] = {}
+        if alignment != T.DEFAULT_ALIGNMENT:
+            self.add("general.alignment", alignment, T.U32)
+
+    def add(self, key: str, value: Any, kind: int) -> None:
+        """Add metadata of value type ``kind`` (of ``gguf.types``); a list or array becomes an array of it."""
+        if key in self._keys:
+            raise GGUFError(f"{self.path}: metadata key {quoted(key)} is added twice")
+        self._keys.add(key)
+        if isinstance(value, (list, tuple, np.ndarray)):
+            payload = struct.pack("<IIQ", T.ARRAY, kind, len(value)) + _array(value, kind)
+        else:
+            payload = struct.pack("<I", kind) + _scalar(value, kind)
+        self._fields.append(_string(key) + payload)
+
+    def add_tensor(self, name: str, shape: tuple[int, ...], type_name: str, pieces: Pieces) -> None:
+        """Add tensor ``name`` of logical ``shape`` (outermost first), whose bytes ``pieces()`` yields."""
+        kind = T.TYPES_BY_NAME[type_name]
+        if name in self._tensors:
+            raise GGUFError(f"{self.path}: tensor {quoted(name)} is added twice")
+        if not shape or min(shape) < 1 or shape[-1] % kind.block:
+            raise GGUFError(
+                f"{self.path}: tensor {quoted(name)}: shape {shape} does not fit type {type_name}"
+            )
+        nbytes = kind.row_bytes(shape[-1]) * int(np.prod(shape[:-1], dtype=np.int64))
+        self._tensors[name] = shape, kind, pieces, nbytes
+
+    def write(self) -> int:
+        """Write everything; the file's size in bytes. ``GGUFError`` (and no file) where that fails."""
+        head, data_bytes = self._header()
+        total = len(head) + data_bytes
+        try:
+            with replacing(self.path, total) as file:
+                file.write(head)
+                for name, (_, _, pieces, nbytes) in self._tensors.items():
+                    written = sum(file.write(memoryview(piece).cast("B")) for piece in pieces())
+                    if written != nbytes:
+                        raise GGUFError(
+                            f"{self.path}: tensor {quoted(name)} takes {nbytes} bytes, got {written}"
+                        )
+                    file.write(bytes(-nbytes % self._alignment))
+        except OSError as error:
+            raise GGUFError(f"{self.path}: cannot write {total} bytes: {error.strerror or error}") from None
+        return total
+
+    def _header(self) -> tuple[bytes, int]:
+        """The bytes before the data section, padded, and the size of that section."""
+        parts = [T.MAGIC, struct.pack("<IQQ", 3, len(self._tensors), len(self._fields)), *self._fields]
+        offset = 0
+        for name, (shape, kind, _, nbytes) in self._tensors.items():
+            parts.append(_string(name))
+            parts.append(struct.pack(f"<I{len(shape)}QIQ", len(shape), *reversed(shape), kind.id, offset))
+            offset += -(-nbytes // self._alignment) * self._alignment
+        head = b"".join(parts)
+        return head + bytes(-len(head) % self._alignment), offset
+
+
+def _string(value: str) -> bytes:
+    data = value.encode("utf-8")
+    return struct.pack("<Q", len(data)) + data
+
+
+def _scalar(value: Any, kind: int) -> bytes:
+    return _string(value) if kind == T.STRING else struct.pack("<" + T.SCALAR_CODES[kind], value)
+
+
+def _array(values: Any, kind: int) -> bytes:
+    if kind == T.STRING:
+        return b"".join(map(_string, values))
+    return np.asarray(values, dtype="<" + T.NUMPY_CODES[kind]).tobytes()

@@ -1,0 +1,298 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Full-size Qwen2 GGUF files with random weights, for measuring and testing where no weights can be downloaded.
+
+    python -m lumen_mlir.testing.synthetic OUT.gguf --shape qwen2.5-0.5b --format q4_k_m --seed 0
+
+The file has the tensors, types, metadata and vocabulary size of the real one (llama.cpp loads it too); the
+weights are random with standard deviation 1/sqrt(K), and the text it generates is nonsense.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from lumen_mlir.errors import LumenError
+from lumen_mlir.gguf import types as T
+from lumen_mlir.gguf.writer import GGUFWriter
+from lumen_mlir.testing.random_blocks import random_weights
+from lumen_mlir.testing.vocabulary import LEAST_SIZE, synthetic_vocabulary
+
+# Weights are made and written this many at a time, which bounds the memory needed.
+_PIECE = 8 << 20
+
+CHAT_TEMPLATE = (
+    "{%- for message in messages -%}"
+    "{{- '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>\\n' -}}"
+    "{%- endfor -%}"
+    "{%- if add_generation_prompt -%}{{- '<|im_start|>assistant\\n' -}}{%- endif -%}"
+)
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The dimensions of a Qwen2 model. ``tied`` models have no ``output.weight``."""
+
+    hidden: int
+    layers: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    feed_forward: int
+    vocabulary: int
+    context: int
+    tied: bool
+
+
+SHAPES = {
+    "tiny": Shape(256, 2, 4, 2, 64, 768, 2048, 2048, True),
+    "qwen2.5-0.5b": Shape(896, 24, 14, 2, 64, 4864, 151_936, 32_768, True),
+    "qwen2.5-1.5b": Shape(1536, 28, 12, 2, 128, 8960, 151_936, 32_768, True),
+    "qwen2.5-3b": Shape(2048, 36, 16, 2, 128, 11_008, 151_936, 32_768, True),
+    "qwen2.5-7b": Shape(3584, 28, 28, 4, 128, 18_944, 152_064, 32_768, False),
+}
+
+# What each file format stores most matrices as, and its number in ``general.file_type``.
+FORMATS = {
+    "f32": ("f32", 0),
+    "f16": ("f16", 1),
+    "q4_0": ("q4_0", 2),
+    "q4_1": ("q4_1", 3),
+    "q8_0": ("q8_0", 7),
+    "q5_0": ("q5_0", 8),
+    "q5_1": ("q5_1", 9),
+    "q2_k": ("q2_k", 10),
+    "q3_k_s": ("q3_k", 11),
+    "q3_k_m": ("q3_k", 12),
+    "q3_k_l": ("q3_k", 13),
+    "q4_k_s": ("q4_k", 14),
+    "q4_k_m": ("q4_k", 15),
+    "q5_k_s": ("q5_k", 16),
+    "q5_k_m": ("q5_k", 17),
+    "q6_k": ("q6_k", 18),
+    "iq4_nl": ("iq4_nl", 25),
+    "iq4_xs": ("iq4_xs", 30),
+    "bf16": ("bf16", 32),
+    "mxfp4": ("mxfp4", 38),
+}
+
+# What llama.cpp's quantizer falls back to where a row is not a multiple of the block.
+_FALLBACK = {
+    "q2_k": "q4_0",
+    "q3_k": "q4_0",
+    "iq4_xs": "iq4_nl",
+    "q4_k": "q5_0",
+    "q5_k": "q5_1",
+    "q6_k": "q8_0",
+}
+
+
+def _more_bits(layer: int, layers: int) -> bool:
+    """The layers a mixture spends more bits on: the first and last eighth and every third between."""
+    return layer < layers // 8 or layer >= 7 * layers // 8 or (layer - layers // 8) % 3 == 2
+
+
+def _mixture(name: str, format: str, layer: int, shape: Shape) -> str:
+    """The type that llama.cpp's mixture ``format`` wants for a matrix, before the fallback for its width."""
+    base, layers = FORMATS[format][0], shape.layers
+    grouped, early, more = shape.heads // shape.kv_heads >= 4, layer < layers // 8, _more_bits(layer, layers)
+    if base in ("f32", "f16", "bf16", "mxfp4"):
+        return base
+    if name == "output" or (name == "token_embd" and shape.tied):
+        return "q8_0" if base == "q8_0" or shape.hidden % T.TYPES_BY_NAME[base].block else "q6_k"
+    special = {
+        "attn_v": {
+            "q2_k": "q4_k" if grouped else "q3_k",
+            "q3_k_m": "q5_k" if layer < 2 else "q4_k",
+            "q3_k_l": "q5_k",
+            "q4_k_s": "q5_k" if layer < 4 else base,
+            "q4_k_m": "q6_k" if more else base,
+            "q5_k_m": "q6_k" if more else base,
+            "iq4_nl": "q5_k" if grouped else base,
+            "iq4_xs": "q5_k" if grouped else base,
+        },
+        "ffn_down": {
+            "q2_k": "q3_k",
+            "q3_k_m": "q5_k" if layer < layers // 16 else "q4_k",
+            "q3_k_l": "q5_k",
+            "q4_k_s": "q5_k" if early else base,
+            "q4_k_m": "q6_k" if more else base,
+            "q5_k_m": "q6_k" if more else base,
+            "iq4_nl": "q5_k" if early else base,
+            "iq4_xs": "q5_k" if early else base,
+        },
+        "attn_output": {"q2_k": "q3_k", "q3_k_m": "q4_k", "q3_k_l": "q5_k"},
+    }
+    return special.get(name, {}).get(format, base)
+
+
+def matrix_type(name: str, columns: int, format: str, layer: int, shape: Shape) -> str:
+    """The ggml type of matrix ``name`` (such as ``attn_v``) of ``columns`` columns in a file of format ``format``.
+
+    Follows ``llama_tensor_get_type`` and ``tensor_type_fallback`` of llama.cpp's quantizer (without an
+    importance matrix).
+    """
+    kind = _mixture(name, format, layer, shape)
+    if columns % T.TYPES_BY_NAME[kind].block:
+        kind = _FALLBACK.get(kind, "f16")
+    return kind if columns % T.TYPES_BY_NAME[kind].block == 0 else "f16"
+
+
+def _matrices(shape: Shape) -> Iterator[tuple[str, int, int, int]]:
+    """(name without ``blk.N.`` and ``.weight``, layer or -1, rows, columns) of every matrix of the model."""
+    query, key = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
+    if not shape.tied:
+        yield "output", -1, shape.vocabulary, shape.hidden
+    yield "token_embd", -1, shape.vocabulary, shape.hidden
+    for layer in range(shape.layers):
+        yield "attn_k", layer, key, shape.hidden
+        yield "attn_output", layer, shape.hidden, query
+        yield "attn_q", layer, query, shape.hidden
+        yield "attn_v", layer, key, shape.hidden
+        yield "ffn_down", layer, shape.hidden, shape.feed_forward
+        yield "ffn_gate", layer, shape.feed_forward, shape.hidden
+        yield "ffn_up", layer, shape.feed_forward, shape.hidden
+
+
+def _vectors(shape: Shape) -> Iterator[tuple[str, int, float, float]]:
+    """(name, length, mean, deviation) of every norm and bias."""
+    query, key = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
+    yield "output_norm.weight", shape.hidden, 1.0, 0.1
+    for layer in range(shape.layers):
+        yield f"blk.{layer}.attn_norm.weight", shape.hidden, 1.0, 0.1
+        yield f"blk.{layer}.ffn_norm.weight", shape.hidden, 1.0, 0.1
+        yield f"blk.{layer}.attn_q.bias", query, 0.0, 0.1
+        yield f"blk.{layer}.attn_k.bias", key, 0.0, 0.1
+        yield f"blk.{layer}.attn_v.bias", key, 0.0, 0.1
+
+
+def _random(seed: int, name: str) -> np.random.Generator:
+    # Each tensor has its own stream: its values do not depend on which others the file has.
+    return np.random.Generator(np.random.SFC64([seed, zlib.crc32(name.encode())]))
+
+
+def _add_metadata(writer: GGUFWriter, shape: Shape, format: str, name: str) -> None:
+    vocabulary = synthetic_vocabulary(shape.vocabulary)
+    for key, value, kind in [
+        ("general.architecture", "qwen2", T.STRING),
+        ("general.type", "model", T.STRING),
+        ("general.name", name, T.STRING),
+        ("general.file_type", FORMATS[format][1], T.U32),
+        ("general.quantization_version", 2, T.U32),
+        ("qwen2.block_count", shape.layers, T.U32),
+        ("qwen2.context_length", shape.context, T.U32),
+        ("qwen2.embedding_length", shape.hidden, T.U32),
+        ("qwen2.feed_forward_length", shape.feed_forward, T.U32),
+        ("qwen2.attention.head_count", shape.heads, T.U32),
+        ("qwen2.attention.head_count_kv", shape.kv_heads, T.U32),
+        ("qwen2.attention.key_length", shape.head_dim, T.U32),
+        ("qwen2.attention.value_length", shape.head_dim, T.U32),
+        ("qwen2.attention.layer_norm_rms_epsilon", 1e-6, T.F32),
+        ("qwen2.rope.freq_base", 1e6, T.F32),
+        ("tokenizer.ggml.model", "gpt2", T.STRING),
+        ("tokenizer.ggml.pre", "qwen2", T.STRING),
+        ("tokenizer.ggml.tokens", vocabulary.tokens, T.STRING),
+        ("tokenizer.ggml.token_type", vocabulary.types, T.I32),
+        ("tokenizer.ggml.merges", vocabulary.merges, T.STRING),
+        ("tokenizer.ggml.bos_token_id", vocabulary.end_of_text, T.U32),
+        ("tokenizer.ggml.eos_token_id", vocabulary.end_of_turn, T.U32),
+        ("tokenizer.ggml.padding_token_id", vocabulary.end_of_text, T.U32),
+        ("tokenizer.ggml.add_bos_token", False, T.BOOL),
+        ("tokenizer.chat_template", CHAT_TEMPLATE, T.STRING),
+    ]:
+        writer.add(key, value, kind)
+
+
+def _add_matrix(writer: GGUFWriter, name: str, rows: int, columns: int, kind: str, seed: int) -> None:
+    def pieces() -> Iterator[np.ndarray]:
+        rng, step = _random(seed, name), max(1, _PIECE // columns)
+        for row in range(0, rows, step):
+            yield random_weights(rng, kind, min(step, rows - row) * columns, columns**-0.5)
+
+    writer.add_tensor(name, (rows, columns), kind, pieces)
+
+
+def _add_vector(writer: GGUFWriter, name: str, length: int, mean: float, deviation: float, seed: int) -> None:
+    def pieces() -> Iterator[np.ndarray]:
+        values = _random(seed, name).standard_normal(length, dtype=np.float32)
+        yield values * np.float32(deviation) + np.float32(mean)
+
+    writer.add_tensor(name, (length,), "f32", pieces)
+
+
+def write_synthetic(
+    path: str | os.PathLike[str],
+    shape: Shape | str = "tiny",
+    format: str = "q8_0",
+    seed: int = 0,
+    layers: int | None = None,
+    vocabulary: int | None = None,
+) -> int:
+    """Write a Qwen2 file with random weights to ``path``; its size in bytes.
+
+    ``shape`` is a name of ``SHAPES`` or any ``Shape``; ``layers`` and ``vocabulary`` override its numbers.
+    The same arguments give the same bytes. Raises ``LumenError`` for unknown names, impossible numbers and a
+    full disk.
+    """
+    label = shape if isinstance(shape, str) else "custom"
+    if isinstance(shape, str):
+        if shape not in SHAPES:
+            raise LumenError(f"unknown shape '{shape}'; known are {', '.join(SHAPES)}")
+        shape = SHAPES[shape]
+    if format not in FORMATS:
+        raise LumenError(f"unknown format '{format}'; known are {', '.join(FORMATS)}")
+    shape = replace(
+        shape,
+        layers=shape.layers if layers is None else layers,
+        vocabulary=shape.vocabulary if vocabulary is None else vocabulary,
+    )
+    if shape.layers < 1:
+        raise LumenError(f"a model needs at least 1 layer, not {shape.layers}")
+    if shape.vocabulary < LEAST_SIZE:
+        raise LumenError(f"a vocabulary needs at least {LEAST_SIZE} tokens, not {shape.vocabulary}")
+    if seed < 0:
+        raise LumenError(f"the seed must not be negative, but is {seed}")
+    writer = GGUFWriter(path)
+    _add_metadata(writer, shape, format, f"Synthetic {label} {format}")
+    for name, length, mean, deviation in _vectors(shape):
+        _add_vector(writer, name, length, mean, deviation, seed)
+    for name, layer, rows, columns in _matrices(shape):
+        full = f"{name}.weight" if layer < 0 else f"blk.{layer}.{name}.weight"
+        _add_matrix(writer, full, rows, columns, matrix_type(name, columns, format, layer, shape), seed)
+    return writer.write()
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="lumen_mlir.testing.synthetic", description=__doc__.split("\n")[0])
+    parser.add_argument("output", metavar="OUT.gguf")
+    parser.add_argument("--shape", default="tiny", help=", ".join(SHAPES))
+    parser.add_argument("--format", default="q8_0", help=", ".join(FORMATS))
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--layers", type=int, help="another number of layers than the shape's")
+    parser.add_argument("--vocab", type=int, help="another number of tokens than the shape's")
+    options = parser.parse_args(arguments)
+    start = time.perf_counter()
+    try:
+        size = write_synthetic(
+            options.output, options.shape, options.format, options.seed, options.layers, options.vocab
+        )
+    except LumenError as error:
+        print(f"lumen: error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    seconds = time.perf_counter() - start
+    print(f"{options.output}: {size / 1e6:.1f} MB in {seconds:.1f} s", file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
