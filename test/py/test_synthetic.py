@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Synthetic models: statistics of the weights, llama.cpp's mixtures, a sound vocabulary, nothing half-written."""
+"""Synthetic models: weight statistics, llama.cpp's mixtures, a sound vocabulary, all-or-nothing files."""
 
 from __future__ import annotations
 

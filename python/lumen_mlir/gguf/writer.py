@@ -18,7 +18,7 @@ Pieces = Callable[[], Iterable[np.ndarray]]
 
 
 class GGUFWriter:
-    """Collects metadata and tensors, then writes the file (version 3, little-endian) under its name when complete.
+    """Collects metadata and tensors, then writes the file: version 3, little-endian, all or nothing.
 
     The data of a tensor is a function that yields its bytes as arrays of any size, so that a file larger than
     the memory can be written.

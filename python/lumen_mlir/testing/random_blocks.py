@@ -26,8 +26,11 @@ _SPREAD_RMS = (1 + _SPREAD**2 / 3) ** 0.5
 
 
 def random_weights(rng: np.random.Generator, type_name: str, count: int, deviation: float) -> np.ndarray:
-    """``count`` weights (a multiple of the block) of ggml type ``type_name`` as bytes (uint8), with mean 0 and standard
-    deviation ``deviation`` once dequantized. ``KeyError`` for types without a generator (see ``TYPES``)."""
+    """``count`` weights (a multiple of the block) of ggml type ``type_name``, as bytes (uint8).
+
+    Dequantized, they have mean 0 and standard deviation ``deviation``. ``KeyError`` for types not in
+    ``TYPES``.
+    """
     if type_name in _FLOATS:
         return _FLOATS[type_name](rng.standard_normal(count, dtype=np.float32) * np.float32(deviation))
     kind = TYPES_BY_NAME[type_name]
@@ -54,8 +57,11 @@ def _uniform_rms(levels: int) -> float:
 
 
 def _scales(rng: np.random.Generator, count: int, mean: float, signed: bool = False) -> np.ndarray:
-    """Random block scales around ``mean``; ``signed`` ones are negative half of the time, which cancels the bias of codes
-    whose range is not symmetric (-8 to 7, say)."""
+    """Random block scales around ``mean``.
+
+    ``signed`` ones are negative half of the time, which cancels the bias of codes whose range is not
+    symmetric (-8 to 7, say).
+    """
     scales = rng.random(count, dtype=np.float32) * (2 * _SPREAD) + (1 - _SPREAD)
     if signed:
         scales *= np.where(rng.integers(0, 2, count, dtype=np.uint8), np.float32(1), np.float32(-1))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Full-size Qwen2 GGUF files with random weights, for measuring and testing where no weights can be downloaded.
+"""Full-size Qwen2 GGUF files with random weights, for measuring and testing without real ones.
 
     python -m lumen_mlir.testing.synthetic OUT.gguf --shape qwen2.5-0.5b --format q4_k_m --seed 0
 
@@ -134,7 +134,7 @@ def _mixture(name: str, format: str, layer: int, shape: Shape) -> str:
 
 
 def matrix_type(name: str, columns: int, format: str, layer: int, shape: Shape) -> str:
-    """The ggml type of matrix ``name`` (such as ``attn_v``) of ``columns`` columns in a file of format ``format``.
+    """The ggml type of matrix ``name`` (such as ``attn_v``) of ``columns`` columns in a ``format`` file.
 
     Follows ``llama_tensor_get_type`` and ``tensor_type_fallback`` of llama.cpp's quantizer (without an
     importance matrix).

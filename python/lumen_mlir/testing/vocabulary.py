@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A byte-level BPE vocabulary of any size made by rule, for files that need a real-sized one without real data."""
+"""A byte-level BPE vocabulary of any size, made by rule, for files that need a real-sized one."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ NORMAL, CONTROL, USER_DEFINED, UNUSED = 1, 3, 4, 5
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """``tokens`` by id in the byte alphabet, their ggml token ``types``, ``merges`` by rank, and two special ids."""
+    """``tokens`` by id in the byte alphabet, their ggml ``types``, ``merges`` by rank, two special ids."""
 
     tokens: list[str]
     types: list[int]
