@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Quantization formats: each described once, as NumPy reference and as IR.
+
+``get("q4_k")`` and ``by_ggml_type(12)`` find a format, ``names()`` lists them. A package adds formats through
+the entry-point group ``lumen_mlir.formats`` (name = the format's name, value = the object that
+``@quant_format`` returns); a script just uses the decorator of ``lumen_mlir.formats.dsl``.
+"""
+
+from __future__ import annotations
+
+import difflib
+from functools import cache
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from ..errors import LumenError
+
+if TYPE_CHECKING:
+    from .floats import FloatFormat
+    from .quantized import QuantFormat
+
+    Format = FloatFormat | QuantFormat
+
+__all__ = ["by_ggml_type", "get", "names", "register"]
+
+# Modules are imported when one of their formats is first asked for: the codebooks of some are large.
+_MODULES = {
+    "floats": {"f32": 0, "f16": 1, "bf16": 30},
+    "legacy": {"q4_0": 2, "q4_1": 3, "q5_0": 6, "q5_1": 7, "q8_0": 8},
+    "kquants": {"q2_k": 10, "q3_k": 11, "q4_k": 12, "q5_k": 13, "q6_k": 14},
+    "iquants": {"iq4_nl": 20, "iq4_xs": 23},
+}
+_BUILTIN = {name: module for module, formats in _MODULES.items() for name in formats}
+_GGML_TYPES = {number: name for formats in _MODULES.values() for name, number in formats.items()}
+
+_REMOVED = {
+    4: "Q4_2", 5: "Q4_3", 31: "Q4_0_4_4", 32: "Q4_0_4_8", 33: "Q4_0_8_8",
+    36: "IQ4_NL_4_4", 37: "IQ4_NL_4_8", 38: "IQ4_NL_8_8",
+}  # fmt: skip
+_NOT_WEIGHTS = {
+    9: "Q8_1", 15: "Q8_K", 24: "I8", 25: "I16", 26: "I32", 27: "I64", 28: "F64",
+}  # fmt: skip
+
+_registered: dict[str, Format] = {}
+
+
+def register(fmt: Format) -> None:
+    """Makes a format known by its name and ggml type id; LumenError if either belongs to another format."""
+    number = fmt.ggml_type
+    taken = _registered.get(fmt.name) or (_BUILTIN.get(fmt.name) and fmt.name)
+    if taken and not _is_builtin(fmt):
+        raise LumenError(f"format '{fmt.name}' is already defined")
+    if number is not None and not _is_builtin(fmt):
+        owner = _GGML_TYPES.get(number) or _REMOVED.get(number) or _NOT_WEIGHTS.get(number)
+        owner = owner or next((f.name for f in _registered.values() if f.ggml_type == number), None)
+        if owner:
+            raise LumenError(f"format '{fmt.name}': ggml type id {number} belongs to {owner}")
+    _registered[fmt.name] = fmt
+
+
+def _is_builtin(fmt: Format) -> bool:
+    module = getattr(getattr(fmt, "description", None), "__module__", "")
+    return _BUILTIN.get(fmt.name) is not None and module == f"{__name__}.{_BUILTIN[fmt.name]}"
+
+
+@cache
+def _entry_points() -> dict:
+    from importlib.metadata import entry_points
+
+    return {point.name: point for point in entry_points(group="lumen_mlir.formats")}
+
+
+def _load_entry_point(name: str) -> Format:
+    point = _entry_points()[name]
+    try:
+        fmt = point.load()
+    except Exception as error:
+        raise LumenError(f"format '{name}' of entry point '{point.value}' failed to load: {error}") from error
+    if getattr(fmt, "name", None) != name or not hasattr(fmt, "dequantize"):
+        raise LumenError(f"entry point '{point.value}' is not a format named '{name}'")
+    # The decorator registers on definition unless it was told not to.
+    if _registered.get(name) is not fmt:
+        register(fmt)
+    return fmt
+
+
+def names() -> list[str]:
+    """The names of all formats: built in, registered, and of installed packages."""
+    return [*dict.fromkeys([*_BUILTIN, *_registered, *_entry_points()])]
+
+
+def get(name: str) -> Format:
+    """The format called ``name``; LumenError if there is none."""
+    name = name.lower()
+    if name in _registered:
+        return _registered[name]
+    if name in _BUILTIN:
+        module = import_module(f".{_BUILTIN[name]}", __name__)
+        return module.FLOATS[name] if _BUILTIN[name] == "floats" else _registered[name]
+    if name in _entry_points():
+        return _load_entry_point(name)
+    close = difflib.get_close_matches(name, names(), n=1)
+    hint = f"; did you mean '{close[0]}'?" if close else f"; known: {', '.join(names())}"
+    raise LumenError(f"unknown quantization format '{name}'{hint}")
+
+
+def by_ggml_type(number: int) -> Format:
+    """The format with the ggml type id ``number``; LumenError for unknown, removed and non-weight types."""
+    if number in _GGML_TYPES:
+        return get(_GGML_TYPES[number])
+    if number in _REMOVED:
+        raise LumenError(
+            f"tensor type {number} ({_REMOVED[number]}) was removed from ggml; convert the file again with a "
+            "current llama.cpp"
+        )
+    if number in _NOT_WEIGHTS:
+        raise LumenError(f"tensor type {number} ({_NOT_WEIGHTS[number]}) is not a weight format")
+    failures = []
+    for name in [*_registered, *_entry_points()]:
+        try:
+            fmt = get(name)
+        except LumenError as error:
+            # A broken plug-in matters only if it might have been the one.
+            failures.append(str(error))
+            continue
+        if fmt.ggml_type == number:
+            return fmt
+    raise LumenError("; ".join([f"unknown tensor type {number}", *failures]))

@@ -1,0 +1,244 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The language formats are written in.
+
+A format is a class whose annotations are the storage fields of one block in file order, and whose
+``decode(b)`` turns them into integer codes and scales::
+
+    @quant_format("q4_0", block=32, bits=4, bias=-8, ggml_type=2)
+    class Q4_0:
+        d: f16
+        qs: u8[16]
+
+        def decode(b):
+            return Codes(unpack(b.qs, 4), scale=b.d)
+
+``decode`` is traced once. The graph it leaves is evaluated by NumPy (the reference dequantizer) and printed
+as the region of ``lumen.format`` (the source of every kernel).
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+
+from ..errors import LumenError
+from . import graph
+from .bounds import bounds
+from .graph import (
+    Expression,
+    bitcast,
+    broadcast,
+    concat,
+    equal,
+    interleave,
+    lookup,
+    repeat,
+    take,
+    tile,
+    unpack,
+    where,
+)
+from .quantized import Factor, QuantFormat
+from .types import DType, Field, bf16, f16, f32, i8, i16, i32, u8, u16, u32
+
+__all__ = [
+    "Codes", "Expression", "bf16", "bitcast", "broadcast", "concat", "equal", "f16", "f32", "i16", "i32",
+    "i8", "interleave", "lookup", "quant_format", "repeat", "take", "tile", "u16", "u32", "u8", "unpack",
+    "where",
+]  # fmt: skip
+
+FactorSpec = Expression | tuple[Expression | None, Expression | None] | None
+_Class = TypeVar("_Class", bound=type)
+
+
+@dataclass(frozen=True)
+class Codes:
+    """What ``decode`` returns: weight[k] = scale[k // group] * value(codes[k]) - min[k // group].
+
+    Attributes:
+      codes: u8 vector of ``block`` codes, each in [0, 2**bits).
+      scale: (super, sub): a float per block and a vector of i8 or float per group, of which one may be
+        None; the scale is f32(super) * f32(sub). A single expression stands for the factor it fits.
+      min: the same for the minimum, or None.
+    """
+
+    codes: Expression
+    scale: FactorSpec
+    min: FactorSpec = None
+
+
+class _Block:
+    """The ``b`` of ``decode``: storage fields as expressions, each use recorded."""
+
+    def __init__(self, name: str, fields: dict[str, Field]):
+        self.__dict__["_name"] = name
+        self.__dict__["_fields"] = {key: graph.field(key, kind) for key, kind in fields.items()}
+
+    def __getattr__(self, key: str) -> Expression:
+        if key not in self._fields:
+            declared = ", ".join(self._fields)
+            raise LumenError(f"decode uses the undeclared field '{key}' (declared: {declared})")
+        return self._fields[key]
+
+
+def _storage(cls: type) -> dict[str, Field]:
+    try:
+        annotations = inspect.get_annotations(cls, eval_str=True)
+    except NameError as error:
+        raise LumenError(f"a storage field has an unknown type: {error}") from error
+    fields = {}
+    for key, kind in annotations.items():
+        kind = Field(kind) if isinstance(kind, DType) else kind
+        if not isinstance(kind, Field):
+            raise LumenError(f"field '{key}' has type {kind!r}; expected u8, f16, … or a vector as in u8[16]")
+        fields[key] = kind
+    if not fields:
+        raise LumenError("no storage fields; annotate them in file order, as in 'd: f16'")
+    return fields
+
+
+def _signed(name: str, sub: Expression) -> Expression:
+    """A group factor as i8 or float; unsigned values that fit i8 are reinterpreted."""
+    if sub.dtype.kind == "f" or sub.dtype is i8:
+        return sub
+    low, high = bounds(sub)
+    if low.min() < -128 or high.max() > 127:
+        raise LumenError(
+            f"the {name} of a group may be {low.min()} to {high.max()} ({sub.dtype}), which does not fit i8"
+        )
+    return bitcast(sub, i8) if sub.dtype is u8 else i8(sub)
+
+
+def _factor(name: str, spec: FactorSpec, groups: int) -> Factor:
+    if isinstance(spec, Expression):
+        spec = (spec, None) if spec.length is None else (None, spec)
+    if not isinstance(spec, tuple) or len(spec) != 2 or (spec[0] is None and spec[1] is None):
+        raise LumenError(f"{name} is not an expression or a pair (super, sub) of them")
+    per_block, per_group = spec
+    if per_block is not None and not (
+        isinstance(per_block, Expression) and per_block.length is None and per_block.dtype.kind == "f"
+    ):
+        raise LumenError(f"the super-{name} must be a floating-point scalar, one per block")
+    if per_group is not None:
+        if groups == 1:
+            raise LumenError(f"the group is the whole block, so the {name} must be one float per block")
+        if not isinstance(per_group, Expression) or per_group.length != groups:
+            length = getattr(per_group, "length", None)
+            raise LumenError(f"the sub-{name} has {length or 1} elements, but the block has {groups} groups")
+        per_group = _signed(name, per_group)
+    return Factor(per_block, per_group)
+
+
+def _check_parameters(
+    name: str, block: int, group: int, bits: int, table: Sequence[int] | None, bias: int
+) -> None:
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+        raise LumenError("a name is lower-case letters, digits and '_', starting with a letter")
+    if block < 32 or block % 32:
+        raise LumenError(f"block({block}) must be a positive multiple of 32")
+    if group < 1 or block % group:
+        raise LumenError(f"group({group}) does not divide block({block})")
+    if group not in (4, 8, 16) and group % 32:
+        raise LumenError(f"group({group}) must be 4, 8, 16 or a multiple of 32")
+    if not 1 <= bits <= 8:
+        raise LumenError(f"bits({bits}) must be from 1 to 8")
+    if table is None:
+        if bias < -128 or bias + (1 << bits) - 1 > 255:
+            raise LumenError(f"bias({bias}) takes {bits}-bit codes outside -128 to 255")
+        return
+    if bias:
+        raise LumenError("table and bias exclude each other")
+    if bits > 4:
+        raise LumenError(f"a table needs codes of at most 4 bits, not {bits}")
+    if not 1 <= len(table) <= 1 << bits:
+        raise LumenError(f"table has {len(table)} entries, but {bits}-bit codes reach {1 << bits}")
+    for value in table:
+        if not -128 <= value <= 127:
+            raise LumenError(f"table holds {value}, which does not fit i8")
+
+
+def _check_codes(fmt: QuantFormat, limit: int) -> None:
+    """Every code is below ``limit``: by intervals, or else on many random blocks."""
+    if bounds(fmt.codes)[1].max() < limit:
+        return
+    raw = np.random.default_rng(0).integers(0, 256, (4098, fmt.bytes_per_block), dtype=np.uint8)
+    raw[0], raw[1] = 0, 255
+    codes = fmt.decode_codes(raw).codes
+    if codes.max() >= limit:
+        raise LumenError(f"codes reach {codes.max()}, but the declared bits or table end at {limit - 1}")
+
+
+def define(
+    cls: type, name: str, block: int, bits: int, group: int | None, bias: int, table: Sequence[int] | None,
+    ggml_type: int | None, size: int | None,
+) -> QuantFormat:  # fmt: skip
+    """Traces and checks one description; see ``quant_format``."""
+    group = block if group is None else group
+    _check_parameters(name, block, group, bits, table, bias)
+    fields = _storage(cls)
+    if size is not None and size != sum(kind.bytes for kind in fields.values()):
+        sizes = " + ".join(f"{key} {kind.bytes}" for key, kind in fields.items())
+        raise LumenError(f"the fields do not add up to {size} bytes: {sizes}")
+    if "decode" not in vars(cls):
+        raise LumenError("no decode(b) method")
+    decoded = vars(cls)["decode"](_Block(name, fields))
+    if not isinstance(decoded, Codes):
+        raise LumenError(f"decode returned {type(decoded).__name__}, expected Codes(codes, scale=…)")
+    codes = decoded.codes
+    if not isinstance(codes, Expression) or codes.dtype not in (u8, i8) or codes.length != block:
+        found = f"{codes.length or 1} x {codes.dtype}" if isinstance(codes, Expression) else repr(codes)
+        raise LumenError(f"codes are {found}, expected {block} x u8")
+    codes = bitcast(codes, u8) if codes.dtype is i8 else codes
+    scale = _factor("scale", decoded.scale, block // group)
+    minimum = None if decoded.min is None else _factor("min", decoded.min, block // group)
+    fmt = QuantFormat(
+        name=name, block=block, group=group, bits=bits, bias=bias,
+        table=None if table is None else tuple(int(value) for value in table), ggml_type=ggml_type,
+        fields=fields, codes=codes, scale=scale, min=minimum, description=cls,
+    )  # fmt: skip
+    used = {node.payload for node in graph.reachable(fmt.roots) if node.operation == "field"}
+    for key in fields:
+        if key not in used and not key.startswith("_"):
+            raise LumenError(f"field '{key}' is never used by decode; name it '_{key}' if it is padding")
+    _check_codes(fmt, 1 << bits if table is None else len(table))
+    return fmt
+
+
+def quant_format(
+    name: str, *, block: int, bits: int, group: int | None = None, bias: int = 0,
+    table: Sequence[int] | None = None, ggml_type: int | None = None, size: int | None = None,
+    register: bool = True,
+) -> Callable[[_Class], QuantFormat]:  # fmt: skip
+    """Class decorator that turns a description into a format and registers it.
+
+    Args:
+      name: lower-case name, as in ``lumen.format @name``.
+      block: weights per block, a multiple of 32.
+      bits: significant bits of a code, 1 to 8.
+      group: weights per scale: 4, 8, 16 or a multiple of 32 that divides ``block`` (default: the block).
+      bias: value(code) = code + bias.
+      table: value(code) = table[code]; at most 2**bits values from -128 to 127, for codes of up to 4 bits.
+      ggml_type: type id in GGUF files, if it has one.
+      size: bytes per block, to be checked against the fields.
+      register: make it known to ``formats.get`` (a second format of that name is refused).
+
+    Raises LumenError, naming the format and the field, where the description contradicts itself.
+    """
+
+    def decorate(cls: _Class) -> QuantFormat:
+        try:
+            fmt = define(cls, name, block, bits, group, bias, table, ggml_type, size)
+        except LumenError as error:
+            raise LumenError(f"format '{name}': {error}") from error
+        if register:
+            from . import register as add
+
+            add(fmt)
+        return fmt
+
+    return decorate

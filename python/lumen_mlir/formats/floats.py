@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The plain element types f32, f16 and bf16, with the interface of a quantization format."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..errors import LumenError
+from .types import DType, bf16, f16, f32, to_float32
+
+
+@dataclass(frozen=True, eq=False)
+class FloatFormat:
+    """A weight type whose elements are floats; it needs no ``lumen.format``."""
+
+    dtype: DType
+    ggml_type: int
+
+    is_float = True
+    block = group = 1
+    table = None
+
+    @property
+    def name(self) -> str:
+        return self.dtype.name
+
+    @property
+    def bits(self) -> int:
+        return self.dtype.bits
+
+    @property
+    def bytes_per_block(self) -> int:
+        return self.dtype.bytes
+
+    @property
+    def bits_per_weight(self) -> float:
+        return float(self.dtype.bits)
+
+    def packed_bits_per_weight(self, rows: int = 16) -> float:
+        return float(self.dtype.bits)
+
+    def row_bytes(self, length: int) -> int:
+        return length * self.dtype.bytes
+
+    def elements(self, raw: np.ndarray) -> np.ndarray:
+        """Bytes uint8 [..., K * bytes] as stored elements [..., K] (bf16 as uint16)."""
+        if raw.dtype != np.uint8 or not raw.ndim or raw.shape[-1] % self.dtype.bytes:
+            raise LumenError(f"{self.name} data must be bytes of whole elements, not {raw.dtype} {raw.shape}")
+        return np.ascontiguousarray(raw).view(self.dtype.numpy)
+
+    def dequantize(self, raw: np.ndarray) -> np.ndarray:
+        """Bytes uint8 [..., K * bytes] -> float32 [..., K]."""
+        return to_float32(self.elements(raw), self.dtype)
+
+    def quantize(self, weights: np.ndarray) -> np.ndarray:
+        """float32 [..., K] -> bytes uint8 [..., K * bytes], rounded to the nearest even."""
+        weights = np.ascontiguousarray(weights, dtype=np.float32)
+        if self.dtype is bf16:
+            bits = weights.view(np.uint32)
+            rounded = (bits + (0x7FFF + ((bits >> 16) & 1)).astype(np.uint32)) >> 16
+            quiet = (bits >> 16) | 0x40
+            return np.where(np.isnan(weights), quiet, rounded).astype(np.uint16).view(np.uint8)
+        with np.errstate(over="ignore"):
+            return weights.astype(self.dtype.numpy).view(np.uint8)
+
+
+FLOATS = {dtype.name: FloatFormat(dtype, ggml) for dtype, ggml in ((f32, 0), (f16, 1), (bf16, 30))}

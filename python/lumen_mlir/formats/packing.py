@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: Apache-2.0
+"""NumPy meaning of ``lumen.pack``: the layout that kernels read.
+
+A packed weight is one buffer. Its components are aligned to 64 bytes and hold tiles of R rows, lane by
+lane, with zero lanes past the last row. Codes of b bits are split into planes of 4, 2 and 1 bits (8 stay
+whole), low bits first. Each span of 32 codes is 8 steps of 4; a plane of width w packs the steps
+p*(8/w) + s of a span into byte [r][k4] of load p, at bit s*w. Floats are stored transposed, [tile][K][R].
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..errors import LumenError
+from .quantized import Decoded
+from .types import DType
+
+if TYPE_CHECKING:
+    from . import Format
+
+ALIGNMENT = 64
+SPAN = 32
+PLANES = {1: (1,), 2: (2,), 3: (2, 1), 4: (4,), 5: (4, 1), 6: (4, 2), 7: (4, 2, 1), 8: (8,)}
+
+
+@dataclass(frozen=True)
+class Component:
+    """One array inside a packed weight.
+
+    Attributes:
+      name: "codes.0" (plane with the lowest bits), "codes.1", …, "scale.super", "scale.sub", "min.super",
+        "min.sub"; "values" for float weights.
+      offset: bytes from the start of the buffer, a multiple of 64.
+      shape, dtype: of the array; bf16 is uint16.
+    """
+
+    name: str
+    offset: int
+    shape: tuple[int, ...]
+    dtype: np.dtype
+
+    @property
+    def bytes(self) -> int:
+        return prod(self.shape) * self.dtype.itemsize
+
+    def view(self, buffer: np.ndarray) -> np.ndarray:
+        """The component inside ``buffer`` (uint8), without copying."""
+        return buffer[self.offset : self.offset + self.bytes].view(self.dtype).reshape(self.shape)
+
+
+def _align(size: int) -> int:
+    return -(-size // ALIGNMENT) * ALIGNMENT
+
+
+def _plane_shape(width: int) -> tuple[int, ...]:
+    """The x, y, z of a step that remain separate loads; the others share a byte."""
+    return (2,) * (width.bit_length() - 1)
+
+
+def components(fmt: Format, n: int, k: int, rows: int) -> list[Component]:
+    """The components of a packed weight [n, k] in tiles of ``rows`` rows, in buffer order."""
+    if rows < 1 or n < 1 or k < 1:
+        raise LumenError(f"cannot pack a weight of {n} x {k} in tiles of {rows} rows")
+    tiles = -(-n // rows)
+    arrays: list[tuple[str, tuple[int, ...], DType | None]] = []
+    if fmt.is_float:
+        arrays.append(("values", (tiles, k, rows), fmt.dtype))
+    else:
+        fmt.row_bytes(k)
+        for i, width in enumerate(PLANES[fmt.bits]):
+            arrays.append((f"codes.{i}", (tiles, k // SPAN, *_plane_shape(width), rows, 4), None))
+        for name, factor in fmt.factors:
+            for level, kind, size in zip(("super", "sub"), factor.types, (fmt.block, fmt.group), strict=True):
+                if kind is not None:
+                    arrays.append((f"{name}.{level}", (tiles, k // size, rows), kind))
+    result, offset = [], 0
+    for name, shape, kind in arrays:
+        result.append(Component(name, offset, shape, kind.numpy if kind else np.dtype(np.uint8)))
+        offset += _align(result[-1].bytes)
+    return result
+
+
+def packed_bytes(fmt: Format, n: int, k: int, rows: int) -> int:
+    """Size of the packed weight's buffer in bytes."""
+    return sum(_align(component.bytes) for component in components(fmt, n, k, rows))
+
+
+def _to_lanes(array: np.ndarray, rows: int) -> np.ndarray:
+    """[n, columns] -> [tiles, columns, rows], zero past row n."""
+    tiles = -(-len(array) // rows)
+    padded = np.zeros((tiles * rows, array.shape[1]), dtype=array.dtype)
+    padded[: len(array)] = array
+    return padded.reshape(tiles, rows, -1).swapaxes(1, 2)
+
+
+def _from_lanes(array: np.ndarray, n: int) -> np.ndarray:
+    """The inverse of ``_to_lanes``."""
+    return array.swapaxes(1, 2).reshape(-1, array.shape[1])[:n]
+
+
+def _pack_plane(codes: np.ndarray, offset: int, width: int, rows: int) -> np.ndarray:
+    """Bits [offset, offset + width) of codes [n, k] -> [tiles, spans, loads, rows, 4]."""
+    field = (codes >> offset) & ((1 << width) - 1)
+    lanes = _to_lanes(field, rows)
+    tiles, k, _ = lanes.shape
+    # [tile, span, load, step in byte, k4, row]
+    steps = lanes.reshape(tiles, k // SPAN, width, 8 // width, 4, rows)
+    plane = np.zeros((tiles, k // SPAN, width, 4, rows), dtype=np.uint8)
+    for s in range(8 // width):
+        plane |= steps[:, :, :, s] << (s * width)
+    return plane.swapaxes(-1, -2)
+
+
+def _unpack_plane(plane: np.ndarray, offset: int, width: int, n: int) -> np.ndarray:
+    """The inverse of ``_pack_plane``: codes [n, k] with only these bits set."""
+    tiles, spans, rows = plane.shape[0], plane.shape[1], plane.shape[-2]
+    loads = plane.reshape(tiles, spans, width, 1, rows, 4)
+    shifts = (np.arange(8 // width, dtype=np.uint8) * width).reshape(-1, 1, 1)
+    field = (loads >> shifts) & ((1 << width) - 1)
+    lanes = field.swapaxes(-1, -2).reshape(tiles, spans * SPAN, rows)
+    return _from_lanes(lanes, n) << offset
+
+
+def pack(fmt: Format, raw: np.ndarray, rows: int) -> np.ndarray:
+    """Packs a weight.
+
+    Args:
+      fmt: the format or float type of ``raw``.
+      raw: file bytes, uint8 [N, K / block * bytes_per_block].
+      rows: rows per tile (R).
+
+    Returns uint8 [packed_bytes]; see the module's description for the layout.
+    """
+    if raw.ndim != 2:
+        raise LumenError(f"pack expects rows of bytes, not an array of shape {raw.shape}")
+    n = len(raw)
+    if fmt.is_float:
+        values = fmt.elements(raw)
+        arrays, k = {"values": _to_lanes(values, rows)}, values.shape[1]
+    else:
+        decoded = fmt.decode_codes(raw)
+        k, offset, arrays = decoded.codes.shape[1], 0, {}
+        for i, width in enumerate(PLANES[fmt.bits]):
+            arrays[f"codes.{i}"] = _pack_plane(decoded.codes, offset, width, rows)
+            offset += width
+        for name, _ in fmt.factors:
+            for level, array in zip(("super", "sub"), getattr(decoded, name), strict=True):
+                if array is not None:
+                    arrays[f"{name}.{level}"] = _to_lanes(array, rows)
+    buffer = np.zeros(packed_bytes(fmt, n, k, rows), dtype=np.uint8)
+    for component in components(fmt, n, k, rows):
+        component.view(buffer)[:] = arrays[component.name].reshape(component.shape)
+    return buffer
+
+
+def unpack(fmt: Format, packed: np.ndarray, n: int, k: int, rows: int) -> Decoded | np.ndarray:
+    """The inverse of ``pack``: the decoded rows of a weight [n, k], or stored elements for a float type."""
+    expected = packed_bytes(fmt, n, k, rows)
+    if packed.dtype != np.uint8 or packed.shape != (expected,):
+        raise LumenError(f"a packed {fmt.name} weight of {n} x {k} has {expected} bytes, not {packed.shape}")
+    arrays = {component.name: component.view(packed) for component in components(fmt, n, k, rows)}
+    if fmt.is_float:
+        return _from_lanes(arrays["values"], n)
+    codes, offset = np.zeros((n, k), dtype=np.uint8), 0
+    for i, width in enumerate(PLANES[fmt.bits]):
+        codes |= _unpack_plane(arrays[f"codes.{i}"], offset, width, n)
+        offset += width
+    factors = [
+        tuple(
+            _from_lanes(arrays[key], n) if (key := f"{name}.{level}") in arrays else None
+            for level in ("super", "sub")
+        )
+        for name, _ in fmt.factors
+    ]
+    return Decoded(codes, *factors, *[None] * (2 - len(factors)))
+
+
+def dequantize_packed(fmt: Format, packed: np.ndarray, n: int, k: int, rows: int) -> np.ndarray:
+    """float32 [n, k] of a packed weight."""
+    unpacked = unpack(fmt, packed, n, k, rows)
+    if fmt.is_float:
+        return fmt.dequantize(np.ascontiguousarray(unpacked).view(np.uint8))
+    return fmt.dequantize_decoded(unpacked)

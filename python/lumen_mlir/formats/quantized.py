@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A quantization format as traced from its description."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+
+from ..errors import LumenError
+from .evaluate import evaluate
+from .graph import Expression
+from .types import DType, Field, to_float32
+
+# Weights decoded at once: intermediates of a batch stay in the cache.
+_BATCH = 1 << 18
+
+
+@dataclass(frozen=True)
+class Factor:
+    """A scale or minimum: ``f32(super) * f32(sub)``, of which one may be absent.
+
+    Attributes:
+      super: scalar of a float type, one per block.
+      sub: vector of i8 or a float type, one element per group.
+    """
+
+    super: Expression | None
+    sub: Expression | None
+
+    @property
+    def types(self) -> tuple[DType | None, DType | None]:
+        return tuple(part.dtype if part is not None else None for part in (self.super, self.sub))
+
+    @property
+    def parts(self) -> list[Expression]:
+        return [part for part in (self.super, self.sub) if part is not None]
+
+
+Pair = tuple[np.ndarray | None, np.ndarray | None]
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """Codes and factors of a batch of rows, in storage types (bf16 as uint16).
+
+    Attributes:
+      codes: uint8 [..., K].
+      scale: (super [..., K / block] or None, sub [..., K / group] or None).
+      min: the same, or None for a format without minimum.
+    """
+
+    codes: np.ndarray
+    scale: Pair
+    min: Pair | None
+
+
+@dataclass(frozen=True, eq=False)
+class QuantFormat:
+    """One quantization format.
+
+    Attributes:
+      name, block, group, bits, bias, table, ggml_type: as given to ``quant_format``.
+      fields: storage fields of one block in file order.
+      codes, scale, min: the decoded values, as expressions over the fields.
+      description: the class it was written as.
+    """
+
+    name: str
+    block: int
+    group: int
+    bits: int
+    bias: int
+    table: tuple[int, ...] | None
+    ggml_type: int | None
+    fields: dict[str, Field]
+    codes: Expression = field(repr=False)
+    scale: Factor = field(repr=False)
+    min: Factor | None = field(repr=False)
+    description: type = field(repr=False)
+
+    is_float = False
+
+    @cached_property
+    def bytes_per_block(self) -> int:
+        return sum(kind.bytes for kind in self.fields.values())
+
+    @property
+    def bits_per_weight(self) -> float:
+        """Bits per weight in the file."""
+        return 8 * self.bytes_per_block / self.block
+
+    @property
+    def factors(self) -> Iterator[tuple[str, Factor]]:
+        yield "scale", self.scale
+        if self.min is not None:
+            yield "min", self.min
+
+    @property
+    def roots(self) -> list[Expression]:
+        """Codes, then the factors that are present, in the order of ``lumen.decoded``."""
+        return [self.codes, *(part for _, factor in self.factors for part in factor.parts)]
+
+    @cached_property
+    def values(self) -> np.ndarray:
+        """float32 [2**bits]: the value of each code, zero past the end of a table."""
+        values = np.zeros(1 << self.bits, dtype=np.float32)
+        if self.table is None:
+            values[:] = np.arange(1 << self.bits) + self.bias
+        else:
+            values[: len(self.table)] = self.table
+        return values
+
+    def packed_bits_per_weight(self, rows: int = 16) -> float:
+        """Bits per weight of a packed tile of ``rows`` rows, alignment of its components included."""
+        from .packing import packed_bytes
+
+        length = -(-4096 // self.block) * self.block
+        return 8 * packed_bytes(self, rows, length, rows) / (rows * length)
+
+    def row_bytes(self, length: int) -> int:
+        """Bytes of a row of ``length`` weights; LumenError if it is not a whole number of blocks."""
+        if length % self.block:
+            raise LumenError(
+                f"a row of {length} weights is not a multiple of the block of {self.name}, {self.block}"
+            )
+        return length // self.block * self.bytes_per_block
+
+    def _blocks(self, raw: np.ndarray) -> np.ndarray:
+        if raw.dtype != np.uint8 or not raw.ndim:
+            raise LumenError(f"{self.name} data must be an array of bytes, not {raw.dtype} {raw.shape}")
+        if raw.shape[-1] % self.bytes_per_block:
+            raise LumenError(
+                f"a row of {raw.shape[-1]} bytes is not a multiple of the block of {self.name}, "
+                f"{self.bytes_per_block} bytes"
+            )
+        return raw.reshape(-1, self.bytes_per_block)
+
+    def _evaluate(self, blocks: np.ndarray) -> Decoded:
+        """Decodes blocks [n, bytes]: codes [n, block], super [n, 1], sub [n, groups]."""
+        fields, offset = {}, 0
+        for key, kind in self.fields.items():
+            part = blocks[:, offset : offset + kind.bytes]
+            fields[key] = np.ascontiguousarray(part).view(kind.dtype.numpy)
+            offset += kind.bytes
+        results = iter(evaluate(self.roots, fields))
+        codes = next(results)
+        # A root that depends on no field is the same for every block.
+        results = iter([np.broadcast_to(value, (len(blocks), value.shape[-1])) for value in results])
+        factors = [
+            tuple(next(results) if part is not None else None for part in (factor.super, factor.sub))
+            for _, factor in self.factors
+        ]
+        codes = np.broadcast_to(codes, (len(blocks), self.block))
+        return Decoded(codes, *factors, *[None] * (2 - len(factors)))
+
+    def _batches(self, blocks: np.ndarray) -> Iterator[tuple[slice, Decoded]]:
+        step = max(1, _BATCH // self.block)
+        for start in range(0, len(blocks), step):
+            part = slice(start, start + step)
+            yield part, self._evaluate(blocks[part])
+
+    def decode_codes(self, raw: np.ndarray) -> Decoded:
+        """Decodes bytes uint8 [..., K / block * bytes_per_block] into codes and factors."""
+        blocks, shape = self._blocks(raw), raw.shape[:-1]
+        parts = [part for _, part in self._batches(blocks)] or [self._evaluate(blocks)]
+
+        def join(arrays: list[np.ndarray]) -> np.ndarray:
+            width = raw.shape[-1] // self.bytes_per_block * arrays[0].shape[-1]
+            return np.concatenate(arrays).reshape(*shape, width)
+
+        def pair(name: str) -> Pair:
+            columns = zip(*(getattr(part, name) for part in parts), strict=True)
+            return tuple(None if column[0] is None else join(column) for column in columns)
+
+        minimum = None if self.min is None else pair("min")
+        return Decoded(join([part.codes for part in parts]), pair("scale"), minimum)
+
+    def dequantize(self, raw: np.ndarray) -> np.ndarray:
+        """The reference dequantizer: bytes uint8 [..., K / block * bytes_per_block] -> float32 [..., K]."""
+        blocks = self._blocks(raw)
+        output = np.empty((len(blocks), self.block), dtype=np.float32)
+        for part, decoded in self._batches(blocks):
+            output[part] = self.dequantize_decoded(decoded)
+        return output.reshape(*raw.shape[:-1], raw.shape[-1] // self.bytes_per_block * self.block)
+
+    def dequantize_decoded(self, decoded: Decoded) -> np.ndarray:
+        """float32 [..., K] of already decoded codes and factors."""
+        shape = decoded.codes.shape
+        with np.errstate(all="ignore"):
+            weights = self.values[decoded.codes].reshape(*shape[:-1], -1, self.group)
+            weights *= self.combine("scale", decoded.scale)[..., None]
+            if decoded.min is not None:
+                weights -= self.combine("min", decoded.min)[..., None]
+        return weights.reshape(shape)
+
+    def combine(self, name: str, pair: Pair) -> np.ndarray:
+        """float32 [..., K / group]: f32(super) * f32(sub) of the factor ``name`` ("scale" or "min")."""
+        types = (self.scale if name == "scale" else self.min).types
+        per_block, per_group = (
+            None if array is None else to_float32(array, dtype)
+            for array, dtype in zip(pair, types, strict=True)
+        )
+        if per_block is not None and self.group != self.block:
+            per_block = np.repeat(per_block, self.block // self.group, axis=-1)
+        if per_group is None:
+            return per_block
+        with np.errstate(all="ignore"):
+            return per_group if per_block is None else per_block * per_group
+
+    def emit_ir(self) -> str:
+        """The ``lumen.format`` operation as MLIR text."""
+        from .emit import emit_format
+
+        return emit_format(self)

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Element types of storage fields and decoded values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..errors import LumenError
+
+
+@dataclass(frozen=True)
+class DType:
+    """An element type. ``u8[16]`` declares a storage field; ``u16(x)`` converts an expression.
+
+    Attributes:
+      name: the name used in descriptions ("u8", "f16", …).
+      kind: "u", "i" or "f" (unsigned, signed, floating point).
+      bits: width.
+      numpy: little-endian NumPy type of the storage; bf16, which NumPy lacks, is held as its 16 bits.
+      mlir: the MLIR type; MLIR integers are signless.
+    """
+
+    name: str
+    kind: str
+    bits: int
+    numpy: np.dtype
+    mlir: str
+
+    def __getitem__(self, length: int) -> Field:
+        if not isinstance(length, int) or length < 1:
+            raise LumenError(f"a field of {self.name} needs a positive length, not {length!r}")
+        return Field(self, length)
+
+    def __call__(self, expression):
+        from .graph import convert
+
+        return convert(expression, self)
+
+    def __repr__(self) -> str:
+        return self.name
+
+    @property
+    def bytes(self) -> int:
+        return self.bits // 8
+
+    @property
+    def range(self) -> tuple[int, int]:
+        """Smallest and largest value of an integer type."""
+        if self.kind == "u":
+            return 0, (1 << self.bits) - 1
+        return -(1 << (self.bits - 1)), (1 << (self.bits - 1)) - 1
+
+
+@dataclass(frozen=True)
+class Field:
+    """The type of one storage field: a scalar (``length`` None) or a vector."""
+
+    dtype: DType
+    length: int | None = None
+
+    @property
+    def bytes(self) -> int:
+        return self.dtype.bytes * (self.length or 1)
+
+    @property
+    def mlir(self) -> str:
+        return self.dtype.mlir if self.length is None else f"vector<{self.length}x{self.dtype.mlir}>"
+
+
+def _dtype(name: str, numpy: str, mlir: str) -> DType:
+    bits = int(name.lstrip("uifb"))
+    return DType(name, "f" if name == "bf16" else name[0], bits, np.dtype(numpy), mlir)
+
+
+u8, u16, u32 = _dtype("u8", "<u1", "i8"), _dtype("u16", "<u2", "i16"), _dtype("u32", "<u4", "i32")
+i8, i16, i32 = _dtype("i8", "<i1", "i8"), _dtype("i16", "<i2", "i16"), _dtype("i32", "<i4", "i32")
+f16, f32, bf16 = _dtype("f16", "<f2", "f16"), _dtype("f32", "<f4", "f32"), _dtype("bf16", "<u2", "bf16")
+
+
+def to_float32(values: np.ndarray, dtype: DType) -> np.ndarray:
+    """Converts stored values of any type to float32; bf16 comes as its 16 bits."""
+    if dtype is bf16:
+        return (values.astype(np.uint32) << np.uint32(16)).view(np.float32)
+    return values.astype(np.float32)
