@@ -29,7 +29,12 @@ _MODULES = {
     "legacy": {"q4_0": 2, "q4_1": 3, "q5_0": 6, "q5_1": 7, "q8_0": 8},
     "kquants": {"q2_k": 10, "q3_k": 11, "q4_k": 12, "q5_k": 13, "q6_k": 14},
     "iquants": {"iq4_nl": 20, "iq4_xs": 23},
-}
+    "codebook_quants": {
+        "iq3_s": 21, "iq3_xxs": 18, "iq2_s": 22, "iq2_xs": 17, "iq2_xxs": 16, "iq1_s": 19, "iq1_m": 29,
+    },
+    "mx": {"mxfp4": 39, "nvfp4": 40},
+    "ternary": {"tq1_0": 34, "tq2_0": 35, "q1_0": 41, "q2_0": 42},
+}  # fmt: skip
 _BUILTIN = {name: module for module, formats in _MODULES.items() for name in formats}
 _GGML_TYPES = {number: name for formats in _MODULES.values() for name, number in formats.items()}
 

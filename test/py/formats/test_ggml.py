@@ -35,11 +35,11 @@ def test_random_bytes(fmt):
 
 
 def test_non_finite_scales(quantized):
-    """Infinite and NaN factors appear, unless the format cannot hold any."""
+    """Infinite and NaN weights appear, unless the format cannot hold any."""
     if quantized.name in WITHOUT_ORACLE:
         pytest.skip("gguf has no dequantizer for it")
     finite = np.isfinite(quantized.dequantize(random_rows(quantized, 3000, 1))).all()
-    assert finite == (quantized.name in ("mxfp4", "nvfp4"))
+    assert finite == (quantized.name == "nvfp4")
 
 
 def test_leading_dimensions(fmt):
@@ -79,3 +79,13 @@ def test_wrong_sizes(quantized):
 
 def test_description_is_short(quantized):
     assert len(inspect.getsource(quantized.description).splitlines()) <= 40
+
+
+def test_all_types_are_known():
+    """Every ggml type id is a format, or refused by its name."""
+    for kind in gguf.GGMLQuantizationType:
+        if kind.name in ("Q8_1", "Q8_K", "I8", "I16", "I32", "I64", "F64"):
+            with pytest.raises(LumenError, match=rf"{kind.value} \({kind.name}\) is not a weight format"):
+                formats.by_ggml_type(kind.value)
+        else:
+            assert formats.by_ggml_type(kind.value).name == kind.name.lower()
