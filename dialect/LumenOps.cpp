@@ -5,6 +5,7 @@
 #include "mlir/IR/Builders.h"
 #include "mlir/IR/Matchers.h"
 #include "mlir/IR/OpImplementation.h"
+#include "mlir/IR/PatternMatch.h"
 #include "llvm/Support/MathExtras.h"
 
 using namespace mlir;
@@ -178,6 +179,17 @@ LogicalResult EmbeddingOp::verifySymbolUses(SymbolTableCollection &symbols) {
   return verifyWeights(*this, (*this)->getOperandTypes(), symbols);
 }
 
+void EmbeddingOp::getCanonicalizationPatterns(RewritePatternSet &patterns, MLIRContext *) {
+  // embedding(tokens, dequantize(table)) -> embedding(tokens, table)
+  patterns.add(+[](EmbeddingOp op, PatternRewriter &rewriter) -> LogicalResult {
+    auto dequantize = op.getTable().getDefiningOp<DequantizeOp>();
+    if (!dequantize)
+      return failure();
+    rewriter.modifyOpInPlace(op, [&] { op.getTableMutable().assign(dequantize.getWeight()); });
+    return success();
+  });
+}
+
 LogicalResult LinearOp::verify() {
   auto x = rankedType(getX()), weight = rankedType(getWeight()), result = rankedType(getResult());
   if (failed(verifyDim(*this, "weight columns", x.getDimSize(1), weight.getDimSize(1))) ||
@@ -343,6 +355,29 @@ LogicalResult QLinearOp::verifySymbolUses(SymbolTableCollection &symbols) {
   return verifyWeights(*this, getWeights().getTypes(), symbols);
 }
 
+void QLinearOp::getCanonicalizationPatterns(RewritePatternSet &patterns, MLIRContext *) {
+  // A weight whose result nobody reads goes; an op without results is dead anyway.
+  patterns.add(+[](QLinearOp op, PatternRewriter &rewriter) -> LogicalResult {
+    SmallVector<Value> weights, biases, outputs;
+    for (auto [i, output] : llvm::enumerate(op.getOutputs())) {
+      if (output.use_empty())
+        continue;
+      outputs.push_back(output);
+      weights.push_back(op.getWeights()[i]);
+      if (!op.getBiases().empty())
+        biases.push_back(op.getBiases()[i]);
+    }
+    if (outputs.empty() || outputs.size() == op.getOutputs().size())
+      return failure();
+    auto smaller = QLinearOp::create(rewriter, op.getLoc(), TypeRange(ValueRange(outputs)),
+                                     op.getActivations(), weights, biases);
+    smaller->setDiscardableAttrs(op->getDiscardableAttrDictionary());
+    rewriter.replaceAllUsesWith(outputs, smaller.getOutputs());
+    rewriter.eraseOp(op);
+    return success();
+  });
+}
+
 //===----------------------------------------------------------------------===//
 // Bytes and registers
 //===----------------------------------------------------------------------===//
@@ -375,4 +410,15 @@ LogicalResult LookupOp::verify() {
   if (!getElementTypeOrSelf(getIndex().getType()).isInteger(8))
     return emitOpError() << "index must be i8, got " << getIndex().getType();
   return success();
+}
+
+OpFoldResult LookupOp::fold(FoldAdaptor adaptor) {
+  ArrayRef<int8_t> table = getTable();
+  auto codes = dyn_cast_if_present<DenseIntElementsAttr>(adaptor.getIndex());
+  if (!codes || !llvm::all_of(codes.getValues<APInt>(),
+                              [&](const APInt &code) { return code.ult(table.size()); }))
+    return {};
+  return codes.mapValues(codes.getElementType(), [&](const APInt &code) {
+    return APInt(8, table[code.getZExtValue()], /*isSigned=*/true);
+  });
 }

@@ -144,6 +144,7 @@ def Lumen_EmbeddingOp : Lumen_Op<"embedding", [Pure,
   let description = [{
     `result[t, :] = table[tokens[t], :]`, dequantized to float32. The table is in
     the file's own layout, so only the rows asked for are ever touched.
+    A `lumen.dequantize` of the table folds into the op.
 
     ```mlir
     %x = lumen.embedding %tokens, %table
@@ -156,6 +157,7 @@ def Lumen_EmbeddingOp : Lumen_Op<"embedding", [Pure,
     $tokens `,` $table attr-dict `:` type($tokens) `,` type($table) `->` type($result)
   }];
   let hasVerifier = 1;
+  let hasCanonicalizer = 1;
 }
 
 def Lumen_LinearOp : Lumen_Op<"linear", [Pure]> {
@@ -363,6 +365,7 @@ def Lumen_QLinearOp : Lumen_Op<"qlinear", [Pure, AttrSizedOperandSegments,
     either as the four results of `lumen.quantize` (integer products) or as float32
     rows (exact products). Several weights that read the same activation are one
     op: Q, K and V, or gate and up. There are as many biases as weights, or none.
+    A weight whose result nobody reads is dropped.
 
     For each group of min(group, 32) weights, in ascending order, the integer form
     adds `f32(isum) * (scale[n, g] * xscale[t, k/32])` to the result, with
@@ -384,6 +387,7 @@ def Lumen_QLinearOp : Lumen_Op<"qlinear", [Pure, AttrSizedOperandSegments,
     (`biases` `(` $biases^ `:` type($biases) `)`)? attr-dict `->` type($outputs)
   }];
   let hasVerifier = 1;
+  let hasCanonicalizer = 1;
   let extraClassDeclaration = [{
     /// True where the activation is given as 8-bit codes.
     bool isInteger() { return getActivations().size() == 4; }
@@ -474,6 +478,7 @@ def Lumen_LookupOp : Lumen_Op<"lookup", [Pure, SameOperandsAndResultType, Elemen
   let results = (outs SignlessIntegerLike:$result);
   let assemblyFormat = "$index $table attr-dict `:` type($index)";
   let hasVerifier = 1;
+  let hasFolder = 1;
 }
 
 def Lumen_WorkerIdOp : Lumen_Op<"worker_id", [Pure]> {

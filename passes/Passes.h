@@ -10,6 +10,9 @@
 
 namespace mlir::lumen {
 
+/// What a product with quantized weights reads: 8-bit codes or float32 rows.
+enum class ActivationMode { Int8, Exact };
+
 #define GEN_PASS_DECL
 #include "passes/Passes.h.inc"
 

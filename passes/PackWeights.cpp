@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "passes/Passes.h"
+
+#include "mlir/IR/Builders.h"
+#include "llvm/ADT/DenseMap.h"
+
+namespace mlir::lumen {
+#define GEN_PASS_DEF_PACKWEIGHTSPASS
+#include "passes/Passes.h.inc"
+} // namespace mlir::lumen
+
+using namespace mlir;
+using namespace mlir::lumen;
+
+namespace {
+
+/// The layouts in which an argument is read.
+struct Layouts {
+  bool raw = false;
+  bool packed = false;
+
+  bool operator==(Layouts other) const { return raw == other.raw && packed == other.packed; }
+  bool operator!=(Layouts other) const { return !(*this == other); }
+};
+
+/// Reads the whole module first, then rewrites every function and every call once.
+class WeightPacker {
+public:
+  WeightPacker(ModuleOp module, PackedAttr layout) : module(module), layout(layout) {}
+
+  /// Finds the layouts that every argument is read in.
+  LogicalResult analyze();
+  /// Gives the arguments their types, adds the second ones, passes them in calls.
+  void rewrite();
+
+private:
+  func::FuncOp lookup(func::CallOp call) {
+    return symbols.lookupNearestSymbolFrom<func::FuncOp>(call, call.getCalleeAttr());
+  }
+  Layouts getLayouts(Value value) const { return layouts.lookup(value); }
+  /// How this use reads its value, as far as is known.
+  Layouts getLayouts(OpOperand &use);
+  /// Every packed operand of `op` must be an argument.
+  LogicalResult checkOperands(Operation *op);
+  void rewriteArguments(func::FuncOp function);
+  void rewriteCall(func::CallOp call);
+
+  RankedTensorType getPackedType(Type type) const {
+    auto tensor = cast<RankedTensorType>(type);
+    return RankedTensorType::get(tensor.getShape(), tensor.getElementType(), layout);
+  }
+
+  ModuleOp module;
+  PackedAttr layout;
+  SymbolTableCollection symbols;
+  llvm::DenseMap<Value, Layouts> layouts;
+  /// The packed form of an argument that is read in both layouts.
+  llvm::DenseMap<Value, Value> second;
+};
+
+} // namespace
+
+/// A matrix in the file's layout.
+static bool isRawWeight(Value value) {
+  auto type = dyn_cast<RankedTensorType>(value.getType());
+  return type && type.getRank() == 2 && !type.getEncoding();
+}
+
+static bool isProductWeight(OpOperand &use) {
+  auto product = dyn_cast<QLinearOp>(use.getOwner());
+  if (!product)
+    return false;
+  unsigned begin = product.getWeights().getBeginOperandIndex();
+  unsigned index = use.getOperandNumber();
+  return index >= begin && index < begin + product.getWeights().size();
+}
+
+Layouts WeightPacker::getLayouts(OpOperand &use) {
+  if (isProductWeight(use))
+    return {false, true};
+  if (auto call = dyn_cast<func::CallOp>(use.getOwner()))
+    if (func::FuncOp callee = lookup(call); callee && !callee.isDeclaration())
+      return getLayouts(callee.getArgument(use.getOperandNumber()));
+  return {true, false};
+}
+
+LogicalResult WeightPacker::analyze() {
+  // Calls hand the needs of the callee to the caller: repeat until nothing is new.
+  for (bool changed = true; changed;) {
+    changed = false;
+    for (auto function : module.getOps<func::FuncOp>())
+      for (BlockArgument argument : function.getArguments()) {
+        if (!isRawWeight(argument))
+          continue;
+        Layouts found;
+        for (OpOperand &use : argument.getUses()) {
+          Layouts here = getLayouts(use);
+          found = {found.raw || here.raw, found.packed || here.packed};
+        }
+        changed |= found != layouts[argument];
+        layouts[argument] = found;
+      }
+  }
+  WalkResult result = module.walk([&](Operation *op) {
+    bool relevant = isa<QLinearOp, func::CallOp>(op);
+    return relevant && failed(checkOperands(op)) ? WalkResult::interrupt() : WalkResult::advance();
+  });
+  return failure(result.wasInterrupted());
+}
+
+LogicalResult WeightPacker::checkOperands(Operation *op) {
+  for (OpOperand &use : op->getOpOperands()) {
+    Value value = use.get();
+    if (!isRawWeight(value) || !getLayouts(use).packed || layouts.count(value))
+      continue;
+    InFlightDiagnostic diag = op->emitOpError()
+                              << "operand " << use.getOperandNumber()
+                              << " is a product weight and must be a function argument to be packed";
+    diag.attachNote(value.getLoc()) << "the weight is made here";
+    return diag;
+  }
+  return success();
+}
+
+void WeightPacker::rewriteArguments(func::FuncOp function) {
+  // From the last on, so that an inserted argument moves none that is still to come.
+  for (unsigned i = function.getNumArguments(); i-- > 0;) {
+    BlockArgument argument = function.getArgument(i);
+    Layouts needs = getLayouts(argument);
+    if (!needs.packed)
+      continue;
+    if (!needs.raw) {
+      argument.setType(getPackedType(argument.getType()));
+      continue;
+    }
+    auto attributes = function.getArgAttrDict(i);
+    if (failed(function.insertArgument(i + 1, getPackedType(argument.getType()), attributes,
+                                       argument.getLoc())))
+      llvm_unreachable("the type of a function with a body can be rebuilt");
+    Value packed = function.getArgument(i + 1);
+    second[argument] = packed;
+    argument.replaceUsesWithIf(packed, isProductWeight);
+  }
+  function.setType(FunctionType::get(function.getContext(), function.getBody().getArgumentTypes(),
+                                     function.getResultTypes()));
+}
+
+void WeightPacker::rewriteCall(func::CallOp call) {
+  func::FuncOp callee = lookup(call);
+  if (!callee || callee.isDeclaration())
+    return;
+  auto select = [&](Value value, Value argument) {
+    return value.getType() == argument.getType() ? value : second.lookup(value);
+  };
+  // The operands stand for the arguments from before the second ones came in.
+  SmallVector<Value> operands;
+  for (Value value : call.getOperands()) {
+    Value argument = callee.getArgument(operands.size());
+    operands.push_back(select(value, argument));
+    if (Value packed = second.lookup(argument))
+      operands.push_back(select(value, packed));
+  }
+  call->setOperands(operands);
+}
+
+void WeightPacker::rewrite() {
+  for (auto function : module.getOps<func::FuncOp>())
+    if (!function.isDeclaration())
+      rewriteArguments(function);
+  module.walk([&](func::CallOp call) { rewriteCall(call); });
+}
+
+namespace {
+
+struct PackWeightsPass : lumen::impl::PackWeightsPassBase<PackWeightsPass> {
+  using PackWeightsPassBase::PackWeightsPassBase;
+
+  void runOnOperation() override {
+    ModuleOp module = getOperation();
+    auto target = module->getAttrOfType<TargetAttr>(LumenDialect::kTargetAttr);
+    if (!rows && !target) {
+      module.emitError() << "needs the module attribute " << LumenDialect::kTargetAttr
+                         << " or the option rows to choose a packed layout";
+      return signalPassFailure();
+    }
+    auto layout = PackedAttr::getChecked([&] { return module.emitError(); }, &getContext(),
+                                         rows ? int64_t(rows) : target.getRows());
+    if (!layout)
+      return signalPassFailure();
+    WeightPacker packer(module, layout);
+    if (failed(packer.analyze()))
+      return signalPassFailure();
+    packer.rewrite();
+  }
+};
+
+} // namespace
