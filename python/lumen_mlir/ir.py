@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: Apache-2.0
+"""MLIR's IR from Python, under the names of MLIR's own bindings (``mlir.ir``).
+
+>>> from lumen_mlir import ir
+>>> with ir.Context():
+...     module = ir.Module.parse("func.func @f(%x: i32) -> i32 { return %x : i32 }")
+...     module.body.operations[0].attributes["sym_name"].value
+'f'
+
+Differences from upstream: a missing location means "unknown"; ``block.operations``, ``op.results`` and the like
+are lists made at the time of the call; and there are no per-operation classes, every operation is an
+``Operation``. An object whose operation was erased, or was inside one that a pass manager ran on, raises
+``RuntimeError`` when used.
+"""
+
+from lumen_mlir import _mlir
+from lumen_mlir.errors import MLIRError
+
+__all__ = ["MLIRError", "OpView"]
+
+for _name, _value in vars(_mlir.ir).items():
+    if not _name.startswith("_"):
+        globals()[_name] = _value
+        __all__.append(_name)  # noqa: PLE0605
+
+OpView = _mlir.ir.Operation
+"""Upstream's name for what ``block.operations`` holds."""

@@ -1,0 +1,23 @@
+//===- Extension.cpp - The module lumen_mlir._mlir ------------------------===//
+//
+// SPDX-License-Identifier: Apache-2.0
+//
+//===----------------------------------------------------------------------===//
+
+#include "runtime/bindings/Common.h"
+
+using namespace mlir::lumen::python;
+
+NB_MODULE(_mlir, m) {
+  m.doc() = "Lumen's MLIR: IR, passes, code generation and execution.";
+  nb::module_ ir = m.def_submodule("ir", "The IR, under MLIR's Python names.");
+  bindDiagnostics(ir);
+  bindContext(ir);
+  bindTypes(ir);
+  bindAttributes(ir);
+  bindDenseElements(ir);
+  bindOperations(ir);
+  bindBlocks(ir);
+  nb::module_ passes = m.def_submodule("passmanager", "Pass pipelines.");
+  bindPassManager(passes);
+}
