@@ -9,8 +9,8 @@ class LumenError(Exception):
 class MLIRError(LumenError):
     """MLIR refused an IR, a pipeline or a module.
 
-    ``error_diagnostics`` is the list of ``ir.DiagnosticInfo`` (severity, location, message, notes) that explain
-    why; the text of the exception lists them too.
+    ``error_diagnostics`` is the list of ``ir.DiagnosticInfo`` (severity, location, message, notes) that
+    explain why; the text of the exception lists them too.
     """
 
     def __init__(self, message: str, error_diagnostics: list | None = None):

@@ -7,8 +7,8 @@
 ...     module.body.operations[0].attributes["sym_name"].value
 'f'
 
-Differences from upstream: a missing location means "unknown"; ``block.operations``, ``op.results`` and the like
-are lists made at the time of the call; and there are no per-operation classes, every operation is an
+Differences from upstream: a missing location means "unknown"; ``block.operations``, ``op.results`` and the
+like are lists made at the time of the call; and there are no per-operation classes, every operation is an
 ``Operation``. An object whose operation was erased, or was inside one that a pass manager ran on, raises
 ``RuntimeError`` when used.
 """

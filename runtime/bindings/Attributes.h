@@ -27,8 +27,7 @@ struct PyAttribute {
 };
 
 /// The C++ type behind the Python class of the MLIR type or attribute `Impl`.
-template <typename Impl, typename Base>
-struct Concrete : Base {
+template <typename Impl, typename Base> struct Concrete : Base {
   Impl impl() const { return cast<Impl>(this->value); }
 };
 
@@ -48,11 +47,11 @@ void registerWrap(TypeID id, WrapFunction<Attribute> function);
 /// base class, isinstance, and wrap(). Where one kind of attribute has several
 /// Python classes, a chooser is registered for it afterwards.
 template <typename Impl, typename Base>
-class BindConcrete
-    : public nb::class_<Concrete<Impl, Base>, Base> {
+class BindConcrete : public nb::class_<Concrete<Impl, Base>, Base> {
 public:
   using Self = Concrete<Impl, Base>;
-  using Root = std::conditional_t<std::is_base_of_v<PyType, Base>, PyType, PyAttribute>;
+  using Root =
+      std::conditional_t<std::is_base_of_v<PyType, Base>, PyType, PyAttribute>;
   using Value = decltype(Root::value);
 
   BindConcrete(nb::module_ &m, const char *name, const char *doc = "")
@@ -61,7 +60,8 @@ public:
     this->def("__init__", [className](Self *self, const Root &other) {
       if (!isa<Impl>(other.value))
         throw nb::value_error(
-            ("cannot cast " + printedForm(other.value) + " to " + className).c_str());
+            ("cannot cast " + printedForm(other.value) + " to " + className)
+                .c_str());
       Self made;
       made.context = other.context;
       made.value = other.value;
@@ -83,12 +83,14 @@ public:
 };
 
 /// The base class's own methods: printing, comparison, context.
-template <typename Root>
-void bindRoot(nb::class_<Root> &cls) {
-  cls.def_prop_ro("context", [](Root &self) { return PyIRContext{self.context}; })
-      .def("__eq__", [](Root &a, Root &b) { return a.value == b.value; },
-           nb::is_operator())
-      .def("__hash__", [](Root &self) { return size_t(hash_value(self.value)); })
+template <typename Root> void bindRoot(nb::class_<Root> &cls) {
+  cls.def_prop_ro("context",
+                  [](Root &self) { return PyIRContext{self.context}; })
+      .def(
+          "__eq__", [](Root &a, Root &b) { return a.value == b.value; },
+          nb::is_operator())
+      .def("__hash__",
+           [](Root &self) { return size_t(hash_value(self.value)); })
       .def("__str__", [](Root &self) { return printedForm(self.value); });
 }
 
@@ -108,7 +110,8 @@ auto unwrapAll(const ContextRef &context, const std::vector<Root> &list,
 template <typename Root>
 ContextRef contextOf(const std::optional<PyIRContext> &context,
                      const std::vector<Root> &list) {
-  return context || list.empty() ? resolveContext(context) : list.front().context;
+  return context || list.empty() ? resolveContext(context)
+                                 : list.front().context;
 }
 
 /// How getChecked reports: at the given or default location.

@@ -20,7 +20,8 @@ void mlir::lumen::python::registerWrap(TypeID id, WrapFunction<Type> function) {
   wrappers()[id] = function;
 }
 
-nb::typed<nb::object, PyType> mlir::lumen::python::wrap(const ContextRef &context, Type type) {
+nb::typed<nb::object, PyType>
+mlir::lumen::python::wrap(const ContextRef &context, Type type) {
   if (!type)
     return nb::none();
   if (WrapFunction<Type> function = wrappers().lookup(type.getTypeID()))
@@ -33,21 +34,24 @@ using OptionalContext = std::optional<PyIRContext>;
 using OptionalLocation = std::optional<PyLocation>;
 
 static void bindTypeRoot(nb::module_ &m) {
-  auto cls = nb::class_<PyType>(m, "Type", "An MLIR type; subclasses exist for builtin types.");
+  auto cls = nb::class_<PyType>(
+      m, "Type", "An MLIR type; subclasses exist for builtin types.");
   bindRoot(cls);
-  cls.def_static("parse",
-                 [](const std::string &text, OptionalContext context) -> TypeObject {
-                   ContextRef ref = resolveContext(context);
-                   CaptureDiagnostics capture(ref);
-                   Type type = parseType(text, &ref->context);
-                   if (!type)
-                     capture.fail("unable to parse type: '" + text + "'");
-                   return wrap(ref, type);
-                 },
-                 nb::arg("asm"), nb::arg("context") = nb::none(),
-                 "Parses a type; raises MLIRError.")
-      .def("__repr__",
-           [](PyType &self) { return "Type(" + printedForm(self.value) + ")"; });
+  cls.def_static(
+         "parse",
+         [](const std::string &text, OptionalContext context) -> TypeObject {
+           ContextRef ref = resolveContext(context);
+           CaptureDiagnostics capture(ref);
+           Type type = parseType(text, &ref->context);
+           if (!type)
+             capture.fail("unable to parse type: '" + text + "'");
+           return wrap(ref, type);
+         },
+         nb::arg("asm"), nb::arg("context") = nb::none(),
+         "Parses a type; raises MLIRError.")
+      .def("__repr__", [](PyType &self) {
+        return "Type(" + printedForm(self.value) + ")";
+      });
 }
 
 /// A type with no parameters.
@@ -74,18 +78,25 @@ static void bindScalars(nb::module_ &m) {
   };
   const auto context = nb::arg("context") = nb::none();
   auto integer = BindConcrete<IntegerType, PyType>(m, "IntegerType");
-  integer.def_static("get_signless", make(Signedness::Signless), nb::arg("width"), context)
-      .def_static("get_signed", make(Signedness::Signed), nb::arg("width"), context)
-      .def_static("get_unsigned", make(Signedness::Unsigned), nb::arg("width"), context)
-      .def_prop_ro("width", [](Concrete<IntegerType, PyType> &self) {
-        return self.impl().getWidth();
-      })
-      .def_prop_ro("is_signless", [](Concrete<IntegerType, PyType> &self) {
-        return self.impl().isSignless();
-      })
-      .def_prop_ro("is_signed", [](Concrete<IntegerType, PyType> &self) {
-        return self.impl().isSigned();
-      })
+  integer
+      .def_static("get_signless", make(Signedness::Signless), nb::arg("width"),
+                  context)
+      .def_static("get_signed", make(Signedness::Signed), nb::arg("width"),
+                  context)
+      .def_static("get_unsigned", make(Signedness::Unsigned), nb::arg("width"),
+                  context)
+      .def_prop_ro("width",
+                   [](Concrete<IntegerType, PyType> &self) {
+                     return self.impl().getWidth();
+                   })
+      .def_prop_ro("is_signless",
+                   [](Concrete<IntegerType, PyType> &self) {
+                     return self.impl().isSignless();
+                   })
+      .def_prop_ro("is_signed",
+                   [](Concrete<IntegerType, PyType> &self) {
+                     return self.impl().isSigned();
+                   })
       .def_prop_ro("is_unsigned", [](Concrete<IntegerType, PyType> &self) {
         return self.impl().isUnsigned();
       });
@@ -93,9 +104,11 @@ static void bindScalars(nb::module_ &m) {
   bindPlain<NoneType, PyType>(m, "NoneType");
 
   nb::class_<PyFloatType, PyType>(m, "FloatType")
-      .def_static("isinstance", [](PyType &other) { return isa<FloatType>(other.value); })
-      .def_prop_ro("width",
-                   [](PyFloatType &self) { return cast<FloatType>(self.value).getWidth(); });
+      .def_static("isinstance",
+                  [](PyType &other) { return isa<FloatType>(other.value); })
+      .def_prop_ro("width", [](PyFloatType &self) {
+        return cast<FloatType>(self.value).getWidth();
+      });
   bindPlain<Float16Type, PyFloatType>(m, "F16Type");
   bindPlain<BFloat16Type, PyFloatType>(m, "BF16Type");
   bindPlain<Float32Type, PyFloatType>(m, "F32Type");
@@ -109,39 +122,51 @@ static void bindScalars(nb::module_ &m) {
 static ShapedType ranked(const PyShapedType &self) {
   auto type = cast<ShapedType>(self.value);
   if (!type.hasRank())
-    throw nb::value_error(("type has no rank: " + printedForm(self.value)).c_str());
+    throw nb::value_error(
+        ("type has no rank: " + printedForm(self.value)).c_str());
   return type;
 }
 
 static int64_t dimension(const PyShapedType &self, unsigned dim) {
   ShapedType type = ranked(self);
   if (dim >= type.getRank())
-    throw nb::index_error(("dimension " + std::to_string(dim) + " of a type of rank " +
+    throw nb::index_error(("dimension " + std::to_string(dim) +
+                           " of a type of rank " +
                            std::to_string(type.getRank()))
                               .c_str());
   return type.getDimSize(dim);
 }
 
 static void bindShapedRoot(nb::module_ &m) {
-  nb::class_<PyShapedType, PyType>(m, "ShapedType", "Vector, tensor or memref type.")
-      .def_static("isinstance", [](PyType &other) { return isa<ShapedType>(other.value); })
-      .def_static("get_dynamic_size", [] { return ShapedType::kDynamic; },
-                  "The number that stands for '?' in a shape.")
-      .def_static("is_dynamic_size", [](int64_t size) { return ShapedType::isDynamic(size); },
-                  nb::arg("dim_size"))
+  nb::class_<PyShapedType, PyType>(m, "ShapedType",
+                                   "Vector, tensor or memref type.")
+      .def_static("isinstance",
+                  [](PyType &other) { return isa<ShapedType>(other.value); })
+      .def_static(
+          "get_dynamic_size", [] { return ShapedType::kDynamic; },
+          "The number that stands for '?' in a shape.")
+      .def_static(
+          "is_dynamic_size",
+          [](int64_t size) { return ShapedType::isDynamic(size); },
+          nb::arg("dim_size"))
       .def_prop_ro("element_type",
                    [](PyShapedType &self) {
-                     return wrap(self.context, cast<ShapedType>(self.value).getElementType());
+                     return wrap(self.context,
+                                 cast<ShapedType>(self.value).getElementType());
                    })
       .def_prop_ro("has_rank",
-                   [](PyShapedType &self) { return cast<ShapedType>(self.value).hasRank(); })
-      .def_prop_ro("rank", [](PyShapedType &self) { return ranked(self).getRank(); })
-      .def_prop_ro("shape",
                    [](PyShapedType &self) {
-                     ArrayRef<int64_t> shape = ranked(self).getShape();
-                     return std::vector<int64_t>(shape.begin(), shape.end());
-                   },
-                   "Sizes; a dynamic one is ShapedType.get_dynamic_size().")
+                     return cast<ShapedType>(self.value).hasRank();
+                   })
+      .def_prop_ro("rank",
+                   [](PyShapedType &self) { return ranked(self).getRank(); })
+      .def_prop_ro(
+          "shape",
+          [](PyShapedType &self) {
+            ArrayRef<int64_t> shape = ranked(self).getShape();
+            return std::vector<int64_t>(shape.begin(), shape.end());
+          },
+          "Sizes; a dynamic one is ShapedType.get_dynamic_size().")
       .def_prop_ro("has_static_shape",
                    [](PyShapedType &self) {
                      return cast<ShapedType>(self.value).hasStaticShape();
@@ -150,20 +175,23 @@ static void bindShapedRoot(nb::module_ &m) {
                    [](PyShapedType &self) {
                      ShapedType type = ranked(self);
                      if (!type.hasStaticShape())
-                       throw nb::value_error("a type with dynamic sizes has no element count");
+                       throw nb::value_error(
+                           "a type with dynamic sizes has no element count");
                      return type.getNumElements();
                    })
       .def("get_dim_size", &dimension, nb::arg("dim"))
-      .def("is_dynamic_dim",
-           [](PyShapedType &self, unsigned dim) {
-             return ShapedType::isDynamic(dimension(self, dim));
-           },
-           nb::arg("dim"));
+      .def(
+          "is_dynamic_dim",
+          [](PyShapedType &self, unsigned dim) {
+            return ShapedType::isDynamic(dimension(self, dim));
+          },
+          nb::arg("dim"));
 }
 
 /// Builds a type of `shape` x `element`, reporting what its verifier says.
 template <typename Build>
-static TypeObject buildShaped(const PyType &element, const OptionalLocation &loc, Build build) {
+static TypeObject buildShaped(const PyType &element,
+                              const OptionalLocation &loc, Build build) {
   CaptureDiagnostics capture(element.context);
   Type type = build(emitErrorAt(resolveLocation(loc, element.context)));
   if (!type)
@@ -183,57 +211,73 @@ static Attribute unwrapOptional(const ContextRef &context,
 static void bindShapedTypes(nb::module_ &m) {
   const auto loc = nb::arg("loc") = nb::none();
   BindConcrete<VectorType, PyShapedType>(m, "VectorType")
-      .def_static("get",
-                  [](const std::vector<int64_t> &shape, const PyType &element,
-                     OptionalLocation loc) {
-                    return buildShaped(element, loc, [&](auto emitError) {
-                      return VectorType::getChecked(emitError, shape, element.value,
-                                                    ArrayRef<bool>());
-                    });
-                  },
-                  nb::arg("shape"), nb::arg("element_type"), loc);
+      .def_static(
+          "get",
+          [](const std::vector<int64_t> &shape, const PyType &element,
+             OptionalLocation loc) {
+            return buildShaped(element, loc, [&](auto emitError) {
+              return VectorType::getChecked(emitError, shape, element.value,
+                                            ArrayRef<bool>());
+            });
+          },
+          nb::arg("shape"), nb::arg("element_type"), loc);
 
   using Tensor = Concrete<RankedTensorType, PyShapedType>;
   BindConcrete<RankedTensorType, PyShapedType>(m, "RankedTensorType")
-      .def_static("get",
-                  [](const std::vector<int64_t> &shape, const PyType &element,
-                     std::optional<PyAttribute> encoding, OptionalLocation loc) {
-                    Attribute attr = unwrapOptional(element.context, encoding, "encoding");
-                    return buildShaped(element, loc, [&](auto emitError) {
-                      return RankedTensorType::getChecked(emitError, shape, element.value, attr);
-                    });
-                  },
-                  nb::arg("shape"), nb::arg("element_type"), nb::arg("encoding") = nb::none(), loc)
-      .def_prop_ro("encoding",
-                   [](Tensor &self) { return wrap(self.context, self.impl().getEncoding()); },
-                   "The encoding attribute, or None.");
+      .def_static(
+          "get",
+          [](const std::vector<int64_t> &shape, const PyType &element,
+             std::optional<PyAttribute> encoding, OptionalLocation loc) {
+            Attribute attr =
+                unwrapOptional(element.context, encoding, "encoding");
+            return buildShaped(element, loc, [&](auto emitError) {
+              return RankedTensorType::getChecked(emitError, shape,
+                                                  element.value, attr);
+            });
+          },
+          nb::arg("shape"), nb::arg("element_type"),
+          nb::arg("encoding") = nb::none(), loc)
+      .def_prop_ro(
+          "encoding",
+          [](Tensor &self) {
+            return wrap(self.context, self.impl().getEncoding());
+          },
+          "The encoding attribute, or None.");
 
   using MemRef = Concrete<MemRefType, PyShapedType>;
   BindConcrete<MemRefType, PyShapedType>(m, "MemRefType")
-      .def_static("get",
-                  [](const std::vector<int64_t> &shape, const PyType &element,
-                     std::optional<PyAttribute> layout, std::optional<PyAttribute> memorySpace,
-                     OptionalLocation loc) {
-                    Attribute attr = unwrapOptional(element.context, layout, "layout");
-                    Attribute space = unwrapOptional(element.context, memorySpace, "memory space");
-                    if (attr && !isa<MemRefLayoutAttrInterface>(attr))
-                      throw nb::value_error(
-                          (printedForm(attr) + " is not a memref layout").c_str());
-                    return buildShaped(element, loc, [&](auto emitError) {
-                      return MemRefType::getChecked(
-                          emitError, shape, element.value,
-                          attr ? cast<MemRefLayoutAttrInterface>(attr)
-                               : MemRefLayoutAttrInterface(),
-                          space);
-                    });
-                  },
-                  nb::arg("shape"), nb::arg("element_type"), nb::arg("layout") = nb::none(),
-                  nb::arg("memory_space") = nb::none(), loc)
+      .def_static(
+          "get",
+          [](const std::vector<int64_t> &shape, const PyType &element,
+             std::optional<PyAttribute> layout,
+             std::optional<PyAttribute> memorySpace, OptionalLocation loc) {
+            Attribute attr = unwrapOptional(element.context, layout, "layout");
+            Attribute space =
+                unwrapOptional(element.context, memorySpace, "memory space");
+            if (attr && !isa<MemRefLayoutAttrInterface>(attr))
+              throw nb::value_error(
+                  (printedForm(attr) + " is not a memref layout").c_str());
+            return buildShaped(element, loc, [&](auto emitError) {
+              return MemRefType::getChecked(
+                  emitError, shape, element.value,
+                  attr ? cast<MemRefLayoutAttrInterface>(attr)
+                       : MemRefLayoutAttrInterface(),
+                  space);
+            });
+          },
+          nb::arg("shape"), nb::arg("element_type"),
+          nb::arg("layout") = nb::none(), nb::arg("memory_space") = nb::none(),
+          loc)
       .def_prop_ro("layout",
-                   [](MemRef &self) { return wrap(self.context, self.impl().getLayout()); })
-      .def_prop_ro("memory_space",
-                   [](MemRef &self) { return wrap(self.context, self.impl().getMemorySpace()); },
-                   "The memory space attribute, or None.");
+                   [](MemRef &self) {
+                     return wrap(self.context, self.impl().getLayout());
+                   })
+      .def_prop_ro(
+          "memory_space",
+          [](MemRef &self) {
+            return wrap(self.context, self.impl().getMemorySpace());
+          },
+          "The memory space attribute, or None.");
 }
 
 static void bindFunctionType(nb::module_ &m) {
@@ -245,18 +289,24 @@ static void bindFunctionType(nb::module_ &m) {
     return list;
   };
   BindConcrete<FunctionType, PyType>(m, "FunctionType")
-      .def_static("get",
-                  [](const std::vector<PyType> &inputs, const std::vector<PyType> &results,
-                     OptionalContext context) -> TypeObject {
-                    ContextRef ref =
-                        contextOf(context, inputs.empty() ? results : inputs);
-                    return wrap(ref, FunctionType::get(&ref->context,
-                                                       unwrapAll(ref, inputs, "input type"),
-                                                       unwrapAll(ref, results, "result type")));
-                  },
-                  nb::arg("inputs"), nb::arg("results"), nb::arg("context") = nb::none())
+      .def_static(
+          "get",
+          [](const std::vector<PyType> &inputs,
+             const std::vector<PyType> &results,
+             OptionalContext context) -> TypeObject {
+            ContextRef ref =
+                contextOf(context, inputs.empty() ? results : inputs);
+            return wrap(
+                ref, FunctionType::get(&ref->context,
+                                       unwrapAll(ref, inputs, "input type"),
+                                       unwrapAll(ref, results, "result type")));
+          },
+          nb::arg("inputs"), nb::arg("results"),
+          nb::arg("context") = nb::none())
       .def_prop_ro("inputs",
-                   [=](Function &self) { return wrapAll(self.context, self.impl().getInputs()); })
+                   [=](Function &self) {
+                     return wrapAll(self.context, self.impl().getInputs());
+                   })
       .def_prop_ro("results", [=](Function &self) {
         return wrapAll(self.context, self.impl().getResults());
       });

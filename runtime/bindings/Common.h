@@ -36,7 +36,9 @@ void bindContext(nb::module_ &m);
 void bindTypes(nb::module_ &m);
 void bindAttributes(nb::module_ &m);
 void bindDenseElements(nb::module_ &m);
+void bindOperationContainers(nb::module_ &m);
 void bindOperations(nb::module_ &m);
+void bindModule(nb::module_ &m);
 void bindBlocks(nb::module_ &m);
 void bindPassManager(nb::module_ &m);
 
@@ -45,8 +47,7 @@ inline llvm::StringRef toRef(std::string_view text) {
 }
 
 /// What `print(stream)` writes.
-template <typename Print>
-std::string printed(Print print) {
+template <typename Print> std::string printed(Print print) {
   std::string text;
   llvm::raw_string_ostream stream(text);
   print(stream);
@@ -54,9 +55,18 @@ std::string printed(Print print) {
 }
 
 /// What `object.print(stream)` writes.
-template <typename T>
-std::string printedForm(const T &object) {
+template <typename T> std::string printedForm(const T &object) {
   return printed([&](llvm::raw_ostream &os) { object.print(os); });
+}
+
+/// A Python index, negative ones counted from the end; throws IndexError.
+inline size_t checkedIndex(int64_t index, size_t size) {
+  int64_t wrapped = index < 0 ? index + int64_t(size) : index;
+  if (wrapped < 0 || wrapped >= int64_t(size))
+    throw nb::index_error(
+        ("index " + std::to_string(index) + " of " + std::to_string(size))
+            .c_str());
+  return wrapped;
 }
 
 } // namespace mlir::lumen::python

@@ -61,17 +61,19 @@ OpRef OpHandle::get(const ContextRef &context, Operation *op) {
   if (OpHandle *handle = context->live.lookup(op))
     return handle->shared_from_this();
   Operation *parentOp = op->getParentOp();
-  return std::make_shared<OpHandle>(context, op,
-                                    parentOp ? get(context, parentOp) : OpRef());
+  return std::make_shared<OpHandle>(
+      context, op, parentOp ? get(context, parentOp) : OpRef());
 }
 
 Operation *OpHandle::getOp() const {
   if (!op)
-    throw std::runtime_error("the operation has been invalidated: it was erased, or a "
-                             "pass manager ran on an operation around it");
+    throw std::runtime_error(
+        "the operation has been invalidated: it was erased, or a "
+        "pass manager ran on an operation around it");
   for (const OpHandle *handle = this; handle; handle = handle->parent.get())
     if (handle->busy)
-      throw std::runtime_error("the operation is being transformed by another thread");
+      throw std::runtime_error(
+          "the operation is being transformed by another thread");
   return op;
 }
 
@@ -112,8 +114,9 @@ OpHandle::Exclusive::~Exclusive() { root->busy = false; }
 void OwnedByOp::check() const {
   owner->getOp();
   if (generation != owner->getGeneration())
-    throw std::runtime_error("the block or value has been invalidated by a pass manager: "
-                             "fetch it again from its operation");
+    throw std::runtime_error(
+        "the block or value has been invalidated by a pass manager: "
+        "fetch it again from its operation");
 }
 
 void PyInsertionPoint::insert(const PyOperation &op) const {
@@ -127,7 +130,8 @@ void PyInsertionPoint::insert(const PyOperation &op) const {
   if (before) {
     Operation *next = before->get();
     if (next->getBlock() != into)
-      throw nb::value_error("the operation of the insertion point is no longer in its block");
+      throw nb::value_error(
+          "the operation of the insertion point is no longer in its block");
     into->getOperations().insert(next->getIterator(), inserted);
   } else {
     into->push_back(inserted);
@@ -152,21 +156,25 @@ void mlir::lumen::python::pushFrame(Frame frame) {
 void mlir::lumen::python::popFrame(const ContextRef &context) {
   std::vector<Frame> &stack = frames();
   if (stack.empty() || stack.back().context != context)
-    throw std::runtime_error("'with' blocks of IR objects must end in reverse order");
+    throw std::runtime_error(
+        "'with' blocks of IR objects must end in reverse order");
   stack.pop_back();
 }
 
-ContextRef mlir::lumen::python::resolveContext(const std::optional<PyIRContext> &context) {
+ContextRef
+mlir::lumen::python::resolveContext(const std::optional<PyIRContext> &context) {
   if (context)
     return context->ref;
   if (frames().empty())
-    throw std::runtime_error("no Context was given and there is none to take as default: "
-                             "pass context=, or call inside 'with Context():'");
+    throw std::runtime_error(
+        "no Context was given and there is none to take as default: "
+        "pass context=, or call inside 'with Context():'");
   return frames().back().context;
 }
 
-Location mlir::lumen::python::resolveLocation(const std::optional<PyLocation> &location,
-                                              const ContextRef &context) {
+Location
+mlir::lumen::python::resolveLocation(const std::optional<PyLocation> &location,
+                                     const ContextRef &context) {
   if (location) {
     checkSameContext(context, location->context, "location");
     return location->loc;
@@ -184,16 +192,19 @@ const PyInsertionPoint *mlir::lumen::python::currentInsertionPoint() {
   return nullptr;
 }
 
-void mlir::lumen::python::checkSameContext(const ContextRef &context, const ContextRef &other,
+void mlir::lumen::python::checkSameContext(const ContextRef &context,
+                                           const ContextRef &other,
                                            const char *what) {
   if (context != other)
     throw nb::value_error(
         (std::string("the ") + what + " belongs to another Context").c_str());
 }
 
-nb::object mlir::lumen::python::wrapValue(const ContextRef &context, Value value) {
+nb::object mlir::lumen::python::wrapValue(const ContextRef &context,
+                                          Value value) {
   if (auto result = dyn_cast<OpResult>(value))
-    return nb::cast(PyOpResult(OpHandle::get(context, result.getOwner()), value));
+    return nb::cast(
+        PyOpResult(OpHandle::get(context, result.getOwner()), value));
   Operation *owner = cast<BlockArgument>(value).getOwner()->getParentOp();
   return nb::cast(PyBlockArgument(OpHandle::get(context, owner), value));
 }

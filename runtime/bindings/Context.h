@@ -204,7 +204,8 @@ void popFrame(const ContextRef &context);
 
 /// The given context, else the one of the innermost `with`; throws if none.
 ContextRef resolveContext(const std::optional<PyIRContext> &context);
-/// The given location, else the innermost one of the same context, else unknown.
+/// The given location, else the innermost one of the same context, else
+/// unknown.
 Location resolveLocation(const std::optional<PyLocation> &location,
                          const ContextRef &context);
 /// The innermost insertion point of this thread, if any.

@@ -37,7 +37,8 @@ static void raiseMLIRError(const std::exception_ptr &pointer, void *) {
   try {
     std::rethrow_exception(pointer);
   } catch (const MLIRError &error) {
-    nb::object type = nb::module_::import_("lumen_mlir.errors").attr("MLIRError");
+    nb::object type =
+        nb::module_::import_("lumen_mlir.errors").attr("MLIRError");
     nb::list diagnostics;
     for (const PyDiagnosticInfo &diagnostic : error.diagnostics)
       diagnostics.append(nb::cast(diagnostic));
@@ -54,13 +55,15 @@ void mlir::lumen::python::bindDiagnostics(nb::module_ &m) {
       .value("NOTE", DiagnosticSeverity::Note)
       .value("REMARK", DiagnosticSeverity::Remark);
 
-  nb::class_<PyDiagnosticInfo>(m, "DiagnosticInfo", "One diagnostic and its notes.")
+  nb::class_<PyDiagnosticInfo>(m, "DiagnosticInfo",
+                               "One diagnostic and its notes.")
       .def_ro("severity", &PyDiagnosticInfo::severity)
       .def_ro("location", &PyDiagnosticInfo::location)
       .def_ro("message", &PyDiagnosticInfo::message)
       .def_ro("notes", &PyDiagnosticInfo::notes)
       .def("__str__", [](const PyDiagnosticInfo &info) {
-        return printed([&](llvm::raw_ostream &os) { os << info.location.loc; }) +
+        return printed(
+                   [&](llvm::raw_ostream &os) { os << info.location.loc; }) +
                ": " + info.message;
       });
 }

@@ -16,7 +16,9 @@ NB_MODULE(_mlir, m) {
   bindTypes(ir);
   bindAttributes(ir);
   bindDenseElements(ir);
+  bindOperationContainers(ir);
   bindOperations(ir);
+  bindModule(ir);
   bindBlocks(ir);
   nb::module_ passes = m.def_submodule("passmanager", "Pass pipelines.");
   bindPassManager(passes);
