@@ -201,10 +201,14 @@ def define(
         table=None if table is None else tuple(int(value) for value in table), ggml_type=ggml_type,
         fields=fields, codes=codes, scale=scale, min=minimum, description=cls,
     )  # fmt: skip
-    used = {node.payload for node in graph.reachable(fmt.roots) if node.operation == "field"}
+    nodes = graph.reachable(fmt.roots)
+    used = {node.payload for node in nodes if node.operation == "field"}
     for key in fields:
         if key not in used and not key.startswith("_"):
             raise LumenError(f"field '{key}' is never used by decode; name it '_{key}' if it is padding")
+    for node in nodes:
+        if node.operation == "lookup":
+            bounds(node)  # refuses an index that may leave its table
     _check_codes(fmt, 1 << bits if table is None else len(table))
     return fmt
 

@@ -33,7 +33,7 @@ def _type(dtype: DType | None, length: int | None) -> str:
     return element if length is None else f"vector<{length}x{element}>"
 
 
-def _type_of(node: Expression) -> str:
+def type_of(node: Expression) -> str:
     return _type(node.dtype, node.length)
 
 
@@ -75,8 +75,8 @@ class _Printer:
         self.names[id(node)] = self._node(node, operands)
 
     def _node(self, node: Expression, operands: list[str]) -> str:
-        kind = _type_of(node)
-        sources = [_type_of(operand) for operand in node.operands]
+        kind = type_of(node)
+        sources = [type_of(operand) for operand in node.operands]
         match node.operation:
             case "field":
                 return f"%{node.payload}"
@@ -175,14 +175,14 @@ class _Printer:
         )
         if width == 1:
             return rows
-        return self.add(f"vector.bitcast {rows} : vector<{count}x{element}> to {_type_of(node)}")
+        return self.add(f"vector.bitcast {rows} : vector<{count}x{element}> to {type_of(node)}")
 
 
 def _decoded(fmt: QuantFormat, names: dict[int, str]) -> str:
-    text = f"lumen.decoded codes({names[id(fmt.codes)]} : {_type_of(fmt.codes)})"
+    text = f"lumen.decoded codes({names[id(fmt.codes)]} : {type_of(fmt.codes)})"
     for name, factor in fmt.factors:
         values = ", ".join(names[id(part)] for part in factor.parts)
-        kinds = ", ".join(_type_of(part) for part in factor.parts)
+        kinds = ", ".join(type_of(part) for part in factor.parts)
         text += f" {name}({values} : {kinds})"
     return text
 
