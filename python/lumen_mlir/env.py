@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every environment variable that Lumen reads, with its type. They are read when asked for, not at import."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from lumen_mlir.errors import LumenError
+
+T = TypeVar("T")
+
+_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
+
+
+@dataclass(frozen=True)
+class Variable(Generic[T]):
+    """One variable. ``parse`` raises ``ValueError`` for text that is not ``expected``."""
+
+    name: str
+    parse: Callable[[str], T]
+    expected: str
+    default: T
+    help: str
+
+    def get(self) -> T:
+        """The value; the default where it is unset or empty. ``LumenError`` where it cannot be understood."""
+        text = os.environ.get(self.name, "")
+        if not text.strip():
+            return self.default
+        try:
+            return self.parse(text.strip())
+        except (ValueError, RuntimeError):
+            raise LumenError(f"{self.name} is {text!r}; expected {self.expected}") from None
+
+
+def parse_size(text: str) -> int:
+    """Bytes from text such as ``500M``, ``20G`` or ``20GB`` (decimal units). Raises ``ValueError``."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?)b?", text.strip().lower())
+    if match is None:
+        raise ValueError(text)
+    return int(float(match[1]) * _UNITS[match[2]])
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise ValueError(text)
+    return value
+
+
+THREADS: Variable[int | None] = Variable(
+    "LUMEN_THREADS",
+    _positive,
+    "a whole number of at least 1",
+    None,
+    "threads of the team (default: physical cores)",
+)
+CACHE_DIR: Variable[Path | None] = Variable(
+    "LUMEN_CACHE_DIR",
+    lambda text: Path(text).expanduser(),
+    "a folder",
+    None,
+    "folder of the caches (default: the user's cache folder)",
+)
+CACHE_LIMIT: Variable[int] = Variable(
+    "LUMEN_CACHE_LIMIT",
+    parse_size,
+    "a size such as 500M or 20G (0 turns caching off)",
+    20 * 10**9,
+    "most bytes the caches may take; the least recently used entries go first (default: 20G)",
+)
+
+VARIABLES: tuple[Variable, ...] = (THREADS, CACHE_DIR, CACHE_LIMIT)

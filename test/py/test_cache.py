@@ -1,0 +1,225 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The caches: whole entries or none, damage noticed, folders that cannot be written, the limit."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from lumen_mlir import atomic_file
+from lumen_mlir import cache as module
+from lumen_mlir.cache import KINDS, Cache, CacheError, checksum
+
+PAGE = 4096
+
+
+@pytest.fixture
+def cache(tmp_path) -> Cache:
+    return Cache(tmp_path / "cache", limit=10**9)
+
+
+def files(cache: Cache) -> list[str]:
+    return sorted(path.name for path in cache.folder.rglob("*") if path.is_file())
+
+
+def test_store_and_load(cache):
+    assert cache.load("objects", "k") is None
+    assert cache.store("objects", "k", b"hello")
+    assert cache.load("objects", "k") == b"hello" and cache.load("tokenizers", "k") is None
+    assert cache.store("objects", "k", b"again") and cache.load("objects", "k") == b"again"
+    assert cache.store("objects", "empty", b"") and cache.load("objects", "empty") == b""
+    assert files(cache) == ["empty.lumen", "k.lumen"]
+
+
+def test_environment_names_the_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("LUMEN_CACHE_DIR", str(tmp_path / "here"))
+    monkeypatch.setenv("LUMEN_CACHE_LIMIT", "5M")
+    cache = Cache()
+    assert cache.folder == tmp_path / "here" and cache.limit == 5_000_000
+    monkeypatch.delenv("LUMEN_CACHE_DIR")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert Cache().folder == tmp_path / "lumen-mlir"
+
+
+@pytest.mark.parametrize("key", ["", "../x", "a/b", ".hidden", "k" * 200, "a\0"])
+def test_keys_stay_in_the_folder(cache, key):
+    with pytest.raises(ValueError, match="no cache entry"):
+        cache.load("objects", key)
+    with pytest.raises(ValueError, match="no cache entry"):
+        cache.load("elsewhere", "k")
+
+
+def test_mapped_entry(cache):
+    data = np.arange(100_003, dtype=np.uint32).view(np.uint8)[:-1]
+    with cache.create("packed", "w", data.size) as entry:
+        assert entry.persistent and entry.array.size == data.size and entry.array.ctypes.data % PAGE == 0
+        entry.array[:] = data
+        assert cache.load_mapped("packed", "w") is None
+        written = entry.commit()
+    assert np.array_equal(written, data) and not written.flags.writeable
+    read = cache.load_mapped("packed", "w")
+    assert np.array_equal(read, data) and read.ctypes.data % PAGE == 0 and not read.flags.writeable
+    assert np.array_equal(cache.load_mapped("packed", "w", verify=False), data)
+    cache.clear()
+    assert np.array_equal(read, data), "a mapped payload outlives its file"
+
+
+def test_giving_up_leaves_nothing(cache):
+    with pytest.raises(KeyboardInterrupt), cache.create("packed", "w", 1000) as entry:
+        assert len(files(cache)) == 1
+        entry.array[:] = 1
+        raise KeyboardInterrupt
+    assert files(cache) == []
+
+
+@pytest.mark.parametrize("size", range(0, 20))
+def test_checksum_sees_every_byte(size):
+    data = np.arange(1, size + 1, dtype=np.uint8)
+    for index in range(size):
+        other = data.copy()
+        other[index] ^= 0x80
+        assert checksum(other) != checksum(data)
+    assert checksum(data) == sum(int(value) << 8 * (i % 8) for i, value in enumerate(data)) % 2**64
+
+
+@pytest.mark.parametrize("position", [0, 8, 16, 24, 40, 55, PAGE, PAGE + 4, PAGE + 8])
+def test_damage_is_noticed(cache, caplog, position):
+    cache.store("objects", "k", b"some bytes")
+    (path,) = cache.folder.rglob("k.lumen")
+    data = bytearray(path.read_bytes())
+    data[position] ^= 1
+    path.write_bytes(data)
+    assert cache.load("objects", "k") is None and not path.exists()
+    assert "k.lumen is damaged" in caplog.text
+    assert cache.store("objects", "k", b"new") and cache.load("objects", "k") == b"new"
+
+
+@pytest.mark.parametrize("size", [0, 1, 40, PAGE - 1, PAGE, PAGE + 9, PAGE + 11])
+def test_wrong_length_is_noticed(cache, caplog, size):
+    cache.store("objects", "k", b"some bytes")
+    (path,) = cache.folder.rglob("k.lumen")
+    path.write_bytes(path.read_bytes().ljust(size, b"\0")[:size])
+    assert cache.load_mapped("objects", "k", verify=False) is None and not path.exists()
+    assert "damaged" in caplog.text
+
+
+def test_an_entry_under_another_name_is_refused(cache):
+    cache.store("objects", "a", b"x")
+    os.rename(cache.folder / "objects/a.lumen", cache.folder / "objects/b.lumen")
+    assert cache.load("objects", "b") is None and files(cache) == []
+
+
+def test_a_directory_in_the_place_of_an_entry(cache, caplog):
+    (cache.folder / "objects" / "k.lumen").mkdir(parents=True)
+    assert cache.load("objects", "k") is None
+    assert not cache.store("objects", "k", b"x")
+    assert "k.lumen" in caplog.text
+    assert [name for name in files(cache) if name.endswith(".tmp")] == []
+
+
+def test_folder_that_cannot_be_made(tmp_path, caplog):
+    (tmp_path / "file").write_text("")
+    cache = Cache(tmp_path / "file" / "cache")
+    assert cache.load("objects", "k") is None
+    assert not cache.store("objects", "k", b"x") and not cache.store("objects", "l", b"x")
+    with cache.create("packed", "w", 100) as entry:
+        assert not entry.persistent
+        entry.array[:] = 7
+        payload = entry.commit()
+    assert payload.tolist() == [7] * 100
+    assert cache.entries() == [] and cache.clear() == (0, 0)
+    warnings = [record for record in caplog.records if "file/cache cannot be" in record.message]
+    assert len(warnings) == 1 and "\n" not in warnings[0].message
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root writes every folder")
+def test_read_only_folder(cache, caplog):
+    cache.store("objects", "k", b"x")
+    for kind in KINDS:
+        (cache.folder / kind).mkdir(exist_ok=True)
+        os.chmod(cache.folder / kind, 0o500)
+    try:
+        assert cache.load("objects", "k") == b"x"
+        assert not cache.store("objects", "l", b"x")
+        assert "cannot be written (Permission denied)" in caplog.text
+    finally:
+        for kind in KINDS:
+            os.chmod(cache.folder / kind, 0o700)
+
+
+def test_full_disk(cache, monkeypatch, caplog):
+    def full(descriptor, offset, length):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(atomic_file.os, "posix_fallocate", full)
+    with pytest.raises(CacheError, match=r"5096 bytes: No space left on device"):
+        cache.create("packed", "w", 1000)
+    assert files(cache) == []
+    assert not cache.store("objects", "k", b"x") and "No space left" in caplog.text
+
+
+def test_file_system_without_reservation(cache, monkeypatch):
+    def unsupported(descriptor, offset, length):
+        raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+
+    monkeypatch.setattr(atomic_file.os, "posix_fallocate", unsupported)
+    assert cache.store("objects", "k", b"x") and cache.load("objects", "k") == b"x"
+
+
+def test_least_recently_used_go_first(tmp_path):
+    cache = Cache(tmp_path, limit=3 * (PAGE + 1000))
+    for index, key in enumerate("abc"):
+        cache.store("objects", key, bytes(1000))
+        os.utime(tmp_path / "objects" / f"{key}.lumen", (index, index))
+    assert [entry.key for entry in cache.entries()] == ["c", "b", "a"]
+    cache.load("objects", "a")
+    cache.store("packed", "d", bytes(1000))
+    assert {entry.key for entry in cache.entries()} == {"a", "c", "d"}
+    assert sum(entry.size for entry in cache.entries()) <= cache.limit
+
+
+def test_over_the_limit_or_turned_off(tmp_path, caplog):
+    cache = Cache(tmp_path, limit=5000)
+    cache.store("objects", "a", b"x")
+    assert not cache.store("objects", "b", bytes(5000)) and "limit of 5000" in caplog.text
+    assert [entry.key for entry in cache.entries()] == ["a"]
+    off = Cache(tmp_path / "off", limit=0)
+    assert not off.store("objects", "a", b"x") and not (tmp_path / "off").exists()
+
+
+def test_clear(cache):
+    for kind in KINDS:
+        cache.store(kind, "k", bytes(100))
+    assert cache.clear() == (3, 3 * (PAGE + 100))
+    assert cache.entries() == [] and files(cache) == []
+
+
+def test_what_a_killed_process_left_is_swept(cache):
+    script = (
+        "import os, sys; from lumen_mlir.cache import Cache\n"
+        "entry = Cache(sys.argv[1]).create('packed', 'w', 100); os._exit(9)"
+    )
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    subprocess.run([sys.executable, "-c", script, str(cache.folder)], env=environment, check=False)
+    assert len(files(cache)) == 1 and files(cache)[0].endswith(".tmp")
+    with Cache(cache.folder).create("packed", "v", 100) as living:
+        assert len(files(cache)) == 1
+        assert cache.store("objects", "k", b"x"), "sweeps, but not what is being written"
+        assert len(files(cache)) == 2
+        living.commit()
+    assert files(cache) == ["k.lumen", "v.lumen"]
+
+
+def test_a_commit_that_fails_leaves_nothing(cache, monkeypatch):
+    def refuse(source, target):
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    monkeypatch.setattr(module.os, "replace", refuse)
+    with pytest.raises(CacheError, match="cross-device"), cache.create("packed", "w", 10) as entry:
+        entry.commit()
+    assert files(cache) == []

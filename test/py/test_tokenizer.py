@@ -1,0 +1,235 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The tokenizer: reference ids, round trips, streaming without half characters, broken vocabularies."""
+
+from __future__ import annotations
+
+import lzma
+import unicodedata
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lumen_mlir import byte_level
+from lumen_mlir import tokenizer as module
+from lumen_mlir.cache import Cache
+from lumen_mlir.data import embedded_model_path
+from lumen_mlir.errors import LumenError
+from lumen_mlir.gguf import GGUFFile
+from lumen_mlir.gguf import types as T
+from lumen_mlir.gguf.writer import GGUFWriter
+from lumen_mlir.tokenizer import Tokenizer
+
+DATA = Path(__file__).parent / "data"
+CASES = (DATA / "ggml-vocab-qwen2.inp").read_bytes().decode().split("\n__ggml_vocab_test__\n")
+EXPECTED = [
+    [int(i) for i in line.split()] for line in (DATA / "ggml-vocab-qwen2.out").read_text().split("\n")
+]
+
+
+@pytest.fixture(scope="module")
+def qwen2_file(tmp_path_factory) -> GGUFFile:
+    path = tmp_path_factory.mktemp("vocab") / "qwen2.gguf"
+    path.write_bytes(lzma.decompress((DATA / "ggml-vocab-qwen2.gguf.xz").read_bytes()))
+    return GGUFFile.open(path)
+
+
+@pytest.fixture(scope="module")
+def qwen2(qwen2_file) -> Tokenizer:
+    return Tokenizer.from_gguf(qwen2_file)
+
+
+@pytest.fixture(scope="module")
+def embedded() -> Tokenizer:
+    return Tokenizer.from_gguf(GGUFFile.open(embedded_model_path()))
+
+
+def test_there_are_cases():
+    assert len(CASES) == len(EXPECTED) == 47
+
+
+@pytest.mark.parametrize("index", range(47))
+def test_reference_ids(qwen2, index):
+    text, ids = CASES[index], EXPECTED[index]
+    assert qwen2.encode(text, special=False) == ids
+    assert qwen2.decode(ids) == unicodedata.normalize("NFC", text)
+    stream = qwen2.stream()
+    assert "".join([*map(stream.feed, ids), stream.finish()]) == qwen2.decode(ids)
+
+
+def test_special_tokens(qwen2):
+    assert len(qwen2) == 151_936
+    text = "<|im_start|>user\n안녕<|im_end|>"
+    ids = qwen2.encode(text)
+    assert ids[0] == 151_644 and ids[-1] == 151_645 and len(ids) < 8
+    assert qwen2.decode(ids) == "user\n안녕" and qwen2.decode(ids, special=True) == text
+    plain = qwen2.encode(text, special=False)
+    assert 151_644 not in plain and qwen2.decode(plain) == text
+    assert qwen2.encode(text) == ids, "the choice holds for one call only"
+    assert qwen2.bos == qwen2.eos == 151_643 and not qwen2.add_bos
+    assert {151_643, 151_645} <= qwen2.end_tokens
+    assert qwen2.is_control(151_644) and not qwen2.is_control(0)
+
+
+def test_begin_and_end_tokens(qwen2, embedded):
+    assert qwen2.encode("a", add_bos=True, add_eos=True) == [151_643, 64, 151_643]
+    assert embedded.add_bos and embedded.encode("영화")[0] == embedded.bos == 8189
+    assert embedded.bos not in embedded.encode("영화", add_bos=False)
+    assert embedded.encode("", add_bos=False) == []
+    assert embedded.eos in embedded.end_tokens
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text(st.characters(exclude_categories=["Cs"])))
+def test_round_trip(embedded, text):
+    ids = embedded.encode(text, special=False, add_bos=False)
+    assert embedded.decode(ids) == unicodedata.normalize("NFC", text)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.integers(0, 8188), max_size=12))
+def test_streaming_equals_decoding(embedded, ids):
+    stream = embedded.stream()
+    assert "".join([*map(stream.feed, ids), stream.finish()]) == embedded.decode(ids)
+
+
+def test_streaming_never_splits_a_character(qwen2):
+    # Hangul outside the vocabulary comes byte by byte: nothing may be shown before the third.
+    ids = [qwen2._tokenizer.token_to_id(c) for c in byte_level.encode("뷁😀".encode())]
+    stream = qwen2.stream()
+    assert [stream.feed(i) for i in ids] == ["", "", "뷁", "", "", "", "😀"] and stream.finish() == ""
+    stream = qwen2.stream()
+    assert [stream.feed(i) for i in ids[:2]] == ["", ""] and stream.finish() == "\ufffd"
+    stream = qwen2.stream()
+    assert stream.feed(ids[0]) + stream.feed(64) == "\ufffda"
+
+
+def test_ids_outside_the_vocabulary(embedded):
+    for bad in (-1, 8192):
+        with pytest.raises(LumenError, match=f"{bad}.*8192"):
+            embedded.decode([bad])
+        with pytest.raises(LumenError, match=f"{bad}.*8192"):
+            embedded.is_control(bad)
+
+
+def test_lone_surrogates_are_refused(embedded):
+    with pytest.raises(LumenError, match=r"character 1 is U\+D800"):
+        embedded.encode("a\ud800")
+
+
+def test_cache_gives_the_same_tokenizer(qwen2, qwen2_file, tmp_path):
+    cache = Cache(tmp_path)
+    Tokenizer.from_gguf(qwen2_file, cache)
+    (entry,) = cache.entries()
+    assert entry.kind == "tokenizers"
+    module_read = GGUFFile.open(qwen2_file.path)
+    cached = Tokenizer.from_gguf(module_read, cache)
+    assert all(cached.encode(text) == qwen2.encode(text) for text in CASES)
+    assert cached._tokens == qwen2._tokens
+
+
+def test_a_vocabulary_with_line_feeds_is_not_cached(tmp_path):
+    cache = Cache(tmp_path / "cache")
+    fields = small_fields()
+    fields["tokenizer.ggml.tokens"][0][-1] = "<|a\nb|>"
+    file = write(tmp_path, fields)
+    for _ in range(2):
+        assert Tokenizer.from_gguf(file, cache).decode([258], special=True) == "<|a\nb|>"
+    assert cache.entries() == []
+
+
+def small_fields(pre: str = "qwen2") -> dict:
+    """Metadata of a vocabulary of 259: the bytes, two merges, one control token."""
+    tokens = [*byte_level.CHARACTER_OF_BYTE.values(), "ab", "Ġab", "<|end|>"]
+    return {
+        "tokenizer.ggml.model": ("gpt2", T.STRING),
+        "tokenizer.ggml.pre": (pre, T.STRING),
+        "tokenizer.ggml.tokens": (tokens, T.STRING),
+        "tokenizer.ggml.token_type": ([1] * 258 + [3], T.I32),
+        "tokenizer.ggml.merges": (["a b", "Ġ ab"], T.STRING),
+        "tokenizer.ggml.bos_token_id": (258, T.U32),
+    }
+
+
+def write(folder: Path, fields: dict) -> GGUFFile:
+    writer = GGUFWriter(folder / "v.gguf")
+    for key, (value, kind) in fields.items():
+        writer.add(key, value, kind)
+    writer.write()
+    return GGUFFile.open(folder / "v.gguf")
+
+
+@pytest.mark.parametrize(
+    ("pre", "digits"),
+    [("qwen2", [1] * 4), ("llama-bpe", [3, 1]), ("gpt-2", [4]), ("exaone", [1] * 4), ("kanana2", [3, 1])],
+)
+def test_pre_tokenizers_cut_digits_their_own_way(tmp_path, pre, digits):
+    fields = small_fields(pre)
+    tokens = fields["tokenizer.ggml.tokens"][0]
+    tokens[-1:-1] = ["12", "123", "1234"]
+    fields["tokenizer.ggml.merges"][0].extend(["1 2", "12 3", "123 4"])
+    fields["tokenizer.ggml.token_type"] = ([1] * 261 + [3], T.I32)
+    tokenizer = Tokenizer.from_gguf(write(tmp_path, fields))
+    ids = tokenizer.encode("1234", add_bos=False)
+    assert [len(tokenizer.decode([i])) for i in ids] == digits
+    assert tokenizer.add_bos == (pre == "llama-bpe")
+
+
+def test_small_vocabulary(tmp_path):
+    tokenizer = Tokenizer.from_gguf(write(tmp_path, small_fields()))
+    assert tokenizer.encode(" ab") == [257] and tokenizer.encode("<|end|>ab") == [258, 256]
+    assert tokenizer.eos is None and tokenizer.bos == 258 and tokenizer.end_tokens == {258}
+    assert tokenizer.encode("ab", add_eos=True) == [256]
+
+
+@pytest.mark.parametrize(
+    ("change", "parts"),
+    [
+        ({"tokenizer.ggml.model": ("llama", T.STRING)}, ["'llama'", "gpt2"]),
+        ({"tokenizer.ggml.model": None}, ["no 'tokenizer.ggml.model'"]),
+        ({"tokenizer.ggml.pre": ("none-such", T.STRING)}, ["'none-such'", "qwen2"]),
+        ({"tokenizer.ggml.pre": None}, ["no 'tokenizer.ggml.pre'"]),
+        ({"tokenizer.ggml.tokens": None}, ["no 'tokenizer.ggml.tokens'"]),
+        ({"tokenizer.ggml.tokens": ([1, 2], T.I32)}, ["tokenizer.ggml.tokens", "array of int32", "strings"]),
+        (
+            {"tokenizer.ggml.tokens": ("a", T.STRING)},
+            ["tokenizer.ggml.tokens", "a string", "array of strings"],
+        ),
+        ({"tokenizer.ggml.tokens": ([], T.STRING)}, ["tokenizer.ggml.tokens", "empty"]),
+        (
+            {"tokenizer.ggml.token_type": (["a"] * 259, T.STRING)},
+            ["token_type", "array of string", "integers"],
+        ),
+        ({"tokenizer.ggml.token_type": ([1.0] * 259, T.F32)}, ["token_type", "array of float32", "integers"]),
+        ({"tokenizer.ggml.token_type": ([1], T.I32)}, ["token_type", "1 elements", "259"]),
+        ({"tokenizer.ggml.merges": ([1], T.U8)}, ["merges", "array of uint8", "strings"]),
+        ({"tokenizer.ggml.merges": (["a b", "ab"], T.STRING)}, ["merges", "element 1"]),
+        ({"tokenizer.ggml.merges": (["a zzz"], T.STRING)}, ["merges", "zzz"]),
+        ({"tokenizer.ggml.bos_token_id": (259, T.U32)}, ["bos_token_id", "259"]),
+        ({"tokenizer.ggml.eos_token_id": ("x", T.STRING)}, ["eos_token_id", "a string", "integer"]),
+        ({"tokenizer.ggml.add_bos_token": (1, T.U32)}, ["add_bos_token", "a uint32", "bool"]),
+    ],
+)
+def test_broken_metadata(tmp_path, change, parts):
+    fields = small_fields() | change
+    file = write(tmp_path, {key: value for key, value in fields.items() if value is not None})
+    with pytest.raises(LumenError) as caught:
+        Tokenizer.from_gguf(file)
+    message = str(caught.value)
+    assert "\n" not in message and all(part in message for part in [*parts, file.path]), message
+
+
+def test_end_tokens_of_harmony_style_files(tmp_path):
+    fields = small_fields()
+    fields["tokenizer.ggml.tokens"][0].extend(["<|return|>", "<|call|>", "</s>"])
+    fields["tokenizer.ggml.token_type"] = ([1] * 258 + [3, 3, 3, 1], T.I32)
+    assert Tokenizer.from_gguf(write(tmp_path, fields)).end_tokens == {259, 260}
+
+
+def test_cache_version_is_part_of_the_key(qwen2_file, tmp_path, monkeypatch):
+    cache = Cache(tmp_path)
+    Tokenizer.from_gguf(qwen2_file, cache)
+    monkeypatch.setattr(module, "_CACHE_VERSION", 99)
+    Tokenizer.from_gguf(qwen2_file, cache)
+    assert len(cache.entries()) == 2
