@@ -51,8 +51,7 @@ static LogicalResult verifyWeight(Operation *op, RankedTensorType type,
   return success();
 }
 
-static LogicalResult verifyWeights(Operation *op, TypeRange types,
-                                   SymbolTableCollection &symbols) {
+static LogicalResult verifyWeights(Operation *op, TypeRange types, SymbolTableCollection &symbols) {
   for (Type type : types)
     if (auto tensor = dyn_cast<RankedTensorType>(type))
       if (failed(verifyWeight(op, tensor, symbols)))
@@ -88,12 +87,13 @@ LogicalResult FormatOp::verify() {
   if (block % group)
     return emitOpError() << "group must divide the block of " << block << ", got " << group;
   if (group % kSpan && (kSpan % group || group < 4))
-    return emitOpError() << "group must be a multiple of " << kSpan
-                         << " or one of 4, 8, 16, got " << group;
+    return emitOpError() << "group must be a multiple of " << kSpan << " or one of 4, 8, 16, got "
+                         << group;
   Block &body = getBody().front();
   if (body.getNumArguments() != getStorage().size())
-    return emitOpError() << "names " << getStorage().size() << " storage fields, but the region has "
-                         << body.getNumArguments() << " arguments";
+    return emitOpError() << "names " << getStorage().size()
+                         << " storage fields, but the region has " << body.getNumArguments()
+                         << " arguments";
   for (auto [name, argument] : llvm::zip(getStorage(), body.getArguments())) {
     Type element = getElementTypeOrSelf(argument.getType());
     auto vector = dyn_cast<VectorType>(argument.getType());
@@ -273,8 +273,9 @@ void QuantizeOp::build(OpBuilder &builder, OperationState &state, Value x, int64
          RankedTensorType::get({tokens, columns / group}, f32),
          RankedTensorType::get({tokens, columns / sumGroup}, builder.getI32Type()),
          RankedTensorType::get({tokens, columns / sumGroup}, f32)},
-        {x}, {builder.getNamedAttr("group", builder.getI64IntegerAttr(group)),
-              builder.getNamedAttr("sum_group", builder.getI64IntegerAttr(sumGroup))});
+        {x},
+        {builder.getNamedAttr("group", builder.getI64IntegerAttr(group)),
+         builder.getNamedAttr("sum_group", builder.getI64IntegerAttr(sumGroup))});
 }
 
 LogicalResult QuantizeOp::verify() {

@@ -78,8 +78,8 @@ static LogicalResult checkKernelOp(Operation *op, KernelKind kind) {
     allowed = first ? isa<QLinearOp>(op) : isa<AddOp, SwigluOp>(op);
     break;
   case KernelKind::Attention:
-    allowed = first ? isa<AttentionOp>(op)
-                    : isa<QuantizeOp>(op) && op->getPrevNode() == &block.front();
+    allowed =
+        first ? isa<AttentionOp>(op) : isa<QuantizeOp>(op) && op->getPrevNode() == &block.front();
     break;
   case KernelKind::Rows:
     allowed &= first || !isa<LastRowsOp>(op);

@@ -192,12 +192,11 @@ void KernelOutliner::outline(const KernelCluster &cluster, Operation *place) {
   if (!outputs.empty()) {
     func::FuncOp kernel = share(build(cluster, inputs.getArrayRef(), outputs));
     OpBuilder builder(place);
-    auto call = func::CallOp::create(builder, builder.getFusedLoc(locations), kernel,
-                                     inputs.getArrayRef());
+    auto call =
+        func::CallOp::create(builder, builder.getFusedLoc(locations), kernel, inputs.getArrayRef());
     for (auto [value, result] : llvm::zip(outputs, call.getResults()))
-      value.replaceUsesWithIf(result, [&](OpOperand &use) {
-        return !inside.contains(use.getOwner());
-      });
+      value.replaceUsesWithIf(result,
+                              [&](OpOperand &use) { return !inside.contains(use.getOwner()); });
   }
   for (Operation *op : llvm::reverse(cluster.ops))
     op->erase();

@@ -113,9 +113,9 @@ LogicalResult WeightPacker::checkOperands(Operation *op) {
     Value value = use.get();
     if (!isRawWeight(value) || !getLayouts(use).packed || layouts.count(value))
       continue;
-    InFlightDiagnostic diag = op->emitOpError()
-                              << "operand " << use.getOperandNumber()
-                              << " is a product weight and must be a function argument to be packed";
+    InFlightDiagnostic diag =
+        op->emitOpError() << "operand " << use.getOperandNumber()
+                          << " is a product weight and must be a function argument to be packed";
     diag.attachNote(value.getLoc()) << "the weight is made here";
     return diag;
   }

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+// RUN: lumen-opt %s --lumen-pack-weights --split-input-file | FileCheck %s
+// RUN: lumen-opt %s --lumen-pack-weights=rows=4 --split-input-file | FileCheck %s --check-prefix=ROWS4
+
+#target = #lumen.target<name = "x86-64-v3", triple = "x86_64-unknown-linux-gnu", cpu = "x86-64-v3",
+  features = "", dot4 = "avx2", vector_bits = 256, rows = 8, tokens = 4>
+
+module attributes {lumen.target = #target} {
+
+lumen.format @q8_0 block(32) group(32) bits(8) bias(-128) storage(["d", "qs"]) {
+^bb0(%d: f16, %qs: vector<32xi8>):
+  lumen.decoded codes(%qs : vector<32xi8>) scale(%d : f16)
+}
+
+// The table is read raw by the embedding and packed by the product: two arguments.
+// What a layer multiplies with is packed, what it does not is left alone.
+// CHECK-LABEL: func.func @step(
+// CHECK-SAME: %[[TOKENS:.*]]: tensor<?xi32>,
+// CHECK-SAME: %[[RAW:.*]]: tensor<48x64x!lumen.q<@q8_0>> {lumen.name = "token_embd.weight"},
+// CHECK-SAME: %[[PACKED:.*]]: tensor<48x64x!lumen.q<@q8_0>, #lumen.packed<rows = 8>> {lumen.name = "token_embd.weight"},
+// CHECK-SAME: %[[W0:.*]]: tensor<64x64xf16, #lumen.packed<rows = 8>> {lumen.name = "blk.0.w"},
+// CHECK-SAME: %[[W1:.*]]: tensor<64x64xf16, #lumen.packed<rows = 8>> {lumen.name = "blk.1.w"},
+// CHECK-SAME: %[[UNUSED:.*]]: tensor<64x64xf16> {lumen.name = "unused"})
+// ROWS4: func.func @step(
+// ROWS4-SAME: tensor<48x64x!lumen.q<@q8_0>, #lumen.packed<rows = 4>>
+func.func @step(%tokens: tensor<?xi32>,
+    %table: tensor<48x64x!lumen.q<@q8_0>> {lumen.name = "token_embd.weight"},
+    %w0: tensor<64x64xf16> {lumen.name = "blk.0.w"},
+    %w1: tensor<64x64xf16> {lumen.name = "blk.1.w"},
+    %unused: tensor<64x64xf16> {lumen.name = "unused"}) -> tensor<?x48xf32> {
+  // CHECK: %[[X:.*]] = lumen.embedding %[[TOKENS]], %[[RAW]]
+  %x = lumen.embedding %tokens, %table
+    : tensor<?xi32>, tensor<48x64x!lumen.q<@q8_0>> -> tensor<?x64xf32>
+  // CHECK: %[[X0:.*]] = call @layer(%[[X]], %[[W0]])
+  %x0 = func.call @layer(%x, %w0) : (tensor<?x64xf32>, tensor<64x64xf16>) -> tensor<?x64xf32>
+  // CHECK: %[[X1:.*]] = call @layer(%[[X0]], %[[W1]])
+  %x1 = func.call @layer(%x0, %w1) : (tensor<?x64xf32>, tensor<64x64xf16>) -> tensor<?x64xf32>
+  // CHECK: %[[Y:.*]] = lumen.qlinear activations(%[[X1]] : tensor<?x64xf32>)
+  // CHECK-SAME: weights(%[[PACKED]] : tensor<48x64x!lumen.q<@q8_0>, #lumen.packed<rows = 8>>)
+  %y = lumen.qlinear activations(%x1 : tensor<?x64xf32>)
+    weights(%table : tensor<48x64x!lumen.q<@q8_0>>) -> tensor<?x48xf32>
+  return %y : tensor<?x48xf32>
+}
+
+// CHECK-LABEL: func.func private @layer(
+// CHECK-SAME: %[[X:.*]]: tensor<?x64xf32>, %[[W:.*]]: tensor<64x64xf16, #lumen.packed<rows = 8>>)
+// CHECK-NEXT: lumen.qlinear activations(%[[X]] : tensor<?x64xf32>) weights(%[[W]] :
+func.func private @layer(%x: tensor<?x64xf32>, %w: tensor<64x64xf16>) -> tensor<?x64xf32> {
+  %y = lumen.qlinear activations(%x : tensor<?x64xf32>)
+    weights(%w : tensor<64x64xf16>) -> tensor<?x64xf32>
+  return %y : tensor<?x64xf32>
+}
+}
+
+// -----
+
+// Both layouts are needed two calls down, under one name at every level; the
+// public function needs a second argument only once.
+module attributes {lumen.target = #lumen.target<name = "x86-64-v4",
+  triple = "x86_64-unknown-linux-gnu", cpu = "x86-64-v4", features = "", dot4 = "avx512bw",
+  vector_bits = 512, rows = 16, tokens = 8>} {
+// CHECK-LABEL: func.func @two_levels(
+// CHECK-SAME: %[[TOKENS:.*]]: tensor<?xi32>, %[[R:.*]]: tensor<48x64xf16> {lumen.name = "t"},
+// CHECK-SAME: %[[P:.*]]: tensor<48x64xf16, #lumen.packed<rows = 16>> {lumen.name = "t"})
+// CHECK-NEXT: call @middle(%[[TOKENS]], %[[R]], %[[P]])
+// CHECK-NEXT: call @inner(%[[TOKENS]], %[[R]], %[[P]])
+func.func @two_levels(%tokens: tensor<?xi32>, %t: tensor<48x64xf16> {lumen.name = "t"})
+    -> (tensor<?x48xf32>, tensor<?x48xf32>) {
+  %0 = call @middle(%tokens, %t) : (tensor<?xi32>, tensor<48x64xf16>) -> tensor<?x48xf32>
+  %1 = call @inner(%tokens, %t) : (tensor<?xi32>, tensor<48x64xf16>) -> tensor<?x48xf32>
+  return %0, %1 : tensor<?x48xf32>, tensor<?x48xf32>
+}
+// CHECK-LABEL: func.func private @middle(
+// CHECK-SAME: %[[TOKENS:.*]]: tensor<?xi32>, %[[R:.*]]: tensor<48x64xf16>,
+// CHECK-SAME: %[[P:.*]]: tensor<48x64xf16, #lumen.packed<rows = 16>>)
+// CHECK-NEXT: call @inner(%[[TOKENS]], %[[R]], %[[P]])
+func.func private @middle(%tokens: tensor<?xi32>, %t: tensor<48x64xf16>) -> tensor<?x48xf32> {
+  %0 = call @inner(%tokens, %t) : (tensor<?xi32>, tensor<48x64xf16>) -> tensor<?x48xf32>
+  return %0 : tensor<?x48xf32>
+}
+func.func private @inner(%tokens: tensor<?xi32>, %t: tensor<48x64xf16>) -> tensor<?x48xf32> {
+  %x = lumen.embedding %tokens, %t : tensor<?xi32>, tensor<48x64xf16> -> tensor<?x64xf32>
+  %y = lumen.qlinear activations(%x : tensor<?x64xf32>)
+    weights(%t : tensor<48x64xf16>) -> tensor<?x48xf32>
+  return %y : tensor<?x48xf32>
+}
+}

@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+// RUN: lumen-opt %s --lumen-quantize-activations | FileCheck %s
+// RUN: lumen-opt %s --lumen-quantize-activations=mode=int8 | FileCheck %s
+// RUN: lumen-opt %s --lumen-quantize-activations=mode=exact | FileCheck %s --check-prefix=EXACT
+// RUN: not lumen-opt %s --lumen-quantize-activations=mode=int4 2>&1 | FileCheck %s --check-prefix=BAD
+
+// EXACT-NOT: lumen.quantize
+// BAD: Cannot find option named 'int4'
+
+lumen.format @q8_0 block(32) group(32) bits(8) bias(-128) storage(["d", "qs"]) {
+^bb0(%d: f16, %qs: vector<32xi8>):
+  lumen.decoded codes(%qs : vector<32xi8>) scale(%d : f16)
+}
+lumen.format @wide block(64) group(64) bits(8) storage(["d", "qs"]) {
+^bb0(%d: f16, %qs: vector<64xi8>):
+  lumen.decoded codes(%qs : vector<64xi8>) scale(%d : f16)
+}
+lumen.format @fine block(64) group(16) bits(8) storage(["sc", "qs"]) {
+^bb0(%sc: vector<4xi8>, %qs: vector<64xi8>):
+  lumen.decoded codes(%qs : vector<64xi8>) scale(%sc : vector<4xi8>)
+}
+
+// One quantize right after the activation serves all its products.
+// CHECK-LABEL: func.func @shared
+// CHECK: %[[X:.*]] = lumen.rms_norm
+// CHECK-NEXT: %[[C:.*]], %[[S:.*]], %[[O:.*]], %[[M:.*]] = lumen.quantize %[[X]] : tensor<?x64xf32>
+// CHECK-SAME: -> tensor<?x64xi8>, tensor<?x2xf32>, tensor<?x2xi32>, tensor<?x2xf32>
+// CHECK-NEXT: lumen.qlinear activations(%[[C]], %[[S]], %[[O]], %[[M]] :
+// CHECK-NEXT: lumen.qlinear activations(%[[C]], %[[S]], %[[O]], %[[M]] :
+// CHECK-NEXT: return
+func.func @shared(%x: tensor<?x64xf32>, %n: tensor<64xf32>, %w0: tensor<48x64x!lumen.q<@q8_0>>,
+    %w1: tensor<32x64x!lumen.q<@wide>>) -> (tensor<?x48xf32>, tensor<?x32xf32>) {
+  %0 = lumen.rms_norm %x, %n {epsilon = 1.0e-06 : f32} : tensor<?x64xf32>, tensor<64xf32>
+  %1 = lumen.qlinear activations(%0 : tensor<?x64xf32>)
+    weights(%w0 : tensor<48x64x!lumen.q<@q8_0>>) -> tensor<?x48xf32>
+  %2 = lumen.qlinear activations(%0 : tensor<?x64xf32>)
+    weights(%w1 : tensor<32x64x!lumen.q<@wide>>) -> tensor<?x32xf32>
+  return %1, %2 : tensor<?x48xf32>, tensor<?x32xf32>
+}
+
+// The finest scale group among the weights decides how fine the sums are.
+// CHECK-LABEL: func.func @fine_sums
+// CHECK-NEXT: lumen.quantize %arg0 {sum_group = 16 : i64} : tensor<?x64xf32>
+// CHECK-SAME: -> tensor<?x64xi8>, tensor<?x2xf32>, tensor<?x4xi32>, tensor<?x4xf32>
+func.func @fine_sums(%x: tensor<?x64xf32>, %w0: tensor<48x64x!lumen.q<@q8_0>>,
+    %w1: tensor<32x64x!lumen.q<@fine>>) -> (tensor<?x48xf32>, tensor<?x32xf32>) {
+  %1 = lumen.qlinear activations(%x : tensor<?x64xf32>)
+    weights(%w0 : tensor<48x64x!lumen.q<@q8_0>>) -> tensor<?x48xf32>
+  %2 = lumen.qlinear activations(%x : tensor<?x64xf32>)
+    weights(%w1 : tensor<32x64x!lumen.q<@fine>>) -> tensor<?x32xf32>
+  return %1, %2 : tensor<?x48xf32>, tensor<?x32xf32>
+}
+
+// Products with float weights keep the float activation.
+// CHECK-LABEL: func.func @mixed
+// CHECK-NEXT: %[[C:.*]], %{{.*}}, %{{.*}}, %{{.*}} = lumen.quantize %arg0
+// CHECK-NEXT: lumen.qlinear activations(%arg0 : tensor<?x64xf32>) weights(%arg1 :
+// CHECK-NEXT: lumen.qlinear activations(%[[C]], {{.*}}) weights(%arg2 :
+func.func @mixed(%x: tensor<?x64xf32>, %w0: tensor<48x64xf16>, %w1: tensor<48x64x!lumen.q<@q8_0>>)
+    -> (tensor<?x48xf32>, tensor<?x48xf32>) {
+  %1 = lumen.qlinear activations(%x : tensor<?x64xf32>)
+    weights(%w0 : tensor<48x64xf16>) -> tensor<?x48xf32>
+  %2 = lumen.qlinear activations(%x : tensor<?x64xf32>)
+    weights(%w1 : tensor<48x64x!lumen.q<@q8_0>>) -> tensor<?x48xf32>
+  return %1, %2 : tensor<?x48xf32>, tensor<?x48xf32>
+}
+
+// CHECK-LABEL: func.func @float_only
+// CHECK-NOT: lumen.quantize
+// CHECK: return
+func.func @float_only(%x: tensor<?x40xf32>, %w: tensor<48x40xf32>) -> tensor<?x48xf32> {
+  %1 = lumen.qlinear activations(%x : tensor<?x40xf32>)
+    weights(%w : tensor<48x40xf32>) -> tensor<?x48xf32>
+  return %1 : tensor<?x48xf32>
+}
