@@ -24,6 +24,8 @@ def Lumen_Dialect : Dialect {
     static constexpr StringLiteral kNameAttr = "lumen.name";
     /// Function attribute: the schedule of a kernel ("product", "rows", "attention", "pack").
     static constexpr StringLiteral kKernelAttr = "lumen.kernel";
+    /// Argument attribute (i64): the result of the function on tensors that this buffer holds.
+    static constexpr StringLiteral kResultAttr = "lumen.result";
     /// Module attribute: the `#lumen.target` the module is compiled for.
     static constexpr StringLiteral kTargetAttr = "lumen.target";
     /// Module attribute (i64): the largest number of tokens of one step.

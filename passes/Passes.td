@@ -219,6 +219,67 @@ def CheckFusedPass : Pass<"lumen-check-fused", "::mlir::ModuleOp"> {
 // fused -> linalg
 //===----------------------------------------------------------------------===//
 
+def BufferizePass : Pass<"lumen-bufferize", "::mlir::ModuleOp"> {
+  let summary = "give functions buffers instead of tensors, without any copy";
+  let description = [{
+    Arguments become buffers and results become trailing out arguments that the
+    caller provides: activations, vectors and caches a memref of their shape,
+    weights (raw or packed) their bytes as `memref<BYTESxi8>`. A weight with
+    dynamic dimensions is a `memref<?xi8>` followed by those dimensions as index
+    arguments. A cache that `lumen.kv_append` updates is written in place and has no
+    out argument. The argument attribute `lumen.result` says which result a buffer
+    holds.
+
+    The body of a kernel (attribute `lumen.kernel`) keeps its ops on tensors,
+    between views of its buffers. Every other function is a straight line of calls:
+    what a call returns goes to an out argument of the caller or to a
+    `memref.alloc`, whose number of rows is followed through calls and
+    `lumen.last_rows`. Nothing is ever copied, so a public function that returns an
+    argument unchanged (other than a cache) is an error, as is the use of a cache
+    as it was before an update.
+
+    Before:
+
+    ```mlir
+    func.func private @rms_norm_8(%x: tensor<?x8xf32>, %w: tensor<8xf32>) -> tensor<?x8xf32>
+        attributes {lumen.kernel = "rows"} {
+      %y = lumen.rms_norm %x, %w {epsilon = 1.0e-06 : f32} : tensor<?x8xf32>, tensor<8xf32>
+      return %y : tensor<?x8xf32>
+    }
+    func.func @twice(%x: tensor<?x8xf32>, %w: tensor<8xf32>) -> tensor<?x8xf32> {
+      %y = call @rms_norm_8(%x, %w) : (tensor<?x8xf32>, tensor<8xf32>) -> tensor<?x8xf32>
+      %z = call @rms_norm_8(%y, %w) : (tensor<?x8xf32>, tensor<8xf32>) -> tensor<?x8xf32>
+      return %z : tensor<?x8xf32>
+    }
+    ```
+
+    After:
+
+    ```mlir
+    func.func private @rms_norm_8(%x: memref<?x8xf32>, %w: memref<8xf32>,
+        %out: memref<?x8xf32> {lumen.result = 0 : i64}) attributes {lumen.kernel = "rows"} {
+      %0 = bufferization.to_tensor %x restrict : memref<?x8xf32> to tensor<?x8xf32>
+      %1 = bufferization.to_tensor %w restrict : memref<8xf32> to tensor<8xf32>
+      %2 = lumen.rms_norm %0, %1 {epsilon = 1.0e-06 : f32} : tensor<?x8xf32>, tensor<8xf32>
+      bufferization.materialize_in_destination %2 in restrict writable %out
+        : (tensor<?x8xf32>, memref<?x8xf32>) -> ()
+      return
+    }
+    func.func @twice(%x: memref<?x8xf32>, %w: memref<8xf32>,
+        %out: memref<?x8xf32> {lumen.result = 0 : i64}) {
+      %c0 = arith.constant 0 : index
+      %rows = memref.dim %x, %c0 : memref<?x8xf32>
+      %y = memref.alloc(%rows) : memref<?x8xf32>
+      call @rms_norm_8(%x, %w, %y) : (memref<?x8xf32>, memref<8xf32>, memref<?x8xf32>) -> ()
+      call @rms_norm_8(%y, %w, %out) : (memref<?x8xf32>, memref<8xf32>, memref<?x8xf32>) -> ()
+      return
+    }
+    ```
+  }];
+  let dependentDialects = ["::mlir::arith::ArithDialect",
+    "::mlir::bufferization::BufferizationDialect", "::mlir::memref::MemRefDialect"];
+}
+
 //===----------------------------------------------------------------------===//
 // linalg -> vector
 //===----------------------------------------------------------------------===//

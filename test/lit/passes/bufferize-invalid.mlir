@@ -1,0 +1,95 @@
+// RUN: lumen-opt %s -lumen-bufferize -split-input-file -verify-diagnostics
+
+func.func private @norm(%x: tensor<?x8xf32>, %w: tensor<8xf32>) -> tensor<?x8xf32> attributes {lumen.kernel = "rows"} {
+  %y = lumen.rms_norm %x, %w {epsilon = 1.0e-06 : f32} : tensor<?x8xf32>, tensor<8xf32>
+  return %y : tensor<?x8xf32>
+}
+func.func @f(%x: tensor<?x8xf32>, %w: tensor<8xf32>) -> tensor<?x8xf32> {
+  %y = call @norm(%x, %w) : (tensor<?x8xf32>, tensor<8xf32>) -> tensor<?x8xf32>
+  // expected-error @+1 {{'lumen.add' op works on tensors outside of a kernel}}
+  %z = lumen.add %y, %y : tensor<?x8xf32>
+  return %z : tensor<?x8xf32>
+}
+
+// -----
+
+// expected-error @+1 {{is public and returns its argument 0 unchanged; only caches are updated in place}}
+func.func @f(%x: tensor<?x8xf32>) -> tensor<?x8xf32> {
+  return %x : tensor<?x8xf32>
+}
+
+// -----
+
+func.func private @norm(%x: tensor<?x8xf32>, %w: tensor<8xf32>) -> tensor<?x8xf32> attributes {lumen.kernel = "rows"} {
+  %y = lumen.rms_norm %x, %w {epsilon = 1.0e-06 : f32} : tensor<?x8xf32>, tensor<8xf32>
+  return %y : tensor<?x8xf32>
+}
+// expected-error @+1 {{is public and returns the same value as results 0 and 1}}
+func.func @f(%x: tensor<?x8xf32>, %w: tensor<8xf32>) -> (tensor<?x8xf32>, tensor<?x8xf32>) {
+  %y = call @norm(%x, %w) : (tensor<?x8xf32>, tensor<8xf32>) -> tensor<?x8xf32>
+  return %y, %y : tensor<?x8xf32>, tensor<?x8xf32>
+}
+
+// -----
+
+// expected-error @+1 {{is recursive, so its buffers cannot be planned}}
+func.func private @f(%x: tensor<?x8xf32>) -> tensor<?x8xf32> {
+  %y = call @f(%x) : (tensor<?x8xf32>) -> tensor<?x8xf32>
+  return %y : tensor<?x8xf32>
+}
+
+// -----
+
+func.func private @elsewhere(tensor<?x8xf32>) -> tensor<?x8xf32>
+func.func @f(%x: tensor<?x8xf32>) -> tensor<?x8xf32> {
+  // expected-error @+1 {{calls 'elsewhere', which has no body}}
+  %y = call @elsewhere(%x) : (tensor<?x8xf32>) -> tensor<?x8xf32>
+  return %y : tensor<?x8xf32>
+}
+
+// -----
+
+// expected-error @+1 {{returns a value that is no tensor: result 0 is 'index'}}
+func.func @f(%x: index) -> index {
+  return %x : index
+}
+
+// -----
+
+// expected-error @+1 {{must be a straight line of one block, got 2 blocks}}
+func.func @f() {
+  cf.br ^next
+^next:
+  return
+}
+
+// -----
+
+func.func private @append(%k: tensor<2x1x?x64x16xf16>, %x: tensor<?x64xf32>, %layer: index, %position: index)
+    -> tensor<2x1x?x64x16xf16> attributes {lumen.kernel = "rows"} {
+  %new = lumen.kv_append %k, %x, %layer, %position {kind = "key"} : tensor<2x1x?x64x16xf16>, tensor<?x64xf32>
+  return %new : tensor<2x1x?x64x16xf16>
+}
+func.func @f(%k: tensor<2x1x?x64x16xf16>, %x: tensor<?x64xf32>, %layer: index, %position: index)
+    -> tensor<2x1x?x64x16xf16> {
+  // expected-note @+1 {{updated here}}
+  %k2 = call @append(%k, %x, %layer, %position)
+    : (tensor<2x1x?x64x16xf16>, tensor<?x64xf32>, index, index) -> tensor<2x1x?x64x16xf16>
+  // expected-error @+1 {{uses a cache as it was before it was updated}}
+  %k3 = call @append(%k, %x, %layer, %position)
+    : (tensor<2x1x?x64x16xf16>, tensor<?x64xf32>, index, index) -> tensor<2x1x?x64x16xf16>
+  return %k3 : tensor<2x1x?x64x16xf16>
+}
+
+// -----
+
+func.func private @last(%x: tensor<?x8xf32>, %first: index) -> tensor<?x8xf32> attributes {lumen.kernel = "rows"} {
+  %y = lumen.last_rows %x, %first : tensor<?x8xf32> -> tensor<?x8xf32>
+  return %y : tensor<?x8xf32>
+}
+func.func private @layer(%x: tensor<?x8xf32>, %first: index) -> tensor<?x8xf32> {
+  %twice = arith.addi %first, %first : index
+  // expected-error @+1 {{has a number of rows that is neither an argument nor a constant}}
+  %y = call @last(%x, %twice) : (tensor<?x8xf32>, index) -> tensor<?x8xf32>
+  return %y : tensor<?x8xf32>
+}
