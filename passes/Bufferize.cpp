@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Turns tensors into buffers. The fused form is so regular (kernels, and straight
-// lines of calls) that where every result lives follows from the call graph; no
-// analysis that could decide for a copy is needed.
+// Turns tensors into buffers. The fused form is so regular (kernels, and
+// straight lines of calls) that where every result lives follows from the call
+// graph; no analysis that could decide for a copy is needed.
 #include "dialect/FormatLayout.h"
 #include "passes/Passes.h"
 
@@ -23,8 +23,8 @@ using namespace mlir::lumen;
 
 namespace {
 
-/// The number of rows of a value of a function: those of its argument number `base`,
-/// less its index arguments numbered `minus`, less `constant`.
+/// The number of rows of a value of a function: those of its argument number
+/// `base`, less its index arguments numbered `minus`, less `constant`.
 struct Rows {
   unsigned base;
   SmallVector<unsigned> minus;
@@ -89,7 +89,8 @@ bool isWeightUse(OpOperand &use) {
 
 class Bufferizer {
 public:
-  explicit Bufferizer(ModuleOp module) : module(module), b(module.getLoc(), module.getContext()) {}
+  explicit Bufferizer(ModuleOp module)
+      : module(module), b(module.getLoc(), module.getContext()) {}
 
   LogicalResult run();
 
@@ -97,14 +98,19 @@ private:
   LogicalResult bufferize(func::FuncOp function);
   LogicalResult analyze(func::FuncOp function, Signature &signature);
   LogicalResult markWritten(OpOperand &cache, Signature &signature);
-  /// What is known of the function that `call` calls; null where it has no body.
+  /// What is known of the function that `call` calls; null where it has no
+  /// body.
   const Signature *getSignature(func::CallOp call);
   FailureOr<Rows> getRows(Value tensor);
-  FailureOr<MemRefType> getBufferType(RankedTensorType type, bool isWeight, Operation *from);
-  LogicalResult replaceArguments(func::FuncOp function, const Signature &signature);
+  FailureOr<MemRefType> getBufferType(RankedTensorType type, bool isWeight,
+                                      Operation *from);
+  LogicalResult replaceArguments(func::FuncOp function,
+                                 const Signature &signature);
   LogicalResult rewriteKernel(func::FuncOp kernel, const Signature &signature);
   LogicalResult rewriteCaller(func::FuncOp caller, const Signature &signature);
   LogicalResult rewriteCall(func::CallOp call, func::FuncOp caller);
+  Value getRowCount(Value buffer);
+  Value subtractRows(Value rows, Value cut);
   Value allocate(const Result &result, func::CallOp call);
   Value resolve(Value value);
 
@@ -119,6 +125,9 @@ private:
   DenseMap<Value, Buffer> buffers;
   /// Out arguments, by the value they receive.
   DenseMap<Value, Value> outs;
+  /// The number of rows of a buffer, and differences of such numbers.
+  DenseMap<Value, Value> rowCounts;
+  DenseMap<std::pair<Value, Value>, Value> differences;
 };
 
 LogicalResult Bufferizer::run() {
@@ -139,7 +148,8 @@ LogicalResult Bufferizer::bufferize(func::FuncOp function) {
     return function.emitError("must be a straight line of one block, got ")
            << function.getBody().getBlocks().size() << " blocks";
   for (auto call : function.getOps<func::CallOp>()) {
-    auto callee = symbols.lookupNearestSymbolFrom<func::FuncOp>(call, call.getCalleeAttr());
+    auto callee = symbols.lookupNearestSymbolFrom<func::FuncOp>(
+        call, call.getCalleeAttr());
     if (callee && failed(bufferize(callee)))
       return failure();
   }
@@ -150,6 +160,8 @@ LogicalResult Bufferizer::bufferize(func::FuncOp function) {
   Signature copy = signature;
   buffers.clear();
   outs.clear();
+  rowCounts.clear();
+  differences.clear();
   if (failed(replaceArguments(function, copy)))
     return failure();
   LogicalResult rewritten = function->hasAttr(LumenDialect::kKernelAttr)
@@ -160,12 +172,13 @@ LogicalResult Bufferizer::bufferize(func::FuncOp function) {
 }
 
 const Signature *Bufferizer::getSignature(func::CallOp call) {
-  auto found =
-      signatures.find(symbols.lookupNearestSymbolFrom<func::FuncOp>(call, call.getCalleeAttr()));
+  auto found = signatures.find(symbols.lookupNearestSymbolFrom<func::FuncOp>(
+      call, call.getCalleeAttr()));
   return found == signatures.end() ? nullptr : &found->second;
 }
 
-/// The value or argument that `value` is another name for once caches are updated in place.
+/// The value or argument that `value` is another name for once caches are
+/// updated in place.
 Value Bufferizer::resolve(Value value) {
   while (Operation *op = value.getDefiningOp()) {
     if (auto append = dyn_cast<KvAppendOp>(op)) {
@@ -178,7 +191,8 @@ Value Bufferizer::resolve(Value value) {
     const Signature *signature = getSignature(call);
     if (!signature)
       return value;
-    const Result &result = signature->results[cast<OpResult>(value).getResultNumber()];
+    const Result &result =
+        signature->results[cast<OpResult>(value).getResultNumber()];
     if (result.argument)
       value = call.getOperand(*result.argument);
     else if (result.sameAs)
@@ -197,7 +211,8 @@ static LogicalResult subtract(Rows &rows, Value value, Operation *from) {
   else if (matchPattern(value, m_Constant(&constant)))
     rows.constant += constant.getInt();
   else
-    return from->emitOpError("has a number of rows that is neither an argument nor a constant");
+    return from->emitOpError(
+        "has a number of rows that is neither an argument nor a constant");
   return success();
 }
 
@@ -210,7 +225,8 @@ FailureOr<Rows> Bufferizer::getRows(Value tensor) {
   Operation *op = tensor.getDefiningOp();
   if (auto call = dyn_cast<func::CallOp>(op)) {
     // The callee counts in its own arguments.
-    const Result &result = getSignature(call)->results[cast<OpResult>(tensor).getResultNumber()];
+    const Result &result =
+        getSignature(call)->results[cast<OpResult>(tensor).getResultNumber()];
     if (!result.rows)
       return call.emitOpError("has a result whose number of rows is not known");
     FailureOr<Rows> rows = getRows(call.getOperand(result.rows->base));
@@ -222,7 +238,8 @@ FailureOr<Rows> Bufferizer::getRows(Value tensor) {
     rows->constant += result.rows->constant;
     return rows;
   }
-  if (!isa_and_nonnull<LumenDialect>(op->getDialect()) || op->getNumOperands() == 0)
+  if (!isa_and_nonnull<LumenDialect>(op->getDialect()) ||
+      op->getNumOperands() == 0)
     return op->emitOpError("gives a tensor whose number of rows is not known");
   FailureOr<Rows> rows = getRows(op->getOperand(0));
   auto last = dyn_cast<LastRowsOp>(op);
@@ -231,7 +248,8 @@ FailureOr<Rows> Bufferizer::getRows(Value tensor) {
   return rows;
 }
 
-FailureOr<MemRefType> Bufferizer::getBufferType(RankedTensorType type, bool isWeight,
+FailureOr<MemRefType> Bufferizer::getBufferType(RankedTensorType type,
+                                                bool isWeight,
                                                 Operation *from) {
   if (!isWeight)
     return MemRefType::get(type.getShape(), type.getElementType());
@@ -285,14 +303,17 @@ LogicalResult Bufferizer::analyze(func::FuncOp function, Signature &signature) {
       continue;
     const Signature *callee = getSignature(call);
     if (!callee)
-      return call.emitOpError("calls '") << call.getCallee() << "', which has no body";
-    for (auto [operand, written] : llvm::zip(call->getOpOperands(), callee->isWritten))
+      return call.emitOpError("calls '")
+             << call.getCallee() << "', which has no body";
+    for (auto [operand, written] :
+         llvm::zip(call->getOpOperands(), callee->isWritten))
       if (written && failed(markWritten(operand, signature)))
         return failure();
   }
 
   DenseMap<Value, unsigned> seen;
-  auto terminator = cast<func::ReturnOp>(function.getBody().front().getTerminator());
+  auto terminator =
+      cast<func::ReturnOp>(function.getBody().front().getTerminator());
   for (auto [i, value] : llvm::enumerate(terminator.getOperands())) {
     auto type = dyn_cast<RankedTensorType>(value.getType());
     if (!type)
@@ -303,11 +324,13 @@ LogicalResult Bufferizer::analyze(func::FuncOp function, Signature &signature) {
     if (auto argument = dyn_cast<BlockArgument>(root)) {
       if (function.isPublic() && !isCache(type))
         return function.emitError("is public and returns its argument ")
-               << argument.getArgNumber() << " unchanged; only caches are updated in place";
+               << argument.getArgNumber()
+               << " unchanged; only caches are updated in place";
       result.argument = argument.getArgNumber();
     } else if (auto [entry, isNew] = seen.try_emplace(root, i); !isNew) {
       if (function.isPublic())
-        return function.emitError("is public and returns the same value as results ")
+        return function.emitError(
+                   "is public and returns the same value as results ")
                << entry->second << " and " << i;
       result.sameAs = entry->second;
     } else {
@@ -323,27 +346,31 @@ LogicalResult Bufferizer::analyze(func::FuncOp function, Signature &signature) {
         result.rows = *rows;
       }
       if (isKernel && !isWeight && isCache(type))
-        return function.emitError("returns a cache (result ") << i << ") that is no argument";
+        return function.emitError("returns a cache (result ")
+               << i << ") that is no argument";
     }
     signature.results.push_back(result);
   }
   return success();
 }
 
-/// Gives `function` its destination-passing signature. The tensor arguments stay
-/// behind as the keys of `buffers`; whoever rewrites the body erases them.
-LogicalResult Bufferizer::replaceArguments(func::FuncOp function, const Signature &signature) {
+/// Gives `function` its destination-passing signature. The tensor arguments
+/// stay behind as the keys of `buffers`; whoever rewrites the body erases them.
+LogicalResult Bufferizer::replaceArguments(func::FuncOp function,
+                                           const Signature &signature) {
   Block &body = function.getBody().front();
   unsigned count = body.getNumArguments();
   auto terminator = cast<func::ReturnOp>(body.getTerminator());
   SmallVector<DictionaryAttr> attributes;
   SmallVector<NamedAttribute> nothing;
-  auto addArgument = [&](Type type, Location loc, ArrayRef<NamedAttribute> attrs) {
+  auto addArgument = [&](Type type, Location loc,
+                         ArrayRef<NamedAttribute> attrs) {
     attributes.push_back(b.getDictionaryAttr(attrs));
     return body.addArgument(type, loc);
   };
   auto resultAttr = [&](unsigned number) {
-    return b.getNamedAttr(LumenDialect::kResultAttr, b.getI64IntegerAttr(number));
+    return b.getNamedAttr(LumenDialect::kResultAttr,
+                          b.getI64IntegerAttr(number));
   };
 
   SmallVector<Value> replacements;
@@ -354,10 +381,12 @@ LogicalResult Bufferizer::replaceArguments(func::FuncOp function, const Signatur
       llvm::append_range(attrs, present);
     auto type = dyn_cast<RankedTensorType>(argument.getType());
     if (!type) {
-      replacements.push_back(addArgument(argument.getType(), argument.getLoc(), attrs));
+      replacements.push_back(
+          addArgument(argument.getType(), argument.getLoc(), attrs));
       continue;
     }
-    FailureOr<MemRefType> buffer = getBufferType(type, signature.isWeight[i], function);
+    FailureOr<MemRefType> buffer =
+        getBufferType(type, signature.isWeight[i], function);
     if (failed(buffer))
       return failure();
     for (auto [number, result] : llvm::enumerate(signature.results))
@@ -367,7 +396,8 @@ LogicalResult Bufferizer::replaceArguments(func::FuncOp function, const Signatur
     held.memref = addArgument(*buffer, argument.getLoc(), attrs);
     if (signature.isWeight[i])
       for (int64_t dim = 0; dim < type.getNumDynamicDims(); ++dim)
-        held.sizes.push_back(addArgument(b.getIndexType(), argument.getLoc(), nothing));
+        held.sizes.push_back(
+            addArgument(b.getIndexType(), argument.getLoc(), nothing));
     buffers[argument] = held;
     replacements.push_back(nullptr);
   }
@@ -388,12 +418,14 @@ LogicalResult Bufferizer::replaceArguments(func::FuncOp function, const Signatur
 }
 
 /// The body of a kernel keeps its tensors, between views of the buffers.
-LogicalResult Bufferizer::rewriteKernel(func::FuncOp kernel, const Signature &signature) {
+LogicalResult Bufferizer::rewriteKernel(func::FuncOp kernel,
+                                        const Signature &signature) {
   Block &body = kernel.getBody().front();
   auto terminator = cast<func::ReturnOp>(body.getTerminator());
   b.setInsertionPoint(terminator);
   b.setLoc(terminator.getLoc());
-  for (auto [value, result] : llvm::zip(terminator.getOperands(), signature.results)) {
+  for (auto [value, result] :
+       llvm::zip(terminator.getOperands(), signature.results)) {
     if (result.sameAs || isa<BlockArgument>(value))
       continue;
     bool inPlace = result.argument.has_value();
@@ -402,8 +434,9 @@ LogicalResult Bufferizer::rewriteKernel(func::FuncOp kernel, const Signature &si
     if (isWeightType(value.getType()))
       ToBytesOp::create(b, value, buffer);
     else
-      bufferization::MaterializeInDestinationOp::create(b, Type(), value, buffer,
-                                                        /*restrict=*/!inPlace, /*writable=*/true);
+      bufferization::MaterializeInDestinationOp::create(
+          b, Type(), value, buffer,
+          /*restrict=*/!inPlace, /*writable=*/true);
   }
   terminator->setOperands({});
 
@@ -417,37 +450,63 @@ LogicalResult Bufferizer::rewriteKernel(func::FuncOp kernel, const Signature &si
     b.setLoc(argument.getLoc());
     Value tensor;
     if (signature.isWeight[i])
-      tensor = FromBytesOp::create(b, argument.getType(), buffer.memref, buffer.sizes);
+      tensor = FromBytesOp::create(b, argument.getType(), buffer.memref,
+                                   buffer.sizes);
     else
-      tensor = bufferization::ToTensorOp::create(b, argument.getType(), buffer.memref,
-                                                 /*restrict=*/true,
-                                                 /*writable=*/bool(signature.isWritten[i]));
+      tensor = bufferization::ToTensorOp::create(
+          b, argument.getType(), buffer.memref,
+          /*restrict=*/true,
+          /*writable=*/bool(signature.isWritten[i]));
     argument.replaceAllUsesWith(tensor);
   }
   body.eraseArguments(0, count);
   return success();
 }
 
-/// A buffer for a result that no out argument receives; null where its size is not known.
+/// The number of rows of a buffer, computed once per function.
+Value Bufferizer::getRowCount(Value buffer) {
+  Value &rows = rowCounts[buffer];
+  if (!rows) {
+    OpBuilder::InsertionGuard guard(b);
+    b.setInsertionPointToStart(buffer.getParentBlock());
+    rows = memref::DimOp::create(b, buffer, 0);
+  }
+  return rows;
+}
+
+/// rows - cut, computed once per function.
+Value Bufferizer::subtractRows(Value rows, Value cut) {
+  Value &difference = differences[{rows, cut}];
+  if (!difference)
+    difference = arith::SubIOp::create(b, rows, cut);
+  return difference;
+}
+
+/// A buffer for a result that no out argument receives; null where its size is
+/// not known.
 Value Bufferizer::allocate(const Result &result, func::CallOp call) {
   SmallVector<Value> sizes;
   if (result.rows) {
-    Value base = buffers[resolve(call.getOperand(result.rows->base))].memref;
-    Value rows = memref::DimOp::create(b, base, 0);
+    Value base = call.getOperand(result.rows->base);
+    Value rows = getRowCount(buffers[resolve(base)].memref);
     for (unsigned number : result.rows->minus)
-      rows = arith::SubIOp::create(b, rows, call.getOperand(number));
-    if (result.rows->constant)
-      rows =
-          arith::SubIOp::create(b, rows, arith::ConstantIndexOp::create(b, result.rows->constant));
+      rows = subtractRows(rows, call.getOperand(number));
+    if (int64_t cut = result.rows->constant)
+      rows = arith::SubIOp::create(b, rows,
+                                   arith::ConstantIndexOp::create(b, cut));
     sizes.push_back(rows);
   }
   if (int64_t(sizes.size()) != result.type.getNumDynamicDims())
     return {};
-  return memref::AllocOp::create(b, result.type, sizes);
+  Value buffer = memref::AllocOp::create(b, result.type, sizes);
+  if (!sizes.empty())
+    rowCounts[buffer] = sizes.front();
+  return buffer;
 }
 
 LogicalResult Bufferizer::rewriteCall(func::CallOp call, func::FuncOp caller) {
-  auto callee = symbols.lookupNearestSymbolFrom<func::FuncOp>(call, call.getCalleeAttr());
+  auto callee =
+      symbols.lookupNearestSymbolFrom<func::FuncOp>(call, call.getCalleeAttr());
   const Signature &signature = *getSignature(call);
   b.setInsertionPoint(call);
   b.setLoc(call.getLoc());
@@ -478,7 +537,8 @@ LogicalResult Bufferizer::rewriteCall(func::CallOp call, func::FuncOp caller) {
 }
 
 /// Layers and steps become straight lines of calls on buffers.
-LogicalResult Bufferizer::rewriteCaller(func::FuncOp caller, const Signature &signature) {
+LogicalResult Bufferizer::rewriteCaller(func::FuncOp caller,
+                                        const Signature &signature) {
   Block &body = caller.getBody().front();
   SmallVector<Operation *> dead;
   for (Operation &op : llvm::make_early_inc_range(body)) {
@@ -489,8 +549,8 @@ LogicalResult Bufferizer::rewriteCaller(func::FuncOp caller, const Signature &si
     } else if (auto dim = dyn_cast<tensor::DimOp>(op)) {
       b.setInsertionPoint(dim);
       b.setLoc(dim.getLoc());
-      dim.replaceAllUsesWith(Value(
-          memref::DimOp::create(b, buffers[resolve(dim.getSource())].memref, dim.getIndex())));
+      dim.replaceAllUsesWith(Value(memref::DimOp::create(
+          b, buffers[resolve(dim.getSource())].memref, dim.getIndex())));
       dead.push_back(dim);
     } else if (isa<func::ReturnOp>(op)) {
       op.setOperands({});

@@ -93,16 +93,15 @@ func.func private @attention(%q: tensor<?x64xf32>, %k: tensor<2x1x?x64x16xf16>, 
 // CHECK-SAME:    %[[K:[a-z0-9_]+]]: memref<2x1x?x64x16xf16> {lumen.result = 1 : i64}, %[[V:[a-z0-9_]+]]: memref<2x1x?x16x64xf16>,
 // CHECK-SAME:    %[[FIRST:[a-z0-9_]+]]: index,
 // CHECK-SAME:    %[[WP:[a-z0-9_]+]]: memref<7616xi8> {lumen.name = "w"}, %[[OUT:[a-z0-9_]+]]: memref<?x100xf32> {lumen.result = 0 : i64})
-// CHECK-NEXT:    call @append(%[[K]], %[[X]], %[[LAYER]], %[[POS]])
 // CHECK:         %[[T:[a-z0-9_]+]] = memref.dim %[[X]]
+// CHECK-NEXT:    call @append(%[[K]], %[[X]], %[[LAYER]], %[[POS]])
 // CHECK:         %[[A:[a-z0-9_]+]] = memref.alloc(%[[T]]) : memref<?x64xf32>
 // CHECK-NEXT:    call @attention(%[[X]], %[[K]], %[[V]], %[[LAYER]], %[[POS]], %[[A]])
-// CHECK:         %[[AT:[a-z0-9_]+]] = memref.dim %[[A]]
-// CHECK:         %[[ROWS:[a-z0-9_]+]] = arith.subi %[[AT]], %[[FIRST]]
+// CHECK-NEXT:    %[[ROWS:[a-z0-9_]+]] = arith.subi %[[T]], %[[FIRST]]
 // CHECK:         %[[C:[a-z0-9_]+]] = memref.alloc(%[[ROWS]]) : memref<?x64xi8>
-// CHECK:         %[[S:[a-z0-9_]+]] = memref.alloc(%{{[a-z0-9_]+}}) : memref<?x2xf32>
-// CHECK:         %[[O:[a-z0-9_]+]] = memref.alloc(%{{[a-z0-9_]+}}) : memref<?x2xi32>
-// CHECK:         %[[M:[a-z0-9_]+]] = memref.alloc(%{{[a-z0-9_]+}}) : memref<?x2xf32>
+// CHECK:         %[[S:[a-z0-9_]+]] = memref.alloc(%[[ROWS]]) : memref<?x2xf32>
+// CHECK:         %[[O:[a-z0-9_]+]] = memref.alloc(%[[ROWS]]) : memref<?x2xi32>
+// CHECK:         %[[M:[a-z0-9_]+]] = memref.alloc(%[[ROWS]]) : memref<?x2xf32>
 // CHECK-NEXT:    call @last_rms_norm_quantize_64(%[[A]], %[[W]], %[[FIRST]], %[[C]], %[[S]], %[[O]], %[[M]])
 // CHECK-NEXT:    call @product(%[[C]], %[[S]], %[[O]], %[[M]], %[[WP]], %[[OUT]])
 // CHECK-NEXT:    return
@@ -129,8 +128,7 @@ func.func private @layer(%x: tensor<?x64xf32>, %w: tensor<64xf32>, %position: in
 // CHECK:         %[[T:[a-z0-9_]+]] = memref.dim %[[TOKENS]]
 // CHECK:         %[[X:[a-z0-9_]+]] = memref.alloc(%[[T]]) : memref<?x64xf32>
 // CHECK:         call @embedding(%[[TOKENS]], %{{[a-z0-9_]+}}, %[[X]])
-// CHECK:         %[[T2:[a-z0-9_]+]] = memref.dim %[[X]]
-// CHECK:         %[[ROWS:[a-z0-9_]+]] = arith.subi %[[T2]], %[[FIRST]]
+// CHECK-NEXT:    %[[ROWS:[a-z0-9_]+]] = arith.subi %[[T]], %[[FIRST]]
 // CHECK:         %[[Y:[a-z0-9_]+]] = memref.alloc(%[[ROWS]]) : memref<?x100xf32>
 // CHECK:         call @layer(%[[X]], %{{[a-z0-9_]+}}, %[[POS]], %{{[a-z0-9_]+}}, %[[K]], %{{[a-z0-9_]+}}, %[[FIRST]], %{{[a-z0-9_]+}}, %[[Y]])
 // CHECK:         call @norm_100(%[[Y]], %{{[a-z0-9_]+}}, %{{[a-z0-9_]+}})

@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: Apache-2.0
+"""lit configuration: ``lit test/lit`` after a build in ``build/`` (or ``-D lumen_opt=PATH``)."""
+
+import os
+import shutil
+from pathlib import Path
+
+import lit.formats
+
+ROOT = Path(__file__).resolve().parents[2]
+LLVM_TOOLS = Path("/usr/lib/llvm-22/bin")
+
+config.name = "Lumen"  # noqa: F821 (lit provides config and lit_config)
+config.test_format = lit.formats.ShTest(False)  # noqa: F821
+config.suffixes = [".mlir"]  # noqa: F821
+config.excludes = ["Inputs"]  # noqa: F821
+config.test_source_root = str(ROOT / "test" / "lit")  # noqa: F821
+config.test_exec_root = str(ROOT / "build" / "test" / "lit")  # noqa: F821
+
+
+def find_lumen_opt() -> str:
+    """The lumen-opt asked for, the one of the newest build folder, or the one on PATH."""
+    asked = lit_config.params.get("lumen_opt") or os.environ.get("LUMEN_OPT")  # noqa: F821
+    if asked:
+        return asked
+    built = sorted(ROOT.glob("build*/**/bin/lumen-opt"), key=lambda path: path.stat().st_mtime)
+    found = str(built[-1]) if built else shutil.which("lumen-opt")
+    if not found:
+        lit_config.fatal("lumen-opt is neither in build*/ nor on PATH")  # noqa: F821
+    return found
+
+
+LUMEN_OPT = find_lumen_opt()
+config.environment["PATH"] = os.pathsep.join(  # noqa: F821
+    [str(LLVM_TOOLS), os.path.dirname(LUMEN_OPT), os.environ.get("PATH", "")]
+)
