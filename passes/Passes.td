@@ -316,6 +316,35 @@ def SynthesizeProductPass : Pass<"lumen-synthesize-product", "::mlir::ModuleOp">
 // linalg -> vector
 //===----------------------------------------------------------------------===//
 
+def VectorizeProductPass : Pass<"lumen-vectorize-product", "::mlir::ModuleOp"> {
+  let summary = "turn the register tiles of product kernels into vectors";
+  let description = [{
+    In kernels of kind "product", every small static tensor becomes vectors: its
+    last dimension is the lanes, the others are unrolled. Slices of buffers become
+    1-D loads where they are used, accumulators become vector values carried by the
+    loops. A `linalg.generic` that adds products of unsigned and signed 8-bit
+    operands over four consecutive k becomes `lumen.dot4`.
+
+    Before:
+
+    ```mlir
+    %isum = linalg.generic ... ins(%plane, %codes : tensor<2x2x16x4xi8>, tensor<1x2x2x2x4xi8>)
+                               outs(%initial : tensor<1x16xi32>)
+    ```
+
+    After:
+
+    ```mlir
+    %bytes = vector.load %plane[%tile, %span, %c0, %c0, %c0] : ..., vector<64xi8>
+    %low = arith.andi %bytes, %mask : vector<64xi8>
+    %x0 = vector.load %codes[%t, %span, %c0, %c0, %c0, %c0] : ..., vector<4xi8>
+    %s0 = lumen.dot4 %low, %x0, %initial {bits = 4 : i64} : vector<64xi8>, vector<4xi8>, vector<16xi32>
+    ```
+  }];
+  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::memref::MemRefDialect",
+    "::mlir::scf::SCFDialect", "::mlir::vector::VectorDialect"];
+}
+
 //===----------------------------------------------------------------------===//
 // vector -> llvm
 //===----------------------------------------------------------------------===//

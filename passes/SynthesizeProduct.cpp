@@ -77,7 +77,8 @@ private:
                       Value span, Value acc);
   Value emitFloatProduct(const Weight &weight, int64_t tokens, Value token, Value tile);
   Value emitInitialSums(const Weight &weight, int64_t tokens, Value token, Value span);
-  Value emitActivationSums(const Weight &weight, int64_t tokens, Value token, Value span);
+  Value emitMinima(const Weight &weight, int64_t tokens, Value token, Value tile, Value block,
+                   Value span, Value acc);
   Value emitCode(OpBuilder &nested, Location loc, const Weight &weight, ValueRange planeBytes);
   void collectScales(const Weight &weight, Value tile, Value block, Value span,
                      SmallVectorImpl<Value> &inputs, SmallVectorImpl<AffineMap> &maps,
@@ -326,29 +327,6 @@ Value ProductSynthesizer::emitInitialSums(const Weight &weight, int64_t tokens, 
                  });
 }
 
-/// Sums of the activations per token and group of the weight.
-Value ProductSynthesizer::emitActivationSums(const Weight &weight, int64_t tokens, Value token,
-                                             Value span) {
-  unsigned groupBits = weight.getGroupBits();
-  Value input = slice(sums, {token, span}, tokens);
-  if (sumBits == groupBits)
-    return input;
-  SmallVector<int64_t> shape = {tokens};
-  shape.append(groupBits, 2);
-  auto type = RankedTensorType::get(shape, b.getF32Type());
-  Value zero = arith::ConstantOp::create(b, DenseElementsAttr::get(type, b.getF32FloatAttr(0)));
-  unsigned dims = sumBits + 1;
-  SmallVector<unsigned> in, out;
-  for (unsigned i = 0; i <= sumBits; ++i)
-    in.push_back(i);
-  for (unsigned i = 0; i <= groupBits; ++i)
-    out.push_back(i);
-  return generic(zero, input, {map(dims, in), map(dims, out)}, dims,
-                 [&](OpBuilder &nested, Location loc, ValueRange arguments) -> Value {
-                   return arith::AddFOp::create(nested, loc, arguments[1], arguments[0]);
-                 });
-}
-
 /// Adds the slices of the scale and minimum factors to a generic's operands.
 void ProductSynthesizer::collectScales(const Weight &weight, Value tile, Value block, Value span,
                                        SmallVectorImpl<Value> &inputs,
@@ -443,25 +421,49 @@ Value ProductSynthesizer::emitSpan(const Weight &weight, int64_t tokens, Value t
     tokenGroup.push_back(i);
   inputs = {isum, slice(scales, {token, span}, tokens)};
   maps = {map(dims, all), map(dims, {0})};
-  bool hasMin = weight.minSuper || weight.minSub;
-  if (hasMin) {
-    inputs.push_back(emitActivationSums(weight, tokens, token, span));
+  bool hasMin = weight.minSuper || weight.minSub, minHere = hasMin && sumBits == groupBits;
+  if (minHere) {
+    inputs.push_back(slice(sums, {token, span}, tokens));
     maps.push_back(map(dims, tokenGroup));
   }
   collectScales(weight, tile, block, span, inputs, maps, dims, 1, rowDim);
   maps.push_back(map(dims, {0, rowDim}));
-  return generic(
+  Value result = generic(
       acc, inputs, maps, dims, [&](OpBuilder &nested, Location loc, ValueRange arguments) {
-        unsigned next = hasMin ? 3 : 2;
+        unsigned next = minHere ? 3 : 2;
         auto [scale, min] = emitScaleAndMin(nested, loc, weight, arguments, next);
         Value sum = arith::SIToFPOp::create(nested, loc, nested.getF32Type(), arguments[0]);
         Value factor = arith::MulFOp::create(nested, loc, scale, arguments[1]);
         Value term = arith::MulFOp::create(nested, loc, sum, factor, kContract);
         Value result = arith::AddFOp::create(nested, loc, arguments.back(), term, kContract);
-        if (!min)
+        if (!minHere)
           return result;
         Value lowered = arith::MulFOp::create(nested, loc, min, arguments[2], kContract);
         return arith::SubFOp::create(nested, loc, result, lowered, kContract).getResult();
+      });
+  if (hasMin && !minHere)
+    result = emitMinima(weight, tokens, token, tile, block, span, result);
+  return result;
+}
+
+/// The minima of a span where the activations' sums are finer than the weight's
+/// groups (another weight of the same product needs them so).
+Value ProductSynthesizer::emitMinima(const Weight &weight, int64_t tokens, Value token, Value tile,
+                                     Value block, Value span, Value acc) {
+  unsigned dims = sumBits + 2, rowDim = dims - 1;
+  SmallVector<unsigned> tokenSums;
+  for (unsigned i = 0; i <= sumBits; ++i)
+    tokenSums.push_back(i);
+  SmallVector<Value> inputs = {slice(sums, {token, span}, tokens)};
+  SmallVector<AffineMap> maps = {map(dims, tokenSums)};
+  collectScales(weight, tile, block, span, inputs, maps, dims, 1, rowDim);
+  maps.push_back(map(dims, {0, rowDim}));
+  return generic(
+      acc, inputs, maps, dims, [&](OpBuilder &nested, Location loc, ValueRange arguments) {
+        unsigned next = 1;
+        Value min = emitScaleAndMin(nested, loc, weight, arguments, next).second;
+        Value lowered = arith::MulFOp::create(nested, loc, min, arguments[0], kContract);
+        return arith::SubFOp::create(nested, loc, arguments.back(), lowered, kContract).getResult();
       });
 }
 
