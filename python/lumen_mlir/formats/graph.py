@@ -292,4 +292,3 @@ def reachable(roots: Sequence[Expression]) -> list[Expression]:
             stack.append((node, True))
             stack.extend((operand, False) for operand in reversed(node.operands))
     return order
-
