@@ -237,16 +237,6 @@ def BufferizePass : Pass<"lumen-bufferize", "::mlir::ModuleOp"> {
     `lumen.last_rows`. Nothing is ever copied, so a public function that returns an
     argument unchanged (other than a cache) is an error, as is the use of a cache
     as it was before an update.
-def SynthesizeProductPass : Pass<"lumen-synthesize-product", "::mlir::ModuleOp"> {
-  let summary = "write product kernels as linalg on packed tensors";
-  let description = [{
-    Replaces the body of every kernel of kind "product" by a parallel loop over
-    blocks of tokens and tiles of rows. A register tile (tokens x rows results) is a
-    small tensor carried through loops over the blocks and spans of the weight. For
-    8-bit activations a span is two `linalg.generic`: an integer one, whose body
-    shifts and masks the bytes of the bit planes by amounts that depend on
-    `linalg.index` (and looks tables up), and a float one that applies scales and
-    minima. Biases and element-wise ops follow in registers.
 
     Before:
 
@@ -261,8 +251,6 @@ def SynthesizeProductPass : Pass<"lumen-synthesize-product", "::mlir::ModuleOp">
       %z = call @rms_norm_8(%y, %w) : (tensor<?x8xf32>, tensor<8xf32>) -> tensor<?x8xf32>
       return %z : tensor<?x8xf32>
     }
-    %y = lumen.qlinear activations(%c, %s, %o, %m : ...) weights(%w : ...) -> tensor<?x896xf32>
-    bufferization.materialize_in_destination %y in restrict writable %out : ...
     ```
 
     After:
@@ -290,6 +278,29 @@ def SynthesizeProductPass : Pass<"lumen-synthesize-product", "::mlir::ModuleOp">
   }];
   let dependentDialects = ["::mlir::arith::ArithDialect",
     "::mlir::bufferization::BufferizationDialect", "::mlir::memref::MemRefDialect"];
+}
+
+def SynthesizeProductPass : Pass<"lumen-synthesize-product", "::mlir::ModuleOp"> {
+  let summary = "write product kernels as linalg on packed tensors";
+  let description = [{
+    Replaces the body of every kernel of kind "product" by a parallel loop over
+    blocks of tokens and tiles of rows. A register tile (tokens x rows results) is a
+    small tensor carried through loops over the blocks and spans of the weight. For
+    8-bit activations a span is two `linalg.generic`: an integer one, whose body
+    shifts and masks the bytes of the bit planes by amounts that depend on
+    `linalg.index` (and looks tables up), and a float one that applies scales and
+    minima. Biases and element-wise ops follow in registers.
+
+    Before:
+
+    ```mlir
+    %y = lumen.qlinear activations(%c, %s, %o, %m : ...) weights(%w : ...) -> tensor<?x896xf32>
+    bufferization.materialize_in_destination %y in restrict writable %out : ...
+    ```
+
+    After:
+
+    ```mlir
     scf.forall (%block, %tile) in (%blocks, 56) {
       scf.for %t = %lower to %upper step %c8 {
         %acc = scf.for %span = %c0 to %c28 step %c1 iter_args(%a = %zero) -> (tensor<8x16xf32>) {
