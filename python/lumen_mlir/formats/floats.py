@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import LumenError
-from .types import DType, bf16, f16, f32, to_float32
+from .types import DType, bf16, f16, f32, from_float32, to_float32
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,14 +56,8 @@ class FloatFormat:
 
     def quantize(self, weights: np.ndarray) -> np.ndarray:
         """float32 [..., K] -> bytes uint8 [..., K * bytes], rounded to the nearest even."""
-        weights = np.ascontiguousarray(weights, dtype=np.float32)
-        if self.dtype is bf16:
-            bits = weights.view(np.uint32)
-            rounded = (bits + (0x7FFF + ((bits >> 16) & 1)).astype(np.uint32)) >> 16
-            quiet = (bits >> 16) | 0x40
-            return np.where(np.isnan(weights), quiet, rounded).astype(np.uint16).view(np.uint8)
-        with np.errstate(over="ignore"):
-            return weights.astype(self.dtype.numpy).view(np.uint8)
+        values = from_float32(np.asarray(weights, dtype=np.float32), self.dtype)
+        return np.ascontiguousarray(values).view(np.uint8)
 
 
 FLOATS = {dtype.name: FloatFormat(dtype, ggml) for dtype, ggml in ((f32, 0), (f16, 1), (bf16, 30))}

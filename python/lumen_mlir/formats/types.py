@@ -84,3 +84,13 @@ def to_float32(values: np.ndarray, dtype: DType) -> np.ndarray:
     if dtype is bf16:
         return (values.astype(np.uint32) << np.uint32(16)).view(np.float32)
     return values.astype(np.float32)
+
+
+def from_float32(values: np.ndarray, dtype: DType) -> np.ndarray:
+    """Rounds float32 values to a float type, to the nearest even; bf16 as its 16 bits."""
+    if dtype is not bf16:
+        with np.errstate(over="ignore"):
+            return values.astype(dtype.numpy)
+    bits = np.ascontiguousarray(values, dtype=np.float32).view(np.uint32)
+    rounded = (bits + np.uint32(0x7FFF) + ((bits >> 16) & 1)) >> 16
+    return np.where(np.isnan(values), (bits >> 16) | 0x40, rounded).astype(np.uint16)
