@@ -9,20 +9,23 @@ using namespace mlir;
 using namespace mlir::lumen;
 
 /// Loads one storage field. Fields have no alignment, so all are read as bytes.
-static Value loadField(OpBuilder &b, Location loc, Type type, Value bytes, Value offset) {
+static Value loadField(OpBuilder &b, Location loc, Type type, Value bytes,
+                       Value offset) {
   auto vector = dyn_cast<VectorType>(type);
   Type element = vector ? vector.getElementType() : type;
   int64_t count = vector ? vector.getNumElements() : 1;
   int64_t size = count * element.getIntOrFloatBitWidth() / 8;
-  Value raw = vector::LoadOp::create(b, loc, VectorType::get({size}, b.getI8Type()), bytes, offset);
+  Value raw = vector::LoadOp::create(
+      b, loc, VectorType::get({size}, b.getI8Type()), bytes, offset);
   if (raw.getType() == type)
     return raw;
-  Value field = vector::BitCastOp::create(b, loc, VectorType::get({count}, element), raw);
+  Value field =
+      vector::BitCastOp::create(b, loc, VectorType::get({count}, element), raw);
   return vector ? field : vector::ExtractOp::create(b, loc, field, 0);
 }
 
-DecodedBlock lumen::inlineFormat(OpBuilder &b, Location loc, FormatOp format, Value bytes,
-                                 Value offset) {
+DecodedBlock lumen::inlineFormat(OpBuilder &b, Location loc, FormatOp format,
+                                 Value bytes, Value offset) {
   Block &body = format.getBody().front();
   IRMapping mapping;
   for (BlockArgument argument : body.getArguments()) {
@@ -46,7 +49,8 @@ DecodedBlock lumen::inlineFormat(OpBuilder &b, Location loc, FormatOp format, Va
   return block;
 }
 
-Value lumen::emitCodeValues(OpBuilder &b, Location loc, FormatOp format, Value codes) {
+Value lumen::emitCodeValues(OpBuilder &b, Location loc, FormatOp format,
+                            Value codes) {
   auto type = cast<VectorType>(codes.getType()).clone(b.getI32Type());
   if (auto table = format.getTableAttr()) {
     Value looked = LookupOp::create(b, loc, codes.getType(), codes, table);
@@ -56,11 +60,13 @@ Value lumen::emitCodeValues(OpBuilder &b, Location loc, FormatOp format, Value c
   if (!format.getBias())
     return wide;
   Value bias = arith::ConstantOp::create(
-      b, loc, DenseElementsAttr::get(type, b.getI32IntegerAttr(format.getBias())));
+      b, loc,
+      DenseElementsAttr::get(type, b.getI32IntegerAttr(format.getBias())));
   return arith::AddIOp::create(b, loc, wide, bias);
 }
 
-Value lumen::emitGroupFactor(OpBuilder &b, Location loc, ArrayRef<Value> factors, int64_t group) {
+Value lumen::emitGroupFactor(OpBuilder &b, Location loc,
+                             ArrayRef<Value> factors, int64_t group) {
   assert(!factors.empty() && "a group factor needs at least one part");
   Type f32 = b.getF32Type();
   Value product;
@@ -76,7 +82,8 @@ Value lumen::emitGroupFactor(OpBuilder &b, Location loc, ArrayRef<Value> factors
   return product;
 }
 
-SmallVector<Value> lumen::emitDequantizedBlock(OpBuilder &b, Location loc, FormatOp format,
+SmallVector<Value> lumen::emitDequantizedBlock(OpBuilder &b, Location loc,
+                                               FormatOp format,
                                                const DecodedBlock &block) {
   int64_t pieceSize = format.getSumGroup();
   int64_t group = format.getGroup();
@@ -92,8 +99,8 @@ SmallVector<Value> lumen::emitDequantizedBlock(OpBuilder &b, Location loc, Forma
         min = vector::BroadcastOp::create(b, loc, type, factor);
       }
     }
-    Value codes =
-        vector::ExtractStridedSliceOp::create(b, loc, block.codes, {k}, {pieceSize}, {1});
+    Value codes = vector::ExtractStridedSliceOp::create(b, loc, block.codes,
+                                                        {k}, {pieceSize}, {1});
     Value values = emitCodeValues(b, loc, format, codes);
     Value weights = arith::SIToFPOp::create(b, loc, type, values);
     weights = arith::MulFOp::create(b, loc, scale, weights);

@@ -11,30 +11,36 @@
 
 namespace mlir::lumen {
 
-/// The values that `lumen.decoded` names, at the place where a block was inlined.
+/// The values that `lumen.decoded` names, at the place where a block was
+/// inlined.
 struct DecodedBlock {
   /// vector<block x i8>, unsigned codes.
   Value codes;
-  /// The factors: a scalar float per block, a vector with one entry per group, or both.
+  /// The factors: a scalar float per block, a vector with one entry per group,
+  /// or both.
   SmallVector<Value, 2> scale;
   SmallVector<Value, 2> min;
 };
 
-/// Decodes the block whose first byte is `bytes[offset]`; `bytes` is a 1-D memref
-/// of i8 without any alignment. Reads exactly the bytes of the block.
-DecodedBlock inlineFormat(OpBuilder &builder, Location loc, FormatOp format, Value bytes,
-                          Value offset);
+/// Decodes the block whose first byte is `bytes[offset]`; `bytes` is a 1-D
+/// memref of i8 without any alignment. Reads exactly the bytes of the block.
+DecodedBlock inlineFormat(OpBuilder &builder, Location loc, FormatOp format,
+                          Value bytes, Value offset);
 
 /// v(code) for a vector of codes, as a vector of i32 of the same length.
-Value emitCodeValues(OpBuilder &builder, Location loc, FormatOp format, Value codes);
+Value emitCodeValues(OpBuilder &builder, Location loc, FormatOp format,
+                     Value codes);
 
-/// The product of `factors` for group `group` as f32 (super * sub). `factors` is the
-/// `scale` or the (not empty) `min` of a block.
-Value emitGroupFactor(OpBuilder &builder, Location loc, ArrayRef<Value> factors, int64_t group);
+/// The product of `factors` for group `group` as f32 (super * sub). `factors`
+/// is the `scale` or the (not empty) `min` of a block.
+Value emitGroupFactor(OpBuilder &builder, Location loc, ArrayRef<Value> factors,
+                      int64_t group);
 
-/// The weights of the block, scale * v(code) - min in float32 with every operation
-/// rounded, as consecutive vectors of `format.getSumGroup()` elements.
-SmallVector<Value> emitDequantizedBlock(OpBuilder &builder, Location loc, FormatOp format,
+/// The weights of the block, scale * v(code) - min in float32 with every
+/// operation rounded, as consecutive vectors of `format.getSumGroup()`
+/// elements.
+SmallVector<Value> emitDequantizedBlock(OpBuilder &builder, Location loc,
+                                        FormatOp format,
                                         const DecodedBlock &block);
 
 } // namespace mlir::lumen

@@ -323,6 +323,53 @@ def SynthesizeProductPass : Pass<"lumen-synthesize-product", "::mlir::ModuleOp">
     "::mlir::scf::SCFDialect", "::mlir::tensor::TensorDialect"];
 }
 
+def SynthesizeRowsPass : Pass<"lumen-synthesize-rows", "::mlir::ModuleOp"> {
+  let summary = "write row-local kernels as loops of vector code";
+  let description = [{
+    Replaces the body of every kernel of kind "rows" by one parallel loop over rows
+    and chunks of columns. A chain of ops is computed in registers, a piece of
+    columns after the other, so rows between two ops are never stored. What needs the
+    whole row (the sum of squares of a norm) comes before the columns. There is one
+    chunk per row unless rows are fewer than workers; a chunk never changes a result.
+
+    Vectors have the width of a head where an op works on heads, of a quantization
+    group where values are quantized, and 64 columns elsewhere; the columns left over
+    are one shorter vector.
+
+    Before:
+    ```mlir
+    func.func private @rms_norm_quantize_896(%x: memref<?x896xf32>, %w: memref<896xf32>,
+        %codes: memref<?x896xi8>, ...) attributes {lumen.kernel = "rows"} {
+      %0 = bufferization.to_tensor %x restrict : memref<?x896xf32> to tensor<?x896xf32>
+      %1 = bufferization.to_tensor %w restrict : memref<896xf32> to tensor<896xf32>
+      %2 = lumen.rms_norm %0, %1 {epsilon = 1.0e-06 : f32} : tensor<?x896xf32>, tensor<896xf32>
+      %3:4 = lumen.quantize %2 : ...
+      bufferization.materialize_in_destination %3#0 in restrict writable %codes : ...
+      ...
+    }
+    ```
+    After:
+    ```mlir
+    scf.forall (%row, %chunk) in (%rows, %chunks) {
+      %sum = scf.for %column = %c0 to %c896 step %c32 iter_args(%acc = %zero) -> (vector<32xf32>) {
+        ...
+      }
+      ... // %inverse = 1 / sqrt(mean + epsilon)
+      scf.for %tile = %begin to %end step %c1 {
+        %column = arith.muli %tile, %c32 : index
+        %v = vector.load %x[%row, %column] : memref<?x896xf32>, vector<32xf32>
+        %g = vector.load %w[%column] : memref<896xf32>, vector<32xf32>
+        ... // multiply, largest magnitude, round
+        vector.store %code, %codes[%row, %column] : memref<?x896xi8>, vector<32xi8>
+        ... // scale, offset, sum
+      }
+    }
+    ```
+  }];
+  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::math::MathDialect",
+    "::mlir::memref::MemRefDialect", "::mlir::scf::SCFDialect", "::mlir::vector::VectorDialect"];
+}
+
 //===----------------------------------------------------------------------===//
 // linalg -> vector
 //===----------------------------------------------------------------------===//

@@ -1,0 +1,318 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "passes/RowEmitter.h"
+
+#include "dialect/FormatLayout.h"
+#include "passes/FormatInliner.h"
+
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Bufferization/IR/Bufferization.h"
+#include "mlir/Dialect/Math/IR/Math.h"
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
+#include "llvm/ADT/TypeSwitch.h"
+
+using namespace mlir;
+using namespace mlir::lumen;
+
+static Value constantIndex(ImplicitLocOpBuilder &b, int64_t value) {
+  return arith::ConstantIndexOp::create(b, value);
+}
+
+static RankedTensorType rankedType(Value value) {
+  return cast<RankedTensorType>(value.getType());
+}
+
+//===----------------------------------------------------------------------===//
+// Per row
+//===----------------------------------------------------------------------===//
+
+void RowEmitter::emitPrologue() {
+  for (Operation *op : loop.ops) {
+    llvm::TypeSwitch<Operation *>(op)
+        .Case([&](EmbeddingOp op) {
+          auto table = rankedType(op.getTable());
+          FormatOp format = lookupFormat(table, op);
+          int64_t columns = table.getDimSize(1);
+          int64_t bytes = format ? columns / int64_t(format.getBlock()) *
+                                       format.getBlockBytes()
+                                 : columns * table.getElementTypeBitWidth() / 8;
+          Value token =
+              memref::LoadOp::create(b, getSourceBuffer(op.getTokens()), row);
+          token = arith::IndexCastUIOp::create(b, b.getIndexType(), token);
+          shared[op] = {
+              arith::MulIOp::create(b, token, constantIndex(b, bytes))};
+        })
+        .Case([&](RmsNormOp op) { shared[op] = {emitInverseRms(op)}; })
+        .Case([&](RopeOp op) {
+          int64_t half = rankedType(op.getTable()).getDimSize(1) / 2;
+          auto type = VectorType::get({half}, b.getF32Type());
+          Value table = getSourceBuffer(op.getTable());
+          Value position = arith::AddIOp::create(b, op.getPosition(), row);
+          for (int64_t begin : {int64_t(0), half})
+            shared[op].push_back(vector::LoadOp::create(
+                b, type, table, ValueRange{position, constantIndex(b, begin)}));
+        })
+        .Case([&](KvAppendOp op) {
+          shared[op] = {arith::AddIOp::create(b, op.getPosition(), row)};
+        });
+  }
+}
+
+Value RowEmitter::emitInverseRms(RmsNormOp op) {
+  // One accumulator per piece of a tile. Its shape, and so the order of the
+  // sum, depends on the kernel only.
+  SmallVector<Value> sums(loop.tile / loop.piece, splat(b, loop.piece, 0.0));
+  auto addSquares = [&](Value base, int64_t width, SmallVector<Value> acc) {
+    Tile tile(base, width);
+    for (auto [i, x] : llvm::enumerate(emit(op.getX(), tile))) {
+      if (x.getType() != acc[i].getType())
+        x = vector::InsertStridedSliceOp::create(
+            b, x, splat(b, loop.piece, 0.0), ArrayRef<int64_t>{0},
+            ArrayRef<int64_t>{1});
+      acc[i] = multiplyAdd(b, x, x, acc[i]);
+    }
+    return acc;
+  };
+  if (loop.getFullTiles()) {
+    auto forOp =
+        scf::ForOp::create(b, constantIndex(b, 0),
+                           constantIndex(b, loop.getFullTiles() * loop.tile),
+                           constantIndex(b, loop.tile), sums);
+    OpBuilder::InsertionGuard guard(b);
+    b.setInsertionPointToStart(forOp.getBody());
+    sums = addSquares(forOp.getInductionVar(), loop.tile,
+                      llvm::to_vector_of<Value>(forOp.getRegionIterArgs()));
+    scf::YieldOp::create(b, sums);
+    sums = llvm::to_vector_of<Value>(forOp.getResults());
+  }
+  if (loop.getTail())
+    sums = addSquares(constantIndex(b, loop.getFullTiles() * loop.tile),
+                      loop.getTail(), sums);
+
+  Value sum = sums.front();
+  for (Value next : ArrayRef(sums).drop_front())
+    sum = arith::AddFOp::create(b, sum, next);
+  auto constant = [&](double value) -> Value {
+    return arith::ConstantOp::create(b, b.getF32FloatAttr(value));
+  };
+  Value mean =
+      arith::DivFOp::create(b, emitTreeSum(b, sum), constant(loop.columns));
+  Value biased = arith::AddFOp::create(
+      b, mean, arith::ConstantOp::create(b, op.getEpsilonAttr()));
+  return arith::DivFOp::create(b, constant(1.0),
+                               math::SqrtOp::create(b, biased));
+}
+
+//===----------------------------------------------------------------------===//
+// Per tile
+//===----------------------------------------------------------------------===//
+
+SmallVector<Value> RowEmitter::emitLoads(Value buffer, Value at, Tile &tile) {
+  SmallVector<Value> loads;
+  for (int64_t begin = 0; begin < tile.width; begin += loop.piece) {
+    auto type = VectorType::get({std::min(loop.piece, tile.width - begin)},
+                                b.getF32Type());
+    SmallVector<Value> indices;
+    if (at)
+      indices.push_back(at);
+    indices.push_back(addConstant(b, tile.base, begin));
+    loads.push_back(vector::LoadOp::create(b, type, buffer, indices));
+  }
+  return loads;
+}
+
+SmallVector<Value> RowEmitter::emitEmbedding(EmbeddingOp op, Tile &tile) {
+  auto table = rankedType(op.getTable());
+  Value bytes = getSourceBuffer(op.getTable());
+  Value first = shared[op].front();
+  SmallVector<Value> pieces;
+  if (FormatOp format = lookupFormat(table, op)) {
+    int64_t block = format.getBlock();
+    Value index = divideByConstant(b, tile.base, block);
+    Value offset = arith::MulIOp::create(
+        b, index, constantIndex(b, format.getBlockBytes()));
+    offset = arith::AddIOp::create(b, first, offset);
+    SmallVector<Value> parts;
+    for (int64_t i = 0; i < tile.width / block; ++i) {
+      Value at = addConstant(b, offset, i * format.getBlockBytes());
+      DecodedBlock decoded = inlineFormat(b, b.getLoc(), format, bytes, at);
+      llvm::append_range(parts,
+                         emitDequantizedBlock(b, b.getLoc(), format, decoded));
+    }
+    size_t perPiece = loop.piece / format.getSumGroup();
+    for (size_t i = 0; i < parts.size(); i += perPiece)
+      pieces.push_back(concatVectors(b, ArrayRef(parts).slice(i, perPiece)));
+    return pieces;
+  }
+  Type element = table.getElementType();
+  int64_t size = element.getIntOrFloatBitWidth() / 8;
+  Value column = arith::MulIOp::create(b, tile.base, constantIndex(b, size));
+  Value offset = arith::AddIOp::create(b, first, column);
+  for (int64_t begin = 0; begin < tile.width; begin += loop.piece) {
+    int64_t lanes = std::min(loop.piece, tile.width - begin);
+    Value raw = vector::LoadOp::create(
+        b, VectorType::get({lanes * size}, b.getI8Type()), bytes,
+        addConstant(b, offset, begin * size));
+    Value values =
+        vector::BitCastOp::create(b, VectorType::get({lanes}, element), raw);
+    pieces.push_back(convertElements(b, values, b.getF32Type()));
+  }
+  return pieces;
+}
+
+Value RowEmitter::emitSwiglu(Value gate, Value up) {
+  int64_t lanes = cast<VectorType>(gate.getType()).getNumElements();
+  Value exponential = math::ExpOp::create(b, arith::NegFOp::create(b, gate));
+  Value denominator =
+      arith::AddFOp::create(b, exponential, splat(b, lanes, 1.0));
+  return arith::MulFOp::create(b, arith::DivFOp::create(b, gate, denominator),
+                               up);
+}
+
+Value RowEmitter::emitRope(RopeOp op, Value x) {
+  int64_t headDim = op.getHeadDim(),
+          rot = rankedType(op.getTable()).getDimSize(1);
+  Value cosine = shared[op][0], sine = shared[op][1];
+  SmallVector<Value> heads;
+  for (Value head : splitVector(b, x, headDim)) {
+    auto slice = [&](int64_t begin, int64_t size) -> Value {
+      if (size == headDim)
+        return head;
+      return vector::ExtractStridedSliceOp::create(
+          b, head, ArrayRef<int64_t>{begin}, ArrayRef<int64_t>{size},
+          ArrayRef<int64_t>{1});
+    };
+    Value first, second;
+    bool interleaved = op.getStyle() == "norm";
+    if (interleaved) {
+      auto pairs = vector::DeinterleaveOp::create(b, slice(0, rot));
+      first = pairs.getRes1();
+      second = pairs.getRes2();
+    } else {
+      first = slice(0, rot / 2);
+      second = slice(rot / 2, rot / 2);
+    }
+    Value turnedFirst =
+        arith::SubFOp::create(b, arith::MulFOp::create(b, first, cosine),
+                              arith::MulFOp::create(b, second, sine));
+    Value turnedSecond =
+        arith::AddFOp::create(b, arith::MulFOp::create(b, first, sine),
+                              arith::MulFOp::create(b, second, cosine));
+    SmallVector<Value> parts = {turnedFirst, turnedSecond};
+    if (interleaved)
+      parts = {vector::InterleaveOp::create(b, turnedFirst, turnedSecond)};
+    if (rot < headDim)
+      parts.push_back(slice(rot, headDim - rot));
+    heads.push_back(concatVectors(b, parts));
+  }
+  return concatVectors(b, heads);
+}
+
+SmallVector<Value> RowEmitter::emit(Value value, Tile &tile) {
+  if (auto found = tile.pieces.find(value); found != tile.pieces.end())
+    return found->second;
+  auto map = [&](Value operand, function_ref<Value(Value)> body) {
+    return llvm::map_to_vector(emit(operand, tile), body);
+  };
+  auto zip = [&](Value lhs, Value rhs, function_ref<Value(Value, Value)> body) {
+    SmallVector<Value> left = emit(lhs, tile), right = emit(rhs, tile), pieces;
+    for (auto [l, r] : llvm::zip_equal(left, right))
+      pieces.push_back(body(l, r));
+    return pieces;
+  };
+  using Pieces = SmallVector<Value>;
+  Pieces pieces =
+      llvm::TypeSwitch<Operation *, Pieces>(value.getDefiningOp())
+          .Case([&](bufferization::ToTensorOp op) {
+            return emitLoads(op.getBuffer(),
+                             rankedType(value).getRank() == 2 ? row : Value(),
+                             tile);
+          })
+          .Case([&](LastRowsOp op) {
+            Value at = arith::AddIOp::create(b, row, op.getFirst());
+            return emitLoads(getSourceBuffer(op.getX()), at, tile);
+          })
+          .Case([&](EmbeddingOp op) { return emitEmbedding(op, tile); })
+          .Case([&](RmsNormOp op) {
+            return zip(op.getX(), op.getWeight(),
+                       [&](Value x, Value weight) -> Value {
+                         int64_t lanes =
+                             cast<VectorType>(x.getType()).getNumElements();
+                         x = arith::MulFOp::create(
+                             b, x, broadcast(b, shared[op].front(), lanes));
+                         return arith::MulFOp::create(b, x, weight);
+                       });
+          })
+          .Case([&](AddOp op) {
+            return zip(op.getLhs(), op.getRhs(),
+                       [&](Value lhs, Value rhs) -> Value {
+                         return arith::AddFOp::create(b, lhs, rhs);
+                       });
+          })
+          .Case([&](SwigluOp op) {
+            return zip(op.getGate(), op.getUp(), [&](Value gate, Value up) {
+              return emitSwiglu(gate, up);
+            });
+          })
+          .Case([&](RopeOp op) {
+            return map(op.getX(), [&](Value x) { return emitRope(op, x); });
+          });
+  tile.pieces[value] = pieces;
+  return pieces;
+}
+
+void RowEmitter::emitAppend(KvAppendOp op, Tile &tile) {
+  Value cache = getSourceBuffer(op.getCache());
+  auto type = cast<MemRefType>(cache.getType());
+  bool key = op.getKind() == "key";
+  int64_t headDim = type.getDimSize(key ? 3 : 4);
+  Value position = shared[op].front();
+  Value lane = arith::RemUIOp::create(b, position, constantIndex(b, 16));
+  Value block = divideByConstant(b, position, 16);
+  Value firstHead = divideByConstant(b, tile.base, headDim);
+  Value zero = constantIndex(b, 0);
+  SmallVector<Value> heads;
+  for (Value piece : emit(op.getX(), tile))
+    llvm::append_range(heads, splitVector(b, piece, headDim));
+  for (auto [i, values] : llvm::enumerate(heads)) {
+    values = convertElements(b, values, type.getElementType());
+    Value head = addConstant(b, firstHead, i);
+    if (!key) {
+      vector::StoreOp::create(
+          b, values, cache, ValueRange{op.getLayer(), head, block, lane, zero});
+      continue;
+    }
+    // Consecutive d are 16 elements apart: one by one, through the staging row.
+    vector::StoreOp::create(b, values, staging, zero);
+    auto forOp = scf::ForOp::create(b, zero, constantIndex(b, headDim),
+                                    constantIndex(b, 1));
+    OpBuilder::InsertionGuard guard(b);
+    b.setInsertionPointToStart(forOp.getBody());
+    Value d = forOp.getInductionVar();
+    Value element = memref::LoadOp::create(b, staging, d);
+    memref::StoreOp::create(b, element, cache,
+                            ValueRange{op.getLayer(), head, block, d, lane});
+  }
+}
+
+void RowEmitter::emitTile(Value base, int64_t width) {
+  Tile tile(base, width);
+  for (Operation *op : loop.ops) {
+    if (auto append = dyn_cast<KvAppendOp>(op)) {
+      emitAppend(append, tile);
+      continue;
+    }
+    if (auto quantize = dyn_cast<QuantizeOp>(op)) {
+      for (auto [i, piece] : llvm::enumerate(emit(quantize.getX(), tile)))
+        emitQuantizeStore(b, quantize, row,
+                          addConstant(b, base, i * loop.piece), piece);
+      continue;
+    }
+    for (Value buffer : getDestinations(op->getResult(0)))
+      for (auto [i, piece] : llvm::enumerate(emit(op->getResult(0), tile)))
+        vector::StoreOp::create(
+            b, piece, buffer,
+            ValueRange{row, addConstant(b, base, i * loop.piece)});
+  }
+}

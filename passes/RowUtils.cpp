@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "passes/RowUtils.h"
+
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Bufferization/IR/Bufferization.h"
+#include "mlir/Dialect/Math/IR/Math.h"
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
+#include "llvm/Support/MathExtras.h"
+
+using namespace mlir;
+using namespace mlir::lumen;
+
+//===----------------------------------------------------------------------===//
+// The body of a bufferized kernel
+//===----------------------------------------------------------------------===//
+
+Value lumen::getSourceBuffer(Value tensor) {
+  while (auto append = tensor.getDefiningOp<KvAppendOp>())
+    tensor = append.getCache();
+  if (auto toTensor = tensor.getDefiningOp<bufferization::ToTensorOp>())
+    return toTensor.getBuffer();
+  if (auto fromBytes = tensor.getDefiningOp<FromBytesOp>())
+    return fromBytes.getBytes();
+  return {};
+}
+
+SmallVector<Value> lumen::getDestinations(Value result) {
+  SmallVector<Value> destinations;
+  for (Operation *user : result.getUsers())
+    if (auto store = dyn_cast<bufferization::MaterializeInDestinationOp>(user))
+      if (store.getSource() == result)
+        destinations.push_back(store.getDest());
+  return destinations;
+}
+
+void lumen::eraseTensorOps(func::FuncOp kernel) {
+  for (Operation &op :
+       llvm::make_early_inc_range(llvm::reverse(kernel.getBody().front()))) {
+    auto isTensor = [](Type type) { return isa<TensorType>(type); };
+    if (llvm::any_of(op.getOperandTypes(), isTensor) ||
+        llvm::any_of(op.getResultTypes(), isTensor))
+      op.erase();
+  }
+}
+
+//===----------------------------------------------------------------------===//
+// Scalars and vectors
+//===----------------------------------------------------------------------===//
+
+static int64_t getLanes(Value vector) {
+  return cast<VectorType>(vector.getType()).getNumElements();
+}
+
+Value lumen::addConstant(ImplicitLocOpBuilder &b, Value value, int64_t offset) {
+  if (offset == 0)
+    return value;
+  return arith::AddIOp::create(b, value,
+                               arith::ConstantIndexOp::create(b, offset));
+}
+
+Value lumen::divideByConstant(ImplicitLocOpBuilder &b, Value value,
+                              int64_t divisor) {
+  if (divisor == 1)
+    return value;
+  return arith::DivUIOp::create(b, value,
+                                arith::ConstantIndexOp::create(b, divisor));
+}
+
+Value lumen::splat(ImplicitLocOpBuilder &b, int64_t size, double value) {
+  auto type = VectorType::get({size}, b.getF32Type());
+  return arith::ConstantOp::create(
+      b, DenseElementsAttr::get(type, b.getF32FloatAttr(value)));
+}
+
+Value lumen::broadcast(ImplicitLocOpBuilder &b, Value scalar, int64_t size) {
+  return vector::BroadcastOp::create(
+      b, VectorType::get({size}, scalar.getType()), scalar);
+}
+
+SmallVector<Value> lumen::splitVector(ImplicitLocOpBuilder &b, Value vector,
+                                      int64_t size) {
+  int64_t lanes = getLanes(vector);
+  if (lanes == size)
+    return {vector};
+  SmallVector<Value> parts;
+  for (int64_t begin = 0; begin < lanes; begin += size)
+    parts.push_back(vector::ExtractStridedSliceOp::create(
+        b, vector, ArrayRef<int64_t>{begin}, ArrayRef<int64_t>{size},
+        ArrayRef<int64_t>{1}));
+  return parts;
+}
+
+Value lumen::concatVectors(ImplicitLocOpBuilder &b, ArrayRef<Value> vectors) {
+  if (vectors.size() == 1)
+    return vectors.front();
+  int64_t lanes = 0;
+  for (Value vector : vectors)
+    lanes += getLanes(vector);
+  Value result = splat(b, lanes, 0.0);
+  int64_t begin = 0;
+  for (Value vector : vectors) {
+    result = vector::InsertStridedSliceOp::create(
+        b, vector, result, ArrayRef<int64_t>{begin}, ArrayRef<int64_t>{1});
+    begin += getLanes(vector);
+  }
+  return result;
+}
+
+Value lumen::convertElements(ImplicitLocOpBuilder &b, Value vector,
+                             Type element) {
+  auto type = cast<VectorType>(vector.getType());
+  if (type.getElementType() == element)
+    return vector;
+  if (type.getElementTypeBitWidth() < element.getIntOrFloatBitWidth())
+    return arith::ExtFOp::create(b, type.clone(element), vector);
+  return arith::TruncFOp::create(b, type.clone(element), vector);
+}
+
+Value lumen::multiplyAdd(ImplicitLocOpBuilder &b, Value lhs, Value rhs,
+                         Value acc) {
+  Value product =
+      arith::MulFOp::create(b, lhs, rhs, arith::FastMathFlags::contract);
+  return arith::AddFOp::create(b, acc, product, arith::FastMathFlags::contract);
+}
+
+Value lumen::emitTreeSum(ImplicitLocOpBuilder &b, Value vector) {
+  int64_t lanes = getLanes(vector);
+  if (int64_t full = llvm::PowerOf2Ceil(lanes); full != lanes) {
+    vector = vector::InsertStridedSliceOp::create(
+        b, vector, splat(b, full, 0.0), ArrayRef<int64_t>{0},
+        ArrayRef<int64_t>{1});
+    lanes = full;
+  }
+  for (; lanes > 1; lanes /= 2) {
+    SmallVector<Value> halves = splitVector(b, vector, lanes / 2);
+    vector = arith::AddFOp::create(b, halves[0], halves[1]);
+  }
+  return vector::ExtractOp::create(b, vector, 0);
+}
+
+//===----------------------------------------------------------------------===//
+// Quantization of activations
+//===----------------------------------------------------------------------===//
+
+QuantizedGroup lumen::emitQuantizedGroup(ImplicitLocOpBuilder &b, Value x,
+                                         int64_t sumGroup) {
+  auto type = cast<VectorType>(x.getType());
+  int64_t lanes = type.getNumElements();
+  Type f32 = b.getF32Type();
+  QuantizedGroup group;
+
+  // The largest magnitude is the same in any order; nnan makes it one
+  // instruction.
+  Value magnitude = math::AbsFOp::create(b, x);
+  Value most = vector::ReductionOp::create(
+      b, vector::CombiningKind::MAXNUMF, magnitude, arith::FastMathFlags::nnan);
+  Value largest = arith::ConstantOp::create(b, b.getF32FloatAttr(127.0f));
+  group.scale = arith::DivFOp::create(b, most, largest);
+  // Below 2^-120 the inverse overflows; such a group counts as all zeros.
+  Value zero = arith::ConstantOp::create(b, b.getF32FloatAttr(0.0f));
+  Value tiny = arith::ConstantOp::create(b, b.getF32FloatAttr(0x1p-120f));
+  Value inverse = arith::DivFOp::create(b, largest, most);
+  Value usable =
+      arith::CmpFOp::create(b, arith::CmpFPredicate::OGE, most, tiny);
+  inverse = arith::SelectOp::create(b, usable, inverse, zero);
+
+  Value scaled = arith::MulFOp::create(b, x, broadcast(b, inverse, lanes));
+  Value rounded = math::RoundEvenOp::create(b, scaled);
+  Value wide = arith::FPToSIOp::create(b, type.clone(b.getI32Type()), rounded);
+  group.codes = arith::TruncIOp::create(b, type.clone(b.getI8Type()), wide);
+  Value none = arith::ConstantOp::create(b, b.getI32IntegerAttr(0));
+  for (Value part : splitVector(b, wide, sumGroup)) {
+    Value sum =
+        vector::ReductionOp::create(b, vector::CombiningKind::ADD, part);
+    group.offsets.push_back(arith::SubIOp::create(b, none, sum));
+    Value real = arith::SIToFPOp::create(b, f32, sum);
+    group.sums.push_back(arith::MulFOp::create(b, group.scale, real));
+  }
+  return group;
+}
+
+void lumen::emitQuantizeStore(ImplicitLocOpBuilder &b, QuantizeOp op, Value row,
+                              Value column, Value values) {
+  int64_t groupSize = op.getGroup(), sumGroup = op.getSumGroup();
+  auto storeScalars = [&](Value result, ArrayRef<Value> scalars, Value first) {
+    for (Value buffer : getDestinations(result))
+      for (auto [i, scalar] : llvm::enumerate(scalars))
+        memref::StoreOp::create(b, scalar, buffer,
+                                ValueRange{row, addConstant(b, first, i)});
+  };
+  for (auto [i, part] : llvm::enumerate(splitVector(b, values, groupSize))) {
+    QuantizedGroup group = emitQuantizedGroup(b, part, sumGroup);
+    Value begin = addConstant(b, column, i * groupSize);
+    for (Value buffer : getDestinations(op.getCodes()))
+      vector::StoreOp::create(b, group.codes, buffer, ValueRange{row, begin});
+    storeScalars(op.getScales(), group.scale,
+                 divideByConstant(b, begin, groupSize));
+    Value firstSum = divideByConstant(b, begin, sumGroup);
+    storeScalars(op.getOffsets(), group.offsets, firstSum);
+    storeScalars(op.getSums(), group.sums, firstSum);
+  }
+}
