@@ -137,13 +137,14 @@ def test_folder_that_cannot_be_made(tmp_path, caplog):
     assert len(warnings) == 1 and "\n" not in warnings[0].message
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root writes every folder")
 def test_read_only_folder(cache, caplog):
     cache.store("objects", "k", b"x")
     for kind in KINDS:
         (cache.folder / kind).mkdir(exist_ok=True)
         os.chmod(cache.folder / kind, 0o500)
     try:
+        if os.access(cache.folder / "objects", os.W_OK):
+            pytest.skip("this user writes every folder")
         assert cache.load("objects", "k") == b"x"
         assert not cache.store("objects", "l", b"x")
         assert "cannot be written (Permission denied)" in caplog.text

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import random
 import struct
+import time
 import tracemalloc
 
 import gguf as oracle
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 from lumen_mlir.errors import LumenError
 from lumen_mlir.gguf import GGUFError, GGUFFile
 from lumen_mlir.gguf.types import REMOVED_TYPES, TENSOR_TYPES, TYPES_BY_ID
+from lumen_mlir.testing.synthetic import write_synthetic
 
 U32, STRING, ARRAY, BOOL = 4, 8, 9, 7
 
@@ -265,10 +267,11 @@ def test_paths_that_are_no_files(tmp_path):
     rejects(str(fifo), "not a regular file")
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root reads every file")
 def test_unreadable(write):
     path = write(sample())
     os.chmod(path, 0)
+    if os.access(path, os.R_OK):
+        pytest.skip("this user reads every file")
     rejects(path, "Permission denied")
 
 
@@ -333,7 +336,7 @@ def test_random_byte_flips(write):
     rng = random.Random(0)
     original = {order: sample(order) for order in "<>"}
     tracemalloc.start()
-    for _ in range(3000):
+    for _ in range(1000):
         data = bytearray(original[rng.choice("<>")])
         for _ in range(rng.choice([1, 1, 2, 4, 16])):
             data[rng.randrange(4, len(data))] = rng.choice([0, 1, 0x7F, 0x80, 0xFF, rng.randrange(256)])
@@ -348,3 +351,15 @@ def test_arbitrary_bytes(tmp_path_factory, data):
     path = tmp_path_factory.getbasetemp() / "arbitrary.gguf"
     path.write_bytes(b"GGUF" + struct.pack("<I", 3) + data)
     explore(str(path))
+
+
+def test_opens_a_real_sized_file_fast(tmp_path):
+    path = tmp_path / "m.gguf"
+    write_synthetic(path, "tiny", layers=1, vocabulary=151_936)
+    seconds = []
+    for _ in range(5):
+        start = time.perf_counter()
+        f = GGUFFile.open(path)
+        seconds.append(time.perf_counter() - start)
+    assert len(f.metadata["tokenizer.ggml.tokens"]) == 151_936
+    assert min(seconds) < 0.1
