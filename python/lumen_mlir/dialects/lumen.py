@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Builders of the ``lumen`` dialect's operations.
+
+Each function adds one operation at the current insertion point (``with ir.InsertionPoint(block):``), derives
+the result types from the operands and returns the results. What the operations mean stands in the dialect's
+reference; NumPy meanings are in ``lumen_mlir.reference``. T below is the dynamic number of tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lumen_mlir import ir
+
+DYNAMIC = ir.ShapedType.get_dynamic_size()
+
+
+# --- types and attributes -----------------------------------------------------------------------------------
+
+
+def quant_type(name: str) -> ir.Type:
+    """``!lumen.q<@name>``, the element type of a weight in the format ``name``."""
+    return ir.Type.parse(f"!lumen.q<@{name}>")
+
+
+def element_type(name: str) -> ir.Type:
+    """The element type of a tensor of ggml type ``name``: f32, f16, bf16, or ``!lumen.q<@name>``."""
+    return ir.Type.parse(name) if name in ("f32", "f16", "bf16") else quant_type(name)
+
+
+def is_quantized(value: ir.Value) -> bool:
+    """True where ``value`` is a weight that has to be dequantized."""
+    return not ir.FloatType.isinstance(value.type.element_type)
+
+
+def weight_type(rows: int, columns: int, name: str) -> ir.Type:
+    """The type of a weight in the file's own layout."""
+    return ir.RankedTensorType.get([rows, columns], element_type(name))
+
+
+def vector_type(length: int) -> ir.Type:
+    """The type of a norm weight or a bias: float32."""
+    return ir.RankedTensorType.get([length], ir.F32Type.get())
+
+
+def tokens_type() -> ir.Type:
+    """T token ids."""
+    return ir.RankedTensorType.get([DYNAMIC], ir.IntegerType.get_signless(32))
+
+
+def rows_type(columns: int, element: ir.Type | None = None) -> ir.Type:
+    """The type of T rows of activations, float32 unless said otherwise."""
+    return ir.RankedTensorType.get([DYNAMIC, columns], element or ir.F32Type.get())
+
+
+def cache_type(kind: str, layers: int, kv_heads: int, head_size: int, element: str = "f16") -> ir.Type:
+    """The type of a KV cache; ``kind`` is "key" or "value". The dynamic extent is the capacity / 16."""
+    page = {"key": [head_size, 16], "value": [16, head_size]}[kind]
+    return ir.RankedTensorType.get([layers, kv_heads, DYNAMIC, *page], ir.Type.parse(element))
+
+
+def _columns(value: ir.Value) -> int:
+    return value.type.shape[1]
+
+
+def _rows(weight: ir.Value) -> int:
+    return weight.type.shape[0]
+
+
+def _i64(value: int) -> ir.Attribute:
+    return ir.IntegerAttr.get(ir.IntegerType.get_signless(64), value)
+
+
+def _create(name: str, result: ir.Type, operands: Sequence[ir.Value], **attributes: ir.Attribute) -> ir.Value:
+    return ir.Operation.create(f"lumen.{name}", [result], list(operands), attributes).result
+
+
+# --- operations ---------------------------------------------------------------------------------------------
+
+
+def format(text: str) -> ir.Operation:
+    """Adds a ``lumen.format`` given as text (``formats.get(name).emit_ir()``)."""
+    operation = ir.Operation.parse(text)
+    ir.InsertionPoint.current.insert(operation)
+    return operation
+
+
+def dequantize(weight: ir.Value) -> ir.Value:
+    """float32 [N, K] of a quantized weight."""
+    shape = weight.type.shape
+    return _create("dequantize", ir.RankedTensorType.get(shape, ir.F32Type.get()), [weight])
+
+
+def embedding(tokens: ir.Value, table: ir.Value) -> ir.Value:
+    """float32 [T, K]: the rows ``tokens`` of ``table``."""
+    return _create("embedding", rows_type(_columns(table)), [tokens, table])
+
+
+def linear(x: ir.Value, weight: ir.Value, bias: ir.Value | None = None) -> ir.Value:
+    """float32 [T, N]: ``x`` [T, K] times the transpose of the float ``weight`` [N, K], plus ``bias`` [N]."""
+    return _create("linear", rows_type(_rows(weight)), [x, weight] + ([] if bias is None else [bias]))
+
+
+def rms_norm(x: ir.Value, weight: ir.Value, epsilon: float) -> ir.Value:
+    """float32 [T, K]: ``x / sqrt(mean(x^2) + epsilon) * weight``."""
+    return _create("rms_norm", x.type, [x, weight], epsilon=ir.FloatAttr.get_f32(epsilon))
+
+
+def rope(x: ir.Value, table: ir.Value, position: ir.Value, head_dim: int, style: str) -> ir.Value:
+    """``x`` [T, heads * head_dim] turned by the rows ``position``, ``position`` + 1, … of ``table``."""
+    return _create(
+        "rope", x.type, [x, table, position], head_dim=_i64(head_dim), style=ir.StringAttr.get(style)
+    )
+
+
+def kv_append(cache: ir.Value, x: ir.Value, layer: ir.Value, position: ir.Value, kind: str) -> ir.Value:
+    """The cache with the rows of ``x`` written at ``position`` of ``layer``; ``kind`` is "key" or "value"."""
+    return _create("kv_append", cache.type, [cache, x, layer, position], kind=ir.StringAttr.get(kind))
+
+
+def attention(
+    q: ir.Value, k: ir.Value, v: ir.Value, layer: ir.Value, position: ir.Value,
+    heads: int, kv_heads: int, scale: float,
+) -> ir.Value:  # fmt: skip
+    """float32 [T, heads * D]: causal attention of ``q`` over positions 0 to ``position`` + t of ``layer``."""
+    return _create(
+        "attention", q.type, [q, k, v, layer, position],
+        heads=_i64(heads), kv_heads=_i64(kv_heads), scale=ir.FloatAttr.get_f32(scale),
+    )  # fmt: skip
+
+
+def swiglu(gate: ir.Value, up: ir.Value) -> ir.Value:
+    """``silu(gate) * up``, element by element."""
+    return _create("swiglu", gate.type, [gate, up])
+
+
+def add(lhs: ir.Value, rhs: ir.Value) -> ir.Value:
+    """The sum, element by element."""
+    return _create("add", lhs.type, [lhs, rhs])
+
+
+def last_rows(x: ir.Value, first: ir.Value) -> ir.Value:
+    """The rows of ``x`` from ``first`` on."""
+    return _create("last_rows", x.type, [x, first])
+
+
+def pack(weight: ir.Value, rows: int) -> ir.Value:
+    """``weight`` in the packed layout of tiles of ``rows`` rows."""
+    kind = weight.type
+    layout = ir.Attribute.parse(f"#lumen.packed<rows = {rows}>")
+    return _create("pack", ir.RankedTensorType.get(kind.shape, kind.element_type, layout), [weight])
+
+
+def quantize(x: ir.Value, group: int = 32, sum_group: int = 32) -> list[ir.Value]:
+    """8-bit codes of ``x`` [T, K]: codes i8 [T, K], scales f32 [T, K/group], offsets i32 and sums f32
+    [T, K/sum_group]."""
+    columns = _columns(x)
+    results = [
+        rows_type(columns, ir.IntegerType.get_signless(8)),
+        rows_type(columns // group),
+        rows_type(columns // sum_group, ir.IntegerType.get_signless(32)),
+        rows_type(columns // sum_group),
+    ]
+    attributes = {"group": _i64(group), "sum_group": _i64(sum_group)}
+    return list(ir.Operation.create("lumen.quantize", results, [x], attributes).results)
+
+
+def qlinear(
+    activations: Sequence[ir.Value], weights: Sequence[ir.Value], biases: Sequence[ir.Value] = ()
+) -> list[ir.Value]:
+    """Products of one activation (the four results of ``quantize``, or float rows) with each weight."""
+    segments = ir.DenseI32ArrayAttr.get([len(activations), len(weights), len(biases)])
+    return list(
+        ir.Operation.create(
+            "lumen.qlinear",
+            [rows_type(_rows(weight)) for weight in weights],
+            [*activations, *weights, *biases],
+            {"operandSegmentSizes": segments},
+        ).results
+    )

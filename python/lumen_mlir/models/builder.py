@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Turns a configuration and the types of its tensors into the ``lumen`` stage of a module.
+
+``@step`` embeds the tokens, calls one function per layer and computes the logits. Layers whose tensors have
+equal types (and which the architecture writes alike) share one function, so that the size of the code does
+not grow with the depth of the model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from lumen_mlir import formats, ir
+from lumen_mlir.dialects import func, lumen
+from lumen_mlir.gguf import TensorInfo
+from lumen_mlir.models import architecture
+from lumen_mlir.models.config import ModelConfig
+from lumen_mlir.models.scope import Scope
+from lumen_mlir.models.tensors import FLOAT_TYPES
+
+
+def tensor_type(info: TensorInfo) -> ir.Type:
+    """The argument type of a weight. Vectors are float32 whatever the file holds: loading converts them."""
+    if len(info.shape) == 1:
+        return lumen.vector_type(info.shape[0])
+    return lumen.weight_type(*info.shape, info.type)
+
+
+class ModuleBuilder:
+    """Writes one module; ``build`` is called once, with a context entered."""
+
+    def __init__(self, config: ModelConfig, tensors: Mapping[str, TensorInfo], kv_type: str):
+        self.architecture = architecture.get(config.architecture)
+        self.config = config
+        self.tensors = tensors
+        sizes = (config.layers, config.kv_heads, config.head_size, kv_type)
+        self.caches = [lumen.cache_type("key", *sizes), lumen.cache_type("value", *sizes)]
+        self.rope_type = lumen.rows_type(config.rope.dimensions)
+        self.index = ir.IndexType.get()
+        self.functions: dict[object, str] = {}
+        self.module = ir.Module.create()
+
+    def build(self) -> ir.Module:
+        with ir.InsertionPoint(self.module.body):
+            for name in sorted({info.type for info in self.tensors.values()} - set(FLOAT_TYPES)):
+                lumen.format(formats.get(name).emit_ir())
+            self.step()
+        return self.module
+
+    def step(self) -> None:
+        config, caches = self.config, self.caches
+        fixed = [lumen.tokens_type(), self.index, self.index, self.rope_type, *caches]
+        named = [{"lumen.name": ir.StringAttr.get(name)} for name in self.tensors]
+        block = func.func(
+            "step",
+            [*fixed, *map(tensor_type, self.tensors.values())],
+            [lumen.rows_type(config.vocabulary), *caches],
+            argument_attributes=[{}] * len(fixed) + named,
+        )
+        tokens, position, first, rope, k, v, *values = block.arguments
+        weights = dict(zip(self.tensors, values, strict=True))
+        with ir.InsertionPoint(block):
+            layers = [func.index_constant(index) for index in range(config.layers)]
+            scope = Scope(config, weights, position)
+            x = self.architecture.embed(scope, tokens)
+            for index in range(config.layers):
+                prefix = f"blk.{index}."
+                local = [name for name in self.tensors if name.startswith(prefix)]
+                tensors = {name.removeprefix(prefix): self.tensors[name] for name in local}
+                function = self.layer(index, tensors)
+                arguments = [x, position, layers[index], rope, k, v]
+                arguments += [weights[name] for name in local]
+                x, k, v = func.call(function, [x.type, *caches], arguments)
+            logits = self.architecture.head(scope, lumen.last_rows(x, first))
+            func.return_([logits, k, v])
+
+    def layer(self, index: int, tensors: Mapping[str, TensorInfo]) -> str:
+        """The name of the function of layer ``index``, which is written unless an earlier one serves."""
+        types = {name: tensor_type(info) for name, info in tensors.items()}
+        key = (self.architecture.variant(self.config, index), *types.items())
+        if key in self.functions:
+            return self.functions[key]
+        name = self.functions[key] = f"layer_{len(self.functions)}"
+        x_type = lumen.rows_type(self.config.width)
+        with ir.InsertionPoint(self.module.body):
+            block = func.func(
+                name,
+                [x_type, self.index, self.index, self.rope_type, *self.caches, *types.values()],
+                [x_type, *self.caches],
+                visibility="private",
+            )
+        x, position, layer, rope, k, v, *values = block.arguments
+        weights = dict(zip(types, values, strict=True))
+        with ir.InsertionPoint(block):
+            scope = Scope(self.config, weights, position, layer, rope, k, v)
+            x = self.architecture.layer(scope, x, index)
+            func.return_([x, scope.k, scope.v])
+        return name
+
+
+def build_module(
+    config: ModelConfig,
+    tensors: Mapping[str, TensorInfo],
+    *,
+    kv_type: str = "f16",
+    target: ir.Attribute | None = None,
+    max_tokens: int | None = None,
+) -> ir.Module:
+    """The ``lumen`` stage of a model, in the current context.
+
+    Args:
+      config: hyperparameters.
+      tensors: shape and type of each weight, in the order of the arguments of ``@step``
+        (``architecture.resolve``).
+      kv_type: element type of the KV caches, "f16" or "f32".
+      target: the module attribute ``lumen.target``.
+      max_tokens: the module attribute ``lumen.max_tokens``: most tokens of one step.
+    """
+    module = ModuleBuilder(config, tensors, kv_type).build()
+    attributes = module.operation.attributes
+    if target is not None:
+        attributes["lumen.target"] = target
+    if max_tokens is not None:
+        attributes["lumen.max_tokens"] = ir.IntegerAttr.get(ir.IntegerType.get_signless(64), max_tokens)
+    module.operation.verify()
+    return module

@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the blocks of a model work with while they write its operations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from lumen_mlir import ir
+from lumen_mlir.dialects import lumen
+from lumen_mlir.models.config import ModelConfig
+
+
+@dataclass
+class Scope:
+    """The values that a block of a model works with, and the ways to use its weights.
+
+    Attributes:
+      config: the model's hyperparameters.
+      weights: values of the weights by name; within a layer without the ``blk.N.`` prefix.
+      position: index, of the first token of the step.
+      layer: index of the layer in the KV caches.
+      rope_table: cosines and sines, f32 [?, rope dimensions].
+      k, v: the KV caches, which ``kv_append`` replaces.
+    """
+
+    config: ModelConfig
+    weights: Mapping[str, ir.Value]
+    position: ir.Value
+    layer: ir.Value | None = None
+    rope_table: ir.Value | None = None
+    k: ir.Value | None = None
+    v: ir.Value | None = None
+    _dequantized: dict[str, ir.Value] = field(default_factory=dict)
+
+    def linear(self, x: ir.Value, name: str) -> ir.Value:
+        """``x`` times the weight ``name``, plus its bias where the model has one."""
+        if name not in self._dequantized:
+            weight = self.weights[f"{name}.weight"]
+            self._dequantized[name] = lumen.dequantize(weight) if lumen.is_quantized(weight) else weight
+        return lumen.linear(x, self._dequantized[name], self.weights.get(f"{name}.bias"))
+
+    def rms_norm(self, x: ir.Value, name: str) -> ir.Value:
+        """The norm with the weight ``name`` and the model's epsilon."""
+        return lumen.rms_norm(x, self.weights[f"{name}.weight"], self.config.epsilon)
+
+    def rope(self, x: ir.Value) -> ir.Value:
+        """Queries or keys, turned by their positions."""
+        config = self.config
+        return lumen.rope(x, self.rope_table, self.position, config.head_size, config.rope.style)
+
+    def append_kv(self, keys: ir.Value, values: ir.Value) -> None:
+        """Writes new keys and values into the caches."""
+        self.k = lumen.kv_append(self.k, keys, self.layer, self.position, "key")
+        self.v = lumen.kv_append(self.v, values, self.layer, self.position, "value")

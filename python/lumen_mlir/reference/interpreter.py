@@ -1,0 +1,276 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs modules at the ``lumen`` and ``fused`` stages with NumPy: what the compiled code is tested against."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lumen_mlir import formats, ir
+from lumen_mlir.errors import LumenError
+from lumen_mlir.formats import packing
+from lumen_mlir.reference import ops
+from lumen_mlir.reference.blocks import BlockFormat
+from lumen_mlir.reference.weights import Budget, Weight
+
+_DTYPES = {
+    "f32": np.dtype("<f4"), "f16": np.dtype("<f2"), "i8": np.dtype("i1"), "i32": np.dtype("<i4"),
+    "i64": np.dtype("<i8"), "index": np.dtype("<i8"),
+}  # fmt: skip
+
+Step = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class Function:
+    """A function made ready: values are numbered in order, arguments first.
+
+    Attributes:
+      arguments, results: types.
+      steps: (meaning, numbers of the operands, how many results) of each operation.
+      returned: numbers of the values returned.
+    """
+
+    arguments: list[ir.Type]
+    results: list[ir.Type]
+    steps: list[tuple[Step, list[int], int]]
+    returned: list[int]
+
+
+def _floats(weight: Weight | np.ndarray) -> np.ndarray:
+    return weight.values() if isinstance(weight, Weight) else weight
+
+
+class Interpreter:
+    """The reference meaning of a module.
+
+    Args:
+      module: at the ``lumen`` or ``fused`` stage.
+      activations: "exact", or "int8" to compute every ``linear`` of a dequantized weight with 8-bit
+        activations, as the fused form of the module would.
+      cache_bytes: how much memory decoded weights may take.
+    """
+
+    def __init__(self, module: ir.Module, *, activations: str = "exact", cache_bytes: int = 4 << 30):
+        if activations not in ("exact", "int8"):
+            raise LumenError(f"activations are '{activations}'; 'exact' or 'int8' was expected")
+        self._int8 = activations == "int8"
+        self._module = module
+        self._budget = Budget(cache_bytes)
+        self._weights: dict[tuple, Weight] = {}
+        self._formats: dict[str, BlockFormat] = {}
+        self._functions: dict[str, Function] = {}
+        self._operations: dict[str, ir.Operation] = {}
+        for op in module.body.operations:
+            if op.name == "lumen.format":
+                fmt = BlockFormat(op)
+                self._formats[fmt.name] = fmt
+            elif op.name == "func.func":
+                self._operations[op.attributes["sym_name"].value] = op
+
+    def call(self, name: str, *arguments: Any) -> tuple:
+        """Calls the function ``name``.
+
+        Tensors are arrays of the argument's shape and element type; an index is an int. A weight matrix is
+        given in the file's own layout, as bytes (uint8) or, for float types, as floats; also where the module
+        takes it packed, for packing changes no value. KV caches are changed in place and returned as well.
+        Weights are told apart by their memory: it must not change between calls.
+
+        Returns the results: arrays, and uint8 bytes for packed weights.
+        """
+        if name not in self._operations:
+            raise LumenError(f"the module has no function '{name}'; it has {', '.join(self._operations)}")
+        function = self._function(name)
+        if len(arguments) != len(function.arguments):
+            raise LumenError(f"'{name}' takes {len(function.arguments)} arguments, not {len(arguments)}")
+        values = [
+            self._argument(f"argument {i} of '{name}'", value, kind)
+            for i, (value, kind) in enumerate(zip(arguments, function.arguments, strict=True))
+        ]
+        results = self._run(function, values)
+        return tuple(self._result(r, kind) for r, kind in zip(results, function.results, strict=True))
+
+    def weight_names(self, name: str) -> list[str | None]:
+        """For each argument of the function, the tensor that feeds it (``lumen.name``), or None."""
+        attributes = self._operations[name].attributes
+        if "arg_attrs" not in attributes:
+            return [None] * len(self._function(name).arguments)
+        lists = attributes["arg_attrs"]
+        return [lists[i]["lumen.name"].value if "lumen.name" in lists[i] else None for i in range(len(lists))]
+
+    # --- values ---------------------------------------------------------------------------------------------
+
+    def _argument(self, where: str, value: Any, kind: ir.Type) -> Any:
+        if not ir.RankedTensorType.isinstance(kind):
+            return int(value)
+        element, shape, array = str(kind.element_type), kind.shape, np.asarray(value)
+        is_weight = len(shape) == 2 and (element not in _DTYPES or array.dtype == np.uint8)
+        if is_weight or (len(shape) == 2 and kind.has_static_shape):
+            return self._weight(where, array, kind)
+        dynamic = ir.ShapedType.get_dynamic_size()
+        fits = array.ndim == len(shape) and all(
+            want in (dynamic, got) for want, got in zip(shape, array.shape, strict=True)
+        )
+        if not fits or array.dtype != _DTYPES[element]:
+            raise LumenError(f"{where} is {array.dtype} {list(array.shape)}; expected {kind}")
+        return array
+
+    def _weight(self, where: str, array: np.ndarray, kind: ir.Type) -> Weight:
+        # The layout is left out: a table may be asked for as the file has it and packed.
+        key = (array.__array_interface__["data"][0], array.shape, tuple(kind.shape), str(kind.element_type))
+        if key not in self._weights:
+            element = self._element(kind)
+            rows, columns = kind.shape
+            if not kind.has_static_shape:
+                rows = len(array)
+                columns = array.nbytes // rows
+                if isinstance(element, BlockFormat):
+                    columns = columns // element.bytes * element.block
+                else:
+                    columns //= 4 if element == "f32" else 2
+            self._weights[key] = Weight(array, (rows, columns), element, self._budget, where)
+        return self._weights[key]
+
+    def _element(self, kind: ir.Type) -> str | BlockFormat:
+        text = str(kind.element_type)
+        if not text.startswith("!lumen.q<@"):
+            return text
+        name = text.removeprefix("!lumen.q<@").removesuffix(">")
+        if name not in self._formats:
+            raise LumenError(f"the module has no lumen.format '{name}'")
+        return self._formats[name]
+
+    def _result(self, value: Any, kind: ir.Type) -> Any:
+        if not isinstance(value, Weight):
+            return value
+        if kind.encoding is None:
+            return value.values()
+        rows = int(str(kind.encoding).split("rows = ")[1].rstrip(">"))
+        name = value.element if isinstance(value.element, str) else value.element.name
+        raw = np.ascontiguousarray(value.data).view(np.uint8)
+        return packing.pack(formats.get(name), raw, rows)
+
+    # --- functions ------------------------------------------------------------------------------------------
+
+    def _function(self, name: str) -> Function:
+        if name not in self._functions:
+            op = self._operations[name]
+            kind = op.attributes["function_type"].value
+            block = op.regions[0].blocks[0]
+            numbers = {value: i for i, value in enumerate(block.arguments)}
+            *body, end = block.operations
+            steps = []
+            for step in body:
+                steps.append((self._prepare(step), [numbers[v] for v in step.operands], len(step.results)))
+                for value in step.results:
+                    numbers[value] = len(numbers)
+            returned = [numbers[value] for value in end.operands]
+            self._functions[name] = Function(list(kind.inputs), list(kind.results), steps, returned)
+        return self._functions[name]
+
+    def _run(self, function: Function, values: list) -> tuple:
+        for step, operands, results in function.steps:
+            result = step(*[values[i] for i in operands])
+            if results == 1:
+                values.append(result)
+            else:
+                values.extend(result)
+        return tuple(values[i] for i in function.returned)
+
+    def _prepare(self, op: ir.Operation) -> Step:
+        """The meaning of an operation, with its attributes read once."""
+        attributes = op.attributes
+
+        def number(name: str) -> int | float:
+            return attributes[name].value
+
+        match op.name:
+            case "func.call":
+                callee, single = number("callee"), len(op.results) == 1
+                results = slice(0, 1) if single else slice(None)
+
+                def call(*arguments):
+                    values = self._run(self._function(callee), list(arguments))[results]
+                    return values[0] if single else values
+
+                return call
+            case "arith.constant":
+                value = number("value")
+                return lambda: value
+            case "lumen.dequantize" | "lumen.pack":
+                # Values do not change; a linear or the caller decodes what it needs.
+                return lambda weight: weight
+            case "lumen.embedding":
+                return self._embedding
+            case "lumen.linear":
+                return self._linear
+            case "lumen.rms_norm":
+                epsilon = number("epsilon")
+                return lambda x, weight: ops.rms_norm(x, weight, epsilon)
+            case "lumen.rope":
+                head_dim, style = number("head_dim"), number("style")
+                return lambda x, table, position: ops.rope(x, table, position, head_dim, style)
+            case "lumen.kv_append":
+                kind = number("kind")
+                return lambda cache, x, layer, position: ops.kv_append(cache, x, layer, position, kind)
+            case "lumen.attention":
+                heads, kv_heads, scale = number("heads"), number("kv_heads"), number("scale")
+                return lambda q, k, v, layer, position: ops.attention(
+                    q, k, v, layer, position, heads, kv_heads, scale
+                )
+            case "lumen.swiglu":
+                return ops.swiglu
+            case "lumen.add":
+                return np.add
+            case "lumen.last_rows":
+                return lambda x, first: x[first:]
+            case "lumen.quantize":
+                group, sum_group = (
+                    attributes[name].value if name in attributes else 32 for name in ("group", "sum_group")
+                )
+                return lambda x: ops.quantize(x, group, sum_group)
+            case "lumen.qlinear":
+                segments = list(attributes["operandSegmentSizes"])
+                return lambda *operands: self._qlinear(operands, *segments)
+        raise LumenError(f"the reference interpreter does not know '{op.name}'")
+
+    # --- products -------------------------------------------------------------------------------------------
+
+    def _embedding(self, tokens: np.ndarray, table: Weight | np.ndarray) -> np.ndarray:
+        rows = len(table) if isinstance(table, np.ndarray) else table.shape[0]
+        if len(tokens) and not 0 <= tokens.min() <= tokens.max() < rows:
+            raise LumenError(f"token ids {tokens.min()} to {tokens.max()} are not below {rows}")
+        return table[tokens] if isinstance(table, np.ndarray) else table.rows(tokens)
+
+    def _linear(
+        self, x: np.ndarray, weight: Weight | np.ndarray, bias: np.ndarray | None = None
+    ) -> np.ndarray:
+        if not (self._int8 and isinstance(weight, Weight) and weight.is_quantized):
+            return ops.linear(x, _floats(weight), bias)
+        activations = ops.quantize(x, 32, min(weight.element.group, 32))
+        return self._product(activations, weight, bias)
+
+    def _product(
+        self, activations: tuple, weight: Weight | np.ndarray, bias: np.ndarray | None
+    ) -> np.ndarray:
+        if len(activations) == 1:
+            return ops.linear(activations[0], _floats(weight), bias)
+        codes, scales, _, sums = activations
+        form = weight.integer()
+        size = form.values.shape[1]
+        if form.minima is not None and sums.shape[1] * size != codes.shape[1]:
+            # The activation serves weights of several group sizes; the sums come at the finest.
+            totals = codes.reshape(len(codes), -1, size).sum(axis=-1, dtype=np.int32).astype(np.float32)
+            sums = np.repeat(scales, 32 // size, axis=1) * totals
+        y = ops.integer_product(codes, scales, sums, form.values, form.scales, form.minima)
+        return y if bias is None else y + bias
+
+    def _qlinear(self, operands: tuple, activations: int, weights: int, biases: int) -> Any:
+        given = operands[:activations]
+        matrices = operands[activations : activations + weights]
+        vectors = operands[activations + weights :] or [None] * weights
+        results = [self._product(given, w, b) for w, b in zip(matrices, vectors, strict=True)]
+        return results[0] if weights == 1 else results

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A model run by the reference interpreter, one step at a time (``--engine reference``)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from lumen_mlir import ir
+from lumen_mlir.errors import LumenError
+from lumen_mlir.models import Model
+from lumen_mlir.reference.interpreter import Interpreter
+
+_KV_TYPES = {"f16": np.float16, "f32": np.float32}
+
+
+class ReferenceSession:
+    """Holds what a step needs: the module, the weights, the RoPE table and the KV cache.
+
+    Args:
+      model: an open model.
+      context: capacity of the KV cache in tokens (default: the model's own context length).
+      kv_type: "f16" or "f32".
+      activations: "exact" or "int8" (see ``Interpreter``).
+      module: the model's module at the ``lumen`` or ``fused`` stage, where it has been made already.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        *,
+        context: int | None = None,
+        kv_type: str = "f16",
+        activations: str = "exact",
+        module: ir.Module | None = None,
+    ):
+        self.model = model
+        self.context = model.config.context if context is None else context
+        if not 1 <= self.context <= model.config.context:
+            raise LumenError(f"a context of {context} tokens is not from 1 to {model.config.context}")
+        if kv_type not in _KV_TYPES:
+            raise LumenError(f"unknown KV type '{kv_type}'; known: {', '.join(_KV_TYPES)}")
+        if module is None:
+            with ir.Context():
+                module = model.module(kv_type=kv_type)
+        self.module = module
+        self._interpreter = Interpreter(module, activations=activations)
+        self._rope = model.rope_table(self.context)
+        self._k, self._v = (np.zeros(s, _KV_TYPES[kv_type]) for s in model.cache_shapes(self.context))
+        weights = {name: model.weight(name) for name in model.tensors}
+        self._weights = [weights[name] for name in self._interpreter.weight_names("step") if name is not None]
+
+    def step(self, tokens: np.ndarray | list[int], position: int, first: int = 0) -> np.ndarray:
+        """Runs ``tokens`` at ``position``, ``position`` + 1, … on top of what the KV cache holds before it.
+
+        Returns the logits of the tokens from number ``first`` on: float32 [len(tokens) - first, vocabulary].
+        LumenError where the tokens do not fit the context.
+        """
+        ids = np.asarray(tokens, dtype=np.int32)
+        if position < 0 or position + len(ids) > self.context:
+            raise LumenError(
+                f"{len(ids)} tokens at position {position} do not fit a context of {self.context} tokens"
+            )
+        logits, _, _ = self._interpreter.call(
+            "step", ids, position, first, self._rope, self._k, self._v, *self._weights
+        )
+        return logits
