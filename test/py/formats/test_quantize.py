@@ -120,4 +120,4 @@ def test_random_formats(recipe):
     y = fmt.dequantize(quantize(fmt, x))
     assert np.isfinite(y).all()
     if recipe.min != "--" and recipe.table is None:
-        assert np.mean((y - x) ** 2) < 16 * 4.0 ** -fmt.bits
+        assert np.mean((y - x) ** 2) < 16 * 4.0**-fmt.bits
