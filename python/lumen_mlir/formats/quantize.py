@@ -29,6 +29,7 @@ def _inverse(values: np.ndarray) -> np.ndarray:
 
 
 def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+    """numerator / denominator, and 0 where the denominator is 0 (a table may hold one value only)."""
     return np.where(denominator == 0, np.float32(0), numerator / denominator)
 
 
@@ -106,9 +107,9 @@ def _scaled_blocks(fmt: QuantFormat, groups: np.ndarray) -> Decoded:
     if _is_signed_byte(fmt):
         scale = np.abs(extreme) / np.float32(127)
     elif _one_sign(fmt.scale):
-        scale = np.abs(extreme) / np.abs(reach)
+        scale = _ratio(np.abs(extreme), np.abs(reach))
     else:
-        scale = extreme / reach
+        scale = _ratio(extreme, reach)
     if fmt.table is not None or fmt.scale.sub is not None:
         decoded = fmt.values[_codes(fmt, groups * _inverse(scale)[..., None])]
         scale = _ratio(np.einsum("ngk,ngk->ng", decoded, groups), np.einsum("ngk,ngk->ng", decoded, decoded))
@@ -131,7 +132,7 @@ def _affine_blocks(fmt: QuantFormat, groups: np.ndarray) -> Decoded:
     if _one_sign(fmt.min):
         # A minimum that cannot raise weights: zero stays representable.
         smallest = np.minimum(smallest, 0)
-    scale = (groups.max(axis=-1) - smallest) / (high - low)
+    scale = _ratio(groups.max(axis=-1) - smallest, high - low)
     if fmt.scale.sub is None or (shared_minimum and low != 0):
         scale = np.broadcast_to(scale.max(axis=1, keepdims=True), scale.shape)
     # Written so that a smallest weight of 0 keeps its sign.
