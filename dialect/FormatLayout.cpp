@@ -26,10 +26,12 @@ SmallVector<CodePlane> lumen::getCodePlanes(int64_t bits) {
   return planes;
 }
 
-int64_t PackedComponent::getEntryBytes() const { return elementsPerEntry * getBytes(elementType); }
+int64_t PackedComponent::getEntryBytes() const {
+  return elementsPerEntry * getBytes(elementType);
+}
 
-SmallVector<PackedComponent> lumen::getPackedComponents(FormatOp format, Type elementType,
-                                                        int64_t rows) {
+SmallVector<PackedComponent>
+lumen::getPackedComponents(FormatOp format, Type elementType, int64_t rows) {
   using Kind = PackedComponent::Kind;
   SmallVector<PackedComponent> components;
   if (!format) {
@@ -38,14 +40,19 @@ SmallVector<PackedComponent> lumen::getPackedComponents(FormatOp format, Type el
   }
   Type i8 = IntegerType::get(elementType.getContext(), 8);
   for (CodePlane plane : getCodePlanes(format.getBits()))
-    components.push_back({Kind::Codes, plane, i8, kSpan, plane.getLoads() * rows * 4});
+    components.push_back(
+        {Kind::Codes, plane, i8, kSpan, plane.getLoads() * rows * 4});
   auto addFactors = [&](OperandRange factors, Kind superKind, Kind subKind) {
     for (Type type : factors.getTypes()) {
       if (auto vector = dyn_cast<VectorType>(type))
-        components.push_back(
-            {subKind, {0, 0}, vector.getElementType(), int64_t(format.getGroup()), rows});
+        components.push_back({subKind,
+                              {0, 0},
+                              vector.getElementType(),
+                              int64_t(format.getGroup()),
+                              rows});
       else
-        components.push_back({superKind, {0, 0}, type, int64_t(format.getBlock()), rows});
+        components.push_back(
+            {superKind, {0, 0}, type, int64_t(format.getBlock()), rows});
     }
   };
   addFactors(format.getDecoded().getScale(), Kind::ScaleSuper, Kind::ScaleSub);
@@ -53,20 +60,23 @@ SmallVector<PackedComponent> lumen::getPackedComponents(FormatOp format, Type el
   return components;
 }
 
-int64_t lumen::getComponentBytes(const PackedComponent &component, int64_t n, int64_t k,
-                                 int64_t rows) {
+int64_t lumen::getComponentBytes(const PackedComponent &component, int64_t n,
+                                 int64_t k, int64_t rows) {
   int64_t tiles = llvm::divideCeil(n, rows);
-  return llvm::alignTo(tiles * (k / component.columns) * component.getEntryBytes(), 64);
+  return llvm::alignTo(
+      tiles * (k / component.columns) * component.getEntryBytes(), 64);
 }
 
 FormatOp lumen::lookupFormat(RankedTensorType type, Operation *from) {
   auto quant = dyn_cast<QuantType>(type.getElementType());
   if (!quant)
     return nullptr;
-  return SymbolTable::lookupNearestSymbolFrom<FormatOp>(from, quant.getFormat());
+  return SymbolTable::lookupNearestSymbolFrom<FormatOp>(from,
+                                                        quant.getFormat());
 }
 
-FailureOr<int64_t> lumen::getWeightBytes(RankedTensorType type, Operation *from) {
+FailureOr<int64_t> lumen::getWeightBytes(RankedTensorType type,
+                                         Operation *from) {
   FormatOp format = lookupFormat(type, from);
   if (!format && isa<QuantType>(type.getElementType()))
     return failure();

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The bytes of a packed weight: which components it has, where each begins and
-// how it is indexed. `lumen_mlir.formats.packing` is the NumPy twin of this file.
+// how it is indexed. `lumen_mlir.formats.packing` is the NumPy twin of this
+// file.
 #ifndef LUMEN_FORMATLAYOUT_H
 #define LUMEN_FORMATLAYOUT_H
 
@@ -33,7 +34,8 @@ struct PackedComponent {
   Type elementType;
   /// Logical columns of the weight behind one entry along K.
   int64_t columns;
-  /// Elements behind one entry: `rows` for scales, `loads * rows * 4` for codes.
+  /// Elements behind one entry: `rows` for scales, `loads * rows * 4` for
+  /// codes.
   int64_t elementsPerEntry;
   /// Bytes per entry.
   int64_t getEntryBytes() const;
@@ -41,13 +43,16 @@ struct PackedComponent {
 
 /// The components of a packed weight with element type `elementType` and `rows`
 /// rows per tile, in storage order. `format` is null for float elements.
-SmallVector<PackedComponent> getPackedComponents(FormatOp format, Type elementType, int64_t rows);
+SmallVector<PackedComponent>
+getPackedComponents(FormatOp format, Type elementType, int64_t rows);
 
 /// Bytes of a component for a weight of n x k, rounded up to 64.
-int64_t getComponentBytes(const PackedComponent &component, int64_t n, int64_t k, int64_t rows);
+int64_t getComponentBytes(const PackedComponent &component, int64_t n,
+                          int64_t k, int64_t rows);
 
-/// Bytes of a whole weight of this type, raw or packed. The type has a static shape.
-/// Fails (without a message) where the format cannot be found from `from`.
+/// Bytes of a whole weight of this type, raw or packed. The type has a static
+/// shape. Fails (without a message) where the format cannot be found from
+/// `from`.
 FailureOr<int64_t> getWeightBytes(RankedTensorType type, Operation *from);
 
 /// The format a quantized tensor type names, looked up from `from`; null for

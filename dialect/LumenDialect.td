@@ -17,6 +17,7 @@ def Lumen_Dialect : Dialect {
     format description knows a format's name.
   }];
   let dependentDialects = ["arith::ArithDialect", "tensor::TensorDialect"];
+  let hasConstantMaterializer = 1;
   let useDefaultAttributePrinterParser = 1;
   let useDefaultTypePrinterParser = 1;
   let extraClassDeclaration = [{

@@ -18,17 +18,32 @@ using namespace mlir::lumen;
 // Helpers
 //===----------------------------------------------------------------------===//
 
-static RankedTensorType rankedType(Value value) { return cast<RankedTensorType>(value.getType()); }
+static RankedTensorType rankedType(Value value) {
+  return cast<RankedTensorType>(value.getType());
+}
 
 /// Dimensions agree, a dynamic one with everything.
 static bool compatible(int64_t a, int64_t b) {
   return ShapedType::isDynamic(a) || ShapedType::isDynamic(b) || a == b;
 }
 
-static LogicalResult verifyDim(Operation *op, StringRef what, int64_t expected, int64_t actual) {
+/// How many groups a row has; dynamic for a dynamic width.
+static int64_t countGroups(int64_t columns, int64_t group) {
+  return ShapedType::isDynamic(columns) ? columns : columns / group;
+}
+
+/// The width of a row of `heads` heads; dynamic where a factor is.
+static int64_t countColumns(int64_t heads, int64_t headDim) {
+  bool dynamic = ShapedType::isDynamic(heads) || ShapedType::isDynamic(headDim);
+  return dynamic ? ShapedType::kDynamic : heads * headDim;
+}
+
+static LogicalResult verifyDim(Operation *op, StringRef what, int64_t expected,
+                               int64_t actual) {
   if (compatible(expected, actual))
     return success();
-  return op->emitOpError() << what << " must be " << expected << ", got " << actual;
+  return op->emitOpError() << what << " must be " << expected << ", got "
+                           << actual;
 }
 
 /// The element type names a format that exists, and rows are whole blocks.
@@ -37,21 +52,24 @@ static LogicalResult verifyWeight(Operation *op, RankedTensorType type,
   auto quant = dyn_cast<QuantType>(type.getElementType());
   if (!quant)
     return success();
-  auto format = symbols.lookupNearestSymbolFrom<FormatOp>(op, quant.getFormat());
+  auto format =
+      symbols.lookupNearestSymbolFrom<FormatOp>(op, quant.getFormat());
   if (!format)
     return op->emitOpError() << "uses the unknown format " << quant.getFormat();
   int64_t columns = type.getDimSize(1), block = format.getBlock();
   if (!ShapedType::isDynamic(columns) && columns % block) {
-    InFlightDiagnostic diag = op->emitOpError()
-                              << "needs a weight whose columns are a multiple of the block of "
-                              << quant.getFormat() << " (" << block << "), got " << columns;
+    InFlightDiagnostic diag =
+        op->emitOpError()
+        << "needs a weight whose columns are a multiple of the block of "
+        << quant.getFormat() << " (" << block << "), got " << columns;
     diag.attachNote(format.getLoc()) << "the format is described here";
     return diag;
   }
   return success();
 }
 
-static LogicalResult verifyWeights(Operation *op, TypeRange types, SymbolTableCollection &symbols) {
+static LogicalResult verifyWeights(Operation *op, TypeRange types,
+                                   SymbolTableCollection &symbols) {
   for (Type type : types)
     if (auto tensor = dyn_cast<RankedTensorType>(type))
       if (failed(verifyWeight(op, tensor, symbols)))
@@ -63,7 +81,9 @@ static LogicalResult verifyWeights(Operation *op, TypeRange types, SymbolTableCo
 // FormatOp, DecodedOp
 //===----------------------------------------------------------------------===//
 
-DecodedOp FormatOp::getDecoded() { return cast<DecodedOp>(getBody().front().getTerminator()); }
+DecodedOp FormatOp::getDecoded() {
+  return cast<DecodedOp>(getBody().front().getTerminator());
+}
 
 static int64_t getFieldBytes(Type type) {
   if (auto vector = dyn_cast<VectorType>(type))
@@ -78,38 +98,45 @@ int64_t FormatOp::getFieldOffset(unsigned index) {
   return offset;
 }
 
-int64_t FormatOp::getBlockBytes() { return getFieldOffset(getBody().getNumArguments()); }
+int64_t FormatOp::getBlockBytes() {
+  return getFieldOffset(getBody().getNumArguments());
+}
 
 LogicalResult FormatOp::verify() {
   int64_t block = getBlock(), group = getGroup();
   if (block % kSpan)
-    return emitOpError() << "block must be a multiple of " << kSpan << ", got " << block;
+    return emitOpError() << "block must be a multiple of " << kSpan << ", got "
+                         << block;
   if (block % group)
-    return emitOpError() << "group must divide the block of " << block << ", got " << group;
+    return emitOpError() << "group must divide the block of " << block
+                         << ", got " << group;
   if (group % kSpan && (kSpan % group || group < 4))
-    return emitOpError() << "group must be a multiple of " << kSpan << " or one of 4, 8, 16, got "
-                         << group;
+    return emitOpError() << "group must be a multiple of " << kSpan
+                         << " or one of 4, 8, 16, got " << group;
   Block &body = getBody().front();
   if (body.getNumArguments() != getStorage().size())
     return emitOpError() << "names " << getStorage().size()
-                         << " storage fields, but the region has " << body.getNumArguments()
-                         << " arguments";
+                         << " storage fields, but the region has "
+                         << body.getNumArguments() << " arguments";
   for (auto [name, argument] : llvm::zip(getStorage(), body.getArguments())) {
     Type element = getElementTypeOrSelf(argument.getType());
     auto vector = dyn_cast<VectorType>(argument.getType());
     if (!element.isIntOrFloat() || element.getIntOrFloatBitWidth() % 8 ||
         (vector && vector.getRank() != 1))
-      return emitOpError() << "storage field " << name
-                           << " must be a scalar or 1-D vector of whole bytes, got "
-                           << argument.getType();
+      return emitOpError()
+             << "storage field " << name
+             << " must be a scalar or 1-D vector of whole bytes, got "
+             << argument.getType();
   }
   int64_t codes = int64_t(1) << getBits();
   if (auto table = getTable()) {
-    if (int64_t(table->size()) > std::min<int64_t>(codes, 16))
-      return emitOpError() << "table must have at most " << std::min<int64_t>(codes, 16)
+    int64_t limit = std::min<int64_t>(codes, 16);
+    if (table->empty() || int64_t(table->size()) > limit)
+      return emitOpError() << "table must have 1 to " << limit
                            << " entries, got " << table->size();
     if (getBias())
-      return emitOpError() << "has both a table and a bias of " << getBias();
+      return emitOpError() << "has both a table and a bias of "
+                           << int64_t(getBias());
   }
   if (body.empty() || !isa<DecodedOp>(body.back()))
     return emitOpError() << "region must end in lumen.decoded";
@@ -121,29 +148,40 @@ LogicalResult DecodedOp::verify() {
   int64_t block = format.getBlock(), group = format.getGroup();
   int64_t codes = cast<VectorType>(getCodes().getType()).getNumElements();
   if (codes != block)
-    return emitOpError() << "codes must have one entry per weight of the block (" << block
-                         << "), got " << codes;
-  auto verifyFactors = [&](StringRef what, OperandRange factors) -> LogicalResult {
+    return emitOpError()
+           << "codes must have one entry per weight of the block (" << block
+           << "), got " << codes;
+  if (getScale().empty())
+    return emitOpError() << "scale needs at least one factor";
+  auto verifyFactors = [&](StringRef what,
+                           OperandRange factors) -> LogicalResult {
     if (factors.size() > 2)
-      return emitOpError() << what << " takes at most two factors, got " << factors.size();
+      return emitOpError() << what << " takes at most two factors, got "
+                           << factors.size();
     bool seenScalar = false, seenVector = false;
     for (Type type : factors.getTypes()) {
       auto vector = dyn_cast<VectorType>(type);
       Type element = vector ? vector.getElementType() : type;
-      bool allowed = isa<FloatType>(element) || (vector && element.isInteger(8));
+      bool allowed =
+          isa<FloatType>(element) || (vector && element.isInteger(8));
       if (!allowed)
         return emitOpError() << what
-                             << " factor must be a scalar float or a vector of i8 or floats, got "
+                             << " factor must be a scalar float or a vector of "
+                                "i8 or floats, got "
                              << type;
       if (vector && vector.getNumElements() != block / group)
-        return emitOpError() << what << " factor must have one entry per group (" << block / group
-                             << "), got " << vector.getNumElements();
-      if (std::exchange(vector ? seenVector : seenScalar, true) || (!vector && seenVector))
-        return emitOpError() << what << " takes one scalar factor, then one vector factor";
+        return emitOpError()
+               << what << " factor must have one entry per group ("
+               << block / group << "), got " << vector.getNumElements();
+      if (std::exchange(vector ? seenVector : seenScalar, true) ||
+          (!vector && seenVector))
+        return emitOpError()
+               << what << " takes one scalar factor, then one vector factor";
     }
     return success();
   };
-  if (failed(verifyFactors("scale", getScale())) || failed(verifyFactors("min", getMin())))
+  if (failed(verifyFactors("scale", getScale())) ||
+      failed(verifyFactors("min", getMin())))
     return failure();
   return success();
 }
@@ -155,9 +193,11 @@ LogicalResult DecodedOp::verify() {
 LogicalResult DequantizeOp::verify() {
   auto from = rankedType(getWeight()), to = rankedType(getResult());
   if (from.getShape() != to.getShape())
-    return emitOpError() << "result must have the shape of the weight, got " << to;
+    return emitOpError() << "result must have the shape of the weight, got "
+                         << to;
   if (!to.getElementType().isF32())
-    return emitOpError() << "result must have f32 elements, got " << to.getElementType();
+    return emitOpError() << "result must have f32 elements, got "
+                         << to.getElementType();
   return success();
 }
 
@@ -167,11 +207,14 @@ LogicalResult DequantizeOp::verifySymbolUses(SymbolTableCollection &symbols) {
 
 LogicalResult EmbeddingOp::verify() {
   if (rankedType(getTable()).getEncoding())
-    return emitOpError() << "table must be in the file's layout, got " << getTable().getType();
-  if (failed(verifyDim(*this, "result rows", rankedType(getTokens()).getDimSize(0),
+    return emitOpError() << "table must be in the file's layout, got "
+                         << getTable().getType();
+  if (failed(verifyDim(*this, "result rows",
+                       rankedType(getTokens()).getDimSize(0),
                        rankedType(getResult()).getDimSize(0))))
     return failure();
-  return verifyDim(*this, "result columns", rankedType(getTable()).getDimSize(1),
+  return verifyDim(*this, "result columns",
+                   rankedType(getTable()).getDimSize(1),
                    rankedType(getResult()).getDimSize(1));
 }
 
@@ -179,25 +222,32 @@ LogicalResult EmbeddingOp::verifySymbolUses(SymbolTableCollection &symbols) {
   return verifyWeights(*this, (*this)->getOperandTypes(), symbols);
 }
 
-void EmbeddingOp::getCanonicalizationPatterns(RewritePatternSet &patterns, MLIRContext *) {
+void EmbeddingOp::getCanonicalizationPatterns(RewritePatternSet &patterns,
+                                              MLIRContext *) {
   // embedding(tokens, dequantize(table)) -> embedding(tokens, table)
   patterns.add(+[](EmbeddingOp op, PatternRewriter &rewriter) -> LogicalResult {
     auto dequantize = op.getTable().getDefiningOp<DequantizeOp>();
     if (!dequantize)
       return failure();
-    rewriter.modifyOpInPlace(op, [&] { op.getTableMutable().assign(dequantize.getWeight()); });
+    rewriter.modifyOpInPlace(
+        op, [&] { op.getTableMutable().assign(dequantize.getWeight()); });
     return success();
   });
 }
 
 LogicalResult LinearOp::verify() {
-  auto x = rankedType(getX()), weight = rankedType(getWeight()), result = rankedType(getResult());
-  if (failed(verifyDim(*this, "weight columns", x.getDimSize(1), weight.getDimSize(1))) ||
-      failed(verifyDim(*this, "result rows", x.getDimSize(0), result.getDimSize(0))) ||
-      failed(verifyDim(*this, "result columns", weight.getDimSize(0), result.getDimSize(1))))
+  auto x = rankedType(getX()), weight = rankedType(getWeight()),
+       result = rankedType(getResult());
+  if (failed(verifyDim(*this, "weight columns", x.getDimSize(1),
+                       weight.getDimSize(1))) ||
+      failed(verifyDim(*this, "result rows", x.getDimSize(0),
+                       result.getDimSize(0))) ||
+      failed(verifyDim(*this, "result columns", weight.getDimSize(0),
+                       result.getDimSize(1))))
     return failure();
   if (getBias())
-    return verifyDim(*this, "bias size", weight.getDimSize(0), rankedType(getBias()).getDimSize(0));
+    return verifyDim(*this, "bias size", weight.getDimSize(0),
+                     rankedType(getBias()).getDimSize(0));
   return success();
 }
 
@@ -210,15 +260,17 @@ LogicalResult RmsNormOp::verify() {
 
 LogicalResult RopeOp::verify() {
   if (getStyle() != "neox" && getStyle() != "norm")
-    return emitOpError() << "style must be \"neox\" or \"norm\", got \"" << getStyle() << "\"";
+    return emitOpError() << "style must be \"neox\" or \"norm\", got \""
+                         << getStyle() << "\"";
   int64_t headDim = getHeadDim(), rot = rankedType(getTable()).getDimSize(1);
   int64_t columns = rankedType(getX()).getDimSize(1);
   if (columns % headDim)
-    return emitOpError() << "columns of x must be a multiple of head_dim (" << headDim << "), got "
-                         << columns;
+    return emitOpError() << "columns of x must be a multiple of head_dim ("
+                         << headDim << "), got " << columns;
   if (rot > headDim || rot % 2)
-    return emitOpError() << "table must have an even number of columns of at most head_dim ("
-                         << headDim << "), got " << rot;
+    return emitOpError()
+           << "table must have an even number of columns of at most head_dim ("
+           << headDim << "), got " << rot;
   return success();
 }
 
@@ -226,26 +278,34 @@ LogicalResult KvAppendOp::verify() {
   auto cache = rankedType(getCache());
   bool key = getKind() == "key";
   if (!key && getKind() != "value")
-    return emitOpError() << "kind must be \"key\" or \"value\", got \"" << getKind() << "\"";
-  if (failed(verifyDim(*this, "positions per cache block", 16, cache.getDimSize(key ? 4 : 3))))
+    return emitOpError() << "kind must be \"key\" or \"value\", got \""
+                         << getKind() << "\"";
+  if (failed(verifyDim(*this, "positions per cache block", 16,
+                       cache.getDimSize(key ? 4 : 3))))
     return failure();
-  int64_t columns = cache.getDimSize(1) * cache.getDimSize(key ? 3 : 4);
-  return verifyDim(*this, "columns of x", columns, rankedType(getX()).getDimSize(1));
+  int64_t columns =
+      countColumns(cache.getDimSize(1), cache.getDimSize(key ? 3 : 4));
+  return verifyDim(*this, "columns of x", columns,
+                   rankedType(getX()).getDimSize(1));
 }
 
 LogicalResult AttentionOp::verify() {
   auto q = rankedType(getQ()), k = rankedType(getK()), v = rankedType(getV());
   int64_t heads = getHeads(), kvHeads = getKvHeads();
   if (heads % kvHeads)
-    return emitOpError() << "heads must be a multiple of kv_heads (" << kvHeads << "), got "
-                         << heads;
+    return emitOpError() << "heads must be a multiple of kv_heads (" << kvHeads
+                         << "), got " << heads;
   if (failed(verifyDim(*this, "kv heads of k", kvHeads, k.getDimSize(1))) ||
       failed(verifyDim(*this, "kv heads of v", kvHeads, v.getDimSize(1))) ||
-      failed(verifyDim(*this, "positions per block of k", 16, k.getDimSize(4))) ||
-      failed(verifyDim(*this, "positions per block of v", 16, v.getDimSize(3))) ||
-      failed(verifyDim(*this, "head dimension of v", k.getDimSize(3), v.getDimSize(4))))
+      failed(
+          verifyDim(*this, "positions per block of k", 16, k.getDimSize(4))) ||
+      failed(
+          verifyDim(*this, "positions per block of v", 16, v.getDimSize(3))) ||
+      failed(verifyDim(*this, "head dimension of v", k.getDimSize(3),
+                       v.getDimSize(4))))
     return failure();
-  return verifyDim(*this, "columns of q", heads * k.getDimSize(3), q.getDimSize(1));
+  return verifyDim(*this, "columns of q", countColumns(heads, k.getDimSize(3)),
+                   q.getDimSize(1));
 }
 
 LogicalResult LastRowsOp::verify() {
@@ -263,45 +323,55 @@ OpFoldResult LastRowsOp::fold(FoldAdaptor adaptor) {
 // Fused ops
 //===----------------------------------------------------------------------===//
 
-void QuantizeOp::build(OpBuilder &builder, OperationState &state, Value x, int64_t group,
-                       int64_t sumGroup) {
+void QuantizeOp::build(OpBuilder &builder, OperationState &state, Value x,
+                       int64_t group, int64_t sumGroup) {
   auto type = rankedType(x);
   int64_t tokens = type.getDimSize(0), columns = type.getDimSize(1);
   Type f32 = builder.getF32Type();
-  build(builder, state,
-        {RankedTensorType::get({tokens, columns}, builder.getI8Type()),
-         RankedTensorType::get({tokens, columns / group}, f32),
-         RankedTensorType::get({tokens, columns / sumGroup}, builder.getI32Type()),
-         RankedTensorType::get({tokens, columns / sumGroup}, f32)},
-        {x},
-        {builder.getNamedAttr("group", builder.getI64IntegerAttr(group)),
-         builder.getNamedAttr("sum_group", builder.getI64IntegerAttr(sumGroup))});
+  build(
+      builder, state,
+      {RankedTensorType::get({tokens, columns}, builder.getI8Type()),
+       RankedTensorType::get({tokens, countGroups(columns, group)}, f32),
+       RankedTensorType::get({tokens, countGroups(columns, sumGroup)},
+                             builder.getI32Type()),
+       RankedTensorType::get({tokens, countGroups(columns, sumGroup)}, f32)},
+      {x},
+      {builder.getNamedAttr("group", builder.getI64IntegerAttr(group)),
+       builder.getNamedAttr("sum_group", builder.getI64IntegerAttr(sumGroup))});
 }
 
 LogicalResult QuantizeOp::verify() {
   int64_t columns = rankedType(getX()).getDimSize(1);
   int64_t group = getGroup(), sumGroup = getSumGroup();
   if (group < 1 || columns % group)
-    return emitOpError() << "group must divide the columns of x (" << columns << "), got " << group;
+    return emitOpError() << "group must divide the columns of x (" << columns
+                         << "), got " << group;
   if (sumGroup < 1 || group % sumGroup)
-    return emitOpError() << "sum_group must divide the group (" << group << "), got " << sumGroup;
-  if (failed(verifyDim(*this, "columns of codes", columns, rankedType(getCodes()).getDimSize(1))) ||
-      failed(verifyDim(*this, "columns of scales", columns / group,
+    return emitOpError() << "sum_group must divide the group (" << group
+                         << "), got " << sumGroup;
+  if (failed(verifyDim(*this, "columns of codes", columns,
+                       rankedType(getCodes()).getDimSize(1))) ||
+      failed(verifyDim(*this, "columns of scales", countGroups(columns, group),
                        rankedType(getScales()).getDimSize(1))) ||
-      failed(verifyDim(*this, "columns of offsets", columns / sumGroup,
+      failed(verifyDim(*this, "columns of offsets",
+                       countGroups(columns, sumGroup),
                        rankedType(getOffsets()).getDimSize(1))))
     return failure();
-  return verifyDim(*this, "columns of sums", columns / sumGroup,
+  return verifyDim(*this, "columns of sums", countGroups(columns, sumGroup),
                    rankedType(getSums()).getDimSize(1));
 }
 
 LogicalResult PackOp::verify() {
   auto from = rankedType(getWeight()), to = rankedType(getResult());
-  if (from.getShape() != to.getShape() || from.getElementType() != to.getElementType())
-    return emitOpError() << "result must have the shape and elements of the weight, got " << to;
+  if (from.getShape() != to.getShape() ||
+      from.getElementType() != to.getElementType())
+    return emitOpError()
+           << "result must have the shape and elements of the weight, got "
+           << to;
   if (from.getEncoding() || !isa_and_nonnull<PackedAttr>(to.getEncoding()))
-    return emitOpError() << "packs a weight in the file's layout into a packed one, got " << from
-                         << " to " << to;
+    return emitOpError()
+           << "packs a weight in the file's layout into a packed one, got "
+           << from << " to " << to;
   return success();
 }
 
@@ -312,52 +382,106 @@ LogicalResult PackOp::verifySymbolUses(SymbolTableCollection &symbols) {
 LogicalResult QLinearOp::verify() {
   unsigned count = getActivations().size();
   if (count != 1 && count != 4)
-    return emitOpError() << "takes one float activation or the four results of lumen.quantize, got "
+    return emitOpError() << "takes one float activation or the four results of "
+                            "lumen.quantize, got "
                          << count << " values";
   if (isInteger()) {
-    static constexpr StringLiteral kNames[] = {"codes", "scales", "offsets", "sums"};
+    static constexpr StringLiteral kNames[] = {"codes", "scales", "offsets",
+                                               "sums"};
     for (auto [i, value] : llvm::enumerate(getActivations())) {
       Type element = rankedType(value).getElementType();
-      bool fits = i == 0 ? element.isInteger(8) : i == 2 ? element.isInteger(32) : element.isF32();
+      bool fits = i == 0   ? element.isInteger(8)
+                  : i == 2 ? element.isInteger(32)
+                           : element.isF32();
       if (!fits)
-        return emitOpError() << "activation " << kNames[i] << " has the element type " << element;
+        return emitOpError() << "activation " << kNames[i]
+                             << " has the element type " << element;
     }
-    if (rankedType(getActivations()[1]).getDimSize(1) * kSpan != getColumns())
-      return emitOpError() << "activation scales must have one column per " << kSpan
-                           << " codes, got " << rankedType(getActivations()[1]).getDimSize(1)
-                           << " for " << getColumns() << " codes";
+    int64_t columns = getColumns();
+    auto columnsOf = [&](unsigned i) {
+      return rankedType(getActivations()[i]).getDimSize(1);
+    };
+    if (!compatible(columnsOf(1), countGroups(columns, kSpan)))
+      return emitOpError() << "activation scales must have one column per "
+                           << kSpan << " codes, got " << columnsOf(1) << " for "
+                           << columns << " codes";
+    if (failed(verifyDim(*this, "columns of activation sums", columnsOf(2),
+                         columnsOf(3))))
+      return failure();
+    int64_t groups = columnsOf(2);
+    bool known =
+        !ShapedType::isDynamic(columns) && !ShapedType::isDynamic(groups);
+    if (known && (groups < 1 || columns % groups))
+      return emitOpError() << "activation offsets must divide the codes into "
+                              "equal groups, got "
+                           << groups << " for " << columns << " codes";
   } else if (!rankedType(getActivations().front()).getElementType().isF32()) {
     return emitOpError() << "a single activation has f32 elements, got "
                          << getActivations().front().getType();
   }
   if (getWeights().empty() || getWeights().size() != getOutputs().size())
-    return emitOpError() << "needs one result per weight, got " << getWeights().size()
-                         << " weights and " << getOutputs().size() << " results";
+    return emitOpError() << "needs one result per weight, got "
+                         << getWeights().size() << " weights and "
+                         << getOutputs().size() << " results";
   if (!getBiases().empty() && getBiases().size() != getWeights().size())
-    return emitOpError() << "needs as many biases as weights or none, got " << getBiases().size()
-                         << " biases for " << getWeights().size() << " weights";
+    return emitOpError() << "needs as many biases as weights or none, got "
+                         << getBiases().size() << " biases for "
+                         << getWeights().size() << " weights";
+  int64_t rows = rankedType(getActivations().front()).getDimSize(0);
+  for (Value activation : getActivations())
+    if (failed(verifyDim(*this, "activation rows", rows,
+                         rankedType(activation).getDimSize(0))))
+      return failure();
   for (auto [i, weight] : llvm::enumerate(getWeights())) {
     auto type = rankedType(weight);
+    if (failed(verifyDim(*this, "result rows", rows,
+                         rankedType(getOutputs()[i]).getDimSize(0))))
+      return failure();
     if (isInteger() && !isa<QuantType>(type.getElementType()))
-      return emitOpError() << "weight " << i << " must be quantized to meet 8-bit activations, got "
-                           << type;
-    if (failed(verifyDim(*this, "weight columns", getColumns(), type.getDimSize(1))) ||
+      return emitOpError()
+             << "weight " << i
+             << " must be quantized to meet 8-bit activations, got " << type;
+    if (failed(verifyDim(*this, "weight columns", getColumns(),
+                         type.getDimSize(1))) ||
         failed(verifyDim(*this, "result columns", type.getDimSize(0),
                          rankedType(getOutputs()[i]).getDimSize(1))))
       return failure();
-    if (!getBiases().empty() && failed(verifyDim(*this, "bias size", type.getDimSize(0),
-                                                 rankedType(getBiases()[i]).getDimSize(0))))
+    if (!getBiases().empty() &&
+        failed(verifyDim(*this, "bias size", type.getDimSize(0),
+                         rankedType(getBiases()[i]).getDimSize(0))))
       return failure();
   }
   return success();
 }
 
 LogicalResult QLinearOp::verifySymbolUses(SymbolTableCollection &symbols) {
-  return verifyWeights(*this, getWeights().getTypes(), symbols);
+  if (failed(verifyWeights(*this, getWeights().getTypes(), symbols)))
+    return failure();
+  if (!isInteger())
+    return success();
+  // Sums may be finer than a format's groups, not coarser.
+  int64_t columns = getColumns(),
+          groups = rankedType(getActivations()[2]).getDimSize(1);
+  if (ShapedType::isDynamic(columns) || ShapedType::isDynamic(groups))
+    return success();
+  for (Value weight : getWeights()) {
+    auto quant = cast<QuantType>(rankedType(weight).getElementType());
+    auto format =
+        symbols.lookupNearestSymbolFrom<FormatOp>(*this, quant.getFormat());
+    if (format.getSumGroup() % (columns / groups))
+      return emitOpError() << "activation sums must be per "
+                           << format.getSumGroup()
+                           << " codes or finer for the format "
+                           << quant.getFormat() << ", got one per "
+                           << columns / groups;
+  }
+  return success();
 }
 
-void QLinearOp::getCanonicalizationPatterns(RewritePatternSet &patterns, MLIRContext *) {
-  // A weight whose result nobody reads goes; an op without results is dead anyway.
+void QLinearOp::getCanonicalizationPatterns(RewritePatternSet &patterns,
+                                            MLIRContext *) {
+  // A weight whose result nobody reads goes; an op without results is dead
+  // anyway.
   patterns.add(+[](QLinearOp op, PatternRewriter &rewriter) -> LogicalResult {
     SmallVector<Value> weights, biases, outputs;
     for (auto [i, output] : llvm::enumerate(op.getOutputs())) {
@@ -370,8 +494,9 @@ void QLinearOp::getCanonicalizationPatterns(RewritePatternSet &patterns, MLIRCon
     }
     if (outputs.empty() || outputs.size() == op.getOutputs().size())
       return failure();
-    auto smaller = QLinearOp::create(rewriter, op.getLoc(), TypeRange(ValueRange(outputs)),
-                                     op.getActivations(), weights, biases);
+    auto smaller =
+        QLinearOp::create(rewriter, op.getLoc(), TypeRange(ValueRange(outputs)),
+                          op.getActivations(), weights, biases);
     smaller->setDiscardableAttrs(op->getDiscardableAttrDictionary());
     rewriter.replaceAllUsesWith(outputs, smaller.getOutputs());
     rewriter.eraseOp(op);
@@ -386,28 +511,48 @@ void QLinearOp::getCanonicalizationPatterns(RewritePatternSet &patterns, MLIRCon
 LogicalResult FromBytesOp::verify() {
   auto type = rankedType(getWeight());
   if (int64_t(getSizes().size()) != type.getNumDynamicDims())
-    return emitOpError() << "needs one size per dynamic dimension (" << type.getNumDynamicDims()
-                         << "), got " << getSizes().size();
+    return emitOpError() << "needs one size per dynamic dimension ("
+                         << type.getNumDynamicDims() << "), got "
+                         << getSizes().size();
+  return success();
+}
+
+LogicalResult FromBytesOp::verifySymbolUses(SymbolTableCollection &symbols) {
+  auto type = rankedType(getWeight());
+  if (failed(verifyWeight(*this, type, symbols)))
+    return failure();
+  int64_t actual = cast<MemRefType>(getBytes().getType()).getDimSize(0);
+  if (!type.hasStaticShape() || ShapedType::isDynamic(actual))
+    return success();
+  FailureOr<int64_t> expected = getWeightBytes(type, *this);
+  if (succeeded(expected) && *expected != actual)
+    return emitOpError() << "bytes must hold the weight exactly (" << *expected
+                         << " bytes), got " << actual;
   return success();
 }
 
 LogicalResult Dot4Op::verify() {
-  auto codes = cast<VectorType>(getCodes().getType()), x = cast<VectorType>(getX().getType()),
+  auto codes = cast<VectorType>(getCodes().getType()),
+       x = cast<VectorType>(getX().getType()),
        acc = cast<VectorType>(getAcc().getType());
   if (x.getNumElements() != 4)
-    return emitOpError() << "x must have 4 elements, got " << x.getNumElements();
+    return emitOpError() << "x must have 4 elements, got "
+                         << x.getNumElements();
   if (codes.getNumElements() != 4 * acc.getNumElements())
     return emitOpError() << "codes must have four elements per lane of acc ("
-                         << 4 * acc.getNumElements() << "), got " << codes.getNumElements();
+                         << 4 * acc.getNumElements() << "), got "
+                         << codes.getNumElements();
   if (x.getElementType().isF32() != acc.getElementType().isF32())
-    return emitOpError() << "f32 x goes with f32 acc and i8 x with i32 acc, got " << x << " and "
-                         << acc;
+    return emitOpError()
+           << "f32 x goes with f32 acc and i8 x with i32 acc, got " << x
+           << " and " << acc;
   return success();
 }
 
 LogicalResult LookupOp::verify() {
   if (getTable().empty() || getTable().size() > 16)
-    return emitOpError() << "table must have 1 to 16 entries, got " << getTable().size();
+    return emitOpError() << "table must have 1 to 16 entries, got "
+                         << getTable().size();
   if (!getElementTypeOrSelf(getIndex().getType()).isInteger(8))
     return emitOpError() << "index must be i8, got " << getIndex().getType();
   return success();
@@ -416,8 +561,9 @@ LogicalResult LookupOp::verify() {
 OpFoldResult LookupOp::fold(FoldAdaptor adaptor) {
   ArrayRef<int8_t> table = getTable();
   auto codes = dyn_cast_if_present<DenseIntElementsAttr>(adaptor.getIndex());
-  if (!codes || !llvm::all_of(codes.getValues<APInt>(),
-                              [&](const APInt &code) { return code.ult(table.size()); }))
+  if (!codes || !llvm::all_of(codes.getValues<APInt>(), [&](const APInt &code) {
+        return code.ult(table.size());
+      }))
     return {};
   return codes.mapValues(codes.getElementType(), [&](const APInt &code) {
     return APInt(8, table[code.getZExtValue()], /*isSigned=*/true);

@@ -263,7 +263,7 @@ def Lumen_AttentionOp : Lumen_Op<"attention", [Pure, AllTypesMatch<["q", "result
   let hasVerifier = 1;
 }
 
-def Lumen_SwigluOp : Lumen_Op<"swiglu", [Pure, SameOperandsAndResultType]> {
+def Lumen_SwigluOp : Lumen_Op<"swiglu", [Pure, AllTypesMatch<["gate", "up", "result"]>]> {
   let summary = "gated activation of the feed-forward block";
   let description = [{
     `result = gate / (1 + exp(-gate)) * up`, element by element.
@@ -277,7 +277,7 @@ def Lumen_SwigluOp : Lumen_Op<"swiglu", [Pure, SameOperandsAndResultType]> {
   let assemblyFormat = "$gate `,` $up attr-dict `:` type($gate)";
 }
 
-def Lumen_AddOp : Lumen_Op<"add", [Pure, Commutative, SameOperandsAndResultType]> {
+def Lumen_AddOp : Lumen_Op<"add", [Pure, Commutative, AllTypesMatch<["lhs", "rhs", "result"]>]> {
   let summary = "sum of two activations (the residual connection)";
   let description = [{
     `result = lhs + rhs`, element by element.
@@ -402,7 +402,8 @@ def Lumen_QLinearOp : Lumen_Op<"qlinear", [Pure, AttrSizedOperandSegments,
 // Below tensors: bytes, registers, the team
 //===----------------------------------------------------------------------===//
 
-def Lumen_FromBytesOp : Lumen_Op<"from_bytes", [Pure]> {
+def Lumen_FromBytesOp : Lumen_Op<"from_bytes", [Pure,
+    DeclareOpInterfaceMethods<SymbolUserOpInterface>]> {
   let summary = "the weight that a byte buffer holds";
   let description = [{
     Where bytes become a weight: marks that `bytes` holds a weight of the result's

@@ -12,22 +12,27 @@ namespace mlir::lumen {
 using namespace mlir;
 using namespace mlir::lumen;
 
-/// No float copy of a quantized weight, no unpacked product, wherever the op stands.
+/// No float copy of a quantized weight, no unpacked product, wherever the op
+/// stands.
 static LogicalResult checkWeights(Operation *op) {
   if (isa<DequantizeOp>(op))
-    return op->emitOpError() << "makes a float copy of a quantized weight; only lumen.linear and "
-                                "lumen.embedding may read one";
+    return op->emitOpError()
+           << "makes a float copy of a quantized weight; only lumen.linear and "
+              "lumen.embedding may read one";
   if (isa<LinearOp>(op))
-    return op->emitOpError() << "is left; lumen-fuse-quantized-linear makes it a lumen.qlinear";
+    return op->emitOpError()
+           << "is left; lumen-fuse-quantized-linear makes it a lumen.qlinear";
   auto product = dyn_cast<QLinearOp>(op);
   if (!product)
     return success();
   for (auto [i, weight] : llvm::enumerate(product.getWeights())) {
     auto type = cast<RankedTensorType>(weight.getType());
     if (!isa_and_nonnull<PackedAttr>(type.getEncoding()))
-      return op->emitOpError() << "weight " << i << " must be packed, got " << type;
+      return op->emitOpError()
+             << "weight " << i << " must be packed, got " << type;
     if (!isa<BlockArgument>(weight)) {
-      InFlightDiagnostic diag = op->emitOpError() << "weight " << i << " must be an argument";
+      InFlightDiagnostic diag = op->emitOpError()
+                                << "weight " << i << " must be an argument";
       diag.attachNote(weight.getLoc()) << "it is computed here";
       return diag;
     }
@@ -42,12 +47,15 @@ static LogicalResult checkCaller(func::FuncOp function) {
       return WalkResult::interrupt();
     bool isIndexArithmetic =
         isa_and_nonnull<arith::ArithDialect>(op->getDialect()) &&
-        llvm::all_of(op->getResultTypes(), [](Type type) { return type.isIntOrIndex(); });
+        llvm::all_of(op->getResultTypes(),
+                     [](Type type) { return type.isIntOrIndex(); });
     if (isa<func::CallOp, func::ReturnOp>(op) || isIndexArithmetic)
       return WalkResult::advance();
     if (getKernelKind(op))
-      return op->emitOpError() << "must be in a kernel: a function of the fused stage only calls";
-    return op->emitOpError() << "is not allowed: a function of the fused stage only calls";
+      return op->emitOpError()
+             << "must be in a kernel: a function of the fused stage only calls";
+    return op->emitOpError()
+           << "is not allowed: a function of the fused stage only calls";
   });
   return failure(result.wasInterrupted());
 }
@@ -58,12 +66,14 @@ static LogicalResult checkEpilogue(Operation *op, QLinearOp product) {
   if (auto swiglu = dyn_cast<SwigluOp>(op)) {
     if (isOutput(swiglu.getGate()) && isOutput(swiglu.getUp()))
       return success();
-    return op->emitOpError() << "in a product kernel must read two results of its lumen.qlinear";
+    return op->emitOpError()
+           << "in a product kernel must read two results of its lumen.qlinear";
   }
   auto add = cast<AddOp>(op);
   if (isa<BlockArgument>(add.getLhs()) != isa<BlockArgument>(add.getRhs()))
     return success();
-  return op->emitOpError() << "in a product kernel must add an argument to a result";
+  return op->emitOpError()
+         << "in a product kernel must add an argument to a result";
 }
 
 /// Kernels hold the ops of their kind in the order that the schedules expect.
@@ -78,8 +88,9 @@ static LogicalResult checkKernelOp(Operation *op, KernelKind kind) {
     allowed = first ? isa<QLinearOp>(op) : isa<AddOp, SwigluOp>(op);
     break;
   case KernelKind::Attention:
-    allowed =
-        first ? isa<AttentionOp>(op) : isa<QuantizeOp>(op) && op->getPrevNode() == &block.front();
+    allowed = first
+                  ? isa<AttentionOp>(op)
+                  : isa<QuantizeOp>(op) && op->getPrevNode() == &block.front();
     break;
   case KernelKind::Rows:
     allowed &= first || !isa<LastRowsOp>(op);
@@ -99,9 +110,10 @@ static LogicalResult checkKernel(func::FuncOp kernel, Attribute attribute) {
   auto name = dyn_cast<StringAttr>(attribute);
   auto kind = name ? symbolizeKernelKind(name) : std::nullopt;
   if (!kind)
-    return kernel.emitOpError() << LumenDialect::kKernelAttr
-                                << " must be \"product\", \"rows\", \"attention\" or \"pack\", got "
-                                << attribute;
+    return kernel.emitOpError()
+           << LumenDialect::kKernelAttr
+           << " must be \"product\", \"rows\", \"attention\" or \"pack\", got "
+           << attribute;
   if (!kernel.isPrivate())
     return kernel.emitOpError() << "is a kernel and must be private";
   if (!kernel.getBody().hasOneBlock())
@@ -121,7 +133,8 @@ struct CheckFusedPass : lumen::impl::CheckFusedPassBase<CheckFusedPass> {
     bool failedAny = false;
     for (auto function : getOperation().getOps<func::FuncOp>()) {
       Attribute kernel = function->getAttr(LumenDialect::kKernelAttr);
-      failedAny |= failed(kernel ? checkKernel(function, kernel) : checkCaller(function));
+      failedAny |= failed(kernel ? checkKernel(function, kernel)
+                                 : checkCaller(function));
     }
     if (failedAny)
       signalPassFailure();

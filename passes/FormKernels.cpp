@@ -38,12 +38,14 @@ public:
     if (std::exchange(element, type.getElementType()) != type.getElementType())
       add(describeElement());
     if (type.hasStaticShape())
-      add(llvm::Twine(type.getDimSize(0)) + "x" + llvm::Twine(type.getDimSize(1)));
+      add(llvm::Twine(type.getDimSize(0)) + "x" +
+          llvm::Twine(type.getDimSize(1)));
   }
   /// The width of a row, once.
   void addColumns(Value rows, bool silent = false) {
     int64_t columns = cast<RankedTensorType>(rows.getType()).getDimSize(1);
-    if (seenColumns.insert(columns).second && !silent && !ShapedType::isDynamic(columns))
+    if (seenColumns.insert(columns).second && !silent &&
+        !ShapedType::isDynamic(columns))
       add(llvm::Twine(columns));
   }
   std::string take() { return std::move(name); }
@@ -71,8 +73,8 @@ static Value getRows(Operation *op) {
   return op->getOperand(0);
 }
 
-/// "qlinear_q8_0_896x896_128x896_bias", "rms_norm_quantize_896": the ops and what
-/// they work on. Kernels that differ in something else get a number.
+/// "qlinear_q8_0_896x896_128x896_bias", "rms_norm_quantize_896": the ops and
+/// what they work on. Kernels that differ in something else get a number.
 static std::string getKernelName(const KernelCluster &cluster) {
   NameBuilder name;
   llvm::SetVector<StringRef> mnemonics;
@@ -128,9 +130,10 @@ public:
 
 private:
   void outline(const KernelCluster &cluster, Operation *place);
-  func::FuncOp build(const KernelCluster &cluster, ValueRange inputs, ValueRange outputs);
-  /// An earlier kernel of the same content instead of `kernel`, or `kernel` itself,
-  /// then added to the module.
+  func::FuncOp build(const KernelCluster &cluster, ValueRange inputs,
+                     ValueRange outputs);
+  /// An earlier kernel of the same content instead of `kernel`, or `kernel`
+  /// itself, then added to the module.
   func::FuncOp share(func::FuncOp kernel);
 
   SymbolTable symbols;
@@ -140,8 +143,8 @@ private:
 
 } // namespace
 
-func::FuncOp KernelOutliner::build(const KernelCluster &cluster, ValueRange inputs,
-                                   ValueRange outputs) {
+func::FuncOp KernelOutliner::build(const KernelCluster &cluster,
+                                   ValueRange inputs, ValueRange outputs) {
   OpBuilder builder(cluster.ops.front()->getContext());
   Location loc = cluster.ops.front()->getLoc();
   auto type = builder.getFunctionType(inputs.getTypes(), outputs.getTypes());
@@ -155,7 +158,8 @@ func::FuncOp KernelOutliner::build(const KernelCluster &cluster, ValueRange inpu
   mapping.map(inputs, body->getArguments());
   for (Operation *op : cluster.ops)
     builder.clone(*op, mapping);
-  auto results = llvm::map_to_vector(outputs, [&](Value value) { return mapping.lookup(value); });
+  auto results = llvm::map_to_vector(
+      outputs, [&](Value value) { return mapping.lookup(value); });
   func::ReturnOp::create(builder, loc, results);
   return kernel;
 }
@@ -164,8 +168,9 @@ func::FuncOp KernelOutliner::share(func::FuncOp kernel) {
   SmallVector<func::FuncOp> &similar = kernels[kernel.getName()];
   for (func::FuncOp other : similar)
     if (other.getFunctionType() == kernel.getFunctionType() &&
-        OperationEquivalence::isRegionEquivalentTo(&other.getBody(), &kernel.getBody(),
-                                                   OperationEquivalence::IgnoreLocations)) {
+        OperationEquivalence::isRegionEquivalentTo(
+            &other.getBody(), &kernel.getBody(),
+            OperationEquivalence::IgnoreLocations)) {
       kernel->erase();
       return other;
     }
@@ -185,18 +190,20 @@ void KernelOutliner::outline(const KernelCluster &cluster, Operation *place) {
       if (!inside.contains(operand.getDefiningOp()))
         inputs.insert(operand);
     for (Value result : op->getResults())
-      if (!llvm::all_of(result.getUsers(), [&](Operation *user) { return inside.contains(user); }))
+      if (!llvm::all_of(result.getUsers(),
+                        [&](Operation *user) { return inside.contains(user); }))
         outputs.push_back(result);
   }
   // Kernels have no effects: what nobody reads is not computed.
   if (!outputs.empty()) {
     func::FuncOp kernel = share(build(cluster, inputs.getArrayRef(), outputs));
     OpBuilder builder(place);
-    auto call =
-        func::CallOp::create(builder, builder.getFusedLoc(locations), kernel, inputs.getArrayRef());
+    auto call = func::CallOp::create(builder, builder.getFusedLoc(locations),
+                                     kernel, inputs.getArrayRef());
     for (auto [value, result] : llvm::zip(outputs, call.getResults()))
-      value.replaceUsesWithIf(result,
-                              [&](OpOperand &use) { return !inside.contains(use.getOwner()); });
+      value.replaceUsesWithIf(result, [&](OpOperand &use) {
+        return !inside.contains(use.getOwner());
+      });
   }
   for (Operation *op : llvm::reverse(cluster.ops))
     op->erase();
@@ -205,7 +212,8 @@ void KernelOutliner::outline(const KernelCluster &cluster, Operation *place) {
 void KernelOutliner::outline(func::FuncOp function) {
   Block &block = function.getBody().front();
   Operation *end = block.getTerminator();
-  // Every cluster goes to the end of what is done, so the order is that of the list.
+  // Every cluster goes to the end of what is done, so the order is that of the
+  // list.
   for (const KernelCluster &cluster : formKernelClusters(block)) {
     if (cluster.kind)
       outline(cluster, end);
@@ -224,7 +232,8 @@ struct FormKernelsPass : lumen::impl::FormKernelsPassBase<FormKernelsPass> {
     // Collected first: outlining adds functions.
     SmallVector<func::FuncOp> functions;
     for (auto function : getOperation().getOps<func::FuncOp>())
-      if (!function.isDeclaration() && !function->hasAttr(LumenDialect::kKernelAttr) &&
+      if (!function.isDeclaration() &&
+          !function->hasAttr(LumenDialect::kKernelAttr) &&
           function.getBody().hasOneBlock())
         functions.push_back(function);
     for (func::FuncOp function : functions)

@@ -18,20 +18,23 @@ namespace {
 struct FuseLinear : OpRewritePattern<LinearOp> {
   using OpRewritePattern::OpRewritePattern;
 
-  LogicalResult matchAndRewrite(LinearOp op, PatternRewriter &rewriter) const override {
+  LogicalResult matchAndRewrite(LinearOp op,
+                                PatternRewriter &rewriter) const override {
     Value weight = op.getWeight();
     if (auto dequantize = weight.getDefiningOp<DequantizeOp>())
       weight = dequantize.getWeight();
     SmallVector<Value, 1> biases;
     if (Value bias = op.getBias())
       biases.push_back(bias);
-    rewriter.replaceOpWithNewOp<QLinearOp>(op, op->getResultTypes(), ValueRange(op.getX()),
+    rewriter.replaceOpWithNewOp<QLinearOp>(op, op->getResultTypes(),
+                                           ValueRange(op.getX()),
                                            ValueRange(weight), biases);
     return success();
   }
 };
 
-struct FuseQuantizedLinearPass : lumen::impl::FuseQuantizedLinearPassBase<FuseQuantizedLinearPass> {
+struct FuseQuantizedLinearPass
+    : lumen::impl::FuseQuantizedLinearPassBase<FuseQuantizedLinearPass> {
   using FuseQuantizedLinearPassBase::FuseQuantizedLinearPassBase;
 
   void runOnOperation() override {

@@ -16,12 +16,16 @@ static constexpr std::pair<KernelKind, StringLiteral> kKindNames[] = {
     {KernelKind::Pack, "pack"}};
 
 StringRef mlir::lumen::stringifyKernelKind(KernelKind kind) {
-  return llvm::find_if(kKindNames, [&](auto &entry) { return entry.first == kind; })->second;
+  return llvm::find_if(kKindNames,
+                       [&](auto &entry) { return entry.first == kind; })
+      ->second;
 }
 
 std::optional<KernelKind> mlir::lumen::symbolizeKernelKind(StringRef name) {
-  auto *entry = llvm::find_if(kKindNames, [&](auto &entry) { return entry.second == name; });
-  return entry == std::end(kKindNames) ? std::nullopt : std::optional(entry->first);
+  auto *entry = llvm::find_if(
+      kKindNames, [&](auto &entry) { return entry.second == name; });
+  return entry == std::end(kKindNames) ? std::nullopt
+                                       : std::optional(entry->first);
 }
 
 std::optional<KernelKind> mlir::lumen::getKernelKind(Operation *op) {
@@ -30,12 +34,13 @@ std::optional<KernelKind> mlir::lumen::getKernelKind(Operation *op) {
       .Case<QLinearOp>([](auto) -> Result { return KernelKind::Product; })
       .Case<AttentionOp>([](auto) -> Result { return KernelKind::Attention; })
       .Case<PackOp>([](auto) -> Result { return KernelKind::Pack; })
-      .Case<EmbeddingOp, LastRowsOp, RmsNormOp, QuantizeOp, RopeOp, KvAppendOp, AddOp, SwigluOp>(
-          [](auto) -> Result { return KernelKind::Rows; })
+      .Case<EmbeddingOp, LastRowsOp, RmsNormOp, QuantizeOp, RopeOp, KvAppendOp,
+            AddOp, SwigluOp>([](auto) -> Result { return KernelKind::Rows; })
       .Default([](auto) -> Result { return std::nullopt; });
 }
 
-/// The token position of an op that works on heads at positions; null for others.
+/// The token position of an op that works on heads at positions; null for
+/// others.
 static Value getPosition(Operation *op) {
   if (auto rope = dyn_cast<RopeOp>(op))
     return rope.getPosition();
@@ -46,8 +51,8 @@ static Value getPosition(Operation *op) {
 
 namespace {
 
-/// Starts with every op on its own and merges neighbours of the dependence graph.
-/// Invariant: the graph of the clusters has no cycle.
+/// Starts with every op on its own and merges neighbours of the dependence
+/// graph. Invariant: the graph of the clusters has no cycle.
 class ClusterGraph {
 public:
   explicit ClusterGraph(Block &block);
@@ -72,7 +77,8 @@ private:
   void fuseResidual(AddOp op);
   void mergeWithProducers(Operation *op);
   void mergeWithSiblings(Operation *op);
-  /// lumen.last_rows changes the number of rows: it must be what all else reads.
+  /// lumen.last_rows changes the number of rows: it must be what all else
+  /// reads.
   bool keepsRowCount(unsigned a, unsigned b) const;
 
   SmallVector<Operation *> program;
@@ -106,9 +112,11 @@ ClusterGraph::ClusterGraph(Block &block) {
   }
 }
 
-std::optional<unsigned> ClusterGraph::findProducer(Value value, KernelKind kind) const {
+std::optional<unsigned> ClusterGraph::findProducer(Value value,
+                                                   KernelKind kind) const {
   Operation *producer = value.getDefiningOp();
-  if (!producer || !clusterOf.count(producer) || clusters[find(producer)].kind != kind)
+  if (!producer || !clusterOf.count(producer) ||
+      clusters[find(producer)].kind != kind)
     return std::nullopt;
   return find(producer);
 }
@@ -136,7 +144,8 @@ void ClusterGraph::merge(unsigned into, unsigned from) {
     clusterOf[op] = into;
     ops.push_back(op);
   }
-  llvm::sort(ops, [](Operation *a, Operation *b) { return a->isBeforeInBlock(b); });
+  llvm::sort(ops,
+             [](Operation *a, Operation *b) { return a->isBeforeInBlock(b); });
   clusters[from].ops.clear();
 }
 
@@ -147,20 +156,22 @@ void ClusterGraph::merge(unsigned into, unsigned from) {
 void ClusterGraph::fuseSwiglu(SwigluOp op) {
   auto gate = findProducer(op.getGate(), KernelKind::Product);
   auto up = findProducer(op.getUp(), KernelKind::Product);
-  if (gate && gate == up && op.getGate().hasOneUse() && op.getUp().hasOneUse() &&
-      canMerge(*gate, find(op)))
+  if (gate && gate == up && op.getGate().hasOneUse() &&
+      op.getUp().hasOneUse() && canMerge(*gate, find(op)))
     merge(*gate, find(op));
 }
 
 void ClusterGraph::fuseResidual(AddOp op) {
-  // Of two products the later one takes the sum: the other is then there in time.
+  // Of two products the later one takes the sum: the other is then there in
+  // time.
   Value operands[] = {op.getLhs(), op.getRhs()};
   std::optional<unsigned> chosen;
   for (Value operand : operands) {
     auto product = findProducer(operand, KernelKind::Product);
     if (!product || !operand.hasOneUse() || !canMerge(*product, find(op)))
       continue;
-    if (!chosen || clusters[*chosen].ops.front()->isBeforeInBlock(clusters[*product].ops.front()))
+    if (!chosen || clusters[*chosen].ops.front()->isBeforeInBlock(
+                       clusters[*product].ops.front()))
       chosen = product;
   }
   auto isInside = [&](Value operand) {
@@ -203,7 +214,8 @@ bool ClusterGraph::keepsRowCount(unsigned a, unsigned b) const {
   // All but one op, the first, read something from inside.
   llvm::DenseSet<Operation *> inside(ops.begin(), ops.end());
   unsigned sources = llvm::count_if(ops, [&](Operation *op) {
-    return isa<LastRowsOp>(op) || llvm::none_of(producers.lookup(op), [&](Operation *producer) {
+    return isa<LastRowsOp>(op) ||
+           llvm::none_of(producers.lookup(op), [&](Operation *producer) {
              return inside.contains(producer);
            });
   });
@@ -213,8 +225,8 @@ bool ClusterGraph::keepsRowCount(unsigned a, unsigned b) const {
 void ClusterGraph::mergeWithProducers(Operation *op) {
   for (Value operand : op->getOperands()) {
     auto producer = findProducer(operand, KernelKind::Rows);
-    if (producer && !getPosition(operand.getDefiningOp()) && canMerge(*producer, find(op)) &&
-        keepsRowCount(*producer, find(op)))
+    if (producer && !getPosition(operand.getDefiningOp()) &&
+        canMerge(*producer, find(op)) && keepsRowCount(*producer, find(op)))
       merge(*producer, find(op));
   }
 }
@@ -223,7 +235,8 @@ void ClusterGraph::mergeWithSiblings(Operation *op) {
   for (Operation *other : program) {
     if (other == op)
       return;
-    if (getPosition(other) == getPosition(op) && canMerge(find(other), find(op)))
+    if (getPosition(other) == getPosition(op) &&
+        canMerge(find(other), find(op)))
       merge(find(other), find(op));
   }
 }

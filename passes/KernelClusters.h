@@ -19,16 +19,16 @@ std::optional<KernelKind> symbolizeKernelKind(StringRef kind);
 /// The kind of kernel that `op` belongs into, if any.
 std::optional<KernelKind> getKernelKind(Operation *op);
 
-/// Ops of one block that stay together, in program order. Without a kind it is a
-/// single op that belongs into no kernel.
+/// Ops of one block that stay together, in program order. Without a kind it is
+/// a single op that belongs into no kernel.
 struct KernelCluster {
   std::optional<KernelKind> kind;
   SmallVector<Operation *> ops;
 };
 
-/// Divides all ops of `block` but its terminator into clusters, and returns those
-/// in an order in which each only reads what earlier ones compute. The order is
-/// that of the program as far as possible.
+/// Divides all ops of `block` but its terminator into clusters, and returns
+/// those in an order in which each only reads what earlier ones compute. The
+/// order is that of the program as far as possible.
 SmallVector<KernelCluster> formKernelClusters(Block &block);
 
 } // namespace mlir::lumen

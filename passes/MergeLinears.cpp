@@ -11,8 +11,9 @@ namespace mlir::lumen {
 using namespace mlir;
 using namespace mlir::lumen;
 
-/// True where `op` can move up to `place` (in the same block): what it reads besides
-/// the activations is there already. That also rules out that it depends on `place`.
+/// True where `op` can move up to `place` (in the same block): what it reads
+/// besides the activations is there already. That also rules out that it
+/// depends on `place`.
 static bool canMoveTo(QLinearOp op, QLinearOp place) {
   return llvm::all_of(op->getOperands(), [&](Value operand) {
     Operation *producer = operand.getDefiningOp();
@@ -28,7 +29,8 @@ static SmallVector<SmallVector<QLinearOp>> collectMergeable(Block &block) {
     auto *set = llvm::find_if(sets, [&](ArrayRef<QLinearOp> members) {
       QLinearOp first = members.front();
       return first.getActivations() == op.getActivations() &&
-             first.getBiases().empty() == op.getBiases().empty() && canMoveTo(op, first);
+             first.getBiases().empty() == op.getBiases().empty() &&
+             canMoveTo(op, first);
     });
     if (set == sets.end())
       sets.push_back({op});
@@ -50,8 +52,9 @@ static void merge(ArrayRef<QLinearOp> members) {
   }
   QLinearOp first = members.front();
   OpBuilder builder(first);
-  auto merged = QLinearOp::create(builder, builder.getFusedLoc(locations), types,
-                                  first.getActivations(), weights, biases);
+  auto merged =
+      QLinearOp::create(builder, builder.getFusedLoc(locations), types,
+                        first.getActivations(), weights, biases);
   unsigned position = 0;
   for (QLinearOp op : members) {
     unsigned count = op->getNumResults();

@@ -19,23 +19,29 @@ struct Layouts {
   bool raw = false;
   bool packed = false;
 
-  bool operator==(Layouts other) const { return raw == other.raw && packed == other.packed; }
+  bool operator==(Layouts other) const {
+    return raw == other.raw && packed == other.packed;
+  }
   bool operator!=(Layouts other) const { return !(*this == other); }
 };
 
-/// Reads the whole module first, then rewrites every function and every call once.
+/// Reads the whole module first, then rewrites every function and every call
+/// once.
 class WeightPacker {
 public:
-  WeightPacker(ModuleOp module, PackedAttr layout) : module(module), layout(layout) {}
+  WeightPacker(ModuleOp module, PackedAttr layout)
+      : module(module), layout(layout) {}
 
   /// Finds the layouts that every argument is read in.
   LogicalResult analyze();
-  /// Gives the arguments their types, adds the second ones, passes them in calls.
+  /// Gives the arguments their types, adds the second ones, passes them in
+  /// calls.
   void rewrite();
 
 private:
   func::FuncOp lookup(func::CallOp call) {
-    return symbols.lookupNearestSymbolFrom<func::FuncOp>(call, call.getCalleeAttr());
+    return symbols.lookupNearestSymbolFrom<func::FuncOp>(call,
+                                                         call.getCalleeAttr());
   }
   Layouts getLayouts(Value value) const { return layouts.lookup(value); }
   /// How this use reads its value, as far as is known.
@@ -47,7 +53,8 @@ private:
 
   RankedTensorType getPackedType(Type type) const {
     auto tensor = cast<RankedTensorType>(type);
-    return RankedTensorType::get(tensor.getShape(), tensor.getElementType(), layout);
+    return RankedTensorType::get(tensor.getShape(), tensor.getElementType(),
+                                 layout);
   }
 
   ModuleOp module;
@@ -85,7 +92,8 @@ Layouts WeightPacker::getLayouts(OpOperand &use) {
 }
 
 LogicalResult WeightPacker::analyze() {
-  // Calls hand the needs of the callee to the caller: repeat until nothing is new.
+  // Calls hand the needs of the callee to the caller: repeat until nothing is
+  // new.
   for (bool changed = true; changed;) {
     changed = false;
     for (auto function : module.getOps<func::FuncOp>())
@@ -103,7 +111,8 @@ LogicalResult WeightPacker::analyze() {
   }
   WalkResult result = module.walk([&](Operation *op) {
     bool relevant = isa<QLinearOp, func::CallOp>(op);
-    return relevant && failed(checkOperands(op)) ? WalkResult::interrupt() : WalkResult::advance();
+    return relevant && failed(checkOperands(op)) ? WalkResult::interrupt()
+                                                 : WalkResult::advance();
   });
   return failure(result.wasInterrupted());
 }
@@ -114,8 +123,9 @@ LogicalResult WeightPacker::checkOperands(Operation *op) {
     if (!isRawWeight(value) || !getLayouts(use).packed || layouts.count(value))
       continue;
     InFlightDiagnostic diag =
-        op->emitOpError() << "operand " << use.getOperandNumber()
-                          << " is a product weight and must be a function argument to be packed";
+        op->emitOpError()
+        << "operand " << use.getOperandNumber()
+        << " is a product weight and must be a function argument to be packed";
     diag.attachNote(value.getLoc()) << "the weight is made here";
     return diag;
   }
@@ -123,7 +133,8 @@ LogicalResult WeightPacker::checkOperands(Operation *op) {
 }
 
 void WeightPacker::rewriteArguments(func::FuncOp function) {
-  // From the last on, so that an inserted argument moves none that is still to come.
+  // From the last on, so that an inserted argument moves none that is still to
+  // come.
   for (unsigned i = function.getNumArguments(); i-- > 0;) {
     BlockArgument argument = function.getArgument(i);
     Layouts needs = getLayouts(argument);
@@ -134,14 +145,15 @@ void WeightPacker::rewriteArguments(func::FuncOp function) {
       continue;
     }
     auto attributes = function.getArgAttrDict(i);
-    if (failed(function.insertArgument(i + 1, getPackedType(argument.getType()), attributes,
-                                       argument.getLoc())))
+    if (failed(function.insertArgument(i + 1, getPackedType(argument.getType()),
+                                       attributes, argument.getLoc())))
       llvm_unreachable("the type of a function with a body can be rebuilt");
     Value packed = function.getArgument(i + 1);
     second[argument] = packed;
     argument.replaceUsesWithIf(packed, isProductWeight);
   }
-  function.setType(FunctionType::get(function.getContext(), function.getBody().getArgumentTypes(),
+  function.setType(FunctionType::get(function.getContext(),
+                                     function.getBody().getArgumentTypes(),
                                      function.getResultTypes()));
 }
 
@@ -179,12 +191,14 @@ struct PackWeightsPass : lumen::impl::PackWeightsPassBase<PackWeightsPass> {
     ModuleOp module = getOperation();
     auto target = module->getAttrOfType<TargetAttr>(LumenDialect::kTargetAttr);
     if (!rows && !target) {
-      module.emitError() << "needs the module attribute " << LumenDialect::kTargetAttr
+      module.emitError() << "needs the module attribute "
+                         << LumenDialect::kTargetAttr
                          << " or the option rows to choose a packed layout";
       return signalPassFailure();
     }
-    auto layout = PackedAttr::getChecked([&] { return module.emitError(); }, &getContext(),
-                                         rows ? int64_t(rows) : target.getRows());
+    auto layout = PackedAttr::getChecked(
+        [&] { return module.emitError(); }, &getContext(),
+        rows ? int64_t(rows) : target.getRows());
     if (!layout)
       return signalPassFailure();
     WeightPacker packer(module, layout);

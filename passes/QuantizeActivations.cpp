@@ -12,35 +12,41 @@ namespace mlir::lumen {
 using namespace mlir;
 using namespace mlir::lumen;
 
-/// The products of `function` that can read 8-bit activations, by activation, in
-/// program order.
-static llvm::MapVector<Value, SmallVector<QLinearOp>> collectProducts(func::FuncOp function) {
+/// The products of `function` that can read 8-bit activations, by activation,
+/// in program order.
+static llvm::MapVector<Value, SmallVector<QLinearOp>>
+collectProducts(func::FuncOp function) {
   llvm::MapVector<Value, SmallVector<QLinearOp>> products;
   function.walk([&](QLinearOp op) {
     auto isQuantized = [](Type type) {
       return isa<QuantType>(cast<RankedTensorType>(type).getElementType());
     };
     int64_t columns = op.getColumns();
-    if (!op.isInteger() && llvm::all_of(op.getWeights().getTypes(), isQuantized) &&
+    if (!op.isInteger() &&
+        llvm::all_of(op.getWeights().getTypes(), isQuantized) &&
         !ShapedType::isDynamic(columns) && columns % kSpan == 0)
       products[op.getActivations().front()].push_back(op);
   });
   return products;
 }
 
-/// The smallest group of codes that shares a scale among the weights of `products`.
-/// The groups of two formats always nest: they are powers of two below a span.
+/// The smallest group of codes that shares a scale among the weights of
+/// `products`. The groups of two formats always nest: they are powers of two
+/// below a span.
 static int64_t getSharedSumGroup(ArrayRef<QLinearOp> products) {
   int64_t sumGroup = kSpan;
   for (QLinearOp op : products)
     for (Type type : op.getWeights().getTypes())
-      sumGroup = std::min(sumGroup, lookupFormat(cast<RankedTensorType>(type), op).getSumGroup());
+      sumGroup = std::min(
+          sumGroup,
+          lookupFormat(cast<RankedTensorType>(type), op).getSumGroup());
   return sumGroup;
 }
 
 namespace {
 
-struct QuantizeActivationsPass : lumen::impl::QuantizeActivationsPassBase<QuantizeActivationsPass> {
+struct QuantizeActivationsPass
+    : lumen::impl::QuantizeActivationsPassBase<QuantizeActivationsPass> {
   using QuantizeActivationsPassBase::QuantizeActivationsPassBase;
 
   void runOnOperation() override {
@@ -51,8 +57,8 @@ struct QuantizeActivationsPass : lumen::impl::QuantizeActivationsPassBase<Quanti
       for (auto &[x, products] : collectProducts(function)) {
         // Next to its definition the codes are visible wherever x is.
         builder.setInsertionPointAfterValue(x);
-        auto quantize =
-            QuantizeOp::create(builder, x.getLoc(), x, kSpan, getSharedSumGroup(products));
+        auto quantize = QuantizeOp::create(builder, x.getLoc(), x, kSpan,
+                                           getSharedSumGroup(products));
         for (QLinearOp op : products)
           op.getActivationsMutable().assign(quantize->getResults());
       }

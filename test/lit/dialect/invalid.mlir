@@ -1,0 +1,1039 @@
+// SPDX-License-Identifier: Apache-2.0
+// RUN: lumen-opt %s --verify-diagnostics --split-input-file
+
+//===----------------------------------------------------------------------===//
+// Attributes and types
+//===----------------------------------------------------------------------===//
+
+// expected-error@below {{rows must be a power of two of at most 64, got 12}}
+func.func private @f(tensor<8x8xf32, #lumen.packed<rows = 12>>)
+
+// -----
+
+// expected-error@below {{rows must be a power of two of at most 64, got 128}}
+func.func private @f(tensor<8x8xf32, #lumen.packed<rows = 128>>)
+
+// -----
+
+// expected-error@below {{a packed weight has two dimensions, got 1}}
+func.func private @f(tensor<8xf32, #lumen.packed<rows = 8>>)
+
+// -----
+
+// expected-error@below {{a packed weight has quantized, f16, bf16 or f32 elements, got 'i8'}}
+func.func private @f(tensor<8x8xi8, #lumen.packed<rows = 8>>)
+
+// -----
+
+// expected-error@+1 {{unknown dot4 implementation 'mmx', expected one of avx512vnni, avx512bw, avxvnni, avx2, ssse3, generic}}
+module attributes {lumen.target = #lumen.target<name = "t", triple = "", cpu = "", features = "",
+  dot4 = "mmx", vector_bits = 128, rows = 4, tokens = 4>} {}
+
+// -----
+
+// expected-error@+1 {{vector_bits must be a power of two of at least 32, got 100}}
+module attributes {lumen.target = #lumen.target<name = "t", triple = "", cpu = "", features = "",
+  dot4 = "avx2", vector_bits = 100, rows = 4, tokens = 4>} {}
+
+// -----
+
+// expected-error@+1 {{rows must be a power of two of at most 64, got 0}}
+module attributes {lumen.target = #lumen.target<name = "t", triple = "", cpu = "", features = "",
+  dot4 = "avx2", vector_bits = 256, rows = 0, tokens = 4>} {}
+
+// -----
+
+// expected-error@+1 {{tokens must be a power of two of at most 32, got 64}}
+module attributes {lumen.target = #lumen.target<name = "t", triple = "", cpu = "", features = "",
+  dot4 = "avx2", vector_bits = 256, rows = 8, tokens = 64>} {}
+
+// -----
+
+// expected-error@+2 {{invalid kind of attribute specified}}
+// expected-error@+1 {{failed to parse Lumen_QuantType parameter 'format'}}
+func.func private @f(tensor<8x32x!lumen.q<@formats::@q8_0>>)
+
+// -----
+
+//===----------------------------------------------------------------------===//
+// lumen.format, lumen.decoded
+//===----------------------------------------------------------------------===//
+
+// expected-error@below {{block must be a multiple of 32, got 48}}
+lumen.format @f block(48) group(16) bits(8) storage(["d", "qs"]) {
+^bb0(%d: f16, %qs: vector<48xi8>):
+  lumen.decoded codes(%qs : vector<48xi8>) scale(%d : f16)
+}
+
+// -----
+
+// expected-error@below {{group must divide the block of 32, got 24}}
+lumen.format @f block(32) group(24) bits(8) storage(["d", "qs"]) {
+^bb0(%d: f16, %qs: vector<32xi8>):
+  lumen.decoded codes(%qs : vector<32xi8>) scale(%d : f16)
+}
+
+// -----
+
+// expected-error@below {{group must be a multiple of 32 or one of 4, 8, 16, got 2}}
+lumen.format @f block(32) group(2) bits(8) storage(["d", "qs"]) {
+^bb0(%d: f16, %qs: vector<32xi8>):
+  lumen.decoded codes(%qs : vector<32xi8>) scale(%d : f16)
+}
+
+// -----
+
+// expected-error@below {{attribute 'bits' failed to satisfy constraint}}
+lumen.format @f block(32) group(32) bits(9) storage(["d", "qs"]) {
+^bb0(%d: f16, %qs: vector<32xi8>):
+  lumen.decoded codes(%qs : vector<32xi8>) scale(%d : f16)
+}
+
+// -----
+
+// expected-error@below {{names 1 storage fields, but the region has 2 arguments}}
+lumen.format @f block(32) group(32) bits(8) storage(["d"]) {
+^bb0(%d: f16, %qs: vector<32xi8>):
+  lumen.decoded codes(%qs : vector<32xi8>) scale(%d : f16)
+}
+
+// -----
+
+// expected-error@below {{storage field "d" must be a scalar or 1-D vector of whole bytes, got 'i4'}}
+lumen.format @f block(32) group(32) bits(8) storage(["d", "qs"]) {
+^bb0(%d: i4, %qs: vector<32xi8>):
+  lumen.decoded codes(%qs : vector<32xi8>) scale(%qs : vector<32xi8>)
+}
+
+// -----
+
+// expected-error@below {{storage field "d" must be a scalar or 1-D vector of whole bytes, got 'index'}}
+lumen.format @f block(32) group(32) bits(8) storage(["d", "qs"]) {
+^bb0(%d: index, %qs: vector<32xi8>):
+  lumen.decoded codes(%qs : vector<32xi8>) scale(%qs : vector<32xi8>)
+}
+
+// -----
+
+// expected-error@below {{storage field "qs" must be a scalar or 1-D vector of whole bytes, got 'vector<2x16xi8>'}}
+lumen.format @f block(32) group(32) bits(8) storage(["d", "qs"]) {
+^bb0(%d: f16, %qs: vector<2x16xi8>):
+  %0 = vector.shape_cast %qs : vector<2x16xi8> to vector<32xi8>
+  lumen.decoded codes(%0 : vector<32xi8>) scale(%d : f16)
+}
+
+// -----
+
+// expected-error@below {{table must have 1 to 4 entries, got 5}}
+lumen.format @f block(32) group(32) bits(2) table([1, 2, 3, 4, 5]) storage(["d", "qs"]) {
+^bb0(%d: f16, %qs: vector<32xi8>):
+  lumen.decoded codes(%qs : vector<32xi8>) scale(%d : f16)
+}
+
+// -----
+
+// expected-error@below {{table must have 1 to 16 entries, got 17}}
+lumen.format @f block(32) group(32) bits(8)
+    table([1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17]) storage(["d", "qs"]) {
+^bb0(%d: f16, %qs: vector<32xi8>):
+  lumen.decoded codes(%qs : vector<32xi8>) scale(%d : f16)
+}
+
+// -----
+
+// expected-error@below {{table must have 1 to 4 entries, got 0}}
+lumen.format @f block(32) group(32) bits(2) table([]) storage(["d", "qs"]) {
+^bb0(%d: f16, %qs: vector<32xi8>):
+  lumen.decoded codes(%qs : vector<32xi8>) scale(%d : f16)
+}
+
+// -----
+
+// expected-error@below {{has both a table and a bias of -2}}
+lumen.format @f block(32) group(32) bits(2) bias(-2) table([1, 2]) storage(["d", "qs"]) {
+^bb0(%d: f16, %qs: vector<32xi8>):
+  lumen.decoded codes(%qs : vector<32xi8>) scale(%d : f16)
+}
+
+// -----
+
+// expected-error@below {{region must end in lumen.decoded}}
+lumen.format @f block(32) group(32) bits(8) storage(["d", "qs"]) {
+^bb0(%d: f16, %qs: vector<32xi8>):
+  %c = arith.constant 0 : i8
+}
+
+// -----
+
+lumen.format @f block(32) group(32) bits(8) storage(["d", "qs"]) {
+^bb0(%d: f16, %qs: vector<16xi8>):
+  // expected-error@below {{codes must have one entry per weight of the block (32), got 16}}
+  lumen.decoded codes(%qs : vector<16xi8>) scale(%d : f16)
+}
+
+// -----
+
+lumen.format @f block(32) group(16) bits(8) storage(["d", "e", "g", "h", "qs"]) {
+^bb0(%d: f16, %e: i8, %g: vector<2xf16>, %h: vector<4xi8>, %qs: vector<32xi8>):
+  // expected-error@below {{scale needs at least one factor}}
+  "lumen.decoded"(%qs) {operandSegmentSizes = array<i32: 1, 0, 0>} : (vector<32xi8>) -> ()
+}
+
+// -----
+
+lumen.format @f block(32) group(16) bits(8) storage(["d", "e", "g", "h", "qs"]) {
+^bb0(%d: f16, %e: i8, %g: vector<2xf16>, %h: vector<4xi8>, %qs: vector<32xi8>):
+  // expected-error@below {{scale takes at most two factors, got 3}}
+  lumen.decoded codes(%qs : vector<32xi8>) scale(%d, %g, %g : f16, vector<2xf16>, vector<2xf16>)
+}
+
+// -----
+
+lumen.format @f block(32) group(16) bits(8) storage(["d", "e", "g", "h", "qs"]) {
+^bb0(%d: f16, %e: i8, %g: vector<2xf16>, %h: vector<4xi8>, %qs: vector<32xi8>):
+  // expected-error@below {{scale factor must be a scalar float or a vector of i8 or floats, got 'i8'}}
+  lumen.decoded codes(%qs : vector<32xi8>) scale(%e : i8)
+}
+
+// -----
+
+lumen.format @f block(32) group(16) bits(8) storage(["d", "e", "g", "h", "qs"]) {
+^bb0(%d: f16, %e: i8, %g: vector<2xf16>, %h: vector<4xi8>, %qs: vector<32xi8>):
+  // expected-error@below {{scale factor must have one entry per group (2), got 4}}
+  lumen.decoded codes(%qs : vector<32xi8>) scale(%d, %h : f16, vector<4xi8>)
+}
+
+// -----
+
+lumen.format @f block(32) group(16) bits(8) storage(["d", "e", "g", "h", "qs"]) {
+^bb0(%d: f16, %e: i8, %g: vector<2xf16>, %h: vector<4xi8>, %qs: vector<32xi8>):
+  // expected-error@below {{scale takes one scalar factor, then one vector factor}}
+  lumen.decoded codes(%qs : vector<32xi8>) scale(%g, %d : vector<2xf16>, f16)
+}
+
+// -----
+
+lumen.format @f block(32) group(16) bits(8) storage(["d", "e", "g", "h", "qs"]) {
+^bb0(%d: f16, %e: i8, %g: vector<2xf16>, %h: vector<4xi8>, %qs: vector<32xi8>):
+  // expected-error@below {{scale takes one scalar factor, then one vector factor}}
+  lumen.decoded codes(%qs : vector<32xi8>) scale(%d, %d : f16, f16)
+}
+
+// -----
+
+lumen.format @f block(32) group(16) bits(8) storage(["d", "e", "g", "h", "qs"]) {
+^bb0(%d: f16, %e: i8, %g: vector<2xf16>, %h: vector<4xi8>, %qs: vector<32xi8>):
+  // expected-error@below {{min factor must have one entry per group (2), got 4}}
+  lumen.decoded codes(%qs : vector<32xi8>) scale(%d : f16) min(%h : vector<4xi8>)
+}
+
+// -----
+
+func.func @f(%d: f16, %qs: vector<32xi8>) {
+  // expected-error@below {{expects parent op 'lumen.format'}}
+  lumen.decoded codes(%qs : vector<32xi8>) scale(%d : f16)
+}
+
+// -----
+
+//===----------------------------------------------------------------------===//
+// lumen.dequantize, lumen.embedding, lumen.linear
+//===----------------------------------------------------------------------===//
+
+func.func @f(%w: tensor<48x64x!lumen.q<@q8_0>>) {
+  // expected-error@below {{uses the unknown format @q8_0}}
+  %0 = lumen.dequantize %w : tensor<48x64x!lumen.q<@q8_0>> -> tensor<48x64xf32>
+  return
+}
+
+// -----
+
+// expected-note@below {{the format is described here}}
+lumen.format @q8_0 block(32) group(32) bits(8) bias(-128) storage(["d", "qs"]) {
+^bb0(%d: f16, %qs: vector<32xi8>):
+  lumen.decoded codes(%qs : vector<32xi8>) scale(%d : f16)
+}
+func.func @f(%w: tensor<48x40x!lumen.q<@q8_0>>) {
+  // expected-error@below {{needs a weight whose columns are a multiple of the block of @q8_0 (32), got 40}}
+  %0 = lumen.dequantize %w : tensor<48x40x!lumen.q<@q8_0>> -> tensor<48x40xf32>
+  return
+}
+
+// -----
+
+lumen.format @q8_0 block(32) group(32) bits(8) bias(-128) storage(["d", "qs"]) {
+^bb0(%d: f16, %qs: vector<32xi8>):
+  lumen.decoded codes(%qs : vector<32xi8>) scale(%d : f16)
+}
+func.func @f(%w: tensor<48x64x!lumen.q<@q8_0>>) {
+  // expected-error@below {{result must have the shape of the weight, got 'tensor<48x32xf32>'}}
+  %0 = lumen.dequantize %w : tensor<48x64x!lumen.q<@q8_0>> -> tensor<48x32xf32>
+  return
+}
+
+// -----
+
+lumen.format @q8_0 block(32) group(32) bits(8) bias(-128) storage(["d", "qs"]) {
+^bb0(%d: f16, %qs: vector<32xi8>):
+  lumen.decoded codes(%qs : vector<32xi8>) scale(%d : f16)
+}
+func.func @f(%w: tensor<48x64x!lumen.q<@q8_0>>) {
+  // expected-error@below {{result must have f32 elements, got 'f16'}}
+  %0 = lumen.dequantize %w : tensor<48x64x!lumen.q<@q8_0>> -> tensor<48x64xf16>
+  return
+}
+
+// -----
+
+func.func @f(%t: tensor<?xi32>, %w: tensor<48x64xf16, #lumen.packed<rows = 8>>) {
+  // expected-error@below {{table must be in the file's layout, got 'tensor<48x64xf16, #lumen.packed<rows = 8>>'}}
+  %0 = lumen.embedding %t, %w
+    : tensor<?xi32>, tensor<48x64xf16, #lumen.packed<rows = 8>> -> tensor<?x64xf32>
+  return
+}
+
+// -----
+
+func.func @f(%t: tensor<3xi32>, %w: tensor<48x64xf16>) {
+  // expected-error@below {{result rows must be 3, got 4}}
+  %0 = lumen.embedding %t, %w : tensor<3xi32>, tensor<48x64xf16> -> tensor<4x64xf32>
+  return
+}
+
+// -----
+
+func.func @f(%t: tensor<?xi32>, %w: tensor<48x64xf16>) {
+  // expected-error@below {{result columns must be 64, got 48}}
+  %0 = lumen.embedding %t, %w : tensor<?xi32>, tensor<48x64xf16> -> tensor<?x48xf32>
+  return
+}
+
+// -----
+
+func.func @f(%t: tensor<?xi32>, %w: tensor<48x64x!lumen.q<@q8_0>>) {
+  // expected-error@below {{uses the unknown format @q8_0}}
+  %0 = lumen.embedding %t, %w : tensor<?xi32>, tensor<48x64x!lumen.q<@q8_0>> -> tensor<?x64xf32>
+  return
+}
+
+// -----
+
+func.func @f(%x: tensor<?x32xf32>, %w: tensor<48x64xf16>) {
+  // expected-error@below {{weight columns must be 32, got 64}}
+  %0 = lumen.linear %x, %w : tensor<?x32xf32>, tensor<48x64xf16> -> tensor<?x48xf32>
+  return
+}
+
+// -----
+
+func.func @f(%x: tensor<2x64xf32>, %w: tensor<48x64xf16>) {
+  // expected-error@below {{result rows must be 2, got 3}}
+  %0 = lumen.linear %x, %w : tensor<2x64xf32>, tensor<48x64xf16> -> tensor<3x48xf32>
+  return
+}
+
+// -----
+
+func.func @f(%x: tensor<?x64xf32>, %w: tensor<48x64xf16>) {
+  // expected-error@below {{result columns must be 48, got 64}}
+  %0 = lumen.linear %x, %w : tensor<?x64xf32>, tensor<48x64xf16> -> tensor<?x64xf32>
+  return
+}
+
+// -----
+
+func.func @f(%x: tensor<?x64xf32>, %w: tensor<48x64xf16>, %b: tensor<64xf32>) {
+  // expected-error@below {{bias size must be 48, got 64}}
+  %0 = lumen.linear %x, %w bias(%b : tensor<64xf32>)
+    : tensor<?x64xf32>, tensor<48x64xf16> -> tensor<?x48xf32>
+  return
+}
+
+// -----
+
+lumen.format @q8_0 block(32) group(32) bits(8) bias(-128) storage(["d", "qs"]) {
+^bb0(%d: f16, %qs: vector<32xi8>):
+  lumen.decoded codes(%qs : vector<32xi8>) scale(%d : f16)
+}
+func.func @f(%x: tensor<?x64xf32>, %w: tensor<48x64x!lumen.q<@q8_0>>) {
+  // expected-error@below {{operand #1 must be 2D tensor of 32-bit float or 16-bit float or bfloat16 type values}}
+  %0 = lumen.linear %x, %w : tensor<?x64xf32>, tensor<48x64x!lumen.q<@q8_0>> -> tensor<?x48xf32>
+  return
+}
+
+// -----
+
+//===----------------------------------------------------------------------===//
+// lumen.rms_norm, lumen.rope, lumen.kv_append, lumen.attention
+//===----------------------------------------------------------------------===//
+
+func.func @f(%x: tensor<?x64xf32>, %w: tensor<64xf32>) {
+  // expected-error@below {{epsilon must not be negative}}
+  %0 = lumen.rms_norm %x, %w {epsilon = -1.0 : f32} : tensor<?x64xf32>, tensor<64xf32>
+  return
+}
+
+// -----
+
+func.func @f(%x: tensor<?x64xf32>, %w: tensor<32xf32>) {
+  // expected-error@below {{weight size must be 64, got 32}}
+  %0 = lumen.rms_norm %x, %w {epsilon = 1.0 : f32} : tensor<?x64xf32>, tensor<32xf32>
+  return
+}
+
+// -----
+
+func.func @f(%x: tensor<?x64xf32>, %t: tensor<?x16xf32>, %p: index) {
+  // expected-error@below {{style must be "neox" or "norm", got "gptj"}}
+  %0 = lumen.rope %x, %t, %p {head_dim = 32 : i64, style = "gptj"}
+    : tensor<?x64xf32>, tensor<?x16xf32>
+  return
+}
+
+// -----
+
+func.func @f(%x: tensor<?x48xf32>, %t: tensor<?x16xf32>, %p: index) {
+  // expected-error@below {{columns of x must be a multiple of head_dim (32), got 48}}
+  %0 = lumen.rope %x, %t, %p {head_dim = 32 : i64, style = "neox"}
+    : tensor<?x48xf32>, tensor<?x16xf32>
+  return
+}
+
+// -----
+
+func.func @f(%x: tensor<?x64xf32>, %t: tensor<?x64xf32>, %p: index) {
+  // expected-error@below {{table must have an even number of columns of at most head_dim (32), got 64}}
+  %0 = lumen.rope %x, %t, %p {head_dim = 32 : i64, style = "neox"}
+    : tensor<?x64xf32>, tensor<?x64xf32>
+  return
+}
+
+// -----
+
+func.func @f(%x: tensor<?x64xf32>, %t: tensor<?x15xf32>, %p: index) {
+  // expected-error@below {{table must have an even number of columns of at most head_dim (32), got 15}}
+  %0 = lumen.rope %x, %t, %p {head_dim = 32 : i64, style = "neox"}
+    : tensor<?x64xf32>, tensor<?x15xf32>
+  return
+}
+
+// -----
+
+func.func @f(%x: tensor<?x64xf32>, %t: tensor<?x16xf32>, %p: index) {
+  // expected-error@below {{attribute 'head_dim' failed to satisfy constraint}}
+  %0 = lumen.rope %x, %t, %p {head_dim = 0 : i64, style = "neox"}
+    : tensor<?x64xf32>, tensor<?x16xf32>
+  return
+}
+
+// -----
+
+func.func @f(%c: tensor<4x2x?x32x16xf16>, %x: tensor<?x64xf32>, %i: index) {
+  // expected-error@below {{kind must be "key" or "value", got "query"}}
+  %0 = lumen.kv_append %c, %x, %i, %i {kind = "query"}
+    : tensor<4x2x?x32x16xf16>, tensor<?x64xf32>
+  return
+}
+
+// -----
+
+func.func @f(%c: tensor<4x2x?x16x32xf16>, %x: tensor<?x64xf32>, %i: index) {
+  // expected-error@below {{positions per cache block must be 16, got 32}}
+  %0 = lumen.kv_append %c, %x, %i, %i {kind = "key"}
+    : tensor<4x2x?x16x32xf16>, tensor<?x64xf32>
+  return
+}
+
+// -----
+
+func.func @f(%c: tensor<4x2x?x32x16xf16>, %x: tensor<?x64xf32>, %i: index) {
+  // expected-error@below {{positions per cache block must be 16, got 32}}
+  %0 = lumen.kv_append %c, %x, %i, %i {kind = "value"}
+    : tensor<4x2x?x32x16xf16>, tensor<?x64xf32>
+  return
+}
+
+// -----
+
+func.func @f(%c: tensor<4x2x?x32x16xf16>, %x: tensor<?x32xf32>, %i: index) {
+  // expected-error@below {{columns of x must be 64, got 32}}
+  %0 = lumen.kv_append %c, %x, %i, %i {kind = "key"}
+    : tensor<4x2x?x32x16xf16>, tensor<?x32xf32>
+  return
+}
+
+// -----
+
+func.func @f(%c: tensor<2x?x32x16xf16>, %x: tensor<?x64xf32>, %i: index) {
+  // expected-error@below {{operand #0 must be 5D tensor of 16-bit float or 32-bit float values}}
+  %0 = lumen.kv_append %c, %x, %i, %i {kind = "key"}
+    : tensor<2x?x32x16xf16>, tensor<?x64xf32>
+  return
+}
+
+// -----
+
+func.func @f(%q: tensor<?x128xf32>, %k: tensor<4x2x?x32x16xf16>, %v: tensor<4x2x?x16x32xf16>, %i: index) {
+  // expected-error@below {{heads must be a multiple of kv_heads (2), got 3}}
+  %0 = lumen.attention %q, %k, %v, %i, %i
+    {heads = 3 : i64, kv_heads = 2 : i64, scale = 0.125 : f32}
+    : tensor<?x128xf32>, tensor<4x2x?x32x16xf16>, tensor<4x2x?x16x32xf16>
+  return
+}
+
+// -----
+
+func.func @f(%q: tensor<?x128xf32>, %k: tensor<4x1x?x32x16xf16>, %v: tensor<4x2x?x16x32xf16>, %i: index) {
+  // expected-error@below {{kv heads of k must be 2, got 1}}
+  %0 = lumen.attention %q, %k, %v, %i, %i
+    {heads = 4 : i64, kv_heads = 2 : i64, scale = 0.125 : f32}
+    : tensor<?x128xf32>, tensor<4x1x?x32x16xf16>, tensor<4x2x?x16x32xf16>
+  return
+}
+
+// -----
+
+func.func @f(%q: tensor<?x128xf32>, %k: tensor<4x2x?x32x16xf16>, %v: tensor<4x1x?x16x32xf16>, %i: index) {
+  // expected-error@below {{kv heads of v must be 2, got 1}}
+  %0 = lumen.attention %q, %k, %v, %i, %i
+    {heads = 4 : i64, kv_heads = 2 : i64, scale = 0.125 : f32}
+    : tensor<?x128xf32>, tensor<4x2x?x32x16xf16>, tensor<4x1x?x16x32xf16>
+  return
+}
+
+// -----
+
+func.func @f(%q: tensor<?x128xf32>, %k: tensor<4x2x?x32x8xf16>, %v: tensor<4x2x?x16x32xf16>, %i: index) {
+  // expected-error@below {{positions per block of k must be 16, got 8}}
+  %0 = lumen.attention %q, %k, %v, %i, %i
+    {heads = 4 : i64, kv_heads = 2 : i64, scale = 0.125 : f32}
+    : tensor<?x128xf32>, tensor<4x2x?x32x8xf16>, tensor<4x2x?x16x32xf16>
+  return
+}
+
+// -----
+
+func.func @f(%q: tensor<?x128xf32>, %k: tensor<4x2x?x32x16xf16>, %v: tensor<4x2x?x8x32xf16>, %i: index) {
+  // expected-error@below {{positions per block of v must be 16, got 8}}
+  %0 = lumen.attention %q, %k, %v, %i, %i
+    {heads = 4 : i64, kv_heads = 2 : i64, scale = 0.125 : f32}
+    : tensor<?x128xf32>, tensor<4x2x?x32x16xf16>, tensor<4x2x?x8x32xf16>
+  return
+}
+
+// -----
+
+func.func @f(%q: tensor<?x128xf32>, %k: tensor<4x2x?x32x16xf16>, %v: tensor<4x2x?x16x64xf16>, %i: index) {
+  // expected-error@below {{head dimension of v must be 32, got 64}}
+  %0 = lumen.attention %q, %k, %v, %i, %i
+    {heads = 4 : i64, kv_heads = 2 : i64, scale = 0.125 : f32}
+    : tensor<?x128xf32>, tensor<4x2x?x32x16xf16>, tensor<4x2x?x16x64xf16>
+  return
+}
+
+// -----
+
+func.func @f(%q: tensor<?x64xf32>, %k: tensor<4x2x?x32x16xf16>, %v: tensor<4x2x?x16x32xf16>, %i: index) {
+  // expected-error@below {{columns of q must be 128, got 64}}
+  %0 = lumen.attention %q, %k, %v, %i, %i
+    {heads = 4 : i64, kv_heads = 2 : i64, scale = 0.125 : f32}
+    : tensor<?x64xf32>, tensor<4x2x?x32x16xf16>, tensor<4x2x?x16x32xf16>
+  return
+}
+
+// -----
+
+//===----------------------------------------------------------------------===//
+// lumen.swiglu, lumen.add, lumen.last_rows
+//===----------------------------------------------------------------------===//
+
+func.func @f(%x: tensor<?x64xf32>, %y: tensor<?x32xf32>) {
+  // expected-error@below {{failed to verify that all of {gate, up, result} have same type}}
+  %0 = "lumen.swiglu"(%x, %y) : (tensor<?x64xf32>, tensor<?x32xf32>) -> tensor<?x64xf32>
+  return
+}
+
+// -----
+
+func.func @f(%x: tensor<?x64xf32>, %y: tensor<2x64xf32>) {
+  // expected-error@below {{failed to verify that all of {lhs, rhs, result} have same type}}
+  %0 = "lumen.add"(%x, %y) : (tensor<?x64xf32>, tensor<2x64xf32>) -> tensor<?x64xf32>
+  return
+}
+
+// -----
+
+func.func @f(%x: tensor<?x64xf32>, %i: index) {
+  // expected-error@below {{result columns must be 64, got 32}}
+  %0 = lumen.last_rows %x, %i : tensor<?x64xf32> -> tensor<?x32xf32>
+  return
+}
+
+// -----
+
+//===----------------------------------------------------------------------===//
+// lumen.quantize, lumen.pack
+//===----------------------------------------------------------------------===//
+
+func.func @f(%x: tensor<?x64xf32>) {
+  // expected-error@below {{group must divide the columns of x (64), got 48}}
+  %c, %s, %o, %m = lumen.quantize %x {group = 48 : i64} : tensor<?x64xf32>
+    -> tensor<?x64xi8>, tensor<?x2xf32>, tensor<?x2xi32>, tensor<?x2xf32>
+  return
+}
+
+// -----
+
+func.func @f(%x: tensor<?x64xf32>) {
+  // expected-error@below {{sum_group must divide the group (32), got 12}}
+  %c, %s, %o, %m = lumen.quantize %x {sum_group = 12 : i64} : tensor<?x64xf32>
+    -> tensor<?x64xi8>, tensor<?x2xf32>, tensor<?x2xi32>, tensor<?x2xf32>
+  return
+}
+
+// -----
+
+func.func @f(%x: tensor<?x64xf32>) {
+  // expected-error@below {{sum_group must divide the group (32), got 64}}
+  %c, %s, %o, %m = lumen.quantize %x {sum_group = 64 : i64} : tensor<?x64xf32>
+    -> tensor<?x64xi8>, tensor<?x2xf32>, tensor<?x2xi32>, tensor<?x2xf32>
+  return
+}
+
+// -----
+
+func.func @f(%x: tensor<?x64xf32>) {
+  // expected-error@below {{columns of codes must be 64, got 32}}
+  %c, %s, %o, %m = lumen.quantize %x : tensor<?x64xf32>
+    -> tensor<?x32xi8>, tensor<?x2xf32>, tensor<?x2xi32>, tensor<?x2xf32>
+  return
+}
+
+// -----
+
+func.func @f(%x: tensor<?x64xf32>) {
+  // expected-error@below {{columns of scales must be 2, got 4}}
+  %c, %s, %o, %m = lumen.quantize %x : tensor<?x64xf32>
+    -> tensor<?x64xi8>, tensor<?x4xf32>, tensor<?x2xi32>, tensor<?x2xf32>
+  return
+}
+
+// -----
+
+func.func @f(%x: tensor<?x64xf32>) {
+  // expected-error@below {{columns of offsets must be 4, got 2}}
+  %c, %s, %o, %m = lumen.quantize %x {sum_group = 16 : i64} : tensor<?x64xf32>
+    -> tensor<?x64xi8>, tensor<?x2xf32>, tensor<?x2xi32>, tensor<?x2xf32>
+  return
+}
+
+// -----
+
+func.func @f(%x: tensor<?x64xf32>) {
+  // expected-error@below {{columns of sums must be 4, got 2}}
+  %c, %s, %o, %m = lumen.quantize %x {sum_group = 16 : i64} : tensor<?x64xf32>
+    -> tensor<?x64xi8>, tensor<?x2xf32>, tensor<?x4xi32>, tensor<?x2xf32>
+  return
+}
+
+// -----
+
+func.func @f(%w: tensor<48x64xf16>) {
+  // expected-error@below {{result must have the shape and elements of the weight, got 'tensor<64x64xf16, #lumen.packed<rows = 8>>'}}
+  %0 = lumen.pack %w : tensor<48x64xf16> -> tensor<64x64xf16, #lumen.packed<rows = 8>>
+  return
+}
+
+// -----
+
+func.func @f(%w: tensor<48x64xf16>) {
+  // expected-error@below {{result must have the shape and elements of the weight, got 'tensor<48x64xf32, #lumen.packed<rows = 8>>'}}
+  %0 = lumen.pack %w : tensor<48x64xf16> -> tensor<48x64xf32, #lumen.packed<rows = 8>>
+  return
+}
+
+// -----
+
+func.func @f(%w: tensor<48x64xf16>) {
+  // expected-error@below {{packs a weight in the file's layout into a packed one, got 'tensor<48x64xf16>' to 'tensor<48x64xf16>'}}
+  %0 = lumen.pack %w : tensor<48x64xf16> -> tensor<48x64xf16>
+  return
+}
+
+// -----
+
+func.func @f(%w: tensor<48x64xf16, #lumen.packed<rows = 8>>) {
+  // expected-error@below {{packs a weight in the file's layout into a packed one, got 'tensor<48x64xf16, #lumen.packed<rows = 8>>' to 'tensor<48x64xf16, #lumen.packed<rows = 8>>'}}
+  %0 = lumen.pack %w : tensor<48x64xf16, #lumen.packed<rows = 8>> -> tensor<48x64xf16, #lumen.packed<rows = 8>>
+  return
+}
+
+// -----
+
+func.func @f(%w: tensor<48x64x!lumen.q<@q8_0>>) {
+  // expected-error@below {{uses the unknown format @q8_0}}
+  %0 = lumen.pack %w
+    : tensor<48x64x!lumen.q<@q8_0>> -> tensor<48x64x!lumen.q<@q8_0>, #lumen.packed<rows = 8>>
+  return
+}
+
+// -----
+
+//===----------------------------------------------------------------------===//
+// lumen.qlinear
+//===----------------------------------------------------------------------===//
+
+func.func @f(%x: tensor<?x64xf32>, %w: tensor<48x64xf16>) {
+  // expected-error@below {{takes one float activation or the four results of lumen.quantize, got 2 values}}
+  %0 = lumen.qlinear activations(%x, %x : tensor<?x64xf32>, tensor<?x64xf32>)
+    weights(%w : tensor<48x64xf16>) -> tensor<?x48xf32>
+  return
+}
+
+// -----
+
+lumen.format @q8_0 block(32) group(32) bits(8) bias(-128) storage(["d", "qs"]) {
+^bb0(%d: f16, %qs: vector<32xi8>):
+  lumen.decoded codes(%qs : vector<32xi8>) scale(%d : f16)
+}
+func.func @f(%c: tensor<?x64xf32>, %s: tensor<?x2xf32>, %o: tensor<?x2xi32>, %m: tensor<?x2xf32>,
+    %w: tensor<48x64x!lumen.q<@q8_0>>) {
+  // expected-error@below {{activation codes has the element type 'f32'}}
+  %0 = lumen.qlinear activations(%c, %s, %o, %m
+      : tensor<?x64xf32>, tensor<?x2xf32>, tensor<?x2xi32>, tensor<?x2xf32>)
+    weights(%w : tensor<48x64x!lumen.q<@q8_0>>) -> tensor<?x48xf32>
+  return
+}
+
+// -----
+
+lumen.format @q8_0 block(32) group(32) bits(8) bias(-128) storage(["d", "qs"]) {
+^bb0(%d: f16, %qs: vector<32xi8>):
+  lumen.decoded codes(%qs : vector<32xi8>) scale(%d : f16)
+}
+func.func @f(%c: tensor<?x64xi8>, %s: tensor<?x2xi32>, %o: tensor<?x2xi32>, %m: tensor<?x2xf32>,
+    %w: tensor<48x64x!lumen.q<@q8_0>>) {
+  // expected-error@below {{activation scales has the element type 'i32'}}
+  %0 = lumen.qlinear activations(%c, %s, %o, %m
+      : tensor<?x64xi8>, tensor<?x2xi32>, tensor<?x2xi32>, tensor<?x2xf32>)
+    weights(%w : tensor<48x64x!lumen.q<@q8_0>>) -> tensor<?x48xf32>
+  return
+}
+
+// -----
+
+lumen.format @q8_0 block(32) group(32) bits(8) bias(-128) storage(["d", "qs"]) {
+^bb0(%d: f16, %qs: vector<32xi8>):
+  lumen.decoded codes(%qs : vector<32xi8>) scale(%d : f16)
+}
+func.func @f(%c: tensor<?x64xi8>, %s: tensor<?x2xf32>, %o: tensor<?x2xf32>, %m: tensor<?x2xf32>,
+    %w: tensor<48x64x!lumen.q<@q8_0>>) {
+  // expected-error@below {{activation offsets has the element type 'f32'}}
+  %0 = lumen.qlinear activations(%c, %s, %o, %m
+      : tensor<?x64xi8>, tensor<?x2xf32>, tensor<?x2xf32>, tensor<?x2xf32>)
+    weights(%w : tensor<48x64x!lumen.q<@q8_0>>) -> tensor<?x48xf32>
+  return
+}
+
+// -----
+
+lumen.format @q8_0 block(32) group(32) bits(8) bias(-128) storage(["d", "qs"]) {
+^bb0(%d: f16, %qs: vector<32xi8>):
+  lumen.decoded codes(%qs : vector<32xi8>) scale(%d : f16)
+}
+func.func @f(%c: tensor<?x64xi8>, %s: tensor<?x2xf32>, %o: tensor<?x2xi32>, %m: tensor<?x2xi32>,
+    %w: tensor<48x64x!lumen.q<@q8_0>>) {
+  // expected-error@below {{activation sums has the element type 'i32'}}
+  %0 = lumen.qlinear activations(%c, %s, %o, %m
+      : tensor<?x64xi8>, tensor<?x2xf32>, tensor<?x2xi32>, tensor<?x2xi32>)
+    weights(%w : tensor<48x64x!lumen.q<@q8_0>>) -> tensor<?x48xf32>
+  return
+}
+
+// -----
+
+lumen.format @q8_0 block(32) group(32) bits(8) bias(-128) storage(["d", "qs"]) {
+^bb0(%d: f16, %qs: vector<32xi8>):
+  lumen.decoded codes(%qs : vector<32xi8>) scale(%d : f16)
+}
+func.func @f(%c: tensor<?x64xi8>, %s: tensor<?x4xf32>, %o: tensor<?x2xi32>, %m: tensor<?x2xf32>,
+    %w: tensor<48x64x!lumen.q<@q8_0>>) {
+  // expected-error@below {{activation scales must have one column per 32 codes, got 4 for 64 codes}}
+  %0 = lumen.qlinear activations(%c, %s, %o, %m
+      : tensor<?x64xi8>, tensor<?x4xf32>, tensor<?x2xi32>, tensor<?x2xf32>)
+    weights(%w : tensor<48x64x!lumen.q<@q8_0>>) -> tensor<?x48xf32>
+  return
+}
+
+// -----
+
+lumen.format @q8_0 block(32) group(32) bits(8) bias(-128) storage(["d", "qs"]) {
+^bb0(%d: f16, %qs: vector<32xi8>):
+  lumen.decoded codes(%qs : vector<32xi8>) scale(%d : f16)
+}
+func.func @f(%c: tensor<?x64xi8>, %s: tensor<?x2xf32>, %o: tensor<?x2xi32>, %m: tensor<?x4xf32>,
+    %w: tensor<48x64x!lumen.q<@q8_0>>) {
+  // expected-error@below {{columns of activation sums must be 2, got 4}}
+  %0 = lumen.qlinear activations(%c, %s, %o, %m
+      : tensor<?x64xi8>, tensor<?x2xf32>, tensor<?x2xi32>, tensor<?x4xf32>)
+    weights(%w : tensor<48x64x!lumen.q<@q8_0>>) -> tensor<?x48xf32>
+  return
+}
+
+// -----
+
+lumen.format @q8_0 block(32) group(32) bits(8) bias(-128) storage(["d", "qs"]) {
+^bb0(%d: f16, %qs: vector<32xi8>):
+  lumen.decoded codes(%qs : vector<32xi8>) scale(%d : f16)
+}
+func.func @f(%c: tensor<?x64xi8>, %s: tensor<?x2xf32>, %o: tensor<?x3xi32>, %m: tensor<?x3xf32>,
+    %w: tensor<48x64x!lumen.q<@q8_0>>) {
+  // expected-error@below {{activation offsets must divide the codes into equal groups, got 3 for 64 codes}}
+  %0 = lumen.qlinear activations(%c, %s, %o, %m
+      : tensor<?x64xi8>, tensor<?x2xf32>, tensor<?x3xi32>, tensor<?x3xf32>)
+    weights(%w : tensor<48x64x!lumen.q<@q8_0>>) -> tensor<?x48xf32>
+  return
+}
+
+// -----
+
+lumen.format @q8_0 block(32) group(32) bits(8) bias(-128) storage(["d", "qs"]) {
+^bb0(%d: f16, %qs: vector<32xi8>):
+  lumen.decoded codes(%qs : vector<32xi8>) scale(%d : f16)
+}
+func.func @f(%c: tensor<?x64xi8>, %s: tensor<?x2xf32>, %o: tensor<?x0xi32>, %m: tensor<?x0xf32>,
+    %w: tensor<48x64x!lumen.q<@q8_0>>) {
+  // expected-error@below {{activation offsets must divide the codes into equal groups, got 0 for 64 codes}}
+  %0 = lumen.qlinear activations(%c, %s, %o, %m
+      : tensor<?x64xi8>, tensor<?x2xf32>, tensor<?x0xi32>, tensor<?x0xf32>)
+    weights(%w : tensor<48x64x!lumen.q<@q8_0>>) -> tensor<?x48xf32>
+  return
+}
+
+// -----
+
+lumen.format @q8_0 block(32) group(32) bits(8) bias(-128) storage(["d", "qs"]) {
+^bb0(%d: f16, %qs: vector<32xi8>):
+  lumen.decoded codes(%qs : vector<32xi8>) scale(%d : f16)
+}
+func.func @f(%c: tensor<2x64xi8>, %s: tensor<?x2xf32>, %o: tensor<3x2xi32>, %m: tensor<?x2xf32>,
+    %w: tensor<48x64x!lumen.q<@q8_0>>) {
+  // expected-error@below {{activation rows must be 2, got 3}}
+  %0 = lumen.qlinear activations(%c, %s, %o, %m
+      : tensor<2x64xi8>, tensor<?x2xf32>, tensor<3x2xi32>, tensor<?x2xf32>)
+    weights(%w : tensor<48x64x!lumen.q<@q8_0>>) -> tensor<?x48xf32>
+  return
+}
+
+// -----
+
+lumen.format @q8_0 block(32) group(32) bits(8) bias(-128) storage(["d", "qs"]) {
+^bb0(%d: f16, %qs: vector<32xi8>):
+  lumen.decoded codes(%qs : vector<32xi8>) scale(%d : f16)
+}
+func.func @f(%c: tensor<?x64xi8>, %s: tensor<?x2xf32>, %o: tensor<?x1xi32>, %m: tensor<?x1xf32>,
+    %w: tensor<48x64x!lumen.q<@q8_0>>) {
+  // expected-error@below {{activation sums must be per 32 codes or finer for the format @q8_0, got one per 64}}
+  %0 = lumen.qlinear activations(%c, %s, %o, %m
+      : tensor<?x64xi8>, tensor<?x2xf32>, tensor<?x1xi32>, tensor<?x1xf32>)
+    weights(%w : tensor<48x64x!lumen.q<@q8_0>>) -> tensor<?x48xf32>
+  return
+}
+
+// -----
+
+func.func @f(%c: tensor<?x64xi8>, %s: tensor<?x2xf32>, %o: tensor<?x2xi32>, %m: tensor<?x2xf32>,
+    %w: tensor<48x64x!lumen.q<@q8_0>>) {
+  // expected-error@below {{uses the unknown format @q8_0}}
+  %0 = lumen.qlinear activations(%c, %s, %o, %m
+      : tensor<?x64xi8>, tensor<?x2xf32>, tensor<?x2xi32>, tensor<?x2xf32>)
+    weights(%w : tensor<48x64x!lumen.q<@q8_0>>) -> tensor<?x48xf32>
+  return
+}
+
+// -----
+
+lumen.format @q8_0 block(32) group(32) bits(8) bias(-128) storage(["d", "qs"]) {
+^bb0(%d: f16, %qs: vector<32xi8>):
+  lumen.decoded codes(%qs : vector<32xi8>) scale(%d : f16)
+}
+func.func @f(%c: tensor<?x64xi8>, %s: tensor<?x2xf32>, %o: tensor<?x2xi32>, %m: tensor<?x2xf32>,
+    %w: tensor<48x64xf16>) {
+  // expected-error@below {{weight 0 must be quantized to meet 8-bit activations, got 'tensor<48x64xf16>'}}
+  %0 = lumen.qlinear activations(%c, %s, %o, %m
+      : tensor<?x64xi8>, tensor<?x2xf32>, tensor<?x2xi32>, tensor<?x2xf32>)
+    weights(%w : tensor<48x64xf16>) -> tensor<?x48xf32>
+  return
+}
+
+// -----
+
+func.func @f(%x: tensor<?x64xi8>, %w: tensor<48x64xf16>) {
+  // expected-error@below {{a single activation has f32 elements, got 'tensor<?x64xi8>'}}
+  %0 = lumen.qlinear activations(%x : tensor<?x64xi8>)
+    weights(%w : tensor<48x64xf16>) -> tensor<?x48xf32>
+  return
+}
+
+// -----
+
+func.func @f(%x: tensor<?x64xf32>, %w: tensor<48x64xf16>) {
+  // expected-error@below {{needs one result per weight, got 1 weights and 2 results}}
+  %0:2 = lumen.qlinear activations(%x : tensor<?x64xf32>)
+    weights(%w : tensor<48x64xf16>)
+    -> tensor<?x48xf32>, tensor<?x48xf32>
+  return
+}
+
+// -----
+
+func.func @f(%x: tensor<?x64xf32>) {
+  // expected-error@below {{needs one result per weight, got 0 weights and 0 results}}
+  "lumen.qlinear"(%x) {operandSegmentSizes = array<i32: 1, 0, 0>} : (tensor<?x64xf32>) -> ()
+  return
+}
+
+// -----
+
+func.func @f(%x: tensor<?x64xf32>, %w: tensor<48x64xf16>, %b: tensor<48xf32>) {
+  // expected-error@below {{needs as many biases as weights or none, got 1 biases for 2 weights}}
+  %0:2 = lumen.qlinear activations(%x : tensor<?x64xf32>)
+    weights(%w, %w : tensor<48x64xf16>, tensor<48x64xf16>) biases(%b : tensor<48xf32>)
+    -> tensor<?x48xf32>, tensor<?x48xf32>
+  return
+}
+
+// -----
+
+func.func @f(%x: tensor<?x64xf32>, %w: tensor<48x64xf16>, %b: tensor<64xf32>) {
+  // expected-error@below {{bias size must be 48, got 64}}
+  %0 = lumen.qlinear activations(%x : tensor<?x64xf32>)
+    weights(%w : tensor<48x64xf16>) biases(%b : tensor<64xf32>)
+    -> tensor<?x48xf32>
+  return
+}
+
+// -----
+
+func.func @f(%x: tensor<?x64xf32>, %w: tensor<48x64xf16>) {
+  // expected-error@below {{result columns must be 48, got 64}}
+  %0 = lumen.qlinear activations(%x : tensor<?x64xf32>)
+    weights(%w : tensor<48x64xf16>)
+    -> tensor<?x64xf32>
+  return
+}
+
+// -----
+
+func.func @f(%x: tensor<?x32xf32>, %w: tensor<48x64xf16>) {
+  // expected-error@below {{weight columns must be 32, got 64}}
+  %0 = lumen.qlinear activations(%x : tensor<?x32xf32>)
+    weights(%w : tensor<48x64xf16>) -> tensor<?x48xf32>
+  return
+}
+
+// -----
+
+func.func @f(%x: tensor<2x64xf32>, %w: tensor<48x64xf16>) {
+  // expected-error@below {{result rows must be 2, got 3}}
+  %0 = lumen.qlinear activations(%x : tensor<2x64xf32>)
+    weights(%w : tensor<48x64xf16>) -> tensor<3x48xf32>
+  return
+}
+
+// -----
+
+//===----------------------------------------------------------------------===//
+// Bytes and registers
+//===----------------------------------------------------------------------===//
+
+func.func @f(%b: memref<?xi8>, %n: index) {
+  // expected-error@below {{needs one size per dynamic dimension (2), got 1}}
+  %0 = lumen.from_bytes %b, %n : memref<?xi8> -> tensor<?x?xf16>
+  return
+}
+
+// -----
+
+lumen.format @q8_0 block(32) group(32) bits(8) bias(-128) storage(["d", "qs"]) {
+^bb0(%d: f16, %qs: vector<32xi8>):
+  lumen.decoded codes(%qs : vector<32xi8>) scale(%d : f16)
+}
+func.func @f(%b: memref<6144xi8>) {
+  // expected-error@below {{bytes must hold the weight exactly (3264 bytes), got 6144}}
+  %0 = lumen.from_bytes %b : memref<6144xi8> -> tensor<48x64x!lumen.q<@q8_0>>
+  return
+}
+
+// -----
+
+func.func @f(%b: memref<6100xi8>) {
+  // expected-error@below {{bytes must hold the weight exactly (8192 bytes), got 6100}}
+  %0 = lumen.from_bytes %b
+    : memref<6100xi8> -> tensor<17x64xf32, #lumen.packed<rows = 16>>
+  return
+}
+
+// -----
+
+func.func @f(%b: memref<?xi8>) {
+  // expected-error@below {{uses the unknown format @q8_0}}
+  %0 = lumen.from_bytes %b : memref<?xi8> -> tensor<48x64x!lumen.q<@q8_0>>
+  return
+}
+
+// -----
+
+func.func @f(%c: vector<64xi8>, %x: vector<8xi8>, %a: vector<16xi32>) {
+  // expected-error@below {{x must have 4 elements, got 8}}
+  %0 = lumen.dot4 %c, %x, %a {bits = 8 : i64} : vector<64xi8>, vector<8xi8>, vector<16xi32>
+  return
+}
+
+// -----
+
+func.func @f(%c: vector<64xi8>, %x: vector<4xi8>, %a: vector<8xi32>) {
+  // expected-error@below {{codes must have four elements per lane of acc (32), got 64}}
+  %0 = lumen.dot4 %c, %x, %a {bits = 8 : i64} : vector<64xi8>, vector<4xi8>, vector<8xi32>
+  return
+}
+
+// -----
+
+func.func @f(%c: vector<64xi8>, %x: vector<4xf32>, %a: vector<16xi32>) {
+  // expected-error@below {{f32 x goes with f32 acc and i8 x with i32 acc, got 'vector<4xf32>' and 'vector<16xi32>'}}
+  %0 = lumen.dot4 %c, %x, %a {bits = 8 : i64} : vector<64xi8>, vector<4xf32>, vector<16xi32>
+  return
+}
+
+// -----
+
+func.func @f(%c: vector<64xi8>, %x: vector<4xi8>, %a: vector<16xi32>) {
+  // expected-error@below {{attribute 'bits' failed to satisfy constraint}}
+  %0 = lumen.dot4 %c, %x, %a {bits = 9 : i64} : vector<64xi8>, vector<4xi8>, vector<16xi32>
+  return
+}
+
+// -----
+
+func.func @f(%c: vector<64xi8>) {
+  // expected-error@below {{table must have 1 to 16 entries, got 0}}
+  %0 = lumen.lookup %c [] : vector<64xi8>
+  return
+}
+
+// -----
+
+func.func @f(%c: vector<64xi8>) {
+  // expected-error@below {{table must have 1 to 16 entries, got 17}}
+  %0 = lumen.lookup %c [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17] : vector<64xi8>
+  return
+}
+
+// -----
+
+func.func @f(%c: vector<64xi32>) {
+  // expected-error@below {{index must be i8, got 'vector<64xi32>'}}
+  %0 = lumen.lookup %c [1] : vector<64xi32>
+  return
+}

@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: Apache-2.0
+// RUN: lumen-opt %s | lumen-opt | FileCheck %s
+// RUN: lumen-opt %s --mlir-print-op-generic | lumen-opt | FileCheck %s
+
+// CHECK: module attributes {
+// CHECK-SAME: lumen.max_tokens = 512 : i64
+// CHECK-SAME: lumen.target = #lumen.target<name = "x86-64-v3", triple = "x86_64-unknown-linux-gnu", cpu = "x86-64-v3", features = "+avx2,+fma", dot4 = "avx2", vector_bits = 256, rows = 8, tokens = 4>
+module attributes {lumen.max_tokens = 512 : i64, lumen.target = #lumen.target<name = "x86-64-v3",
+  triple = "x86_64-unknown-linux-gnu", cpu = "x86-64-v3", features = "+avx2,+fma", dot4 = "avx2",
+  vector_bits = 256, rows = 8, tokens = 4>} {
+
+//===----------------------------------------------------------------------===//
+// Formats
+//===----------------------------------------------------------------------===//
+
+// One scale per block, biased codes.
+// CHECK-LABEL: lumen.format @q8_0 block(32) group(32) bits(8) bias(-128) storage(["d", "qs"]) {
+// CHECK-NEXT: ^bb0(%[[D:.*]]: f16, %[[QS:.*]]: vector<32xi8>):
+// CHECK-NEXT: lumen.decoded codes(%[[QS]] : vector<32xi8>) scale(%[[D]] : f16)
+lumen.format @q8_0 block(32) group(32) bits(8) bias(-128) storage(["d", "qs"]) {
+^bb0(%d: f16, %qs: vector<32xi8>):
+  lumen.decoded codes(%qs : vector<32xi8>) scale(%d : f16)
+}
+
+// Two-level scales and minima.
+// CHECK-LABEL: lumen.format @two_levels block(64) group(32) bits(8) storage(["d", "m", "sc", "mn", "qs"]) {
+// CHECK: lumen.decoded codes(%{{.*}} : vector<64xi8>) scale(%{{.*}}, %{{.*}} : f16, vector<2xi8>) min(%{{.*}}, %{{.*}} : f16, vector<2xi8>)
+lumen.format @two_levels block(64) group(32) bits(8) storage(["d", "m", "sc", "mn", "qs"]) {
+^bb0(%d: f16, %m: f16, %sc: vector<2xi8>, %mn: vector<2xi8>, %qs: vector<64xi8>):
+  lumen.decoded codes(%qs : vector<64xi8>) scale(%d, %sc : f16, vector<2xi8>)
+                min(%m, %mn : f16, vector<2xi8>)
+}
+
+// Codes that index a table, scales per group only; an attribute of another tool.
+// CHECK-LABEL: lumen.format @table block(32) group(16) bits(2) table([-3, -1, 1, 3]) storage(["sc", "qs"]) attributes {note = "x"} {
+lumen.format @table block(32) group(16) bits(2) table([-3, -1, 1, 3]) storage(["sc", "qs"])
+    attributes {note = "x"} {
+^bb0(%sc: vector<2xf16>, %qs: vector<32xi8>):
+  lumen.decoded codes(%qs : vector<32xi8>) scale(%sc : vector<2xf16>)
+}
+
+//===----------------------------------------------------------------------===//
+// The model
+//===----------------------------------------------------------------------===//
+
+// CHECK-LABEL: func.func @model
+func.func @model(
+    %tokens: tensor<?xi32>, %position: index, %first: index, %layer: index,
+    %rope: tensor<?x32xf32>, %k: tensor<4x2x?x32x16xf16>, %v: tensor<4x2x?x16x32xf16>,
+    %table: tensor<96x128x!lumen.q<@q8_0>>, %norm: tensor<128xf32>,
+    %wk: tensor<64x128xbf16>, %bk: tensor<64xf32>) -> tensor<?x96xf32> {
+  // CHECK: lumen.embedding %{{.*}}, %{{.*}} : tensor<?xi32>, tensor<96x128x!lumen.q<@q8_0>> -> tensor<?x128xf32>
+  %0 = lumen.embedding %tokens, %table
+    : tensor<?xi32>, tensor<96x128x!lumen.q<@q8_0>> -> tensor<?x128xf32>
+  // CHECK: lumen.rms_norm %{{.*}}, %{{.*}} {epsilon = 1.250000e-01 : f32} : tensor<?x128xf32>, tensor<128xf32>
+  %1 = lumen.rms_norm %0, %norm {epsilon = 0.125 : f32} : tensor<?x128xf32>, tensor<128xf32>
+  // CHECK: lumen.linear %{{.*}}, %{{.*}} bias(%{{.*}} : tensor<64xf32>) : tensor<?x128xf32>, tensor<64x128xbf16> -> tensor<?x64xf32>
+  %2 = lumen.linear %1, %wk bias(%bk : tensor<64xf32>)
+    : tensor<?x128xf32>, tensor<64x128xbf16> -> tensor<?x64xf32>
+  // CHECK: lumen.rope %{{.*}}, %{{.*}}, %{{.*}} {head_dim = 32 : i64, style = "norm"} : tensor<?x64xf32>, tensor<?x32xf32>
+  %3 = lumen.rope %2, %rope, %position {head_dim = 32 : i64, style = "norm"}
+    : tensor<?x64xf32>, tensor<?x32xf32>
+  // CHECK: lumen.kv_append %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}} {kind = "key"} : tensor<4x2x?x32x16xf16>, tensor<?x64xf32>
+  %4 = lumen.kv_append %k, %3, %layer, %position {kind = "key"}
+    : tensor<4x2x?x32x16xf16>, tensor<?x64xf32>
+  // CHECK: lumen.kv_append %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}} {kind = "value"} : tensor<4x2x?x16x32xf16>, tensor<?x64xf32>
+  %5 = lumen.kv_append %v, %2, %layer, %position {kind = "value"}
+    : tensor<4x2x?x16x32xf16>, tensor<?x64xf32>
+  // CHECK: lumen.attention %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}} {heads = 4 : i64, kv_heads = 2 : i64, scale = 1.250000e-01 : f32} : tensor<?x128xf32>, tensor<4x2x?x32x16xf16>, tensor<4x2x?x16x32xf16>
+  %6 = lumen.attention %1, %4, %5, %layer, %position
+    {heads = 4 : i64, kv_heads = 2 : i64, scale = 0.125 : f32}
+    : tensor<?x128xf32>, tensor<4x2x?x32x16xf16>, tensor<4x2x?x16x32xf16>
+  // CHECK: lumen.swiglu %{{.*}}, %{{.*}} : tensor<?x128xf32>
+  %7 = lumen.swiglu %6, %1 : tensor<?x128xf32>
+  // CHECK: lumen.add %{{.*}}, %{{.*}} : tensor<?x128xf32>
+  %8 = lumen.add %7, %0 : tensor<?x128xf32>
+  // CHECK: lumen.last_rows %{{.*}}, %{{.*}} : tensor<?x128xf32> -> tensor<?x128xf32>
+  %9 = lumen.last_rows %8, %first : tensor<?x128xf32> -> tensor<?x128xf32>
+  // CHECK: lumen.dequantize %{{.*}} : tensor<96x128x!lumen.q<@q8_0>> -> tensor<96x128xf32>
+  %10 = lumen.dequantize %table : tensor<96x128x!lumen.q<@q8_0>> -> tensor<96x128xf32>
+  // CHECK: lumen.linear %{{.*}}, %{{.*}} : tensor<?x128xf32>, tensor<96x128xf32> -> tensor<?x96xf32>
+  %11 = lumen.linear %9, %10 : tensor<?x128xf32>, tensor<96x128xf32> -> tensor<?x96xf32>
+  return %11 : tensor<?x96xf32>
+}
+
+//===----------------------------------------------------------------------===//
+// The fused form
+//===----------------------------------------------------------------------===//
+
+// CHECK-LABEL: func.func @fused
+func.func @fused(%x: tensor<?x64xf32>, %w: tensor<48x64x!lumen.q<@two_levels>, #lumen.packed<rows = 16>>,
+    %t: tensor<16x64x!lumen.q<@table>, #lumen.packed<rows = 16>>,
+    %f: tensor<48x64xf16, #lumen.packed<rows = 8>>, %b: tensor<48xf32>) {
+  // CHECK: %[[C:.*]], %[[S:.*]], %[[O:.*]], %[[M:.*]] = lumen.quantize %{{.*}} {sum_group = 16 : i64} : tensor<?x64xf32> -> tensor<?x64xi8>, tensor<?x2xf32>, tensor<?x4xi32>, tensor<?x4xf32>
+  %c, %s, %o, %m = lumen.quantize %x {group = 32 : i64, sum_group = 16 : i64} : tensor<?x64xf32>
+    -> tensor<?x64xi8>, tensor<?x2xf32>, tensor<?x4xi32>, tensor<?x4xf32>
+  // CHECK: lumen.qlinear activations(%[[C]], %[[S]], %[[O]], %[[M]] : tensor<?x64xi8>, tensor<?x2xf32>, tensor<?x4xi32>, tensor<?x4xf32>)
+  // CHECK-SAME: weights(%{{.*}}, %{{.*}} : tensor<48x64x!lumen.q<@two_levels>, #lumen.packed<rows = 16>>, tensor<16x64x!lumen.q<@table>, #lumen.packed<rows = 16>>)
+  // CHECK-SAME: -> tensor<?x48xf32>, tensor<?x16xf32>
+  %0:2 = lumen.qlinear activations(%c, %s, %o, %m
+      : tensor<?x64xi8>, tensor<?x2xf32>, tensor<?x4xi32>, tensor<?x4xf32>)
+    weights(%w, %t : tensor<48x64x!lumen.q<@two_levels>, #lumen.packed<rows = 16>>,
+                     tensor<16x64x!lumen.q<@table>, #lumen.packed<rows = 16>>)
+    -> tensor<?x48xf32>, tensor<?x16xf32>
+  // CHECK: lumen.qlinear activations(%{{.*}} : tensor<?x64xf32>)
+  // CHECK-SAME: weights(%{{.*}} : tensor<48x64xf16, #lumen.packed<rows = 8>>) biases(%{{.*}} : tensor<48xf32>) -> tensor<?x48xf32>
+  %1 = lumen.qlinear activations(%x : tensor<?x64xf32>)
+    weights(%f : tensor<48x64xf16, #lumen.packed<rows = 8>>) biases(%b : tensor<48xf32>)
+    -> tensor<?x48xf32>
+  return
+}
+
+//===----------------------------------------------------------------------===//
+// Bytes, registers, the team
+//===----------------------------------------------------------------------===//
+
+// CHECK-LABEL: func.func @pack
+func.func @pack(%bytes: memref<?xi8>, %to: memref<?xi8>, %fixed: memref<3264xi8>, %n: index, %k: index) {
+  // CHECK: lumen.from_bytes %{{.*}}, %{{.*}}, %{{.*}} : memref<?xi8> -> tensor<?x?x!lumen.q<@q8_0>>
+  %0 = lumen.from_bytes %bytes, %n, %k : memref<?xi8> -> tensor<?x?x!lumen.q<@q8_0>>
+  // CHECK: lumen.pack %{{.*}} : tensor<?x?x!lumen.q<@q8_0>> -> tensor<?x?x!lumen.q<@q8_0>, #lumen.packed<rows = 16>>
+  %1 = lumen.pack %0
+    : tensor<?x?x!lumen.q<@q8_0>> -> tensor<?x?x!lumen.q<@q8_0>, #lumen.packed<rows = 16>>
+  // CHECK: lumen.to_bytes %{{.*}} into %{{.*}} : tensor<?x?x!lumen.q<@q8_0>, #lumen.packed<rows = 16>>, memref<?xi8>
+  lumen.to_bytes %1 into %to
+    : tensor<?x?x!lumen.q<@q8_0>, #lumen.packed<rows = 16>>, memref<?xi8>
+  // CHECK: lumen.from_bytes %{{.*}} : memref<3264xi8> -> tensor<48x64x!lumen.q<@q8_0>>
+  %2 = lumen.from_bytes %fixed : memref<3264xi8> -> tensor<48x64x!lumen.q<@q8_0>>
+  return
+}
+
+// CHECK-LABEL: func.func @registers
+func.func @registers(%codes: vector<64xi8>, %x: vector<4xi8>, %acc: vector<16xi32>,
+    %xf: vector<4xf32>, %accf: vector<16xf32>, %scalar: i8, %tensor: tensor<4xi8>) {
+  // CHECK: lumen.dot4 %{{.*}}, %{{.*}}, %{{.*}} {bits = 4 : i64} : vector<64xi8>, vector<4xi8>, vector<16xi32>
+  %0 = lumen.dot4 %codes, %x, %acc {bits = 4 : i64} : vector<64xi8>, vector<4xi8>, vector<16xi32>
+  // CHECK: lumen.dot4 %{{.*}}, %{{.*}}, %{{.*}} {bits = 8 : i64} : vector<64xi8>, vector<4xf32>, vector<16xf32>
+  %1 = lumen.dot4 %codes, %xf, %accf {bits = 8 : i64} : vector<64xi8>, vector<4xf32>, vector<16xf32>
+  // CHECK: lumen.lookup %{{.*}} [-3, -1, 1, 3] : vector<64xi8>
+  %2 = lumen.lookup %codes [-3, -1, 1, 3] : vector<64xi8>
+  // CHECK: lumen.lookup %{{.*}} [1] : i8
+  %3 = lumen.lookup %scalar [1] : i8
+  // CHECK: lumen.lookup %{{.*}} [1] : tensor<4xi8>
+  %4 = lumen.lookup %tensor [1] : tensor<4xi8>
+  return
+}
+
+// CHECK-LABEL: func.func @team
+func.func @team() -> (index, index) {
+  // CHECK: %[[I:.*]] = lumen.worker_id
+  %0 = lumen.worker_id
+  // CHECK: %[[N:.*]] = lumen.worker_count
+  %1 = lumen.worker_count
+  // CHECK: lumen.barrier
+  lumen.barrier
+  // CHECK: return %[[I]], %[[N]]
+  return %0, %1 : index, index
+}
+
+}
