@@ -92,12 +92,6 @@ void PyPassManager::run(const OpRef &handle) {
   capture.check(result, "pass pipeline failed");
 }
 
-static OpRef handleOf(const std::variant<PyOperation, PyModule> &op) {
-  if (auto *module = std::get_if<PyModule>(&op))
-    return module->handle;
-  return std::get<PyOperation>(op).handle;
-}
-
 static void enablePrinting(PyPassManager &self, bool beforeAll, bool afterAll,
                            bool moduleScope, bool afterChange,
                            bool afterFailure,
@@ -146,8 +140,7 @@ void mlir::lumen::python::bindPassManager(nb::module_ &m) {
            "Appends passes such as 'canonicalize,cse'.")
       .def(
           "run",
-          [](PyPassManager &self,
-             const std::variant<PyOperation, PyModule> &op) {
+          [](PyPassManager &self, const OpOrModule &op) {
             self.run(handleOf(op));
           },
           nb::arg("operation"),

@@ -41,6 +41,8 @@ void bindOperations(nb::module_ &m);
 void bindModule(nb::module_ &m);
 void bindBlocks(nb::module_ &m);
 void bindPassManager(nb::module_ &m);
+void bindCodeGen(nb::module_ &m);
+void bindThreadTeam(nb::module_ &m);
 
 inline llvm::StringRef toRef(std::string_view text) {
   return {text.data(), text.size()};

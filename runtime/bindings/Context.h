@@ -144,6 +144,12 @@ struct PyModule {
   OpRef handle;
 };
 
+/// What functions take that work on modules and other operations.
+using OpOrModule = std::variant<PyOperation, PyModule>;
+inline OpRef handleOf(const OpOrModule &op) {
+  return std::visit([](const auto &value) { return value.handle; }, op);
+}
+
 struct PyRegion : OwnedByOp {
   PyRegion(OpRef owner, Region *region)
       : OwnedByOp(std::move(owner)), region(region) {}

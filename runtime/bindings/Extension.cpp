@@ -22,4 +22,8 @@ NB_MODULE(_mlir, m) {
   bindBlocks(ir);
   nb::module_ passes = m.def_submodule("passmanager", "Pass pipelines.");
   bindPassManager(passes);
+  nb::module_ codegen = m.def_submodule("codegen", "Machine code.");
+  bindCodeGen(codegen);
+  nb::module_ team = m.def_submodule("team", "Threads for machine code.");
+  bindThreadTeam(team);
 }

@@ -1,0 +1,135 @@
+//===- Jit.cpp - Object files loaded into this process --------------------===//
+//
+// SPDX-License-Identifier: Apache-2.0
+//
+//===----------------------------------------------------------------------===//
+
+#include "runtime/Jit.h"
+
+#include "runtime/HalfConversion.h"
+#include "runtime/ThreadTeam.h"
+
+#include "llvm/ExecutionEngine/JITLink/JITLink.h"
+#include "llvm/ExecutionEngine/Orc/AbsoluteSymbols.h"
+#include "llvm/ExecutionEngine/Orc/ExecutionUtils.h"
+#include "llvm/ExecutionEngine/Orc/LLJIT.h"
+#include "llvm/ExecutionEngine/Orc/ObjectLinkingLayer.h"
+#include "llvm/Support/MemoryBuffer.h"
+#include "llvm/Support/Process.h"
+#include "llvm/Support/TargetSelect.h"
+
+using namespace mlir::lumen;
+using namespace llvm;
+using namespace llvm::orc;
+
+namespace {
+/// Writes the addresses of linked functions in the format of Linux's perf.
+class PerfMap : public ObjectLinkingLayer::Plugin {
+public:
+  void modifyPassConfig(MaterializationResponsibility &, jitlink::LinkGraph &,
+                        jitlink::PassConfiguration &config) override {
+    config.PostFixupPasses.push_back(write);
+  }
+  Error notifyFailed(MaterializationResponsibility &) override {
+    return Error::success();
+  }
+  Error notifyRemovingResources(JITDylib &, ResourceKey) override {
+    return Error::success();
+  }
+  void notifyTransferringResources(JITDylib &, ResourceKey,
+                                   ResourceKey) override {}
+
+private:
+  static Error write(jitlink::LinkGraph &graph) {
+    std::error_code error;
+    std::string path =
+        "/tmp/perf-" + std::to_string(sys::Process::getProcessId()) + ".map";
+    raw_fd_ostream stream(path, error, sys::fs::OF_Append);
+    if (error)
+      return createStringError("cannot write " + path + ": " + error.message());
+    for (jitlink::Symbol *symbol : graph.defined_symbols())
+      if (symbol->hasName() && symbol->isCallable())
+        stream << format_hex_no_prefix(symbol->getAddress().getValue(), 1)
+               << ' ' << format_hex_no_prefix(symbol->getSize(), 1) << ' '
+               << *symbol->getName() << '\n';
+    return Error::success();
+  }
+};
+} // namespace
+
+/// What generated code may call: ours first, then the libraries.
+static Error defineSymbols(LLJIT &jit, const LoadedObject::Options &options) {
+  JITDylib &main = jit.getMainJITDylib();
+  SymbolMap symbols;
+  auto define = [&](const char *name, void *address) {
+    symbols[jit.mangleAndIntern(name)] = {ExecutorAddr::fromPtr(address),
+                                          JITSymbolFlags::Exported};
+  };
+  define("lumen_barrier", reinterpret_cast<void *>(&lumen_barrier));
+  for (auto [name, address] : getHalfConversionSymbols())
+    define(name, address);
+  if (Error error = main.define(absoluteSymbols(std::move(symbols))))
+    return error;
+  std::vector<std::string> libraries = options.libraries;
+  // Python need not have made the math library visible to everyone.
+  libraries.push_back("libm.so.6");
+  for (const std::string &library : libraries) {
+    auto generator = DynamicLibrarySearchGenerator::Load(
+        library.c_str(), jit.getDataLayout().getGlobalPrefix());
+    if (!generator)
+      return generator.takeError();
+    main.addGenerator(std::move(*generator));
+  }
+  return Error::success();
+}
+
+LoadedObject::LoadedObject() = default;
+LoadedObject::~LoadedObject() = default;
+
+Error LoadedObject::explain(Error error) {
+  std::string message = toString(std::move(error));
+  if (!reported.empty())
+    message = std::exchange(reported, {});
+  return createStringError(message);
+}
+
+Expected<std::unique_ptr<LoadedObject>>
+LoadedObject::load(StringRef bytes, const Options &options) {
+  InitializeNativeTarget();
+  LLJITBuilder builder;
+  // Generated code has neither static constructors nor exceptions.
+  builder.setPlatformSetUp(setUpInactivePlatform);
+  builder.setObjectLinkingLayerCreator(
+      [&](ExecutionSession &session) -> Expected<std::unique_ptr<ObjectLayer>> {
+        auto layer = std::make_unique<ObjectLinkingLayer>(session);
+        if (options.perfMap)
+          layer->addPlugin(std::make_shared<PerfMap>());
+        return layer;
+      });
+  auto jit = builder.create();
+  if (!jit)
+    return jit.takeError();
+
+  std::unique_ptr<LoadedObject> loaded(new LoadedObject());
+  loaded->jit = std::move(*jit);
+  loaded->jit->getExecutionSession().setErrorReporter(
+      [object = loaded.get()](Error error) {
+        if (!object->reported.empty())
+          object->reported += "; ";
+        object->reported += toString(std::move(error));
+      });
+  if (Error error = defineSymbols(*loaded->jit, options))
+    return loaded->explain(std::move(error));
+  auto buffer = MemoryBuffer::getMemBufferCopy(bytes, "lumen.o");
+  if (Error error = loaded->jit->addObjectFile(std::move(buffer)))
+    return loaded->explain(std::move(error));
+  return loaded;
+}
+
+Expected<uint64_t> LoadedObject::lookup(StringRef name) {
+  auto address = jit->lookup(name);
+  if (!address)
+    return createStringError("cannot link '" + name +
+                             "': " + toString(explain(address.takeError())));
+  return address->getValue();
+}

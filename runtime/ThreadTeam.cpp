@@ -1,0 +1,185 @@
+//===- ThreadTeam.cpp - Threads that run one function together ------------===//
+//
+// SPDX-License-Identifier: Apache-2.0
+//
+//===----------------------------------------------------------------------===//
+
+#include "runtime/ThreadTeam.h"
+
+#include <chrono>
+#include <climits>
+#include <csignal>
+#include <string>
+
+#include <linux/futex.h>
+#include <pthread.h>
+#include <sched.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+using namespace mlir::lumen;
+
+/// How long a waiter stays awake. Longer than the gaps between the steps of one
+/// sequence of calls, far shorter than anyone would notice as CPU use.
+static constexpr std::chrono::microseconds awakeTime(50);
+/// How much of that it keeps the processor to itself, if it has one.
+static constexpr std::chrono::microseconds spinTime(20);
+
+static void pauseProcessor() {
+#if defined(__x86_64__)
+  _mm_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
+static void futex(std::atomic<uint32_t> &word, int operation, uint32_t value) {
+  syscall(SYS_futex, reinterpret_cast<uint32_t *>(&word), operation, value,
+          nullptr, nullptr, 0);
+}
+
+//===----------------------------------------------------------------------===//
+// WaitWord
+//===----------------------------------------------------------------------===//
+
+void WaitWord::advance() {
+  // Sequentially consistent, here and in waitWhile: either this thread sees the
+  // sleeper or the sleeper sees the new value.
+  value.fetch_add(1, std::memory_order_seq_cst);
+  if (sleepers.load(std::memory_order_seq_cst) != 0)
+    futex(value, FUTEX_WAKE_PRIVATE, INT_MAX);
+}
+
+void WaitWord::waitWhile(uint32_t old, bool ownProcessor) {
+  using Clock = std::chrono::steady_clock;
+  Clock::time_point start;
+  auto awake = Clock::duration::zero();
+  for (bool first = true; awake < awakeTime; first = false) {
+    for (unsigned i = 0, checks = ownProcessor ? 64 : 8; i < checks; ++i) {
+      if (load() != old)
+        return;
+      pauseProcessor();
+    }
+    if (first)
+      start = Clock::now();
+    awake = Clock::now() - start;
+    if (!ownProcessor || awake > spinTime)
+      sched_yield();
+  }
+  sleepers.fetch_add(1, std::memory_order_seq_cst);
+  while (value.load(std::memory_order_seq_cst) == old)
+    futex(value, FUTEX_WAIT_PRIVATE, old);
+  sleepers.fetch_sub(1, std::memory_order_relaxed);
+}
+
+void WaitWord::reset() {
+  value.store(0);
+  sleepers.store(0);
+}
+
+//===----------------------------------------------------------------------===//
+// ThreadTeam
+//===----------------------------------------------------------------------===//
+
+static unsigned countProcessors() {
+  cpu_set_t set;
+  return sched_getaffinity(0, sizeof(set), &set) == 0
+             ? CPU_COUNT(&set)
+             : std::thread::hardware_concurrency();
+}
+
+ThreadTeam::ThreadTeam(unsigned count)
+    : count(count), ownProcessors(count <= countProcessors()),
+      process(getpid()) {
+  startThreads();
+}
+
+ThreadTeam::~ThreadTeam() {
+  if (process != getpid()) {
+    // After a fork the threads exist in the parent only.
+    new std::vector<std::thread>(std::move(threads));
+    return;
+  }
+  stopThreads();
+}
+
+void ThreadTeam::startThreads() {
+  // Signals are for the threads that Python knows.
+  sigset_t all, before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_BLOCK, &all, &before);
+  try {
+    for (unsigned id = 1; id < count; ++id) {
+      threads.emplace_back(&ThreadTeam::workerLoop, this, id, epoch.load());
+      pthread_setname_np(threads.back().native_handle(),
+                         ("lumen-" + std::to_string(id)).c_str());
+    }
+  } catch (...) {
+    pthread_sigmask(SIG_SETMASK, &before, nullptr);
+    stopThreads();
+    throw;
+  }
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+}
+
+void ThreadTeam::stopThreads() {
+  stopping.store(true);
+  epoch.advance();
+  for (std::thread &thread : threads)
+    thread.join();
+  threads.clear();
+}
+
+void ThreadTeam::workerLoop(unsigned id, uint32_t epochBefore) {
+  lumen_worker worker{id, count, this};
+  while (true) {
+    epoch.waitWhile(epochBefore, ownProcessors);
+    // Only after all workers have met does the epoch advance again.
+    ++epochBefore;
+    if (stopping.load())
+      return;
+    entry(slots, &worker);
+    barrier();
+  }
+}
+
+void ThreadTeam::run(Entry newEntry, uint64_t *newSlots) {
+  std::lock_guard<std::mutex> lock(running);
+  if (process != getpid()) {
+    new std::vector<std::thread>(std::move(threads));
+    threads.clear();
+    epoch.reset();
+    phase.reset();
+    arrived.store(0);
+    process = getpid();
+    startThreads();
+  }
+  entry = newEntry;
+  slots = newSlots;
+  if (count > 1)
+    epoch.advance();
+  lumen_worker worker{0, count, this};
+  entry(slots, &worker);
+  barrier();
+}
+
+void ThreadTeam::barrier() {
+  if (count == 1)
+    return;
+  uint32_t current = phase.load();
+  if (arrived.fetch_add(1, std::memory_order_acq_rel) + 1 == count) {
+    arrived.store(0, std::memory_order_relaxed);
+    phase.advance();
+  } else {
+    phase.waitWhile(current, ownProcessors);
+  }
+}
+
+void lumen_barrier(lumen_worker *worker) {
+  if (worker->count > 1)
+    static_cast<ThreadTeam *>(worker->team)->barrier();
+}

@@ -1,0 +1,95 @@
+//===- ThreadTeam.h - Threads that run one function together ----*- C++ -*-===//
+//
+// SPDX-License-Identifier: Apache-2.0
+//
+//===----------------------------------------------------------------------===//
+//
+// A team runs a function on all of its threads at once (SPMD). The functions
+// share their work out by worker number and meet at barriers.
+//
+// Waiting spins at first, so that a barrier takes well under a microsecond,
+// then gives up the processor, and after about 50 microseconds sleeps, so that
+// an idle team uses no CPU time.
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef LUMEN_RUNTIME_THREADTEAM_H
+#define LUMEN_RUNTIME_THREADTEAM_H
+
+#include <atomic>
+#include <cstdint>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+extern "C" {
+/// What generated code knows of the thread it runs on.
+struct lumen_worker {
+  uint64_t id;
+  uint64_t count;
+  void *team;
+};
+
+/// Returns when all workers of the team have called it.
+void lumen_barrier(lumen_worker *worker);
+}
+
+namespace mlir::lumen {
+
+/// A number that threads wait on until it changes.
+class WaitWord {
+public:
+  uint32_t load() const { return value.load(std::memory_order_acquire); }
+  /// Adds one and wakes who waits.
+  void advance();
+  /// Returns once the value differs from `old`. Where threads share processors,
+  /// waiting gives up the processor sooner.
+  void waitWhile(uint32_t old, bool ownProcessor);
+  void reset();
+
+private:
+  alignas(64) std::atomic<uint32_t> value{0};
+  std::atomic<uint32_t> sleepers{0};
+};
+
+class ThreadTeam {
+public:
+  using Entry = void (*)(uint64_t *slots, lumen_worker *worker);
+
+  /// Starts `count` - 1 threads; the caller of run() is worker 0.
+  explicit ThreadTeam(unsigned count);
+  ~ThreadTeam();
+  ThreadTeam(const ThreadTeam &) = delete;
+  ThreadTeam &operator=(const ThreadTeam &) = delete;
+
+  unsigned size() const { return count; }
+
+  /// Calls `entry` on every worker and returns when all have returned. Calls
+  /// from several threads run one after the other. In a process made by fork()
+  /// the threads are started again; a fork during run() is not supported.
+  void run(Entry entry, uint64_t *slots);
+
+  void barrier();
+
+private:
+  void startThreads();
+  void stopThreads();
+  void workerLoop(unsigned id, uint32_t epochBefore);
+
+  const unsigned count;
+  const bool ownProcessors;
+  std::mutex running;
+  int process;
+  std::vector<std::thread> threads;
+
+  Entry entry = nullptr;
+  uint64_t *slots = nullptr;
+  std::atomic<bool> stopping{false};
+  WaitWord epoch;
+  WaitWord phase;
+  alignas(64) std::atomic<uint32_t> arrived{0};
+};
+
+} // namespace mlir::lumen
+
+#endif // LUMEN_RUNTIME_THREADTEAM_H

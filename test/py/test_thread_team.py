@@ -1,0 +1,220 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Thread teams: all workers run, barriers hold, idle teams sleep."""
+
+import os
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from lumen_mlir import ir
+from lumen_mlir._mlir import codegen
+from lumen_mlir.threads import ThreadTeam, default_thread_count
+
+# Each round, every worker adds 1 to its own counter, meets the others, and reads all counters: they must
+# all show the round. slots: rounds, errors of each worker [16], counters [16].
+STRESS = """
+llvm.func @lumen_barrier(!llvm.ptr)
+llvm.func @stress(%slots: !llvm.ptr, %worker: !llvm.ptr) {
+  %c0 = llvm.mlir.constant(0 : i64) : i64
+  %c1 = llvm.mlir.constant(1 : i64) : i64
+  %id = llvm.load volatile %worker : !llvm.ptr -> i64
+  %countAt = llvm.getelementptr %worker[1] : (!llvm.ptr) -> !llvm.ptr, i64
+  %count = llvm.load %countAt : !llvm.ptr -> i64
+  %rounds = llvm.load %slots : !llvm.ptr -> i64
+  %errorsAt = llvm.getelementptr %slots[1] : (!llvm.ptr) -> !llvm.ptr, i64
+  %errorAt = llvm.getelementptr %errorsAt[%id] : (!llvm.ptr, i64) -> !llvm.ptr, i64
+  %counters = llvm.getelementptr %slots[17] : (!llvm.ptr) -> !llvm.ptr, i64
+  %mine = llvm.getelementptr %counters[%id] : (!llvm.ptr, i64) -> !llvm.ptr, i64
+  llvm.br ^round(%c0 : i64)
+^round(%i: i64):
+  %next = llvm.add %i, %c1 : i64
+  llvm.store volatile %next, %mine : i64, !llvm.ptr
+  llvm.call @lumen_barrier(%worker) : (!llvm.ptr) -> ()
+  llvm.br ^look(%c0 : i64)
+^look(%j: i64):
+  %at = llvm.getelementptr %counters[%j] : (!llvm.ptr, i64) -> !llvm.ptr, i64
+  %seen = llvm.load volatile %at : !llvm.ptr -> i64
+  %wrong = llvm.icmp "ne" %seen, %next : i64
+  %extra = llvm.zext %wrong : i1 to i64
+  %errors = llvm.load %errorAt : !llvm.ptr -> i64
+  %sum = llvm.add %errors, %extra : i64
+  llvm.store %sum, %errorAt : i64, !llvm.ptr
+  %j1 = llvm.add %j, %c1 : i64
+  %more = llvm.icmp "ult" %j1, %count : i64
+  llvm.cond_br %more, ^look(%j1 : i64), ^done
+^done:
+  llvm.call @lumen_barrier(%worker) : (!llvm.ptr) -> ()
+  %again = llvm.icmp "ult" %next, %rounds : i64
+  llvm.cond_br %again, ^round(%next : i64), ^end
+^end:
+  llvm.return
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def stress():
+    with ir.Context():
+        loaded = codegen.ObjectFile(codegen.emit(ir.Module.parse(STRESS)))
+    yield loaded.lookup("stress")
+
+
+def run_stress(team, address, rounds):
+    slots = np.zeros(33, np.uint64)
+    slots[0] = rounds
+    team.run(address, slots)
+    assert slots[1:17].sum() == 0
+    assert slots[17:].tolist() == [rounds] * team.size + [0] * (16 - team.size)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, 4])
+def test_barrier_stress(stress, threads, record_property):
+    team = ThreadTeam(threads)
+    assert team.size == threads
+    run_stress(team, stress, 20000)
+    seconds = min(team.measure_barrier(2000) for _ in range(5))
+    record_property("barrier_microseconds", seconds * 1e6)
+    print(f"{threads} threads: {seconds * 1e6:.2f} us per barrier")
+
+
+def test_many_short_runs(stress):
+    team = ThreadTeam(2)
+    for i in range(2000):
+        run_stress(team, stress, 1)
+        if i % 500 == 0:
+            time.sleep(0.002)  # Long enough for the workers to fall asleep.
+
+
+def test_several_teams_in_threads(stress):
+    errors = []
+
+    def work(threads):
+        try:
+            team = ThreadTeam(threads)
+            for _ in range(20):
+                run_stress(team, stress, 100)
+        except BaseException as error:
+            errors.append(error)
+
+    workers = [threading.Thread(target=work, args=(n,)) for n in (1, 2, 2, 3)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert errors == []
+
+
+def test_one_team_from_several_threads(stress):
+    team = ThreadTeam(2)
+    workers = [threading.Thread(target=run_stress, args=(team, stress, 200)) for _ in range(3)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+
+
+def test_idle_team_uses_no_cpu_time():
+    team = ThreadTeam(4)
+    team.measure_barrier(10)
+    time.sleep(0.05)
+    before = time.process_time()
+    time.sleep(0.3)
+    assert time.process_time() - before < 0.05
+    del team
+
+
+def test_destruction_joins_the_threads():
+    def count():
+        return len(os.listdir("/proc/self/task"))
+
+    before = count()
+    teams = [ThreadTeam(3) for _ in range(3)]
+    assert count() == before + 6
+    del teams
+    assert count() == before
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_team_works_after_fork(stress):
+    team = ThreadTeam(2)
+    run_stress(team, stress, 10)
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            run_stress(team, stress, 10)
+            del team
+            status = 0
+        finally:
+            os._exit(status)
+    assert os.waitpid(child, 0)[1] == 0
+    run_stress(team, stress, 10)
+
+
+@pytest.mark.parametrize("threads", [0, -1, 100000])
+def test_bad_size(threads):
+    with pytest.raises(ValueError, match="a team has 1 to 1024 threads"):
+        ThreadTeam(threads)
+
+
+def test_bad_slots(stress):
+    team = ThreadTeam(1)
+    with pytest.raises(TypeError):
+        team.run(stress, np.zeros(4, np.int32))
+    with pytest.raises(TypeError):
+        team.run(stress, np.zeros(8, np.uint64)[::2])
+    with pytest.raises(ValueError, match="address"):
+        team.run(0, np.zeros(4, np.uint64))
+
+
+# ---- the default number of threads ----
+
+
+@pytest.fixture
+def machine(tmp_path, monkeypatch):
+    """A machine of 4 cores with 2 hardware threads each."""
+    for processor in range(8):
+        topology = tmp_path / f"sys/devices/system/cpu/cpu{processor}/topology"
+        topology.mkdir(parents=True)
+        (topology / "physical_package_id").write_text("0\n")
+        (topology / "core_id").write_text(f"{processor % 4}\n")
+    (tmp_path / "proc/self").mkdir(parents=True)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
+    return tmp_path
+
+
+def test_hardware_threads_count_once(machine):
+    assert default_thread_count(machine) == 4
+
+
+def test_affinity_limits(machine, monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {1, 5, 6})
+    assert default_thread_count(machine) == 2
+
+
+@pytest.mark.parametrize(
+    "limit, threads", [("max 100000", 4), ("250000 100000", 2), ("50000 100000", 1), ("junk", 4)]
+)
+def test_cgroup_v2_quota(machine, limit, threads):
+    (machine / "proc/self/cgroup").write_text("0::/a/b\n")
+    group = machine / "sys/fs/cgroup/a"
+    group.mkdir(parents=True)
+    (group / "cpu.max").write_text(limit + "\n")
+    assert default_thread_count(machine) == threads
+
+
+@pytest.mark.parametrize("quota, threads", [("-1", 4), ("300000", 3)])
+def test_cgroup_v1_quota(machine, quota, threads):
+    (machine / "proc/self/cgroup").write_text("5:cpuset:/\n3:cpu,cpuacct:/docker/x\n")
+    group = machine / "sys/fs/cgroup/cpu,cpuacct"
+    group.mkdir(parents=True)
+    (group / "cpu.cfs_quota_us").write_text(quota + "\n")
+    (group / "cpu.cfs_period_us").write_text("100000\n")
+    assert default_thread_count(machine) == threads
+
+
+def test_no_topology(tmp_path):
+    assert default_thread_count(tmp_path) == len(os.sched_getaffinity(0))
+    assert default_thread_count() >= 1
