@@ -370,6 +370,39 @@ def SynthesizeRowsPass : Pass<"lumen-synthesize-rows", "::mlir::ModuleOp"> {
     "::mlir::memref::MemRefDialect", "::mlir::scf::SCFDialect", "::mlir::vector::VectorDialect"];
 }
 
+def SynthesizePackPass : Pass<"lumen-synthesize-pack", "::mlir::ModuleOp"> {
+  let summary = "write the kernels that pack weights";
+  let description = [{
+    Replaces `lumen.pack` between bytes and bytes, in kernels of kind "pack", by a
+    parallel loop over tiles of rows: the region of the format decodes a block, and
+    its codes go to the bit planes and its scales to the tables of the packed
+    layout. Rows past the last of a tile become zeros.
+
+    Before:
+
+    ```mlir
+    %w = lumen.from_bytes %raw, %n, %k : memref<?xi8> -> tensor<?x?x!lumen.q<@q8_0>>
+    %p = lumen.pack %w : tensor<?x?x!lumen.q<@q8_0>>
+                      -> tensor<?x?x!lumen.q<@q8_0>, #lumen.packed<rows = 16>>
+    lumen.to_bytes %p into %out : ..., memref<?xi8>
+    ```
+
+    After:
+
+    ```mlir
+    scf.forall (%tile) in (%tiles) {
+      scf.for %block = %c0 to %blocks step %c1 {
+        scf.for %lane = %c0 to %c16 step %c1 {
+          scf.if %exists { /* decode, gather the bits of each plane, store */ } else { /* zeros */ }
+        }
+      }
+    }
+    ```
+  }];
+  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::memref::MemRefDialect",
+    "::mlir::scf::SCFDialect", "::mlir::vector::VectorDialect"];
+}
+
 //===----------------------------------------------------------------------===//
 // linalg -> vector
 //===----------------------------------------------------------------------===//
@@ -406,5 +439,65 @@ def VectorizeProductPass : Pass<"lumen-vectorize-product", "::mlir::ModuleOp"> {
 //===----------------------------------------------------------------------===//
 // vector -> llvm
 //===----------------------------------------------------------------------===//
+
+def LowerDot4Pass : Pass<"lumen-lower-dot4", "::mlir::ModuleOp"> {
+  let summary = "lower lumen.dot4 and lumen.lookup to the target's instructions";
+  let description = [{
+    `lumen.dot4` becomes `vpdpbusd`, or `vpmaddubsw` and `vpmaddwd` (8-bit codes in two
+    parts, because pairs of products would saturate), or plain vector arithmetic;
+    `lumen.lookup` becomes a byte shuffle or a chain of selects. Vectors wider than
+    the target's are split.
+
+    Before:
+
+    ```mlir
+    %r = lumen.dot4 %codes, %x, %acc {bits = 4 : i64} : vector<64xi8>, vector<4xi8>, vector<16xi32>
+    ```
+
+    After, with `dot4 = "avx512vnni"`:
+
+    ```mlir
+    %word = vector.bitcast %x : vector<4xi8> to vector<1xi32>
+    ...
+    %r = llvm.call_intrinsic "llvm.x86.avx512.vpdpbusd.512"(%acc, %codes, %bytes)
+       : (vector<16xi32>, vector<64xi8>, vector<64xi8>) -> vector<16xi32>
+    ```
+  }];
+  let options = [
+    Option<"dot4", "dot4", "std::string", "\"\"",
+           "implementation to use instead of the one of the module's target">
+  ];
+  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::LLVM::LLVMDialect",
+    "::mlir::vector::VectorDialect"];
+}
+
+def ExpandF16Pass : Pass<"lumen-expand-f16", "::mlir::ModuleOp"> {
+  let summary = "convert between f16 and f32 in integer arithmetic where the target cannot";
+  let description = [{
+    The baseline of x86 has no conversion between f16 and f32, and LLVM would call a
+    library function for every element. On such targets `arith.extf` and
+    `arith.truncf` become integer arithmetic with the same results (round to nearest
+    even; subnormals, infinities and NaN included).
+
+    Before:
+
+    ```mlir
+    %f = arith.extf %h : vector<8xf16> to vector<8xf32>
+    ```
+
+    After:
+
+    ```mlir
+    %bits = arith.bitcast %h : vector<8xf16> to vector<8xi16>
+    %word = arith.extui %bits : vector<8xi16> to vector<8xi32>
+    ...
+    %f = arith.bitcast %result : vector<8xi32> to vector<8xf32>
+    ```
+  }];
+  let options = [
+    Option<"force", "force", "bool", "false", "expand whatever the target has">
+  ];
+  let dependentDialects = ["::mlir::arith::ArithDialect"];
+}
 
 #endif // LUMEN_PASSES

@@ -1,0 +1,252 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Synthesizes the kernels that re-encode a weight into its packed layout: the
+// format's region decodes a block, and what it yields is spread over the
+// components that `dialect/FormatLayout.h` lists.
+#include "dialect/FormatLayout.h"
+#include "passes/FormatInliner.h"
+#include "passes/Passes.h"
+
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Bufferization/IR/Bufferization.h"
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
+#include "mlir/IR/ImplicitLocOpBuilder.h"
+
+namespace mlir::lumen {
+#define GEN_PASS_DEF_SYNTHESIZEPACKPASS
+#include "passes/Passes.h.inc"
+} // namespace mlir::lumen
+
+using namespace mlir;
+using namespace mlir::lumen;
+
+namespace {
+
+using Kind = PackedComponent::Kind;
+
+class PackSynthesizer {
+public:
+  PackSynthesizer(func::FuncOp kernel, PackOp pack, ToBytesOp store, FromBytesOp source)
+      : b(pack.getLoc(), kernel.getContext()), kernel(kernel), pack(pack), store(store),
+        source(source) {}
+
+  void run();
+
+private:
+  /// A component in the output, seen as elements of its type (codes: as i32 steps).
+  struct Destination {
+    PackedComponent component;
+    Value buffer;
+    /// Entries along K of one tile of rows.
+    Value entries;
+  };
+
+  Value index(int64_t value) { return arith::ConstantIndexOp::create(b, value); }
+  Value mul(Value lhs, Value rhs) { return b.createOrFold<arith::MulIOp>(lhs, rhs); }
+  Value add(Value lhs, Value rhs) { return b.createOrFold<arith::AddIOp>(lhs, rhs); }
+  Value sizeOf(unsigned dim);
+  void viewComponents();
+  void emitBlock(Value tile, Value row, Value lane, Value block);
+  void emitValues(Value tile);
+  void storeCodes(const Destination &to, Value codes, Value tile, Value lane, Value block);
+  void storeFactors(Kind superKind, Kind subKind, ArrayRef<Value> factors, Value tile, Value lane,
+                    Value block);
+
+  ImplicitLocOpBuilder b;
+  func::FuncOp kernel;
+  PackOp pack;
+  ToBytesOp store;
+  FromBytesOp source;
+  FormatOp format;
+  Type elementType;
+  int64_t rows = 0;
+  Value n, k;
+  SmallVector<Destination> destinations;
+};
+
+Value PackSynthesizer::sizeOf(unsigned dim) {
+  auto type = cast<RankedTensorType>(source.getWeight().getType());
+  if (!type.isDynamicDim(dim))
+    return index(type.getDimSize(dim));
+  return source.getSizes()[type.getDynamicDimIndex(dim)];
+}
+
+void PackSynthesizer::viewComponents() {
+  Value tiles = arith::CeilDivUIOp::create(b, n, index(rows));
+  Value offset = index(0);
+  for (const PackedComponent &component : getPackedComponents(format, elementType, rows)) {
+    bool isCodes = component.kind == Kind::Codes;
+    Type type = isCodes ? b.getI32Type() : component.elementType;
+    Value entries = arith::DivUIOp::create(b, k, index(component.columns));
+    Value perEntry = index(isCodes ? component.elementsPerEntry / 4 : component.elementsPerEntry);
+    Value count = mul(mul(tiles, entries), perEntry);
+    Value buffer = memref::ViewOp::create(b, MemRefType::get({ShapedType::kDynamic}, type),
+                                          store.getBytes(), offset, count);
+    destinations.push_back({component, buffer, entries});
+    Value bytes = mul(mul(tiles, entries), index(component.getEntryBytes()));
+    Value aligned = mul(arith::CeilDivUIOp::create(b, bytes, index(64)), index(64));
+    offset = add(offset, aligned);
+  }
+}
+
+/// Gathers the bits of one plane: a step is the four bytes of an i32, and the masked
+/// bits of the steps that share a byte are shifted beside each other.
+void PackSynthesizer::storeCodes(const Destination &to, Value codes, Value tile, Value lane,
+                                 Value block) {
+  CodePlane plane = to.component.plane;
+  int64_t blockSize = format.getBlock(), spans = blockSize / kSpan;
+  int64_t loads = plane.getLoads(), stepsPerByte = 8 / loads;
+  auto stepsType = VectorType::get(blockSize / 4, b.getI32Type());
+  Value steps = vector::BitCastOp::create(b, stepsType, codes);
+  auto splat = [&](VectorType type, int64_t value) -> Value {
+    return arith::ConstantOp::create(
+        b, DenseElementsAttr::get(type, b.getI32IntegerAttr(int32_t(value))));
+  };
+  if (plane.width < 8) {
+    if (plane.offset)
+      steps = arith::ShRUIOp::create(b, steps, splat(stepsType, plane.offset));
+    steps = arith::AndIOp::create(b, steps, splat(stepsType, 0x01010101 * ((1 << plane.width) - 1)));
+  }
+  auto loadsType = VectorType::get(loads, b.getI32Type());
+  Value first = mul(add(mul(tile, to.entries), mul(block, index(spans))), index(loads * rows));
+  for (int64_t span = 0; span < spans; ++span) {
+    Value bytes;
+    for (int64_t s = 0; s < stepsPerByte; ++s) {
+      SmallVector<int64_t> mask;
+      for (int64_t load = 0; load < loads; ++load)
+        mask.push_back(span * 8 + load * stepsPerByte + s);
+      Value part = vector::ShuffleOp::create(b, steps, steps, mask);
+      if (s)
+        part = arith::ShLIOp::create(b, part, splat(loadsType, s * plane.width));
+      bytes = bytes ? arith::OrIOp::create(b, bytes, part).getResult() : part;
+    }
+    for (int64_t load = 0; load < loads; ++load) {
+      Value word = vector::ExtractOp::create(b, bytes, load);
+      Value at = add(add(first, index((span * loads + load) * rows)), lane);
+      memref::StoreOp::create(b, word, to.buffer, at);
+    }
+  }
+}
+
+void PackSynthesizer::storeFactors(Kind superKind, Kind subKind, ArrayRef<Value> factors,
+                                   Value tile, Value lane, Value block) {
+  for (Value factor : factors) {
+    auto vector = dyn_cast<VectorType>(factor.getType());
+    Kind kind = vector ? subKind : superKind;
+    const Destination *to =
+        llvm::find_if(destinations, [&](const Destination &d) { return d.component.kind == kind; });
+    int64_t count = vector ? vector.getNumElements() : 1;
+    Value first = mul(add(mul(tile, to->entries), mul(block, index(count))), index(rows));
+    for (int64_t i = 0; i < count; ++i) {
+      Value entry = vector ? vector::ExtractOp::create(b, factor, i).getResult() : factor;
+      memref::StoreOp::create(b, entry, to->buffer, add(add(first, index(i * rows)), lane));
+    }
+  }
+}
+
+/// One block of one row; rows past the last are zeros.
+void PackSynthesizer::emitBlock(Value tile, Value row, Value lane, Value block) {
+  auto store = [&](const DecodedBlock &decoded) {
+    for (const Destination &to : destinations)
+      if (to.component.kind == Kind::Codes)
+        storeCodes(to, decoded.codes, tile, lane, block);
+    storeFactors(Kind::ScaleSuper, Kind::ScaleSub, decoded.scale, tile, lane, block);
+    storeFactors(Kind::MinSuper, Kind::MinSub, decoded.min, tile, lane, block);
+  };
+  auto zeroLike = [&](Value value) -> Value {
+    return arith::ConstantOp::create(b, b.getZeroAttr(value.getType()));
+  };
+  Value exists = arith::CmpIOp::create(b, arith::CmpIPredicate::ult, row, n);
+  auto branch = scf::IfOp::create(b, TypeRange{}, exists, /*withElseRegion=*/true);
+  OpBuilder::InsertionGuard guard(b);
+  b.setInsertionPointToStart(branch.thenBlock());
+  Value blocks = arith::DivUIOp::create(b, k, index(format.getBlock()));
+  Value at = mul(add(mul(row, blocks), block), index(format.getBlockBytes()));
+  DecodedBlock decoded = inlineFormat(b, b.getLoc(), format, source.getBytes(), at);
+  store(decoded);
+  b.setInsertionPointToStart(branch.elseBlock());
+  DecodedBlock zeros;
+  zeros.codes = zeroLike(decoded.codes);
+  llvm::transform(decoded.scale, std::back_inserter(zeros.scale), zeroLike);
+  llvm::transform(decoded.min, std::back_inserter(zeros.min), zeroLike);
+  store(zeros);
+}
+
+/// One tile of float elements: a transposition.
+void PackSynthesizer::emitValues(Value tile) {
+  Value count = mul(n, k);
+  Value raw = memref::ViewOp::create(b, MemRefType::get({ShapedType::kDynamic}, elementType),
+                                     source.getBytes(), index(0), count);
+  Value packed = destinations.front().buffer;
+  auto lanes = scf::ForOp::create(b, index(0), index(rows), index(1));
+  b.setInsertionPointToStart(lanes.getBody());
+  Value lane = lanes.getInductionVar();
+  Value row = add(mul(tile, index(rows)), lane);
+  Value exists = arith::CmpIOp::create(b, arith::CmpIPredicate::ult, row, n);
+  auto columns = scf::ForOp::create(b, index(0), k, index(1));
+  b.setInsertionPointToStart(columns.getBody());
+  Value column = columns.getInductionVar();
+  auto value = scf::IfOp::create(b, elementType, exists, /*withElseRegion=*/true);
+  b.setInsertionPointToStart(value.thenBlock());
+  scf::YieldOp::create(
+      b, memref::LoadOp::create(b, raw, add(mul(row, k), column)).getResult());
+  b.setInsertionPointToStart(value.elseBlock());
+  scf::YieldOp::create(
+      b, arith::ConstantOp::create(b, b.getZeroAttr(elementType)).getResult());
+  b.setInsertionPointAfter(value);
+  Value at = add(mul(add(mul(tile, k), column), index(rows)), lane);
+  memref::StoreOp::create(b, value.getResult(0), packed, at);
+}
+
+void PackSynthesizer::run() {
+  auto type = cast<RankedTensorType>(pack.getResult().getType());
+  elementType = type.getElementType();
+  rows = cast<PackedAttr>(type.getEncoding()).getRows();
+  format = lookupFormat(type, kernel);
+  b.setInsertionPoint(store);
+  n = sizeOf(0);
+  k = sizeOf(1);
+  viewComponents();
+  Value tiles = arith::CeilDivUIOp::create(b, n, index(rows));
+  auto forall =
+      scf::ForallOp::create(b, ArrayRef<OpFoldResult>{tiles}, ValueRange{}, std::nullopt);
+  b.setInsertionPointToStart(forall.getBody());
+  Value tile = forall.getInductionVar(0);
+  if (!format) {
+    emitValues(tile);
+  } else {
+    Value blocks = arith::DivUIOp::create(b, k, index(format.getBlock()));
+    auto blockLoop = scf::ForOp::create(b, index(0), blocks, index(1));
+    b.setInsertionPointToStart(blockLoop.getBody());
+    auto laneLoop = scf::ForOp::create(b, index(0), index(rows), index(1));
+    b.setInsertionPointToStart(laneLoop.getBody());
+    Value lane = laneLoop.getInductionVar();
+    emitBlock(tile, add(mul(tile, index(rows)), lane), lane, blockLoop.getInductionVar());
+  }
+  store.erase();
+  pack.erase();
+  source.erase();
+}
+
+struct SynthesizePackPass final : lumen::impl::SynthesizePackPassBase<SynthesizePackPass> {
+  void runOnOperation() override {
+    for (auto kernel : getOperation().getOps<func::FuncOp>()) {
+      auto kind = kernel->getAttrOfType<StringAttr>(LumenDialect::kKernelAttr);
+      if (!kind || kind.getValue() != "pack")
+        continue;
+      for (auto store : llvm::make_early_inc_range(kernel.getOps<ToBytesOp>())) {
+        auto pack = store.getWeight().getDefiningOp<PackOp>();
+        auto source = pack ? pack.getWeight().getDefiningOp<FromBytesOp>() : nullptr;
+        if (!source) {
+          store.emitOpError("in a pack kernel stores a lumen.pack of a weight in bytes");
+          return signalPassFailure();
+        }
+        PackSynthesizer(kernel, pack, store, source).run();
+      }
+    }
+  }
+};
+
+} // namespace
