@@ -370,6 +370,54 @@ def SynthesizeRowsPass : Pass<"lumen-synthesize-rows", "::mlir::ModuleOp"> {
     "::mlir::memref::MemRefDialect", "::mlir::scf::SCFDialect", "::mlir::vector::VectorDialect"];
 }
 
+def SynthesizeAttentionPass : Pass<"lumen-synthesize-attention", "::mlir::ModuleOp"> {
+  let summary = "write attention kernels as tiles with an online softmax";
+  let description = [{
+    Replaces the body of every kernel of kind "attention" by a parallel loop over KV
+    heads and tiles of 8 rows, where a row is a (token, query head) pair that reads
+    the KV head. A tile walks over 64 positions at a time: scores (lanes are
+    positions), running maximum and sum, and the weighted values (lanes are the head
+    dimension). Keys and values are converted to float32 once per tile. Positions
+    after the last one that the tile may see are not visited. A step of one token has
+    tiles of as many rows as query heads share a KV head. A quantization of the result
+    follows in the tile; its group must divide the head dimension.
+
+    The operations of a row and their order depend on its position only, so a row has
+    the same bits in a chunk of any length. How many rows and lanes are in registers
+    at a time comes from `vector_bits` of the module's `lumen.target`.
+
+    Before:
+    ```mlir
+    %a = lumen.attention %q, %k, %v, %layer, %position
+      {heads = 14 : i64, kv_heads = 2 : i64, scale = 1.250000e-01 : f32} : ...
+    bufferization.materialize_in_destination %a in restrict writable %out : ...
+    ```
+    After:
+    ```mlir
+    scf.forall (%head, %i) in (2, %tiles) {
+      ... // queries times scale, to scratch
+      scf.for %start = %c0 to %end step %c64 {
+        scf.for %pass = %c0 to %passes step %c1 {
+          %s:16 = scf.for %d = %c0 to %c64 step %c1 iter_args(...) -> (vector<16xf32>, ...) {
+            %key = vector.load %k[%layer, %head, %block, %d, %c0] : ..., vector<16xf16>
+            ...
+          }
+          ... // to scratch
+        }
+        ... // mask, maximum, exponential, sum, correction
+        %o:8 = scf.for %j = %c0 to %valid step %c1 iter_args(...) -> (vector<32xf32>, ...) {
+          %value = vector.load %v[%layer, %head, %position, %c0] : ..., vector<32xf16>
+          ...
+        }
+      }
+      ... // divide by the sum and store
+    }
+    ```
+  }];
+  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::math::MathDialect",
+    "::mlir::memref::MemRefDialect", "::mlir::scf::SCFDialect", "::mlir::vector::VectorDialect"];
+}
+
 def SynthesizePackPass : Pass<"lumen-synthesize-pack", "::mlir::ModuleOp"> {
   let summary = "write the kernels that pack weights";
   let description = [{
