@@ -4,7 +4,6 @@
 // straight lines of calls) that where every result lives follows from the call
 // graph; no analysis that could decide for a copy is needed.
 #include "dialect/FormatLayout.h"
-#include "passes/CallOrder.h"
 #include "passes/Passes.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -119,6 +118,7 @@ private:
   ImplicitLocOpBuilder b;
   SymbolTableCollection symbols;
   DenseMap<Operation *, Signature> signatures;
+  SmallVector<Operation *> inProgress;
 
   // Of the function being rewritten.
   /// By the tensor: arguments (as they were) and results of calls.
@@ -130,21 +130,30 @@ private:
   DenseMap<std::pair<Value, Value>, Value> differences;
 };
 
-/// Callees come first: a caller needs their signatures.
 LogicalResult Bufferizer::run() {
-  FailureOr<SmallVector<func::FuncOp>> order = sortCalleesFirst(module);
-  if (failed(order))
-    return failure();
-  for (func::FuncOp function : *order)
+  for (auto function : llvm::to_vector(module.getOps<func::FuncOp>()))
     if (failed(bufferize(function)))
       return failure();
   return success();
 }
 
+/// Callees come first: a caller needs their signatures.
 LogicalResult Bufferizer::bufferize(func::FuncOp function) {
+  if (function.isExternal() || signatures.contains(function))
+    return success();
+  if (llvm::is_contained(inProgress, function))
+    return function.emitError("is recursive, so its buffers cannot be planned");
+  inProgress.push_back(function);
   if (!function.getBody().hasOneBlock())
     return function.emitError("must be a straight line of one block, got ")
            << function.getBody().getBlocks().size() << " blocks";
+  for (auto call : function.getOps<func::CallOp>()) {
+    auto callee = symbols.lookupNearestSymbolFrom<func::FuncOp>(
+        call, call.getCalleeAttr());
+    if (callee && failed(bufferize(callee)))
+      return failure();
+  }
+
   Signature &signature = signatures[function];
   if (failed(analyze(function, signature)))
     return failure();
@@ -155,9 +164,11 @@ LogicalResult Bufferizer::bufferize(func::FuncOp function) {
   differences.clear();
   if (failed(replaceArguments(function, copy)))
     return failure();
-  return function->hasAttr(LumenDialect::kKernelAttr)
-             ? rewriteKernel(function, copy)
-             : rewriteCaller(function, copy);
+  LogicalResult rewritten = function->hasAttr(LumenDialect::kKernelAttr)
+                                ? rewriteKernel(function, copy)
+                                : rewriteCaller(function, copy);
+  inProgress.pop_back();
+  return rewritten;
 }
 
 const Signature *Bufferizer::getSignature(func::CallOp call) {

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from native_decoder import NativeDecoder, needs_tools
 from random_formats import recipes
-from test_ir import check_against_numpy
+from test_emit import check_against_numpy
 
 from lumen_mlir.formats import graph
 from lumen_mlir.formats.bounds import bounds
