@@ -27,6 +27,14 @@ def Lumen_Dialect : Dialect {
     static constexpr StringLiteral kKernelAttr = "lumen.kernel";
     /// Argument attribute (i64): the result of the function on tensors that this buffer holds.
     static constexpr StringLiteral kResultAttr = "lumen.result";
+    /// Argument attribute (unit): the arena that holds a function's intermediates.
+    static constexpr StringLiteral kArenaAttr = "lumen.arena";
+    /// Name of the i64 constant with the bytes of a public function's arena, less its name.
+    static constexpr StringLiteral kArenaSizePrefix = "lumen_arena_size_";
+    /// Loop attribute (unit): workers need not wait for each other behind this scf.forall.
+    static constexpr StringLiteral kNowaitAttr = "lumen.nowait";
+    /// Argument attribute (unit): the pointer to the worker that runs the function.
+    static constexpr StringLiteral kWorkerAttr = "lumen.worker";
     /// Module attribute: the `#lumen.target` the module is compiled for.
     static constexpr StringLiteral kTargetAttr = "lumen.target";
     /// Module attribute (i64): the largest number of tokens of one step.

@@ -4,6 +4,7 @@
 // straight lines of calls) that where every result lives follows from the call
 // graph; no analysis that could decide for a copy is needed.
 #include "dialect/FormatLayout.h"
+#include "passes/CallOrder.h"
 #include "passes/Passes.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -118,7 +119,6 @@ private:
   ImplicitLocOpBuilder b;
   SymbolTableCollection symbols;
   DenseMap<Operation *, Signature> signatures;
-  SmallVector<Operation *> inProgress;
 
   // Of the function being rewritten.
   /// By the tensor: arguments (as they were) and results of calls.
@@ -130,30 +130,21 @@ private:
   DenseMap<std::pair<Value, Value>, Value> differences;
 };
 
+/// Callees come first: a caller needs their signatures.
 LogicalResult Bufferizer::run() {
-  for (auto function : llvm::to_vector(module.getOps<func::FuncOp>()))
+  FailureOr<SmallVector<func::FuncOp>> order = sortCalleesFirst(module);
+  if (failed(order))
+    return failure();
+  for (func::FuncOp function : *order)
     if (failed(bufferize(function)))
       return failure();
   return success();
 }
 
-/// Callees come first: a caller needs their signatures.
 LogicalResult Bufferizer::bufferize(func::FuncOp function) {
-  if (function.isExternal() || signatures.contains(function))
-    return success();
-  if (llvm::is_contained(inProgress, function))
-    return function.emitError("is recursive, so its buffers cannot be planned");
-  inProgress.push_back(function);
   if (!function.getBody().hasOneBlock())
     return function.emitError("must be a straight line of one block, got ")
            << function.getBody().getBlocks().size() << " blocks";
-  for (auto call : function.getOps<func::CallOp>()) {
-    auto callee = symbols.lookupNearestSymbolFrom<func::FuncOp>(
-        call, call.getCalleeAttr());
-    if (callee && failed(bufferize(callee)))
-      return failure();
-  }
-
   Signature &signature = signatures[function];
   if (failed(analyze(function, signature)))
     return failure();
@@ -164,11 +155,9 @@ LogicalResult Bufferizer::bufferize(func::FuncOp function) {
   differences.clear();
   if (failed(replaceArguments(function, copy)))
     return failure();
-  LogicalResult rewritten = function->hasAttr(LumenDialect::kKernelAttr)
-                                ? rewriteKernel(function, copy)
-                                : rewriteCaller(function, copy);
-  inProgress.pop_back();
-  return rewritten;
+  return function->hasAttr(LumenDialect::kKernelAttr)
+             ? rewriteKernel(function, copy)
+             : rewriteCaller(function, copy);
 }
 
 const Signature *Bufferizer::getSignature(func::CallOp call) {

@@ -194,11 +194,18 @@ void ClusterGraph::formProducts() {
 // Attention
 //===----------------------------------------------------------------------===//
 
+/// An attention kernel computes head by head, so no group may cross two heads.
+static bool quantizesWholeHeads(QuantizeOp quantize) {
+  auto attention = quantize.getX().getDefiningOp<AttentionOp>();
+  auto keys = cast<RankedTensorType>(attention.getK().getType());
+  return keys.getDimSize(3) % int64_t(quantize.getGroup()) == 0;
+}
+
 void ClusterGraph::formAttention() {
   for (Operation *op : program)
     if (auto quantize = dyn_cast<QuantizeOp>(op))
       if (auto attention = findProducer(quantize.getX(), KernelKind::Attention))
-        if (quantize.getX().hasOneUse())
+        if (quantize.getX().hasOneUse() && quantizesWholeHeads(quantize))
           merge(*attention, find(op));
 }
 

@@ -370,6 +370,54 @@ def SynthesizeRowsPass : Pass<"lumen-synthesize-rows", "::mlir::ModuleOp"> {
     "::mlir::memref::MemRefDialect", "::mlir::scf::SCFDialect", "::mlir::vector::VectorDialect"];
 }
 
+def SynthesizeAttentionPass : Pass<"lumen-synthesize-attention", "::mlir::ModuleOp"> {
+  let summary = "write attention kernels as tiles with an online softmax";
+  let description = [{
+    Replaces the body of every kernel of kind "attention" by a parallel loop over KV
+    heads and tiles of 8 rows, where a row is a (token, query head) pair that reads
+    the KV head. A tile walks over 64 positions at a time: scores (lanes are
+    positions), running maximum and sum, and the weighted values (lanes are the head
+    dimension). Keys and values are converted to float32 once per tile. Positions
+    after the last one that the tile may see are not visited. A step of one token has
+    tiles of as many rows as query heads share a KV head. A quantization of the result
+    follows in the tile; its group must divide the head dimension.
+
+    The operations of a row and their order depend on its position only, so a row has
+    the same bits in a chunk of any length. How many rows and lanes are in registers
+    at a time comes from `vector_bits` of the module's `lumen.target`.
+
+    Before:
+    ```mlir
+    %a = lumen.attention %q, %k, %v, %layer, %position
+      {heads = 14 : i64, kv_heads = 2 : i64, scale = 1.250000e-01 : f32} : ...
+    bufferization.materialize_in_destination %a in restrict writable %out : ...
+    ```
+    After:
+    ```mlir
+    scf.forall (%head, %i) in (2, %tiles) {
+      ... // queries times scale, to scratch
+      scf.for %start = %c0 to %end step %c64 {
+        scf.for %pass = %c0 to %passes step %c1 {
+          %s:16 = scf.for %d = %c0 to %c64 step %c1 iter_args(...) -> (vector<16xf32>, ...) {
+            %key = vector.load %k[%layer, %head, %block, %d, %c0] : ..., vector<16xf16>
+            ...
+          }
+          ... // to scratch
+        }
+        ... // mask, maximum, exponential, sum, correction
+        %o:8 = scf.for %j = %c0 to %valid step %c1 iter_args(...) -> (vector<32xf32>, ...) {
+          %value = vector.load %v[%layer, %head, %position, %c0] : ..., vector<32xf16>
+          ...
+        }
+      }
+      ... // divide by the sum and store
+    }
+    ```
+  }];
+  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::math::MathDialect",
+    "::mlir::memref::MemRefDialect", "::mlir::scf::SCFDialect", "::mlir::vector::VectorDialect"];
+}
+
 def SynthesizePackPass : Pass<"lumen-synthesize-pack", "::mlir::ModuleOp"> {
   let summary = "write the kernels that pack weights";
   let description = [{
@@ -436,6 +484,57 @@ def VectorizeProductPass : Pass<"lumen-vectorize-product", "::mlir::ModuleOp"> {
     "::mlir::scf::SCFDialect", "::mlir::vector::VectorDialect"];
 }
 
+def PlanMemoryPass : Pass<"lumen-plan-memory", "::mlir::ModuleOp"> {
+  let summary = "place intermediate buffers in one arena";
+  let description = [{
+    Replaces every `memref.alloc` of a function by a view into an arena that the
+    function takes as its last argument, a `memref<BYTESxi8>` marked `lumen.arena`.
+    Buffers whose lives (first to last use) do not meet share bytes: the largest is
+    placed first, each at the lowest multiple of 64 where it fits. A callee's arena
+    is a part of its caller's that lives during the call. A dynamic dimension
+    counts as `lumen.max_tokens` (512 where the module does not say), so the
+    arena is fixed while only the pages that the actual tokens need are touched.
+
+    Every public function gets an arena (of zero bytes, if need be) and an i64
+    constant `lumen_arena_size_NAME` with its size, which the runtime reads.
+
+    Before:
+
+    ```mlir
+    func.func @f(%x: memref<?x64xf32>, %out: memref<?x64xf32>) {
+      %c0 = arith.constant 0 : index
+      %rows = memref.dim %x, %c0 : memref<?x64xf32>
+      %y = memref.alloc(%rows) : memref<?x64xf32>
+      call @kernel(%x, %y) : (memref<?x64xf32>, memref<?x64xf32>) -> ()
+      call @kernel(%y, %out) : (memref<?x64xf32>, memref<?x64xf32>) -> ()
+      return
+    }
+    ```
+
+    After:
+
+    ```mlir
+    func.func @f(%x: memref<?x64xf32>, %out: memref<?x64xf32>,
+                 %arena: memref<131072xi8> {lumen.arena}) {
+      %c0 = arith.constant 0 : index
+      %rows = memref.dim %x, %c0 : memref<?x64xf32>
+      %offset = arith.constant 0 : index
+      %y = memref.view %arena[%offset][%rows] : memref<131072xi8> to memref<?x64xf32>
+      call @kernel(%x, %y) : (memref<?x64xf32>, memref<?x64xf32>) -> ()
+      call @kernel(%y, %out) : (memref<?x64xf32>, memref<?x64xf32>) -> ()
+      return
+    }
+    llvm.mlir.global external constant @lumen_arena_size_f(131072 : i64) : i64
+    ```
+  }];
+  let options = [
+    Option<"remark", "remark", "bool", "false",
+           "say the size of each public function's arena in a remark">
+  ];
+  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::LLVM::LLVMDialect",
+    "::mlir::memref::MemRefDialect"];
+}
+
 //===----------------------------------------------------------------------===//
 // vector -> llvm
 //===----------------------------------------------------------------------===//
@@ -498,6 +597,87 @@ def ExpandF16Pass : Pass<"lumen-expand-f16", "::mlir::ModuleOp"> {
     Option<"force", "force", "bool", "false", "expand whatever the target has">
   ];
   let dependentDialects = ["::mlir::arith::ArithDialect"];
+}
+
+def SpmdPass : Pass<"lumen-spmd", "::mlir::func::FuncOp"> {
+  let summary = "divide parallel loops among the workers of a team";
+  let description = [{
+    Every worker runs the same function. A `scf.forall` at the top level becomes a
+    loop over the worker's own share of the iterations, taken as one sequence with
+    the last dimension fastest: worker w of n has w*total/n up to (w+1)*total/n, a
+    contiguous piece. Behind it the workers wait for each other, unless the loop
+    says `lumen.nowait`; the last loop of a function must not say so.
+
+    Before:
+
+    ```mlir
+    scf.forall (%t, %n) in (%tokens, 56) {
+      "use"(%t, %n) : (index, index) -> ()
+    }
+    ```
+
+    After:
+
+    ```mlir
+    %id = lumen.worker_id
+    %count = lumen.worker_count
+    %c56 = arith.constant 56 : index
+    %c1 = arith.constant 1 : index
+    %total = arith.muli %tokens, %c56 : index
+    %next = arith.addi %id, %c1 : index
+    %0 = arith.muli %id, %total : index
+    %begin = arith.divui %0, %count : index
+    %1 = arith.muli %next, %total : index
+    %end = arith.divui %1, %count : index
+    scf.for %i = %begin to %end step %c1 {
+      %n = arith.remui %i, %c56 : index
+      %t = arith.divui %i, %c56 : index
+      "use"(%t, %n) : (index, index) -> ()
+    }
+    lumen.barrier
+    ```
+  }];
+  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::scf::SCFDialect"];
+}
+
+def LowerTeamPass : Pass<"lumen-lower-team", "::mlir::ModuleOp"> {
+  let summary = "make the workers of a team threads";
+  let description = [{
+    Every function that asks for the worker, itself or in a function it calls, gets
+    a last argument `!llvm.ptr {lumen.worker}` to the runtime's
+
+    ```c
+    struct lumen_worker { uint64_t id; uint64_t count; void *team; };
+    ```
+
+    `lumen.worker_id` and `lumen.worker_count` become loads from it and
+    `lumen.barrier` a call of the runtime's `void lumen_barrier(lumen_worker *)`.
+
+    Before:
+
+    ```mlir
+    func.func @f() {
+      %id = lumen.worker_id
+      "use"(%id) : (index) -> ()
+      lumen.barrier
+      return
+    }
+    ```
+
+    After:
+
+    ```mlir
+    func.func @f(%worker: !llvm.ptr {lumen.worker}) {
+      %0 = llvm.load %worker invariant {alignment = 8 : i64} : !llvm.ptr -> i64
+      %id = arith.index_cast %0 : i64 to index
+      "use"(%id) : (index) -> ()
+      llvm.call @lumen_barrier(%worker) : (!llvm.ptr) -> ()
+      return
+    }
+    llvm.func @lumen_barrier(!llvm.ptr) attributes {no_unwind}
+    ```
+  }];
+  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::LLVM::LLVMDialect"];
 }
 
 #endif // LUMEN_PASSES

@@ -158,6 +158,23 @@ func.func @heads(%q: tensor<?x128xf32>, %k: tensor<?x64xf32>, %v: tensor<?x64xf3
 
 // -----
 
+// A group of 32 would cross heads of 16: the quantization is a kernel of its own.
+// CHECK-LABEL: func.func @narrow_heads
+// CHECK-NEXT: %[[A:.*]] = call @attention_32(%arg0, %arg1, %arg2, %arg3, %arg4)
+// CHECK-NEXT: %[[C:.*]] = call @quantize_32(%[[A]])
+// CHECK-NEXT: return %[[C]]
+func.func @narrow_heads(%q: tensor<?x32xf32>, %k: tensor<1x1x?x16x16xf16>,
+    %v: tensor<1x1x?x16x16xf16>, %layer: index, %position: index) -> tensor<?x32xi8> {
+  %0 = lumen.attention %q, %k, %v, %layer, %position
+    {heads = 2 : i64, kv_heads = 1 : i64, scale = 0.25 : f32}
+    : tensor<?x32xf32>, tensor<1x1x?x16x16xf16>, tensor<1x1x?x16x16xf16>
+  %1:4 = lumen.quantize %0 : tensor<?x32xf32>
+    -> tensor<?x32xi8>, tensor<?x1xf32>, tensor<?x1xi32>, tensor<?x1xf32>
+  return %1#0 : tensor<?x32xi8>
+}
+
+// -----
+
 // lumen.last_rows begins a kernel: what computes all rows stays outside. The two
 // norms differ in epsilon only, so the second kernel gets a number.
 // CHECK-LABEL: func.func @last

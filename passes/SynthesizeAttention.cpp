@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Synthesizes attention kernels as a parallel loop over KV heads and tiles of
+// rows.
+#include "passes/AttentionEmitter.h"
+#include "passes/Passes.h"
+
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Math/IR/Math.h"
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
+
+namespace mlir::lumen {
+#define GEN_PASS_DEF_SYNTHESIZEATTENTIONPASS
+#include "passes/Passes.h.inc"
+} // namespace mlir::lumen
+
+using namespace mlir;
+using namespace mlir::lumen;
+
+/// The attention of a kernel and the quantization of its result, if any.
+static FailureOr<std::pair<AttentionOp, QuantizeOp>>
+findOps(func::FuncOp kernel) {
+  auto attentions = llvm::to_vector(kernel.getOps<AttentionOp>());
+  if (attentions.size() != 1)
+    return kernel.emitError("holds ")
+           << attentions.size() << " lumen.attention, expected one";
+  AttentionOp attention = attentions.front();
+  QuantizeOp quantize;
+  for (Operation *user : attention->getUsers())
+    if (auto op = dyn_cast<QuantizeOp>(user))
+      quantize = op;
+  int64_t headDim =
+      cast<RankedTensorType>(attention.getK().getType()).getDimSize(3);
+  if (quantize && headDim % int64_t(quantize.getGroup()))
+    return quantize.emitOpError("cannot join attention: its group of ")
+           << quantize.getGroup() << " does not divide the head dimension of "
+           << headDim;
+  return std::pair(attention, quantize);
+}
+
+static LogicalResult synthesize(func::FuncOp kernel,
+                                AttentionRegisters registers) {
+  auto ops = findOps(kernel);
+  if (failed(ops))
+    return failure();
+  auto [attention, quantize] = *ops;
+  ImplicitLocOpBuilder b(attention.getLoc(),
+                         kernel.getBody().front().getTerminator());
+  auto index = [&](int64_t value) -> Value {
+    return arith::ConstantIndexOp::create(b, value);
+  };
+  AttentionEmitter emitter(b, attention, quantize, registers);
+  emitter.emitPrologue();
+
+  // A single token has as many rows as the group; a tile of just these wastes
+  // none.
+  int64_t group = emitter.getGroup();
+  Value tileRows = index(kAttentionRows), single;
+  if (group < kAttentionRows) {
+    single = arith::CmpIOp::create(b, arith::CmpIPredicate::eq,
+                                   emitter.getTokens(), index(1));
+    tileRows = arith::SelectOp::create(b, single, index(group), tileRows);
+  }
+  Value tiles = arith::CeilDivUIOp::create(b, emitter.getRowCount(), tileRows);
+  auto forall = scf::ForallOp::create(
+      b, ArrayRef<OpFoldResult>{b.getIndexAttr(attention.getKvHeads()), tiles},
+      ValueRange{}, /*mapping=*/std::nullopt);
+  b.setInsertionPointToStart(forall.getBody());
+  Value head = forall.getInductionVar(0), i = forall.getInductionVar(1);
+  // Later tiles see more positions. Counting from both ends in turn gives every
+  // contiguous share of the iterations the same work.
+  Value half = divideByConstant(b, i, 2);
+  Value fromEnd =
+      arith::SubIOp::create(b, arith::SubIOp::create(b, tiles, index(1)), half);
+  Value isOdd =
+      arith::CmpIOp::create(b, arith::CmpIPredicate::ne,
+                            arith::RemUIOp::create(b, i, index(2)), index(0));
+  Value tile = arith::SelectOp::create(b, isOdd, fromEnd, half);
+  Value first = arith::MulIOp::create(b, tile, tileRows);
+  if (!single) {
+    emitter.emitTile(head, first, kAttentionRows);
+  } else {
+    auto ifOp = scf::IfOp::create(b, single, /*withElseRegion=*/true);
+    b.setInsertionPointToStart(ifOp.thenBlock());
+    emitter.emitTile(head, first, group);
+    b.setInsertionPointToStart(ifOp.elseBlock());
+    emitter.emitTile(head, first, kAttentionRows);
+  }
+  eraseTensorOps(kernel);
+  return success();
+}
+
+namespace {
+
+class SynthesizeAttentionPass
+    : public mlir::lumen::impl::SynthesizeAttentionPassBase<
+          SynthesizeAttentionPass> {
+public:
+  void runOnOperation() override {
+    auto target =
+        getOperation()->getAttrOfType<TargetAttr>(LumenDialect::kTargetAttr);
+    auto registers = AttentionRegisters::forVectorBits(
+        target ? target.getVectorBits() : 512);
+    for (auto kernel : getOperation().getOps<func::FuncOp>()) {
+      auto kind = kernel->getAttrOfType<StringAttr>(LumenDialect::kKernelAttr);
+      if (kind && kind.getValue() == "attention" &&
+          failed(synthesize(kernel, registers)))
+        return signalPassFailure();
+    }
+  }
+};
+
+} // namespace

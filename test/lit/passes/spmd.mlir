@@ -1,0 +1,82 @@
+// RUN: lumen-opt %s -pass-pipeline='builtin.module(func.func(lumen-spmd))' -split-input-file -verify-diagnostics | FileCheck %s
+
+// CHECK-LABEL: func.func private @two_loops(
+// CHECK-SAME:    %[[TOKENS:[a-z0-9_]+]]: index
+// CHECK-DAG:     %[[ID:[a-z0-9_]+]] = lumen.worker_id
+// CHECK-DAG:     %[[COUNT:[a-z0-9_]+]] = lumen.worker_count
+// CHECK:         %[[C56:[a-z0-9_]+]] = arith.constant 56 : index
+// CHECK:         %[[TOTAL:[0-9]+]] = arith.muli %[[TOKENS]], %[[C56]]
+// CHECK:         %[[ONE:[a-z0-9_]+]] = arith.constant 1 : index
+// CHECK:         %[[NEXT:[0-9]+]] = arith.addi %[[ID]], %[[ONE]]
+// CHECK:         %[[M0:[0-9]+]] = arith.muli %[[ID]], %[[TOTAL]]
+// CHECK:         %[[BEGIN:[0-9]+]] = arith.divui %[[M0]], %[[COUNT]]
+// CHECK:         %[[M1:[0-9]+]] = arith.muli %[[NEXT]], %[[TOTAL]]
+// CHECK:         %[[END:[0-9]+]] = arith.divui %[[M1]], %[[COUNT]]
+// CHECK:         scf.for %[[I:[a-z0-9_]+]] = %[[BEGIN]] to %[[END]] step %[[ONE]] {
+// CHECK:           %[[N:[0-9]+]] = arith.remui %[[I]], %[[C56]]
+// CHECK:           %[[T:[0-9]+]] = arith.divui %[[I]], %[[C56]]
+// CHECK:           memref.store %{{.*}}, %{{.*}}[%[[T]], %[[N]]]
+// CHECK-NEXT:    }
+// CHECK-NOT:     lumen.barrier
+// A loop with bounds and a step: 2, 5, 8.
+// CHECK:         %[[LB:[a-z0-9_]+]] = arith.constant 2 : index
+// CHECK:         %[[STEP:[a-z0-9_]+]] = arith.constant 3 : index
+// CHECK:         %[[UB:[a-z0-9_]+]] = arith.constant 9 : index
+// CHECK:         %[[RANGE:[0-9]+]] = arith.subi %[[UB]], %[[LB]]
+// CHECK:         arith.ceildivui %[[RANGE]], %[[STEP]]
+// CHECK:         scf.for %[[J:[a-z0-9_]+]] =
+// CHECK:           %[[SCALED:[0-9]+]] = arith.muli %[[J]], %[[STEP]]
+// CHECK:           %[[AT:[0-9]+]] = arith.addi %[[SCALED]], %[[LB]]
+// CHECK:           memref.store %{{.*}}, %{{.*}}[%[[AT]], %[[AT]]]
+// CHECK-NEXT:    }
+// CHECK-NEXT:    lumen.barrier
+// CHECK-NEXT:    return
+func.func private @two_loops(%tokens: index, %out: memref<?x56xf32>, %x: f32) {
+  scf.forall (%t, %n) in (%tokens, 56) {
+    memref.store %x, %out[%t, %n] : memref<?x56xf32>
+  } {lumen.nowait}
+  scf.forall (%i) = (2) to (9) step (3) {
+    memref.store %x, %out[%i, %i] : memref<?x56xf32>
+  }
+  return
+}
+
+// -----
+
+// A function without parallel loops is not touched.
+// CHECK-LABEL: func.func private @serial
+// CHECK-NEXT:    return
+func.func private @serial() {
+  return
+}
+
+// -----
+
+func.func private @nested(%out: memref<8x8xf32>, %x: f32) {
+  scf.forall (%i) in (8) {
+    // expected-error @+1 {{must stand at the top level of a function, where every worker comes by once}}
+    scf.forall (%j) in (8) {
+      memref.store %x, %out[%i, %j] : memref<8x8xf32>
+    }
+  }
+  return
+}
+
+// -----
+
+func.func private @results(%x: tensor<8xf32>) -> tensor<8xf32> {
+  // expected-error @+1 {{must have no results, got 1}}
+  %y = scf.forall (%i) in (8) shared_outs(%o = %x) -> (tensor<8xf32>) {
+    scf.forall.in_parallel {}
+  }
+  return %y : tensor<8xf32>
+}
+
+// -----
+
+func.func private @last_nowait() {
+  // expected-error @+1 {{is the last of its function, so the workers must wait for each other behind it}}
+  scf.forall (%i) in (8) {
+  } {lumen.nowait}
+  return
+}

@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+// RUN: lumen-opt %s --lumen-synthesize-attention --split-input-file --verify-diagnostics
+
+// expected-error @below {{holds 0 lumen.attention, expected one}}
+func.func private @none(%q: memref<?x64xf32>) attributes {lumen.kernel = "attention"} {
+  return
+}
+
+// -----
+
+func.func private @group(%q: memref<?x96xf32>, %k: memref<1x1x?x48x16xf32>,
+    %v: memref<1x1x?x16x48xf32>, %layer: index, %position: index, %codes: memref<?x96xi8>)
+    attributes {lumen.kernel = "attention"} {
+  %0 = bufferization.to_tensor %q restrict : memref<?x96xf32> to tensor<?x96xf32>
+  %1 = bufferization.to_tensor %k restrict : memref<1x1x?x48x16xf32> to tensor<1x1x?x48x16xf32>
+  %2 = bufferization.to_tensor %v restrict : memref<1x1x?x16x48xf32> to tensor<1x1x?x16x48xf32>
+  %3 = lumen.attention %0, %1, %2, %layer, %position
+      {heads = 2 : i64, kv_heads = 1 : i64, scale = 1.250000e-01 : f32}
+    : tensor<?x96xf32>, tensor<1x1x?x48x16xf32>, tensor<1x1x?x16x48xf32>
+  // expected-error @below {{cannot join attention: its group of 32 does not divide the head dimension of 48}}
+  %c, %s, %o, %m = lumen.quantize %3 {group = 32 : i64, sum_group = 32 : i64} : tensor<?x96xf32>
+    -> tensor<?x96xi8>, tensor<?x3xf32>, tensor<?x3xi32>, tensor<?x3xf32>
+  bufferization.materialize_in_destination %c in restrict writable %codes
+    : (tensor<?x96xi8>, memref<?x96xi8>) -> ()
+  return
+}

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+// RUN: lumen-opt %s --split-input-file --lumen-synthesize-attention --canonicalize --cse | FileCheck %s
+
+// 14 query heads on 2 KV heads. One token has 7 rows per KV head, tiles have 8.
+// CHECK-LABEL: func.func private @attention_14x64_2
+// CHECK-SAME:    %[[Q:[a-z0-9]+]]: memref<?x896xf32>, %[[K:[a-z0-9]+]]: memref<24x2x?x64x16xf16>, %[[V:[a-z0-9]+]]: memref<24x2x?x16x64xf16>
+// CHECK-SAME:    %[[LAYER:[a-z0-9]+]]: index, %[[POSITION:[a-z0-9]+]]: index, %[[OUT:[a-z0-9]+]]: memref<?x896xf32>
+// CHECK-DAG:   %[[TOKENS:.*]] = memref.dim %[[Q]], %c0
+// CHECK-DAG:   %[[ROWS:.*]] = arith.muli %[[TOKENS]], %c7
+// CHECK-DAG:   %[[VALUES:.*]] = memref.collapse_shape %[[V]] {{.*}} into memref<24x2x?x64xf16>
+// CHECK-DAG:   %[[QUERIES:.*]] = memref.alloca() {alignment = 64 : i64} : memref<8x64xf32>
+// CHECK:       %[[SINGLE:.*]] = arith.cmpi eq, %[[TOKENS]], %c1
+// CHECK:       %[[TILE_ROWS:.*]] = arith.select %[[SINGLE]], %c7, %c8
+// CHECK:       %[[TILES:.*]] = arith.ceildivui %[[ROWS]], %[[TILE_ROWS]]
+// CHECK:       scf.forall (%[[HEAD:[a-z0-9]+]], %{{.*}}) in (2, %[[TILES]])
+// CHECK-NOT:     memref.alloca
+// CHECK:         scf.if %[[SINGLE]]
+// Scores of two blocks of 16 positions and 7 rows.
+// CHECK:           scf.for %{{.*}} = %c0 to %{{.*}} step %c64
+// CHECK:             %{{.*}}:14 = scf.for %[[D:.*]] = %c0 to %c64 step %c1
+// CHECK:               %[[KEY:.*]] = vector.load %[[K]][%[[LAYER]], %[[HEAD]], %{{.*}}, %[[D]], %c0] : {{.*}}, vector<16xf16>
+// CHECK:               arith.extf %[[KEY]] : vector<16xf16> to vector<16xf32>
+// CHECK:               vector.load %[[K]]
+// CHECK:               vector.broadcast {{.*}} : f32 to vector<16xf32>
+// CHECK:               arith.mulf {{.*}} fastmath<contract> : vector<16xf32>
+// CHECK:               arith.addf {{.*}} fastmath<contract> : vector<16xf32>
+// The softmax of 64 positions.
+// CHECK:             arith.cmpi sge, {{.*}} : vector<64xi32>
+// CHECK:             vector.reduction <maxnumf>
+// CHECK:             math.roundeven {{.*}} : vector<64xf32>
+// CHECK:             math.roundeven {{.*}} : vector<7xf32>
+// The values, in two halves of the head.
+// CHECK:             %{{.*}}:7 = scf.for
+// CHECK:               vector.load %[[VALUES]][%[[LAYER]], %[[HEAD]], %{{.*}}, %c0] : {{.*}}, vector<32xf16>
+// CHECK:             %{{.*}}:7 = scf.for
+// CHECK:               vector.load %[[VALUES]][%[[LAYER]], %[[HEAD]], %{{.*}}, %c32] : {{.*}}, vector<32xf16>
+// CHECK:           vector.store %{{.*}}, %[[OUT]]
+// CHECK:         } else {
+// CHECK:             %{{.*}}:16 = scf.for
+// CHECK:             %{{.*}}:8 = scf.for
+// CHECK-NOT:   lumen.
+// CHECK-NOT:   tensor<
+// CHECK:       return
+func.func private @attention_14x64_2(%q: memref<?x896xf32>, %k: memref<24x2x?x64x16xf16>,
+    %v: memref<24x2x?x16x64xf16>, %layer: index, %position: index, %out: memref<?x896xf32>)
+    attributes {lumen.kernel = "attention"} {
+  %0 = bufferization.to_tensor %q restrict : memref<?x896xf32> to tensor<?x896xf32>
+  %1 = bufferization.to_tensor %k restrict
+    : memref<24x2x?x64x16xf16> to tensor<24x2x?x64x16xf16>
+  %2 = bufferization.to_tensor %v restrict
+    : memref<24x2x?x16x64xf16> to tensor<24x2x?x16x64xf16>
+  %3 = lumen.attention %0, %1, %2, %layer, %position
+      {heads = 14 : i64, kv_heads = 2 : i64, scale = 1.250000e-01 : f32}
+    : tensor<?x896xf32>, tensor<24x2x?x64x16xf16>, tensor<24x2x?x16x64xf16>
+  bufferization.materialize_in_destination %3 in restrict writable %out
+    : (tensor<?x896xf32>, memref<?x896xf32>) -> ()
+  return
+}
+
+// -----
+
+module attributes {lumen.target = #lumen.target<name = "x86-64-v3",
+    triple = "x86_64-unknown-linux-gnu", cpu = "x86-64-v3", features = "", dot4 = "avx2",
+    vector_bits = 256, rows = 8, tokens = 4>} {
+
+// 256-bit registers hold 4 rows of 16 lanes; a group of 8 needs no tile of its own.
+// The quantization follows in the tile, and there is no float32 result.
+// CHECK-LABEL: func.func private @attention_quantize
+// CHECK-SAME:    %[[CODES:[a-z0-9]+]]: memref<?x384xi8>, %[[SCALES:[a-z0-9]+]]: memref<?x24xf32>
+// CHECK-SAME:    %[[OFFSETS:[a-z0-9]+]]: memref<?x24xi32>, %[[SUMS:[a-z0-9]+]]: memref<?x24xf32>
+// CHECK:       scf.forall
+// CHECK-NOT:     scf.if
+// CHECK:         scf.for %{{.*}} = %c0 to %{{.*}} step %c64
+// CHECK-COUNT-2:   %{{.*}}:4 = scf.for %{{.*}} = %c0 to %c48
+// CHECK-COUNT-6:   %{{.*}}:4 = scf.for {{.*}} -> (vector<16xf32>, vector<16xf32>, vector<16xf32>, vector<16xf32>)
+// CHECK:         arith.divf
+// CHECK:           vector.store %{{.*}}, %[[CODES]]{{.*}} vector<16xi8>
+// CHECK:           memref.store %{{.*}}, %[[SCALES]]
+// CHECK:           memref.store %{{.*}}, %[[OFFSETS]]
+// CHECK:           memref.store %{{.*}}, %[[SUMS]]
+func.func private @attention_quantize(%q: memref<?x384xf32>, %k: memref<1x1x?x48x16xf32>,
+    %v: memref<1x1x?x16x48xf32>, %layer: index, %position: index, %codes: memref<?x384xi8>,
+    %scales: memref<?x24xf32>, %offsets: memref<?x24xi32>, %sums: memref<?x24xf32>)
+    attributes {lumen.kernel = "attention"} {
+  %0 = bufferization.to_tensor %q restrict : memref<?x384xf32> to tensor<?x384xf32>
+  %1 = bufferization.to_tensor %k restrict : memref<1x1x?x48x16xf32> to tensor<1x1x?x48x16xf32>
+  %2 = bufferization.to_tensor %v restrict : memref<1x1x?x16x48xf32> to tensor<1x1x?x16x48xf32>
+  %3 = lumen.attention %0, %1, %2, %layer, %position
+      {heads = 8 : i64, kv_heads = 1 : i64, scale = 1.250000e-01 : f32}
+    : tensor<?x384xf32>, tensor<1x1x?x48x16xf32>, tensor<1x1x?x16x48xf32>
+  %c, %s, %o, %m = lumen.quantize %3 {group = 16 : i64, sum_group = 16 : i64}
+    : tensor<?x384xf32>
+    -> tensor<?x384xi8>, tensor<?x24xf32>, tensor<?x24xi32>, tensor<?x24xf32>
+  bufferization.materialize_in_destination %c in restrict writable %codes
+    : (tensor<?x384xi8>, memref<?x384xi8>) -> ()
+  bufferization.materialize_in_destination %s in restrict writable %scales
+    : (tensor<?x24xf32>, memref<?x24xf32>) -> ()
+  bufferization.materialize_in_destination %o in restrict writable %offsets
+    : (tensor<?x24xi32>, memref<?x24xi32>) -> ()
+  bufferization.materialize_in_destination %m in restrict writable %sums
+    : (tensor<?x24xf32>, memref<?x24xf32>) -> ()
+  return
+}
+
+}
