@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: Apache-2.0
+"""These tests need the peers of ``requirements.txt``; without them they are skipped, with the reason."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "py")]
+
+_MISSING = [
+    name for name in ("gguf", "llama_cpp", "torch", "transformers") if importlib.util.find_spec(name) is None
+]
+if _MISSING:
+    collect_ignore_glob = ["test_*.py"]
+
+
+def pytest_terminal_summary(terminalreporter):
+    if _MISSING:
+        terminalreporter.write_line(
+            f"peer tests skipped: {', '.join(_MISSING)} not installed (see test/peers/requirements.txt)"
+        )
+
+
+@pytest.fixture
+def f16_model(tmp_path) -> Path:
+    """The embedded model with its weights widened to float16."""
+    from lumen_mlir.data import embedded_model_path
+    from lumen_mlir.gguf import GGUFFile
+    from lumen_mlir.testing.convert import convert_weights
+
+    path = tmp_path / "f16.gguf"
+    convert_weights(GGUFFile.open(embedded_model_path()), path, "f16")
+    return path
