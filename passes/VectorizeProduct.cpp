@@ -212,7 +212,9 @@ FailureOr<Value> GenericUnroller::load(unsigned operand, ArrayRef<int64_t> point
       // The four activations of a step lie next to each other.
       return cached = vector::LoadOp::create(b, VectorType::get(4, element), view.buffer, indices);
     }
-    return cached = memref::LoadOp::create(b, view.buffer, indices);
+    // Spread over the lanes at once: x86 does it as part of the next instruction.
+    Value scalar = memref::LoadOp::create(b, view.buffer, indices);
+    return cached = vector::BroadcastOp::create(b, VectorType::get(lanes, element), scalar);
   }
   if (lane + 1 == dims.end())
     return cached = vector::LoadOp::create(b, VectorType::get(lanes, element), view.buffer, indices);

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// RUN: lumen-opt %s --lumen-lower-dot4=dot4=avx512vnni | FileCheck %s --check-prefix=VNNI
+// RUN: lumen-opt %s --lumen-lower-dot4=dot4=avxvnni | FileCheck %s --check-prefix=AVXVNNI
+// RUN: lumen-opt %s --lumen-lower-dot4=dot4=avx512bw | FileCheck %s --check-prefix=BW
+// RUN: lumen-opt %s --lumen-lower-dot4=dot4=ssse3 | FileCheck %s --check-prefix=SSE
+// RUN: lumen-opt %s --lumen-lower-dot4=dot4=generic | FileCheck %s --check-prefix=PLAIN
+// RUN: not lumen-opt %s --lumen-lower-dot4=dot4=abacus 2>&1 | FileCheck %s --check-prefix=UNKNOWN
+
+// UNKNOWN: unknown dot4 implementation 'abacus'
+
+// VNNI-LABEL: func.func @four_bits
+// VNNI: vector.broadcast %{{.*}} : i32 to vector<16xi32>
+// VNNI: llvm.call_intrinsic "llvm.x86.avx512.vpdpbusd.512"
+// VNNI-NOT: vpdpbusd
+// VNNI: return
+// Two halves where vectors have 256 bits.
+// AVXVNNI-LABEL: func.func @four_bits
+// AVXVNNI-COUNT-2: llvm.call_intrinsic "llvm.x86.avx512.vpdpbusd.256"
+// BW-LABEL: func.func @four_bits
+// BW: %[[PAIRS:.*]] = llvm.call_intrinsic "llvm.x86.avx512.pmaddubs.w.512"
+// BW: llvm.call_intrinsic "llvm.x86.avx512.pmaddw.d.512"(%[[PAIRS]],
+// BW-NOT: pmaddubs
+// BW: return
+// SSE-LABEL: func.func @four_bits
+// SSE-COUNT-4: llvm.call_intrinsic "llvm.x86.ssse3.pmadd.ub.sw.128"
+// PLAIN-LABEL: func.func @four_bits
+// PLAIN-NOT: call_intrinsic
+// PLAIN-COUNT-4: arith.muli
+// PLAIN: return
+func.func @four_bits(%c: vector<64xi8>, %x: vector<4xi8>, %a: vector<16xi32>) -> vector<16xi32> {
+  %r = lumen.dot4 %c, %x, %a {bits = 4 : i64} : vector<64xi8>, vector<4xi8>, vector<16xi32>
+  return %r : vector<16xi32>
+}
+
+// Pairs of products of 8-bit codes would saturate: the top bit goes its own way.
+// BW-LABEL: func.func @eight_bits
+// BW: %[[LOW:.*]] = arith.andi %{{.*}}, %{{.*}} : vector<64xi8>
+// BW: %[[TOP:.*]] = arith.shrui %{{.*}}, %{{.*}} : vector<64xi8>
+// BW: llvm.call_intrinsic "llvm.x86.avx512.pmaddubs.w.512"(%[[LOW]],
+// BW: llvm.call_intrinsic "llvm.x86.avx512.pmaddubs.w.512"(%[[TOP]],
+// BW: return
+func.func @eight_bits(%c: vector<64xi8>, %x: vector<4xi8>, %a: vector<16xi32>) -> vector<16xi32> {
+  %r = lumen.dot4 %c, %x, %a {bits = 8 : i64} : vector<64xi8>, vector<4xi8>, vector<16xi32>
+  return %r : vector<16xi32>
+}
+
+// VNNI-LABEL: func.func @table
+// VNNI: llvm.call_intrinsic "llvm.x86.avx512.pshuf.b.512"
+// PLAIN-LABEL: func.func @table
+// PLAIN: arith.select
+func.func @table(%c: vector<64xi8>) -> vector<64xi8> {
+  %r = lumen.lookup %c [1, 2, 3, -4] : vector<64xi8>
+  return %r : vector<64xi8>
+}
+
+// A scalar has no shuffle on any target.
+// VNNI-LABEL: func.func @scalar
+// VNNI-COUNT-3: arith.select
+func.func @scalar(%c: i8) -> i8 {
+  %r = lumen.lookup %c [1, 2, 3, -4] : i8
+  return %r : i8
+}

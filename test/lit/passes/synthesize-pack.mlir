@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// RUN: lumen-opt %s --lumen-synthesize-pack --canonicalize --cse -split-input-file \
+// RUN:     -verify-diagnostics | FileCheck %s
+
+lumen.format @five block(32) group(32) bits(5) storage(["d", "qs"]) {
+^bb0(%d: f16, %qs: vector<32xi8>):
+  %mask = arith.constant dense<31> : vector<32xi8>
+  %codes = arith.andi %qs, %mask : vector<32xi8>
+  lumen.decoded codes(%codes : vector<32xi8>) scale(%d : f16)
+}
+
+// Five bits are a plane of four and one of one; then the scales.
+// CHECK-LABEL: func.func @pack(
+// CHECK-SAME: %[[RAW:.*]]: memref<?xi8>, %[[N:.*]]: index, %[[K:.*]]: index, %[[OUT:.*]]: memref<?xi8>)
+// CHECK: %[[TILES:.*]] = arith.ceildivui %[[N]], %c16
+// CHECK: %[[FOUR:.*]] = memref.view %[[OUT]]{{.*}} : memref<?xi8> to memref<?xi32>
+// CHECK: %[[ONE:.*]] = memref.view %[[OUT]]{{.*}} : memref<?xi8> to memref<?xi32>
+// CHECK: %[[SCALES:.*]] = memref.view %[[OUT]]{{.*}} : memref<?xi8> to memref<?xf16>
+// CHECK: scf.forall (%{{.*}}) in (%[[TILES]]) {
+// CHECK: scf.if
+// CHECK: vector.load %[[RAW]]
+// Two steps share a byte of the first plane, eight one of the second.
+// CHECK: vector.shuffle %{{.*}} [0, 2, 4, 6] : vector<8xi32>, vector<8xi32>
+// CHECK: vector.shuffle %{{.*}} [1, 3, 5, 7] : vector<8xi32>, vector<8xi32>
+// CHECK-COUNT-4: memref.store %{{.*}}, %[[FOUR]]
+// CHECK: memref.store %{{.*}}, %[[ONE]]
+// CHECK: memref.store %{{.*}}, %[[SCALES]]
+// Rows past the last are zeros.
+// CHECK: else
+// CHECK: memref.store %c0_i32, %[[FOUR]]
+func.func @pack(%raw: memref<?xi8>, %n: index, %k: index, %out: memref<?xi8>)
+    attributes {lumen.kernel = "pack"} {
+  %w = lumen.from_bytes %raw, %n, %k : memref<?xi8> -> tensor<?x?x!lumen.q<@five>>
+  %p = lumen.pack %w : tensor<?x?x!lumen.q<@five>>
+    -> tensor<?x?x!lumen.q<@five>, #lumen.packed<rows = 16>>
+  lumen.to_bytes %p into %out : tensor<?x?x!lumen.q<@five>, #lumen.packed<rows = 16>>, memref<?xi8>
+  return
+}
+
+// -----
+
+// Float elements are transposed.
+// CHECK-LABEL: func.func @pack_float(
+// CHECK: scf.forall
+// CHECK: %[[V:.*]] = scf.if %{{.*}} -> (f16)
+// CHECK: memref.store %[[V]], %{{.*}} : memref<?xf16>
+func.func @pack_float(%raw: memref<?xi8>, %n: index, %k: index, %out: memref<?xi8>)
+    attributes {lumen.kernel = "pack"} {
+  %w = lumen.from_bytes %raw, %n, %k : memref<?xi8> -> tensor<?x?xf16>
+  %p = lumen.pack %w : tensor<?x?xf16> -> tensor<?x?xf16, #lumen.packed<rows = 8>>
+  lumen.to_bytes %p into %out : tensor<?x?xf16, #lumen.packed<rows = 8>>, memref<?xi8>
+  return
+}
+
+// -----
+
+func.func @nothing_to_pack(%p: tensor<32x32xf16, #lumen.packed<rows = 8>>, %out: memref<?xi8>)
+    attributes {lumen.kernel = "pack"} {
+  // expected-error @below {{in a pack kernel stores a lumen.pack of a weight in bytes}}
+  lumen.to_bytes %p into %out : tensor<32x32xf16, #lumen.packed<rows = 8>>, memref<?xi8>
+  return
+}
