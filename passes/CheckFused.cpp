@@ -114,7 +114,8 @@ static LogicalResult checkKernel(func::FuncOp kernel, Attribute attribute) {
            << LumenDialect::kKernelAttr
            << " must be \"product\", \"rows\", \"attention\" or \"pack\", got "
            << attribute;
-  if (!kernel.isPrivate())
+  // A module of nothing but packing has its kernels as entry points.
+  if (!kernel.isPrivate() && kind != KernelKind::Pack)
     return kernel.emitOpError() << "is a kernel and must be private";
   if (!kernel.getBody().hasOneBlock())
     return kernel.emitOpError() << "is a kernel and must have one block";

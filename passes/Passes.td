@@ -199,8 +199,8 @@ def CheckFusedPass : Pass<"lumen-check-fused", "::mlir::ModuleOp"> {
 
     - a function that is not a kernel only calls functions (besides constants and
       arithmetic on index);
-    - a kernel is private, calls nothing and holds the ops of its kind, as
-      `lumen-form-kernels` makes them;
+    - a kernel is private (but "pack" kernels can be entry points), calls nothing
+      and holds the ops of its kind, as `lumen-form-kernels` makes them;
     - no `lumen.dequantize` or `lumen.linear` is left, so there is no float copy of
       a quantized weight;
     - every weight of a `lumen.qlinear` is an argument in a packed layout.

@@ -27,6 +27,11 @@ func.func private @product(%x: tensor<?x64xf32>, %w: tensor<64x64xf16, #lumen.pa
   %2 = lumen.add %1, %x : tensor<?x64xf32>
   return %2 : tensor<?x64xf32>
 }
+func.func @pack(%w: tensor<?x?xf16>) -> tensor<?x?xf16, #lumen.packed<rows = 8>>
+    attributes {lumen.kernel = "pack"} {
+  %p = lumen.pack %w : tensor<?x?xf16> -> tensor<?x?xf16, #lumen.packed<rows = 8>>
+  return %p : tensor<?x?xf16, #lumen.packed<rows = 8>>
+}
 
 // -----
 
