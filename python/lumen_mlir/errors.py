@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Errors a user can meet. Each message is one line that names what was wrong, with the numbers."""
 
+from __future__ import annotations
+
+from pathlib import Path
+
 
 class LumenError(Exception):
     """Base class of every expected failure; the command line prints it as ``lumen: error: MESSAGE``."""
@@ -19,11 +23,29 @@ class MLIRError(LumenError):
         super().__init__("\n".join([message, *_lines(self.error_diagnostics)]))
 
 
+class LumenCompileError(LumenError):
+    """A stage of the compiler failed.
+
+    ``stage``: its name. ``diagnostics``: list of ``ir.DiagnosticInfo``. ``file``: the IR that the stage was
+    given, or None where it could not be written. ``command``: what reproduces the failure with that file.
+    """
+
+    def __init__(self, stage: str, message: str, diagnostics: list, file: Path | None, command: str):
+        self.stage, self.diagnostics, self.file, self.command = stage, list(diagnostics), file, command
+        reproduce = f" (to reproduce: {command})" if file else ""
+        super().__init__(f"the compiler's stage '{stage}' failed: {message}{reproduce}")
+
+
+def describe(diagnostic) -> str:
+    """One ``ir.DiagnosticInfo`` without its notes, as ``location: error: message``."""
+    where = str(diagnostic.location).removeprefix("loc(").removesuffix(")")
+    return f"{where}: {diagnostic.severity.name.lower()}: {diagnostic.message}"
+
+
 def _lines(diagnostics: list, indent: str = "  ") -> list[str]:
     """Each diagnostic as ``location: error: message``, its notes below it."""
     lines = []
     for diagnostic in diagnostics:
-        where = str(diagnostic.location).removeprefix("loc(").removesuffix(")")
-        lines.append(f"{indent}{where}: {diagnostic.severity.name.lower()}: {diagnostic.message}")
+        lines.append(indent + describe(diagnostic))
         lines += _lines(diagnostic.notes, indent + "  ")
     return lines

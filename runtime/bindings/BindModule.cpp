@@ -81,6 +81,13 @@ static void bindModuleClass(nb::module_ &m) {
             return PyModule{OpHandle::get(context, module)};
           },
           nb::arg("loc") = nb::none(), "An empty module.")
+      .def(
+          "clone",
+          [](PyModule &self) {
+            Operation *copy = self.handle->getOp()->clone();
+            return PyModule{OpHandle::get(self.handle->getContext(), copy)};
+          },
+          "A copy of the module.")
       .def_prop_ro("operation",
                    [](PyModule &self) { return PyOperation{self.handle}; })
       .def_prop_ro("body",

@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The compiler driver: runs the stages of ``lumen_mlir.pipelines`` and the code generator."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from lumen_mlir import ir, pipelines
+from lumen_mlir._mlir import codegen
+from lumen_mlir.errors import LumenCompileError, LumenError, MLIRError, describe
+from lumen_mlir.passmanager import PassManager
+from lumen_mlir.pipelines import Stage
+
+CODE_KINDS = ("asm", "obj")
+"""What the code generator makes of the last stage, by the names that ``Compiler.emit`` takes."""
+
+
+class Target(Protocol):
+    """What the compiler needs of a target; ``lumen_mlir.targets`` has them."""
+
+    triple: str
+    cpu: str
+    features: str
+
+    def attribute(self) -> str:
+        """The text of the ``#lumen.target<...>`` attribute."""
+
+
+@dataclass(frozen=True)
+class CompilerOptions:
+    """``activations``: ``int8`` or ``exact``. ``opt_level``: of LLVM, 0 to 3."""
+
+    activations: str = "int8"
+    opt_level: int = 3
+
+    def __post_init__(self):
+        if self.activations not in ("int8", "exact"):
+            raise LumenError(f"activations are 'int8' or 'exact', not {self.activations!r}")
+        if self.opt_level not in range(4):
+            raise LumenError(f"the optimization level is 0, 1, 2 or 3, not {self.opt_level!r}")
+
+
+class Compiler:
+    """Compiles modules of the ``lumen`` form for one target.
+
+    ``stages`` replaces the stages of ``lumen_mlir.pipelines``; ``on_stage`` is called with the name of each
+    stage before it runs. Modules given to the methods are not changed.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        options: CompilerOptions | None = None,
+        *,
+        stages: Sequence[Stage] | None = None,
+        on_stage: Callable[[str], None] | None = None,
+    ):
+        self.target = target
+        self.options = options or CompilerOptions()
+        self.stages = tuple(pipelines.stages(self.options.activations) if stages is None else stages)
+        self._on_stage = on_stage or (lambda name: None)
+
+    @property
+    def emit_names(self) -> tuple[str, ...]:
+        """What ``emit`` can produce, in the order of compilation."""
+        return (pipelines.INPUT, *(stage.name for stage in self.stages), *CODE_KINDS)
+
+    def run(self, module: ir.Module, stop_after: str | None = None) -> ir.Module:
+        """The module after the stage ``stop_after``, by default the last. Raises ``LumenCompileError``."""
+        last = self._index(stop_after) if stop_after else len(self.stages)
+        work = self._prepare(module)
+        for done, stage in enumerate(self.stages[:last]):
+            self._on_stage(stage.name)
+            try:
+                with work.context:
+                    PassManager.parse(stage.pipeline).run(work)
+            except MLIRError as error:
+                raise self._stage_error(module, done, error) from error
+        return work
+
+    def emit(self, module: ir.Module, name: str) -> str | bytes:
+        """The module at one of ``emit_names``, as text; ``obj`` as bytes."""
+        if name not in CODE_KINDS:
+            return str(self.run(module, stop_after=name))
+        code = self._generate(self.run(module), name)
+        return code if name == "obj" else code.decode()
+
+    def compile(self, module: ir.Module) -> bytes:
+        """The object file."""
+        return self._generate(self.run(module), "obj")
+
+    def _index(self, name: str) -> int:
+        """How many stages run up to and with the one of this name."""
+        names = (pipelines.INPUT, *(stage.name for stage in self.stages))
+        if name not in names:
+            raise LumenError(f"unknown stage {name!r}; there are {', '.join(names)}")
+        return names.index(name)
+
+    def _prepare(self, module: ir.Module) -> ir.Module:
+        work = module.clone()
+        attribute = ir.Attribute.parse(self.target.attribute(), work.context)
+        work.operation.attributes["lumen.target"] = attribute
+        return work
+
+    def _generate(self, module: ir.Module, kind: str) -> bytes:
+        self._on_stage(kind)
+        target = self.target
+        try:
+            return codegen.emit(
+                module, kind, target.triple, target.cpu, target.features, self.options.opt_level
+            )
+        except MLIRError as error:
+            reproduce = [
+                f"-mtriple={target.triple}",
+                f"-mcpu={target.cpu}",
+                f"-mattr={target.features}",
+                f"-O{self.options.opt_level}",
+            ]
+            llc = f"mlir-translate-22 --mlir-to-llvmir {{file}} | llc-22 {shlex.join(reproduce)} -o /dev/null"
+            raise _compile_error(kind, error, module, llc) from error
+
+    def _stage_error(self, module: ir.Module, done: int, error: MLIRError) -> LumenCompileError:
+        """Compiles up to the stage that failed once more, to show the IR that it was given."""
+        work = self._prepare(module)
+        with work.context:
+            for stage in self.stages[:done]:
+                PassManager.parse(stage.pipeline).run(work)
+        stage = self.stages[done]
+        command = f"lumen-opt {{file}} --pass-pipeline={shlex.quote(stage.pipeline)}"
+        return _compile_error(stage.name, error, work, command)
+
+
+def _compile_error(stage: str, error: MLIRError, module: ir.Module, command: str) -> LumenCompileError:
+    """The error with the IR saved; ``{file}`` of the command is replaced by where."""
+    message = describe(error.error_diagnostics[0]) if error.error_diagnostics else error.message
+    message = " ".join(message.split())
+    file = _save(stage, module)
+    command = command.replace("{file}", shlex.quote(str(file or "FILE")))
+    return LumenCompileError(stage, message, error.error_diagnostics, file, command)
+
+
+def _save(stage: str, module: ir.Module) -> Path | None:
+    try:
+        descriptor, name = tempfile.mkstemp(prefix=f"lumen-before-{stage}-", suffix=".mlir")
+        with os.fdopen(descriptor, "w") as file:
+            file.write(module.get_asm(enable_debug_info=True))
+    except OSError:
+        return None
+    return Path(name)

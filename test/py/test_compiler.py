@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The compiler driver: stages, stopping, errors that can be reproduced."""
+
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from lumen_mlir import ir, pipelines
+from lumen_mlir.compiler import Compiler, CompilerOptions
+from lumen_mlir.errors import LumenCompileError, LumenError
+from lumen_mlir.pipelines import Stage
+
+STAGES = (
+    Stage("folded", "builtin.module(canonicalize)"),
+    Stage("buffers", "builtin.module(one-shot-bufferize{bufferize-function-boundaries})"),
+    Stage("llvm", "builtin.module(convert-to-llvm,reconcile-unrealized-casts)"),
+)
+GOOD = """
+func.func @f(%x: i32) -> i32 {
+  %0 = arith.constant 3 : i32
+  %1 = arith.addi %0, %0 : i32
+  %2 = arith.addi %1, %x : i32
+  return %2 : i32
+}
+"""
+BAD = """
+func.func @f(%x: tensor<4xf32>) {
+  "test.op"(%x) : (tensor<4xf32>) -> () loc("net.py":7:3)
+  return
+}
+"""
+
+
+@dataclass(frozen=True)
+class AnyTarget:
+    triple: str = "x86_64-unknown-linux-gnu"
+    cpu: str = "x86-64-v3"
+    features: str = ""
+
+    def attribute(self):
+        return (
+            f'#lumen.target<name = "{self.cpu}", triple = "{self.triple}", cpu = "{self.cpu}",'
+            ' features = "", dot4 = "avx2", vector_bits = 256, rows = 8, tokens = 4>'
+        )
+
+
+@pytest.fixture
+def context():
+    with ir.Context() as context:
+        yield context
+
+
+def compiler(**keywords):
+    return Compiler(AnyTarget(), stages=STAGES, **keywords)
+
+
+def test_stops_at_any_stage(context):
+    seen = []
+    module = ir.Module.parse(GOOD)
+    before = str(module)
+    driver = compiler(on_stage=seen.append)
+    assert "lumen.target" in str(driver.run(module, stop_after="lumen"))
+    assert "constant 6" in driver.emit(module, "folded") and "func.func" in driver.emit(module, "folded")
+    seen.clear()
+    assert "llvm.func @f" in str(driver.run(module))
+    assert seen == ["folded", "buffers", "llvm"]
+    assert str(module) == before
+    assert driver.emit_names == ("lumen", "folded", "buffers", "llvm", "asm", "obj")
+    assert "f:" in driver.emit(module, "asm") and driver.compile(module) == driver.emit(module, "obj")
+    with pytest.raises(LumenError, match="unknown stage 'nothing'; there are lumen, folded, buffers, llvm"):
+        driver.run(module, stop_after="nothing")
+
+
+def test_options_are_checked():
+    with pytest.raises(LumenError, match="activations are 'int8' or 'exact', not 'int4'"):
+        CompilerOptions(activations="int4")
+    with pytest.raises(LumenError, match="not 9"):
+        CompilerOptions(opt_level=9)
+
+
+def failure(module, **keywords):
+    with pytest.raises(LumenCompileError) as caught:
+        compiler(**keywords).run(module)
+    return caught.value
+
+
+def test_failure_can_be_reproduced(context, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    context.allow_unregistered_dialects = True
+    error = failure(ir.Module.parse(BAD))
+    assert error.stage == "buffers"
+    assert str(error).startswith("the compiler's stage 'buffers' failed: \"net.py\":7:3: error: op was not")
+    assert "\n" not in str(error) and error.command in str(error)
+    assert [diagnostic.location.line for diagnostic in error.diagnostics] == [7]
+    assert error.file.parent == tmp_path and "test.op" in error.file.read_text()
+    assert error.command.startswith(f"lumen-opt {error.file} --pass-pipeline='builtin.module(one-shot-")
+
+    root = Path(__file__).parents[2]
+    lumen_opt = shutil.which("lumen-opt") or next(map(str, root.glob("build*/**/bin/lumen-opt")), None)
+    if lumen_opt is None:
+        pytest.skip("lumen-opt is not on PATH")
+    command = error.command.replace("lumen-opt", lumen_opt, 1) + " --allow-unregistered-dialect"
+    again = subprocess.run(command, shell=True, capture_output=True, text=True)
+    assert again.returncode == 1 and "net.py:7:3: error: op was not bufferized" in again.stderr
+
+
+def test_no_folder_for_the_reproducer(context, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", "/nonexistent")
+    context.allow_unregistered_dialects = True
+    error = failure(ir.Module.parse(BAD))
+    assert error.file is None and "to reproduce" not in str(error)
+
+
+def test_code_generation_error(context, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    module = ir.Module.parse(
+        'llvm.func @f() { llvm.inline_asm has_side_effects "bogus", "" : () -> ()\nllvm.return }'
+    )
+    with pytest.raises(LumenCompileError) as caught:
+        compiler().compile(module)
+    error = caught.value
+    assert error.stage == "obj" and "bogus" in str(error) and "\n" not in str(error)
+    assert "llc-22" in error.command and "bogus" in error.file.read_text()
+
+
+def test_pipelines_parse(context):
+    from lumen_mlir.passmanager import PassManager
+
+    for activations in ("int8", "exact"):
+        for stage in pipelines.stages(activations):
+            assert PassManager.parse(stage.pipeline)
