@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The builders of operations make what the dialect's own syntax means."""
+
+from __future__ import annotations
+
+from lumen_mlir import formats, ir
+from lumen_mlir.dialects import func, lumen
+
+EXPECTED = """
+  func.func @f(%x: tensor<?x64xf32>, %w: tensor<96x64x!lumen.q<@q8_0>>, %b: tensor<96xf32>,
+      %table: tensor<?x16xf32>, %k: tensor<2x4x?x16x16xf32>, %v: tensor<2x4x?x16x16xf32>,
+      %tokens: tensor<?xi32>, %i: index, %norm: tensor<64xf32> {lumen.name = "n"})
+      -> (tensor<?x96xf32>, tensor<?x96xf32>, tensor<?x96xf32>,
+          tensor<2x4x?x16x16xf32>, tensor<2x4x?x16x16xf32>) {
+    %c3 = arith.constant 3 : index
+    %e = lumen.embedding %tokens, %w : tensor<?xi32>, tensor<96x64x!lumen.q<@q8_0>> -> tensor<?x64xf32>
+    %s = lumen.add %e, %x : tensor<?x64xf32>
+    %n = lumen.rms_norm %s, %norm {epsilon = 1.0e-05 : f32} : tensor<?x64xf32>, tensor<64xf32>
+    %r = lumen.rope %n, %table, %i {head_dim = 16 : i64, style = "norm"} : tensor<?x64xf32>, tensor<?x16xf32>
+    %k2 = lumen.kv_append %k, %r, %c3, %i {kind = "key"} : tensor<2x4x?x16x16xf32>, tensor<?x64xf32>
+    %v2 = lumen.kv_append %v, %n, %c3, %i {kind = "value"} : tensor<2x4x?x16x16xf32>, tensor<?x64xf32>
+    %a = lumen.attention %r, %k2, %v2, %c3, %i
+      {heads = 4 : i64, kv_heads = 4 : i64, scale = 2.500000e-01 : f32}
+      : tensor<?x64xf32>, tensor<2x4x?x16x16xf32>, tensor<2x4x?x16x16xf32>
+    %g = lumen.swiglu %a, %n : tensor<?x64xf32>
+    %l = lumen.last_rows %g, %i : tensor<?x64xf32> -> tensor<?x64xf32>
+    %d = lumen.dequantize %w : tensor<96x64x!lumen.q<@q8_0>> -> tensor<96x64xf32>
+    %y = lumen.linear %l, %d bias(%b : tensor<96xf32>)
+      : tensor<?x64xf32>, tensor<96x64xf32> -> tensor<?x96xf32>
+    %p = lumen.pack %w : tensor<96x64x!lumen.q<@q8_0>>
+      -> tensor<96x64x!lumen.q<@q8_0>, #lumen.packed<rows = 8>>
+    %q:4 = lumen.quantize %l {sum_group = 16 : i64}
+      : tensor<?x64xf32> -> tensor<?x64xi8>, tensor<?x2xf32>, tensor<?x4xi32>, tensor<?x4xf32>
+    %z:2 = lumen.qlinear activations(%q#0, %q#1, %q#2, %q#3
+        : tensor<?x64xi8>, tensor<?x2xf32>, tensor<?x4xi32>, tensor<?x4xf32>)
+      weights(%p, %p : tensor<96x64x!lumen.q<@q8_0>, #lumen.packed<rows = 8>>,
+        tensor<96x64x!lumen.q<@q8_0>, #lumen.packed<rows = 8>>)
+      biases(%b, %b : tensor<96xf32>, tensor<96xf32>) -> tensor<?x96xf32>, tensor<?x96xf32>
+    return %y, %z#0, %z#1, %k2, %v2
+      : tensor<?x96xf32>, tensor<?x96xf32>, tensor<?x96xf32>, tensor<2x4x?x16x16xf32>, tensor<2x4x?x16x16xf32>
+  }
+  func.func private @g(%x: tensor<?x64xf32>) -> tensor<?x64xf32> {
+    %y = func.call @g(%x) : (tensor<?x64xf32>) -> tensor<?x64xf32>
+    return %y : tensor<?x64xf32>
+  }
+"""
+
+
+def build() -> ir.Module:
+    module, index = ir.Module.create(), ir.IndexType.get()
+    rows, caches = lumen.rows_type(64), [lumen.cache_type(kind, 2, 4, 16, "f32") for kind in ("key", "value")]
+    inputs = [rows, lumen.weight_type(96, 64, "q8_0"), lumen.vector_type(96), lumen.rows_type(16), *caches]
+    inputs += [lumen.tokens_type(), index, lumen.vector_type(64)]
+    with ir.InsertionPoint(module.body):
+        lumen.format(formats.get("q8_0").emit_ir())
+        named = [{}] * 8 + [{"lumen.name": ir.StringAttr.get("n")}]
+        f = func.func("f", inputs, [lumen.rows_type(96)] * 3 + caches, argument_attributes=named)
+        g = func.func("g", [rows], [rows], visibility="private")
+    x, w, b, table, k, v, tokens, i, norm = f.arguments
+    with ir.InsertionPoint(f):
+        c3 = func.index_constant(3)
+        n = lumen.rms_norm(lumen.add(lumen.embedding(tokens, w), x), norm, 1e-5)
+        r = lumen.rope(n, table, i, 16, "norm")
+        k2, v2 = lumen.kv_append(k, r, c3, i, "key"), lumen.kv_append(v, n, c3, i, "value")
+        a = lumen.attention(r, k2, v2, c3, i, heads=4, kv_heads=4, scale=0.25)
+        last = lumen.last_rows(lumen.swiglu(a, n), i)
+        assert lumen.is_quantized(w) and not lumen.is_quantized(x)
+        y = lumen.linear(last, lumen.dequantize(w), b)
+        p = lumen.pack(w, 8)
+        z = lumen.qlinear(lumen.quantize(last, sum_group=16), [p, p], [b, b])
+        func.return_([y, *z, k2, v2])
+    with ir.InsertionPoint(g):
+        func.return_(func.call("g", [rows], [g.arguments[0]]))
+    return module
+
+
+def test_builders():
+    with ir.Context():
+        module = build()
+        assert module.operation.verify()
+        expected = ir.Module.parse(formats.get("q8_0").emit_ir() + EXPECTED)
+        assert str(module) == str(expected)
