@@ -35,6 +35,10 @@ def Lumen_Dialect : Dialect {
     static constexpr StringLiteral kNowaitAttr = "lumen.nowait";
     /// Argument attribute (unit): the pointer to the worker that runs the function.
     static constexpr StringLiteral kWorkerAttr = "lumen.worker";
+    /// Name of a public function's native entry, less the function's name.
+    static constexpr StringLiteral kEntryPrefix = "lumen_entry_";
+    /// The runtime's function behind `lumen.barrier`.
+    static constexpr StringLiteral kBarrierFunction = "lumen_barrier";
     /// Module attribute: the `#lumen.target` the module is compiled for.
     static constexpr StringLiteral kTargetAttr = "lumen.target";
     /// Module attribute (i64): the largest number of tokens of one step.

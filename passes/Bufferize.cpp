@@ -64,6 +64,11 @@ bool isCache(Type type) {
   return tensor && tensor.getRank() == 5;
 }
 
+bool isPacked(Type type) {
+  auto tensor = dyn_cast<RankedTensorType>(type);
+  return tensor && isa_and_nonnull<PackedAttr>(tensor.getEncoding());
+}
+
 /// True where the type alone says that a tensor is a weight: activations have
 /// neither a layout nor quantized or 16-bit elements.
 bool isWeightType(Type type) {
@@ -362,6 +367,10 @@ LogicalResult Bufferizer::replaceArguments(func::FuncOp function,
                           b.getI64IntegerAttr(number));
   };
 
+  // Whoever calls from outside keeps packed weights at multiples of 64 bytes.
+  NamedAttribute alignAttr =
+      b.getNamedAttr("llvm.align", b.getI64IntegerAttr(64));
+
   SmallVector<Value> replacements;
   for (unsigned i = 0; i < count; ++i) {
     BlockArgument argument = body.getArgument(i);
@@ -381,6 +390,8 @@ LogicalResult Bufferizer::replaceArguments(func::FuncOp function,
     for (auto [number, result] : llvm::enumerate(signature.results))
       if (result.argument == i)
         attrs.push_back(resultAttr(number));
+    if (function.isPublic() && isPacked(type))
+      attrs.push_back(alignAttr);
     Buffer held;
     held.memref = addArgument(*buffer, argument.getLoc(), attrs);
     if (signature.isWeight[i])
@@ -390,10 +401,16 @@ LogicalResult Bufferizer::replaceArguments(func::FuncOp function,
     buffers[argument] = held;
     replacements.push_back(nullptr);
   }
-  for (auto [number, result] : llvm::enumerate(signature.results))
-    if (result.hasBuffer())
-      outs[resolve(terminator.getOperand(number))] =
-          addArgument(result.type, terminator.getLoc(), resultAttr(number));
+  for (auto [number, result] : llvm::enumerate(signature.results)) {
+    if (!result.hasBuffer())
+      continue;
+    Value tensor = terminator.getOperand(number);
+    SmallVector<NamedAttribute> attrs = {resultAttr(number)};
+    if (function.isPublic() && isPacked(tensor.getType()))
+      attrs.push_back(alignAttr);
+    outs[resolve(tensor)] =
+        addArgument(result.type, terminator.getLoc(), attrs);
+  }
   for (auto [i, value] : llvm::enumerate(replacements))
     if (value)
       body.getArgument(i).replaceAllUsesWith(value);

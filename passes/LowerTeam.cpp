@@ -23,7 +23,7 @@ using namespace mlir::lumen;
 
 namespace {
 
-constexpr StringLiteral kBarrier = "lumen_barrier";
+constexpr StringLiteral kBarrier = LumenDialect::kBarrierFunction;
 
 struct LowerTeamPass final : lumen::impl::LowerTeamPassBase<LowerTeamPass> {
   using LowerTeamPassBase::LowerTeamPassBase;

@@ -680,4 +680,148 @@ def LowerTeamPass : Pass<"lumen-lower-team", "::mlir::ModuleOp"> {
   let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::LLVM::LLVMDialect"];
 }
 
+def FlattenArgumentsPass : Pass<"lumen-flatten-arguments", "::mlir::ModuleOp"> {
+  let summary = "pass buffers as bare pointers, with what is known of them";
+  let description = [{
+    A memref argument becomes a pointer and one index per dynamic dimension, in
+    functions and calls alike: shapes that the type says need not be passed, and a
+    plain pointer can carry what LLVM may assume of it:
+
+    - `llvm.align`: of arenas and packed weights, and of what callers make of them;
+    - `llvm.noalias` on kernels, whose buffers are distinct. A kernel with several
+      phases (workers meet inside it) has it only where it does not write: what
+      other workers wrote must be read again after they met;
+    - `llvm.readonly` on kernels, where no store reaches the buffer.
+
+    Inside, the memref is built again; the conversion to the llvm dialect folds it.
+
+    Before:
+
+    ```mlir
+    func.func private @kernel(%x: memref<?x64xf32>, %y: memref<64xf32>)
+        attributes {lumen.kernel = "rows"} {
+      %v = memref.load %x[%c0, %c0] : memref<?x64xf32>
+      memref.store %v, %y[%c0] : memref<64xf32>
+      return
+    }
+    ```
+
+    After:
+
+    ```mlir
+    func.func private @kernel(%x: !llvm.ptr {llvm.noalias, llvm.noundef, llvm.readonly},
+        %rows: index, %y: !llvm.ptr {llvm.noalias, llvm.noundef})
+        attributes {lumen.kernel = "rows"} {
+      %0 = ... llvm.insertvalue %x, ...
+      %1 = builtin.unrealized_conversion_cast %0 : !llvm.struct<...> to memref<?x64xf32>
+      ...
+      %v = memref.load %1[%c0, %c0] : memref<?x64xf32>
+      memref.store %v, %3[%c0] : memref<64xf32>
+      return
+    }
+    ```
+  }];
+  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::LLVM::LLVMDialect",
+    "::mlir::memref::MemRefDialect"];
+}
+
+def ExportEntryPass : Pass<"lumen-export-entry", "::mlir::ModuleOp"> {
+  let summary = "give public functions native entries";
+  let description = [{
+    Every public function f gets an entry with the runtime's signature,
+
+    ```c
+    void lumen_entry_f(uint64_t *slots, lumen_worker *worker);
+    ```
+
+    which loads the arguments from 64-bit slots in their order (a pointer, an index,
+    or the low bits of a slot for narrower numbers) and calls f. All other functions
+    become internal, kernels stay functions of their own so that profiles name them,
+    and the formats, whose bytes are decoded by now, are erased.
+
+    Before:
+
+    ```mlir
+    func.func @f(%x: !llvm.ptr, %rows: index, %worker: !llvm.ptr {lumen.worker}) {
+      return
+    }
+    ```
+
+    After:
+
+    ```mlir
+    func.func @lumen_entry_f(%slots: !llvm.ptr {llvm.noalias, llvm.noundef},
+        %worker: !llvm.ptr {llvm.noalias, llvm.noundef}) attributes {passthrough = ["nounwind"]} {
+      %x = llvm.load %slots {alignment = 8 : i64} : !llvm.ptr -> !llvm.ptr
+      %1 = llvm.getelementptr %slots[1] : (!llvm.ptr) -> !llvm.ptr, i64
+      %2 = llvm.load %1 {alignment = 8 : i64} : !llvm.ptr -> i64
+      %rows = arith.index_cast %2 : i64 to index
+      call @f(%x, %rows, %worker) : (!llvm.ptr, index, !llvm.ptr) -> ()
+      return
+    }
+    func.func private @f(%x: !llvm.ptr, %rows: index, %worker: !llvm.ptr {lumen.worker})
+        attributes {llvm.linkage = #llvm.linkage<internal>, passthrough = ["nounwind"]} {
+      return
+    }
+    ```
+  }];
+  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::LLVM::LLVMDialect"];
+}
+
+def ApproximateMathPass : Pass<"lumen-approximate-math"> {
+  let summary = "compute math functions by arithmetic instead of library calls";
+  let description = [{
+    `math.exp` becomes a polynomial (on vectors and scalars alike, so both give the
+    same result), and `math.fma` a multiplication and an addition that are fused only
+    where the target has the instruction.
+
+    Before:
+
+    ```mlir
+    %y = math.exp %x : vector<16xf32>
+    %z = math.fma %a, %b, %c : vector<16xf32>
+    ```
+
+    After:
+
+    ```mlir
+    ...
+    %y = arith.select %is_small, %zero, %scaled : vector<16xi1>, vector<16xf32>
+    %z = vector.fma %a, %b, %c : vector<16xf32>
+    ```
+  }];
+  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::LLVM::LLVMDialect",
+    "::mlir::math::MathDialect", "::mlir::vector::VectorDialect"];
+}
+
+//===----------------------------------------------------------------------===//
+// Contracts
+//===----------------------------------------------------------------------===//
+
+def CheckStagePass : Pass<"lumen-check-stage", "::mlir::ModuleOp"> {
+  let summary = "check that a stage has done what it promises";
+  let description = [{
+    Changes nothing; fails where the IR is not what the next stage may rely on.
+
+    - `stage=linalg`: functions take buffers; functions that are no kernels are
+      straight lines of calls; kernels have loops in place of the ops of the model,
+      and write shared buffers only inside `scf.forall`.
+    - `stage=vector`: also, no tensors, no linalg, and no `memref.alloc`.
+    - `stage=llvm`: only the llvm dialect, and only entries are visible outside.
+
+    ```mlir
+    func.func private @kernel(%x: memref<8xf32>) attributes {lumen.kernel = "rows"} {
+      %c0 = arith.constant 0 : index
+      %zero = arith.constant 0.0 : f32
+      // error: 'memref.store' op writes a shared buffer outside of the parallel loops of its kernel
+      memref.store %zero, %x[%c0] : memref<8xf32>
+      return
+    }
+    ```
+  }];
+  let options = [
+    Option<"stage", "stage", "std::string", "\"\"", "linalg, vector or llvm">
+  ];
+}
+
 #endif // LUMEN_PASSES

@@ -152,13 +152,14 @@ func.func @step(%tokens: tensor<?xi32>, %position: index, %first: index, %table:
 
 // -----
 
-// Dynamic dimensions of a weight become index arguments behind its bytes.
+// Dynamic dimensions of a weight become index arguments behind its bytes. Packed
+// weights of public functions are aligned.
 lumen.format @q8_0 block(32) group(32) bits(8) bias(-128) storage(["d", "qs"]) {
 ^bb0(%d: f16, %qs: vector<32xi8>):
   lumen.decoded codes(%qs : vector<32xi8>) scale(%d : f16)
 }
 // CHECK-LABEL: func.func @pack_q8_0(
-// CHECK-SAME:    %[[RAW:[a-z0-9_]+]]: memref<?xi8>, %[[N:[a-z0-9_]+]]: index, %[[K:[a-z0-9_]+]]: index, %[[OUT:[a-z0-9_]+]]: memref<?xi8> {lumen.result = 0 : i64})
+// CHECK-SAME:    %[[RAW:[a-z0-9_]+]]: memref<?xi8>, %[[N:[a-z0-9_]+]]: index, %[[K:[a-z0-9_]+]]: index, %[[OUT:[a-z0-9_]+]]: memref<?xi8> {llvm.align = 64 : i64, lumen.result = 0 : i64})
 // CHECK:         %[[W:[a-z0-9_]+]] = lumen.from_bytes %[[RAW]], %[[N]], %[[K]] : memref<?xi8> -> tensor<?x?x!lumen.q<@q8_0>>
 // CHECK:         %[[P:[a-z0-9_]+]] = lumen.pack %[[W]]
 // CHECK:         lumen.to_bytes %[[P]] into %[[OUT]]

@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The contracts of the stages behind the fused one.
+#include "passes/Passes.h"
+
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Bufferization/IR/Bufferization.h"
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
+#include "mlir/Dialect/Linalg/IR/Linalg.h"
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
+#include "mlir/Interfaces/SideEffectInterfaces.h"
+#include "mlir/Interfaces/ViewLikeInterface.h"
+
+namespace mlir::lumen {
+#define GEN_PASS_DEF_CHECKSTAGEPASS
+#include "passes/Passes.h.inc"
+} // namespace mlir::lumen
+
+using namespace mlir;
+using namespace mlir::lumen;
+
+namespace {
+
+bool hasTensor(TypeRange types) {
+  return llvm::any_of(types, llvm::IsaPred<TensorType>);
+}
+
+bool isKernel(func::FuncOp function) {
+  return function->hasAttr(LumenDialect::kKernelAttr);
+}
+
+/// Every worker runs the top level of a kernel: only what the loops over its
+/// share hold may write buffers that others see.
+LogicalResult checkTopLevel(func::FuncOp kernel) {
+  for (Operation &op : kernel.getBody().front()) {
+    if (isa<scf::ForallOp>(op))
+      continue;
+    WalkResult walk = op.walk([&](MemoryEffectOpInterface inner) -> WalkResult {
+      SmallVector<MemoryEffects::EffectInstance> effects;
+      inner.getEffects(effects);
+      for (const MemoryEffects::EffectInstance &effect : effects) {
+        Value buffer = effect.getValue();
+        if (!isa<MemoryEffects::Write>(effect.getEffect()) || !buffer)
+          continue;
+        while (auto view = buffer.getDefiningOp<ViewLikeOpInterface>())
+          buffer = view.getViewSource();
+        if (!buffer.getDefiningOp<memref::AllocaOp>())
+          return inner->emitOpError("writes a shared buffer outside of the "
+                                    "parallel loops of its kernel");
+      }
+      return WalkResult::advance();
+    });
+    if (walk.wasInterrupted())
+      return failure();
+  }
+  return success();
+}
+
+/// Layers and steps: calls, buffers, index arithmetic.
+LogicalResult checkCaller(func::FuncOp caller) {
+  for (Operation &op : caller.getBody().front())
+    if (!isa<func::CallOp, func::ReturnOp, memref::AllocOp, memref::DimOp,
+             memref::ViewOp>(op) &&
+        !isa<arith::ArithDialect>(op.getDialect()))
+      return op.emitOpError("is not allowed outside of a kernel");
+  return success();
+}
+
+/// The ops that a stage has got rid of.
+LogicalResult checkLeft(Operation *op, StringRef stage) {
+  bool isLumen = isa_and_nonnull<LumenDialect>(op->getDialect());
+  bool isAllowed = !isLumen || isa<FormatOp, DecodedOp, Dot4Op, LookupOp,
+                                   WorkerIdOp, WorkerCountOp, BarrierOp>(op);
+  if (stage == "vector")
+    isAllowed &= !isa_and_nonnull<linalg::LinalgDialect,
+                                  bufferization::BufferizationDialect>(
+                     op->getDialect()) &&
+                 !isa<memref::AllocOp, memref::DeallocOp>(op);
+  if (!isAllowed)
+    return op->emitOpError() << "is not allowed in the " << stage << " stage";
+  if (stage == "vector" &&
+      (hasTensor(op->getOperandTypes()) || hasTensor(op->getResultTypes())))
+    return op->emitOpError() << "works on tensors, which the " << stage
+                             << " stage has replaced by buffers and vectors";
+  return success();
+}
+
+LogicalResult checkBuffers(ModuleOp module, StringRef stage) {
+  for (auto function : module.getOps<func::FuncOp>()) {
+    if (hasTensor(function.getArgumentTypes()) ||
+        hasTensor(function.getResultTypes()))
+      return function.emitOpError()
+             << "has tensors in its signature, which the " << stage
+             << " stage has replaced by buffers";
+    if (function.isExternal())
+      continue;
+    if (failed(isKernel(function) ? checkTopLevel(function)
+                                  : checkCaller(function)))
+      return failure();
+  }
+  WalkResult walk = module.walk<WalkOrder::PreOrder>(
+      [&](Operation *op) -> WalkResult { return checkLeft(op, stage); });
+  return failure(walk.wasInterrupted());
+}
+
+LogicalResult checkLLVM(ModuleOp module) {
+  WalkResult walk =
+      module.walk<WalkOrder::PreOrder>([&](Operation *op) -> WalkResult {
+        if (op == module || isa<LLVM::LLVMDialect>(op->getDialect()))
+          return WalkResult::advance();
+        return op->emitOpError("is not allowed in the llvm stage");
+      });
+  if (walk.wasInterrupted())
+    return failure();
+  for (auto function : module.getOps<LLVM::LLVMFuncOp>())
+    if (!function.isExternal() &&
+        function.getLinkage() == LLVM::Linkage::External &&
+        !function.getSymName().starts_with(LumenDialect::kEntryPrefix))
+      return function.emitOpError()
+             << "is visible outside of the module but is no entry ("
+             << LumenDialect::kEntryPrefix << "*)";
+  return success();
+}
+
+struct CheckStagePass final : lumen::impl::CheckStagePassBase<CheckStagePass> {
+  using CheckStagePassBase::CheckStagePassBase;
+
+  void runOnOperation() override {
+    ModuleOp module = getOperation();
+    LogicalResult result = failure();
+    if (stage == "linalg" || stage == "vector")
+      result = checkBuffers(module, stage);
+    else if (stage == "llvm")
+      result = checkLLVM(module);
+    else
+      module.emitError() << "unknown stage '" << stage
+                         << "', expected linalg, vector or llvm";
+    if (failed(result))
+      signalPassFailure();
+    markAllAnalysesPreserved();
+  }
+};
+
+} // namespace
