@@ -1,2 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Lumen: an MLIR-based compiler and runtime for quantized language models."""
+"""Lumen: an MLIR-based compiler and runtime for quantized language models.
+
+``LLM`` runs a model file, ``compile`` a module of the ``lumen`` dialect. The parts are imported when they are
+first used, so that ``import lumen_mlir`` costs next to nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from lumen_mlir.errors import LumenError
+from lumen_mlir.version import __version__
+
+if TYPE_CHECKING:
+    from lumen_mlir.llm import LLM
+
+__all__ = ["LLM", "LumenError", "__version__"]
+
+_LAZY = {"LLM": "lumen_mlir.llm"}
+
+
+def __getattr__(name: str):
+    if name not in _LAZY:
+        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+    value = getattr(import_module(_LAZY[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY})

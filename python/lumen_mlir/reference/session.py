@@ -49,10 +49,13 @@ class ReferenceSession:
         weights = {name: model.weight(name) for name in model.tensors}
         self._weights = [weights[name] for name in self._interpreter.weight_names("step") if name is not None]
 
-    def step(self, tokens: np.ndarray | list[int], position: int, first: int = 0) -> np.ndarray:
+    def step(
+        self, tokens: np.ndarray | list[int], position: int, first: int = 0, out: np.ndarray | None = None
+    ) -> np.ndarray:
         """Runs ``tokens`` at ``position``, ``position`` + 1, … on top of what the KV cache holds before it.
 
-        Returns the logits of the tokens from number ``first`` on: float32 [len(tokens) - first, vocabulary].
+        Returns the logits of the tokens from number ``first`` on: float32 [len(tokens) - first, vocabulary],
+        in ``out`` where it is given.
         LumenError where the tokens do not fit the context.
         """
         ids = np.asarray(tokens, dtype=np.int32)
@@ -63,4 +66,7 @@ class ReferenceSession:
         logits, _, _ = self._interpreter.call(
             "step", ids, position, first, self._rope, self._k, self._v, *self._weights
         )
-        return logits
+        if out is None:
+            return logits
+        out[:] = logits
+        return out

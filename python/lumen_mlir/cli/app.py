@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The group of subcommands, and how errors leave the program."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+import click
+
+from lumen_mlir.errors import LumenError
+
+# Each is the attribute ``command`` of a module of that name beside this one.
+COMMANDS = ("generate", "chat", "inspect", "compile", "bench", "formats", "cache")
+
+
+class Commands(click.Group):
+    """Subcommands whose modules are imported only when they are needed."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        return import_module(f"lumen_mlir.cli.{name}").command if name in COMMANDS else None
+
+
+def _version(context: click.Context, parameter: click.Parameter, wanted: bool) -> None:
+    if wanted and not context.resilient_parsing:
+        from lumen_mlir import __version__
+
+        click.echo(f"lumen {__version__}")
+        context.exit()
+
+
+@click.group(
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Environment: LUMEN_THREADS, LUMEN_CACHE_DIR, LUMEN_CACHE_LIMIT.",
+)
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show the version."
+)
+def app() -> None:
+    """Run quantized language models, compiled for this machine through MLIR.
+
+    \b
+      lumen generate -p "오늘 본 영화는"              the model that comes with Lumen
+      lumen generate model.gguf -p "Once upon"      a GGUF file of yours
+      lumen compile model.gguf --emit fused         what the compiler makes of it
+    """
+
+
+def run(arguments: list[str]) -> int:
+    """Parses and runs; the exit code. ``BrokenPipeError`` is left to the caller."""
+    for stream in (sys.stdout, sys.stderr):
+        # Models write UTF-8 whatever the locale says.
+        stream.reconfigure(encoding="utf-8", errors="replace")
+    try:
+        with app.make_context("lumen", arguments) as context:
+            app.invoke(context)
+    except click.exceptions.Exit as exit:
+        return exit.exit_code
+    except click.UsageError as error:
+        path = error.ctx.command_path if error.ctx else "lumen"
+        return _fail(f"{error.format_message().rstrip('.')} (see '{path} --help')", 2)
+    except click.ClickException as error:
+        return _fail(error.format_message(), error.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        return 130
+    except BrokenPipeError:
+        raise
+    except LumenError as error:
+        return _fail(str(error), 1)
+    except MemoryError as error:
+        return _fail(f"out of memory{': ' if str(error) else ''}{error}", 1)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        return _fail(f"{where}{error.strerror or error}", 1)
+    return 0
+
+
+def _fail(message: str, code: int) -> int:
+    click.echo(f"lumen: error: {' '.join(message.split())}", err=True)
+    return code

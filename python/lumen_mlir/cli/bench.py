@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``lumen bench``."""
+
+from __future__ import annotations
+
+import csv
+import datetime
+import io
+import json
+import platform
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lumen_mlir.cli import options as shared
+from lumen_mlir.cli.report import Reporter, kernels
+from lumen_mlir.cli.table import markdown
+from lumen_mlir.errors import LumenError
+
+if TYPE_CHECKING:
+    from lumen_mlir.bench import Samples, Test
+    from lumen_mlir.llm import LLM
+
+
+def _numbers(least: int) -> Any:
+    """An option's value: whole numbers with commas between them."""
+
+    def parse(context: click.Context, parameter: click.Parameter, text: str | None) -> list[int] | None:
+        if text is None:
+            return None
+        try:
+            numbers = [int(part) for part in text.split(",")]
+        except ValueError:
+            numbers = [least - 1]
+        if min(numbers) < least:
+            name = parameter.opts[0]
+            raise LumenError(
+                f"{name} is '{text}'; whole numbers of at least {least}, with commas, were expected"
+            )
+        return numbers
+
+    return parse
+
+
+@click.command(short_help="Measure speed, like llama-bench.")
+@shared.model_argument
+@click.option(
+    "-p", "--n-prompt", default="512", show_default=True, callback=_numbers(0), help="Prompt lengths."
+)
+@click.option(
+    "-n", "--n-gen", default="128", show_default=True, callback=_numbers(0), help="Tokens to generate."
+)
+@click.option(
+    "-d",
+    "--n-depth",
+    default="0",
+    show_default=True,
+    callback=_numbers(0),
+    help="Tokens already in the context.",
+)
+@click.option(
+    "-t", "--threads", callback=_numbers(1), help="Threads.  [default: LUMEN_THREADS or physical cores]"
+)
+@click.option("-r", "--repetitions", type=int, default=5, show_default=True, help="Runs of each test.")
+@click.option(
+    "-o", "--output", type=click.Choice(["md", "json", "csv"]), default="md", show_default=True, help="Form."
+)
+@shared.engine_option
+@shared.target_option
+@shared.kv_type_option
+@shared.activations_option
+@click.option(
+    "-b", "--chunk", type=int, default=512, show_default=True, help="Most prompt tokens computed at once."
+)
+@shared.verbosity_options
+def command(
+    model: str | None,
+    n_prompt: list[int],
+    n_gen: list[int],
+    n_depth: list[int],
+    threads: list[int] | None,
+    repetitions: int,
+    output: str,
+    quiet: bool,
+    verbose: bool,
+    **options: Any,
+) -> None:
+    """Measure how fast MODEL, a GGUF file, reads prompts and generates.
+
+    Options that take a number take several with commas: -t 1,2. The results have llama-bench's fields.
+    """
+    from lumen_mlir import bench
+    from lumen_mlir.llm import LLM
+
+    if repetitions < 1:
+        raise LumenError(f"--repetitions is {repetitions}; a whole number of at least 1 was expected")
+    tests = list(bench.tests(n_prompt, n_gen, n_depth))
+    if not tests:
+        raise LumenError("there is nothing to measure: every -p and -n is 0")
+    reporter = Reporter(quiet, verbose)
+    context = max(test.length for test in tests)
+    first = None if threads is None else threads[0]
+    try:
+        llm = LLM(model, threads=first, context=context, progress=reporter.progress, **options)
+    finally:
+        reporter.close()
+    reporter.opened(llm)
+    results = []
+    for count in threads or [llm.threads]:
+        llm.set_threads(count)
+        for test in tests:
+            moment = datetime.datetime.now(datetime.timezone.utc)
+            samples = bench.measure(llm, test, repetitions)
+            reporter.say(
+                f"{count} threads, {test.label}: {samples.avg_ts:.2f} ± {samples.stddev_ts:.2f} tokens/s"
+            )
+            results.append(_fields(llm, test, count, moment, samples))
+    click.echo({"md": _markdown, "json": _json, "csv": _csv}[output](results))
+
+
+def _fields(
+    llm: LLM, test: Test, threads: int, moment: datetime.datetime, samples: Samples
+) -> dict[str, Any]:
+    """One result, by llama-bench's names; ``target``, ``kernels`` and ``activations`` are Lumen's own."""
+    from lumen_mlir import __version__, description
+
+    file, options = llm.model.file, llm.options
+    return {
+        "build_commit": f"lumen {__version__}",
+        "cpu_info": _cpu(),
+        "backends": "CPU",
+        "model_filename": file.path,
+        "model_type": description.model_type(file),
+        "model_size": description.tensor_bytes(file),
+        "model_n_params": description.parameter_count(file),
+        "n_batch": options.chunk,
+        "n_ubatch": options.chunk,
+        "n_threads": threads,
+        "type_k": options.kv_type,
+        "type_v": options.kv_type,
+        "activations": options.activations,
+        "kernels": kernels(llm),
+        "n_prompt": test.n_prompt,
+        "n_gen": test.n_gen,
+        "n_depth": test.n_depth,
+        "test_time": f"{moment:%Y-%m-%dT%H:%M:%SZ}",
+        "avg_ns": samples.avg_ns,
+        "stddev_ns": samples.stddev_ns,
+        "avg_ts": round(samples.avg_ts, 6),
+        "stddev_ts": round(samples.stddev_ts, 6),
+        "samples_ns": samples.ns,
+        "samples_ts": [round(value, 6) for value in samples.ts],
+    }
+
+
+def _cpu() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
+            for line in file:
+                if line.startswith("model name"):
+                    return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.machine()
+
+
+def _markdown(results: list[dict[str, Any]]) -> str:
+    from lumen_mlir.bench import Test
+    from lumen_mlir.description import short_count, size_text
+
+    header = ("model", "size", "params", "kernels", "threads", "test", "t/s")
+    rows = [
+        (
+            result["model_type"],
+            size_text(result["model_size"]),
+            short_count(result["model_n_params"]),
+            result["kernels"],
+            str(result["n_threads"]),
+            Test(result["n_prompt"], result["n_gen"], result["n_depth"]).label,
+            f"{result['avg_ts']:.2f} ± {result['stddev_ts']:.2f}",
+        )
+        for result in results
+    ]
+    return markdown(header, rows, right=(1, 2, 4, 5, 6))
+
+
+def _json(results: list[dict[str, Any]]) -> str:
+    return json.dumps(results, indent=2, ensure_ascii=False)
+
+
+def _csv(results: list[dict[str, Any]]) -> str:
+    text = io.StringIO()
+    names = [name for name in results[0] if not name.startswith("samples_")]
+    writer = csv.DictWriter(text, names, extrasaction="ignore", lineterminator="\n", quoting=csv.QUOTE_ALL)
+    writer.writeheader()
+    writer.writerows(results)
+    return text.getvalue().rstrip("\n")

@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``lumen chat``."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+from lumen_mlir.cli import options as shared
+from lumen_mlir.cli.generate import write
+from lumen_mlir.cli.report import Reporter
+from lumen_mlir.errors import LumenError
+
+_HELP = "/clear forgets the conversation, /exit ends it; Ctrl-C stops an answer"
+
+
+@click.command(short_help="Talk with a model.")
+@shared.model_argument
+@click.option("-s", "--system", metavar="TEXT", help="How the model should behave.")
+@click.option(
+    "-n", "--max-tokens", type=int, default=-1, show_default=True, help="Most tokens of an answer (-1: any)."
+)
+@shared.sampling_options
+@shared.engine_options
+@shared.verbosity_options
+def command(
+    model: str | None,
+    system: str | None,
+    max_tokens: int,
+    quiet: bool,
+    verbose: bool,
+    **options: Any,
+) -> None:
+    """Talk with MODEL, a GGUF file that has a chat template.
+
+    Each line of stdin is a message. /clear forgets the conversation, /exit ends it.
+    """
+    sampling = shared.sampling_of(options)
+    reporter = Reporter(quiet, verbose)
+    from lumen_mlir.llm import LLM
+
+    try:
+        llm = LLM(model, progress=reporter.progress, **options)
+    finally:
+        reporter.close()
+    reporter.opened(llm)
+    _ = llm.chat_template  # a file without one is refused before anything is asked
+    interactive = sys.stdin.isatty()
+    if interactive:
+        reporter.say(_HELP)
+    opening = [] if system is None else [{"role": "system", "content": system}]
+    messages, generation = list(opening), None
+    while (line := _read(interactive)) is not None:
+        if not line.strip():
+            continue
+        if line.strip() in ("/exit", "/quit"):
+            break
+        if line.strip() == "/clear":
+            messages = list(opening)
+            continue
+        question = {"role": "user", "content": line}
+        try:
+            generation = llm.chat([*messages, question], shared.token_limit(max_tokens), **sampling)
+        except LumenError as error:
+            if not interactive:
+                raise
+            reporter.say(f"error: {error} (/clear forgets the conversation)")
+            continue
+        answer = _answer(generation, interactive)
+        messages += [question, {"role": "assistant", "content": answer}]
+        if generation.finish_reason == "context":
+            reporter.say(f"warning: the context of {llm.context} tokens is full (/clear empties it)")
+    if generation is not None:
+        reporter.summary(llm, generation)
+
+
+def _answer(generation: Any, interactive: bool) -> str:
+    """Writes the answer as it comes; its text."""
+    pieces = []
+    try:
+        for piece in generation:
+            pieces.append(write(piece))
+    except KeyboardInterrupt:
+        if not interactive:
+            raise
+    write("\n")
+    return "".join(pieces)
+
+
+def _read(interactive: bool) -> str | None:
+    """The next line of stdin, None at its end."""
+    if interactive:
+        import readline  # noqa: F401 - gives input() its line editing
+
+        if not sys.stdout.isatty():
+            click.echo("> ", err=True, nl=False)
+        try:
+            return input("> " if sys.stdout.isatty() else "")
+        except EOFError:
+            write("\n")
+            return None
+    line = sys.stdin.buffer.readline()
+    try:
+        return line.decode("utf-8").rstrip("\r\n") if line else None
+    except UnicodeDecodeError as error:
+        raise LumenError(f"standard input: byte {error.start} of a line is not valid UTF-8") from None

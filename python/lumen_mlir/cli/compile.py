@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``lumen compile``."""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from lumen_mlir.cli import options as shared
+from lumen_mlir.errors import LumenError
+
+if TYPE_CHECKING:
+    from lumen_mlir import ir
+
+_IR_SUFFIXES = (".mlir", ".mlirbc")
+STAGES = ("lumen", "fused", "linalg", "vector", "llvm", "asm", "obj")
+
+
+@click.command(short_help="Show what the compiler makes of a model.")
+@click.argument("source", metavar="[MODEL|FILE.mlir]", required=False)
+@click.option(
+    "--emit", type=click.Choice(STAGES), default="lumen", show_default=True, help="The form to stop at."
+)
+@click.option(
+    "--function", metavar="NAME", help="Only functions of this name, which may hold * and ?: qlinear_*."
+)
+@shared.target_option
+@shared.activations_option
+@shared.kv_type_option
+@click.option("--chunk", type=int, default=512, show_default=True, help="Most tokens of one step.")
+@click.option("-o", "--output", metavar="FILE", help="Where to write to.  [default: stdout]")
+def command(
+    source: str | None,
+    emit: str,
+    function: str | None,
+    target: str,
+    activations: str,
+    kv_type: str,
+    chunk: int,
+    output: str | None,
+) -> None:
+    """Compile MODEL, a GGUF file, or FILE.mlir, a module of the lumen dialect, and print one form of it.
+
+    \b
+    lumen   the model as it is built             fused   kernels, products of packed weights
+    linalg  kernels as loops on buffers          vector  kernels as vector code
+    llvm    the llvm dialect                     asm, obj  machine code
+    """
+    if emit == "obj" and function:
+        raise click.UsageError("--function cannot be used with --emit obj", click.get_current_context())
+    if emit == "obj" and output is None and sys.stdout.isatty():
+        raise click.UsageError("an object file needs -o FILE", click.get_current_context())
+    from lumen_mlir import ir, targets
+    from lumen_mlir.compiler import Compiler, CompilerOptions
+    from lumen_mlir.session import SessionOptions
+
+    options = SessionOptions(kv_type=kv_type, activations=activations, target=target, chunk=chunk)
+    compiler = Compiler(targets.get(options.target), CompilerOptions(activations=options.activations))
+    with ir.Context():
+        module = _module(source, options)
+        if emit in ("asm", "obj"):
+            code = compiler.emit(module, emit)
+        else:
+            work = compiler.run(module, stop_after=emit)
+            code = _functions(work, function) if function else str(work)
+    if emit == "asm" and function:
+        code = _assembly(code, function)
+    _write(code, output)
+
+
+def _module(source: str | None, options) -> ir.Module:
+    from lumen_mlir import ir
+    from lumen_mlir.data import embedded_model_path
+    from lumen_mlir.models import Model
+
+    path = str(embedded_model_path()) if source is None else source
+    try:
+        with open(path, "rb") as file:
+            text = b"" if not path.endswith(_IR_SUFFIXES) else file.read()
+    except OSError as error:
+        raise LumenError(f"{path}: cannot be opened: {error.strerror or error}") from None
+    if not path.endswith(_IR_SUFFIXES):
+        return Model.open(path).module(kv_type=options.kv_type, max_tokens=options.chunk)
+    return ir.Module.parse(text)
+
+
+def _functions(module: ir.Module, pattern: str) -> str:
+    names, found = [], []
+    for op in module.body.operations:
+        if op.name in ("func.func", "llvm.func"):
+            name = op.attributes["sym_name"].value
+            names.append(name)
+            if fnmatch.fnmatchcase(name, pattern):
+                found.append(str(op))
+    if not found:
+        raise _missing(pattern, names)
+    return "\n\n".join(found)
+
+
+def _assembly(text: str, pattern: str) -> str:
+    """The functions of an assembly listing: from the label to the directive that gives the size."""
+    pieces = {
+        match[1]: match[0] for match in re.finditer(r"^([\w.$]+):.*?^\s*\.size\s+\1,.*?$", text, re.M | re.S)
+    }
+    found = [piece for name, piece in pieces.items() if fnmatch.fnmatchcase(name, pattern)]
+    if not found:
+        raise _missing(pattern, list(pieces))
+    return "\n\n".join(found)
+
+
+def _missing(pattern: str, names: list[str]) -> LumenError:
+    return LumenError(f"no function '{pattern}'; there are {', '.join(names) or 'none'}")
+
+
+def _write(code: str | bytes, output: str | None) -> None:
+    if isinstance(code, str):
+        code = (code.rstrip("\n") + "\n").encode("utf-8")
+    if output is None:
+        sys.stdout.buffer.write(code)
+        return
+    from lumen_mlir.atomic_file import replacing
+
+    try:
+        with replacing(output, len(code)) as file:
+            file.write(code)
+    except OSError as error:
+        raise LumenError(f"{output}: cannot be written: {error.strerror or error}") from None

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``lumen generate``."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+from lumen_mlir.cli import options as shared
+from lumen_mlir.cli.report import Reporter
+from lumen_mlir.errors import LumenError
+
+
+@click.command(short_help="Continue a text.")
+@shared.model_argument
+@click.option("-p", "--prompt", help="The text to continue.  [default: what stdin has]")
+@click.option("-f", "--file", "prompt_file", metavar="FILE", help="A file with the text to continue.")
+@click.option(
+    "-n", "--max-tokens", type=int, default=256, show_default=True, help="Most tokens to generate (-1: any)."
+)
+@click.option("--echo", is_flag=True, help="Print the prompt too.")
+@shared.sampling_options
+@shared.engine_options
+@shared.verbosity_options
+def command(
+    model: str | None,
+    prompt: str | None,
+    prompt_file: str | None,
+    max_tokens: int,
+    echo: bool,
+    quiet: bool,
+    verbose: bool,
+    **options: Any,
+) -> None:
+    """Continue a text with MODEL, a GGUF file; without it, with the model that comes with Lumen.
+
+    The text goes to stdout as it comes, everything else to stderr.
+    """
+    text = _prompt(prompt, prompt_file)
+    sampling = shared.sampling_of(options)
+    reporter = Reporter(quiet, verbose)
+    from lumen_mlir.llm import LLM
+
+    try:
+        llm = LLM(model, progress=reporter.progress, **options)
+    finally:
+        reporter.close()
+    reporter.opened(llm)
+    generation = llm.generate(text, shared.token_limit(max_tokens), **sampling)
+    last = write(text) if echo else ""
+    for piece in generation:
+        last = write(piece)
+    if not last.endswith("\n"):
+        write("\n")
+    if generation.finish_reason == "context":
+        reporter.say(f"warning: the context of {llm.context} tokens is full")
+    reporter.summary(llm, generation)
+
+
+def write(text: str) -> str:
+    """Puts text on stdout at once; returns it."""
+    sys.stdout.write(text)
+    sys.stdout.flush()
+    return text
+
+
+def _prompt(prompt: str | None, file: str | None) -> str:
+    if prompt is not None and file is not None:
+        raise click.UsageError("-p and -f exclude each other", click.get_current_context())
+    if prompt is not None:
+        return prompt
+    if file is not None and file != "-":
+        try:
+            with open(file, "rb") as stream:
+                data = stream.read()
+        except OSError as error:
+            raise LumenError(f"{file}: cannot be opened: {error.strerror or error}") from None
+    elif sys.stdin is None or (file is None and sys.stdin.isatty()):
+        return ""
+    else:
+        file, data = "standard input", sys.stdin.buffer.read()
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise LumenError(f"{file}: byte {error.start} is not valid UTF-8 ({error.reason})") from None
+    # Files end in a newline that is not part of what they say.
+    return text.removesuffix("\n").removesuffix("\r")

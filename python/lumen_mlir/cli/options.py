@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Options that several subcommands share. Values are checked where they are used, not here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+Decorator = Callable[[Callable], Callable]
+
+
+def _all(*decorators: Decorator) -> Decorator:
+    def apply(function: Callable) -> Callable:
+        for decorator in reversed(decorators):
+            function = decorator(function)
+        return function
+
+    return apply
+
+
+model_argument = click.argument("model", required=False, metavar="[MODEL]")
+
+target_option = click.option(
+    "--target",
+    default="native",
+    show_default=True,
+    help="x86-64-v2, x86-64-v3, x86-64-v4, …, or native: the best one for this CPU.",
+)
+
+activations_option = click.option(
+    "--activations",
+    default="int8",
+    show_default=True,
+    help="What quantized weights are multiplied with: int8 or exact (float32).",
+)
+
+engine_option = click.option(
+    "--engine", default="reference", show_default=True, help="compiled, or reference (NumPy; slow)."
+)
+
+kv_type_option = click.option(
+    "--kv-type", default="f16", show_default=True, help="Elements of the KV cache: f16 or f32."
+)
+
+engine_options = _all(
+    click.option("-t", "--threads", type=int, help="Threads.  [default: LUMEN_THREADS or physical cores]"),
+    click.option("-c", "--context", type=int, help="Tokens of context.  [default: the model's own]"),
+    engine_option,
+    target_option,
+    kv_type_option,
+    activations_option,
+    click.option(
+        "--chunk", type=int, default=512, show_default=True, help="Most prompt tokens computed at once."
+    ),
+)
+
+sampling_options = _all(
+    click.option("--temp", "temperature", type=float, default=0.8, show_default=True, help="0: greedy."),
+    click.option(
+        "--top-k", type=int, default=40, show_default=True, help="Draw from the K likeliest tokens (0: all)."
+    ),
+    click.option(
+        "--top-p",
+        type=float,
+        default=0.95,
+        show_default=True,
+        help="… from the likeliest that have this share of the probability together.",
+    ),
+    click.option(
+        "--min-p",
+        type=float,
+        default=0.05,
+        show_default=True,
+        help="… from those at least this likely, relative to the likeliest.",
+    ),
+    click.option(
+        "--repeat-penalty",
+        type=float,
+        default=1.0,
+        show_default=True,
+        help="Makes the last 64 tokens less likely (1: does not).",
+    ),
+    click.option("--seed", type=int, help="The same seed draws the same text.  [default: random]"),
+    click.option("--ignore-eos", is_flag=True, help="Go on where the model would end the text."),
+    click.option("--stop", multiple=True, metavar="TEXT", help="End before this text (may be repeated)."),
+)
+
+SAMPLING_NAMES = (
+    "temperature",
+    "top_k",
+    "top_p",
+    "min_p",
+    "repeat_penalty",
+    "seed",
+    "ignore_eos",
+    "stop",
+)
+
+verbosity_options = _all(
+    click.option("-q", "--quiet", is_flag=True, help="Nothing on stderr but errors."),
+    click.option("-v", "--verbose", is_flag=True, help="More about the model and what was chosen."),
+)
+
+
+def sampling_of(options: dict[str, Any]) -> dict[str, Any]:
+    """Takes the sampling parameters out of a subcommand's options."""
+    return {name: options.pop(name) for name in SAMPLING_NAMES}
+
+
+def token_limit(count: int) -> int | None:
+    """``-n``: a negative number means no limit."""
+    return None if count < 0 else count

@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What goes to stderr: progress while a model is opened, warnings, and the closing summary."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from lumen_mlir.generation import Generation
+    from lumen_mlir.llm import LLM
+
+_TITLES = {"load": "reading the model", "compile": "compiling", "pack": "packing weights"}
+
+
+class Reporter:
+    """Progress bars appear only on a terminal, and only for work that the caches did not save."""
+
+    def __init__(self, quiet: bool = False, verbose: bool = False):
+        self.quiet = quiet
+        self.verbose = verbose and not quiet
+        self._bars: Any = None
+        self._tasks: dict[str, Any] = {}
+        logger = logging.getLogger("lumen_mlir")
+        logger.handlers = [_WarningHandler() if not quiet else logging.NullHandler()]
+        logger.propagate = False
+
+    def say(self, text: str) -> None:
+        """One line, unless quiet."""
+        if not self.quiet:
+            click.echo(f"lumen: {text}", err=True)
+
+    def detail(self, text: str) -> None:
+        """One line, if verbose."""
+        if self.verbose:
+            click.echo(f"lumen: {text}", err=True)
+
+    def progress(self, what: str, done: int, total: int) -> None:
+        """A ``lumen_mlir.session.Progress``."""
+        if self.quiet or what == "load" or not sys.stderr.isatty():
+            return
+        if self._bars is None:
+            # Imported here because a start that finds everything in the caches shows no bars.
+            from rich.console import Console
+            from rich.progress import Progress, TimeElapsedColumn
+
+            columns = (*Progress.get_default_columns()[:3], TimeElapsedColumn())
+            self._bars = Progress(*columns, console=Console(stderr=True), transient=True)
+            self._bars.start()
+        if what not in self._tasks:
+            self._tasks[what] = self._bars.add_task(_TITLES.get(what, what), total=total)
+        self._bars.update(self._tasks[what], completed=done, total=total)
+
+    def close(self) -> None:
+        """Takes the bars away."""
+        if self._bars is not None:
+            self._bars.stop()
+            self._bars, self._tasks = None, {}
+
+    def opened(self, llm: LLM) -> None:
+        """After a model was opened."""
+        self.close()
+        config = llm.model.config
+        self.detail(
+            f"{llm.model.file.path}: {config.architecture}, {config.layers} layers of width {config.width}, "
+            f"vocabulary {config.vocabulary}, context {llm.context} of {config.context}"
+        )
+
+    def summary(self, llm: LLM, generation: Generation) -> None:
+        """The closing lines: times, rates, memory, kernels."""
+        timings = llm.timings
+        parts = [f"load {timings.load:.2f} s"]
+        if llm.engine == "compiled":
+            parts.append(f"compile {timings.compile:.2f} s{' (cached)' if timings.compile_cached else ''}")
+            parts.append(f"pack {timings.pack:.2f} s{' (cached)' if timings.pack_cached else ''}")
+        parts.append(f"prompt {_rate(generation.evaluated, generation.prompt_seconds)}")
+        parts.append(f"decode {_rate(generation.decoded, generation.decode_seconds)}")
+        parts.append(f"peak memory {peak_memory() / 1e6:,.0f} MB")
+        self.say(", ".join(parts))
+        self.say(f"kernels {kernels(llm)}")
+
+
+class _WarningHandler(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        click.echo(f"lumen: {record.levelname.lower()}: {record.getMessage()}", err=True)
+
+
+def kernels(llm: LLM) -> str:
+    """What the compiler chose, in words."""
+    if llm.engine != "compiled":
+        return "of the NumPy reference"
+    return llm.session.describe()
+
+
+def _rate(count: int, seconds: float) -> str:
+    noun = "token" if count == 1 else "tokens"
+    return f"{count} {noun}" + (f" at {count / seconds:,.1f} tokens/s" if count and seconds > 0 else "")
+
+
+def peak_memory() -> int:
+    """Most bytes that were resident so far (``getrusage`` would count the parent's before ``exec``)."""
+    with open("/proc/self/status", encoding="ascii", errors="replace") as file:
+        for line in file:
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    return 0

@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What each subcommand prints, and where."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+
+import pytest
+
+from lumen_mlir import __version__, formats
+
+GREEDY = ("--temp", "0")
+
+
+def test_version_and_help(lumen):
+    assert lumen("--version").stdout == f"lumen {__version__}\n"
+    help = lumen("--help").stdout
+    commands = help.split("Commands:")[1]
+    for command in ("generate", "chat", "inspect", "compile", "bench", "formats", "cache"):
+        assert f"\n  {command} " in commands
+        done = lumen(command, "--help")
+        assert done.returncode == 0 and done.stdout.startswith(f"Usage: lumen {command} ")
+    assert lumen().returncode in (0, 2)
+
+
+def test_generate(lumen):
+    done = lumen("generate", "-p", "배우들의", "-n", "32", *GREEDY)
+    assert (done.returncode, done.stdout) == (0, " 연기가 정말 일품이었어요.\n")
+    summary, kernels = done.stderr.splitlines()
+    assert re.fullmatch(
+        r"lumen: load [\d.]+ s(, compile [\d.]+ s( \(cached\))?, pack [\d.]+ s( \(cached\))?)?, "
+        r"prompt \d+ tokens at [\d,.]+ tokens/s, decode \d+ tokens at [\d,.]+ tokens/s, peak memory \d+ MB",
+        summary,
+    )
+    assert kernels.startswith("lumen: kernels ")
+
+
+def test_prompt_sources(lumen, tmp_path):
+    path = tmp_path / "prompt.txt"
+    path.write_text("배우들의\n", encoding="utf-8")
+    text = " 연기가 정말 일품이었어요.\n"
+    assert lumen("generate", "-f", path, *GREEDY).stdout == text
+    assert lumen("generate", *GREEDY, input="배우들의").stdout == text
+    assert lumen("generate", "-f", "-", *GREEDY, input="배우들의\r\n").stdout == text
+    assert lumen("generate", "-p", "배우들의", "--echo", *GREEDY).stdout == "배우들의" + text
+    # Nothing at all begins a text.
+    assert lumen("generate", *GREEDY, "-n", "8", input="").stdout.strip()
+
+
+def test_quiet_and_verbose(lumen):
+    done = lumen("generate", "-p", "배우들의", "-n", "2", "-q")
+    assert done.returncode == 0 and done.stderr == ""
+    done = lumen("generate", "-p", "배우들의", "-n", "2", "-v")
+    assert "qwen2, 6 layers of width 256, vocabulary 8192, context 2048 of 2048" in done.stderr
+
+
+def test_sampling_options(lumen):
+    def text(*arguments):
+        return lumen("generate", "-p", "이 영화", "-n", "12", *arguments).stdout
+
+    assert text("--seed", "3") == text("--seed", "3") != text("--seed", "4")
+    assert text("--top-k", "1") == text(*GREEDY)
+    assert text(*GREEDY, "--stop", "재밌게") == text(*GREEDY).split("재밌게")[0] + "\n"
+    assert len(text(*GREEDY, "--ignore-eos")) > len(text(*GREEDY))
+    assert text(*GREEDY, "-n", "0") == "\n"
+
+
+def test_full_context(lumen, tiny):
+    done = lumen("generate", tiny, "-p", "a b", "-n", "-1", "--ignore-eos", *GREEDY)
+    assert done.returncode == 0
+    assert "warning: the context of 64 tokens is full" in done.stderr
+
+
+def test_chat(lumen, tiny):
+    done = lumen("chat", tiny, "-n", "4", *GREEDY, input="hello\n\n/clear\nhello\n/exit\nmore\n")
+    assert done.returncode == 0
+    first, second = done.stdout.splitlines()
+    assert first == second
+    assert "prompt" in done.stderr
+
+
+def test_chat_without_template(refused):
+    assert "the model has no chat template" in refused("chat", input="안녕\n")
+
+
+def test_inspect(lumen, tiny):
+    out = lumen("inspect", tiny).stdout
+    assert re.search(r"^architecture +qwen2$", out, re.M)
+    assert re.search(r"^type +Q8_0$", out, re.M)
+    assert re.search(r"^runs +yes$", out, re.M)
+    assert "blk.0" not in out
+    out = lumen("inspect", tiny, "--tensors", "--metadata").stdout
+    assert re.search(r"^blk\.1\.attn_k\.weight +32 x 64 +q8_0 +2,176 ", out, re.M)
+    assert re.search(r"^qwen2\.block_count +uint32 +2$", out, re.M)
+    assert re.search(r"^tokenizer\.ggml\.tokens +array of string +301 elements$", out, re.M)
+    assert "6.82M in 74 tensors" in lumen("inspect").stdout
+
+
+def test_formats(lumen, refused):
+    out = lumen("formats").stdout
+    assert [line.split()[0] for line in out.splitlines()[1 : 1 + len(formats.names())]] == formats.names()
+    assert re.search(r"^q4_k +12 +256 +144 +4\.5 +4\.625 +4 +32  yes +code$", out, re.M)
+    out = lumen("formats", "show", "q4_0").stdout
+    assert "class Q4_0:" in out and "lumen.format @q4_0" in out
+    assert refused("formats", "show", "q4_kk") == (
+        "unknown quantization format 'q4_kk'; did you mean 'q4_k'?"
+    )
+
+
+def test_cache(lumen, tmp_path):
+    own = {"LUMEN_CACHE_DIR": str(tmp_path)}
+    assert lumen("cache", env=own).stdout.startswith(f"{tmp_path}: 0 entries, 0 bytes of 20.00 GB")
+    lumen("generate", "-p", "이", "-n", "1", env=own)
+    out = lumen("cache", "list", env=own).stdout
+    assert re.search(r"^tokenizers +\d", out, re.M)
+    out = lumen("cache", "clear", env=own).stdout
+    assert re.match(re.escape(f"{tmp_path}: removed ") + r"\d+ entr(y|ies), ", out)
+    assert list(tmp_path.rglob("*.lumen")) == []
+
+
+def test_bench(lumen, refused, tiny):
+    arguments = ("bench", tiny, "-p", "4,5", "-n", "2", "-d", "0,3", "-r", "2")
+    out = lumen(*arguments).stdout
+    header, rule, *rows = out.splitlines()
+    assert header.split("|")[1].strip() == "model" and set(rule) <= set("|-: ")
+    tests = [row.split("|")[6].strip() for row in rows]
+    assert tests == ["pp4", "pp5", "tg2", "pp4 @ d3", "pp5 @ d3", "tg2 @ d3"]
+    results = json.loads(lumen(*arguments, "-o", "json", "-q").stdout)
+    assert len(results) == 6
+    for result in results:
+        assert result["model_filename"] == str(tiny) and result["model_type"].startswith("qwen2 ")
+        assert result["model_n_params"] > 0 and result["type_k"] == "f16" and result["n_batch"] == 512
+        assert len(result["samples_ts"]) == 2 and result["avg_ts"] > 0 and result["stddev_ts"] >= 0
+        assert result["kernels"]
+        rates = [(result["n_prompt"] + result["n_gen"]) * 1e9 / ns for ns in result["samples_ns"]]
+        assert result["samples_ts"] == pytest.approx(rates)
+    table = list(csv.DictReader(io.StringIO(lumen(*arguments, "-o", "csv", "-q").stdout)))
+    assert [row["n_depth"] for row in table] == ["0", "0", "0", "3", "3", "3"]
+    assert refused("bench", tiny, "-p", "x") == (
+        "-p is 'x'; whole numbers of at least 0, with commas, were expected"
+    )
+    assert refused("bench", tiny, "-p", "0", "-n", "0").startswith("there is nothing to measure")
+    assert refused("bench", tiny, "-r", "0").startswith("--repetitions is 0")
+    assert refused("bench", tiny, "-p", "65", "-n", "0") == (
+        "a context of 65 tokens is longer than the model's own of 64 tokens"
+    )
