@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Measures llama.cpp through llama-cpp-python like llama-bench does, and prints its fields as JSON.
 
-Runs in an environment that has ``llama-cpp-python`` (see ``vs_llama_cpp.py``). Random tokens, one warm-up, the
-output head for the last token of a prompt only.
+Runs in an environment that has ``llama-cpp-python`` (see ``vs_llama_cpp.py``). Random tokens, one warm-up,
+the output head for the last token of a prompt only.
 """
 
 from __future__ import annotations
@@ -32,7 +32,9 @@ def decode(context, tokens, position: int) -> None:
         raise SystemExit(f"llama_decode failed with status {status}")
 
 
-def measure(model, threads: int, prompt: int, generate: int, depth: int, repetitions: int, flash: bool) -> dict:
+def measure(
+    model, threads: int, prompt: int, generate: int, depth: int, repetitions: int, flash: bool
+) -> dict:
     """Tokens per second of a prompt of ``prompt`` tokens or of ``generate`` tokens at ``depth``."""
     parameters = llama_cpp.llama_context_default_params()
     parameters.n_ctx = depth + prompt + generate + 16
@@ -85,7 +87,9 @@ def main() -> None:
     parser.add_argument("-r", "--repetitions", type=int, default=3)
     parser.add_argument("--flash", action="store_true", help="use flash attention")
     options = parser.parse_args()
-    llama_cpp.llama_log_set(llama_cpp.llama_log_callback(lambda *_: None), None)
+    silent = llama_cpp.llama_log_callback(lambda *_: None)  # must live as long as the library is used
+    llama_cpp.llama_log_set(silent, None)
+    llama_cpp.llama_backend_init()
     parameters = llama_cpp.llama_model_default_params()
     model = llama_cpp.llama_model_load_from_file(options.model.encode(), parameters)
     if not model:
@@ -95,7 +99,9 @@ def main() -> None:
         for prompt, generate in ((options.prompt, 0), (0, options.generate)):
             if prompt or generate:
                 rows.append(
-                    measure(model, threads, prompt, generate, options.depth, options.repetitions, options.flash)
+                    measure(
+                        model, threads, prompt, generate, options.depth, options.repetitions, options.flash
+                    )
                 )
     print(json.dumps(rows, indent=1))
 

@@ -4,9 +4,9 @@
     python benchmarks/vs_llama_cpp.py MODEL.gguf --rounds 5 --threads 1,2
     python benchmarks/vs_llama_cpp.py --synthetic qwen2.5-0.5b:q8_0
 
-The peer is llama-cpp-python, built natively from its source package into ``.venv-peers`` (``make .venv-peers``), or
-any ``llama-bench`` binary given with ``--llama-bench``. Shared machines drift, so only ratios within a round count:
-the table shows their median and spread.
+The peer is llama-cpp-python, built natively from its source package into ``.venv-peers`` (``make
+.venv-peers``), or any ``llama-bench`` binary given with ``--llama-bench``. Shared machines drift, so only
+ratios within a round count: the table shows their median and spread.
 """
 
 from __future__ import annotations
@@ -40,7 +40,9 @@ def key(row: dict) -> tuple[str, int]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("model", nargs="?")
     parser.add_argument("--synthetic", help="SHAPE:FORMAT, a file with random weights made for this run")
     parser.add_argument("-p", "--prompt", type=int, default=512)
@@ -86,7 +88,8 @@ def main() -> None:
         if folder:
             shutil.rmtree(folder)
 
-    print(f"\n{Path(model).name}, {options.rounds} rounds, tokens/s (medians) and ratio (median, min to max)\n")
+    name = Path(model).name
+    print(f"\n{name}, {options.rounds} rounds: tokens/s (medians), ratio (median, minimum to maximum)\n")
     print("| test | threads | lumen | llama.cpp | ratio |")
     print("|---|---:|---:|---:|---:|")
     for (name, threads), pairs in rounds.items():
