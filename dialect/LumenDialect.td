@@ -27,6 +27,12 @@ def Lumen_Dialect : Dialect {
     static constexpr StringLiteral kKernelAttr = "lumen.kernel";
     /// Argument attribute (i64): the result of the function on tensors that this buffer holds.
     static constexpr StringLiteral kResultAttr = "lumen.result";
+    /// Argument attribute (array): the rows of an out argument are those of the argument
+    /// with the first number, less the index arguments with the other numbers.
+    static constexpr StringLiteral kRowsAttr = "lumen.rows";
+    /// Argument attribute (unit): the rows of this buffer are tokens, at most `lumen.max_tokens`,
+    /// because the memory for intermediates is counted in them.
+    static constexpr StringLiteral kTokensAttr = "lumen.tokens";
     /// Argument attribute (unit): the arena that holds a function's intermediates.
     static constexpr StringLiteral kArenaAttr = "lumen.arena";
     /// Name of the i64 constant with the bytes of a public function's arena, less its name.

@@ -30,6 +30,8 @@ struct Rows {
   unsigned base;
   SmallVector<unsigned> minus;
   int64_t constant = 0;
+  /// The op that subtracts something else, which only its function can compute.
+  Operation *unknown = nullptr;
 };
 
 /// Where a result of a function lives once the function works on buffers.
@@ -50,6 +52,8 @@ struct Signature {
   SmallVector<bool> isWeight;
   /// Arguments that a call writes.
   SmallVector<bool> isWritten;
+  /// Arguments whose number of rows says how much memory a call needs.
+  SmallVector<bool> countsRows;
   SmallVector<Result> results;
 };
 
@@ -104,12 +108,16 @@ private:
   LogicalResult bufferize(func::FuncOp function);
   LogicalResult analyze(func::FuncOp function, Signature &signature);
   LogicalResult markWritten(OpOperand &cache, Signature &signature);
+  LogicalResult markCounted(func::CallOp call, const Signature &callee,
+                            Signature &signature);
   /// What is known of the function that `call` calls; null where it has no
   /// body.
   const Signature *getSignature(func::CallOp call);
   FailureOr<Rows> getRows(Value tensor);
   FailureOr<MemRefType> getBufferType(RankedTensorType type, bool isWeight,
                                       Operation *from);
+  void addContract(SmallVectorImpl<NamedAttribute> &attrs, Type type,
+                   bool countsRows);
   LogicalResult replaceArguments(func::FuncOp function,
                                  const Signature &signature);
   LogicalResult rewriteKernel(func::FuncOp kernel, const Signature &signature);
@@ -198,16 +206,14 @@ Value Bufferizer::resolve(Value value) {
 }
 
 /// Subtracts an index: an argument or a constant.
-static LogicalResult subtract(Rows &rows, Value value, Operation *from) {
+static void subtract(Rows &rows, Value value, Operation *from) {
   IntegerAttr constant;
   if (auto argument = dyn_cast<BlockArgument>(value))
     rows.minus.push_back(argument.getArgNumber());
   else if (matchPattern(value, m_Constant(&constant)))
     rows.constant += constant.getInt();
   else
-    return from->emitOpError(
-        "has a number of rows that is neither an argument nor a constant");
-  return success();
+    rows.unknown = from;
 }
 
 /// Rows come from the first operand of every op of the dialect; only last_rows
@@ -227,18 +233,18 @@ FailureOr<Rows> Bufferizer::getRows(Value tensor) {
     if (failed(rows))
       return failure();
     for (unsigned number : result.rows->minus)
-      if (failed(subtract(*rows, call.getOperand(number), call)))
-        return failure();
+      subtract(*rows, call.getOperand(number), call);
     rows->constant += result.rows->constant;
+    if (result.rows->unknown)
+      rows->unknown = call;
     return rows;
   }
   if (!isa_and_nonnull<LumenDialect>(op->getDialect()) ||
       op->getNumOperands() == 0)
     return op->emitOpError("gives a tensor whose number of rows is not known");
   FailureOr<Rows> rows = getRows(op->getOperand(0));
-  auto last = dyn_cast<LastRowsOp>(op);
-  if (succeeded(rows) && last && failed(subtract(*rows, last.getFirst(), last)))
-    return failure();
+  if (auto last = dyn_cast<LastRowsOp>(op); last && succeeded(rows))
+    subtract(*rows, last.getFirst(), last);
   return rows;
 }
 
@@ -272,6 +278,27 @@ LogicalResult Bufferizer::markWritten(OpOperand &cache, Signature &signature) {
   return success();
 }
 
+/// Notes whose rows say how large the results of `call` and the memory that it
+/// needs itself are.
+LogicalResult Bufferizer::markCounted(func::CallOp call,
+                                      const Signature &callee,
+                                      Signature &signature) {
+  auto mark = [&](Value tensor) -> LogicalResult {
+    FailureOr<Rows> rows = getRows(tensor);
+    if (succeeded(rows))
+      signature.countsRows[rows->base] = true;
+    return rows;
+  };
+  for (auto [value, result] : llvm::zip(call.getResults(), callee.results))
+    if (result.rows && failed(mark(value)))
+      return failure();
+  for (auto [operand, counts] :
+       llvm::zip(call.getOperands(), callee.countsRows))
+    if (counts && failed(mark(operand)))
+      return failure();
+  return success();
+}
+
 LogicalResult Bufferizer::analyze(func::FuncOp function, Signature &signature) {
   bool isKernel = function->hasAttr(LumenDialect::kKernelAttr);
   for (BlockArgument argument : function.getArguments()) {
@@ -287,6 +314,7 @@ LogicalResult Bufferizer::analyze(func::FuncOp function, Signature &signature) {
     }
     signature.isWeight.push_back(isWeight);
     signature.isWritten.push_back(false);
+    signature.countsRows.push_back(false);
   }
   for (Operation &op : function.getBody().front()) {
     if (auto append = dyn_cast<KvAppendOp>(op))
@@ -303,6 +331,8 @@ LogicalResult Bufferizer::analyze(func::FuncOp function, Signature &signature) {
          llvm::zip(call->getOpOperands(), callee->isWritten))
       if (written && failed(markWritten(operand, signature)))
         return failure();
+    if (failed(markCounted(call, *callee, signature)))
+      return failure();
   }
 
   DenseMap<Value, unsigned> seen;
@@ -333,10 +363,14 @@ LogicalResult Bufferizer::analyze(func::FuncOp function, Signature &signature) {
       if (failed(buffer))
         return failure();
       result.type = *buffer;
-      if (!isWeight && type.isDynamicDim(0) && function.isPrivate()) {
+      if (!isWeight && type.isDynamicDim(0)) {
         FailureOr<Rows> rows = getRows(value);
         if (failed(rows))
           return failure();
+        if (rows->unknown && function.isPrivate())
+          return rows->unknown->emitOpError(
+              "has a number of rows that is neither an argument nor a "
+              "constant, so callers cannot know it");
         result.rows = *rows;
       }
       if (isKernel && !isWeight && isCache(type))
@@ -346,6 +380,16 @@ LogicalResult Bufferizer::analyze(func::FuncOp function, Signature &signature) {
     signature.results.push_back(result);
   }
   return success();
+}
+
+/// What the callers of a public function must know of a buffer: packed weights
+/// begin at multiples of 64 bytes, and the rows of some are bounded.
+void Bufferizer::addContract(SmallVectorImpl<NamedAttribute> &attrs, Type type,
+                             bool countsRows) {
+  if (isPacked(type))
+    attrs.push_back(b.getNamedAttr("llvm.align", b.getI64IntegerAttr(64)));
+  if (countsRows)
+    attrs.push_back(b.getNamedAttr(LumenDialect::kTokensAttr, b.getUnitAttr()));
 }
 
 /// Gives `function` its destination-passing signature. The tensor arguments
@@ -367,11 +411,8 @@ LogicalResult Bufferizer::replaceArguments(func::FuncOp function,
                           b.getI64IntegerAttr(number));
   };
 
-  // Whoever calls from outside keeps packed weights at multiples of 64 bytes.
-  NamedAttribute alignAttr =
-      b.getNamedAttr("llvm.align", b.getI64IntegerAttr(64));
-
   SmallVector<Value> replacements;
+  SmallVector<int64_t> numbers; // of the arguments as they will be
   for (unsigned i = 0; i < count; ++i) {
     BlockArgument argument = body.getArgument(i);
     SmallVector<NamedAttribute> attrs;
@@ -379,6 +420,7 @@ LogicalResult Bufferizer::replaceArguments(func::FuncOp function,
       llvm::append_range(attrs, present);
     auto type = dyn_cast<RankedTensorType>(argument.getType());
     if (!type) {
+      numbers.push_back(attributes.size());
       replacements.push_back(
           addArgument(argument.getType(), argument.getLoc(), attrs));
       continue;
@@ -390,9 +432,10 @@ LogicalResult Bufferizer::replaceArguments(func::FuncOp function,
     for (auto [number, result] : llvm::enumerate(signature.results))
       if (result.argument == i)
         attrs.push_back(resultAttr(number));
-    if (function.isPublic() && isPacked(type))
-      attrs.push_back(alignAttr);
+    if (function.isPublic())
+      addContract(attrs, type, signature.countsRows[i]);
     Buffer held;
+    numbers.push_back(attributes.size());
     held.memref = addArgument(*buffer, argument.getLoc(), attrs);
     if (signature.isWeight[i])
       for (int64_t dim = 0; dim < type.getNumDynamicDims(); ++dim)
@@ -406,8 +449,16 @@ LogicalResult Bufferizer::replaceArguments(func::FuncOp function,
       continue;
     Value tensor = terminator.getOperand(number);
     SmallVector<NamedAttribute> attrs = {resultAttr(number)};
-    if (function.isPublic() && isPacked(tensor.getType()))
-      attrs.push_back(alignAttr);
+    if (function.isPublic())
+      addContract(attrs, tensor.getType(), /*countsRows=*/false);
+    if (function.isPublic() && result.rows && !result.rows->unknown &&
+        !result.rows->constant) {
+      SmallVector<int64_t> rows = {numbers[result.rows->base]};
+      for (unsigned number : result.rows->minus)
+        rows.push_back(numbers[number]);
+      attrs.push_back(b.getNamedAttr(LumenDialect::kRowsAttr,
+                                     b.getDenseI64ArrayAttr(rows)));
+    }
     outs[resolve(tensor)] =
         addArgument(result.type, terminator.getLoc(), attrs);
   }

@@ -22,14 +22,100 @@ INPUT = "lumen"
 """The form that the compiler is given."""
 
 
+def _pipeline(*passes: str) -> str:
+    return f"builtin.module({','.join(passes)})"
+
+
 def stages(activations: str = "int8") -> tuple[Stage, ...]:
-    """All stages in order. ``activations``: what quantized weights meet, ``int8`` codes or ``exact`` f32."""
-    return (
-        # Fusion first: everything after it works on lumen.qlinear. Activations are quantized before products
-        # merge, which compares their activations; packing changes the weights of merged products.
-        Stage(
-            "fused",
-            f"builtin.module(lumen-fuse-quantized-linear,lumen-quantize-activations{{mode={activations}}},"
-            "lumen-merge-linears,lumen-pack-weights,lumen-form-kernels,lumen-check-fused)",
+    """All stages in order. ``activations``: what quantized weights meet, ``int8`` codes or ``exact`` f32.
+
+    Everything else that the passes want to know is in the module: its ``lumen.target`` and
+    ``lumen.max_tokens``.
+    """
+    return (lumen_to_fused(activations), FUSED_TO_LINALG, LINALG_TO_VECTOR, VECTOR_TO_LLVM)
+
+
+def lumen_to_fused(activations: str) -> Stage:
+    """What is computed together, on weights in their packed layout: layers and steps only call kernels."""
+    return Stage(
+        "fused",
+        _pipeline(
+            # Everything behind it works on lumen.qlinear.
+            "lumen-fuse-quantized-linear",
+            # Before products merge, which compares their activations.
+            f"lumen-quantize-activations{{mode={activations}}}",
+            "lumen-merge-linears",
+            # Behind merging, so that it changes the weights of a product once.
+            "lumen-pack-weights",
+            # Last: a kernel's name and signature follow from all of the above.
+            "lumen-form-kernels",
+            "lumen-check-fused",
         ),
     )
+
+
+FUSED_TO_LINALG = Stage(
+    "linalg",
+    _pipeline(
+        # The synthesis writes loops over buffers, so there must be buffers; and the straight lines of
+        # calls are still tensors with one definition each, from which the place of every result follows.
+        "lumen-bufferize",
+        # Each replaces the bodies of its own kind of kernel; their order does not matter.
+        "lumen-synthesize-product",
+        "lumen-synthesize-rows",
+        "lumen-synthesize-attention",
+        "lumen-synthesize-pack",
+        # For whoever reads this stage. (Canonicalization would change the slices that the next one matches.)
+        "cse",
+        "lumen-check-stage{stage=linalg}",
+    ),
+)
+"""How it is computed: loops over rows and tiles, register tiles as ``linalg`` on small tensors."""
+
+
+LINALG_TO_VECTOR = Stage(
+    "vector",
+    _pipeline(
+        "lumen-vectorize-product",
+        # Any time after bufferization would do; here the vector stage shows where each buffer lies.
+        "lumen-plan-memory",
+        "canonicalize",
+        "cse",
+        "lumen-check-stage{stage=vector}",
+    ),
+)
+"""Registers and memory: vectors, ``lumen.dot4``, buffers in one arena; the same for every thread count."""
+
+
+VECTOR_TO_LLVM = Stage(
+    "llvm",
+    _pipeline(
+        # What targets differ in, while vectors still are of the vector dialect.
+        "func.func(lumen-approximate-math)",
+        "lumen-lower-dot4",
+        "lumen-expand-f16",
+        # Loops become shares of a worker, then the worker becomes a pointer that functions pass on. Only
+        # then is it known which functions meet a barrier, which decides what LLVM may assume of pointers.
+        "func.func(lumen-spmd)",
+        "lumen-lower-team",
+        "lumen-flatten-arguments",
+        # Its slots are the flat arguments.
+        "lumen-export-entry",
+        # Division by constants and index arithmetic fold while they still are of the arith dialect.
+        "canonicalize",
+        "cse",
+        # Views become address arithmetic, which expands into affine.apply.
+        "expand-strided-metadata",
+        "lower-affine",
+        "convert-scf-to-cf",
+        # Lowers multi-dimensional vectors, which convert-to-llvm does not.
+        "convert-vector-to-llvm",
+        "convert-to-llvm",
+        # The memrefs built from pointers, and their uses by now-flat calls, cancel out.
+        "reconcile-unrealized-casts",
+        "canonicalize",
+        "cse",
+        "lumen-check-stage{stage=llvm}",
+    ),
+)
+"""One native entry per public function, for a team of threads."""

@@ -123,8 +123,9 @@ func.func private @layer(%x: tensor<?x64xf32>, %w: tensor<64xf32>, %position: in
 
 // Rows are followed through calls: the layer gives T - first rows, so does the norm behind it.
 // CHECK-LABEL: func.func @step(
-// CHECK-SAME:    %[[TOKENS:[a-z0-9_]+]]: memref<?xi32>, %[[POS:[a-z0-9_]+]]: index, %[[FIRST:[a-z0-9_]+]]: index, %{{[a-z0-9_]+}}: memref<6800xi8>,
+// CHECK-SAME:    %[[TOKENS:[a-z0-9_]+]]: memref<?xi32> {lumen.tokens}, %[[POS:[a-z0-9_]+]]: index, %[[FIRST:[a-z0-9_]+]]: index, %{{[a-z0-9_]+}}: memref<6800xi8>,
 // CHECK-SAME:    %[[K:[a-z0-9_]+]]: memref<2x1x?x64x16xf16> {lumen.result = 1 : i64},
+// CHECK-SAME:    %{{[a-z0-9_]+}}: memref<?x100xf32> {lumen.result = 0 : i64, lumen.rows = array<i64: 0, 2>})
 // CHECK:         %[[T:[a-z0-9_]+]] = memref.dim %[[TOKENS]]
 // CHECK:         %[[X:[a-z0-9_]+]] = memref.alloc(%[[T]]) : memref<?x64xf32>
 // CHECK:         call @embedding(%[[TOKENS]], %{{[a-z0-9_]+}}, %[[X]])

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The targets: what the compiler must know of an instruction set, one row each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lumen_mlir._mlir import codegen
+from lumen_mlir.errors import LumenError
+
+_TRIPLE = "x86_64-unknown-linux-gnu"
+
+# What the psABI's levels ask of a CPU, by LLVM's names.
+_V2 = ("cx16", "popcnt", "sahf", "sse3", "sse4.1", "sse4.2", "ssse3")
+_V3 = (*_V2, "avx", "avx2", "bmi", "bmi2", "f16c", "fma", "lzcnt", "movbe")
+_V4 = (*_V3, "avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl")
+
+
+@dataclass(frozen=True)
+class Target:
+    """A row of the table.
+
+    ``cpu`` and ``features`` are LLVM's and say which instructions may be used; ``dot4`` names the one that
+    multiplies 8-bit lanes by four; ``vector_bits`` is the width of a register. A register tile of a product is
+    ``rows`` outputs (the 32-bit lanes of a vector) by ``tokens``, as many as the registers hold. ``needs`` are the
+    features (LLVM's names) that a CPU must have to run the code.
+    """
+
+    name: str
+    dot4: str
+    vector_bits: int
+    rows: int
+    tokens: int
+    cpu: str
+    features: str = ""
+    needs: tuple[str, ...] = ()
+    triple: str = _TRIPLE
+
+    def attribute(self) -> str:
+        """The text of the ``#lumen.target<...>`` attribute."""
+        return (
+            f'#lumen.target<name = "{self.name}", triple = "{self.triple}", cpu = "{self.cpu}", '
+            f'features = "{self.features}", dot4 = "{self.dot4}", vector_bits = {self.vector_bits}, '
+            f"rows = {self.rows}, tokens = {self.tokens}>"
+        )
+
+    def missing(self) -> tuple[str, ...]:
+        """The features that this machine's CPU lacks to run the target's code."""
+        host = codegen.host_features()
+        return tuple(feature for feature in self.needs if not host.get(feature, False))
+
+
+# From the most capable to the least: the first one that a CPU can run is its native target.
+# AVX-512 has 32 registers: 8 tokens of accumulators, as many of a group's partial sums, and room for the weights;
+# with 16 registers half of that, and SSE's two-operand instructions leave room for a quarter.
+_TARGETS = (
+    Target("x86-64-v4+vnni", "avx512vnni", 512, 16, 8, "x86-64-v4", "+avx512vnni", (*_V4, "avx512vnni")),
+    Target("x86-64-v4", "avx512bw", 512, 16, 8, "x86-64-v4", "", _V4),
+    Target("x86-64-v3+avxvnni", "avxvnni", 256, 8, 4, "x86-64-v3", "+avxvnni", (*_V3, "avxvnni")),
+    Target("x86-64-v3", "avx2", 256, 8, 4, "x86-64-v3", "", _V3),
+    Target("x86-64-v2", "ssse3", 128, 8, 2, "x86-64-v2", "", _V2),
+    # Plain vector arithmetic, which any CPU that LLVM knows can run: how a port to another one begins.
+    Target("generic", "generic", 128, 8, 2, "x86-64"),
+)
+
+
+def names() -> tuple[str, ...]:
+    """The names of all targets, and ``native``."""
+    return (*(target.name for target in _TARGETS), "native")
+
+
+def native() -> Target:
+    """The most capable target that this machine's CPU runs."""
+    return next(target for target in _TARGETS if not target.missing())
+
+
+def get(name: str | Target | None) -> Target:
+    """The target of this name; None and ``native`` are this machine's. Raises ``LumenError`` for other names."""
+    if isinstance(name, Target):
+        return name
+    if name is None or name == "native":
+        return native()
+    for target in _TARGETS:
+        if target.name == name:
+            return target
+    raise LumenError(f"unknown target {name!r}; there are {', '.join(names())}")
+
+
+def check_runs(target: Target) -> Target:
+    """``target``, if this machine can run its code; ``LumenError`` says what its CPU lacks otherwise."""
+    missing = target.missing()
+    if missing:
+        raise LumenError(
+            f"this CPU ({codegen.host_cpu_name()}) cannot run code for target {target.name}: "
+            f"it lacks {', '.join(missing)}"
+        )
+    return target
