@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """lit configuration: ``lit test/lit`` after a build in ``build/`` (or ``-D lumen_opt=PATH``)."""
 
+import importlib.util
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import lit.formats
@@ -29,6 +31,19 @@ def find_lumen_opt() -> str:
         lit_config.fatal("lumen-opt is neither in build*/ nor on PATH")  # noqa: F821
     return found
 
+
+def load_pipelines():
+    """The module of the stages; it needs nothing that is built."""
+    spec = importlib.util.spec_from_file_location("pipelines", ROOT / "pipelines" / "__init__.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+# %{pipeline-linalg} and so on: what brings the form before to this one.
+for stage in load_pipelines().stages():
+    config.substitutions.append((f"%{{pipeline-{stage.name}}}", stage.pipeline))  # noqa: F821
 
 LUMEN_OPT = find_lumen_opt()
 config.environment["PATH"] = os.pathsep.join(  # noqa: F821

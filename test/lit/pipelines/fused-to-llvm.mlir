@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The stages behind the fused one on a Qwen2 of two layers, for a step of one
+// token: besides its arguments, the step has its arena and nothing else. 36 KB
+// hold the activations of one token; a float copy of the smallest weight
+// (128 x 896) would take 458,752 bytes.
+//
+// RUN: sed 's/lumen.max_tokens = 512/lumen.max_tokens = 1/' %S/../Inputs/qwen2-layer.mlir \
+// RUN:   | lumen-opt --pass-pipeline='%{pipeline-fused}' \
+// RUN:   | lumen-opt --pass-pipeline='%{pipeline-linalg}' -o %t.linalg.mlir
+// RUN: FileCheck %s --check-prefix=LINALG --input-file=%t.linalg.mlir
+// RUN: lumen-opt %t.linalg.mlir --pass-pipeline='%{pipeline-vector}' -o %t.vector.mlir
+// RUN: FileCheck %s --check-prefix=VECTOR --input-file=%t.vector.mlir
+// RUN: lumen-opt %t.vector.mlir --pass-pipeline='%{pipeline-llvm}' -o %t.llvm.mlir
+// RUN: FileCheck %s --check-prefix=LLVM --input-file=%t.llvm.mlir
+
+// Kernels take the bytes of a weight: 56 tiles of 28 spans, 544 bytes each.
+// LINALG:       func.func private @layer_0(
+// LINALG-NOT:   tensor<
+// LINALG:       return
+// LINALG:       func.func private @qlinear_q8_0_896x896_add(
+// LINALG-SAME:  %{{[a-z0-9]+}}: memref<852992xi8>
+// LINALG-NOT:   memref.alloc(
+// LINALG:       scf.forall
+// LINALG:       linalg.generic
+
+// VECTOR:       func.func @step(
+// VECTOR-SAME:  memref<[[ARENA:3[0-9][0-9][0-9][0-9]]]xi8> {lumen.arena}) {
+// VECTOR-NOT:   memref.alloc
+// VECTOR:       call @layer_0(
+// VECTOR-NOT:   memref.alloc
+// VECTOR:       return
+// VECTOR:       llvm.mlir.global external constant @lumen_arena_size_step([[ARENA]] : i64)
+// VECTOR-NOT:   memref.alloc(
+// VECTOR:       lumen.dot4
+// VECTOR-NOT:   memref.alloc(
+// VECTOR:       func.func private @qlinear_q8_0_896x4864_add(
+// VECTOR-NOT:   memref.alloc(
+
+// Nothing is allocated behind the back of the arena either.
+// LLVM-NOT:     @malloc
+// LLVM-NOT:     lumen.dot4
+// LLVM:         llvm.func @lumen_entry_step(%{{[a-z0-9]+}}: !llvm.ptr {{.*}}, %{{[a-z0-9]+}}: !llvm.ptr
+// LLVM-NOT:     @malloc
+// LLVM:         llvm.func internal @step(
+// LLVM-NOT:     @malloc
+// LLVM:         llvm.mlir.global external constant @lumen_arena_size_step(
+// LLVM-NOT:     @malloc
+// LLVM:         llvm.call_intrinsic "llvm.x86.avx512.vpdpbusd.512"
+// LLVM-NOT:     @malloc
