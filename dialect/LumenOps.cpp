@@ -542,10 +542,6 @@ LogicalResult Dot4Op::verify() {
     return emitOpError() << "codes must have four elements per lane of acc ("
                          << 4 * acc.getNumElements() << "), got "
                          << codes.getNumElements();
-  if (x.getElementType().isF32() != acc.getElementType().isF32())
-    return emitOpError()
-           << "f32 x goes with f32 acc and i8 x with i32 acc, got " << x
-           << " and " << acc;
   return success();
 }
 

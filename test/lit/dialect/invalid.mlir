@@ -1000,14 +1000,6 @@ func.func @f(%c: vector<64xi8>, %x: vector<4xi8>, %a: vector<8xi32>) {
 
 // -----
 
-func.func @f(%c: vector<64xi8>, %x: vector<4xf32>, %a: vector<16xi32>) {
-  // expected-error@below {{f32 x goes with f32 acc and i8 x with i32 acc, got 'vector<4xf32>' and 'vector<16xi32>'}}
-  %0 = lumen.dot4 %c, %x, %a {bits = 8 : i64} : vector<64xi8>, vector<4xf32>, vector<16xi32>
-  return
-}
-
-// -----
-
 func.func @f(%c: vector<64xi8>, %x: vector<4xi8>, %a: vector<16xi32>) {
   // expected-error@below {{attribute 'bits' failed to satisfy constraint}}
   %0 = lumen.dot4 %c, %x, %a {bits = 9 : i64} : vector<64xi8>, vector<4xi8>, vector<16xi32>
