@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+#   make run         install what is missing, build, and generate Korean text
+#   make test        all tests: lit, then pytest
+#   make test-peers  compare with transformers and llama.cpp (installs and builds them first)
+#   make lint        formatters and linters
+#   make docs        write docs/reference/ from TableGen
+#   make clean       remove what was built
+#
+# Nothing is done twice: stamps say what is up to date.
+
+PYTHON ?= python3
+PROMPT ?= 이 영화
+VENV := .venv
+PEERS := .venv-peers
+BIN := $(VENV)/bin
+
+export CC ?= clang-22
+export CXX ?= clang++-22
+ifeq ($(origin CC),default)
+CC := clang-22
+endif
+ifeq ($(origin CXX),default)
+CXX := clang++-22
+endif
+export CMAKE_GENERATOR ?= Ninja
+
+PACKAGES := libmlir-22-dev mlir-22-tools llvm-22-dev llvm-22-tools clang-22 cmake ninja-build \
+	g++ python3 python3-dev python3-venv
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+SOURCES := $(shell find dialect passes pipelines runtime tools python CMakeLists.txt pyproject.toml \
+	-type f ! -name '*.pyc' ! -name '*.so' 2>/dev/null)
+
+.PHONY: help run install test test-peers lint docs clean
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+run: install
+	@$(BIN)/lumen generate -p "$(PROMPT)" -n 48
+
+install: $(VENV)/.installed
+
+# Debian's packages, where one is missing.
+build/.packages: Makefile
+	@mkdir -p build
+	@missing=; for package in $(PACKAGES); do \
+	  dpkg-query -W -f '$${Status}' $$package 2>/dev/null | grep -q 'install ok installed' || missing="$$missing $$package"; \
+	done; \
+	if [ -n "$$missing" ]; then \
+	  echo "installing$$missing"; \
+	  $(SUDO) apt-get update -qq && \
+	  $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
+	fi
+	@touch $@
+
+$(VENV)/.created: build/.packages pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
+	  echo "Lumen needs Python 3.10 or newer; set PYTHON=" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install -q --disable-pip-version-check 'scikit-build-core>=0.11' 'nanobind>=3.1'
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/.created $(SOURCES)
+	@echo "building and installing Lumen"
+	@$(BIN)/pip install -q --disable-pip-version-check --no-build-isolation '.[test]'
+	@touch $@
+
+test: install
+	$(BIN)/lit -v --no-progress-bar --order=lexical -D lumen_opt=$(BIN)/lumen-opt test/lit
+	$(BIN)/pytest -q
+
+# llama.cpp is built from source, for this machine.
+$(PEERS)/.installed: $(VENV)/.installed test/peers/requirements.txt
+	@$(PYTHON) -m venv $(PEERS)
+	@CMAKE_ARGS="-DGGML_NATIVE=ON" $(PEERS)/bin/pip install -q --disable-pip-version-check -r test/peers/requirements.txt
+	@$(PEERS)/bin/pip install -q --disable-pip-version-check 'scikit-build-core>=0.11' 'nanobind>=3.1'
+	@$(PEERS)/bin/pip install -q --disable-pip-version-check --no-build-isolation '.[test]'
+	@touch $@
+
+.venv-peers: $(PEERS)/.installed
+
+test-peers: $(PEERS)/.installed
+	$(PEERS)/bin/pytest -q test/peers
+
+lint: install
+	@$(BIN)/pip install -q --disable-pip-version-check '.[lint]' --no-build-isolation
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	git ls-files '*.cpp' '*.h' | xargs $(BIN)/clang-format --dry-run --Werror
+
+docs: build/.packages
+	$(PYTHON) docs/generate.py
+
+clean:
+	rm -rf build $(VENV) $(PEERS)
