@@ -7,7 +7,6 @@
 #include "passes/AttentionEmitter.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
-#include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
@@ -177,16 +176,15 @@ Value AttentionEmitter::emitExp2(Value x) {
   Value lowest = splat(b, lanes, -125.0);
   Value bounded =
       arith::MaxNumFOp::create(b, x, lowest, arith::FastMathFlags::nnan);
-  Value whole = math::RoundEvenOp::create(b, bounded);
-  Value fraction = arith::SubFOp::create(b, bounded, whole);
+  Rounded whole = emitRoundEven(b, bounded);
+  Value fraction = arith::SubFOp::create(b, bounded, whole.real);
   Value power = splat(b, lanes, coefficients[0]);
   for (double coefficient : ArrayRef(coefficients).drop_front())
     power = multiplyAdd(b, power, fraction, splat(b, lanes, coefficient));
   power = multiplyAdd(b, power, fraction, splat(b, lanes, 1.0));
-  Value exponent = arith::FPToSIOp::create(b, integerType, whole);
   Value shift = arith::ConstantOp::create(
       b, DenseElementsAttr::get(integerType, b.getI32IntegerAttr(23)));
-  exponent = arith::ShLIOp::create(b, exponent, shift);
+  Value exponent = arith::ShLIOp::create(b, whole.integer, shift);
   Value bits = arith::BitcastOp::create(b, integerType, power);
   bits = arith::AddIOp::create(b, bits, exponent);
   Value result = arith::BitcastOp::create(b, type, bits);

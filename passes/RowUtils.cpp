@@ -6,6 +6,7 @@
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
+#include "llvm/ADT/bit.h"
 #include "llvm/Support/MathExtras.h"
 
 using namespace mlir;
@@ -124,6 +125,22 @@ Value lumen::multiplyAdd(ImplicitLocOpBuilder &b, Value lhs, Value rhs,
   return arith::AddFOp::create(b, acc, product, arith::FastMathFlags::contract);
 }
 
+Rounded lumen::emitRoundEven(ImplicitLocOpBuilder &b, Value x) {
+  // The last bit of floats from 2^23 to 2^24 counts as one, so adding 1.5 *
+  // 2^23 rounds and leaves the integer in the low bits.
+  constexpr float shift = 0x1.8p23f;
+  auto type = cast<VectorType>(x.getType());
+  auto integerType = type.clone(b.getI32Type());
+  Value shifts = splat(b, type.getNumElements(), shift);
+  Value shifted = arith::AddFOp::create(b, x, shifts);
+  Value shiftBits = arith::ConstantOp::create(
+      b, DenseElementsAttr::get(
+             integerType, b.getI32IntegerAttr(llvm::bit_cast<int32_t>(shift))));
+  Value bits = arith::BitcastOp::create(b, integerType, shifted);
+  return {arith::SubFOp::create(b, shifted, shifts),
+          arith::SubIOp::create(b, bits, shiftBits)};
+}
+
 Value lumen::emitTreeSum(ImplicitLocOpBuilder &b, Value vector) {
   int64_t lanes = getLanes(vector);
   if (int64_t full = llvm::PowerOf2Ceil(lanes); full != lanes) {
@@ -166,8 +183,7 @@ QuantizedGroup lumen::emitQuantizedGroup(ImplicitLocOpBuilder &b, Value x,
   inverse = arith::SelectOp::create(b, usable, inverse, zero);
 
   Value scaled = arith::MulFOp::create(b, x, broadcast(b, inverse, lanes));
-  Value rounded = math::RoundEvenOp::create(b, scaled);
-  Value wide = arith::FPToSIOp::create(b, type.clone(b.getI32Type()), rounded);
+  Value wide = emitRoundEven(b, scaled).integer;
   group.codes = arith::TruncIOp::create(b, type.clone(b.getI8Type()), wide);
   Value none = arith::ConstantOp::create(b, b.getI32IntegerAttr(0));
   for (Value part : splitVector(b, wide, sumGroup)) {

@@ -58,6 +58,16 @@ Value convertElements(ImplicitLocOpBuilder &b, Value vector, Type element);
 /// `contract`, so that a target with fused multiply-add always fuses them.
 Value multiplyAdd(ImplicitLocOpBuilder &b, Value lhs, Value rhs, Value acc);
 
+/// A vector rounded to integers.
+struct Rounded {
+  Value real;    // of floats
+  Value integer; // of i32
+};
+
+/// Rounds lanes of magnitude below 2^22 to the nearest integer, ties to even.
+/// Two additions on every target, while not all have an instruction for it.
+Rounded emitRoundEven(ImplicitLocOpBuilder &b, Value x);
+
 /// Sum of the lanes in a fixed order: the upper half is added to the lower one
 /// until one lane is left. An odd number of lanes is filled up with zeros.
 Value emitTreeSum(ImplicitLocOpBuilder &b, Value vector);

@@ -27,8 +27,8 @@
 // The softmax of 64 positions.
 // CHECK:             arith.cmpi sge, {{.*}} : vector<64xi32>
 // CHECK:             vector.reduction <maxnumf>
-// CHECK:             math.roundeven {{.*}} : vector<64xf32>
-// CHECK:             math.roundeven {{.*}} : vector<7xf32>
+// CHECK:             arith.shli {{.*}} : vector<64xi32>
+// CHECK:             arith.shli {{.*}} : vector<7xi32>
 // The values, in two halves of the head.
 // CHECK:             %{{.*}}:7 = scf.for
 // CHECK:               vector.load %[[VALUES]][%[[LAYER]], %[[HEAD]], %{{.*}}, %c0] : {{.*}}, vector<32xf16>
