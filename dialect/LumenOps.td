@@ -318,7 +318,9 @@ def Lumen_QuantizeOp : Lumen_Op<"quantize", [Pure]> {
   let description = [{
     For every group of `group` values of a row, with m = max|x|:
 
-        scale = m / 127,   code = round_half_even(x * (127 / m))   (all 0 where m = 0),
+        scale = m / 127,   code = round_half_even(x * (127 / m)),
+
+    all codes being 0 where m < 2^-120, whose inverse may not fit float32,
 
     and for every `sum_group` values `offset = -sum code` and `sum = scale * sum code`.
     The offset is negated so that a bias of -2^n of the weight's codes is one

@@ -106,8 +106,9 @@ def quantize(
     groups = x.reshape(tokens, -1, group)
     largest = np.abs(groups).max(axis=-1)
     scales = largest / np.float32(127)
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        inverse = np.where(largest > 0, np.float32(127) / largest, np.float32(0))
+    # The inverse of smaller ones does not fit float32.
+    usable = largest >= np.float32(2.0**-120)
+    inverse = np.divide(np.float32(127), largest, out=np.zeros_like(largest), where=usable)
     codes = np.rint(groups * inverse[..., None]).astype(np.int8).reshape(x.shape)
     totals = codes.reshape(tokens, -1, sum_group).sum(axis=-1, dtype=np.int32)
     sums = np.repeat(scales, group // sum_group, axis=1) * totals.astype(np.float32)

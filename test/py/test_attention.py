@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Compiled attention against NumPy: shapes, chunks, positions, threads, targets."""
+
+import numpy as np
+import pytest
+from kernel_runner import TARGETS, Kernel, relative_error
+
+from lumen_mlir.reference import ops
+
+# Query heads, KV heads, head dimension, cache element, quantized result.
+SHAPES = [
+    (14, 2, 64, "f16", True),
+    (4, 4, 16, "f32", False),
+    (6, 2, 80, "f16", False),
+    (10, 1, 24, "f32", False),
+    (8, 8, 8, "f16", False),
+    (16, 2, 128, "f16", True),
+    (5, 1, 96, "f32", True),
+]
+
+
+def attention(heads, kv_heads, size, element, quantized):
+    width = heads * size
+    keys, values = (
+        f"tensor<2x{kv_heads}x?x{size}x16x{element}>",
+        f"tensor<2x{kv_heads}x?x16x{size}x{element}>",
+    )
+    groups = width // 32
+    kinds = f"tensor<?x{width}xi8>, tensor<?x{groups}xf32>, tensor<?x{groups}xi32>, tensor<?x{groups}xf32>"
+    result = f"tensor<?x{width}xf32>"
+    if quantized:
+        end = f"%r:4 = lumen.quantize %a : {result} -> {kinds}\n return %r#0, %r#1, %r#2, %r#3 : {kinds}"
+    else:
+        end = f"return %a : {result}"
+    return f"""
+    func.func @f(%q: {result}, %k: {keys}, %v: {values}, %layer: index, %position: index)
+        -> ({kinds if quantized else result}) {{
+      %a = lumen.attention %q, %k, %v, %layer, %position {{heads = {heads} : i64, kv_heads = {kv_heads} : i64,
+        scale = {size**-0.5:.9e} : f32}} : {result}, {keys}, {values}
+      {end}
+    }}"""
+
+
+def caches(kv_heads, size, positions, element):
+    """Keys and values of the first ``positions`` of layer 1; everything else is NaN."""
+    dtype = {"f16": np.float16, "f32": np.float32}[element]
+    rng = np.random.default_rng([kv_heads, size, positions])
+    pages = -(-positions // ops.PAGE)
+    keys = np.full((2, kv_heads, pages, size, ops.PAGE), np.nan, dtype)
+    values = np.full((2, kv_heads, pages, ops.PAGE, size), np.nan, dtype)
+    rows = rng.standard_normal((2, positions, kv_heads * size), dtype=np.float32)
+    ops.kv_append(keys, 2 * rows[0], 1, 0, "key")
+    ops.kv_append(values, rows[1], 1, 0, "value")
+    return keys, values
+
+
+def result_shapes(tokens, width, quantized):
+    if not quantized:
+        return [((tokens, width), np.float32)]
+    groups = (tokens, width // 32)
+    return [((tokens, width), np.int8), (groups, np.float32), (groups, np.int32), (groups, np.float32)]
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize(("heads", "kv_heads", "size", "element", "quantized"), SHAPES)
+def test_attention(heads, kv_heads, size, element, quantized, target):
+    kernel = Kernel(attention(heads, kv_heads, size, element, quantized), target)
+    width = heads * size
+
+    def run(q, keys, values, position, threads=1):
+        shapes = result_shapes(len(q), width, quantized)
+        return kernel.run(q, keys, values, 1, position, results=shapes, threads=threads)
+
+    cases = [(1, 0), (1, 70), (2, 15), (7, 60), (8, 0), (9, 120), (33, 31), (130, 0)]
+    for tokens, position in cases:
+        keys, values = caches(kv_heads, size, position + tokens, element)
+        rng = np.random.default_rng([tokens, position])
+        q = 2 * rng.standard_normal((tokens, width), dtype=np.float32)
+        results = run(q, keys, values, position)
+        expected = ops.attention(q, keys, values, 1, position, heads, kv_heads, size**-0.5)
+        if quantized:
+            codes, scales, offsets, sums = results
+            decoded = codes.reshape(tokens, -1, 32) * scales[..., None]
+            assert relative_error(decoded.reshape(tokens, width), expected) < 1e-2
+            totals = codes.reshape(tokens, -1, 32).sum(axis=2, dtype=np.int32)
+            np.testing.assert_array_equal(offsets, -totals)
+            np.testing.assert_array_equal(sums, scales * totals.astype(np.float32))
+        else:
+            assert relative_error(results[0], expected) < 2e-6
+        # The same bits in chunks of any length and on any number of threads.
+        for chunk, threads in ((1, 1), (3, 2), (8, 3)):
+            for start in range(0, tokens, chunk):
+                part = slice(start, start + chunk)
+                again = run(q[part], keys, values, position + start, threads)
+                for whole, piece in zip(results, again, strict=True):
+                    np.testing.assert_array_equal(whole[part], piece)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_large_scores(target):
+    """Scores far apart: what is left is the value of the best position, without overflow."""
+    kernel = Kernel(attention(2, 1, 32, "f32", False), target)
+    keys, values = caches(1, 32, 100, "f32")
+    q = 1e4 * np.random.default_rng(0).standard_normal((3, 64), dtype=np.float32)
+    (result,) = kernel.run(q, keys, values, 1, 97, results=[((3, 64), np.float32)])
+    expected = ops.attention(q, keys, values, 1, 97, 2, 1, 32**-0.5)
+    assert relative_error(result, expected) < 1e-3
