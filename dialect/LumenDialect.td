@@ -27,6 +27,8 @@ def Lumen_Dialect : Dialect {
     static constexpr StringLiteral kKernelAttr = "lumen.kernel";
     /// Argument attribute (i64): the result of the function on tensors that this buffer holds.
     static constexpr StringLiteral kResultAttr = "lumen.result";
+    /// Argument attribute (unit): an out argument of a public function; what it holds before is not read.
+    static constexpr StringLiteral kOutAttr = "lumen.out";
     /// Argument attribute (array): the rows of an out argument are those of the argument
     /// with the first number, less the index arguments with the other numbers.
     static constexpr StringLiteral kRowsAttr = "lumen.rows";

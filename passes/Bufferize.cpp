@@ -449,8 +449,10 @@ LogicalResult Bufferizer::replaceArguments(func::FuncOp function,
       continue;
     Value tensor = terminator.getOperand(number);
     SmallVector<NamedAttribute> attrs = {resultAttr(number)};
-    if (function.isPublic())
+    if (function.isPublic()) {
+      attrs.push_back(b.getNamedAttr(LumenDialect::kOutAttr, b.getUnitAttr()));
       addContract(attrs, tensor.getType(), /*countsRows=*/false);
+    }
     if (function.isPublic() && result.rows && !result.rows->unknown &&
         !result.rows->constant) {
       SmallVector<int64_t> rows = {numbers[result.rows->base]};

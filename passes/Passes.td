@@ -229,8 +229,8 @@ def BufferizePass : Pass<"lumen-bufferize", "::mlir::ModuleOp"> {
     arguments. A cache that `lumen.kv_append` updates is written in place and has no
     out argument. The argument attribute `lumen.result` says which result a buffer
     holds. In public functions, more attributes tell whoever calls from outside what
-    to provide: `lumen.rows` how many rows an out argument has, `lumen.tokens` whose
-    rows are bounded by `lumen.max_tokens`, `llvm.align` which bytes are packed weights.
+    to provide: `lumen.out` marks out arguments, `lumen.rows` says how many rows one
+    has, `lumen.tokens` whose rows are bounded by `lumen.max_tokens`, `llvm.align` which bytes are packed weights.
 
     The body of a kernel (attribute `lumen.kernel`) keeps its ops on tensors,
     between views of its buffers. Every other function is a straight line of calls:
@@ -268,7 +268,7 @@ def BufferizePass : Pass<"lumen-bufferize", "::mlir::ModuleOp"> {
       return
     }
     func.func @twice(%x: memref<?x8xf32> {lumen.tokens}, %w: memref<8xf32>,
-        %out: memref<?x8xf32> {lumen.result = 0 : i64, lumen.rows = array<i64: 0>}) {
+        %out: memref<?x8xf32> {lumen.out, lumen.result = 0 : i64, lumen.rows = array<i64: 0>}) {
       %c0 = arith.constant 0 : index
       %rows = memref.dim %x, %c0 : memref<?x8xf32>
       %y = memref.alloc(%rows) : memref<?x8xf32>

@@ -21,8 +21,8 @@ class Target:
     """A row of the table.
 
     ``cpu`` and ``features`` are LLVM's and say which instructions may be used; ``dot4`` names the one that
-    multiplies 8-bit lanes by four; ``vector_bits`` is the width of a register. A register tile of a product is
-    ``rows`` outputs (the 32-bit lanes of a vector) by ``tokens``, as many as the registers hold. ``needs`` are the
+    multiplies 8-bit lanes by four; ``vector_bits`` is the width of a register. A register tile of a product
+    is ``rows`` outputs (lanes of 32 bits) by ``tokens``, as many as the registers hold. ``needs`` are the
     features (LLVM's names) that a CPU must have to run the code.
     """
 
@@ -51,8 +51,8 @@ class Target:
 
 
 # From the most capable to the least: the first one that a CPU can run is its native target.
-# AVX-512 has 32 registers: 8 tokens of accumulators, as many of a group's partial sums, and room for the weights;
-# with 16 registers half of that, and SSE's two-operand instructions leave room for a quarter.
+# AVX-512 has 32 registers: accumulators of 8 tokens, as many partial sums of a group, and room for the
+# weights; with 16 registers half of that. With SSE 8 rows take two registers, which leaves room for 2 tokens.
 _TARGETS = (
     Target("x86-64-v4+vnni", "avx512vnni", 512, 16, 8, "x86-64-v4", "+avx512vnni", (*_V4, "avx512vnni")),
     Target("x86-64-v4", "avx512bw", 512, 16, 8, "x86-64-v4", "", _V4),
@@ -75,13 +75,16 @@ def native() -> Target:
 
 
 def get(name: str | Target | None) -> Target:
-    """The target of this name; None and ``native`` are this machine's. Raises ``LumenError`` for other names."""
+    """The target of this name; ``v3`` is short for ``x86-64-v3``, None and ``native`` are this machine's.
+
+    Raises ``LumenError`` for other names.
+    """
     if isinstance(name, Target):
         return name
     if name is None or name == "native":
         return native()
     for target in _TARGETS:
-        if target.name == name:
+        if name in (target.name, target.name.removeprefix("x86-64-")):
             return target
     raise LumenError(f"unknown target {name!r}; there are {', '.join(names())}")
 

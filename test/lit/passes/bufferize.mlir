@@ -125,7 +125,7 @@ func.func private @layer(%x: tensor<?x64xf32>, %w: tensor<64xf32>, %position: in
 // CHECK-LABEL: func.func @step(
 // CHECK-SAME:    %[[TOKENS:[a-z0-9_]+]]: memref<?xi32> {lumen.tokens}, %[[POS:[a-z0-9_]+]]: index, %[[FIRST:[a-z0-9_]+]]: index, %{{[a-z0-9_]+}}: memref<6800xi8>,
 // CHECK-SAME:    %[[K:[a-z0-9_]+]]: memref<2x1x?x64x16xf16> {lumen.result = 1 : i64},
-// CHECK-SAME:    %{{[a-z0-9_]+}}: memref<?x100xf32> {lumen.result = 0 : i64, lumen.rows = array<i64: 0, 2>})
+// CHECK-SAME:    %{{[a-z0-9_]+}}: memref<?x100xf32> {lumen.out, lumen.result = 0 : i64, lumen.rows = array<i64: 0, 2>})
 // CHECK:         %[[T:[a-z0-9_]+]] = memref.dim %[[TOKENS]]
 // CHECK:         %[[X:[a-z0-9_]+]] = memref.alloc(%[[T]]) : memref<?x64xf32>
 // CHECK:         call @embedding(%[[TOKENS]], %{{[a-z0-9_]+}}, %[[X]])
@@ -160,7 +160,7 @@ lumen.format @q8_0 block(32) group(32) bits(8) bias(-128) storage(["d", "qs"]) {
   lumen.decoded codes(%qs : vector<32xi8>) scale(%d : f16)
 }
 // CHECK-LABEL: func.func @pack_q8_0(
-// CHECK-SAME:    %[[RAW:[a-z0-9_]+]]: memref<?xi8>, %[[N:[a-z0-9_]+]]: index, %[[K:[a-z0-9_]+]]: index, %[[OUT:[a-z0-9_]+]]: memref<?xi8> {llvm.align = 64 : i64, lumen.result = 0 : i64})
+// CHECK-SAME:    %[[RAW:[a-z0-9_]+]]: memref<?xi8>, %[[N:[a-z0-9_]+]]: index, %[[K:[a-z0-9_]+]]: index, %[[OUT:[a-z0-9_]+]]: memref<?xi8> {llvm.align = 64 : i64, lumen.out, lumen.result = 0 : i64})
 // CHECK:         %[[W:[a-z0-9_]+]] = lumen.from_bytes %[[RAW]], %[[N]], %[[K]] : memref<?xi8> -> tensor<?x?x!lumen.q<@q8_0>>
 // CHECK:         %[[P:[a-z0-9_]+]] = lumen.pack %[[W]]
 // CHECK:         lumen.to_bytes %[[P]] into %[[OUT]]

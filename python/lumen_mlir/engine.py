@@ -1,0 +1,369 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Running compiled modules: ``engine = lumen_mlir.compile(module)``, ``engine.invoke("name", *arrays)``."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import mmap
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lumen_mlir import _mlir, env, ir, pipelines, targets
+from lumen_mlir._mlir import codegen
+from lumen_mlir.cache import Cache
+from lumen_mlir.compiler import Compiler, CompilerOptions
+from lumen_mlir.errors import LumenError
+from lumen_mlir.signature import Signature, from_json, read_signatures, to_json
+from lumen_mlir.targets import Target
+from lumen_mlir.threads import ThreadTeam, default_thread_count
+from lumen_mlir.version import __version__
+
+# Counts up when the runtime passes other things to an entry, so that no old object is ever called.
+ABI_VERSION = 1
+
+_ALIGNMENT = 64
+
+
+def compile(
+    module: ir.Module | str,
+    target: str | Target | None = None,
+    threads: int | None = None,
+    options: CompilerOptions | None = None,
+    *,
+    form: str = pipelines.INPUT,
+    cache: Cache | None = None,
+    use_cache: bool = True,
+    on_stage: Callable[[str], None] | None = None,
+) -> Engine:
+    """Compiles a module of the ``lumen`` dialect, or takes the compiled object from the cache.
+
+    Args:
+      module: a module or its text. It is not changed.
+      target: a name of ``lumen_mlir.targets``, by default this machine's.
+      threads: of the team that runs it; by default ``LUMEN_THREADS`` or the number of physical cores.
+      options: of the compiler.
+      form: the form that the module is in: "lumen", or the name of the stage that it has passed.
+      cache: where objects are kept, by default the user's cache; with ``use_cache`` False nowhere.
+      on_stage: called with the name of each stage of the compiler before it runs.
+
+    Raises:
+      LumenError: the target or the form is not known, or this CPU cannot run code for the target.
+      MLIRError: the text is no module.
+      LumenCompileError: a stage failed.
+    """
+    chosen = targets.check_runs(targets.get(target))
+    options = options or CompilerOptions()
+    stages = _stages_after(form, options)
+    if not use_cache:
+        program = _compile(module, chosen, options, stages, on_stage)
+        return Engine(program, chosen, threads)
+    cache = cache or Cache()
+    key = _key(str(module), chosen, options, stages)
+    payload = cache.load("objects", key)
+    if payload is not None:
+        return Engine(Program.from_bytes(payload), chosen, threads, cached=True)
+    program = _compile(module, chosen, options, stages, on_stage)
+    cache.store("objects", key, program.to_bytes())
+    return Engine(program, chosen, threads)
+
+
+@dataclass(frozen=True)
+class Program:
+    """What the compiler makes of a module.
+
+    Attributes:
+      code: the object file.
+      signatures: of the public functions.
+      kernels: the names of the kernels, as profiles show them.
+      seconds: that compiling took.
+    """
+
+    code: bytes
+    signatures: tuple[Signature, ...]
+    kernels: tuple[str, ...]
+    seconds: float
+
+    def to_bytes(self) -> bytes:
+        """One piece of data for the cache: the length of a description, the description, the object."""
+        description = {
+            "signatures": [to_json(signature) for signature in self.signatures],
+            "kernels": self.kernels,
+            "seconds": self.seconds,
+        }
+        text = json.dumps(description).encode()
+        return len(text).to_bytes(8, "little") + text + self.code
+
+    @staticmethod
+    def from_bytes(data: bytes) -> Program:
+        """The program that ``to_bytes`` was called on."""
+        end = 8 + int.from_bytes(data[:8], "little")
+        description = json.loads(data[8:end])
+        return Program(
+            code=data[end:],
+            signatures=tuple(map(from_json, description["signatures"])),
+            kernels=tuple(description["kernels"]),
+            seconds=description["seconds"],
+        )
+
+
+class Engine:
+    """A loaded program and the team of threads that runs it. ``compile`` makes it.
+
+    Calls from several threads of Python run one after the other.
+
+    Attributes:
+      program: what is loaded.
+      target: what it was compiled for.
+      cached: True where it came from the cache.
+    """
+
+    def __init__(self, program: Program, target: Target, threads: int | None = None, cached: bool = False):
+        self.program = program
+        self.target = target
+        self.cached = cached
+        self._object = codegen.ObjectFile(program.code)
+        self._functions = {
+            signature.name: _Function(
+                signature,
+                self._object.lookup(f"lumen_entry_{signature.name}"),
+                self._object.read_i64(f"lumen_arena_size_{signature.name}"),
+            )
+            for signature in program.signatures
+        }
+        self._arena = allocate(max((f.arena_bytes for f in self._functions.values()), default=0))
+        self._lock = threading.Lock()
+        self.set_threads(threads)
+
+    @property
+    def threads(self) -> int:
+        """The size of the team."""
+        return self._team.size
+
+    def set_threads(self, threads: int | None) -> None:
+        """Runs with a team of another size from now on."""
+        if threads is None:
+            threads = env.THREADS.get() or default_thread_count()
+        if not isinstance(threads, int) or isinstance(threads, bool) or not 1 <= threads <= 1024:
+            raise LumenError(f"a team has 1 to 1024 threads, not {threads!r}")
+        with self._lock:
+            self._team = ThreadTeam(threads)
+
+    @property
+    def signatures(self) -> dict[str, Signature]:
+        """The functions that can be called, by name."""
+        return {signature.name: signature for signature in self.program.signatures}
+
+    @property
+    def arena_bytes(self) -> int:
+        """Memory for intermediates (only what the tokens of a call need is touched)."""
+        return self._arena.size
+
+    def invoke(self, name: str, *inputs: Any, outs: Sequence[np.ndarray | None] | None = None) -> Any:
+        """Calls the function ``name``.
+
+        Args:
+          inputs: an array per tensor and a number per scalar, in the order of the function's arguments. A
+            weight is its bytes (uint8); where the module takes it packed they begin at a multiple of 64. A
+            weight with dynamic dimensions is followed by them. KV caches are updated in place.
+          outs: arrays for the results that are not updated in place; None, there or instead, for new ones.
+
+        Returns:
+          The results: one array, or a tuple of them; None where the function has none.
+
+        Raises:
+          LumenError: there is no such function, or an argument does not fit it.
+        """
+        call = self.bind(name, *inputs, outs=outs)
+        call.run()
+        results = call.results
+        return results[0] if len(results) == 1 else results or None
+
+    def bind(self, name: str, *inputs: Any, outs: Sequence[np.ndarray | None] | None = None) -> Call:
+        """A call that can run many times; the arguments are checked now. They are those of ``invoke``."""
+        if name not in self._functions:
+            raise LumenError(f"there is no function {name!r}; there are {', '.join(self._functions)}")
+        signature = self._functions[name].signature
+        if len(inputs) != len(signature.inputs):
+            raise LumenError(
+                f"{signature.name} takes {len(signature.inputs)} arguments "
+                f"({', '.join(map(str, signature.inputs))}), not {len(inputs)}"
+            )
+        expected = len(signature.outs)
+        given = [None] * expected if outs is None else list(outs)
+        if len(given) != expected:
+            raise LumenError(f"{signature.name} has {expected} out arguments, not {len(given)}")
+        return Call(self, self._functions[name], [*inputs, *given])
+
+    def _run(self, call: Call) -> None:
+        with self._lock:
+            self._team.run(call._function.address, call._slots)
+
+
+@dataclass
+class _Function:
+    signature: Signature
+    address: int
+    arena_bytes: int
+    # Where the words of each argument begin.
+    starts: list[int] = field(init=False)
+
+    def __post_init__(self):
+        counts = [argument.slots for argument in self.signature.arguments]
+        self.starts = [sum(counts[:i]) for i in range(len(counts) + 1)]
+
+
+class Call:
+    """A function with its arguments. Keeps the arrays alive; ``engine.bind`` makes it."""
+
+    def __init__(self, engine: Engine, function: _Function, values: list[Any]):
+        self._engine = engine
+        self._function = function
+        self._values: list[Any] = values
+        self._slots = np.zeros(function.starts[-1] + 1, np.uint64)
+        self._slots[-1] = address_of(engine._arena)
+        self._checked = False
+        for number, value in enumerate(values):
+            argument = function.signature.arguments[number]
+            if argument.out and value is None:
+                value = self._values[number] = np.empty(self._out_shape(number), argument.dtype)
+            self._encode(number, value)
+
+    def set(self, number: int, value: Any) -> None:
+        """Gives argument ``number`` (counted as in ``invoke``, outs behind inputs) another value."""
+        self._encode(number, value)
+        self._values[number] = value
+
+    def run(self) -> None:
+        """Calls the function. Raises ``LumenError`` where the arguments do not fit together."""
+        if not self._checked:
+            self._check_together()
+            self._checked = True
+        self._engine._run(self)
+
+    @property
+    def results(self) -> tuple[np.ndarray, ...]:
+        """The arrays that hold the results."""
+        held = zip(self._function.signature.arguments, self._values, strict=True)
+        by_number = {argument.result: value for argument, value in held if argument.result is not None}
+        return tuple(by_number[i] for i in range(self._function.signature.results))
+
+    def _encode(self, number: int, value: Any) -> None:
+        signature, starts = self._function.signature, self._function.starts
+        words = signature.arguments[number].encode(value, signature.describe(number))
+        self._slots[starts[number] : starts[number + 1]] = words
+        self._checked = False
+
+    def _rows(self, number: int) -> int:
+        """The rows that an out argument must have."""
+        signature = self._function.signature
+        base, *minus = signature.arguments[number].rows
+        rows, cut = len(self._values[base]), sum(self._values[i] for i in minus)
+        if cut > rows:
+            raise LumenError(f"{signature.name}: {cut} of {rows} rows cannot be left out")
+        return rows - cut
+
+    def _out_shape(self, number: int) -> tuple[int, ...]:
+        signature = self._function.signature
+        argument = signature.arguments[number]
+        shape = argument.shape or ()
+        if argument.rows:
+            return (self._rows(number), *shape[1:])
+        if None in shape:
+            raise LumenError(f"{signature.describe(number)}: the array {argument} must be given as an out")
+        return shape
+
+    def _check_together(self) -> None:
+        signature = self._function.signature
+        spans = []
+        for number, (argument, value) in enumerate(zip(signature.arguments, self._values, strict=True)):
+            if argument.shape is None:
+                continue
+            if argument.tokens and len(value) > signature.max_tokens:
+                raise LumenError(
+                    f"{signature.describe(number)}: {len(value)} rows, but the module is compiled for "
+                    f"at most {signature.max_tokens} tokens"
+                )
+            if argument.rows and len(value) != self._rows(number):
+                raise LumenError(
+                    f"{signature.describe(number)}: {len(value)} rows where the result has "
+                    f"{self._rows(number)}"
+                )
+            if value.size:
+                begin = address_of(value)
+                spans.append((begin, begin + value.nbytes, argument.result is not None, number))
+        spans.sort()
+        end, written, last = 0, False, -1
+        for begin, stop, writes, number in spans:
+            if begin < end and (writes or written):
+                raise LumenError(
+                    f"{signature.describe(number)} shares memory with argument {last}, and one is written"
+                )
+            if stop > end:
+                end, written, last = stop, writes, number
+
+
+def allocate(size: int) -> np.ndarray:
+    """``size`` bytes (uint8) at a page boundary; pages count as memory when they are first touched."""
+    return np.frombuffer(mmap.mmap(-1, max(size, 1)), np.uint8)[:size]
+
+
+def aligned_empty(shape: Sequence[int], dtype: Any = np.uint8) -> np.ndarray:
+    """An array that begins at a multiple of 64 bytes, as packed weights must."""
+    dtype = np.dtype(dtype)
+    size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+    memory = np.empty(size + _ALIGNMENT, np.uint8)
+    begin = -address_of(memory) % _ALIGNMENT
+    return memory[begin : begin + size].view(dtype).reshape(shape)
+
+
+def address_of(array: np.ndarray) -> int:
+    """Where an array begins."""
+    return array.__array_interface__["data"][0]
+
+
+def _stages_after(form: str, options: CompilerOptions) -> tuple[pipelines.Stage, ...]:
+    stages = pipelines.stages(options.activations)
+    names = (pipelines.INPUT, *(stage.name for stage in stages))
+    # Behind "vector" there are no buffers left to read the signatures from.
+    usable = names[: names.index("vector") + 1]
+    if form not in usable:
+        raise LumenError(f"a module can be compiled from {', '.join(usable)}, not from {form!r}")
+    return stages[names.index(form) :]
+
+
+def _compile(
+    module: ir.Module | str,
+    target: Target,
+    options: CompilerOptions,
+    stages: tuple[pipelines.Stage, ...],
+    on_stage: Callable[[str], None] | None,
+) -> Program:
+    begin = time.perf_counter()
+    if isinstance(module, str):
+        with ir.Context():
+            module = ir.Module.parse(module)
+    # What a function takes is read where arguments are buffers, before they become words.
+    cut = len(stages) - 1
+    to_vector = Compiler(target, options, stages=stages[:cut], on_stage=on_stage)
+    to_code = Compiler(target, options, stages=stages[cut:], on_stage=on_stage)
+    vector = to_vector.run(module)
+    signatures = read_signatures(vector)
+    functions = (op.operation for op in vector.body.operations)
+    kernels = tuple(op.attributes["sym_name"].value for op in functions if "lumen.kernel" in op.attributes)
+    code = to_code.compile(vector)
+    return Program(code, signatures, kernels, time.perf_counter() - begin)
+
+
+def _key(text: str, target: Target, options: CompilerOptions, stages: tuple[pipelines.Stage, ...]) -> str:
+    """What the object depends on. The compiler itself counts by its file: a new build compiles anew."""
+    status = Path(_mlir.__file__).stat()
+    compiler = (__version__, ABI_VERSION, status.st_size, status.st_mtime_ns)
+    parts = (text, target.attribute(), asdict(options), [stage.pipeline for stage in stages], compiler)
+    return hashlib.blake2b(json.dumps(parts).encode(), digest_size=20).hexdigest()
