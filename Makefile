@@ -67,15 +67,17 @@ $(VENV)/.installed: $(VENV)/.created $(SOURCES)
 	@touch $@
 
 test: install
-	$(BIN)/lit -v --no-progress-bar --order=lexical -D lumen_opt=$(BIN)/lumen-opt test/lit
-	$(BIN)/pytest -q
+	@status=0; \
+	$(BIN)/lit -v --no-progress-bar --order=lexical -D lumen_opt=$(BIN)/lumen-opt test/lit || status=1; \
+	$(BIN)/pytest -q || status=1; \
+	exit $$status
 
 # llama.cpp is built from source, for this machine.
 $(PEERS)/.installed: $(VENV)/.installed test/peers/requirements.txt
 	@$(PYTHON) -m venv $(PEERS)
 	@CMAKE_ARGS="-DGGML_NATIVE=ON" $(PEERS)/bin/pip install -q --disable-pip-version-check -r test/peers/requirements.txt
 	@$(PEERS)/bin/pip install -q --disable-pip-version-check 'scikit-build-core>=0.11' 'nanobind>=3.1'
-	@$(PEERS)/bin/pip install -q --disable-pip-version-check --no-build-isolation '.[test]'
+	@$(PEERS)/bin/pip install -q --disable-pip-version-check --no-build-isolation -Cbuild-dir=build/peers '.[test]'
 	@touch $@
 
 .venv-peers: $(PEERS)/.installed
@@ -84,7 +86,7 @@ test-peers: $(PEERS)/.installed
 	$(PEERS)/bin/pytest -q test/peers
 
 lint: install
-	@$(BIN)/pip install -q --disable-pip-version-check '.[lint]' --no-build-isolation
+	@$(BIN)/pip install -q --disable-pip-version-check 'lumen-mlir[lint]'
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	git ls-files '*.cpp' '*.h' | xargs $(BIN)/clang-format --dry-run --Werror
