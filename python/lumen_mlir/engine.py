@@ -240,6 +240,15 @@ class Call:
         self._encode(number, value)
         self._values[number] = value
 
+    def words(self, number: int) -> np.ndarray:
+        """The 64-bit words that pass argument ``number``: the value, or the address and dynamic dimensions.
+
+        For callers that run a call often and know that what they write fits: nothing is checked again, and
+        arrays are not kept alive.
+        """
+        starts = self._function.starts
+        return self._slots[starts[number] : starts[number + 1]]
+
     def run(self) -> None:
         """Calls the function. Raises ``LumenError`` where the arguments do not fit together."""
         if not self._checked:

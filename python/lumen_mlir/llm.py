@@ -59,7 +59,7 @@ class LLM:
         self,
         path: str | os.PathLike[str] | None = None,
         *,
-        engine: str = "reference",
+        engine: str = "compiled",
         cache: Cache | None = None,
         progress: Progress = silent,
         **options: Any,

@@ -3,13 +3,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from lumen_mlir import env
+import numpy as np
+
+from lumen_mlir import engine, env, ir, packed_weights, pipelines, targets
+from lumen_mlir._mlir import codegen
+from lumen_mlir.cache import Cache
+from lumen_mlir.compiler import CompilerOptions
+from lumen_mlir.engine import Engine
 from lumen_mlir.errors import LumenError
+from lumen_mlir.gguf import TensorInfo
 from lumen_mlir.models import Model
+from lumen_mlir.packed_weights import PackedLayout
+from lumen_mlir.threads import default_thread_count
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done ("load", "compile", "pack"), how much of it is done, and of how much."""
@@ -89,8 +99,6 @@ class SessionOptions:
         """The threads of the team."""
         if self.threads is not None:
             return self.threads
-        from lumen_mlir.threads import default_thread_count
-
         chosen = env.THREADS.get()
         return default_thread_count() if chosen is None else min(chosen, MAX_THREADS)
 
@@ -104,3 +112,176 @@ def _check_count(name: str, value: Any, most: int | None = None) -> None:
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
         raise LumenError(f"unknown {name} '{value}'; known are {', '.join(choices)}")
+
+
+class Session:
+    """Runs the steps of a model: what is compiled and packed, and the KV cache.
+
+    Attributes:
+      target: what the code is compiled for.
+      context: tokens that the KV cache holds.
+      timings: how long opening took.
+
+    Args:
+      model: an open model.
+      options: how to run it.
+      cache: where code and packed weights are kept.
+      progress: told of the work that the cache does not save.
+      timings: filled in.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        options: SessionOptions | None = None,
+        *,
+        cache: Cache | None = None,
+        progress: Progress = silent,
+        timings: Timings | None = None,
+    ):
+        self.model = model
+        self.options = options or SessionOptions()
+        self.timings = timings or Timings()
+        self.context = self.options.context_of(model)
+        self.target = targets.check_runs(targets.get(self.options.target))
+        self._cache = Cache() if cache is None else cache
+        self._compile(progress)
+        self._load_weights(progress)
+        self._allocate()
+
+    @property
+    def threads(self) -> int:
+        """Threads of the team."""
+        return self._engine.threads
+
+    def set_threads(self, count: int) -> None:
+        """Goes on with another team of threads; results do not depend on it."""
+        _check_count("threads", count, MAX_THREADS)
+        self._engine.set_threads(count)
+
+    @property
+    def kernels(self) -> str:
+        """What was chosen for this CPU, in words."""
+        target = self.target
+        return f"{target.name} ({target.dot4}, tiles of {target.rows} rows x {target.tokens} tokens)"
+
+    def step(
+        self, tokens: Sequence[int] | np.ndarray, position: int, first: int = 0, out: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Runs ``tokens`` at ``position``, ``position`` + 1, … on top of what the KV cache holds before it.
+
+        Returns the logits of the tokens from number ``first`` on: float32 [len(tokens) - first, vocabulary],
+        written to ``out`` or to memory that the next step uses again. ``LumenError`` where the tokens do not
+        fit a step or the context, or are none of the vocabulary.
+        """
+        ids = np.asarray(tokens)
+        count, vocabulary = len(ids), self.model.config.vocabulary
+        if not 1 <= count <= self.options.chunk:
+            raise LumenError(f"a step takes 1 to {self.options.chunk} tokens, not {count}")
+        if not 0 <= first <= count:
+            raise LumenError(f"logits from token {first} on were asked for, of {count} tokens")
+        if position < 0 or position + count > self.context:
+            raise LumenError(
+                f"{count} tokens at position {position} do not fit a context of {self.context} tokens"
+            )
+        if ids.min() < 0 or ids.max() >= vocabulary:
+            raise LumenError(
+                f"token ids {ids.min()} to {ids.max()} are not in a vocabulary of {vocabulary} tokens"
+            )
+        rows = count - first
+        out = self._logits_of(rows) if out is None else out
+        if out.shape != (rows, vocabulary) or out.dtype != np.float32 or not out.flags.c_contiguous:
+            raise LumenError(f"logits are float32 {[rows, vocabulary]}, not {out.dtype} {list(out.shape)}")
+        self._fill_rope(position + count)
+        self._tokens[:count] = ids
+        self._count[:], self._position[:], self._first[:] = count, position, first
+        self._out[:] = out.ctypes.data, rows
+        self._call.run()
+        return out
+
+    # --- opening --------------------------------------------------------------------------------------------
+
+    def _compile(self, progress: Progress) -> None:
+        start = time.perf_counter()
+        with ir.Context():
+            module = self.model.module(kv_type=self.options.kv_type, max_tokens=self.options.chunk)
+            self._engine = self._compiled(module, progress)
+        self.timings.compile = time.perf_counter() - start
+        self.timings.compile_cached = self._engine.cached
+
+    def _compiled(self, module: ir.Module, progress: Progress) -> Engine:
+        stages = [*(stage.name for stage in pipelines.stages()), "obj"]
+        compiled = engine.compile(
+            module,
+            self.target,
+            self.options.thread_count(),
+            CompilerOptions(activations=self.options.activations),
+            cache=self._cache,
+            on_stage=lambda name: progress("compile", stages.index(name), len(stages)),
+        )
+        # Before any weights are read: what the compiler takes is as much as a small model.
+        codegen.release_memory()
+        return compiled
+
+    def _load_weights(self, progress: Progress) -> None:
+        start = time.perf_counter()
+        parameters = [argument for argument in self._engine.signatures["step"].arguments if argument.name]
+        # Only packed weights have an alignment that they need.
+        packed = [parameter.name for parameter in parameters if parameter.alignment > 1]
+        layout = PackedLayout.of(self.model, packed, self.target.rows)
+        cache = self._cache if self.options.pack_cache else None
+        buffer = None if cache is None else packed_weights.load_packed(layout, cache)
+        self.timings.pack_cached = buffer is not None
+        if buffer is None:
+            buffer = self._pack(layout, cache, progress)
+        self._weights = []
+        for parameter in parameters:
+            if parameter.alignment > 1:
+                offset, size = layout.places[parameter.name]
+                weight = buffer[offset : offset + size]
+            else:
+                weight = self.model.weight(parameter.name)
+                # Vectors lie scattered among the matrices: as copies they take less memory than their pages.
+                weight = weight.copy() if weight.ndim == 1 else weight.reshape(-1)
+            self._weights.append(weight)
+        self.model.file.release()
+        self.timings.pack = time.perf_counter() - start
+
+    def _pack(self, layout: PackedLayout, cache: Cache | None, progress: Progress) -> np.ndarray:
+        types = sorted({self.model.tensors[name].type for name in layout.places})
+        with ir.Context():
+            packers = self._compiled(packed_weights.pack_module(types, self.target.rows), silent)
+
+        def pack(info: TensorInfo, raw: np.ndarray, buffer: np.ndarray) -> None:
+            packers.invoke(f"pack_{info.type}", raw, *info.shape, outs=[buffer])
+
+        return packed_weights.pack(
+            self.model, layout, pack, cache, lambda done, total: progress("pack", done, total)
+        )
+
+    def _allocate(self) -> None:
+        """The buffers of a step, and the words of the call that change from step to step."""
+        config, zeros = self.model.config, packed_weights.zeros
+        dtype = {"f16": np.float16, "f32": np.float32}[self.options.kv_type]
+        keys, values = (zeros(shape, dtype) for shape in self.model.cache_shapes(self.context))
+        self._tokens = zeros((self.options.chunk,), np.int32)
+        self._rope = zeros((self.context, config.rope.dimensions), np.float32)
+        self._rope_rows = 0
+        self._logits = np.empty((1, config.vocabulary), np.float32)
+        inputs = [self._tokens[:1], 0, 0, self._rope, keys, values, *self._weights]
+        self._call = self._engine.bind("step", *inputs, outs=[self._logits])
+        tokens, self._position, self._first = map(self._call.words, range(3))
+        self._count = tokens[1:]
+        self._out = self._call.words(len(inputs))
+
+    def _logits_of(self, rows: int) -> np.ndarray:
+        if len(self._logits) < rows:
+            self._logits = np.empty((rows, self.model.config.vocabulary), np.float32)
+        return self._logits[:rows]
+
+    def _fill_rope(self, end: int) -> None:
+        """Computes the rotary table up to position ``end``, twice as far each time it does not suffice."""
+        if end > self._rope_rows:
+            rows = min(self.context, max(end, 2 * self._rope_rows, 1024))
+            self._rope[self._rope_rows : rows] = self.model.rope_table(rows)[self._rope_rows :]
+            self._rope_rows = rows

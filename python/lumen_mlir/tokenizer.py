@@ -82,9 +82,13 @@ class Tokenizer:
             )
         pre = PRE_TOKENIZERS[name]
         self._path = path
-        self._tokens = vocabulary.tokens
+        tokens = vocabulary.tokens
+        self._count = len(tokens)
         self._types = _token_types(path, metadata, len(self))
-        ids = dict(zip(vocabulary.tokens, range(len(self)), strict=True))
+        ids = dict(zip(tokens, range(len(self)), strict=True))
+        # The built tokenizer knows every token; what it has under another id is kept here.
+        twice = len(ids) < len(tokens)
+        self._hidden = {i: t for i, t in enumerate(tokens) if ids[t] != i} if twice else {}
         self._tokenizer = _build(path, pre, vocabulary, ids, self._types)
         self._bytes: dict[int, bytes] = {}
         self.bos = self._special_id(metadata, "bos")
@@ -108,7 +112,7 @@ class Tokenizer:
 
     def __len__(self) -> int:
         """Tokens in the vocabulary."""
-        return len(self._tokens)
+        return self._count
 
     def encode(
         self, text: str, special: bool = True, add_bos: bool | None = None, add_eos: bool | None = None
@@ -139,9 +143,9 @@ class Tokenizer:
 
     def token_text(self, token: int) -> str:
         """Token ``token`` as the vocabulary writes it, in the byte alphabet."""
-        if not 0 <= token < len(self._tokens):
-            raise TokenizerError(f"token id {token} is outside the vocabulary of {len(self._tokens)} tokens")
-        return self._tokens[token]
+        if not 0 <= token < self._count:
+            raise TokenizerError(f"token id {token} is outside the vocabulary of {self._count} tokens")
+        return self._hidden[token] if token in self._hidden else self._tokenizer.id_to_token(token)
 
     def token_bytes(self, token: int, special: bool = False) -> bytes:
         """The bytes that ``token`` stands for: part of a character, perhaps; none for control tokens."""

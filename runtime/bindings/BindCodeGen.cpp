@@ -6,6 +6,7 @@
 
 #include "runtime/CodeGen.h"
 #include "runtime/Jit.h"
+#include "runtime/Memory.h"
 #include "runtime/bindings/Diagnostics.h"
 
 using namespace mlir;
@@ -90,6 +91,10 @@ void mlir::lumen::python::bindCodeGen(nb::module_ &m) {
       "LLVM's name of this machine's CPU.");
   m.def("host_features", &hostFeatures,
         "What this machine's CPU has, by LLVM's feature names.");
+
+  m.def("release_memory", &releaseCompilerMemory,
+        "Gives back the memory that compiling has used and running does not "
+        "need, the compiler's own code included.");
 
   nb::class_<LoadedObject>(
       m, "ObjectFile",

@@ -37,7 +37,7 @@ activations_option = click.option(
 )
 
 engine_option = click.option(
-    "--engine", default="reference", show_default=True, help="compiled, or reference (NumPy; slow)."
+    "--engine", default="compiled", show_default=True, help="compiled, or reference (NumPy; slow)."
 )
 
 kv_type_option = click.option(

@@ -80,7 +80,11 @@ class Reporter:
         parts.append(f"decode {_rate(generation.decoded, generation.decode_seconds)}")
         parts.append(f"peak memory {peak_memory() / 1e6:,.0f} MB")
         self.say(", ".join(parts))
-        self.say(f"kernels {kernels(llm)}")
+        options = llm.options
+        self.say(
+            f"kernels {kernels(llm)}, {options.activations} activations, {options.kv_type} KV cache, "
+            f"{llm.threads} {'thread' if llm.threads == 1 else 'threads'}"
+        )
 
 
 class _WarningHandler(logging.Handler):
@@ -91,8 +95,8 @@ class _WarningHandler(logging.Handler):
 def kernels(llm: LLM) -> str:
     """What the compiler chose, in words."""
     if llm.engine != "compiled":
-        return "of the NumPy reference"
-    return llm.session.describe()
+        return "NumPy reference"
+    return llm.session.kernels
 
 
 def _rate(count: int, seconds: float) -> str:

@@ -137,8 +137,14 @@ class GGUFFile:
         # An alignment below the element size leaves the view unaligned; NumPy reads it all the same.
         return np.frombuffer(data, dtype=_PLAIN_CODES[info.type]).reshape(info.shape)
 
-    def release(self, name: str) -> None:
-        """Let the pages of tensor ``name`` leave resident memory; reading them again maps them again."""
+    def release(self, name: str | None = None) -> None:
+        """Let the pages of tensor ``name``, or of the whole file, leave resident memory.
+
+        Reading them again maps them again.
+        """
+        if name is None:
+            self._mapping.madvise(mmap.MADV_DONTNEED)
+            return
         info = self.tensor(name)
         begin = -(-info.offset // mmap.PAGESIZE) * mmap.PAGESIZE
         length = (info.offset + info.nbytes) // mmap.PAGESIZE * mmap.PAGESIZE - begin

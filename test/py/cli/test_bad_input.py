@@ -147,7 +147,7 @@ def test_rewriting_changes_nothing_else(lumen, tiny, tmp_path):
     assert lumen("generate", same, *PROMPT).stdout == lumen("generate", tiny, *PROMPT).stdout
 
 
-@pytest.mark.parametrize("command", ["generate", "chat", "inspect", "bench"])
+@pytest.mark.parametrize("command", ["generate", "chat", "inspect", "compile", "bench"])
 def test_missing_file(refused, tmp_path, command):
     path = tmp_path / "none.gguf"
     assert refused(command, path) == f"{path}: cannot be opened: No such file or directory"

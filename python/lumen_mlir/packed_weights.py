@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Weights in the layout that kernels read: packed once by synthesized code, mapped at the next start."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+import math
+import mmap
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from lumen_mlir import formats, ir
+from lumen_mlir.cache import Cache, CacheError
+from lumen_mlir.dialects import func, lumen
+from lumen_mlir.formats import packing
+from lumen_mlir.gguf import TensorInfo
+from lumen_mlir.models import Model
+from lumen_mlir.version import __version__
+
+# Goes into the key of cached entries: raise it when the meaning of the bytes changes.
+_LAYOUT_VERSION = 1
+
+logger = logging.getLogger("lumen_mlir.packed_weights")
+
+Packer = Callable[[TensorInfo, np.ndarray, np.ndarray], None]
+"""Packs the bytes of a matrix (uint8) into a buffer (uint8, aligned to 64 bytes)."""
+
+
+@dataclass(frozen=True)
+class PackedLayout:
+    """Where each packed weight lies in one buffer.
+
+    Attributes:
+      places: name to (offset, bytes); offsets are multiples of 64.
+      size: bytes of the buffer.
+      key: of the cache entry; other files, tiles or formats have other keys.
+    """
+
+    places: dict[str, tuple[int, int]]
+    size: int
+    key: str
+
+    @staticmethod
+    def of(model: Model, names: Iterable[str], rows: int) -> PackedLayout:
+        """The layout of the tensors ``names`` of ``model`` in tiles of ``rows`` rows."""
+        places: dict[str, tuple[int, int]] = {}
+        size, parts = 0, [__version__, str(_LAYOUT_VERSION), str(rows)]
+        for name in names:
+            info = model.tensors[name]
+            used = packing.packed_bytes(formats.get(info.type), *info.shape, rows)
+            places[name] = size, used
+            size += -(-used // packing.ALIGNMENT) * packing.ALIGNMENT
+            parts.append(f"{name} {info.type} {info.shape}")
+        types = sorted({model.tensors[name].type for name in places})
+        # A format that is described anew packs anew.
+        parts += [fmt.emit_ir() for fmt in map(formats.get, types) if not fmt.is_float]
+        digest = hashlib.blake2b("\n".join(parts).encode(), digest_size=16).hexdigest()
+        return PackedLayout(places, size, f"{model.file.fingerprint()}-{digest}")
+
+
+def pack_module(types: Iterable[str], rows: int) -> ir.Module:
+    """A module with ``pack_<type>`` for each type of tensor, in the current context."""
+    module = ir.Module.create()
+    dynamic = [ir.ShapedType.get_dynamic_size()] * 2
+    layout = ir.Attribute.parse(f"#lumen.packed<rows = {rows}>")
+    with ir.InsertionPoint(module.body):
+        for name in types:
+            if not formats.get(name).is_float:
+                lumen.format(formats.get(name).emit_ir())
+            element = lumen.element_type(name)
+            raw = ir.RankedTensorType.get(dynamic, element)
+            block = func.func(f"pack_{name}", [raw], [ir.RankedTensorType.get(dynamic, element, layout)])
+            with ir.InsertionPoint(block):
+                func.return_([lumen.pack(block.arguments[0], rows)])
+    module.operation.verify()
+    return module
+
+
+def load_packed(layout: PackedLayout, cache: Cache) -> np.ndarray | None:
+    """The buffer (uint8, read-only, mapped) from the cache, or None."""
+    return cache.load_mapped("packed", layout.key)
+
+
+def pack(
+    model: Model,
+    layout: PackedLayout,
+    packer: Packer,
+    cache: Cache | None,
+    progress: Callable[[int, int], None],
+) -> np.ndarray:
+    """Packs every weight of ``layout`` into one buffer (uint8), kept in ``cache`` where that is possible.
+
+    The pages of the file that were read are given back, so that the weights take memory once. ``progress`` is
+    called with the bytes done and the bytes of all.
+    """
+    total = sum(model.tensors[name].nbytes for name in layout.places)
+
+    def fill(buffer: np.ndarray) -> None:
+        done = 0
+        progress(done, total)
+        for name, (offset, size) in layout.places.items():
+            info = model.tensors[name]
+            packer(info, model.weight(name).reshape(-1), buffer[offset : offset + size])
+            model.file.release(name)
+            done += info.nbytes
+            progress(done, total)
+
+    if cache is not None:
+        try:
+            with cache.create("packed", layout.key, layout.size) as entry:
+                fill(entry.array)
+                return entry.commit()
+        except CacheError as error:
+            logger.warning("%s; going on without", error)
+    buffer = zeros((layout.size,), huge=True)
+    fill(buffer)
+    return buffer
+
+
+def zeros(shape: tuple[int, ...], dtype: type = np.uint8, huge: bool = False) -> np.ndarray:
+    """Zeros that begin at a page and take memory only where they are written.
+
+    ``huge``: in large pages where the system has them. An array that is written here and there had better not
+    be: each place would take a large page.
+    """
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    mapping = mmap.mmap(-1, max(size, 1), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    # A kernel without large pages refuses the advice.
+    with contextlib.suppress(OSError):
+        mapping.madvise(mmap.MADV_HUGEPAGE if huge else mmap.MADV_NOHUGEPAGE)
+    return np.frombuffer(mapping, np.uint8)[:size].view(dtype).reshape(shape)
