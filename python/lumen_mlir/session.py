@@ -160,10 +160,25 @@ class Session:
         self._engine.set_threads(count)
 
     @property
+    def program(self) -> engine.Program:
+        """The compiled code."""
+        return self._engine.program
+
+    @property
+    def packed_bytes(self) -> int:
+        """Bytes of the packed weights."""
+        return self._packed_bytes
+
+    @property
+    def arena_bytes(self) -> int:
+        """Bytes for the intermediates of a step."""
+        return self._engine.arena_bytes
+
+    @property
     def kernels(self) -> str:
-        """What was chosen for this CPU, in words."""
+        """What was chosen for this CPU: target, instruction, rows x tokens of a register tile."""
         target = self.target
-        return f"{target.name} ({target.dot4}, tiles of {target.rows} rows x {target.tokens} tokens)"
+        return f"{target.name} ({target.dot4} {target.rows}x{target.tokens})"
 
     def step(
         self, tokens: Sequence[int] | np.ndarray, position: int, first: int = 0, out: np.ndarray | None = None
@@ -234,6 +249,7 @@ class Session:
         self.timings.pack_cached = buffer is not None
         if buffer is None:
             buffer = self._pack(layout, cache, progress)
+        self._packed_bytes = layout.size
         self._weights = []
         for parameter in parameters:
             if parameter.alignment > 1:

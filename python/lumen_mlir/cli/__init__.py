@@ -14,11 +14,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0: done. 1: an expected failure, told in one line on stderr. 2: wrong usage. 130: interrupted.
     141: whoever read the output went away.
     """
-    from lumen_mlir.cli.app import run
-
     try:
+        from lumen_mlir.cli.app import run
+
         code = run(sys.argv[1:] if arguments is None else list(arguments))
         sys.stdout.flush()
+    except KeyboardInterrupt:
+        code = 130
     except BrokenPipeError:
         # Python flushes stdout once more when it ends; let that go nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

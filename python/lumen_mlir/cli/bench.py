@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lumen_mlir.cli import options as shared
-from lumen_mlir.cli.report import Reporter, kernels
+from lumen_mlir.cli.report import Reporter, counted, kernels
 from lumen_mlir.cli.table import markdown
 from lumen_mlir.errors import LumenError
 
@@ -111,9 +111,8 @@ def command(
         for test in tests:
             moment = datetime.datetime.now(datetime.timezone.utc)
             samples = bench.measure(llm, test, repetitions)
-            reporter.say(
-                f"{count} threads, {test.label}: {samples.avg_ts:.2f} ± {samples.stddev_ts:.2f} tokens/s"
-            )
+            rate = f"{samples.avg_ts:.2f} ± {samples.stddev_ts:.2f} tokens/s"
+            reporter.say(f"{counted(count, 'thread')}, {test.label}: {rate}")
             results.append(_fields(llm, test, count, moment, samples))
     click.echo({"md": _markdown, "json": _json, "csv": _csv}[output](results))
 

@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING
 import click
 
 from lumen_mlir.cli import options as shared
-from lumen_mlir.errors import LumenError
+from lumen_mlir.errors import LumenError, MLIRError
 
 if TYPE_CHECKING:
     from lumen_mlir import ir
 
-_IR_SUFFIXES = (".mlir", ".mlirbc")
 STAGES = ("lumen", "fused", "linalg", "vector", "llvm", "asm", "obj")
 
 
@@ -78,14 +77,17 @@ def _module(source: str | None, options) -> ir.Module:
     from lumen_mlir.models import Model
 
     path = str(embedded_model_path()) if source is None else source
+    if not path.endswith(".mlir"):
+        return Model.open(path).module(kv_type=options.kv_type, max_tokens=options.chunk)
     try:
-        with open(path, "rb") as file:
-            text = b"" if not path.endswith(_IR_SUFFIXES) else file.read()
+        with open(path, encoding="utf-8") as file:
+            return ir.Module.parse(file.read())
     except OSError as error:
         raise LumenError(f"{path}: cannot be opened: {error.strerror or error}") from None
-    if not path.endswith(_IR_SUFFIXES):
-        return Model.open(path).module(kv_type=options.kv_type, max_tokens=options.chunk)
-    return ir.Module.parse(text)
+    except UnicodeDecodeError as error:
+        raise LumenError(f"{path}: byte {error.start} is not valid UTF-8 ({error.reason})") from None
+    except MLIRError as error:
+        raise LumenError(f"{path}: {error}") from None
 
 
 def _functions(module: ir.Module, pattern: str) -> str:

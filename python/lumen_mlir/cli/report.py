@@ -68,6 +68,13 @@ class Reporter:
             f"{llm.model.file.path}: {config.architecture}, {config.layers} layers of width {config.width}, "
             f"vocabulary {config.vocabulary}, context {llm.context} of {config.context}"
         )
+        if llm.engine == "compiled":
+            session = llm.session
+            self.detail(
+                f"{len(session.program.code):,} bytes of code, {session.packed_bytes:,} of packed weights, "
+                f"{session.arena_bytes:,} for intermediates"
+            )
+            self.detail(f"functions {', '.join(session.program.kernels)}")
 
     def summary(self, llm: LLM, generation: Generation) -> None:
         """The closing lines: times, rates, memory, kernels."""
@@ -83,7 +90,7 @@ class Reporter:
         options = llm.options
         self.say(
             f"kernels {kernels(llm)}, {options.activations} activations, {options.kv_type} KV cache, "
-            f"{llm.threads} {'thread' if llm.threads == 1 else 'threads'}"
+            f"{counted(llm.threads, 'thread')}"
         )
 
 
@@ -100,8 +107,13 @@ def kernels(llm: LLM) -> str:
 
 
 def _rate(count: int, seconds: float) -> str:
-    noun = "token" if count == 1 else "tokens"
-    return f"{count} {noun}" + (f" at {count / seconds:,.1f} tokens/s" if count and seconds > 0 else "")
+    rate = f" at {count / seconds:,.1f} tokens/s" if count and seconds > 0 else ""
+    return counted(count, "token") + rate
+
+
+def counted(count: int, noun: str) -> str:
+    """``1 thread``, ``2 threads``."""
+    return f"{count} {noun}" + ("" if count == 1 else "s")
 
 
 def peak_memory() -> int:

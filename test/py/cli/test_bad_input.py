@@ -275,8 +275,9 @@ def test_interrupt_at_any_time(environment, tmp_path, delay):
     time.sleep(delay)
     run.send_signal(signal.SIGINT)
     _, err = run.communicate(timeout=60)
+    # Before Lumen is asked anything, Python itself ends.
     assert run.returncode in (130, -signal.SIGINT), err
-    assert b"lumen: error" not in err
+    assert b"lumen: error" not in err and (run.returncode < 0 or b"Traceback" not in err)
     assert leftovers(tmp_path) == []
 
 

@@ -99,6 +99,84 @@ def test_inspect(lumen, tiny):
     assert "6.82M in 74 tensors" in lumen("inspect").stdout
 
 
+MODULE = """
+lumen.format @q8_0 block(32) group(32) bits(8) bias(-128) storage(["d", "qs"]) {
+^bb0(%d: f16, %qs: vector<32xi8>):
+  %sign = arith.constant dense<-128> : vector<32xi8>
+  %codes = arith.xori %qs, %sign : vector<32xi8>
+  lumen.decoded codes(%codes : vector<32xi8>) scale(%d : f16)
+}
+func.func @head(%x: tensor<?x64xf32>, %w: tensor<48x64x!lumen.q<@q8_0>>) -> tensor<?x48xf32> {
+  %f = lumen.dequantize %w : tensor<48x64x!lumen.q<@q8_0>> -> tensor<48x64xf32>
+  %y = lumen.linear %x, %f : tensor<?x64xf32>, tensor<48x64xf32> -> tensor<?x48xf32>
+  return %y : tensor<?x48xf32>
+}
+"""
+
+
+@pytest.mark.parametrize(
+    "stage, expected",
+    [
+        ("lumen", "lumen.linear"),
+        ("fused", "lumen.qlinear"),
+        ("linalg", "linalg.generic"),
+        ("vector", "lumen.dot4"),
+        ("llvm", "llvm.func @lumen_entry_step"),
+        ("asm", "lumen_entry_step:"),
+    ],
+)
+def test_compile(lumen, tiny, tmp_path, stage, expected):
+    done = lumen("compile", tiny, "--emit", stage, "--target", "x86-64-v3")
+    assert done.returncode == 0 and expected in done.stdout and done.stderr == ""
+    path = tmp_path / "out"
+    assert lumen("compile", tiny, "--emit", stage, "--target", "x86-64-v3", "-o", path).stdout == ""
+    assert path.read_text() == done.stdout
+
+
+def test_compile_functions(lumen, refused, tiny):
+    out = lumen("compile", tiny, "--emit", "vector", "--function", "qlinear_*_add").stdout
+    names = re.findall(r"^func\.func private @(\w+)", out, re.M)
+    assert names and all(name.startswith("qlinear_") and name.endswith("_add") for name in names)
+    for target, instruction in (("x86-64-v2", "pmaddubsw"), ("x86-64-v4+vnni", "vpdpbusd")):
+        arguments = ("--emit", "asm", "--function", names[0], "--target", target)
+        out = lumen("compile", tiny, *arguments).stdout
+        assert out.startswith(f"{names[0]}:") and instruction in out
+        assert re.findall(r"^\w+:", out, re.M) == [f"{names[0]}:"]
+    said = refused("compile", tiny, "--emit", "fused", "--function", "softmax")
+    assert said.startswith("no function 'softmax'; there are step, layer_0")
+    said = refused("compile", tiny, "--emit", "asm", "--function", "softmax")
+    assert said.startswith("no function 'softmax'; there are ") and "lumen_entry_step" in said
+
+
+def test_compile_modules(lumen, refused, tmp_path):
+    path = tmp_path / "head.mlir"
+    path.write_text(MODULE)
+    assert "lumen.qlinear" in lumen("compile", path, "--emit", "fused").stdout
+    assert "@lumen_entry_head" in lumen("compile", path, "--emit", "llvm").stdout
+    done = lumen("compile", path, "--emit", "obj", "-o", tmp_path / "head.o")
+    assert done.returncode == 0 and (tmp_path / "head.o").read_bytes()[:4] == b"\x7fELF"
+    path.write_text("func.func @f() { lumen.nothing }")
+    said = refused("compile", path)
+    assert said.startswith(f"{path}: ") and "lumen.nothing" in said
+    assert refused("compile", tmp_path / "none.mlir").endswith(
+        "none.mlir: cannot be opened: No such file or directory"
+    )
+    path.write_text(MODULE)
+    assert refused("compile", path, "-o", "/nonexistent/out").startswith(
+        "/nonexistent/out: cannot be written"
+    )
+    assert refused("compile", path, "--target", "z80").startswith("unknown target 'z80'; there are ")
+
+
+def test_second_start_uses_the_caches(lumen, tmp_path):
+    own = {"LUMEN_CACHE_DIR": str(tmp_path)}
+    first, second = (lumen("generate", "-p", "이", "-n", "4", *GREEDY, env=own) for _ in range(2))
+    assert "cached" not in first.stderr and first.stdout == second.stdout
+    assert re.search(r"compile [\d.]+ s \(cached\), pack [\d.]+ s \(cached\)", second.stderr)
+    kinds = [line.split()[0] for line in lumen("cache", env=own).stdout.splitlines()[3:]]
+    assert sorted(kinds) == ["objects", "objects", "packed", "tokenizers"]
+
+
 def test_formats(lumen, refused):
     out = lumen("formats").stdout
     assert [line.split()[0] for line in out.splitlines()[1 : 1 + len(formats.names())]] == formats.names()
