@@ -234,6 +234,8 @@ class Session:
             cache=self._cache,
             on_stage=lambda name: progress("compile", stages.index(name), len(stages)),
         )
+        if not compiled.cached:
+            progress("compile", len(stages), len(stages))
         # Before any weights are read: what the compiler takes is as much as a small model.
         codegen.release_memory()
         return compiled

@@ -3,6 +3,7 @@
 
 import importlib.util
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,24 @@ def pytest_terminal_summary(terminalreporter):
         terminalreporter.write_line(
             f"peer tests skipped: {', '.join(_MISSING)} not installed (see test/peers/requirements.txt)"
         )
+
+
+@pytest.fixture(params=["compiled", "reference"])
+def open_session(request, tmp_path_factory) -> Callable:
+    """Opens a model file with either engine: ``open_session(path, context=…, kv_type=…, activations=…)``."""
+    from lumen_mlir.cache import Cache
+    from lumen_mlir.models import Model
+    from lumen_mlir.reference import ReferenceSession
+    from lumen_mlir.session import Session, SessionOptions
+
+    def open_session(path: Path, activations: str = "exact", **options):
+        model = Model.open(path)
+        if request.param == "reference":
+            return ReferenceSession(model, activations=activations, **options)
+        cache = Cache(tmp_path_factory.getbasetemp() / "cache")
+        return Session(model, SessionOptions(activations=activations, **options), cache=cache)
+
+    return open_session
 
 
 @pytest.fixture

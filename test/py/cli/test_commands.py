@@ -3,10 +3,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
+import os
+import pty
 import re
+import subprocess
+import sys
+import time
 
 import pytest
 
@@ -80,6 +86,59 @@ def test_chat(lumen, tiny):
     first, second = done.stdout.splitlines()
     assert first == second
     assert "prompt" in done.stderr
+
+
+def test_chat_on_a_terminal(environment, tiny):
+    """A prompt to type at; the end of input (Ctrl-D) ends the chat."""
+    main, side = pty.openpty()
+    run = subprocess.Popen(
+        [sys.executable, "-m", "lumen_mlir", "chat", tiny, "-n", "4", "--temp", "0", "-q"],
+        stdin=side,
+        stdout=side,
+        stderr=side,
+        env={**environment, "TERM": "dumb"},
+    )
+    os.close(side)
+    said = ""
+
+    def wait_for(count: int) -> None:
+        nonlocal said
+        deadline = time.monotonic() + 60
+        while said.count("> ") < count and time.monotonic() < deadline:
+            said += os.read(main, 4096).decode("utf-8", "replace")
+
+    wait_for(1)
+    os.write(main, "안녕\n".encode())
+    wait_for(2)
+    os.write(main, b"\x04")
+    assert run.wait(timeout=60) == 0
+    os.close(main)
+    assert said.count("> ") == 2 and "Traceback" not in said
+
+
+def test_progress_on_a_terminal(environment, tiny, tmp_path):
+    """Bars while a model is compiled and packed, none where the caches have everything."""
+    shown = []
+    for _ in range(2):
+        main, side = pty.openpty()
+        run = subprocess.Popen(
+            [sys.executable, "-m", "lumen_mlir", "generate", tiny, "-p", "a", "-n", "1"],
+            stdout=subprocess.DEVNULL,
+            stdin=subprocess.DEVNULL,
+            stderr=side,
+            env={**environment, "LUMEN_CACHE_DIR": str(tmp_path), "TERM": "xterm"},
+        )
+        os.close(side)
+        text = b""
+        # The terminal is gone (EIO) when the last process that has it ends.
+        with contextlib.suppress(OSError):
+            while piece := os.read(main, 4096):
+                text += piece
+        os.close(main)
+        assert run.wait(timeout=60) == 0
+        shown.append(text.decode("utf-8", "replace"))
+    assert "compiling" in shown[0] and "packing weights" in shown[0] and "kernels" in shown[0]
+    assert "compiling" not in shown[1] and "kernels" in shown[1]
 
 
 def test_chat_without_template(refused):
