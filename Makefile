@@ -77,7 +77,7 @@ $(PEERS)/.installed: $(VENV)/.installed test/peers/requirements.txt
 	@$(PYTHON) -m venv $(PEERS)
 	@CMAKE_ARGS="-DGGML_NATIVE=ON" $(PEERS)/bin/pip install -q --disable-pip-version-check -r test/peers/requirements.txt
 	@$(PEERS)/bin/pip install -q --disable-pip-version-check 'scikit-build-core>=0.11' 'nanobind>=3.1'
-	@$(PEERS)/bin/pip install -q --disable-pip-version-check --no-build-isolation -Cbuild-dir=build/peers '.[test]'
+	@$(PEERS)/bin/pip install -q --disable-pip-version-check --no-build-isolation --config-settings=build-dir=build/peers '.[test]'
 	@touch $@
 
 .venv-peers: $(PEERS)/.installed
