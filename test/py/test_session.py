@@ -30,7 +30,7 @@ from lumen_mlir.testing.synthetic import SHAPES, Shape, write_synthetic
 ODD = Shape(96, 2, 3, 1, 32, 160, 301, 1024, False)
 LENGTHS = (1, 2, 7, 8, 9, 511, 512, 513)
 
-runnable = [target for target in map(targets.get, targets.names()) if target.name != "native"]
+runnable = [targets.get(name) for name in targets.names() if name != "native"]
 
 
 @pytest.fixture(scope="module")
