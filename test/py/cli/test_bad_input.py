@@ -194,8 +194,8 @@ def test_bad_options(refused, tiny, arguments, message):
 
 def test_bad_prompts(refused, tiny, tmp_path):
     path = tmp_path / "latin.txt"
-    path.write_bytes(b"caf\xe9")
-    assert refused("generate", tiny, "-f", path).startswith(f"{path}: byte 3 is not valid UTF-8")
+    path.write_bytes(b"no\xe9")
+    assert refused("generate", tiny, "-f", path).startswith(f"{path}: byte 2 is not valid UTF-8")
     assert refused("generate", tiny, input=b"\xff").startswith("standard input: byte 0 is not valid UTF-8")
     assert refused("generate", tiny, "-f", "/nonexistent") == (
         "/nonexistent: cannot be opened: No such file or directory"
