@@ -3,7 +3,8 @@
 // The order of the operations of a row depends on the positions only: neither
 // on the other rows of its tile nor on how many rows a tile or a step has. A
 // row that ends before its tile does sees scores of minus infinity and
-// positions that exist, and adds exact zeros.
+// positions that exist, and adds exact zeros. A whole part of such positions
+// leaves the row's state as it was.
 #include "passes/AttentionEmitter.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -44,7 +45,7 @@ void AttentionEmitter::emitLoop(Value count, function_ref<void(Value)> body) {
   body(forOp.getInductionVar());
 }
 
-void AttentionEmitter::emitPrologue() {
+void AttentionEmitter::emitPrologue(int64_t sharedTiles, int64_t sharedRows) {
   tokens = memref::DimOp::create(b, q, 0);
   rowCount = arith::MulIOp::create(b, tokens, index(group));
   // Positions of a head are consecutive rows of the value cache.
@@ -57,13 +58,23 @@ void AttentionEmitter::emitPrologue() {
   Type f32 = b.getF32Type();
   queries = allocate({kAttentionRows, headDim}, f32);
   scores = allocate({kAttentionRows, kAttentionPositions}, f32);
-  outputs = allocate({kAttentionRows, headDim}, f32);
   limits = allocate({kAttentionRows}, b.getI32Type());
-  maxima = allocate({kAttentionRows}, f32);
   nextMaxima = allocate({kAttentionRows}, f32);
   corrections = allocate({kAttentionRows}, f32);
-  sums = allocate({kAttentionRows, kCacheBlock}, f32);
   tileSums = allocate({kAttentionRows, kCacheBlock}, f32);
+  for (State *state : {&running, &joined}) {
+    state->outputs = allocate({kAttentionRows, headDim}, f32);
+    state->maxima = allocate({kAttentionRows}, f32);
+    state->sums = allocate({kAttentionRows, kCacheBlock}, f32);
+  }
+  // Of the arena, which all workers share.
+  auto share = [&](ArrayRef<int64_t> row) -> Value {
+    SmallVector<int64_t> shape = {int64_t(op.getKvHeads()), sharedTiles,
+                                  kAttentionSplits, sharedRows};
+    shape.append(row.begin(), row.end());
+    return memref::AllocOp::create(b, MemRefType::get(shape, f32));
+  };
+  shared = {share({headDim}), share({}), share({kCacheBlock})};
 }
 
 std::pair<Value, Value> AttentionEmitter::locateRow(Value head, Value row) {
@@ -87,16 +98,22 @@ void AttentionEmitter::emitLoadQueries(Value head, Value first, int64_t rows) {
     Value x = vector::LoadOp::create(b, type, q, ValueRange{token, column});
     x = arith::MulFOp::create(b, x, splat(b, headDim, scale));
     vector::StoreOp::create(b, x, queries, ValueRange{i, index(0)});
-    vector::StoreOp::create(b, splat(b, headDim, 0.0), outputs,
-                            ValueRange{i, index(0)});
-    vector::StoreOp::create(b, splat(b, kCacheBlock, 0.0), sums,
-                            ValueRange{i, index(0)});
-    Value lowest = arith::ConstantOp::create(
-        b, b.getF32FloatAttr(-std::numeric_limits<float>::infinity()));
-    memref::StoreOp::create(b, lowest, maxima, i);
     Value limit = arith::AddIOp::create(b, op.getPosition(), token);
     limit = arith::IndexCastOp::create(b, b.getI32Type(), limit);
     memref::StoreOp::create(b, limit, limits, i);
+  });
+}
+
+void AttentionEmitter::emitReset(const State &state, int64_t rows) {
+  emitLoop(index(rows), [&](Value i) {
+    vector::StoreOp::create(b, splat(b, headDim, 0.0), state.outputs,
+                            ValueRange{i, index(0)});
+    vector::StoreOp::create(b, splat(b, kCacheBlock, 0.0), state.sums,
+                            ValueRange{i, index(0)});
+    // Finite, so that a hidden score is infinitely far below it.
+    Value lowest = arith::ConstantOp::create(
+        b, b.getF32FloatAttr(std::numeric_limits<float>::lowest()));
+    memref::StoreOp::create(b, lowest, state.maxima, i);
   });
 }
 
@@ -215,9 +232,9 @@ void AttentionEmitter::emitSoftmax(Value start, int64_t rows) {
     // The maximum is the same in any order.
     Value most = vector::ReductionOp::create(b, vector::CombiningKind::MAXNUMF,
                                              x, arith::FastMathFlags::nnan);
-    most =
-        arith::MaxNumFOp::create(b, most, memref::LoadOp::create(b, maxima, i),
-                                 arith::FastMathFlags::nnan);
+    most = arith::MaxNumFOp::create(
+        b, most, memref::LoadOp::create(b, running.maxima, i),
+        arith::FastMathFlags::nnan);
     memref::StoreOp::create(b, most, nextMaxima, i);
     x = arith::SubFOp::create(b, x, broadcast(b, most, kAttentionPositions));
     x = emitExp2(x);
@@ -229,21 +246,21 @@ void AttentionEmitter::emitSoftmax(Value start, int64_t rows) {
     vector::StoreOp::create(b, sum, tileSums, ValueRange{i, index(0)});
   });
   auto rowType = VectorType::get({rows}, f32);
-  Value before = vector::LoadOp::create(b, rowType, maxima, index(0));
+  Value before = vector::LoadOp::create(b, rowType, running.maxima, index(0));
   Value after = vector::LoadOp::create(b, rowType, nextMaxima, index(0));
   Value correction = emitExp2(arith::SubFOp::create(b, before, after));
   vector::StoreOp::create(b, correction, corrections, index(0));
-  vector::StoreOp::create(b, after, maxima, index(0));
+  vector::StoreOp::create(b, after, running.maxima, index(0));
   emitLoop(index(rows), [&](Value i) {
     auto lineType = VectorType::get({kCacheBlock}, f32);
-    Value sum =
-        vector::LoadOp::create(b, lineType, sums, ValueRange{i, index(0)});
+    Value sum = vector::LoadOp::create(b, lineType, running.sums,
+                                       ValueRange{i, index(0)});
     Value factor = memref::LoadOp::create(b, corrections, i);
     sum = arith::MulFOp::create(b, sum, broadcast(b, factor, kCacheBlock));
     sum = arith::AddFOp::create(
         b, sum,
         vector::LoadOp::create(b, lineType, tileSums, ValueRange{i, index(0)}));
-    vector::StoreOp::create(b, sum, sums, ValueRange{i, index(0)});
+    vector::StoreOp::create(b, sum, running.sums, ValueRange{i, index(0)});
   });
 }
 
@@ -258,8 +275,8 @@ void AttentionEmitter::emitValues(Value head, Value start, Value valid,
       SmallVector<Value> init;
       for (int64_t i = 0; i < count; ++i) {
         Value row = index(begin + i);
-        Value output =
-            vector::LoadOp::create(b, type, outputs, ValueRange{row, index(d)});
+        Value output = vector::LoadOp::create(b, type, running.outputs,
+                                              ValueRange{row, index(d)});
         Value factor = memref::LoadOp::create(b, corrections, row);
         init.push_back(
             arith::MulFOp::create(b, output, broadcast(b, factor, lanes)));
@@ -281,7 +298,7 @@ void AttentionEmitter::emitValues(Value head, Value start, Value valid,
             return next;
           });
       for (int64_t i = 0; i < count; ++i)
-        vector::StoreOp::create(b, result[i], outputs,
+        vector::StoreOp::create(b, result[i], running.outputs,
                                 ValueRange{index(begin + i), index(d)});
     }
   }
@@ -292,15 +309,15 @@ void AttentionEmitter::emitStore(Value head, Value first, int64_t rows) {
   emitLoop(arith::MinUIOp::create(b, left, index(rows)), [&](Value i) {
     auto [token, column] = locateRow(head, arith::AddIOp::create(b, first, i));
     auto lineType = VectorType::get({kCacheBlock}, b.getF32Type());
-    Value sum = emitTreeSum(
-        b, vector::LoadOp::create(b, lineType, sums, ValueRange{i, index(0)}));
+    Value sum = emitTreeSum(b, vector::LoadOp::create(b, lineType, joined.sums,
+                                                      ValueRange{i, index(0)}));
     Value one = arith::ConstantOp::create(b, b.getF32FloatAttr(1.0f));
     Value inverse = arith::DivFOp::create(b, one, sum);
     int64_t lanes = quantize ? int64_t(quantize.getGroup()) : headDim;
     auto type = VectorType::get({lanes}, b.getF32Type());
     for (int64_t d = 0; d < headDim; d += lanes) {
-      Value x =
-          vector::LoadOp::create(b, type, outputs, ValueRange{i, index(d)});
+      Value x = vector::LoadOp::create(b, type, joined.outputs,
+                                       ValueRange{i, index(d)});
       x = arith::MulFOp::create(b, x, broadcast(b, inverse, lanes));
       Value at = addConstant(b, column, d);
       if (quantize)
@@ -311,24 +328,124 @@ void AttentionEmitter::emitStore(Value head, Value first, int64_t rows) {
   });
 }
 
-void AttentionEmitter::emitTile(Value head, Value first, int64_t rows) {
-  emitLoadQueries(head, first, rows);
+Value AttentionEmitter::emitSplitCount(Value end) {
+  Value count = arith::CeilDivUIOp::create(b, end, index(kAttentionSplit));
+  return arith::MinUIOp::create(b, count, index(kAttentionSplits));
+}
+
+Value AttentionEmitter::emitEnd(Value first, int64_t rows) {
   Value last = arith::AddIOp::create(b, first, index(rows - 1));
   last = arith::MinUIOp::create(b, last,
                                 arith::SubIOp::create(b, rowCount, index(1)));
   Value end = arith::AddIOp::create(b, op.getPosition(),
                                     divideByConstant(b, last, group));
-  end = arith::AddIOp::create(b, end, index(1));
-  auto forOp = scf::ForOp::create(b, index(0), end, index(kAttentionPositions));
+  return arith::AddIOp::create(b, end, index(1));
+}
+
+void AttentionEmitter::emitPart(Value head, Value part, Value end,
+                                int64_t rows) {
+  emitReset(running, rows);
+  Value begin = arith::MulIOp::create(b, part, index(kAttentionSplit));
+  Value stop =
+      arith::MinUIOp::create(b, addConstant(b, begin, kAttentionSplit), end);
+  Value isLast = arith::CmpIOp::create(b, arith::CmpIPredicate::eq, part,
+                                       index(kAttentionSplits - 1));
+  stop = arith::SelectOp::create(b, isLast, end, stop);
+  auto forOp = scf::ForOp::create(b, begin, stop, index(kAttentionPositions));
+  OpBuilder::InsertionGuard guard(b);
+  b.setInsertionPointToStart(forOp.getBody());
+  Value start = forOp.getInductionVar();
+  Value valid = arith::MinUIOp::create(b, arith::SubIOp::create(b, stop, start),
+                                       index(kAttentionPositions));
+  emitScores(head, start, valid, rows);
+  emitSoftmax(start, rows);
+  emitValues(head, start, valid, rows);
+}
+
+void AttentionEmitter::emitJoin(int64_t rows) {
+  auto rowType = VectorType::get({rows}, b.getF32Type());
+  Value before = vector::LoadOp::create(b, rowType, joined.maxima, index(0));
+  Value here = vector::LoadOp::create(b, rowType, running.maxima, index(0));
+  Value most =
+      arith::MaxNumFOp::create(b, before, here, arith::FastMathFlags::nnan);
+  vector::StoreOp::create(b, most, joined.maxima, index(0));
+  auto storeFactor = [&](Value maximum, Value buffer) {
+    Value factor = emitExp2(arith::SubFOp::create(b, maximum, most));
+    vector::StoreOp::create(b, factor, buffer, index(0));
+  };
+  storeFactor(before, corrections);
+  storeFactor(here, nextMaxima);
+  emitLoop(index(rows), [&](Value i) {
+    Value old = memref::LoadOp::create(b, corrections, i);
+    Value scale = memref::LoadOp::create(b, nextMaxima, i);
+    auto join = [&](Value sum, Value part, int64_t size) {
+      auto type = VectorType::get({size}, b.getF32Type());
+      SmallVector<Value> at = {i, index(0)};
+      Value x = vector::LoadOp::create(b, type, sum, at);
+      Value y = vector::LoadOp::create(b, type, part, at);
+      x = arith::MulFOp::create(b, x, broadcast(b, old, size));
+      x = multiplyAdd(b, y, broadcast(b, scale, size), x);
+      vector::StoreOp::create(b, x, sum, at);
+    };
+    join(joined.sums, running.sums, kCacheBlock);
+    join(joined.outputs, running.outputs, headDim);
+  });
+}
+
+void AttentionEmitter::emitExchange(Value head, Value tile, Value part,
+                                    int64_t rows, bool publish) {
+  emitLoop(index(rows), [&](Value i) {
+    SmallVector<Value> there = {head, tile, part, i}, here = {i};
+    auto move = [&](Value local, Value common, Type type) {
+      ValueRange from = publish ? here : there, to = publish ? there : here;
+      Value source = publish ? local : common,
+            target = publish ? common : local;
+      if (isa<VectorType>(type))
+        vector::StoreOp::create(
+            b, vector::LoadOp::create(b, type, source, from), target, to);
+      else
+        memref::StoreOp::create(b, memref::LoadOp::create(b, source, from),
+                                target, to);
+    };
+    Type f32 = b.getF32Type();
+    move(running.maxima, shared.maxima, f32);
+    there.push_back(index(0));
+    here.push_back(index(0));
+    move(running.outputs, shared.outputs, VectorType::get({headDim}, f32));
+    move(running.sums, shared.sums, VectorType::get({kCacheBlock}, f32));
+  });
+}
+
+void AttentionEmitter::emitTile(Value head, Value tile, Value first,
+                                int64_t rows, Value part, Value isWhole) {
+  emitLoadQueries(head, first, rows);
+  emitReset(joined, rows);
+  Value end = emitEnd(first, rows);
+  Value stop = arith::SelectOp::create(b, isWhole, emitSplitCount(end),
+                                       addConstant(b, part, 1));
+  auto parts = scf::ForOp::create(b, part, stop, index(1));
   {
     OpBuilder::InsertionGuard guard(b);
-    b.setInsertionPointToStart(forOp.getBody());
-    Value start = forOp.getInductionVar();
-    Value valid = arith::MinUIOp::create(
-        b, arith::SubIOp::create(b, end, start), index(kAttentionPositions));
-    emitScores(head, start, valid, rows);
-    emitSoftmax(start, rows);
-    emitValues(head, start, valid, rows);
+    b.setInsertionPointToStart(parts.getBody());
+    emitPart(head, parts.getInductionVar(), end, rows);
+    auto ifOp = scf::IfOp::create(b, isWhole, /*withElseRegion=*/true);
+    b.setInsertionPointToStart(ifOp.thenBlock());
+    emitJoin(rows);
+    b.setInsertionPointToStart(ifOp.elseBlock());
+    emitExchange(head, tile, part, rows, /*publish=*/true);
   }
+  auto ifOp = scf::IfOp::create(b, isWhole);
+  OpBuilder::InsertionGuard guard(b);
+  b.setInsertionPointToStart(ifOp.thenBlock());
+  emitStore(head, first, rows);
+}
+
+void AttentionEmitter::emitMerge(Value head, Value tile, Value first,
+                                 int64_t rows, Value parts) {
+  emitReset(joined, rows);
+  emitLoop(parts, [&](Value part) {
+    emitExchange(head, tile, part, rows, /*publish=*/false);
+    emitJoin(rows);
+  });
   emitStore(head, first, rows);
 }

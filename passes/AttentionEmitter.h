@@ -14,6 +14,12 @@ namespace mlir::lumen {
 inline constexpr int64_t kAttentionRows = 8;
 /// Positions between two corrections of the running maximum.
 inline constexpr int64_t kAttentionPositions = 64;
+/// Positions whose softmax is computed on its own; such parts are merged in
+/// their order. So they can be computed by several workers, and the result does
+/// not depend on how many there are.
+inline constexpr int64_t kAttentionSplit = 512;
+/// The most parts: the last one takes all positions that are left.
+inline constexpr int64_t kAttentionSplits = 64;
 /// Positions of one block of the caches, the lanes of a score vector.
 inline constexpr int64_t kCacheBlock = 16;
 
@@ -33,24 +39,46 @@ public:
   AttentionEmitter(ImplicitLocOpBuilder &b, AttentionOp op, QuantizeOp quantize,
                    AttentionRegisters registers);
 
-  /// Sizes and scratch memory, at the top level of the kernel.
-  void emitPrologue();
+  /// Sizes and scratch memory, at the top level of the kernel. A tile of rows
+  /// may be split among workers where it is one of the first `sharedTiles` and
+  /// has at most `sharedRows`.
+  void emitPrologue(int64_t sharedTiles, int64_t sharedRows);
   /// The number of rows of a KV head: tokens times query heads per KV head.
   Value getRowCount() const { return rowCount; }
   Value getTokens() const { return tokens; }
   int64_t getGroup() const { return group; }
-  /// Rows `first`, … (`rows` of them, as far as they exist) of KV head `head`.
-  void emitTile(Value head, Value first, int64_t rows);
+  /// The number of parts that the positions before `end` have.
+  Value emitSplitCount(Value end);
+  /// Rows `first`, … (`rows` of them, as far as they exist) of KV head `head`,
+  /// where the tile has one part. Otherwise only part number `part` of tile
+  /// `tile`, which `emitMerge` waits for.
+  void emitTile(Value head, Value tile, Value first, int64_t rows, Value part,
+                Value isWhole);
+  /// Joins the `parts` parts of a tile.
+  void emitMerge(Value head, Value tile, Value first, int64_t rows,
+                 Value parts);
 
 private:
-  /// A group of rows and lanes whose accumulators are in registers.
-  using Accumulators = SmallVector<Value>;
+  /// What is known of the rows of a tile after some of their positions.
+  struct State {
+    Value outputs; // [row][d], not yet divided by the sums
+    Value maxima;  // [row] largest score
+    Value sums;    // [row][16] sum of probabilities, by lane
+  };
 
+  void emitReset(const State &state, int64_t rows);
+  /// The state of one part, added to those before it.
+  void emitJoin(int64_t rows);
+  /// Copies the state of a part to where other workers see it, or back.
+  void emitExchange(Value head, Value tile, Value part, int64_t rows,
+                    bool publish);
   void emitLoadQueries(Value head, Value first, int64_t rows);
   void emitScores(Value head, Value start, Value valid, int64_t rows);
   void emitSoftmax(Value start, int64_t rows);
   void emitValues(Value head, Value start, Value valid, int64_t rows);
   void emitStore(Value head, Value first, int64_t rows);
+  void emitPart(Value head, Value part, Value end, int64_t rows);
+  Value emitEnd(Value first, int64_t rows);
   /// Token and first column of a row, which may lie past the last one.
   std::pair<Value, Value> locateRow(Value head, Value row);
   Value emitExp2(Value x);
@@ -68,13 +96,13 @@ private:
   // Scratch of a worker, one line per row of the tile.
   Value queries;     // [row][d], scaled
   Value scores;      // [row][position]; probabilities after the softmax
-  Value outputs;     // [row][d], not yet divided by the sums
   Value limits;      // [row] last position that the row attends to
-  Value maxima;      // [row] running maximum
   Value nextMaxima;  // [row] including this tile
   Value corrections; // [row] exp(maximum - next maximum)
-  Value sums;        // [row][16] running sum of probabilities, by lane
   Value tileSums;    // [row][16] of this tile
+  State running;     // of the part at hand
+  State joined;      // of all parts before it
+  State shared;      // [head][tile][part]…, of all workers
 };
 
 } // namespace mlir::lumen

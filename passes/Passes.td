@@ -384,8 +384,12 @@ def SynthesizeAttentionPass : Pass<"lumen-synthesize-attention", "::mlir::Module
     tiles of as many rows as query heads share a KV head. A quantization of the result
     follows in the tile; its group must divide the head dimension.
 
+    Every 512 positions have a softmax of their own, and these parts are merged in
+    their order. Where one token has too few tiles to keep the team busy, the parts are
+    divided among the workers too and merged in a second parallel loop.
+
     The operations of a row and their order depend on its position only, so a row has
-    the same bits in a chunk of any length. How many rows and lanes are in registers
+    the same bits in a chunk of any length and on any number of workers. How many rows and lanes are in registers
     at a time comes from `vector_bits` of the module's `lumen.target`.
 
     Before:
@@ -396,23 +400,29 @@ def SynthesizeAttentionPass : Pass<"lumen-synthesize-attention", "::mlir::Module
     ```
     After:
     ```mlir
-    scf.forall (%head, %i) in (2, %tiles) {
+    scf.forall (%head, %i, %part) in (2, %tiles, %parts) {
       ... // queries times scale, to scratch
-      scf.for %start = %c0 to %end step %c64 {
-        scf.for %pass = %c0 to %passes step %c1 {
-          %s:16 = scf.for %d = %c0 to %c64 step %c1 iter_args(...) -> (vector<16xf32>, ...) {
-            %key = vector.load %k[%layer, %head, %block, %d, %c0] : ..., vector<16xf16>
+      scf.for %p = %part to %last step %c1 {
+        scf.for %start = %begin to %stop step %c64 {
+          scf.for %pass = %c0 to %passes step %c1 {
+            %s:16 = scf.for %d = %c0 to %c64 step %c1 iter_args(...) -> (vector<16xf32>, ...) {
+              %key = vector.load %k[%layer, %head, %block, %d, %c0] : ..., vector<16xf16>
+              ...
+            }
+            ... // to scratch
+          }
+          ... // mask, maximum, exponential, sum, correction
+          %o:8 = scf.for %j = %c0 to %valid step %c1 iter_args(...) -> (vector<32xf32>, ...) {
+            %value = vector.load %v[%layer, %head, %position, %c0] : ..., vector<32xf16>
             ...
           }
-          ... // to scratch
         }
-        ... // mask, maximum, exponential, sum, correction
-        %o:8 = scf.for %j = %c0 to %valid step %c1 iter_args(...) -> (vector<32xf32>, ...) {
-          %value = vector.load %v[%layer, %head, %position, %c0] : ..., vector<32xf16>
-          ...
-        }
+        ... // join with the parts before, or leave it for the second loop
       }
       ... // divide by the sum and store
+    }
+    scf.forall (%head, %tile) in (%heads, 1) {
+      ... // no iterations where tiles had all parts; join the parts, divide and store
     }
     ```
   }];
@@ -491,6 +501,7 @@ def PlanMemoryPass : Pass<"lumen-plan-memory", "::mlir::ModuleOp"> {
   let description = [{
     Replaces every `memref.alloc` of a function by a view into an arena that the
     function takes as its last argument, a `memref<BYTESxi8>` marked `lumen.arena`.
+    What a kernel allocates its workers share; their own scratch is `memref.alloca`.
     Buffers whose lives (first to last use) do not meet share bytes: the largest is
     placed first, each at the lowest multiple of 64 where it fits. A callee's arena
     is a part of its caller's that lives during the call. A dynamic dimension
@@ -608,7 +619,8 @@ def SpmdPass : Pass<"lumen-spmd", "::mlir::func::FuncOp"> {
     loop over the worker's own share of the iterations, taken as one sequence with
     the last dimension fastest: worker w of n has w*total/n up to (w+1)*total/n, a
     contiguous piece. Behind it the workers wait for each other, unless the loop
-    says `lumen.nowait`; the last loop of a function must not say so.
+    says `lumen.nowait`; the last loop of a function must not say so. Behind a loop
+    that follows one that waited, they only wait if it has iterations.
 
     Before:
 
@@ -639,7 +651,8 @@ def SpmdPass : Pass<"lumen-spmd", "::mlir::func::FuncOp"> {
     lumen.barrier
     ```
   }];
-  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::scf::SCFDialect"];
+  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::lumen::LumenDialect",
+    "::mlir::scf::SCFDialect"];
 }
 
 def LowerTeamPass : Pass<"lumen-lower-team", "::mlir::ModuleOp"> {

@@ -96,11 +96,10 @@ private:
 
 FailureOr<int64_t> PlanMemoryPass::getBytes(memref::AllocOp alloc) {
   MemRefType type = alloc.getType();
-  // Every worker runs a kernel and what is in a loop: they would share it.
-  auto function = dyn_cast<func::FuncOp>(alloc->getParentOp());
-  if (!function || function->hasAttr(LumenDialect::kKernelAttr))
-    return alloc.emitOpError(
-        "must stand at the top level of a function that is no kernel");
+  // In a kernel too, a buffer is one of the whole team; a worker's own is an
+  // alloca.
+  if (!isa<func::FuncOp>(alloc->getParentOp()))
+    return alloc.emitOpError("must stand at the top level of a function");
   if (type.getNumDynamicDims() > 1)
     return alloc.emitOpError(
                "must have at most one dynamic dimension, the tokens; got ")

@@ -40,13 +40,23 @@ struct SpmdPass final : lumen::impl::SpmdPassBase<SpmdPass> {
     ImplicitLocOpBuilder b(function.getLoc(), function.getContext());
     b.setInsertionPointToStart(&function.getBody().front());
     Value id = WorkerIdOp::create(b), count = WorkerCountOp::create(b);
-    for (scf::ForallOp loop : loops)
-      divide(loop, id, count);
+    bool met = false;
+    for (scf::ForallOp loop : loops) {
+      Wait wait = met ? Wait::IfRun : Wait::Yes;
+      if (loop->hasAttr(LumenDialect::kNowaitAttr))
+        wait = Wait::No;
+      met = wait != Wait::No;
+      divide(loop, id, count, wait);
+    }
   }
 
 private:
+  /// When the workers wait for each other behind a loop. Where they have met and
+  /// the next loop turns out to have no iterations, they need not meet again.
+  enum class Wait { No, IfRun, Yes };
+
   LogicalResult verify(scf::ForallOp loop);
-  void divide(scf::ForallOp loop, Value id, Value count);
+  void divide(scf::ForallOp loop, Value id, Value count, Wait wait);
 };
 
 LogicalResult SpmdPass::verify(scf::ForallOp loop) {
@@ -61,7 +71,7 @@ LogicalResult SpmdPass::verify(scf::ForallOp loop) {
 
 /// begin(w) = w * total / count: shares differ by at most one iteration, and
 /// each is contiguous, so a worker reads one piece of the weights.
-void SpmdPass::divide(scf::ForallOp loop, Value id, Value count) {
+void SpmdPass::divide(scf::ForallOp loop, Value id, Value count, Wait wait) {
   ImplicitLocOpBuilder b(loop.getLoc(), loop);
   auto value = [&](OpFoldResult size) {
     return getValueOrCreateConstantIndexOp(b, b.getLoc(), size);
@@ -88,8 +98,16 @@ void SpmdPass::divide(scf::ForallOp loop, Value id, Value count) {
   Value next = arith::AddIOp::create(b, id, one);
   Value first = begin(id), last = begin(next);
   auto share = scf::ForOp::create(b, first, last, one);
-  if (!loop->hasAttr(LumenDialect::kNowaitAttr))
+  if (wait == Wait::Yes) {
     BarrierOp::create(b);
+  } else if (wait == Wait::IfRun) {
+    Value isRun = arith::CmpIOp::create(b, arith::CmpIPredicate::ne, total,
+                                        arith::ConstantIndexOp::create(b, 0));
+    auto ifOp = scf::IfOp::create(b, isRun);
+    OpBuilder::InsertionGuard guard(b);
+    b.setInsertionPointToStart(ifOp.thenBlock());
+    BarrierOp::create(b);
+  }
 
   // The last dimension runs fastest.
   b.setInsertionPointToStart(share.getBody());

@@ -10,6 +10,7 @@
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
+#include "llvm/Support/MathExtras.h"
 
 namespace mlir::lumen {
 #define GEN_PASS_DEF_SYNTHESIZEATTENTIONPASS
@@ -18,6 +19,9 @@ namespace mlir::lumen {
 
 using namespace mlir;
 using namespace mlir::lumen;
+
+/// A worker that has so many tiles is not far behind or ahead of the others.
+static constexpr int64_t kTilesOfWorker = 4;
 
 /// The attention of a kernel and the quantization of its result, if any.
 static FailureOr<std::pair<AttentionOp, QuantizeOp>>
@@ -52,42 +56,72 @@ static LogicalResult synthesize(func::FuncOp kernel,
     return arith::ConstantIndexOp::create(b, value);
   };
   AttentionEmitter emitter(b, attention, quantize, registers);
-  emitter.emitPrologue();
-
-  // A single token has as many rows as the group; a tile of just these wastes
+  int64_t group = emitter.getGroup(), heads = attention.getKvHeads();
+  // A single token has as many rows as the group; tiles of just these waste
   // none.
-  int64_t group = emitter.getGroup();
-  Value tileRows = index(kAttentionRows), single;
-  if (group < kAttentionRows) {
-    single = arith::CmpIOp::create(b, arith::CmpIPredicate::eq,
-                                   emitter.getTokens(), index(1));
-    tileRows = arith::SelectOp::create(b, single, index(group), tileRows);
-  }
+  int64_t singleRows = std::min(group, kAttentionRows);
+  int64_t singleTiles = llvm::divideCeil(group, singleRows);
+  emitter.emitPrologue(singleTiles, singleRows);
+  Value single = arith::CmpIOp::create(b, arith::CmpIPredicate::eq,
+                                       emitter.getTokens(), index(1));
+  Value tileRows = arith::SelectOp::create(b, single, index(singleRows),
+                                           index(kAttentionRows));
   Value tiles = arith::CeilDivUIOp::create(b, emitter.getRowCount(), tileRows);
-  auto forall = scf::ForallOp::create(
-      b, ArrayRef<OpFoldResult>{b.getIndexAttr(attention.getKvHeads()), tiles},
-      ValueRange{}, /*mapping=*/std::nullopt);
-  b.setInsertionPointToStart(forall.getBody());
-  Value head = forall.getInductionVar(0), i = forall.getInductionVar(1);
+
+  // One token has few tiles. Where the team cannot share them evenly, their
+  // positions are shared as well, and the parts merged behind a barrier.
+  Value workers = WorkerCountOp::create(b, b.getIndexType());
+  Value count = index(heads * singleTiles);
+  Value isUneven = arith::CmpIOp::create(
+      b, arith::CmpIPredicate::ne, arith::RemUIOp::create(b, count, workers),
+      index(0));
+  Value isFew = arith::CmpIOp::create(
+      b, arith::CmpIPredicate::ult, count,
+      arith::MulIOp::create(b, workers, index(kTilesOfWorker)));
+  Value isSplit = arith::AndIOp::create(
+      b, single, arith::AndIOp::create(b, isUneven, isFew));
+  Value one = index(1);
+  Value parts = emitter.emitSplitCount(
+      arith::AddIOp::create(b, attention.getPosition(), one));
+  parts = arith::SelectOp::create(b, isSplit, parts, one);
+  Value isWhole =
+      arith::CmpIOp::create(b, arith::CmpIPredicate::eq, parts, one);
+  auto emitForall = [&](ArrayRef<OpFoldResult> sizes) {
+    auto forall = scf::ForallOp::create(b, sizes, ValueRange{},
+                                        /*mapping=*/std::nullopt);
+    b.setInsertionPointToStart(forall.getBody());
+    return forall;
+  };
+
+  auto forall = emitForall({b.getIndexAttr(heads), tiles, parts});
+  Value head = forall.getInductionVar(0), i = forall.getInductionVar(1),
+        part = forall.getInductionVar(2);
   // Later tiles see more positions. Counting from both ends in turn gives every
   // contiguous share of the iterations the same work.
   Value half = divideByConstant(b, i, 2);
   Value fromEnd =
-      arith::SubIOp::create(b, arith::SubIOp::create(b, tiles, index(1)), half);
+      arith::SubIOp::create(b, arith::SubIOp::create(b, tiles, one), half);
   Value isOdd =
       arith::CmpIOp::create(b, arith::CmpIPredicate::ne,
                             arith::RemUIOp::create(b, i, index(2)), index(0));
   Value tile = arith::SelectOp::create(b, isOdd, fromEnd, half);
   Value first = arith::MulIOp::create(b, tile, tileRows);
-  if (!single) {
-    emitter.emitTile(head, first, kAttentionRows);
+  if (singleRows == kAttentionRows) {
+    emitter.emitTile(head, tile, first, kAttentionRows, part, isWhole);
   } else {
     auto ifOp = scf::IfOp::create(b, single, /*withElseRegion=*/true);
     b.setInsertionPointToStart(ifOp.thenBlock());
-    emitter.emitTile(head, first, group);
+    emitter.emitTile(head, tile, first, singleRows, part, isWhole);
     b.setInsertionPointToStart(ifOp.elseBlock());
-    emitter.emitTile(head, first, kAttentionRows);
+    emitter.emitTile(head, tile, first, kAttentionRows, part, isWhole);
   }
+
+  b.setInsertionPointAfter(forall);
+  Value merged = arith::SelectOp::create(b, isWhole, index(0), index(heads));
+  forall = emitForall({merged, b.getIndexAttr(singleTiles)});
+  tile = forall.getInductionVar(1);
+  first = arith::MulIOp::create(b, tile, index(singleRows));
+  emitter.emitMerge(forall.getInductionVar(0), tile, first, singleRows, parts);
   eraseTensorOps(kernel);
   return success();
 }

@@ -105,3 +105,26 @@ def test_large_scores(target):
     (result,) = kernel.run(q, keys, values, 1, 97, results=[((3, 64), np.float32)])
     expected = ops.attention(q, keys, values, 1, 97, 2, 1, 32**-0.5)
     assert relative_error(result, expected) < 1e-3
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize(("heads", "kv_heads", "size"), [(6, 2, 16), (10, 1, 8)])
+def test_parts(heads, kv_heads, size, target):
+    """Positions beyond one part: chunks and teams that cut them differently give the same bits."""
+    kernel = Kernel(attention(heads, kv_heads, size, "f16", False), target)
+    width, tokens = heads * size, 6
+    # At the end of a part, inside the third, and where the last part is longer than the others.
+    for position in (510, 1300, 33_500):
+        keys, values = caches(kv_heads, size, position + tokens, "f16")
+        q = np.random.default_rng(position).standard_normal((tokens, width), dtype=np.float32)
+        shapes = [((tokens, width), np.float32)]
+        (whole,) = kernel.run(q, keys, values, 1, position, results=shapes)
+        expected = ops.attention(q, keys, values, 1, position, heads, kv_heads, size**-0.5)
+        assert relative_error(whole, expected) < 3e-6
+        for row in range(tokens):
+            for threads in (1, 2, 3, 5):
+                (single,) = kernel.run(
+                    q[row : row + 1], keys, values, 1, position + row,
+                    results=[((1, width), np.float32)], threads=threads,
+                )  # fmt: skip
+                np.testing.assert_array_equal(single[0], whole[row])

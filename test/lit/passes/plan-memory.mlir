@@ -83,10 +83,14 @@ func.func @f(%rows: index) {
 
 // -----
 
-func.func private @kernel(%rows: index) attributes {lumen.kernel = "rows"} {
-  // expected-error @+1 {{must stand at the top level of a function that is no kernel}}
-  %a = memref.alloc(%rows) : memref<?x3xi8>
-  memref.dealloc %a : memref<?x3xi8>
+func.func private @kernel(%n: index, %x: i8) attributes {lumen.kernel = "rows"} {
+  %c0 = arith.constant 0 : index
+  %c1 = arith.constant 1 : index
+  scf.for %i = %c0 to %n step %c1 {
+    // expected-error @+1 {{must stand at the top level of a function}}
+    %a = memref.alloc() : memref<3xi8>
+    memref.store %x, %a[%c0] : memref<3xi8>
+  }
   return
 }
 

@@ -43,6 +43,30 @@ func.func private @two_loops(%tokens: index, %out: memref<?x56xf32>, %x: f32) {
 
 // -----
 
+// Workers that have met do not wait again behind a loop without iterations.
+// CHECK-LABEL: func.func private @phases(
+// CHECK-SAME:    %[[TOKENS:[a-z0-9_]+]]: index
+// CHECK:         scf.for
+// CHECK:         lumen.barrier
+// CHECK:         scf.for
+// CHECK:         %[[ZERO:[a-z0-9_]+]] = arith.constant 0 : index
+// CHECK:         %[[RUNS:[0-9]+]] = arith.cmpi ne, %[[TOKENS]], %[[ZERO]]
+// CHECK-NEXT:    scf.if %[[RUNS]] {
+// CHECK-NEXT:      lumen.barrier
+// CHECK-NEXT:    }
+// CHECK-NEXT:    return
+func.func private @phases(%tokens: index, %out: memref<?xf32>, %x: f32) {
+  scf.forall (%i) in (8) {
+    memref.store %x, %out[%i] : memref<?xf32>
+  }
+  scf.forall (%i) in (%tokens) {
+    memref.store %x, %out[%i] : memref<?xf32>
+  }
+  return
+}
+
+// -----
+
 // A function without parallel loops is not touched.
 // CHECK-LABEL: func.func private @serial
 // CHECK-NEXT:    return

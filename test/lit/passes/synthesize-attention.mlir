@@ -9,14 +9,21 @@
 // CHECK-DAG:   %[[ROWS:.*]] = arith.muli %[[TOKENS]], %c7
 // CHECK-DAG:   %[[VALUES:.*]] = memref.collapse_shape %[[V]] {{.*}} into memref<24x2x?x64xf16>
 // CHECK-DAG:   %[[QUERIES:.*]] = memref.alloca() {alignment = 64 : i64} : memref<8x64xf32>
+// Parts of one token that the whole team shares.
+// CHECK-DAG:   %[[SHARED:.*]] = memref.alloc() : memref<2x1x64x7x64xf32>
 // CHECK:       %[[SINGLE:.*]] = arith.cmpi eq, %[[TOKENS]], %c1
 // CHECK:       %[[TILE_ROWS:.*]] = arith.select %[[SINGLE]], %c7, %c8
 // CHECK:       %[[TILES:.*]] = arith.ceildivui %[[ROWS]], %[[TILE_ROWS]]
-// CHECK:       scf.forall (%[[HEAD:[a-z0-9]+]], %{{.*}}) in (2, %[[TILES]])
+// CHECK:       lumen.worker_count
+// CHECK:       %[[PARTS:.*]] = arith.select %{{.*}}, %{{.*}}, %c1
+// CHECK:       %[[WHOLE:.*]] = arith.cmpi eq, %[[PARTS]], %c1
+// CHECK:       scf.forall (%[[HEAD:[a-z0-9]+]], %{{.*}}, %[[PART:[a-z0-9]+]]) in (2, %[[TILES]], %[[PARTS]])
 // CHECK-NOT:     memref.alloca
 // CHECK:         scf.if %[[SINGLE]]
 // Scores of two blocks of 16 positions and 7 rows.
-// CHECK:           scf.for %{{.*}} = %c0 to %{{.*}} step %c64
+// CHECK:           scf.for %[[P:[a-z0-9]+]] = %[[PART]] to %{{.*}} step %c1
+// CHECK:           %[[BEGIN:.*]] = arith.muli %[[P]], %c512
+// CHECK:           scf.for %{{.*}} = %[[BEGIN]] to %{{.*}} step %c64
 // CHECK:             %{{.*}}:14 = scf.for %[[D:.*]] = %c0 to %c64 step %c1
 // CHECK:               %[[KEY:.*]] = vector.load %[[K]][%[[LAYER]], %[[HEAD]], %{{.*}}, %[[D]], %c0] : {{.*}}, vector<16xf16>
 // CHECK:               arith.extf %[[KEY]] : vector<16xf16> to vector<16xf32>
@@ -34,10 +41,22 @@
 // CHECK:               vector.load %[[VALUES]][%[[LAYER]], %[[HEAD]], %{{.*}}, %c0] : {{.*}}, vector<32xf16>
 // CHECK:             %{{.*}}:7 = scf.for
 // CHECK:               vector.load %[[VALUES]][%[[LAYER]], %[[HEAD]], %{{.*}}, %c32] : {{.*}}, vector<32xf16>
+// The state of the part is joined with those before it, or given to the team.
+// CHECK:           scf.if %[[WHOLE]]
+// CHECK:             arith.shli {{.*}} : vector<7xi32>
+// CHECK:           } else {
+// CHECK:             vector.store %{{.*}}, %[[SHARED]][%[[HEAD]], %{{.*}}, %[[PART]], %{{.*}}, %c0]
+// CHECK:           scf.if %[[WHOLE]]
 // CHECK:           vector.store %{{.*}}, %[[OUT]]
 // CHECK:         } else {
 // CHECK:             %{{.*}}:16 = scf.for
 // CHECK:             %{{.*}}:8 = scf.for
+// The parts in their order, if there are any.
+// CHECK:       %[[MERGED:.*]] = arith.select %[[WHOLE]], %c0, %c2
+// CHECK:       scf.forall (%[[HEAD2:[a-z0-9]+]]) in (%[[MERGED]])
+// CHECK:         scf.for %[[P2:[a-z0-9]+]] = %c0 to %[[PARTS]] step %c1
+// CHECK:           vector.load %[[SHARED]][%[[HEAD2]], %{{.*}}, %[[P2]], %{{.*}}, %c0]
+// CHECK:         vector.store %{{.*}}, %[[OUT]]
 // CHECK-NOT:   lumen.
 // CHECK-NOT:   tensor<
 // CHECK:       return
@@ -69,8 +88,7 @@ module attributes {lumen.target = #lumen.target<name = "x86-64-v3",
 // CHECK-SAME:    %[[CODES:[a-z0-9]+]]: memref<?x384xi8>, %[[SCALES:[a-z0-9]+]]: memref<?x24xf32>
 // CHECK-SAME:    %[[OFFSETS:[a-z0-9]+]]: memref<?x24xi32>, %[[SUMS:[a-z0-9]+]]: memref<?x24xf32>
 // CHECK:       scf.forall
-// CHECK-NOT:     scf.if
-// CHECK:         scf.for %{{.*}} = %c0 to %{{.*}} step %c64
+// CHECK:         scf.for %{{.*}} = %{{.*}} to %{{.*}} step %c64
 // CHECK-COUNT-2:   %{{.*}}:4 = scf.for %{{.*}} = %c0 to %c48
 // CHECK-COUNT-6:   %{{.*}}:4 = scf.for {{.*}} -> (vector<16xf32>, vector<16xf32>, vector<16xf32>, vector<16xf32>)
 // CHECK:         arith.divf

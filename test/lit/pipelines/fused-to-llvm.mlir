@@ -2,7 +2,8 @@
 //
 // The stages behind the fused one on a Qwen2 of two layers, for a step of one
 // token: besides its arguments, the step has its arena and nothing else. 36 KB
-// hold the activations of one token; a float copy of the smallest weight
+// hold the activations of one token, 290 KB the parts of one layer's attention
+// that workers compute for each other; a float copy of the smallest weight
 // (128 x 896) would take 458,752 bytes.
 //
 // RUN: sed 's/lumen.max_tokens = 512/lumen.max_tokens = 1/' %S/../Inputs/qwen2-layer.mlir \
@@ -25,7 +26,7 @@
 // LINALG:       linalg.generic
 
 // VECTOR:       func.func @step(
-// VECTOR-SAME:  memref<[[ARENA:3[0-9][0-9][0-9][0-9]]]xi8> {lumen.arena}) {
+// VECTOR-SAME:  memref<[[ARENA:3[0-9][0-9][0-9][0-9][0-9]]]xi8> {lumen.arena}) {
 // VECTOR-NOT:   memref.alloc
 // VECTOR:       call @layer_0(
 // VECTOR-NOT:   memref.alloc
