@@ -74,5 +74,12 @@ CACHE_LIMIT: Variable[int] = Variable(
     20 * 10**9,
     "most bytes the caches may take; the least recently used entries go first (default: 20G)",
 )
+PLUGINS: Variable[tuple[str, ...]] = Variable(
+    "LUMEN_PLUGINS",
+    lambda text: tuple(part for part in text.split(os.pathsep) if part),
+    f"modules or files with '{os.pathsep}' between them",
+    (),
+    "Python modules or files that define formats, to be loaded at the start",
+)
 
-VARIABLES: tuple[Variable, ...] = (THREADS, CACHE_DIR, CACHE_LIMIT)
+VARIABLES: tuple[Variable, ...] = (THREADS, CACHE_DIR, CACHE_LIMIT, PLUGINS)

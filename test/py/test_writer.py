@@ -36,7 +36,7 @@ def test_misuse(tmp_path):
     with pytest.raises(LumenError, match="'t' is added twice"):
         writer.add_tensor("t", (4,), "f32", list)
     for shape in [(), (0, 32), (2, 33)]:
-        with pytest.raises(LumenError, match="'v': shape .* does not fit type q8_0"):
+        with pytest.raises(LumenError, match="'v': (shape .* has no elements|row length 33 is not a .* 32,)"):
             writer.add_tensor("v", shape, "q8_0", list)
     with pytest.raises(LumenError, match="'t' takes 16 bytes, got 12"):
         writer.write()

@@ -21,7 +21,37 @@ class Commands(click.Group):
         return list(COMMANDS)
 
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
-        return import_module(f"lumen_mlir.cli.{name}").command if name in COMMANDS else None
+        if name not in COMMANDS:
+            return None
+        return _with_plugins(import_module(f"lumen_mlir.cli.{name}").command)
+
+
+def _load_plugins(context: click.Context, parameter: click.Parameter, names: tuple[str, ...]) -> None:
+    if names and not context.resilient_parsing:
+        from lumen_mlir import plugins
+
+        for name in names:
+            plugins.load(name)
+
+
+_plugin_option = click.option(
+    "--plugin",
+    metavar="MODULE|FILE.py",
+    multiple=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_load_plugins,
+    help="Python that defines formats of your own (may be repeated).",
+)
+
+
+def _with_plugins(command: click.Command) -> click.Command:
+    """``command`` and its subcommands with ``--plugin``: what is a format does not depend on the command."""
+    if not any(parameter.name == "plugin" for parameter in command.params):
+        _plugin_option(command)
+        for inner in getattr(command, "commands", {}).values():
+            _with_plugins(inner)
+    return command
 
 
 def _version(context: click.Context, parameter: click.Parameter, wanted: bool) -> None:
@@ -35,11 +65,12 @@ def _version(context: click.Context, parameter: click.Parameter, wanted: bool) -
 @click.group(
     cls=Commands,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Environment: LUMEN_THREADS, LUMEN_CACHE_DIR, LUMEN_CACHE_LIMIT.",
+    epilog="Environment: LUMEN_THREADS, LUMEN_CACHE_DIR, LUMEN_CACHE_LIMIT, LUMEN_PLUGINS.",
 )
 @click.option(
     "--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show the version."
 )
+@_plugin_option
 def app() -> None:
     """Run quantized language models, compiled for this machine through MLIR.
 

@@ -1,18 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """Quantization formats: each described once, as NumPy reference and as IR.
 
-``get("q4_k")`` and ``by_ggml_type(12)`` find a format, ``names()`` lists them. A package adds formats through
-the entry-point group ``lumen_mlir.formats`` (name = the format's name, value = the object that
-``@quant_format`` returns); a script just uses the decorator of ``lumen_mlir.formats.dsl``.
+``get("q4_k")`` and ``by_ggml_type(12)`` find a format, ``names()`` lists them. A package adds formats
+through the entry-point group ``lumen_mlir.formats`` (name = the format's name, value = the object that
+``@quant_format`` returns); a script just uses the decorator of ``lumen_mlir.formats.dsl``, and the command
+line loads scripts that are named with ``--plugin`` or in ``LUMEN_PLUGINS``.
 """
 
 from __future__ import annotations
 
 import difflib
+import os
+import sys
 from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from .. import plugins
 from ..errors import LumenError
 
 if TYPE_CHECKING:
@@ -21,7 +25,7 @@ if TYPE_CHECKING:
 
     Format = FloatFormat | QuantFormat
 
-__all__ = ["by_ggml_type", "get", "names", "register"]
+__all__ = ["by_ggml_type", "get", "is_known", "names", "origin", "register"]
 
 # Modules are imported when one of their formats is first asked for: the codebooks of some are large.
 _MODULES = {
@@ -45,6 +49,7 @@ _REMOVED = {
 _NOT_WEIGHTS = {
     9: "Q8_1", 15: "Q8_K", 24: "I8", 25: "I16", 26: "I32", 27: "I64", 28: "F64",
 }  # fmt: skip
+_RESERVED = {name.lower() for name in (*_REMOVED.values(), *_NOT_WEIGHTS.values())}
 
 _registered: dict[str, Format] = {}
 
@@ -55,6 +60,8 @@ def register(fmt: Format) -> None:
     taken = _registered.get(fmt.name) or (_BUILTIN.get(fmt.name) and fmt.name)
     if taken and not _is_builtin(fmt):
         raise LumenError(f"format '{fmt.name}' is already defined")
+    if fmt.name in _RESERVED:
+        raise LumenError(f"format '{fmt.name}': the name belongs to a type of ggml's")
     if number is not None and not _is_builtin(fmt):
         owner = _GGML_TYPES.get(number) or _REMOVED.get(number) or _NOT_WEIGHTS.get(number)
         owner = owner or next((f.name for f in _registered.values() if f.ggml_type == number), None)
@@ -90,8 +97,26 @@ def _load_entry_point(name: str) -> Format:
 
 
 def names() -> list[str]:
-    """The names of all formats: built in, registered, and of installed packages."""
+    """The names of all formats: built in, registered, of plug-ins and of installed packages."""
+    plugins.load_environment()
     return [*dict.fromkeys([*_BUILTIN, *_registered, *_entry_points()])]
+
+
+def is_known(name: str) -> bool:
+    """True where ``get(name)`` finds a format; it looks no farther than it must."""
+    return name in _BUILTIN or name in _registered or name in names()
+
+
+def origin(fmt: Format) -> str:
+    """Where a format comes from: ``Lumen``, ``package NAME VERSION`` or ``file NAME.py``."""
+    if fmt.is_float or _is_builtin(fmt):
+        return "Lumen"
+    point = _entry_points().get(fmt.name)
+    if point is not None and point.dist is not None:
+        return f"package {point.dist.name} {point.dist.version}"
+    module = sys.modules.get(fmt.description.__module__)
+    path = getattr(module, "__file__", None)
+    return f"file {os.path.basename(path)}" if path else f"module {fmt.description.__module__}"
 
 
 def get(name: str) -> Format:
@@ -102,6 +127,9 @@ def get(name: str) -> Format:
     if name in _BUILTIN:
         module = import_module(f".{_BUILTIN[name]}", __name__)
         return module.FLOATS[name] if _BUILTIN[name] == "floats" else _registered[name]
+    plugins.load_environment()
+    if name in _registered:
+        return _registered[name]
     if name in _entry_points():
         return _load_entry_point(name)
     close = difflib.get_close_matches(name, names(), n=1)
@@ -120,6 +148,7 @@ def by_ggml_type(number: int) -> Format:
         )
     if number in _NOT_WEIGHTS:
         raise LumenError(f"tensor type {number} ({_NOT_WEIGHTS[number]}) is not a weight format")
+    plugins.load_environment()
     failures = []
     for name in [*_registered, *_entry_points()]:
         try:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -112,6 +113,20 @@ class QuantFormat:
         else:
             values[: len(self.table)] = self.table
         return values
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits that depend on what blocks mean, not on how the description is written.
+
+        Two formats of one fingerprint and block size give the same weights for the same bytes.
+        """
+        size = self.row_bytes(self.block)
+        # Bytes that no library chooses: they stay what they are.
+        raw = np.frombuffer(hashlib.shake_256(b"lumen").digest(64 * size), np.uint8).reshape(64, size)
+        weights = self.dequantize(raw)
+        weights = np.where(np.isnan(weights), np.float32(np.nan), weights).astype("<f4")
+        head = f"{self.block} {size} ".encode()
+        return hashlib.blake2b(head + weights.tobytes(), digest_size=8).hexdigest()
 
     def packed_bits_per_weight(self, rows: int = 16) -> float:
         """Bits per weight of a packed tile of ``rows`` rows, alignment of its components included."""

@@ -18,6 +18,8 @@ from typing import Any
 
 import numpy as np
 
+from lumen_mlir.errors import LumenError
+from lumen_mlir.gguf import described
 from lumen_mlir.gguf import types as T
 from lumen_mlir.gguf.errors import GGUFError, quoted
 from lumen_mlir.gguf.metadata import ArrayField, Metadata
@@ -44,8 +46,8 @@ class TensorInfo:
     """One tensor of the file.
 
     ``shape`` is the logical shape, outermost dimension first (rows N, columns K for a matrix); ``type`` a
-    ggml type name such as ``q4_k``; ``offset`` the position of its first byte in the file; ``nbytes`` its
-    size.
+    ggml type name such as ``q4_k`` or the name of a format from outside; ``offset`` the position of its
+    first byte in the file; ``nbytes`` its size.
     """
 
     name: str
@@ -112,12 +114,12 @@ class GGUFFile:
     def little_endian(self, name: str) -> np.ndarray:
         """The bytes of tensor ``name`` in little-endian order (a copy where the file is big-endian)."""
         info = self.tensor(name)
-        kind = T.TYPES_BY_NAME[info.type]
         if self.byteorder == "little":
             return self.raw(name)
-        if kind.words is None:
+        kind = T.TYPES_BY_NAME.get(info.type)
+        if kind is None or kind.words is None:
             raise GGUFError(
-                f"{self.path}: tensor {quoted(name)}: type {kind.name} cannot be read from a big-endian file"
+                f"{self.path}: tensor {quoted(name)}: type {info.type} cannot be read from a big-endian file"
             )
         return kind.to_little_endian(self.raw(name))
 
@@ -240,7 +242,8 @@ class _Parser:
         fields = self.fields(field_count)
         self.check_count(tensor_count, _MIN_TENSOR_BYTES, "tensors")
         alignment = self.alignment(fields)
-        infos = [self.tensor(index) for index in range(tensor_count)]
+        self.types: dict[int, T.TensorType] = dict(T.TYPES_BY_ID)
+        infos = [self.tensor(index, fields) for index in range(tensor_count)]
         data_offset = -(-self.position // alignment) * alignment
         return GGUFFile(
             path=self.path,
@@ -354,7 +357,7 @@ class _Parser:
             )
         return value
 
-    def tensor(self, index: int) -> TensorInfo:
+    def tensor(self, index: int, fields: dict[str, tuple[int, Any]]) -> TensorInfo:
         """One entry of the tensor table; the offset still counts from the start of the data section."""
         name = self.text(f"the name of tensor {index}", T.MAX_NAME_BYTES)
         if not name:
@@ -364,7 +367,7 @@ class _Parser:
         if not 1 <= dimensions <= T.MAX_DIMENSIONS:
             raise self.error(f"{what} has {dimensions} dimensions; 1 to {T.MAX_DIMENSIONS} are allowed")
         extents = [self.scalar("Q", f"dimension {axis} of {what}") for axis in range(dimensions)]
-        kind = self.tensor_type(what, self.scalar("I", f"the type of {what}"))
+        kind = self.tensor_type(what, self.scalar("I", f"the type of {what}"), fields)
         offset = self.scalar("Q", f"the offset of {what}")
         elements = 1
         for axis, extent in enumerate(extents):
@@ -378,17 +381,21 @@ class _Parser:
                 f"{what}: row length {extents[0]} is not a multiple of {kind.block}, "
                 f"the block size of {kind.name}"
             )
-        return TensorInfo(name, tuple(reversed(extents)), kind.name, offset, kind.row_bytes(elements))
+        nbytes = kind.row_bytes(extents[0]) * (elements // extents[0])
+        return TensorInfo(name, tuple(reversed(extents)), kind.name, offset, nbytes)
 
-    def tensor_type(self, what: str, number: int) -> T.TensorType:
+    def tensor_type(self, what: str, number: int, fields: dict[str, tuple[int, Any]]) -> T.TensorType:
         if number in T.REMOVED_TYPES:
             raise self.error(
                 f"{what} has type {number} ({T.REMOVED_TYPES[number]}), which was removed from GGUF; "
                 "convert the model again"
             )
-        if number not in T.TYPES_BY_ID:
-            raise self.error(f"{what} has the unknown tensor type {number}")
-        return T.TYPES_BY_ID[number]
+        if number not in self.types:
+            try:
+                self.types[number] = described.for_reading(number, fields)
+            except LumenError as error:
+                raise self.error(f"{what} {error}") from None
+        return self.types[number]
 
     def place(self, infos: list[TensorInfo], data_offset: int, alignment: int) -> dict[str, TensorInfo]:
         """Turn offsets into positions in the file; every tensor must lie in it and none may overlap."""

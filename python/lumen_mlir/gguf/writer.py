@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from lumen_mlir.atomic_file import replacing
+from lumen_mlir.gguf import described
 from lumen_mlir.gguf import types as T
 from lumen_mlir.gguf.errors import GGUFError, quoted
 
@@ -30,11 +31,20 @@ class GGUFWriter:
         self._fields: list[bytes] = []
         self._keys: set[str] = set()
         self._tensors: dict[str, tuple[tuple[int, ...], T.TensorType, Pieces, int]] = {}
+        self._described: dict[str, described.DescribedType] = {}
         if alignment != T.DEFAULT_ALIGNMENT:
             self.add("general.alignment", alignment, T.U32)
 
     def add(self, key: str, value: Any, kind: int) -> None:
-        """Add metadata of value type ``kind`` (of ``gguf.types``); a list or array becomes an array of it."""
+        """Add metadata of value type ``kind`` (of ``gguf.types``); a list or array becomes an array of it.
+
+        What names the types of formats from outside is the writer's own: it is left out of copied metadata.
+        """
+        if key.startswith(described.PREFIX):
+            return
+        self._add(key, value, kind)
+
+    def _add(self, key: str, value: Any, kind: int) -> None:
         if key in self._keys:
             raise GGUFError(f"{self.path}: metadata key {quoted(key)} is added twice")
         self._keys.add(key)
@@ -45,14 +55,24 @@ class GGUFWriter:
         self._fields.append(_string(key) + payload)
 
     def add_tensor(self, name: str, shape: tuple[int, ...], type_name: str, pieces: Pieces) -> None:
-        """Add tensor ``name`` of logical ``shape`` (outermost first), whose bytes ``pieces()`` yields."""
-        kind = T.TYPES_BY_NAME[type_name]
+        """Add tensor ``name`` of logical ``shape`` (outermost first), whose bytes ``pieces()`` yields.
+
+        ``type_name`` is a type of ggml's or any format that ``lumen_mlir.formats`` knows.
+        """
+        kind = described.for_writing(type_name, self._described)
         if name in self._tensors:
             raise GGUFError(f"{self.path}: tensor {quoted(name)} is added twice")
-        if not shape or min(shape) < 1 or shape[-1] % kind.block:
+        if not shape or min(shape) < 1:
+            raise GGUFError(f"{self.path}: tensor {quoted(name)}: shape {shape} has no elements")
+        if shape[-1] % kind.block:
             raise GGUFError(
-                f"{self.path}: tensor {quoted(name)}: shape {shape} does not fit type {type_name}"
+                f"{self.path}: tensor {quoted(name)}: row length {shape[-1]} is not a multiple of "
+                f"{kind.block}, the block size of {kind.name}"
             )
+        if isinstance(kind, described.DescribedType) and kind.name not in self._described:
+            self._described[kind.name] = kind
+            for entry in described.metadata(kind):
+                self._add(*entry)
         nbytes = kind.row_bytes(shape[-1]) * int(np.prod(shape[:-1], dtype=np.int64))
         self._tensors[name] = shape, kind, pieces, nbytes
 

@@ -28,8 +28,9 @@ def shape_text(shape: Iterable[int]) -> str:
 
 def check_type(info: TensorInfo, path: str) -> None:
     """Weights are float or of a described format; vectors (norms, biases) are float."""
-    known = FLOAT_TYPES if len(info.shape) == 1 else (*FLOAT_TYPES, *formats.names())
-    if info.type not in known:
+    is_vector = len(info.shape) == 1
+    if info.type not in FLOAT_TYPES and (is_vector or not formats.is_known(info.type)):
+        known = FLOAT_TYPES if is_vector else formats.names()
         raise ModelError(
             f"{path}: tensor '{info.name}' ({shape_text(info.shape)}) has type {info.type}; "
             f"supported are {', '.join(known)}"

@@ -8,6 +8,7 @@ import os
 import numpy as np
 
 from lumen_mlir import formats
+from lumen_mlir.formats.quantize import quantize
 from lumen_mlir.gguf import GGUFFile, StringArray
 from lumen_mlir.gguf.types import VALUE_TYPE_NAMES
 from lumen_mlir.gguf.writer import GGUFWriter
@@ -34,7 +35,7 @@ def convert_weights(source: GGUFFile, path: str | os.PathLike[str], type_name: s
 
         def pieces(info=info, raw=raw):
             weights = formats.get(info.type).dequantize(raw.reshape(info.shape[0], -1))
-            return [np.ascontiguousarray(target.quantize(weights)).view(np.uint8)]
+            return [np.ascontiguousarray(quantize(target, weights))]
 
         writer.add_tensor(info.name, info.shape, type_name, pieces)
     writer.write()

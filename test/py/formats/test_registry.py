@@ -12,14 +12,6 @@ from lumen_mlir.errors import LumenError
 from lumen_mlir.formats.dsl import Codes, f16, quant_format, u8, unpack
 
 
-@pytest.fixture
-def clean_registry(monkeypatch):
-    monkeypatch.setattr(formats, "_registered", dict(formats._registered))
-    formats._entry_points.cache_clear()
-    yield
-    formats._entry_points.cache_clear()
-
-
 def make(name="mine", register=True, ggml_type=None):
     @quant_format(name, block=32, bits=4, bias=-8, ggml_type=ggml_type, register=register)
     class Mine:
@@ -59,7 +51,7 @@ def test_unusable_ids(number, message):
         formats.by_ggml_type(number)
 
 
-def test_decorator_registers(clean_registry):
+def test_decorator_registers(own_registry):
     fmt = make(ggml_type=1000)
     assert formats.get("mine") is fmt and formats.by_ggml_type(1000) is fmt and "mine" in formats.names()
     with pytest.raises(LumenError, match="format 'mine' is already defined"):
@@ -69,12 +61,12 @@ def test_decorator_registers(clean_registry):
 
 
 @pytest.mark.parametrize(("number", "owner"), [(12, "q4_k"), (4, "Q4_2"), (24, "I8")])
-def test_taken_ids(clean_registry, number, owner):
+def test_taken_ids(own_registry, number, owner):
     with pytest.raises(LumenError, match=f"format 'mine': ggml type id {number} belongs to {owner}"):
         make(ggml_type=number)
 
 
-def test_builtin_names_are_taken(clean_registry):
+def test_builtin_names_are_taken(own_registry):
     with pytest.raises(LumenError, match="format 'q4_k' is already defined"):
         make("q4_k")
     assert formats.get("q4_k").block == 256
@@ -85,7 +77,7 @@ def use_entry_points(monkeypatch, *points):
     monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: points)
 
 
-def test_entry_points(clean_registry, monkeypatch, tmp_path):
+def test_entry_points(own_registry, monkeypatch, tmp_path):
     (tmp_path / "plugin_of_test.py").write_text(
         "from lumen_mlir.formats.dsl import *\n"
         "@quant_format('plug', block=32, bits=8, bias=-128, ggml_type=2000)\n"
@@ -107,7 +99,7 @@ def test_entry_points(clean_registry, monkeypatch, tmp_path):
         formats.get("gone")
 
 
-def test_a_broken_plugin_does_not_hide_others(clean_registry, monkeypatch):
+def test_a_broken_plugin_does_not_hide_others(own_registry, monkeypatch):
     use_entry_points(monkeypatch, ("gone", "no_such:Thing"))
     make(ggml_type=3000)
     assert formats.by_ggml_type(3000).name == "mine"
