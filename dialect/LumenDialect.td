@@ -47,6 +47,10 @@ def Lumen_Dialect : Dialect {
     static constexpr StringLiteral kEntryPrefix = "lumen_entry_";
     /// The runtime's function behind `lumen.barrier`.
     static constexpr StringLiteral kBarrierFunction = "lumen_barrier";
+    /// The runtime's function that says the time in nanoseconds.
+    static constexpr StringLiteral kClockFunction = "lumen_clock";
+    /// The global that holds the calls and nanoseconds of every kernel.
+    static constexpr StringLiteral kProfileGlobal = "lumen_profile";
     /// Module attribute: the `#lumen.target` the module is compiled for.
     static constexpr StringLiteral kTargetAttr = "lumen.target";
     /// Module attribute (i64): the largest number of tokens of one step.

@@ -655,6 +655,51 @@ def SpmdPass : Pass<"lumen-spmd", "::mlir::func::FuncOp"> {
     "::mlir::scf::SCFDialect"];
 }
 
+def ProfileKernelsPass : Pass<"lumen-profile-kernels", "::mlir::ModuleOp"> {
+  let summary = "count the calls and the time of every kernel";
+  let description = [{
+    Not part of a normal compilation: `lumen bench --profile` asks for it. Around
+    every call of a kernel the clock is read, and worker 0 adds what it took to
+    `@lumen_profile`, which has two words for each kernel of the module, in their
+    order: calls and nanoseconds. A kernel ends where its workers have met, so the
+    time of worker 0 is that of all of them, waiting included.
+
+    Before:
+
+    ```mlir
+    func.func private @kernel() attributes {lumen.kernel = "rows"}
+    func.func @f() {
+      call @kernel() : () -> ()
+      return
+    }
+    ```
+
+    After:
+
+    ```mlir
+    func.func private @kernel() attributes {lumen.kernel = "rows"}
+    func.func @f() {
+      %begin = llvm.call @lumen_clock() : () -> i64
+      call @kernel() : () -> ()
+      %end = llvm.call @lumen_clock() : () -> i64
+      %taken = arith.subi %end, %begin : i64
+      %id = lumen.worker_id
+      %c0 = arith.constant 0 : index
+      %first = arith.cmpi eq, %id, %c0 : index
+      scf.if %first {
+        %rows = llvm.mlir.addressof @lumen_profile : !llvm.ptr
+        ... // rows[0] += 1, rows[1] += %taken
+      }
+      return
+    }
+    llvm.func @lumen_clock() -> i64 attributes {no_unwind}
+    llvm.mlir.global external @lumen_profile() : !llvm.array<2 x i64> { ... }
+    ```
+  }];
+  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::LLVM::LLVMDialect",
+    "::mlir::scf::SCFDialect"];
+}
+
 def LowerTeamPass : Pass<"lumen-lower-team", "::mlir::ModuleOp"> {
   let summary = "make the workers of a team threads";
   let description = [{

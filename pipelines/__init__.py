@@ -26,13 +26,14 @@ def _pipeline(*passes: str) -> str:
     return f"builtin.module({','.join(passes)})"
 
 
-def stages(activations: str = "int8") -> tuple[Stage, ...]:
+def stages(activations: str = "int8", profile: bool = False) -> tuple[Stage, ...]:
     """All stages in order. ``activations``: what quantized weights meet, ``int8`` codes or ``exact`` f32.
+    ``profile``: the code counts the calls and the time of its kernels.
 
     Everything else that the passes want to know is in the module: its ``lumen.target`` and
     ``lumen.max_tokens``.
     """
-    return (lumen_to_fused(activations), FUSED_TO_LINALG, LINALG_TO_VECTOR, VECTOR_TO_LLVM)
+    return (lumen_to_fused(activations), FUSED_TO_LINALG, LINALG_TO_VECTOR, vector_to_llvm(profile))
 
 
 def lumen_to_fused(activations: str) -> Stage:
@@ -89,35 +90,38 @@ LINALG_TO_VECTOR = Stage(
 """Registers and memory: vectors, ``lumen.dot4``, buffers in one arena; the same for every thread count."""
 
 
-VECTOR_TO_LLVM = Stage(
-    "llvm",
-    _pipeline(
-        # What targets differ in, while vectors still are of the vector dialect.
-        "func.func(lumen-approximate-math)",
-        "lumen-lower-dot4",
-        "lumen-expand-f16",
-        # Loops become shares of a worker, then the worker becomes a pointer that functions pass on. Only
-        # then is it known which functions meet a barrier, which decides what LLVM may assume of pointers.
-        "func.func(lumen-spmd)",
-        "lumen-lower-team",
-        "lumen-flatten-arguments",
-        # Its slots are the flat arguments.
-        "lumen-export-entry",
-        # Division by constants and index arithmetic fold while they still are of the arith dialect.
-        "canonicalize",
-        "cse",
-        # Views become address arithmetic, which expands into affine.apply.
-        "expand-strided-metadata",
-        "lower-affine",
-        "convert-scf-to-cf",
-        # Lowers multi-dimensional vectors, which convert-to-llvm does not.
-        "convert-vector-to-llvm",
-        "convert-to-llvm",
-        # The memrefs built from pointers, and their uses by now-flat calls, cancel out.
-        "reconcile-unrealized-casts",
-        "canonicalize",
-        "cse",
-        "lumen-check-stage{stage=llvm}",
-    ),
-)
-"""One native entry per public function, for a team of threads."""
+def vector_to_llvm(profile: bool) -> Stage:
+    """One native entry per public function, for a team of threads."""
+    return Stage(
+        "llvm",
+        _pipeline(
+            # What targets differ in, while vectors still are of the vector dialect.
+            "func.func(lumen-approximate-math)",
+            "lumen-lower-dot4",
+            "lumen-expand-f16",
+            # Loops become shares of a worker, then the worker becomes a pointer that functions pass on. Only
+            # then is it known which functions meet a barrier, which decides what LLVM may assume of pointers.
+            "func.func(lumen-spmd)",
+            # While kernels are called by name, and there still is a worker to ask for.
+            *(["lumen-profile-kernels"] if profile else []),
+            "lumen-lower-team",
+            "lumen-flatten-arguments",
+            # Its slots are the flat arguments.
+            "lumen-export-entry",
+            # Division by constants and index arithmetic fold while they still are of the arith dialect.
+            "canonicalize",
+            "cse",
+            # Views become address arithmetic, which expands into affine.apply.
+            "expand-strided-metadata",
+            "lower-affine",
+            "convert-scf-to-cf",
+            # Lowers multi-dimensional vectors, which convert-to-llvm does not.
+            "convert-vector-to-llvm",
+            "convert-to-llvm",
+            # The memrefs built from pointers, and their uses by now-flat calls, cancel out.
+            "reconcile-unrealized-casts",
+            "canonicalize",
+            "cse",
+            "lumen-check-stage{stage=llvm}",
+        ),
+    )

@@ -18,6 +18,8 @@
 #include "llvm/Support/Process.h"
 #include "llvm/Support/TargetSelect.h"
 
+#include <chrono>
+
 using namespace mlir::lumen;
 using namespace llvm;
 using namespace llvm::orc;
@@ -57,6 +59,13 @@ private:
 };
 } // namespace
 
+/// Nanoseconds since some moment, for code that measures itself.
+static int64_t readClock() {
+  using namespace std::chrono;
+  return duration_cast<nanoseconds>(steady_clock::now().time_since_epoch())
+      .count();
+}
+
 /// What generated code may call: ours first, then the libraries.
 static Error defineSymbols(LLJIT &jit, const LoadedObject::Options &options) {
   JITDylib &main = jit.getMainJITDylib();
@@ -66,6 +75,7 @@ static Error defineSymbols(LLJIT &jit, const LoadedObject::Options &options) {
                                           JITSymbolFlags::Exported};
   };
   define("lumen_barrier", reinterpret_cast<void *>(&lumen_barrier));
+  define("lumen_clock", reinterpret_cast<void *>(&readClock));
   for (auto [name, address] : getHalfConversionSymbols())
     define(name, address);
   if (Error error = main.define(absoluteSymbols(std::move(symbols))))

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -73,8 +73,19 @@ def tests(prompts: list[int], generations: list[int], depths: list[int]) -> Iter
         yield from (Test(0, count, depth) for count in generations if count)
 
 
+Step = Callable[[Sequence[int], int, int], object]
+"""Runs tokens at a position, with logits from one of them on (``Session.step``)."""
+
+
 def measure(llm: LLM, test: Test, repetitions: int) -> Samples:
     """Runs ``test`` so many times, after a run that does not count; the depth is filled beforehand."""
+    return Samples(test.n_prompt + test.n_gen, run(llm, test, repetitions, llm.session.step))
+
+
+def run(
+    llm: LLM, test: Test, repetitions: int, step: Step, begin: Callable[[], None] = lambda: None
+) -> list[int]:
+    """Nanoseconds of each repetition of ``test``. ``begin`` is called when the first one begins."""
     random = np.random.default_rng(0)
 
     def tokens(count: int) -> list[int]:
@@ -82,23 +93,24 @@ def measure(llm: LLM, test: Test, repetitions: int) -> Samples:
 
     def prefill(count: int, position: int) -> None:
         chunk = llm.options.chunk
-        for begin in range(0, count, chunk):
-            piece = tokens(min(chunk, count - begin))
-            last = begin + len(piece) == count
-            llm.session.step(piece, position + begin, len(piece) - last)
+        for start in range(0, count, chunk):
+            piece = tokens(min(chunk, count - start))
+            last = start + len(piece) == count
+            step(piece, position + start, len(piece) - last)
 
     def generate(count: int, position: int) -> None:
         for index in range(count):
-            llm.session.step(tokens(1), position + index, 0)
+            step(tokens(1), position + index, 0)
 
     llm.forget()
     prefill(test.n_prompt, 0)
     generate(min(test.n_gen, 1), test.n_prompt)
     prefill(test.n_depth, 0)
+    begin()
     times = []
     for _ in range(repetitions):
         start = time.perf_counter_ns()
         prefill(test.n_prompt, test.n_depth)
         generate(test.n_gen, test.n_depth + test.n_prompt)
         times.append(time.perf_counter_ns() - start)
-    return Samples(test.n_prompt + test.n_gen, times)
+    return times

@@ -34,10 +34,13 @@ class Target(Protocol):
 
 @dataclass(frozen=True)
 class CompilerOptions:
-    """``activations``: ``int8`` or ``exact``. ``opt_level``: of LLVM, 0 to 3."""
+    """``activations``: ``int8`` or ``exact``. ``opt_level``: of LLVM, 0 to 3. ``profile``: the code counts
+    the calls and the time of its kernels.
+    """
 
     activations: str = "int8"
     opt_level: int = 3
+    profile: bool = False
 
     def __post_init__(self):
         if self.activations not in ("int8", "exact"):
@@ -63,7 +66,7 @@ class Compiler:
     ):
         self.target = target
         self.options = options or CompilerOptions()
-        self.stages = tuple(pipelines.stages(self.options.activations) if stages is None else stages)
+        self.stages = tuple(_stages(self.options) if stages is None else stages)
         self._on_stage = on_stage or (lambda name: None)
 
     @property
@@ -134,6 +137,10 @@ class Compiler:
         stage = self.stages[done]
         command = f"lumen-opt {{file}} --pass-pipeline={shlex.quote(stage.pipeline)}"
         return _compile_error(stage.name, error, work, command)
+
+
+def _stages(options: CompilerOptions) -> tuple[Stage, ...]:
+    return pipelines.stages(options.activations, options.profile)
 
 
 def _compile_error(stage: str, error: MLIRError, module: ir.Module, command: str) -> LumenCompileError:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import json
 import mmap
@@ -83,12 +84,14 @@ class Program:
       signatures: of the public functions.
       kernels: the names of the kernels, as profiles show them.
       seconds: that compiling took.
+      profile: the code counts the calls and the time of its kernels.
     """
 
     code: bytes
     signatures: tuple[Signature, ...]
     kernels: tuple[str, ...]
     seconds: float
+    profile: bool = False
 
     def to_bytes(self) -> bytes:
         """One piece of data for the cache: the length of a description, the description, the object."""
@@ -96,6 +99,7 @@ class Program:
             "signatures": [to_json(signature) for signature in self.signatures],
             "kernels": self.kernels,
             "seconds": self.seconds,
+            "profile": self.profile,
         }
         text = json.dumps(description).encode()
         return len(text).to_bytes(8, "little") + text + self.code
@@ -110,6 +114,7 @@ class Program:
             signatures=tuple(map(from_json, description["signatures"])),
             kernels=tuple(description["kernels"]),
             seconds=description["seconds"],
+            profile=description["profile"],
         )
 
 
@@ -159,6 +164,18 @@ class Engine:
     def signatures(self) -> dict[str, Signature]:
         """The functions that can be called, by name."""
         return {signature.name: signature for signature in self.program.signatures}
+
+    @property
+    def kernel_times(self) -> np.ndarray:
+        """Calls and nanoseconds of each of ``program.kernels`` so far: int64 [kernels, 2], counted in place.
+
+        Raises ``LumenError`` where the program was not compiled with ``CompilerOptions(profile=True)``.
+        """
+        if not self.program.profile:
+            raise LumenError("the program does not count the time of its kernels: compile it with profile")
+        count = 2 * len(self.program.kernels)
+        words = (ctypes.c_int64 * count).from_address(self._object.lookup("lumen_profile"))
+        return np.frombuffer(words, np.int64).reshape(-1, 2)
 
     @property
     def arena_bytes(self) -> int:
@@ -338,7 +355,7 @@ def address_of(array: np.ndarray) -> int:
 
 
 def _stages_after(form: str, options: CompilerOptions) -> tuple[pipelines.Stage, ...]:
-    stages = pipelines.stages(options.activations)
+    stages = pipelines.stages(options.activations, options.profile)
     names = (pipelines.INPUT, *(stage.name for stage in stages))
     # Behind "vector" there are no buffers left to read the signatures from.
     usable = names[: names.index("vector") + 1]
@@ -367,7 +384,7 @@ def _compile(
     functions = (op.operation for op in vector.body.operations)
     kernels = tuple(op.attributes["sym_name"].value for op in functions if "lumen.kernel" in op.attributes)
     code = to_code.compile(vector)
-    return Program(code, signatures, kernels, time.perf_counter() - begin)
+    return Program(code, signatures, kernels, time.perf_counter() - begin, options.profile)
 
 
 def _key(text: str, target: Target, options: CompilerOptions, stages: tuple[pipelines.Stage, ...]) -> str:

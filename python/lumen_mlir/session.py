@@ -56,6 +56,7 @@ class SessionOptions:
       target: a name of ``lumen_mlir.targets``, or "native" for the best one this CPU has.
       chunk: most tokens of one step; a longer prompt is computed in several.
       pack_cache: keep packed weights in a file and map it at the next start.
+      profile: count the calls and the time of every kernel (``lumen_mlir.profiling``).
     """
 
     threads: int | None = None
@@ -65,6 +66,7 @@ class SessionOptions:
     target: str = "native"
     chunk: int = 512
     pack_cache: bool = True
+    profile: bool = False
 
     def __post_init__(self):
         if self.threads is not None:
@@ -165,6 +167,11 @@ class Session:
         return self._engine.program
 
     @property
+    def kernel_times(self) -> np.ndarray:
+        """``Engine.kernel_times`` of the compiled code."""
+        return self._engine.kernel_times
+
+    @property
     def packed_bytes(self) -> int:
         """Bytes of the packed weights."""
         return self._packed_bytes
@@ -220,17 +227,20 @@ class Session:
         start = time.perf_counter()
         with ir.Context():
             module = self.model.module(kv_type=self.options.kv_type, max_tokens=self.options.chunk)
-            self._engine = self._compiled(module, progress)
+            options = CompilerOptions(self.options.activations, profile=self.options.profile)
+            self._engine = self._compiled(module, progress, options)
         self.timings.compile = time.perf_counter() - start
         self.timings.compile_cached = self._engine.cached
 
-    def _compiled(self, module: ir.Module, progress: Progress) -> Engine:
+    def _compiled(
+        self, module: ir.Module, progress: Progress, options: CompilerOptions | None = None
+    ) -> Engine:
         stages = [*(stage.name for stage in pipelines.stages()), "obj"]
         compiled = engine.compile(
             module,
             self.target,
             self.options.thread_count(),
-            CompilerOptions(activations=self.options.activations),
+            options,
             cache=self._cache,
             on_stage=lambda name: progress("compile", stages.index(name), len(stages)),
         )

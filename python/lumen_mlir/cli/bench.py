@@ -7,6 +7,7 @@ import csv
 import datetime
 import io
 import json
+import os
 import platform
 from typing import TYPE_CHECKING, Any
 
@@ -65,6 +66,10 @@ def _numbers(least: int) -> Any:
 @click.option(
     "-o", "--output", type=click.Choice(["md", "json", "csv"]), default="md", show_default=True, help="Form."
 )
+@click.option(
+    "--profile", is_flag=True, help="Show where the time goes, kernel by kernel, instead of the speed."
+)
+@click.option("--profile-svg", metavar="FILE", help="With --profile: a picture of it.")
 @shared.engine_option
 @shared.target_option
 @shared.kv_type_option
@@ -81,6 +86,8 @@ def command(
     threads: list[int] | None,
     repetitions: int,
     output: str,
+    profile: bool,
+    profile_svg: str | None,
     quiet: bool,
     verbose: bool,
     **options: Any,
@@ -97,14 +104,23 @@ def command(
     tests = list(bench.tests(n_prompt, n_gen, n_depth))
     if not tests:
         raise LumenError("there is nothing to measure: every -p and -n is 0")
+    if profile_svg and not profile:
+        raise LumenError("--profile-svg needs --profile")
+    if profile_svg and not os.path.isdir(os.path.dirname(profile_svg) or "."):
+        raise LumenError(f"{profile_svg}: there is no such folder")
     reporter = Reporter(quiet, verbose)
     context = max(test.length for test in tests)
     first = None if threads is None else threads[0]
     try:
-        llm = LLM(model, threads=first, context=context, progress=reporter.progress, **options)
+        llm = LLM(
+            model, threads=first, context=context, profile=profile, progress=reporter.progress, **options
+        )
     finally:
         reporter.close()
     reporter.opened(llm)
+    if profile:
+        click.echo(_profile(llm, tests, threads or [llm.threads], repetitions, output, profile_svg, reporter))
+        return
     results = []
     for count in threads or [llm.threads]:
         llm.set_threads(count)
@@ -115,6 +131,33 @@ def command(
             reporter.say(f"{counted(count, 'thread')}, {test.label}: {rate}")
             results.append(_fields(llm, test, count, moment, samples))
     click.echo({"md": _markdown, "json": _json, "csv": _csv}[output](results))
+
+
+def _profile(
+    llm: LLM,
+    tests: list[Test],
+    threads: list[int],
+    repetitions: int,
+    output: str,
+    svg: str | None,
+    reporter: Reporter,
+) -> str:
+    from lumen_mlir.atomic_file import replacing
+    from lumen_mlir.cli import profile_report
+    from lumen_mlir.profiling import Profiler
+
+    profiler, profiles = Profiler(llm), []
+    for count in threads:
+        llm.set_threads(count)
+        for test in tests:
+            profiles.append(profiler.measure(test, repetitions))
+            seconds = profiles[-1].seconds / profiles[-1].steps
+            reporter.say(f"{counted(count, 'thread')}, {test.label}: {seconds * 1e3:.3f} ms a step")
+    if svg is not None:
+        name = os.path.basename(llm.model.file.path)
+        with replacing(svg) as file:
+            file.write(profile_report.picture(profiles, f"{name}, {kernels(llm)}").encode())
+    return profile_report.text(profiles, output)
 
 
 def _fields(

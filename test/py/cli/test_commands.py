@@ -284,3 +284,24 @@ def test_bench(lumen, refused, tiny):
     assert refused("bench", tiny, "-p", "65", "-n", "0") == (
         "a context of 65 tokens is longer than the model's own of 64 tokens"
     )
+
+
+def test_profile(lumen, refused, tiny, tmp_path):
+    picture = tmp_path / "profile.svg"
+    arguments = ("bench", tiny, "-p", "4", "-n", "2", "-r", "2", "-t", "1,2", "--profile")
+    done = lumen(*arguments, "--profile-svg", picture)
+    titles = [line for line in done.stdout.splitlines() if line and not line.startswith("|")]
+    assert [title.split(";")[0] for title in titles] == [
+        "pp4, 1 thread",
+        "tg2, 1 thread",
+        "pp4, 2 threads",
+        "tg2, 2 threads",
+    ]
+    assert picture.read_text().startswith("<?xml") and os.listdir(tmp_path) == ["profile.svg"]
+    one = ("bench", tiny, "-p", "4", "-n", "0", "-r", "1", "-t", "1", "--profile")
+    rows = json.loads(lumen(*one, "-o", "json", "-q").stdout)
+    assert [row["kernel"] for row in rows][-1] == "outside of kernels"
+    assert refused("bench", tiny, "--profile-svg", picture) == "--profile-svg needs --profile"
+    assert "no kernels" in refused(*one, "--engine", "reference")
+    missing = tmp_path / "no" / "profile.svg"
+    assert refused(*one, "--profile-svg", missing) == f"{missing}: there is no such folder"
