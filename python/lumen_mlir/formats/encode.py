@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The inverse of ``decode``: codes and factors back into the bytes of a block, and the values they can take.
 
-It is found by probing. Decoding blocks that differ in one bit shows which elements (a code, a scale, a minimum)
-a storage bit moves. Bits that always flip the same bits of one element, which no other bit touches, are moved.
-Elements made in any other way (base-3 digits, small floats built of integers) are looked up in a table of all
-values of the few bits that make them.
+It is found by probing. Decoding blocks that differ in one bit shows which elements (a code, a scale, a
+minimum) a storage bit changes. Bits that always flip the same bits of one element, and no other bit does, are
+moved. Elements made in any other way (base-3 digits, small floats built of integers) are looked up in a
+table of all values of the few bits that make them.
 """
 
 from __future__ import annotations
@@ -34,9 +34,12 @@ def _parts(decoded: Decoded) -> list[np.ndarray]:
 class _Table:
     """Elements that a few storage bits make together.
 
-    ``elements``: (part, index) -> the values it takes, as unsigned integers; ``bases``: what they are multiplied
-    with to make one number of them all; ``keys``: these numbers, sorted; ``bytes`` [keys, n]: what to store in
-    the block's bytes ``targets`` for each.
+    Attributes:
+      elements: (part, index) -> the values it takes, as unsigned integers.
+      bases: what they are multiplied with to make one number of them all.
+      keys: these numbers, sorted.
+      targets: bytes of the block.
+      bytes: [keys, targets], what to store there for each key.
     """
 
     elements: dict[tuple[int, int], np.ndarray]
@@ -60,7 +63,9 @@ class Encoder:
         self.format = fmt
         self._sizes = [part.dtype.itemsize for part in _parts(self._decode(self._blank(1)))]
         always, ever = self._flips()
-        self._empty = [part[0] for part in self._byte_parts(fmt.decode_codes(self._blank(1).reshape(1, -1)), 1)]
+        self._empty = [
+            part[0] for part in self._byte_parts(fmt.decode_codes(self._blank(1).reshape(1, -1)), 1)
+        ]
         moved = [np.unpackbits(part, axis=1, bitorder="little") for part in ever]
         # [storage bit, element]
         self._touches = [
@@ -83,9 +88,7 @@ class Encoder:
         return self.format.decode_codes(blocks.reshape(1, -1))
 
     def _byte_parts(self, decoded: Decoded, blocks: int) -> list[np.ndarray]:
-        return [
-            np.ascontiguousarray(part).reshape(blocks, -1).view(np.uint8) for part in _parts(decoded)
-        ]
+        return [np.ascontiguousarray(part).reshape(blocks, -1).view(np.uint8) for part in _parts(decoded)]
 
     def _flips(self) -> tuple[list[np.ndarray], list[np.ndarray]]:
         """Per part [storage bit, bytes]: the bits that flipping a storage bit flips always, and ever."""
@@ -122,7 +125,7 @@ class Encoder:
         return groups
 
     def _patterns(self, bits: np.ndarray) -> np.ndarray:
-        """All settings of the storage bits ``bits`` [..., b], whose last dimension counts up: blocks [2**b]."""
+        """Blocks [2**b, bytes]: every setting of the storage bits ``bits`` [..., b], counting along b."""
         blocks = self._blank(1 << bits.shape[-1])
         for position, bit in enumerate(bits.T.reshape(bits.shape[-1], -1)):
             value = (np.arange(len(blocks)) >> position & 1).astype(np.uint8)
@@ -131,8 +134,10 @@ class Encoder:
         return blocks
 
     def _table(self, bits: np.ndarray) -> _Table:
+        codebook = "its codes are points of a codebook"
         if len(bits) > _TABLE_BITS:
-            raise self._error(f"{len(bits)} bits are entangled")
+            codes = self._touches[0][bits].any()
+            raise self._error(codebook if codes else f"{len(bits)} bits make one scale or minimum")
         blocks = self._patterns(bits)
         parts = _parts(self._decode(blocks))
         elements, bases, keys = {}, [], np.zeros(len(blocks), dtype=np.uint64)
@@ -150,7 +155,7 @@ class Encoder:
                 combinations *= len(elements[number, int(index)])
         unique, first = np.unique(keys, return_index=True)
         if len(unique) != combinations:
-            raise self._error("its codes are points of a codebook")
+            raise self._error(codebook)
         targets = np.unique(bits // 8)
         return _Table(elements, bases, unique, targets, blocks[first][:, targets])
 
@@ -191,7 +196,7 @@ class Encoder:
     # --- what can be stored ---------------------------------------------------------------------------------
 
     def _values(self, number: int) -> np.ndarray | None:
-        """The values, as stored, that every element of a part can take; None where they have too many bits."""
+        """The values, as stored, that every element of a part can take; None for too many bits."""
         tabled = [
             values for table in self._tables for (part, _), values in table.elements.items() if part == number
         ]

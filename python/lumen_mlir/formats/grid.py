@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The sets of values that codes and factors can take, and rounding to the nearest of them.
 
-A grid has ``low`` and ``high``, its smallest and largest finite value, and ``nearest``, from float32 to float32.
-Integers and tables saturate; floats become infinite past their end, so that a scale that does not fit is noticed.
+Every grid has ``low`` and ``high``, the values that the greatest weights shall take; ``end_step``, the
+distance between the one of greater magnitude and its neighbour; and ``nearest``, from float32 to float32.
+Integers and tables saturate; floats become infinite past their end, so that a scale that does not fit is
+noticed.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .types import DType, bf16, from_float32, to_float32
+from .types import DType, from_float32, to_float32
 
 
 class IntegerGrid:
@@ -27,10 +29,7 @@ class IntegerGrid:
 
 
 class TableGrid:
-    """A few integers from -128 to 127.
-
-    ``end_step`` is the distance between the value of greatest magnitude and its neighbour.
-    """
+    """A few integers from -128 to 127."""
 
     def __init__(self, values: Sequence[int]):
         points = np.unique(np.array(values, dtype=np.float32))
@@ -50,16 +49,15 @@ class TableGrid:
 
 
 class FloatGrid:
-    """Every value of a float type."""
+    """Every value of a float type. Its precision is relative, so the greatest weights may as well take 1."""
+
+    low, high, end_step = np.float32(-1), np.float32(1), np.float32(0)
 
     def __init__(self, dtype: DType):
         self._dtype = dtype
-        largest = np.array(0x7F7F, "<u2") if dtype is bf16 else np.array(np.finfo(dtype.numpy).max)
-        self.high = to_float32(largest.reshape(1), dtype)[0]
-        self.low = -self.high
 
-    def nearest(self, values: np.ndarray) -> np.ndarray:
-        return to_float32(from_float32(values, self._dtype), self._dtype)
+    def nearest(self, values: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        return _into(out, to_float32(from_float32(values, self._dtype), self._dtype))
 
 
 class ListedGrid:
@@ -69,16 +67,24 @@ class ListedGrid:
         self._points = np.unique(values)
         self.low, self.high = self._points[0], self._points[-1]
         self._middles = self._points[1:] / 2 + self._points[:-1] / 2
-        # What is as far past the end as the last step is wide does not fit; below zero that is not so for
-        # a grid without negative values, whose smallest scale may be too large but is the best there is.
-        first, last = self._points[:2], self._points[-2:]
-        self._least = self.low - (first[-1] - first[0]) if self.low < 0 else -np.inf
-        self._most = self.high + (last[-1] - last[0])
+        first, last = np.ptp(self._points[:2]), np.ptp(self._points[-2:])
+        self.end_step = first if -self.low >= self.high else last
+        # What lies a step past the end does not fit. Not so where the grid ends above or at 0: a scale that
+        # is too small has the smallest one as its nearest.
+        self._least = self.low - first if self.low < 0 else -np.inf
+        self._most = self.high + last
 
-    def nearest(self, values: np.ndarray) -> np.ndarray:
+    def nearest(self, values: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
         rounded = self._points[np.searchsorted(self._middles, values)]
-        rounded = np.where(values <= self._least, np.float32(-np.inf), rounded)
-        return np.where(values >= self._most, np.float32(np.inf), rounded)
+        rounded = np.where(values < self._least, np.float32(-np.inf), rounded)
+        return _into(out, np.where(values > self._most, np.float32(np.inf), rounded))
+
+
+def _into(out: np.ndarray | None, values: np.ndarray) -> np.ndarray:
+    if out is None:
+        return values
+    out[...] = values
+    return out
 
 
 Grid = IntegerGrid | TableGrid | FloatGrid | ListedGrid

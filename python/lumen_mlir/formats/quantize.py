@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Quantizers that follow from the description: its grids, the search on them, and the inverse of its decode."""
+"""Quantizers that follow from the description: its grids, a search on them, the inverse of its decode."""
 
 from __future__ import annotations
 

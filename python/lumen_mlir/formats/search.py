@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The search for codes and factors that come nearest to given weights: least squares on a format's grids.
 
-A weight is scale * v - min, with v a value of the code grid; the error is the sum of importance * difference^2.
-Weights stand as [group, groups, blocks], a group along the first axis: every operation is one pass over long
-rows, and a sum over a group adds rows.
+A weight is scale * v - min, with v a value of the code grid; the error is the sum of importance times squared
+difference. Weights stand as [group, groups, blocks], a group along the first axis: every operation is one
+pass over long rows, and a sum over a group adds rows.
 
 Every group first gets the best real scale and minimum. Factors per block and per group are fitted to those,
 which is the same problem again: a scale times values of a grid. Then codes, factors per group and factors per
@@ -21,8 +21,8 @@ from .grid import Grid, IntegerGrid
 
 Rounding = Callable[[np.ndarray], np.ndarray]
 
-# How far the grid reaches past the greatest weight of a group, in steps at its end. With less than 0 its last
-# values stay unused; with more than 1/2 weights are clipped, which pays where codes are few or a weight is alone.
+# How far the greatest weight of a group goes past the end of the grid, in steps at that end. With less than 0
+# the last values stay unused; past 1/2 it is clipped, which pays where codes are few or it is alone.
 STRETCHES = (-0.75, -0.5, -0.25, 0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0)
 _REPEATS = 2
 _ROUNDS = 3
@@ -74,7 +74,7 @@ class Fit:
       x: weights float32 [k, ...]; everything below has the other dimensions.
       importance: of the same shape, or None for 1.
       grid: of the codes.
-      round_scale, round_minimum: to what the factors may be; ``round_minimum`` None where there is no minimum.
+      round_scale, round_minimum: to what the factors may be; the latter is None for no minimum.
     """
 
     def __init__(
@@ -157,7 +157,7 @@ class Fit:
             self.minimum = np.where(less, minimum, self.minimum)
 
     def search(self, one_sign: bool = False) -> None:
-        """Looks for the best factors; ``one_sign``: only scales (with a minimum: only minima) of at least 0."""
+        """Looks for the best factors; ``one_sign``: scales (with a minimum: minima) are at least 0."""
         high, low = self._x.max(axis=0), self._x.min(axis=0)
         for stretch in STRETCHES:
             past = np.float32(stretch) * self._grid.end_step
@@ -182,9 +182,8 @@ class Fit:
         return ratio(extreme, top + past if top > -bottom else bottom - past)
 
 
-
 class _Factor:
-    """A scale or a minimum while it is searched for: the grids of its parts, and the chosen part per block."""
+    """A scale or minimum while it is searched for: the grids of its parts, the chosen part per block."""
 
     def __init__(self, grids: tuple[Grid | None, Grid | None], groups: int):
         self._grids = grids
@@ -314,7 +313,7 @@ def _per_block(scale: _Factor, minimum: _Factor | None) -> tuple[np.ndarray | No
 
 
 def _better(old: tuple | None, new: tuple) -> tuple:
-    """Of two tuples of arrays [..., blocks], the first of which is the error, the better one of each block."""
+    """Of two tuples of arrays [..., blocks], first of them the error, the better one of each block."""
     if old is None:
         return new
     less = new[0] < old[0]
