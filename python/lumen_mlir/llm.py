@@ -42,6 +42,7 @@ class LLM:
       engine: "compiled", or "reference" for the slow NumPy interpreter that the compiler is tested against.
       cache: where compiled code and packed weights are kept; by default the user's cache.
       progress: called with what is being done ("load", "compile", "pack"), how much of it and of how much.
+      pre_tokenizer: how text is cut into words, where the file does not say or says it wrongly.
       options: the fields of ``SessionOptions``: ``threads``, ``context``, ``kv_type``, ``activations``,
         ``target``, ``chunk``.
 
@@ -62,6 +63,7 @@ class LLM:
         engine: str = "compiled",
         cache: Cache | None = None,
         progress: Progress = silent,
+        pre_tokenizer: str | None = None,
         **options: Any,
     ):
         if engine not in ENGINES:
@@ -72,7 +74,7 @@ class LLM:
         start = time.perf_counter()
         progress("load", 0, 1)
         self.model = Model.open(embedded_model_path() if path is None else path)
-        self.tokenizer = Tokenizer.from_gguf(self.model.file, cache)
+        self.tokenizer = Tokenizer.from_gguf(self.model.file, cache, pre_tokenizer)
         progress("load", 1, 1)
         self.timings = Timings(load=time.perf_counter() - start)
         self.session = self._open_session(cache, progress)

@@ -1,27 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Text to token ids and back, from the metadata of a GGUF file, by Hugging Face ``tokenizers``."""
+"""Text to token ids and back, from the metadata of a model file."""
 
 from __future__ import annotations
 
 import codecs
-import contextlib
-import struct
+import difflib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
-import tokenizers
-from tokenizers import AddedToken
 
-from lumen_mlir import byte_level
 from lumen_mlir.cache import Cache
-from lumen_mlir.errors import LumenError
 from lumen_mlir.gguf.metadata import Metadata
 from lumen_mlir.gguf.reader import GGUFFile
 from lumen_mlir.pretokenizers import PRE_TOKENIZERS, PreTokenizer
-
-# ggml's token types.
-NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED = 1, 2, 3, 4, 5
+from lumen_mlir.token_types import CONTROL, UNKNOWN, USER_DEFINED, TokenizerError, token_types
 
 # Special tokens that end a turn or a text in some family, whether or not the file names them in its metadata.
 _END_TOKENS = (
@@ -45,74 +38,94 @@ _END_TOKENS = (
     "<|fim_pad|>",
     "<|repo_name|>",
     "<|file_sep|>",
+    "<|endofturn|>",
+    "<|stop|>",
+    "<|eot|>",
 )
 _END_KEYS = ("eos", "eot", "eom", "fim_pad", "fim_rep", "fim_sep")
 
-# Goes into the key of cached vocabularies: raise it when what is stored changes.
-_CACHE_VERSION = 1
-_CACHE_HEADER = struct.Struct("<6Q")
+# What the model's makers say ends a text, where that is more than one token; written by ``lumen convert``.
+END_TOKEN_IDS = "lumen.eog_token_ids"
 
 
-class TokenizerError(LumenError):
-    """A vocabulary that cannot be used, or text or ids that cannot be converted."""
+class TextModel(Protocol):
+    """What turns text into tokens: ``byte_pair.BytePairModel`` or ``sentence_piece.SentencePieceModel``."""
 
+    ids: dict[str, int]
+    space_prefix: bool
+    """A space is put before a text, and taken from its beginning again."""
 
-@dataclass(frozen=True)
-class _Vocabulary:
-    """The tokens by id and the two sides of each merge by rank, all in the byte alphabet."""
+    def __len__(self) -> int: ...
 
-    tokens: list[str]
-    left: list[str]
-    right: list[str]
+    def encode(self, text: str, special: bool) -> list[int]: ...
+
+    def text(self, token: int) -> str: ...
+
+    def piece(self, token: int) -> bytes: ...
 
 
 class Tokenizer:
-    """Byte-level BPE.
+    """A vocabulary and its rules.
 
     ``bos``, ``eos``: ids or None; ``end_tokens``: every id that ends generation; ``add_bos``, ``add_eos``:
-    whether ``encode`` adds them unless told otherwise.
+    whether ``encode`` adds them unless told otherwise; ``pre``: the rules of a byte-level BPE family.
     """
 
-    def __init__(self, path: str, metadata: Metadata, vocabulary: _Vocabulary):
-        name = metadata.string("tokenizer.ggml.pre")
-        if name not in PRE_TOKENIZERS:
-            raise TokenizerError(
-                f"{path}: unknown pre-tokenizer '{name}' ('tokenizer.ggml.pre'); "
-                f"known are {', '.join(PRE_TOKENIZERS)}"
-            )
-        pre = PRE_TOKENIZERS[name]
-        self._path = path
-        tokens = vocabulary.tokens
-        self._count = len(tokens)
-        self._types = _token_types(path, metadata, len(self))
-        ids = dict(zip(tokens, range(len(self)), strict=True))
-        # The built tokenizer knows every token; what it has under another id is kept here.
-        twice = len(ids) < len(tokens)
-        self._hidden = {i: t for i, t in enumerate(tokens) if ids[t] != i} if twice else {}
-        self._tokenizer = _build(path, pre, vocabulary, ids, self._types)
+    def __init__(
+        self,
+        path: str,
+        metadata: Metadata,
+        model: TextModel,
+        types: np.ndarray,
+        add_bos: bool,
+        pre: PreTokenizer | None = None,
+    ):
+        self.pre = pre
+        self._path, self._model, self._types = path, model, types
         self._bytes: dict[int, bytes] = {}
         self.bos = self._special_id(metadata, "bos")
         self.eos = self._special_id(metadata, "eos")
-        self.add_bos = metadata.boolean("tokenizer.ggml.add_bos_token", pre.add_bos) and self.bos is not None
+        self.add_bos = metadata.boolean("tokenizer.ggml.add_bos_token", add_bos) and self.bos is not None
         self.add_eos = metadata.boolean("tokenizer.ggml.add_eos_token", False) and self.eos is not None
-        self.end_tokens = self._end_tokens(metadata, ids)
+        self.end_tokens = self._end_tokens(metadata, model.ids)
 
     @staticmethod
-    def from_gguf(file: GGUFFile, cache: Cache | None = None) -> Tokenizer:
-        """The tokenizer of ``file``. ``cache`` keeps the vocabulary in a form that is faster to read.
+    def from_gguf(file: GGUFFile, cache: Cache | None = None, pre_tokenizer: str | None = None) -> Tokenizer:
+        """The tokenizer of ``file``.
 
-        Raises ``LumenError`` where the metadata describes no tokenizer that Lumen knows.
+        ``cache`` keeps the vocabulary in a form that is faster to read; ``pre_tokenizer`` (a name of
+        ``PRE_TOKENIZERS``) overrules what the file says. Raises ``LumenError`` where the metadata describes
+        no tokenizer that Lumen knows.
         """
-        model = file.metadata.string("tokenizer.ggml.model")
-        if model != "gpt2":
+        path, metadata = file.path, file.metadata
+        kind = metadata.string("tokenizer.ggml.model")
+        if kind not in ("gpt2", "llama"):
             raise TokenizerError(
-                f"{file.path}: tokenizer model '{model}' is not supported; 'gpt2' (byte-level BPE) is"
+                f"{path}: tokenizer model '{kind}' is not supported; "
+                "'gpt2' (byte-level BPE) and 'llama' (SentencePiece) are"
             )
-        return Tokenizer(file.path, file.metadata, _vocabulary(file, cache))
+        # Each imports a package that the other does not need.
+        if kind == "llama":
+            from lumen_mlir import sentence_piece
+
+            if pre_tokenizer is not None:
+                raise TokenizerError(
+                    f"{path}: a SentencePiece tokenizer has no pre-tokenizer ('{pre_tokenizer}' was given)"
+                )
+            types = token_types(path, metadata, len(metadata.strings("tokenizer.ggml.tokens")))
+            pieces = sentence_piece.pieces_of_metadata(path, metadata, types)
+            return Tokenizer(path, metadata, sentence_piece.SentencePieceModel(path, pieces), types, True)
+        from lumen_mlir import byte_pair
+
+        pre = _pre_tokenizer(path, metadata, pre_tokenizer)
+        vocabulary = byte_pair.read_vocabulary(file, cache)
+        types = token_types(path, metadata, len(vocabulary.tokens))
+        model = byte_pair.BytePairModel(path, pre, vocabulary, types)
+        return Tokenizer(path, metadata, model, types, pre.add_bos, pre)
 
     def __len__(self) -> int:
         """Tokens in the vocabulary."""
-        return self._count
+        return len(self._model)
 
     def encode(
         self, text: str, special: bool = True, add_bos: bool | None = None, add_eos: bool | None = None
@@ -129,35 +142,35 @@ class Tokenizer:
             raise TokenizerError(
                 f"the text is not valid Unicode: character {error.start} is U+{ord(text[error.start]):04X}"
             ) from None
-        self._tokenizer.encode_special_tokens = not special
-        ids = self._tokenizer.encode(text, add_special_tokens=False).ids
+        ids = self._model.encode(text, special)
         if self.bos is not None and (self.add_bos if add_bos is None else add_bos):
             ids.insert(0, self.bos)
         if self.eos is not None and (self.add_eos if add_eos is None else add_eos):
             ids.append(self.eos)
         return ids
 
-    def decode(self, ids: Iterable[int], special: bool = False) -> str:
-        """The text of ``ids``; control tokens only if ``special``. Broken UTF-8 becomes U+FFFD."""
-        return b"".join(self.token_bytes(token, special) for token in ids).decode("utf-8", "replace")
+    def decode(self, ids: Iterable[int], special: bool = False, clean_spaces: bool = False) -> str:
+        """The text of ``ids``, which begin a text; control tokens only if ``special``.
+
+        Broken UTF-8 becomes U+FFFD. ``clean_spaces`` takes the space before punctuation away where the
+        family's own tokenizer does; that cannot be undone, so it is not done unless asked for.
+        """
+        stream = self.stream(special, begins=True)
+        text = "".join([*map(stream.feed, ids), stream.finish()])
+        return _clean(text) if clean_spaces and self.pre is not None and self.pre.clean_spaces else text
 
     def token_text(self, token: int) -> str:
-        """Token ``token`` as the vocabulary writes it, in the byte alphabet."""
-        if not 0 <= token < self._count:
-            raise TokenizerError(f"token id {token} is outside the vocabulary of {self._count} tokens")
-        return self._hidden[token] if token in self._hidden else self._tokenizer.id_to_token(token)
+        """Token ``token`` as the vocabulary writes it: byte-level BPE in the byte alphabet."""
+        if not 0 <= token < len(self):
+            raise TokenizerError(f"token id {token} is outside the vocabulary of {len(self)} tokens")
+        return self._model.text(token)
 
     def token_bytes(self, token: int, special: bool = False) -> bytes:
         """The bytes that ``token`` stands for: part of a character, perhaps; none for control tokens."""
         found = self._bytes.get(token)
         if found is None:
-            text = self.token_text(token)
-            found = text.encode("utf-8")
-            if self._types[token] in (NORMAL, UNUSED):
-                # A token outside the byte alphabet can only be meant as it is written.
-                with contextlib.suppress(KeyError):
-                    found = byte_level.decode(text)
-            self._bytes[token] = found
+            self.token_text(token)  # checks the range
+            found = self._bytes[token] = self._model.piece(token)
         return b"" if not special and self.is_control(token) else found
 
     def is_control(self, token: int) -> bool:
@@ -165,13 +178,20 @@ class Tokenizer:
         self.token_text(token)  # checks the range
         return bool(self._types[token] in (CONTROL, UNKNOWN))
 
-    def stream(self, special: bool = False) -> StreamDecoder:
-        """A decoder for tokens that come one at a time."""
-        return StreamDecoder(self, special)
+    @property
+    def space_prefix(self) -> bool:
+        """Whether a text gets a space before its first word (SentencePiece)."""
+        return self._model.space_prefix
+
+    def stream(self, special: bool = False, begins: bool = False) -> StreamDecoder:
+        """A decoder for tokens that come one at a time; ``begins``: they begin a text."""
+        return StreamDecoder(self, special, begins)
 
     def _special_id(self, metadata: Metadata, name: str) -> int | None:
         key = f"tokenizer.ggml.{name}_token_id"
-        value = metadata.integer(key, None)
+        return self._checked(key, metadata.integer(key, None))
+
+    def _checked(self, key: str, value: int | None) -> int | None:
         if value is not None and not 0 <= value < len(self):
             raise TokenizerError(
                 f"{self._path}: '{key}' is {value}, outside the vocabulary of {len(self)} tokens"
@@ -180,6 +200,9 @@ class Tokenizer:
 
     def _end_tokens(self, metadata: Metadata, ids: dict[str, int]) -> frozenset[int]:
         named = {self._special_id(metadata, name) for name in _END_KEYS}
+        listed = metadata.integers(END_TOKEN_IDS, None)
+        if listed is not None:
+            named |= {self._checked(END_TOKEN_IDS, int(value)) for value in listed}
         written = {token: ids[token] for token in _END_TOKENS if token in ids}
         # "</s>" may be an ordinary token that only looks like one.
         found = {index for index in written.values() if self._types[index] in (CONTROL, USER_DEFINED)}
@@ -192,98 +215,40 @@ class Tokenizer:
 class StreamDecoder:
     """Turns tokens into text as they come, holding back the bytes of a character until it is whole."""
 
-    def __init__(self, tokenizer: Tokenizer, special: bool = False):
+    def __init__(self, tokenizer: Tokenizer, special: bool = False, begins: bool = False):
         self._tokenizer = tokenizer
         self._special = special
+        self._drop_space = begins and tokenizer.space_prefix
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
     def feed(self, token: int) -> str:
         """The text that ``token`` completes; empty while a character is unfinished."""
-        return self._decoder.decode(self._tokenizer.token_bytes(token, self._special))
+        data = self._tokenizer.token_bytes(token, self._special)
+        if self._drop_space and not self._tokenizer.is_control(token):
+            self._drop_space = False
+            data = data.removeprefix(b" ")
+        return self._decoder.decode(data)
 
     def finish(self) -> str:
         """What is left at the end: U+FFFD for a character that never became whole, else nothing."""
         return self._decoder.decode(b"", final=True)
 
 
-def _token_types(path: str, metadata: Metadata, count: int) -> np.ndarray:
-    types = metadata.integers("tokenizer.ggml.token_type", None)
-    if types is None:
-        return np.full(count, NORMAL, np.int32)
-    if len(types) != count:
-        raise TokenizerError(
-            f"{path}: 'tokenizer.ggml.token_type' has {len(types)} elements for {count} tokens"
-        )
-    return types
+def _pre_tokenizer(path: str, metadata: Metadata, given: str | None) -> PreTokenizer:
+    name = metadata.string("tokenizer.ggml.pre", None) if given is None else given
+    hint = f"pass --pre-tokenizer NAME (in Python pre_tokenizer=NAME), one of {', '.join(PRE_TOKENIZERS)}"
+    if name is None:
+        raise TokenizerError(f"{path}: does not name its pre-tokenizer ('tokenizer.ggml.pre'); {hint}")
+    if name not in PRE_TOKENIZERS:
+        close = difflib.get_close_matches(name, PRE_TOKENIZERS, n=1)
+        guess = f" (did you mean '{close[0]}'?)" if close else ""
+        source = " ('tokenizer.ggml.pre')" if given is None else ""
+        raise TokenizerError(f"{path}: unknown pre-tokenizer '{name}'{source}{guess}; {hint}")
+    return PRE_TOKENIZERS[name]
 
 
-def _build(
-    path: str, pre: PreTokenizer, vocabulary: _Vocabulary, ids: dict[str, int], types: np.ndarray
-) -> tokenizers.Tokenizer:
-    """The Hugging Face tokenizer: marked tokens are taken out of the text, the rest goes through BPE."""
-    merges = list(zip(vocabulary.left, vocabulary.right, strict=True))
-    try:
-        model = tokenizers.models.BPE(vocab=ids, merges=merges, ignore_merges=pre.ignore_merges)
-    except Exception as error:  # the package raises bare Exception, as for a merge of unknown tokens
-        raise TokenizerError(f"{path}: 'tokenizer.ggml.merges': {' '.join(str(error).split())}") from None
-    built = tokenizers.Tokenizer(model)
-    built.pre_tokenizer = pre.splitter()
-    if pre.nfc:
-        built.normalizer = pre.normalizer()
-    marked = np.flatnonzero((types >= UNKNOWN) & (types <= USER_DEFINED)).tolist()
-    for control in (True, False):
-        chosen = [
-            AddedToken(vocabulary.tokens[index], special=control, normalized=False)
-            for index in marked
-            if vocabulary.tokens[index] and (types[index] != USER_DEFINED) == control
-        ]
-        (built.add_special_tokens if control else built.add_tokens)(chosen)
-    return built
-
-
-def _vocabulary(file: GGUFFile, cache: Cache | None) -> _Vocabulary:
-    """Tokens and merges, from the cache where it has them."""
-    key = f"{file.fingerprint()}-{_CACHE_VERSION}"
-    if cache is not None:
-        payload = cache.load("tokenizers", key)
-        vocabulary = None if payload is None else _unpack(payload)
-        if vocabulary is not None:
-            return vocabulary
-    metadata = file.metadata
-    tokens = metadata.strings("tokenizer.ggml.tokens").to_list()
-    if not tokens:
-        raise TokenizerError(f"{file.path}: 'tokenizer.ggml.tokens' is empty")
-    pairs = [merge.split(" ", 1) for merge in metadata.strings("tokenizer.ggml.merges").to_list()]
-    if any(len(pair) != 2 for pair in pairs):
-        index = next(index for index, pair in enumerate(pairs) if len(pair) != 2)
-        raise TokenizerError(
-            f"{file.path}: 'tokenizer.ggml.merges': element {index} is not two tokens and a space"
-        )
-    left, right = (list(side) for side in zip(*pairs, strict=True)) if pairs else ([], [])
-    vocabulary = _Vocabulary(tokens, left, right)
-    if cache is not None:
-        payload = _pack(vocabulary)
-        if payload is not None:
-            cache.store("tokenizers", key, payload)
-    return vocabulary
-
-
-def _pack(vocabulary: _Vocabulary) -> bytes | None:
-    """The lists as lines of text, which split faster than length-prefixed strings; None if they cannot."""
-    lists = (vocabulary.tokens, vocabulary.left, vocabulary.right)
-    texts = ["\n".join(strings) for strings in lists]
-    if any(text.count("\n") != max(len(strings), 1) - 1 for text, strings in zip(texts, lists, strict=True)):
-        return None
-    parts = [text.encode("utf-8") for text in texts]
-    sizes = [size for strings, part in zip(lists, parts, strict=True) for size in (len(strings), len(part))]
-    return _CACHE_HEADER.pack(*sizes) + b"".join(parts)
-
-
-def _unpack(payload: bytes) -> _Vocabulary | None:
-    sizes = _CACHE_HEADER.unpack_from(payload)
-    position, lists = _CACHE_HEADER.size, []
-    for count, size in zip(sizes[::2], sizes[1::2], strict=True):
-        text = payload[position : position + size].decode("utf-8")
-        lists.append(text.split("\n") if count else [])
-        position += size
-    return _Vocabulary(*lists)
+def _clean(text: str) -> str:
+    """Without the spaces that some tokenizers leave before punctuation and contractions."""
+    for mark in (".", "?", "!", ",", "'", "n't", "'m", "'s", "'ve", "'re"):
+        text = text.replace(f" {mark}" if mark != "'" else " ' ", mark)
+    return text

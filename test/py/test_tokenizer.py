@@ -1,38 +1,32 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The tokenizer: reference ids, round trips, streaming without half characters, broken vocabularies."""
+"""Byte-level BPE: reference ids, round trips, streaming without half characters, broken vocabularies."""
 
 from __future__ import annotations
 
-import lzma
 import unicodedata
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from vocabularies import CASES, open_vocabulary, references
 
-from lumen_mlir import byte_level
-from lumen_mlir import tokenizer as module
+from lumen_mlir import byte_level, byte_pair
 from lumen_mlir.cache import Cache
 from lumen_mlir.data import embedded_model_path
 from lumen_mlir.errors import LumenError
 from lumen_mlir.gguf import GGUFFile
 from lumen_mlir.gguf import types as T
 from lumen_mlir.gguf.writer import GGUFWriter
+from lumen_mlir.pretokenizers import PRE_TOKENIZERS
 from lumen_mlir.tokenizer import Tokenizer
 
-DATA = Path(__file__).parent / "data"
-CASES = (DATA / "ggml-vocab-qwen2.inp").read_bytes().decode().split("\n__ggml_vocab_test__\n")
-EXPECTED = [
-    [int(i) for i in line.split()] for line in (DATA / "ggml-vocab-qwen2.out").read_text().split("\n")
-]
+EXPECTED = references("ggml-vocab-qwen2")
 
 
 @pytest.fixture(scope="module")
 def qwen2_file(tmp_path_factory) -> GGUFFile:
-    path = tmp_path_factory.mktemp("vocab") / "qwen2.gguf"
-    path.write_bytes(lzma.decompress((DATA / "ggml-vocab-qwen2.gguf.xz").read_bytes()))
-    return GGUFFile.open(path)
+    return open_vocabulary("ggml-vocab-qwen2", tmp_path_factory.mktemp("vocab"))
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +50,14 @@ def test_reference_ids(qwen2, index):
     assert qwen2.decode(ids) == unicodedata.normalize("NFC", text)
     stream = qwen2.stream()
     assert "".join([*map(stream.feed, ids), stream.finish()]) == qwen2.decode(ids)
+
+
+def test_llama_bpe_reference_ids(tmp_path):
+    tokenizer = Tokenizer.from_gguf(open_vocabulary("vocab-llama-bpe", tmp_path))
+    for text, ids in zip(CASES, references("vocab-llama-bpe"), strict=True):
+        assert tokenizer.encode(text, special=False, add_bos=False) == ids
+        assert tokenizer.decode(ids) == text
+    assert tokenizer.add_bos and tokenizer.encode("a")[0] == tokenizer.bos
 
 
 def test_special_tokens(qwen2):
@@ -96,7 +98,7 @@ def test_streaming_equals_decoding(embedded, ids):
 
 def test_streaming_never_splits_a_character(qwen2):
     # Hangul outside the vocabulary comes byte by byte: nothing may be shown before the third.
-    ids = [qwen2._tokenizer.token_to_id(c) for c in byte_level.encode("뷁😀".encode())]
+    ids = [qwen2._model.ids[c] for c in byte_level.encode("뷁😀".encode())]
     stream = qwen2.stream()
     assert [stream.feed(i) for i in ids] == ["", "", "뷁", "", "", "", "😀"] and stream.finish() == ""
     stream = qwen2.stream()
@@ -187,10 +189,12 @@ def test_small_vocabulary(tmp_path):
 @pytest.mark.parametrize(
     ("change", "parts"),
     [
-        ({"tokenizer.ggml.model": ("llama", T.STRING)}, ["'llama'", "gpt2"]),
+        ({"tokenizer.ggml.model": ("bert", T.STRING)}, ["'bert'", "'gpt2'", "'llama'"]),
+        ({"tokenizer.ggml.model": ("llama", T.STRING)}, ["no 'tokenizer.ggml.scores'"]),
         ({"tokenizer.ggml.model": None}, ["no 'tokenizer.ggml.model'"]),
-        ({"tokenizer.ggml.pre": ("none-such", T.STRING)}, ["'none-such'", "qwen2"]),
-        ({"tokenizer.ggml.pre": None}, ["no 'tokenizer.ggml.pre'"]),
+        ({"tokenizer.ggml.pre": ("none-such", T.STRING)}, ["'none-such'", "--pre-tokenizer", "qwen2"]),
+        ({"tokenizer.ggml.pre": ("qwen-2", T.STRING)}, ["did you mean 'qwen2'"]),
+        ({"tokenizer.ggml.pre": None}, ["'tokenizer.ggml.pre'", "--pre-tokenizer"]),
         ({"tokenizer.ggml.tokens": None}, ["no 'tokenizer.ggml.tokens'"]),
         ({"tokenizer.ggml.tokens": ([1, 2], T.I32)}, ["tokenizer.ggml.tokens", "array of int32", "strings"]),
         (
@@ -204,6 +208,8 @@ def test_small_vocabulary(tmp_path):
         ),
         ({"tokenizer.ggml.token_type": ([1.0] * 259, T.F32)}, ["token_type", "array of float32", "integers"]),
         ({"tokenizer.ggml.token_type": ([1], T.I32)}, ["token_type", "1 elements", "259"]),
+        ({"tokenizer.ggml.token_type": ([1] * 258 + [9], T.I32)}, ["token_type", "element 258 is 9"]),
+        ({"lumen.eog_token_ids": ([3, 400], T.I32)}, ["lumen.eog_token_ids", "400", "259"]),
         ({"tokenizer.ggml.merges": ([1], T.U8)}, ["merges", "array of uint8", "strings"]),
         ({"tokenizer.ggml.merges": (["a b", "ab"], T.STRING)}, ["merges", "element 1"]),
         ({"tokenizer.ggml.merges": (["a zzz"], T.STRING)}, ["merges", "zzz"]),
@@ -228,9 +234,54 @@ def test_end_tokens_of_harmony_style_files(tmp_path):
     assert Tokenizer.from_gguf(write(tmp_path, fields)).end_tokens == {259, 260}
 
 
+def test_end_tokens_that_the_makers_list(tmp_path):
+    fields = small_fields() | {
+        "lumen.eog_token_ids": ([5, 7], T.I32),
+        "tokenizer.ggml.eot_token_id": (9, T.U32),
+    }
+    assert Tokenizer.from_gguf(write(tmp_path, fields)).end_tokens == {5, 7, 9, 258}
+
+
+def test_a_given_pre_tokenizer_overrules_the_file(tmp_path):
+    fields = small_fields("none-such")
+    tokenizer = Tokenizer.from_gguf(write(tmp_path, fields), pre_tokenizer="llama-bpe")
+    assert tokenizer.add_bos and tokenizer.encode("ab") == [258, 256]
+    with pytest.raises(LumenError, match="unknown pre-tokenizer 'lama-bpe' .did you mean 'llama-bpe'"):
+        Tokenizer.from_gguf(write(tmp_path, fields), pre_tokenizer="lama-bpe")
+
+
+# What each family makes of one text, cut by hand from its published rules.
+CUTS = {
+    "gpt-2": ["I", "'ve", " 12345", "개", " 가", "\u0301", "나", " 다", "!!", "\n\n ", " x"],
+    "qwen2": ["I", "'ve", " ", *"12345", "개", " 가", "\u0301나", " 다", "!!\n\n", " ", " x"],
+    "qwen35": ["I", "'ve", " ", *"12345", "개", " 가\u0301나", " 다", "!!\n\n", " ", " x"],
+    "llama-bpe": ["I", "'ve", " ", "123", "45", "개", " 가", "\u0301나", " 다", "!!\n\n", " ", " x"],
+    "exaone": ["I", "'ve", " ", *"12345", "개", " 가", "\u0301", "나", " 다", "!!", "\n\n ", " x"],
+    "exaone-moe": ["I", "'ve", " ", *"12345", "개 가\u0301나 다", "!!\n", "\n", " ", " x"],
+    "gpt-4o": ["I've", " ", "123", "45", "개", " 가\u0301나", " 다", "!!\n\n", " ", " x"],
+    "tekken": ["I", "'ve", " ", *"12345", "개", " 가\u0301나", " 다", "!!\n\n", " ", " x"],
+    "default": ["I", "'", "ve", " ", "123", "45", "개", " 가", "\u0301", "나", " 다", "!!", "\n\n ", " x"],
+}
+
+
+@pytest.mark.parametrize("name", CUTS)
+def test_cuts(name):
+    text = "I've 12345개 가\u0301나 다!!\n\n  x"
+    pieces = PRE_TOKENIZERS[name].splitter().pre_tokenize_str(text)
+    cuts = [byte_level.decode(piece).decode() for piece, _ in pieces]
+    assert cuts == CUTS[name] and "".join(cuts) == text
+
+
+def test_clean_spaces_is_done_only_where_asked_for(tmp_path):
+    ids = [64, 220, 0]  # "a", a space, "!"
+    for pre, cleaned in (("gpt-2", "a!"), ("qwen2", "a !")):
+        tokenizer = Tokenizer.from_gguf(write(tmp_path, small_fields(pre)))
+        assert tokenizer.decode(ids) == "a !" and tokenizer.decode(ids, clean_spaces=True) == cleaned
+
+
 def test_cache_version_is_part_of_the_key(qwen2_file, tmp_path, monkeypatch):
     cache = Cache(tmp_path)
     Tokenizer.from_gguf(qwen2_file, cache)
-    monkeypatch.setattr(module, "_CACHE_VERSION", 99)
+    monkeypatch.setattr(byte_pair, "_CACHE_VERSION", 99)
     Tokenizer.from_gguf(qwen2_file, cache)
     assert len(cache.entries()) == 2

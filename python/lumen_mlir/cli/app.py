@@ -11,7 +11,7 @@ import click
 from lumen_mlir.errors import LumenError
 
 # Each is the attribute ``command`` of a module of that name beside this one.
-COMMANDS = ("generate", "chat", "inspect", "compile", "bench", "formats", "cache")
+COMMANDS = ("generate", "chat", "tokenize", "detokenize", "inspect", "compile", "bench", "formats", "cache")
 
 
 class Commands(click.Group):

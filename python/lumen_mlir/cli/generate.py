@@ -10,7 +10,7 @@ import click
 
 from lumen_mlir.cli import options as shared
 from lumen_mlir.cli.report import Reporter
-from lumen_mlir.errors import LumenError
+from lumen_mlir.cli.text import text_of
 
 
 @click.command(short_help="Continue a text.")
@@ -38,7 +38,7 @@ def command(
 
     The text goes to stdout as it comes, everything else to stderr.
     """
-    text = _prompt(prompt, prompt_file)
+    text = text_of(prompt, prompt_file)
     sampling = shared.sampling_of(options)
     reporter = Reporter(quiet, verbose)
     from lumen_mlir.llm import LLM
@@ -64,26 +64,3 @@ def write(text: str) -> str:
     sys.stdout.write(text)
     sys.stdout.flush()
     return text
-
-
-def _prompt(prompt: str | None, file: str | None) -> str:
-    if prompt is not None and file is not None:
-        raise click.UsageError("-p and -f exclude each other", click.get_current_context())
-    if prompt is not None:
-        return prompt
-    if file is not None and file != "-":
-        try:
-            with open(file, "rb") as stream:
-                data = stream.read()
-        except OSError as error:
-            raise LumenError(f"{file}: cannot be opened: {error.strerror or error}") from None
-    elif sys.stdin is None or (file is None and sys.stdin.isatty()):
-        return ""
-    else:
-        file, data = "standard input", sys.stdin.buffer.read()
-    try:
-        text = data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise LumenError(f"{file}: byte {error.start} is not valid UTF-8 ({error.reason})") from None
-    # Files end in a newline that is not part of what they say.
-    return text.removesuffix("\n").removesuffix("\r")

@@ -44,6 +44,12 @@ kv_type_option = click.option(
     "--kv-type", default="f16", show_default=True, help="Elements of the KV cache: f16 or f32."
 )
 
+pre_tokenizer_option = click.option(
+    "--pre-tokenizer",
+    metavar="NAME",
+    help="How text is cut into words, where the file does not say or says it wrongly: qwen2, llama-bpe, ….",
+)
+
 engine_options = _all(
     click.option("-t", "--threads", type=int, help="Threads.  [default: LUMEN_THREADS or physical cores]"),
     click.option("-c", "--context", type=int, help="Tokens of context.  [default: the model's own]"),
@@ -51,6 +57,7 @@ engine_options = _all(
     target_option,
     kv_type_option,
     activations_option,
+    pre_tokenizer_option,
     click.option(
         "--chunk", type=int, default=512, show_default=True, help="Most prompt tokens computed at once."
     ),

@@ -124,8 +124,8 @@ ENTRIES = {
         f"'tokenizer.ggml.tokens' gives 1 tokens, but the embedding table has {SHAPE.vocabulary} rows",
     ),
     "unknown tokenizer": (
-        dict(metadata={"tokenizer.ggml.model": ("llama", T.STRING)}),
-        "tokenizer model 'llama' is not supported; 'gpt2'",
+        dict(metadata={"tokenizer.ggml.model": ("bert", T.STRING)}),
+        "tokenizer model 'bert' is not supported; 'gpt2'",
     ),
     "unknown pre-tokenizer": (
         dict(metadata={"tokenizer.ggml.pre": ("klingon", T.STRING)}),
