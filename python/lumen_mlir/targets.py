@@ -53,7 +53,7 @@ class Target:
 # From the most capable to the least: the first one that a CPU can run is its native target.
 # AVX-512 has 32 registers: accumulators of 8 tokens, as many partial sums of a group, and room for the
 # weights; with 16 registers half of that. With SSE 8 rows take two registers, which leaves room for 2 tokens.
-_TARGETS = (
+TARGETS = (
     Target("x86-64-v4+vnni", "avx512vnni", 512, 16, 8, "x86-64-v4", "+avx512vnni", (*_V4, "avx512vnni")),
     Target("x86-64-v4", "avx512bw", 512, 16, 8, "x86-64-v4", "", _V4),
     Target("x86-64-v3+avxvnni", "avxvnni", 256, 8, 4, "x86-64-v3", "+avxvnni", (*_V3, "avxvnni")),
@@ -66,12 +66,12 @@ _TARGETS = (
 
 def names() -> tuple[str, ...]:
     """The names of all targets, and ``native``."""
-    return (*(target.name for target in _TARGETS), "native")
+    return (*(target.name for target in TARGETS), "native")
 
 
 def native() -> Target:
     """The most capable target that this machine's CPU runs."""
-    return next(target for target in _TARGETS if not target.missing())
+    return next(target for target in TARGETS if not target.missing())
 
 
 def get(name: str | Target | None) -> Target:
@@ -83,7 +83,7 @@ def get(name: str | Target | None) -> Target:
         return name
     if name is None or name == "native":
         return native()
-    for target in _TARGETS:
+    for target in TARGETS:
         if name in (target.name, target.name.removeprefix("x86-64-")):
             return target
     raise LumenError(f"unknown target {name!r}; there are {', '.join(names())}")

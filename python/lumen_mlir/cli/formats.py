@@ -3,55 +3,306 @@
 
 from __future__ import annotations
 
+import inspect
+import json
+import re
+import textwrap
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
 import click
 
 from lumen_mlir.cli.table import columns
+from lumen_mlir.errors import LumenError
+
+if TYPE_CHECKING:
+    from lumen_mlir.formats import Format
+    from lumen_mlir.formats.quantized import Factor, QuantFormat
+    from lumen_mlir.targets import Target
+
+_json_option = click.option("--json", "as_json", is_flag=True, help="For scripts.")
 
 
 @click.group(short_help="List the quantization formats, or show one.", invoke_without_command=True)
+@_json_option
 @click.pass_context
-def command(context: click.Context) -> None:
+def command(context: click.Context, as_json: bool) -> None:
     """List the quantization formats, or show one."""
     if context.invoked_subcommand is None:
-        context.invoke(list_formats)
+        context.invoke(list_formats, as_json=as_json)
 
 
 @command.command("list")
-def list_formats() -> None:
+@_json_option
+def list_formats(as_json: bool) -> None:
     """A table of all formats: what a file stores, and what kernels read after packing."""
-    from lumen_mlir import formats
+    from lumen_mlir import formats, targets
 
-    header = ("name", "ggml id", "block", "bytes", "bits", "packed", "codes", "group", "minimum", "values")
-    rows = []
+    known, broken = [], []
     for name in formats.names():
-        fmt = formats.get(name)
-        number = "-" if fmt.ggml_type is None else fmt.ggml_type
-        if fmt.is_float:
-            size = fmt.bytes_per_block
-            rows.append((name, number, 1, size, 8 * size, 8 * size, "-", "-", "-", "floats"))
-            continue
-        bits, packed = f"{fmt.bits_per_weight:.4g}", f"{fmt.packed_bits_per_weight():.4g}"
-        minimum, values = "no" if fmt.min is None else "yes", "table" if fmt.table else f"code {fmt.bias:+d}"
-        row = (name, number, fmt.block, fmt.bytes_per_block, bits, packed, fmt.bits, fmt.group)
-        rows.append((*row, minimum, values if fmt.table or fmt.bias else "code"))
-    click.echo(columns([header, *rows], right=range(1, 8)))
-    click.echo(
-        "\nblock, bytes: weights of a block and their bytes in a file; bits, packed: per weight in a file,"
-        "\nand as kernels read them; codes: bits of a code; group: weights that share a scale"
-    )
+        try:
+            known.append(formats.get(name))
+        except LumenError as error:
+            # One package that fails should not hide the others.
+            broken.append(str(error))
+    if as_json:
+        click.echo(json.dumps([_facts(fmt) for fmt in known], indent=2))
+    else:
+        header = (
+            "name", "ggml id", "bits", "packed", "block", "bytes", "group", "code", "scale", "minimum",
+            "targets",
+        )  # fmt: skip
+        click.echo(columns([header, *map(_row, known)], right=range(1, 7)))
+        click.echo(_LEGEND + ", ".join(target.name for target in targets.TARGETS))
+    for message in broken:
+        click.echo(f"lumen: warning: {message}", err=True)
+
+
+_LEGEND = """
+bits     per weight in a file: 8 * bytes / block
+packed   bits per weight as kernels read them on the widest target, in tiles of 16 rows
+group    weights that share a scale (and a minimum)
+code     what is stored per weight, and the value it stands for
+scale    f16/256 * i8/32: a float per 256 weights times an integer per 32 of them
+minimum  what is subtracted: weight = scale * value - minimum
+targets  """
 
 
 @command.command()
 @click.argument("name")
-def show(name: str) -> None:
-    """Show the one description of the format NAME: the Python that defines it and the IR made of it."""
-    import inspect
+@click.option("--target", default="native", show_default=True, help="Whose packed layout to draw.")
+@_json_option
+def show(name: str, target: str, as_json: bool) -> None:
+    """Show the one description of the format NAME: the Python that defines it, the bytes of a block drawn bit
+    by bit, how kernels find them packed, and the IR that every kernel is made from.
+    """
+    from lumen_mlir import formats, targets
 
+    fmt, chosen = formats.get(name), targets.get(target)
+    if as_json:
+        click.echo(json.dumps({**_facts(fmt), **_details(fmt, chosen)}, indent=2))
+    elif fmt.is_float:
+        click.echo(f"# {fmt.name} is a plain element type: it needs no description")
+    else:
+        click.echo("\n\n".join(_sections(fmt, chosen)))
+
+
+# --- the table ----------------------------------------------------------------------------------------------
+
+
+def _row(fmt: Format) -> tuple:
+    number = "-" if fmt.ggml_type is None else fmt.ggml_type
+    numbers = (f"{fmt.bits_per_weight:.4g}", f"{fmt.packed_bits_per_weight():.4g}", fmt.block)
+    if fmt.is_float:
+        return fmt.name, number, *numbers, fmt.bytes_per_block, "-", "the float itself", "-", "-", "all"
+    minimum = "-" if fmt.min is None else _factor(fmt, fmt.min)
+    return (
+        fmt.name, number, *numbers, fmt.bytes_per_block, fmt.group, _code(fmt), _factor(fmt, fmt.scale),
+        minimum, "all",
+    )  # fmt: skip
+
+
+def _code(fmt: QuantFormat) -> str:
+    bits = f"{fmt.bits} bit{'s' if fmt.bits > 1 else ''}"
+    if fmt.table is not None:
+        return f"{bits}, one of {len(set(fmt.table))}"
+    return bits if not fmt.bias else f"{bits} {'-' if fmt.bias < 0 else '+'} {abs(fmt.bias)}"
+
+
+def _factor(fmt: QuantFormat, factor: Factor) -> str:
+    sizes = (fmt.block, fmt.group)
+    return " * ".join(f"{kind}/{size}" for kind, size in zip(factor.types, sizes, strict=True) if kind)
+
+
+def _facts(fmt: Format) -> dict[str, Any]:
+    """What the table says, for scripts."""
+    from lumen_mlir import formats, targets
+
+    facts: dict[str, Any] = {
+        "name": fmt.name,
+        "ggml_type": fmt.ggml_type,
+        "origin": formats.origin(fmt),
+        "bits_per_weight": fmt.bits_per_weight,
+        "packed_bits_per_weight": fmt.packed_bits_per_weight(),
+        "block": fmt.block,
+        "bytes_per_block": fmt.bytes_per_block,
+        "targets": [target.name for target in targets.TARGETS],
+    }
+    if fmt.is_float:
+        return facts
+    factors = {"scale": None, "min": None}
+    for name, factor in fmt.factors:
+        kinds = (None if kind is None else kind.name for kind in factor.types)
+        factors[name] = dict(zip(("per_block", "per_group"), kinds, strict=True))
+    code = {"bits": fmt.bits, "bias": fmt.bias, "table": fmt.table}
+    return {**facts, "group": fmt.group, "code": code, **factors, "fingerprint": fmt.fingerprint}
+
+
+# --- one format ---------------------------------------------------------------------------------------------
+
+
+def _sections(fmt: QuantFormat, target: Target) -> Iterator[str]:
+    from lumen_mlir import formats, targets
+    from lumen_mlir.cli.drawing import block_lines, draw
+
+    number = "" if fmt.ggml_type is None else f", ggml type {fmt.ggml_type}"
+    yield (
+        f"{fmt.name}: {fmt.bits_per_weight:.4g} bits per weight, {fmt.block} weights in a block of "
+        f"{fmt.bytes_per_block} bytes{number}; described by {formats.origin(fmt)}\n\n{_formula(fmt)}"
+    )
+    source, place = _source(fmt)
+    yield f"# Description{f' ({place})' if place else ''}\n\n{source}"
+    yield (
+        "# A block in the file\n\nOne line per byte: its offset, its field, and what its bits hold, the "
+        f"highest bit first.\n{_legend(fmt)}\n\n{draw(block_lines(fmt))}"
+    )
+    yield f"# Packed for {target.name}\n\n{_packed(fmt, target)}"
+    yield (
+        "# Targets\n\nKernels exist for all of them:\n\n"
+        + columns(
+            [
+                ("target", "instruction", "rows of a tile", "packed bits per weight"),
+                *(
+                    (row.name, row.dot4, row.rows, f"{fmt.packed_bits_per_weight(row.rows):.4g}")
+                    for row in targets.TARGETS
+                ),
+            ],
+            right=(2, 3),
+        )
+    )
+    yield f"# IR\n\n{_abridged(fmt.emit_ir().rstrip())}"
+
+
+def _abridged(text: str) -> str:
+    """IR without the long lists of codebooks (``--json`` has them)."""
+
+    def shorten(match: re.Match) -> str:
+        numbers = match[1].split(", ")
+        if len(numbers) <= 300:
+            return match[0]
+        return f"dense<[{', '.join(numbers[:8])}, … {len(numbers)} numbers]>"
+
+    return re.sub(r"dense<\[([^]]*)\]>", shorten, text)
+
+
+def _formula(fmt: QuantFormat) -> str:
+    value = "w" if not fmt.bias else f"(w {'-' if fmt.bias < 0 else '+'} {abs(fmt.bias)})"
+    lines = [f"weight[k] = scale * {value if fmt.table is None else 'table[w]'}"]
+    if fmt.min is not None:
+        lines[0] += " - minimum"
+    for name, factor in fmt.factors:
+        letter = name[0]
+        parts = zip((letter.upper(), f"{letter}[k / {fmt.group}]"), factor.types, strict=True)
+        product = " * ".join(f"{text} ({kind})" for text, kind in parts if kind)
+        lines.append(f"{'minimum' if name == 'min' else name} = {product}")
+    if fmt.table is not None:
+        lines.append(f"table = {' '.join(map(str, fmt.table))}")
+    return "\n".join(lines)
+
+
+def _legend(fmt: QuantFormat) -> str:
+    parts = ["w5: the code of weight 5" + (", w5[0] its lowest bit" if fmt.bits > 1 else "")]
+    for (name, factor), words in zip(fmt.factors, ("scale", "minimum"), strict=False):
+        letter = name[0]
+        if factor.super is not None:
+            parts.append(f"{letter.upper()}: the {words} of the block")
+        if factor.sub is not None:
+            weights = f"weights {fmt.group} to {2 * fmt.group - 1}"
+            parts.append(f"{letter}1: the {words} of group 1 ({weights})")
+    return "\n".join(parts)
+
+
+def _source(fmt: QuantFormat) -> tuple[str, str]:
+    """The text of the description, and where it stands; what is defined interactively has no text."""
     from lumen_mlir import formats
 
-    fmt = formats.get(name)
+    try:
+        lines, number = inspect.getsourcelines(fmt.description)
+        helpers = [inspect.getsource(function) for function in _helpers(fmt)]
+    except (OSError, TypeError):
+        return "# (its source is not in a file)", ""
+    origin = formats.origin(fmt)
+    place = origin.removeprefix("file ") if origin.startswith("file ") else fmt.description.__module__
+    texts = [textwrap.dedent(text).rstrip() for text in [*helpers, "".join(lines)]]
+    return "\n\n\n".join(texts), f"{place}, line {number}"
+
+
+def _helpers(fmt: QuantFormat) -> list[Callable]:
+    """The functions of the description's own file that it calls, those they call first."""
+    found: list[Callable] = []
+
+    def visit(function: Callable) -> None:
+        for name in function.__code__.co_names:
+            helper = function.__globals__.get(name)
+            if (
+                inspect.isfunction(helper)
+                and helper.__module__ == fmt.description.__module__
+                and helper not in found
+            ):
+                visit(helper)
+                found.append(helper)
+
+    visit(vars(fmt.description)["decode"])
+    return found
+
+
+def _packed(fmt: QuantFormat, target: Target) -> str:
+    from lumen_mlir.cli.drawing import draw, plane_lines
+    from lumen_mlir.formats.packing import PLANES, components
+
+    parts = components(fmt, target.rows, fmt.block, target.rows)
+    planes = dict(zip((f"codes.{i}" for i in range(8)), PLANES[fmt.bits], strict=False))
+    rows = [("component", "offset", "bytes", "array", "holds")]
+    low, drawings = 0, []
+    for part in parts:
+        shape = " x ".join(map(str, part.shape))
+        dtype = {"uint16": "bf16"}.get(str(part.dtype), str(part.dtype))
+        holds = _holds(fmt, part.name)
+        if part.name in planes:
+            width = planes[part.name]
+            holds = f"bit {low} of the codes" if width == 1 else f"bits {low}-{low + width - 1} of the codes"
+            drawings.append(
+                f"{part.name}: the first load of a tile, [row][k mod 4]\n\n"
+                + draw(plane_lines(fmt, target.rows, width, low))
+            )
+            low += width
+        rows.append((part.name, part.offset, part.bytes, f"{shape} {dtype}", holds))
+    head = (
+        f"What one block of {fmt.block} columns takes of a tile of {target.rows} rows. A vector has a row "
+        "per lane of 32 bits;\na lane holds the codes of four neighbouring columns, which one instruction "
+        f"({target.dot4}) multiplies and adds."
+    )
+    return "\n\n".join([head, columns(rows, right=(1, 2)), *drawings])
+
+
+def _holds(fmt: QuantFormat, name: str) -> str:
+    factor, _, level = name.partition(".")
+    word = {"scale": "scale", "min": "minimum"}.get(factor, factor)
+    return f"{word} of {'the block' if level == 'super' else f'each group of {fmt.group}'}, row by row"
+
+
+def _details(fmt: Format, target: Target) -> dict[str, Any]:
+    """What ``show`` adds to the table, for scripts."""
     if fmt.is_float:
-        click.echo(f"# {fmt.name} is a plain element type: it needs no description")
-        return
-    click.echo(inspect.getsource(fmt.description).rstrip())
-    click.echo("\n" + fmt.emit_ir().rstrip())
+        return {}
+    from lumen_mlir.formats.packing import components
+    from lumen_mlir.formats.storage import segments
+
+    fields, offset = [], 0
+    for name, kind in fmt.fields.items():
+        fields.append({"name": name, "type": str(kind), "offset": offset, "bytes": kind.bytes})
+        offset += kind.bytes
+    packed = [
+        {"name": c.name, "offset": c.offset, "bytes": c.bytes, "shape": c.shape, "dtype": str(c.dtype)}
+        for c in components(fmt, target.rows, fmt.block, target.rows)
+    ]
+    return {
+        "fields": fields,
+        "bits": [
+            [{"high": s.high, "low": s.low, "holds": s.label, "elements": s.elements} for s in row]
+            for row in segments(fmt)
+        ],
+        "packed": {"target": target.name, "rows": target.rows, "components": packed},
+        "source": _source(fmt)[0],
+        "ir": fmt.emit_ir(),
+    }

@@ -60,6 +60,9 @@ class Field:
     dtype: DType
     length: int | None = None
 
+    def __str__(self) -> str:
+        return self.dtype.name if self.length is None else f"{self.dtype.name}[{self.length}]"
+
     @property
     def bytes(self) -> int:
         return self.dtype.bytes * (self.length or 1)

@@ -239,9 +239,32 @@ def test_second_start_uses_the_caches(lumen, tmp_path):
 def test_formats(lumen, refused):
     out = lumen("formats").stdout
     assert [line.split()[0] for line in out.splitlines()[1 : 1 + len(formats.names())]] == formats.names()
-    assert re.search(r"^q4_k +12 +256 +144 +4\.5 +4\.625 +4 +32  yes +code$", out, re.M)
-    out = lumen("formats", "show", "q4_0").stdout
-    assert "class Q4_0:" in out and "lumen.format @q4_0" in out
+    scale = r"f16/256 \* i8/32"
+    row = rf"^q4_k +12 +4\.5 +[\d.]+ +256 +144 +32  4 bits +{scale}  {scale}  all$"
+    assert re.search(row, out, re.M), out
+    table = json.loads(lumen("formats", "--json").stdout)
+    assert table == json.loads(lumen("formats", "list", "--json").stdout)
+    assert [entry["name"] for entry in table] == formats.names()
+    (q4_k,) = (entry for entry in table if entry["name"] == "q4_k")
+    assert q4_k["scale"] == {"per_block": "f16", "per_group": "i8"} and q4_k["bits_per_weight"] == 4.5
+
+
+def test_formats_show(lumen, refused):
+    out = lumen("formats", "show", "q4_k", "--target", "x86-64-v3").stdout
+    for part in ("def scales_and_minima", "class Q4_K:", "lumen.format @q4_k", "Packed for x86-64-v3"):
+        assert part in out
+    assert re.search(r"^  16  qs\[0\] +│ +w32 +│ +w0 +│$", out, re.M)
+    assert re.search(r"^   4  scales\[0\] +│ +s4\[5:4\] +│ +s0 +│$", out, re.M)
+    # Bytes that are alike are left out, so that a block fits on a page.
+    assert len(out.splitlines()) < 160
+    shown = json.loads(lumen("formats", "show", "q4_k", "--json").stdout)
+    assert shown["ir"].startswith("lumen.format @q4_k") and "class Q4_K" in shown["source"]
+    assert shown["fields"][3] == {"name": "qs", "type": "u8[128]", "offset": 16, "bytes": 128}
+    assert [cell["holds"] for cell in shown["bits"][16]] == ["w32", "w0"]
+    out = lumen("formats", "show", "iq2_s").stdout
+    assert "… 1024 numbers]>" in out and max(map(len, out.splitlines())) < 2500
+    assert "plain element type" in lumen("formats", "show", "bf16").stdout
+    assert refused("formats", "show", "q4_k", "--target", "z80").startswith("unknown target 'z80'")
     assert refused("formats", "show", "q4_kk") == (
         "unknown quantization format 'q4_kk'; did you mean 'q4_k'?"
     )
