@@ -43,6 +43,7 @@ from .graph import (
     unpack,
     where,
 )
+from .overlap import check_overlaps, field_names
 from .quantized import Factor, QuantFormat
 from .types import DType, Field, bf16, f16, f32, i8, i16, i32, u8, u16, u32
 
@@ -94,6 +95,8 @@ def _storage(cls: type) -> dict[str, Field]:
     fields = {}
     for key, kind in annotations.items():
         kind = Field(kind) if isinstance(kind, DType) else kind
+        if not key.isascii():
+            raise LumenError(f"field '{key}': a name is letters, digits and '_'")
         if not isinstance(kind, Field):
             raise LumenError(f"field '{key}' has type {kind!r}; expected u8, f16, … or a vector as in u8[16]")
         fields[key] = kind
@@ -109,7 +112,8 @@ def _signed(name: str, sub: Expression) -> Expression:
     low, high = bounds(sub)
     if low.min() < -128 or high.max() > 127:
         raise LumenError(
-            f"the {name} of a group may be {low.min()} to {high.max()} ({sub.dtype}), which does not fit i8"
+            f"the {name} of a group, of {field_names(sub)}, may be {low.min()} to {high.max()} "
+            f"({sub.dtype}), which does not fit i8"
         )
     return bitcast(sub, i8) if sub.dtype is u8 else i8(sub)
 
@@ -137,8 +141,11 @@ def _factor(name: str, spec: FactorSpec, groups: int) -> Factor:
 def _check_parameters(
     name: str, block: int, group: int, bits: int, table: Sequence[int] | None, bias: int
 ) -> None:
-    if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+    if not isinstance(name, str) or not re.fullmatch(r"[a-z][a-z0-9_]*", name):
         raise LumenError("a name is lower-case letters, digits and '_', starting with a letter")
+    for key, value in (("block", block), ("group", group), ("bits", bits), ("bias", bias)):
+        if not _is_whole(value):
+            raise LumenError(f"{key} is {value!r}; a whole number was expected")
     if block < 32 or block % 32:
         raise LumenError(f"block({block}) must be a positive multiple of 32")
     if group < 1 or block % group:
@@ -158,19 +165,37 @@ def _check_parameters(
     if not 1 <= len(table) <= 1 << bits:
         raise LumenError(f"table has {len(table)} entries, but {bits}-bit codes reach {1 << bits}")
     for value in table:
+        if not _is_whole(value):
+            raise LumenError(f"table holds {value!r}; whole numbers were expected")
         if not -128 <= value <= 127:
             raise LumenError(f"table holds {value}, which does not fit i8")
 
 
-def _check_codes(fmt: QuantFormat, limit: int) -> None:
-    """Every code is below ``limit``: by intervals, or else on many random blocks."""
+def _is_whole(value: object) -> bool:
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+
+
+def _check_codes(fmt: QuantFormat) -> None:
+    """Every code has a value: by intervals, or else on many random blocks."""
+    limit, end = 1 << fmt.bits, f"bits({fmt.bits}) end"
+    if fmt.table is not None:
+        limit, end = len(fmt.table), f"the table of {len(fmt.table)} ends"
     if bounds(fmt.codes)[1].max() < limit:
         return
     raw = np.random.default_rng(0).integers(0, 256, (4098, fmt.bytes_per_block), dtype=np.uint8)
     raw[0], raw[1] = 0, 255
     codes = fmt.decode_codes(raw).codes
     if codes.max() >= limit:
-        raise LumenError(f"codes reach {codes.max()}, but the declared bits or table end at {limit - 1}")
+        raise LumenError(f"codes, of {field_names(fmt.codes)}, reach {codes.max()}, but {end} at {limit - 1}")
+
+
+def _traced(decode: Callable, block: _Block) -> object:
+    try:
+        return decode(block)
+    except LumenError:
+        raise
+    except Exception as error:
+        raise LumenError(f"decode failed: {type(error).__name__}: {error}") from error
 
 
 def define(
@@ -186,7 +211,7 @@ def define(
         raise LumenError(f"the fields do not add up to {size} bytes: {sizes}")
     if "decode" not in vars(cls):
         raise LumenError("no decode(b) method")
-    decoded = vars(cls)["decode"](_Block(name, fields))
+    decoded = _traced(vars(cls)["decode"], _Block(name, fields))
     if not isinstance(decoded, Codes):
         raise LumenError(f"decode returned {type(decoded).__name__}, expected Codes(codes, scale=…)")
     codes = decoded.codes
@@ -209,7 +234,8 @@ def define(
     for node in nodes:
         if node.operation == "lookup":
             bounds(node)  # refuses an index that may leave its table
-    _check_codes(fmt, 1 << bits if table is None else len(table))
+    check_overlaps(fmt.roots)
+    _check_codes(fmt)
     return fmt
 
 

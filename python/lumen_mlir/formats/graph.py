@@ -264,7 +264,10 @@ def unpack(value: Expression, bits: int, chunk: int | None = None) -> Expression
 
 def lookup(table: np.ndarray, index: Expression) -> Expression:
     """Rows of a constant u8 table [entries, width], width 1, 2, 4 or 8: a u8 vector of len(index) * width."""
-    table = np.ascontiguousarray(table, dtype=np.uint8)
+    entries = np.asarray(table)
+    if entries.dtype.kind not in "iu" or not entries.size or entries.min() < 0 or entries.max() > 255:
+        raise LumenError("lookup tables hold whole numbers from 0 to 255")
+    table = np.ascontiguousarray(entries, dtype=np.uint8)
     table = table.reshape(len(table), -1)
     if table.shape[1] not in (1, 2, 4, 8):
         raise LumenError(f"lookup tables have 1, 2, 4 or 8 bytes per entry, not {table.shape[1]}")

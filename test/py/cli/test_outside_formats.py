@@ -221,7 +221,7 @@ def test_fingerprints_follow_the_meaning(own_registry, tmp_path):
         ("import no_such_module_of_mine", "failed to load: ModuleNotFoundError: No module named"),
         ("x = (", "failed to load: SyntaxError: "),
         ("raise SystemExit(3)", "failed to load: SystemExit: 3"),
-        (DESCRIPTION.format(name="wide", shift=5), "format 'wide': codes reach 47, but the declared bits"),
+        (DESCRIPTION.format(name="wide", shift=5), "codes, of fields 'low' and 'high', reach 47, but"),
         (DESCRIPTION.format(name="q4_k", shift=4), "format 'q4_k' is already defined"),
         (DESCRIPTION.format(name="q8_k", shift=4), "format 'q8_k': the name belongs to a type of ggml's"),
     ],

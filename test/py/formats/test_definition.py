@@ -19,6 +19,7 @@ from lumen_mlir.formats.dsl import (
     interleave,
     lookup,
     quant_format,
+    repeat,
     take,
     u8,
     u16,
@@ -68,11 +69,19 @@ def test_the_default_is_right():
         ({"bias": 0, "table": range(17)}, "table has 17 entries, but 4-bit codes reach 16"),
         ({"bias": 0, "table": [0, 200]}, "table holds 200, which does not fit i8"),
         ({"bias": 0, "bits": 5, "table": range(16)}, "a table needs codes of at most 4 bits, not 5"),
-        ({"bias": 0, "table": range(12)}, "codes reach 15, but the declared bits or table end at 11"),
-        ({"bits": 3}, "codes reach 15, but the declared bits or table end at 7"),
+        ({"bias": 0, "table": range(12)}, "codes, of field 'qs', reach 15, but the table of 12 ends at 11"),
+        ({"bits": 3}, r"codes, of field 'qs', reach 15, but bits\(3\) end at 7"),
+        ({"bias": 0, "table": []}, "table has 0 entries"),
+        ({"bias": 0, "table": [0, 0.5]}, "table holds 0.5; whole numbers were expected"),
+        ({"block": "32"}, "block is '32'; a whole number was expected"),
+        ({"bits": 4.0}, "bits is 4.0; a whole number was expected"),
+        ({"group": True}, "group is True; a whole number was expected"),
+        ({"bias": 0.5}, "bias is 0.5; a whole number was expected"),
+        ({"name": 7}, "a name is lower-case letters"),
         ({"size": 20}, r"fields do not add up to 20 bytes: d 2 \+ qs 16"),
         ({"fields": {}}, "no storage fields"),
         ({"fields": {"d": f16, "qs": int}}, "field 'qs' has type <class 'int'>"),
+        ({"fields": {"d": f16, "qs": u8[16], "größe": u8}}, "field 'größe': a name is letters, digits"),
         ({"fields": {"d": f16, "qs": "u8[16]", "extra": "nope[3]"}}, "unknown type: name 'u8'|name 'nope'"),
         ({"fields": {"d": f16, "codes": u8[16]}}, r"undeclared field 'qs' \(declared: d, codes\)"),
         ({"fields": {"d": f16, "qs": u8[16], "qh": u8[4]}}, "field 'qh' is never used by decode"),
@@ -94,7 +103,7 @@ FACTOR_FIELDS = {"d": f16, "sc": u8[2], "qs": u8[16]}
     [
         (lambda b: (b.d, b.sc), {}, "group is the whole block, so the scale must be one float per block"),
         (lambda b: (b.d, b.sc), {"group": 8}, "sub-scale has 2 elements, but the block has 4 groups"),
-        (lambda b: (b.d, b.sc), {"group": 16}, r"scale of a group may be 0 to 255 \(u8\), which"),
+        (lambda b: (b.d, b.sc), {"group": 16}, r"scale of a group, of field 'sc', may be 0 to 255 \(u8\)"),
         (lambda b: (b.sc, b.d), {"group": 16}, "super-scale must be a floating-point scalar"),
         (lambda b: (u8(b.sc[0]), None), {"group": 16}, "super-scale must be a floating-point scalar"),
         (lambda b: (None, None), {}, r"scale is not an expression or a pair \(super, sub\)"),
@@ -110,7 +119,7 @@ def test_minimum_is_named():
     def decode(b):
         return Codes(unpack(b.qs, 4), scale=b.d, min=(b.d, b.sc))
 
-    refused("min of a group may be 0 to 255", decode, FACTOR_FIELDS, group=16, bias=0)
+    refused("min of a group, of field 'sc', may be 0 to 255", decode, FACTOR_FIELDS, group=16, bias=0)
 
 
 @pytest.mark.parametrize(
@@ -136,8 +145,12 @@ def test_minimum_is_named():
         (lambda b: interleave(b.qs, b.qs, chunk=3), "interleave needs parts of one length"),
         (lambda b: unpack(b.qs, 3), "unpack to 3 bits needs an unsigned type"),
         (lambda b: unpack(b.qs, 4, chunk=5), "the chunk 5 does not divide the length 16"),
-        (lambda b: lookup(np.zeros((200, 1)), b.qs), "lookup index may reach 255, outside its table of 200"),
-        (lambda b: lookup(np.zeros((256, 3)), b.qs), "have 1, 2, 4 or 8 bytes per entry, not 3"),
+        (lambda b: lookup(np.zeros((200, 1), int), b.qs), "index may reach 255, outside its table of 200"),
+        (lambda b: lookup(np.zeros((256, 3), int), b.qs), "have 1, 2, 4 or 8 bytes per entry, not 3"),
+        (lambda b: lookup([300] * 256, b.qs), "lookup tables hold whole numbers from 0 to 255"),
+        (lambda b: lookup(np.ones(256), b.qs), "lookup tables hold whole numbers from 0 to 255"),
+        (lambda b: b.qs.no_such, "decode failed: AttributeError: .* no attribute 'no_such'"),
+        (lambda b: unpack(b.qs), "decode failed: TypeError: .* missing 1 required"),
         (lambda b: where(b.qs, 1, 2), "where needs a comparison"),
         (lambda b: where(b.qs[:8] < 3, b.qs, 0), "condition is a vector of 8, values a vector of 16"),
         (lambda b: (b.qs < 3) & 1, "and of a comparison"),
@@ -155,6 +168,40 @@ def test_operations(expression, message):
     refused(message, decode)
 
 
+OVERLAP_FIELDS = {"d": f16, "qh": u8[4], "qs": u8[16]}
+
+
+@pytest.mark.parametrize(
+    ("codes", "message"),
+    [
+        (
+            lambda b: unpack(b.qs, 4) | (unpack(b.qh, 1, chunk=1) << 3),
+            "fields 'qs' and 'qh' overlap: both sides of .* may set bit 3 of element 0",
+        ),
+        (lambda b: unpack(b.qs, 4) | (unpack(b.qh, 1, chunk=1) * 8), "'qs' and 'qh' overlap: .* bit 3"),
+        (
+            lambda b: u8((u16(unpack(b.qs, 4)) | (u16(repeat(b.qh, 8)) << 2)) & 15),
+            "fields 'qs' and 'qh' overlap: .* bits 2 to 3",
+        ),
+    ],
+)
+def test_overlaps(codes, message):
+    refused(message, lambda b: Codes(codes(b), scale=b.d), OVERLAP_FIELDS, bias=0)
+
+
+def test_pieces_that_do_not_overlap():
+    """Each bit has one source, element by element, also where the elements differ."""
+
+    def decode(b):
+        high = unpack(b.qh, 1, chunk=1)
+        low = unpack(b.qs, 4) & 7
+        top = repeat(b.qh, 8) & ([16] + [0] * 31)
+        smeared = low | (low >> 1)
+        return Codes(where(high < 1, smeared, low | (high * 8)) | top, scale=b.d)
+
+    assert define(decode, OVERLAP_FIELDS, bits=5, bias=0).bits == 5
+
+
 def test_field_lengths():
     with pytest.raises(LumenError, match="a field of u8 needs a positive length, not 0"):
         u8[0]
@@ -168,7 +215,7 @@ def test_codes_may_need_sampling():
         return Codes(15 - unpack((b.qs & 0x77) + (b.qs & 0x88), 4), scale=b.d)
 
     assert define(decode).dequantize(np.zeros(18, dtype=np.uint8)).tolist() == [0.0] * 32
-    refused("codes reach", lambda b: Codes(16 - unpack(b.qs, 4), scale=b.d))
+    refused("codes, of field 'qs', reach 16", lambda b: Codes(16 - unpack(b.qs, 4), scale=b.d))
 
 
 def test_all_operations_have_a_meaning():

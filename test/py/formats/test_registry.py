@@ -41,6 +41,7 @@ def test_unknown_name():
     ("number", "message"),
     [
         (4, r"4 \(Q4_2\) was removed"), (5, r"5 \(Q4_3\) was removed"), (31, r"31 \(Q4_0_4_4\) was removed"),
+        (32, r"32 \(Q4_0_4_8\) was removed"), (37, r"37 \(IQ4_NL_4_8\) was removed"),
         (33, r"33 \(Q4_0_8_8\) was removed"), (36, r"36 \(IQ4_NL_4_4\) was removed"),
         (38, r"38 \(IQ4_NL_8_8\) was removed"), (15, r"15 \(Q8_K\) is not a weight format"),
         (999, "unknown tensor type 999"),
