@@ -254,8 +254,18 @@ LogicalResult LinearOp::verify() {
 LogicalResult RmsNormOp::verify() {
   if (getEpsilon().isNegative())
     return emitOpError() << "epsilon must not be negative";
-  return verifyDim(*this, "weight size", rankedType(getX()).getDimSize(1),
-                   rankedType(getWeight()).getDimSize(0));
+  int64_t columns = rankedType(getX()).getDimSize(1);
+  int64_t size = rankedType(getWeight()).getDimSize(0);
+  bool known = !ShapedType::isDynamic(columns) && !ShapedType::isDynamic(size);
+  if (known && (size == 0 || columns % size))
+    return emitOpError() << "weight size must divide the columns of x ("
+                         << columns << "), got " << size;
+  return success();
+}
+
+bool RmsNormOp::isPerHead() {
+  return rankedType(getX()).getDimSize(1) !=
+         rankedType(getWeight()).getDimSize(0);
 }
 
 LogicalResult RopeOp::verify() {

@@ -184,15 +184,24 @@ def Lumen_RmsNormOp : Lumen_Op<"rms_norm", [Pure, AllTypesMatch<["x", "result"]>
   let description = [{
     `result[t, k] = x[t, k] / sqrt(mean_k(x[t, k]^2) + epsilon) * weight[k]`.
 
+    A weight of fewer values than a row normalizes every head of so many columns on
+    its own, each with this weight.
+
     ```mlir
     %n = lumen.rms_norm %x, %w {epsilon = 1.0e-06 : f32}
        : tensor<?x896xf32>, tensor<896xf32>
+    %h = lumen.rms_norm %q, %wq {epsilon = 1.0e-06 : f32}
+       : tensor<?x896xf32>, tensor<64xf32>
     ```
   }];
   let arguments = (ins Lumen_Rows:$x, Lumen_Vec:$weight, F32Attr:$epsilon);
   let results = (outs Lumen_Rows:$result);
   let assemblyFormat = "$x `,` $weight attr-dict `:` type($x) `,` type($weight)";
   let hasVerifier = 1;
+  let extraClassDeclaration = [{
+    /// True where every head is normalized on its own.
+    bool isPerHead();
+  }];
 }
 
 def Lumen_RopeOp : Lumen_Op<"rope", [Pure, AllTypesMatch<["x", "result"]>]> {
@@ -223,7 +232,8 @@ def Lumen_KvAppendOp : Lumen_Op<"kv_append", [Pure, AllTypesMatch<["cache", "res
     Writes the rows of `x` (T x kv_heads*D) as positions `position` + t of layer
     `layer`. A "key" cache is `[layer][kv head][position/16][d][position%16]`: the
     lanes of a vector are positions, so a score needs no horizontal sum. A "value"
-    cache is `[layer][kv head][position/16][position%16][d]`.
+    cache is `[layer][kv head][position/16][position%16][d]`. A cache is a ring: past
+    its last block, positions begin again at the first one.
 
     ```mlir
     %k2 = lumen.kv_append %k, %x, %layer, %position {kind = "key"}
@@ -246,6 +256,10 @@ def Lumen_AttentionOp : Lumen_Op<"attention", [Pure, AllTypesMatch<["q", "result
 
         result[t, h] = sum_j softmax_j(scale * q[t, h] . k[j]) v[j].
 
+    With a `window` of w, only the last w of these positions count, and the caches
+    may be rings (see `lumen.kv_append`) of a multiple of 64 positions that hold at
+    least the w - 1 positions before the step's first and those of the step.
+
     ```mlir
     %a = lumen.attention %q, %k, %v, %layer, %position
            {heads = 14 : i64, kv_heads = 2 : i64, scale = 1.250000e-01 : f32}
@@ -255,7 +269,8 @@ def Lumen_AttentionOp : Lumen_Op<"attention", [Pure, AllTypesMatch<["q", "result
   let arguments = (ins Lumen_Rows:$q, Lumen_Cache:$k, Lumen_Cache:$v, Index:$layer, Index:$position,
     ConfinedAttr<I64Attr, [IntPositive]>:$heads,
     ConfinedAttr<I64Attr, [IntPositive]>:$kv_heads,
-    F32Attr:$scale);
+    F32Attr:$scale,
+    OptionalAttr<ConfinedAttr<I64Attr, [IntPositive]>>:$window);
   let results = (outs Lumen_Rows:$result);
   let assemblyFormat = [{
     $q `,` $k `,` $v `,` $layer `,` $position attr-dict `:` type($q) `,` type($k) `,` type($v)
@@ -289,6 +304,20 @@ def Lumen_AddOp : Lumen_Op<"add", [Pure, Commutative, AllTypesMatch<["lhs", "rhs
   let arguments = (ins Lumen_Rows:$lhs, Lumen_Rows:$rhs);
   let results = (outs Lumen_Rows:$result);
   let assemblyFormat = "$lhs `,` $rhs attr-dict `:` type($lhs)";
+}
+
+def Lumen_ScaleOp : Lumen_Op<"scale", [Pure, AllTypesMatch<["x", "result"]>]> {
+  let summary = "an activation times a constant";
+  let description = [{
+    `result = factor * x`, element by element: the multipliers of some models.
+
+    ```mlir
+    %y = lumen.scale %x {factor = 2.5 : f32} : tensor<?x896xf32>
+    ```
+  }];
+  let arguments = (ins Lumen_Rows:$x, F32Attr:$factor);
+  let results = (outs Lumen_Rows:$result);
+  let assemblyFormat = "$x attr-dict `:` type($x)";
 }
 
 def Lumen_LastRowsOp : Lumen_Op<"last_rows", [Pure]> {

@@ -228,6 +228,15 @@ void AttentionEmitter::emitSoftmax(Value start, int64_t rows) {
     Value seen =
         arith::CmpIOp::create(b, arith::CmpIPredicate::sle, offsets,
                               broadcast(b, limit, kAttentionPositions));
+    if (op.getWindow()) {
+      Value size =
+          arith::ConstantIntOp::create(b, b.getI32Type(), *op.getWindow());
+      Value before = arith::SubIOp::create(b, limit, size);
+      Value inside =
+          arith::CmpIOp::create(b, arith::CmpIPredicate::sgt, offsets,
+                                broadcast(b, before, kAttentionPositions));
+      seen = arith::AndIOp::create(b, seen, inside);
+    }
     x = arith::SelectOp::create(b, seen, x, hidden);
     // The maximum is the same in any order.
     Value most = vector::ReductionOp::create(b, vector::CombiningKind::MAXNUMF,
@@ -342,7 +351,21 @@ Value AttentionEmitter::emitEnd(Value first, int64_t rows) {
   return arith::AddIOp::create(b, end, index(1));
 }
 
-void AttentionEmitter::emitPart(Value head, Value part, Value end,
+Value AttentionEmitter::emitBegin(Value first) {
+  if (!op.getWindow())
+    return {};
+  Value before = index(*op.getWindow() - 1);
+  Value begin = arith::AddIOp::create(b, op.getPosition(),
+                                      divideByConstant(b, first, group));
+  begin = arith::SubIOp::create(b, arith::MaxUIOp::create(b, begin, before),
+                                before);
+  // Tiles are the same for every row: its sums have the same order.
+  return arith::MulIOp::create(b,
+                               divideByConstant(b, begin, kAttentionPositions),
+                               index(kAttentionPositions));
+}
+
+void AttentionEmitter::emitPart(Value head, Value part, Value seen, Value end,
                                 int64_t rows) {
   emitReset(running, rows);
   Value begin = arith::MulIOp::create(b, part, index(kAttentionSplit));
@@ -351,15 +374,20 @@ void AttentionEmitter::emitPart(Value head, Value part, Value end,
   Value isLast = arith::CmpIOp::create(b, arith::CmpIPredicate::eq, part,
                                        index(kAttentionSplits - 1));
   stop = arith::SelectOp::create(b, isLast, end, stop);
+  if (seen)
+    begin = arith::MaxUIOp::create(b, begin, seen);
   auto forOp = scf::ForOp::create(b, begin, stop, index(kAttentionPositions));
   OpBuilder::InsertionGuard guard(b);
   b.setInsertionPointToStart(forOp.getBody());
   Value start = forOp.getInductionVar();
   Value valid = arith::MinUIOp::create(b, arith::SubIOp::create(b, stop, start),
                                        index(kAttentionPositions));
-  emitScores(head, start, valid, rows);
+  Value place = start;
+  if (seen)
+    place = arith::RemUIOp::create(b, start, memref::DimOp::create(b, v, 2));
+  emitScores(head, place, valid, rows);
   emitSoftmax(start, rows);
-  emitValues(head, start, valid, rows);
+  emitValues(head, place, valid, rows);
 }
 
 void AttentionEmitter::emitJoin(int64_t rows) {
@@ -420,14 +448,21 @@ void AttentionEmitter::emitTile(Value head, Value tile, Value first,
                                 int64_t rows, Value part, Value isWhole) {
   emitLoadQueries(head, first, rows);
   emitReset(joined, rows);
-  Value end = emitEnd(first, rows);
+  Value begin = emitBegin(first), end = emitEnd(first, rows);
   Value stop = arith::SelectOp::create(b, isWhole, emitSplitCount(end),
                                        addConstant(b, part, 1));
-  auto parts = scf::ForOp::create(b, part, stop, index(1));
+  Value start = part;
+  if (begin) {
+    // Parts that no row sees change nothing.
+    Value seen = arith::MinUIOp::create(b, divideByConstant(b, begin, kAttentionSplit),
+                                        index(kAttentionSplits - 1));
+    start = arith::SelectOp::create(b, isWhole, seen, part);
+  }
+  auto parts = scf::ForOp::create(b, start, stop, index(1));
   {
     OpBuilder::InsertionGuard guard(b);
     b.setInsertionPointToStart(parts.getBody());
-    emitPart(head, parts.getInductionVar(), end, rows);
+    emitPart(head, parts.getInductionVar(), begin, end, rows);
     auto ifOp = scf::IfOp::create(b, isWhole, /*withElseRegion=*/true);
     b.setInsertionPointToStart(ifOp.thenBlock());
     emitJoin(rows);

@@ -73,11 +73,16 @@ private:
   void emitExchange(Value head, Value tile, Value part, int64_t rows,
                     bool publish);
   void emitLoadQueries(Value head, Value first, int64_t rows);
+  /// `start` is where the first position of the tile lies in the caches.
   void emitScores(Value head, Value start, Value valid, int64_t rows);
   void emitSoftmax(Value start, int64_t rows);
   void emitValues(Value head, Value start, Value valid, int64_t rows);
   void emitStore(Value head, Value first, int64_t rows);
-  void emitPart(Value head, Value part, Value end, int64_t rows);
+  /// The positions of `part` from `seen` on (null for all) and before `end`.
+  void emitPart(Value head, Value part, Value seen, Value end, int64_t rows);
+  /// The first position of the first tile of positions that any row from
+  /// `first` on sees; null without a window.
+  Value emitBegin(Value first);
   Value emitEnd(Value first, int64_t rows);
   /// Token and first column of a row, which may lie past the last one.
   std::pair<Value, Value> locateRow(Value head, Value row);

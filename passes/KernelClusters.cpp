@@ -35,7 +35,7 @@ std::optional<KernelKind> mlir::lumen::getKernelKind(Operation *op) {
       .Case<AttentionOp>([](auto) -> Result { return KernelKind::Attention; })
       .Case<PackOp>([](auto) -> Result { return KernelKind::Pack; })
       .Case<EmbeddingOp, LastRowsOp, RmsNormOp, QuantizeOp, RopeOp, KvAppendOp,
-            AddOp, SwigluOp>([](auto) -> Result { return KernelKind::Rows; })
+            AddOp, ScaleOp, SwigluOp>([](auto) -> Result { return KernelKind::Rows; })
       .Default([](auto) -> Result { return std::nullopt; });
 }
 
@@ -77,6 +77,7 @@ private:
   void fuseResidual(AddOp op);
   void mergeWithProducers(Operation *op);
   void mergeWithSiblings(Operation *op);
+  void mergeWithHeadNorms(Operation *op);
   /// lumen.last_rows changes the number of rows: it must be what all else
   /// reads.
   bool keepsRowCount(unsigned a, unsigned b) const;
@@ -248,15 +249,24 @@ void ClusterGraph::mergeWithSiblings(Operation *op) {
   }
 }
 
+void ClusterGraph::mergeWithHeadNorms(Operation *op) {
+  for (Value operand : op->getOperands())
+    if (auto norm = operand.getDefiningOp<RmsNormOp>())
+      if (norm.isPerHead() && canMerge(find(op), find(norm)))
+        merge(find(op), find(norm));
+}
+
 void ClusterGraph::formRows() {
   for (Operation *op : program) {
     if (clusters[find(op)].kind != KernelKind::Rows)
       continue;
     // Heads at positions are split over the workers by head, the others by row.
-    if (getPosition(op))
+    if (getPosition(op)) {
       mergeWithSiblings(op);
-    else if (!isa<LastRowsOp>(op))
+      mergeWithHeadNorms(op);
+    } else if (!isa<LastRowsOp>(op)) {
       mergeWithProducers(op);
+    }
   }
 }
 

@@ -43,7 +43,17 @@ void RowEmitter::emitPrologue() {
           shared[op] = {
               arith::MulIOp::create(b, token, constantIndex(b, bytes))};
         })
-        .Case([&](RmsNormOp op) { shared[op] = {emitInverseRms(op)}; })
+        .Case([&](RmsNormOp op) {
+          if (!op.isPerHead()) {
+            shared[op] = {emitInverseRms(op)};
+            return;
+          }
+          auto type = VectorType::get(
+              {rankedType(op.getWeight()).getDimSize(0)}, b.getF32Type());
+          Value weight = getSourceBuffer(op.getWeight());
+          shared[op] = {vector::LoadOp::create(b, type, weight,
+                                               constantIndex(b, 0))};
+        })
         .Case([&](RopeOp op) {
           int64_t half = rankedType(op.getTable()).getDimSize(1) / 2;
           auto type = VectorType::get({half}, b.getF32Type());
@@ -93,11 +103,15 @@ Value RowEmitter::emitInverseRms(RmsNormOp op) {
   Value sum = sums.front();
   for (Value next : ArrayRef(sums).drop_front())
     sum = arith::AddFOp::create(b, sum, next);
+  return emitInverseRoot(op, sum, loop.columns);
+}
+
+Value RowEmitter::emitInverseRoot(RmsNormOp op, Value squares, int64_t count) {
   auto constant = [&](double value) -> Value {
     return arith::ConstantOp::create(b, b.getF32FloatAttr(value));
   };
   Value mean =
-      arith::DivFOp::create(b, emitTreeSum(b, sum), constant(loop.columns));
+      arith::DivFOp::create(b, emitTreeSum(b, squares), constant(count));
   Value biased = arith::AddFOp::create(
       b, mean, arith::ConstantOp::create(b, op.getEpsilonAttr()));
   return arith::DivFOp::create(b, constant(1.0),
@@ -170,6 +184,19 @@ Value RowEmitter::emitSwiglu(Value gate, Value up) {
                                up);
 }
 
+Value RowEmitter::emitHeadNorm(RmsNormOp op, Value x) {
+  Value weight = shared[op].front();
+  int64_t size = cast<VectorType>(weight.getType()).getNumElements();
+  SmallVector<Value> heads;
+  for (Value head : splitVector(b, x, size)) {
+    Value squares = arith::MulFOp::create(b, head, head);
+    Value inverse = emitInverseRoot(op, squares, size);
+    head = arith::MulFOp::create(b, head, broadcast(b, inverse, size));
+    heads.push_back(arith::MulFOp::create(b, head, weight));
+  }
+  return concatVectors(b, heads);
+}
+
 Value RowEmitter::emitRope(RopeOp op, Value x) {
   int64_t headDim = op.getHeadDim(),
           rot = rankedType(op.getTable()).getDimSize(1);
@@ -235,6 +262,9 @@ SmallVector<Value> RowEmitter::emit(Value value, Tile &tile) {
           })
           .Case([&](EmbeddingOp op) { return emitEmbedding(op, tile); })
           .Case([&](RmsNormOp op) {
+            if (op.isPerHead())
+              return map(op.getX(),
+                         [&](Value x) { return emitHeadNorm(op, x); });
             return zip(op.getX(), op.getWeight(),
                        [&](Value x, Value weight) -> Value {
                          int64_t lanes =
@@ -249,6 +279,13 @@ SmallVector<Value> RowEmitter::emit(Value value, Tile &tile) {
                        [&](Value lhs, Value rhs) -> Value {
                          return arith::AddFOp::create(b, lhs, rhs);
                        });
+          })
+          .Case([&](ScaleOp op) {
+            double factor = op.getFactor().convertToDouble();
+            return map(op.getX(), [&](Value x) -> Value {
+              int64_t lanes = cast<VectorType>(x.getType()).getNumElements();
+              return arith::MulFOp::create(b, x, splat(b, lanes, factor));
+            });
           })
           .Case([&](SwigluOp op) {
             return zip(op.getGate(), op.getUp(), [&](Value gate, Value up) {
@@ -270,6 +307,7 @@ void RowEmitter::emitAppend(KvAppendOp op, Tile &tile) {
   Value position = shared[op].front();
   Value lane = arith::RemUIOp::create(b, position, constantIndex(b, 16));
   Value block = divideByConstant(b, position, 16);
+  block = arith::RemUIOp::create(b, block, memref::DimOp::create(b, cache, 2));
   Value firstHead = divideByConstant(b, tile.base, headDim);
   Value zero = constantIndex(b, 0);
   SmallVector<Value> heads;

@@ -53,6 +53,10 @@ private:
   Value emitSwiglu(Value gate, Value up);
   Value emitRope(RopeOp op, Value x);
   Value emitInverseRms(RmsNormOp op);
+  /// 1 / sqrt(mean + epsilon) of `count` values whose squares are summed up in
+  /// the lanes of `squares`.
+  Value emitInverseRoot(RmsNormOp op, Value squares, int64_t count);
+  Value emitHeadNorm(RmsNormOp op, Value x);
   void emitAppend(KvAppendOp op, Tile &tile);
 
   ImplicitLocOpBuilder &b;
@@ -61,8 +65,8 @@ private:
   /// Per-worker scratch of one head in the element type of the cache; may be
   /// null.
   Value staging;
-  /// From the prologue: first byte (embedding), 1/rms (rms_norm), cosines and
-  /// sines (rope), absolute position (kv_append).
+  /// From the prologue: first byte (embedding), 1/rms or the weight of a head
+  /// (rms_norm), cosines and sines (rope), absolute position (kv_append).
   llvm::DenseMap<Operation *, SmallVector<Value>> shared;
 };
 

@@ -33,7 +33,7 @@ constexpr int64_t kFreePiece = 64;
 
 bool isRowOp(Operation *op) {
   return isa<AddOp, EmbeddingOp, KvAppendOp, LastRowsOp, QuantizeOp, RmsNormOp,
-             RopeOp, SwigluOp>(op);
+             RopeOp, ScaleOp, SwigluOp>(op);
 }
 
 /// Replaces the body of one kernel.
@@ -126,6 +126,11 @@ void RowsSynthesizer::chooseWidths(ColumnLoop &loop) {
   for (Operation *op : loop.ops) {
     llvm::TypeSwitch<Operation *>(op)
         .Case([&](QuantizeOp op) { require(op.getGroup()); })
+        .Case([&](RmsNormOp op) {
+          if (op.isPerHead())
+            require(cast<RankedTensorType>(op.getWeight().getType())
+                        .getDimSize(0));
+        })
         .Case([&](RopeOp op) { require(op.getHeadDim()); })
         .Case([&](KvAppendOp op) {
           auto cache = cast<RankedTensorType>(op.getCache().getType());

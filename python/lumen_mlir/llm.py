@@ -160,9 +160,10 @@ class LLM:
     def reusable(self, ids: Sequence[int]) -> int:
         """How many of the first ``ids`` need not be computed again; the last always is."""
         most = max(min(len(self._held), len(ids) - 1), 0)
-        if self._held[:most] == list(ids[:most]):
-            return most
-        return next(i for i in range(most) if self._held[i] != ids[i])
+        if self._held[:most] != list(ids[:most]):
+            most = next(i for i in range(most) if self._held[i] != ids[i])
+        # The rings of sliding windows may have forgotten what was so long ago.
+        return most if self.engine == "reference" or self.session.can_resume(most) else 0
 
     def forget(self) -> None:
         """Makes the KV cache count as empty."""

@@ -17,7 +17,7 @@ from lumen_mlir.compiler import CompilerOptions
 from lumen_mlir.engine import Engine
 from lumen_mlir.errors import LumenError
 from lumen_mlir.gguf import TensorInfo
-from lumen_mlir.models import Model
+from lumen_mlir.models import Model, rope_table
 from lumen_mlir.packed_weights import PackedLayout
 from lumen_mlir.threads import default_thread_count
 
@@ -210,6 +210,11 @@ class Session:
             raise LumenError(
                 f"token ids {ids.min()} to {ids.max()} are not in a vocabulary of {vocabulary} tokens"
             )
+        if not self.can_resume(position):
+            raise LumenError(
+                f"a step cannot go back to position {position}: {self._written} positions were written, and of "
+                "sliding windows only the last ones are kept"
+            )
         rows = count - first
         out = self._logits_of(rows) if out is None else out
         if out.shape != (rows, vocabulary) or out.dtype != np.float32 or not out.flags.c_contiguous:
@@ -218,8 +223,22 @@ class Session:
         self._tokens[:count] = ids
         self._count[:], self._position[:], self._first[:] = count, position, first
         self._out[:] = out.ctypes.data, rows
+        self._written = max(self._written if position else 0, position + count)
         self._call.run()
         return out
+
+    def can_resume(self, position: int) -> bool:
+        """True where the KV cache still holds all that a step at ``position`` attends to.
+
+        That is so for every position written to, except that rings of sliding windows forget: after H
+        positions a ring of C holds from position H - C on, and a step needs ``window`` - 1 before its own.
+        """
+        config, chunk = self.model.config, self.options.chunk
+        for window in config.windows:
+            oldest = self._written - 16 * config.cache_pages(window, self.context, chunk)
+            if window is not None and position and max(position - window + 1, 0) < oldest:
+                return False
+        return True
 
     # --- opening --------------------------------------------------------------------------------------------
 
@@ -291,12 +310,14 @@ class Session:
         """The buffers of a step, and the words of the call that change from step to step."""
         config, zeros = self.model.config, packed_weights.zeros
         dtype = {"f16": np.float16, "f32": np.float32}[self.options.kv_type]
-        keys, values = (zeros(shape, dtype) for shape in self.model.cache_shapes(self.context))
+        shapes = self.model.cache_shapes(self.context, self.options.chunk)
+        caches = [zeros(shape, dtype) for shape in shapes]
+        self._written = 0
         self._tokens = zeros((self.options.chunk,), np.int32)
-        self._rope = zeros((self.context, config.rope.dimensions), np.float32)
+        self._ropes = [zeros((self.context, rope.dimensions), np.float32) for rope in config.ropes]
         self._rope_rows = 0
         self._logits = np.empty((1, config.vocabulary), np.float32)
-        inputs = [self._tokens[:1], 0, 0, self._rope, keys, values, *self._weights]
+        inputs = [self._tokens[:1], 0, 0, *self._ropes, *caches, *self._weights]
         self._call = self._engine.bind("step", *inputs, outs=[self._logits])
         tokens, self._position, self._first = map(self._call.words, range(3))
         self._count = tokens[1:]
@@ -311,5 +332,6 @@ class Session:
         """Computes the rotary table up to position ``end``, twice as far each time it does not suffice."""
         if end > self._rope_rows:
             rows = min(self.context, max(end, 2 * self._rope_rows, 1024))
-            self._rope[self._rope_rows : rows] = self.model.rope_table(rows)[self._rope_rows :]
+            for rope, table in zip(self.model.config.ropes, self._ropes, strict=True):
+                table[self._rope_rows : rows] = rope_table(rope, self.context, self._rope_rows, rows)
             self._rope_rows = rows

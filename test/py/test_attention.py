@@ -19,7 +19,7 @@ SHAPES = [
 ]
 
 
-def attention(heads, kv_heads, size, element, quantized):
+def attention(heads, kv_heads, size, element, quantized, window=None):
     width = heads * size
     keys, values = (
         f"tensor<2x{kv_heads}x?x{size}x16x{element}>",
@@ -36,7 +36,7 @@ def attention(heads, kv_heads, size, element, quantized):
     func.func @f(%q: {result}, %k: {keys}, %v: {values}, %layer: index, %position: index)
         -> ({kinds if quantized else result}) {{
       %a = lumen.attention %q, %k, %v, %layer, %position {{heads = {heads} : i64, kv_heads = {kv_heads} : i64,
-        scale = {size**-0.5:.9e} : f32}} : {result}, {keys}, {values}
+        scale = {size**-0.5:.9e} : f32{f", window = {window} : i64" if window else ""}}} : {result}, {keys}, {values}
       {end}
     }}"""
 
@@ -94,6 +94,34 @@ def test_attention(heads, kv_heads, size, element, quantized, target):
                 again = run(q[part], keys, values, position + start, threads)
                 for whole, piece in zip(results, again, strict=True):
                     np.testing.assert_array_equal(whole[part], piece)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize(("window", "heads", "kv_heads"), [(1, 2, 2), (20, 3, 1), (64, 8, 2), (100, 4, 1)])
+def test_window_over_a_ring(window, heads, kv_heads, target):
+    """A ring that holds the window and the step gives the bits of a cache that holds everything."""
+    size, pages = 32, 12
+    kernel = Kernel(attention(heads, kv_heads, size, "f16", False, window), target)
+    ring = 16 * pages
+    for tokens, position in [(1, 0), (1, 70), (5, 60), (ring - window + 1, 300), (33, 511), (1, 1000)]:
+        end = position + tokens
+        keys, values = caches(kv_heads, size, end, "f16")
+        short = [
+            np.full((*full.shape[:2], pages, *full.shape[3:]), np.nan, np.float16) for full in (keys, values)
+        ]
+        for held_position in range(max(end - ring, 0), end):
+            page, lane = divmod(held_position, 16)
+            short[0][:, :, page % pages, :, lane] = keys[:, :, page, :, lane]
+            short[1][:, :, page % pages, lane] = values[:, :, page, lane]
+        q = 2 * np.random.default_rng(end).standard_normal((tokens, heads * size), dtype=np.float32)
+        shape = [((tokens, heads * size), np.float32)]
+        (expected,) = kernel.run(q, keys, values, 1, position, results=shape)
+        (actual,) = kernel.run(q, *short, 1, position, results=shape, threads=2)
+        np.testing.assert_array_equal(actual, expected)
+        reference = ops.attention(q, keys, values, 1, position, heads, kv_heads, size**-0.5, window)
+        assert relative_error(actual, reference) < 2e-6
+        reference = ops.attention(q, *short, 1, position, heads, kv_heads, size**-0.5, window)
+        assert relative_error(actual, reference) < 2e-6
 
 
 @pytest.mark.parametrize("target", TARGETS)

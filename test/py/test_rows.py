@@ -225,3 +225,28 @@ def test_float_embedding(element, target):
     ids = np.array([4, 0, 2, 2], np.int32)
     (x,) = every_team(kernel, [ids, table], [((4, width), np.float32)])
     np.testing.assert_array_equal(x, expected[ids])
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize(("count", "size", "style"), [(3, 32, "neox"), (1, 24, "norm"), (2, 128, "neox")])
+def test_normalized_heads(count, size, style, target):
+    """Every head is normalized on its own before it turns; scaled rows follow in the same loop."""
+    width = count * size
+    rows, table = f"tensor<?x{width}xf32>", f"tensor<?x{size}xf32>"
+    text = f"""
+    func.func @f(%x: {rows}, %w: tensor<{size}xf32>, %table: {table}, %position: index) -> ({rows}, {rows}) {{
+      %n = lumen.rms_norm %x, %w {{epsilon = 1.0e-05 : f32}} : {rows}, tensor<{size}xf32>
+      %r = lumen.rope %n, %table, %position {{head_dim = {size} : i64, style = "{style}"}} : {rows}, {table}
+      %s = lumen.scale %x {{factor = 0.3 : f32}} : {rows}
+      return %r, %s : {rows}, {rows}
+    }}"""
+    kernel = Kernel(text, target)
+    weight, angles = normal((size,), 1), normal((64, size), 2)
+    for tokens in TOKENS:
+        x = normal((tokens, width), 3)
+        x[0, :size] = 0 if tokens > 1 else 1
+        results = [((tokens, width), np.float32)] * 2
+        turned, scaled = every_team(kernel, [x, weight, angles, 11], results)
+        normed = ops.rms_norm(x, weight, 1e-5)
+        assert relative_error(turned, ops.rope(normed, angles, 11, size, style)) < 1e-6
+        np.testing.assert_array_equal(scaled, x * np.float32(0.3))

@@ -35,7 +35,7 @@ class Step:
             options = CompilerOptions(activations)
             self.engine = lumen_mlir.compile(module, self.target, 2, options, use_cache=False)
         self.weights = [self._weight(argument) for argument in self.engine.signatures["step"].inputs[6:]]
-        self.rope = model.rope_table(CONTEXT)
+        self.rope = model.rope_tables(CONTEXT)[0]
 
     def _weight(self, argument) -> np.ndarray:
         info, array = self.model.tensors[argument.name], self.model.weight(argument.name)

@@ -83,10 +83,18 @@ def _hyperparameters(file: GGUFFile) -> Iterator[tuple[str, str]]:
     yield "context", f"{config.context:,} tokens"
     yield "layers", f"{config.layers} of width {config.width}, feed-forward {config.feed_forward}"
     yield "attention", f"{config.heads} heads, {config.kv_heads} for keys and values, of {config.head_size}"
-    rope = config.rope
-    scaling = f", positions / {rope.factor:g}" if rope.factor != 1 else ""
-    yield "RoPE", f"{rope.style}, base {rope.base:g}, {rope.dimensions} dimensions{scaling}"
-    per_token = 2 * 2 * config.layers * config.kv_width
+    for window, layers in config.windows.items():
+        if window is not None:
+            yield "sliding window", f"{window:,} tokens in {layers} of {config.layers} layers"
+    for rope in config.ropes:
+        yield "RoPE", str(rope)
+    if experts := config.experts:
+        shared = f", one of width {experts.shared} for all" if experts.shared else ""
+        yield (
+            "experts",
+            f"{experts.used} of {experts.count} of width {experts.feed_forward} by {experts.gating}{shared}",
+        )
+    per_token = 2 * 2 * config.windows.get(None, 0) * config.kv_width
     yield "KV cache", f"{per_token:,} bytes per token (f16)"
 
 

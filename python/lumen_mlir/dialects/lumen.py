@@ -102,7 +102,7 @@ def linear(x: ir.Value, weight: ir.Value, bias: ir.Value | None = None) -> ir.Va
 
 
 def rms_norm(x: ir.Value, weight: ir.Value, epsilon: float) -> ir.Value:
-    """float32 [T, K]: ``x / sqrt(mean(x^2) + epsilon) * weight``."""
+    """float32 [T, K]: ``x / sqrt(mean(x^2) + epsilon) * weight``; by heads as wide as ``weight``."""
     return _create("rms_norm", x.type, [x, weight], epsilon=ir.FloatAttr.get_f32(epsilon))
 
 
@@ -120,12 +120,16 @@ def kv_append(cache: ir.Value, x: ir.Value, layer: ir.Value, position: ir.Value,
 
 def attention(
     q: ir.Value, k: ir.Value, v: ir.Value, layer: ir.Value, position: ir.Value,
-    heads: int, kv_heads: int, scale: float,
+    heads: int, kv_heads: int, scale: float, window: int | None = None,
 ) -> ir.Value:  # fmt: skip
-    """float32 [T, heads * D]: causal attention of ``q`` over positions 0 to ``position`` + t of ``layer``."""
+    """float32 [T, heads * D]: causal attention of ``q`` over positions 0 to ``position`` + t of ``layer``.
+
+    Only the last ``window`` of these positions count, where it is given.
+    """
+    attributes = {} if window is None else {"window": _i64(window)}
     return _create(
         "attention", q.type, [q, k, v, layer, position],
-        heads=_i64(heads), kv_heads=_i64(kv_heads), scale=ir.FloatAttr.get_f32(scale),
+        heads=_i64(heads), kv_heads=_i64(kv_heads), scale=ir.FloatAttr.get_f32(scale), **attributes,
     )  # fmt: skip
 
 
@@ -137,6 +141,11 @@ def swiglu(gate: ir.Value, up: ir.Value) -> ir.Value:
 def add(lhs: ir.Value, rhs: ir.Value) -> ir.Value:
     """The sum, element by element."""
     return _create("add", lhs.type, [lhs, rhs])
+
+
+def scale(x: ir.Value, factor: float) -> ir.Value:
+    """``factor * x``, element by element."""
+    return _create("scale", x.type, [x], factor=ir.FloatAttr.get_f32(factor))
 
 
 def last_rows(x: ir.Value, first: ir.Value) -> ir.Value:

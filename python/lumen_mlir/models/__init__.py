@@ -1,10 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
 """Model definitions: from the metadata and tensors of a file to a module at the ``lumen`` stage."""
 
-from lumen_mlir.models import qwen2 as _qwen2  # noqa: F401  (an architecture registers itself)
-from lumen_mlir.models.architecture import Architecture, get, names
-from lumen_mlir.models.config import ModelConfig, ModelError, Rope
+# An architecture registers itself.
+from lumen_mlir.models import exaone as _exaone  # noqa: F401
+from lumen_mlir.models import hyperclovax as _hyperclovax  # noqa: F401
+from lumen_mlir.models import llama as _llama  # noqa: F401
+from lumen_mlir.models import qwen as _qwen  # noqa: F401
+from lumen_mlir.models.architecture import Architecture, get, names, of_hf_class
+from lumen_mlir.models.config import Attention, Experts, ModelConfig, ModelError
 from lumen_mlir.models.model import Model
-from lumen_mlir.models.rope import rope_table
+from lumen_mlir.models.reader import Source
+from lumen_mlir.models.rope import LongRope, Rope, Yarn, llama3_divisors, rope_table
 
-__all__ = ["Architecture", "Model", "ModelConfig", "ModelError", "Rope", "get", "names", "rope_table"]
+__all__ = [
+    "Architecture",
+    "Attention",
+    "Experts",
+    "LongRope",
+    "Model",
+    "ModelConfig",
+    "ModelError",
+    "Rope",
+    "Source",
+    "Yarn",
+    "get",
+    "llama3_divisors",
+    "names",
+    "of_hf_class",
+    "rope_table",
+]

@@ -19,46 +19,82 @@ def linear_tensors(name: str, rows: int, columns: int, bias: bool | None) -> Ite
         yield TensorSpec(f"{name}.bias", (rows,), optional=bias is None)
 
 
-def norm_tensors(name: str, width: int) -> Iterator[TensorSpec]:
-    """The weight of a norm."""
-    yield TensorSpec(f"{name}.weight", (width,))
+def norm_tensors(name: str, width: int, required: bool | None = True) -> Iterator[TensorSpec]:
+    """The weight of a norm: required (True), absent (False) or used where the file has it (None)."""
+    if required is not False:
+        yield TensorSpec(f"{name}.weight", (width,), optional=required is None)
 
 
-def attention_tensors(config: ModelConfig, *, qkv_bias: bool | None = False) -> Iterator[TensorSpec]:
-    """Query, key, value and output projections."""
+def attention_tensors(
+    config: ModelConfig, *, qkv_bias: bool | None = False, qk_norm: bool | None = False
+) -> Iterator[TensorSpec]:
+    """Query, key, value and output projections, and the norms of the heads of queries and keys."""
     yield from linear_tensors("attn_q", config.query_width, config.width, qkv_bias)
     yield from linear_tensors("attn_k", config.kv_width, config.width, qkv_bias)
     yield from linear_tensors("attn_v", config.kv_width, config.width, qkv_bias)
+    yield from norm_tensors("attn_q_norm", config.head_size, qk_norm)
+    yield from norm_tensors("attn_k_norm", config.head_size, qk_norm)
     yield from linear_tensors("attn_output", config.width, config.query_width, None)
 
 
 def attention(scope: Scope, x: ir.Value) -> ir.Value:
-    """Causal grouped-query self-attention with rotary positions: f32 [T, width] -> [T, width]."""
+    """Causal grouped-query self-attention: f32 [T, width] -> [T, width].
+
+    Heads are normalized where the layer has norms for them, and turned where it has positions.
+    """
     config = scope.config
     q, k, v = (scope.linear(x, name) for name in ("attn_q", "attn_k", "attn_v"))
-    q = scope.rope(q)
-    scope.append_kv(scope.rope(k), v)
+    q, k = scope.turn(q, "attn_q_norm"), scope.turn(k, "attn_k_norm")
+    scope.append_kv(k, v)
+    scale = config.attention_scale or config.head_size**-0.5
     mixed = lumen.attention(
-        q, scope.k, scope.v, scope.layer, scope.position,
-        config.heads, config.kv_heads, config.head_size**-0.5,
+        q, scope.k, scope.v, scope.layer, scope.position, config.heads, config.kv_heads, scale,
+        scope.attention.window,
     )  # fmt: skip
     return scope.linear(mixed, "attn_output")
 
 
-def swiglu_tensors(config: ModelConfig) -> Iterator[TensorSpec]:
-    """Gate, up and down projections."""
-    yield from linear_tensors("ffn_gate", config.feed_forward, config.width, False)
-    yield from linear_tensors("ffn_up", config.feed_forward, config.width, False)
-    yield from linear_tensors("ffn_down", config.width, config.feed_forward, False)
+def swiglu_tensors(width: int, hidden: int, suffix: str = "", bias: bool | None = None) -> Iterator[TensorSpec]:
+    """Gate, up and down projections, named ``ffn_gate{suffix}`` and so on."""
+    yield from linear_tensors(f"ffn_gate{suffix}", hidden, width, bias)
+    yield from linear_tensors(f"ffn_up{suffix}", hidden, width, bias)
+    yield from linear_tensors(f"ffn_down{suffix}", width, hidden, bias)
 
 
-def swiglu(scope: Scope, x: ir.Value) -> ir.Value:
+def swiglu(scope: Scope, x: ir.Value, suffix: str = "") -> ir.Value:
     """Gated feed-forward block: f32 [T, width] -> [T, width]."""
-    hidden = lumen.swiglu(scope.linear(x, "ffn_gate"), scope.linear(x, "ffn_up"))
-    return scope.linear(hidden, "ffn_down")
+    hidden = lumen.swiglu(scope.linear(x, f"ffn_gate{suffix}"), scope.linear(x, f"ffn_up{suffix}"))
+    return scope.linear(hidden, f"ffn_down{suffix}")
 
 
-def pre_norm_layer(scope: Scope, x: ir.Value) -> ir.Value:
+def feed_forward_tensors(config: ModelConfig, index: int) -> Iterator[TensorSpec]:
+    """The tensors of ``feed_forward`` in layer ``index``."""
+    yield from swiglu_tensors(config.width, config.feed_forward)
+
+
+def feed_forward(scope: Scope, x: ir.Value) -> ir.Value:
+    """The second half of a layer: f32 [T, width] -> [T, width]."""
+    return swiglu(scope, x)
+
+
+def pre_norm_layer(scope: Scope, x: ir.Value, ffn_norm: str = "ffn_norm") -> ir.Value:
     """The usual decoder layer: each half normalizes its input and adds its output to the residual stream."""
     x = lumen.add(x, attention(scope, scope.rms_norm(x, "attn_norm")))
-    return lumen.add(x, swiglu(scope, scope.rms_norm(x, "ffn_norm")))
+    return lumen.add(x, feed_forward(scope, scope.rms_norm(x, ffn_norm)))
+
+
+def post_norm_layer(scope: Scope, x: ir.Value) -> ir.Value:
+    """Each half normalizes its output, and not its input."""
+    x = lumen.add(x, scope.rms_norm(attention(scope, x), "post_attention_norm"))
+    return lumen.add(x, scope.rms_norm(feed_forward(scope, x), "post_ffw_norm"))
+
+
+def peri_norm_layer(scope: Scope, x: ir.Value) -> ir.Value:
+    """Each half normalizes its input, its output where there is a norm for it, and scales what it adds."""
+
+    def add(x: ir.Value, y: ir.Value, norm: str) -> ir.Value:
+        y = scope.rms_norm(y, norm) if f"{norm}.weight" in scope.weights else y
+        return lumen.add(x, scope.scale(y, scope.config.residual_scale))
+
+    x = add(x, attention(scope, scope.rms_norm(x, "attn_norm")), "post_attention_norm")
+    return add(x, feed_forward(scope, scope.rms_norm(x, "ffn_norm")), "post_ffw_norm")

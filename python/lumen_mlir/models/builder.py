@@ -33,9 +33,15 @@ class ModuleBuilder:
         self.architecture = architecture.get(config.architecture)
         self.config = config
         self.tensors = tensors
-        sizes = (config.layers, config.kv_heads, config.head_size, kv_type)
-        self.caches = [lumen.cache_type("key", *sizes), lumen.cache_type("value", *sizes)]
-        self.rope_type = lumen.rows_type(config.rope.dimensions)
+        # Keys and values of the layers of each window.
+        self.caches = {
+            window: [
+                lumen.cache_type(kind, layers, config.kv_heads, config.head_size, kv_type)
+                for kind in ("key", "value")
+            ]
+            for window, layers in config.windows.items()
+        }
+        self.ropes = {rope: lumen.rows_type(rope.dimensions) for rope in config.ropes}
         self.index = ir.IndexType.get()
         self.functions: dict[object, str] = {}
         self.module = ir.Module.create()
@@ -48,8 +54,9 @@ class ModuleBuilder:
         return self.module
 
     def step(self) -> None:
-        config, caches = self.config, self.caches
-        fixed = [lumen.tokens_type(), self.index, self.index, self.rope_type, *caches]
+        config = self.config
+        caches = [kind for pair in self.caches.values() for kind in pair]
+        fixed = [lumen.tokens_type(), self.index, self.index, *self.ropes.values(), *caches]
         named = [{"lumen.name": ir.StringAttr.get(name)} for name in self.tensors]
         block = func.func(
             "step",
@@ -57,22 +64,29 @@ class ModuleBuilder:
             [lumen.rows_type(config.vocabulary), *caches],
             argument_attributes=[{}] * len(fixed) + named,
         )
-        tokens, position, first, rope, k, v, *values = block.arguments
-        weights = dict(zip(self.tensors, values, strict=True))
+        arguments = iter(block.arguments)
+        tokens, position, first = (next(arguments) for _ in range(3))
+        ropes = {rope: next(arguments) for rope in self.ropes}
+        held = {window: [next(arguments), next(arguments)] for window in self.caches}
+        weights = dict(zip(self.tensors, arguments, strict=True))
         with ir.InsertionPoint(block):
-            layers = [func.index_constant(index) for index in range(config.layers)]
+            slots = [config.cache_slot(index) for index in range(config.layers)]
+            numbers = {slot: func.index_constant(slot) for slot in sorted(set(slots))}
             scope = Scope(config, weights, position)
             x = self.architecture.embed(scope, tokens)
             for index in range(config.layers):
                 prefix = f"blk.{index}."
                 local = [name for name in self.tensors if name.startswith(prefix)]
                 tensors = {name.removeprefix(prefix): self.tensors[name] for name in local}
+                attention = config.attention(index)
                 function = self.layer(index, tensors)
-                arguments = [x, position, layers[index], rope, k, v]
-                arguments += [weights[name] for name in local]
-                x, k, v = func.call(function, [x.type, *caches], arguments)
+                table = [] if attention.rope is None else [ropes[attention.rope]]
+                values = [x, position, numbers[slots[index]], *table, *held[attention.window]]
+                values += [weights[name] for name in local]
+                results = [x.type, *self.caches[attention.window]]
+                x, *held[attention.window] = func.call(function, results, values)
             logits = self.architecture.head(scope, lumen.last_rows(x, first))
-            func.return_([logits, k, v])
+            func.return_([logits, *(value for pair in held.values() for value in pair)])
 
     def layer(self, index: int, tensors: Mapping[str, TensorInfo]) -> str:
         """The name of the function of layer ``index``, which is written unless an earlier one serves."""
@@ -81,18 +95,23 @@ class ModuleBuilder:
         if key in self.functions:
             return self.functions[key]
         name = self.functions[key] = f"layer_{len(self.functions)}"
-        x_type = lumen.rows_type(self.config.width)
+        x_type, attention = lumen.rows_type(self.config.width), self.config.attention(index)
+        table = [] if attention.rope is None else [self.ropes[attention.rope]]
+        caches = self.caches[attention.window]
         with ir.InsertionPoint(self.module.body):
             block = func.func(
                 name,
-                [x_type, self.index, self.index, self.rope_type, *self.caches, *types.values()],
-                [x_type, *self.caches],
+                [x_type, self.index, self.index, *table, *caches, *types.values()],
+                [x_type, *caches],
                 visibility="private",
             )
-        x, position, layer, rope, k, v, *values = block.arguments
-        weights = dict(zip(types, values, strict=True))
+        arguments = iter(block.arguments)
+        x, position, layer = (next(arguments) for _ in range(3))
+        rope = next(arguments) if table else None
+        k, v = next(arguments), next(arguments)
+        weights = dict(zip(types, arguments, strict=True))
         with ir.InsertionPoint(block):
-            scope = Scope(self.config, weights, position, layer, rope, k, v)
+            scope = Scope(self.config, weights, position, layer, attention, rope, k, v)
             x = self.architecture.layer(scope, x, index)
             func.return_([x, scope.k, scope.v])
         return name

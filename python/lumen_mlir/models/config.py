@@ -1,16 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Hyperparameters of a decoder-only transformer, read from GGUF metadata and checked."""
+"""Hyperparameters of a decoder-only transformer."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from lumen_mlir.errors import LumenError
-from lumen_mlir.gguf import Metadata
-
-# Above every real model and below what overflows a 32-bit index.
-_LARGEST = (1 << 31) - 1
+from lumen_mlir.models.rope import Rope
 
 
 class ModelError(LumenError):
@@ -18,20 +14,40 @@ class ModelError(LumenError):
 
 
 @dataclass(frozen=True)
-class Rope:
-    """Rotary position embedding.
+class Attention:
+    """What the attention of one layer sees.
 
     Attributes:
-      dimensions: values of each head that turn (even, at most the head's size).
-      base: theta of pair i is base**(-2i / dimensions).
-      style: "neox" pairs i with i + dimensions/2, "norm" pairs 2i with 2i + 1.
-      factor: positions are divided by it (linear scaling); 1 for none.
+      window: a token attends to itself and the ``window`` - 1 tokens before it; None: to all before it.
+      rope: how queries and keys turn with their position; None where they do not.
     """
 
-    dimensions: int
-    base: float
-    style: str
-    factor: float = 1.0
+    window: int | None
+    rope: Rope | None
+
+
+@dataclass(frozen=True)
+class Experts:
+    """A mixture of experts.
+
+    Attributes:
+      count, used: experts of a layer, and how many of them a token is sent to.
+      feed_forward: hidden size of an expert.
+      shared: hidden size of the expert that every token is sent to; 0 where there is none.
+      gating: "softmax" or "sigmoid", of the router's logits.
+      normalized: the weights of the chosen experts are divided by their sum.
+      scale: what the weights are multiplied with at the end.
+      dense_layers: the first layers, which have an ordinary feed-forward block instead.
+    """
+
+    count: int
+    used: int
+    feed_forward: int
+    shared: int = 0
+    gating: str = "softmax"
+    normalized: bool = True
+    scale: float = 1.0
+    dense_layers: int = 0
 
 
 @dataclass(frozen=True)
@@ -47,9 +63,15 @@ class ModelConfig:
       layers: number of decoder layers.
       heads, kv_heads: query heads and key/value heads per layer; ``heads`` is a multiple of ``kv_heads``.
       head_size: values per head; ``heads * head_size`` need not be ``width``.
-      feed_forward: hidden size of the feed-forward block.
+      feed_forward: hidden size of the feed-forward block; 0 where every layer has experts instead.
       epsilon: of the RMS norms.
-      rope: rotary position embedding.
+      rope: rotary position embedding of the layers that have one.
+      attentions: of each layer; empty where all see everything and turn by ``rope``.
+      experts: the mixture of experts; None for a dense model.
+      attention_scale: what scores are multiplied with; None for 1 / sqrt(head_size).
+      embedding_scale, residual_scale, logit_scale: what the embeddings, the output of each half of a layer
+        and the logits are multiplied with.
+      extra_layers: layers behind the others that predict further tokens (MTP), which are not run.
     """
 
     architecture: str
@@ -64,6 +86,13 @@ class ModelConfig:
     feed_forward: int
     epsilon: float
     rope: Rope
+    attentions: tuple[Attention, ...] = ()
+    experts: Experts | None = None
+    attention_scale: float | None = None
+    embedding_scale: float = 1.0
+    residual_scale: float = 1.0
+    logit_scale: float = 1.0
+    extra_layers: int = 0
 
     @property
     def query_width(self) -> int:
@@ -75,114 +104,41 @@ class ModelConfig:
         """Columns of the keys, and of the values: ``kv_heads * head_size``."""
         return self.kv_heads * self.head_size
 
+    def attention(self, index: int) -> Attention:
+        """What the attention of layer ``index`` sees."""
+        return self.attentions[index] if self.attentions else Attention(None, self.rope)
 
-class ConfigReader:
-    """The keys of one architecture, with checks that name the key, the file and the numbers."""
+    def has_experts(self, index: int) -> bool:
+        """True where layer ``index`` has experts."""
+        return self.experts is not None and index >= self.experts.dense_layers
 
-    def __init__(self, metadata: Metadata, architecture: str, path: str):
-        self.metadata = metadata
-        self.architecture = architecture
-        self.path = path
+    @property
+    def ropes(self) -> tuple[Rope, ...]:
+        """The different rotary embeddings, in the order of the first layers that have them."""
+        ropes = (self.attention(index).rope for index in range(self.layers))
+        return tuple(dict.fromkeys(rope for rope in ropes if rope is not None))
 
-    def error(self, message: str) -> ModelError:
-        return ModelError(f"{self.path}: {message}")
+    @property
+    def windows(self) -> dict[int | None, int]:
+        """The different windows, each with its number of layers, in the order of the first layers.
 
-    def key(self, key: str) -> str:
-        return f"{self.architecture}.{key}"
+        Layers of equal windows keep their keys and values in one cache.
+        """
+        found: dict[int | None, int] = {}
+        for index in range(self.layers):
+            window = self.attention(index).window
+            found[window] = found.get(window, 0) + 1
+        return found
 
-    def has(self, key: str) -> bool:
-        return self.key(key) in self.metadata
+    @staticmethod
+    def cache_pages(window: int | None, context: int, chunk: int | None = None) -> int:
+        """Pages of 16 positions that the cache of ``window`` has; see ``Model.cache_shapes``."""
+        whole = -(-context // 16)
+        if window is None or chunk is None:
+            return whole
+        return min(whole, 4 * -(-(window + chunk - 1) // 64))
 
-    def size(self, key: str, default: int | None = None) -> int:
-        """A count from 1 to 2^31 - 1; without ``default`` the key must be there."""
-        name = self.key(key)
-        if default is not None and name not in self.metadata:
-            return default
-        value = self.metadata.integer(name)
-        if not 1 <= value <= _LARGEST:
-            raise self.error(f"'{name}' is {value}; 1 to {_LARGEST} was expected")
-        return value
-
-    def positive(self, key: str, default: float | None = None) -> float:
-        """A finite number above zero; without ``default`` the key must be there."""
-        name = self.key(key)
-        if default is not None and name not in self.metadata:
-            return default
-        value = self.metadata.number(name)
-        if not (math.isfinite(value) and value > 0):
-            raise self.error(f"'{name}' is {value:g}; a number above 0 was expected")
-        return value
-
-    def head_size(self, width: int, heads: int) -> int:
-        """Values per head: the given key and value lengths, which must agree, or ``width / heads``."""
-        given = {key: self.size(f"attention.{key}") for key in ("key_length", "value_length")
-                 if self.has(f"attention.{key}")}  # fmt: skip
-        if not given and width % heads:
-            raise self.error(
-                f"'{self.key('embedding_length')}' {width} is not a multiple of "
-                f"'{self.key('attention.head_count')}' {heads}, and no key length is given"
-            )
-        key, value = (given.get(name, width // heads) for name in ("key_length", "value_length"))
-        if key != value:
-            raise self.error(
-                f"'{self.key('attention.key_length')}' is {key} but '{self.key('attention.value_length')}' "
-                f"is {value}; heads of two sizes are not supported"
-            )
-        return key
-
-    def rope(self, style: str, head_size: int) -> Rope:
-        """The rotary embedding; only unscaled and linearly scaled positions are known."""
-        dimensions = self.size("rope.dimension_count", head_size)
-        if not self.has("rope.dimension_count") and head_size % 2:
-            raise self.error(
-                f"heads of {head_size} values cannot turn by a rotary embedding: the size is odd"
-            )
-        if dimensions % 2 or dimensions > head_size:
-            raise self.error(
-                f"'{self.key('rope.dimension_count')}' is {dimensions}; an even number of at most "
-                f"{head_size}, the size of a head, was expected"
-            )
-        scaling = self.metadata.string(self.key("rope.scaling.type"), "none")
-        if scaling not in ("none", "linear"):
-            raise self.error(
-                f"'{self.key('rope.scaling.type')}' is '{scaling}'; supported are 'none' and 'linear'"
-            )
-        factor = self.positive("rope.scaling.factor", 1.0) if scaling == "linear" else 1.0
-        return Rope(dimensions, self.positive("rope.freq_base", 10000.0), style, factor)
-
-    def vocabulary(self, rows: int) -> int:
-        """``rows`` of the embedding table, if the sizes the metadata gives are the same."""
-        sizes = {}
-        if self.has("vocab_size"):
-            sizes[self.key("vocab_size")] = self.size("vocab_size")
-        if "tokenizer.ggml.tokens" in self.metadata:
-            sizes["tokenizer.ggml.tokens"] = len(self.metadata.strings("tokenizer.ggml.tokens"))
-        for name, size in sizes.items():
-            if size != rows:
-                raise self.error(f"'{name}' gives {size} tokens, but the embedding table has {rows} rows")
-        return rows
-
-    def config(self, *, rope_style: str, embedding_rows: int) -> ModelConfig:
-        """The configuration that all decoder-only architectures share."""
-        width, heads = self.size("embedding_length"), self.size("attention.head_count")
-        kv_heads = self.size("attention.head_count_kv", heads)
-        if heads % kv_heads:
-            raise self.error(
-                f"'{self.key('attention.head_count')}' {heads} is not a multiple of "
-                f"'{self.key('attention.head_count_kv')}' {kv_heads}"
-            )
-        head_size = self.head_size(width, heads)
-        return ModelConfig(
-            architecture=self.architecture,
-            name=self.metadata.string("general.name", self.architecture),
-            vocabulary=self.vocabulary(embedding_rows),
-            context=self.size("context_length"),
-            width=width,
-            layers=self.size("block_count"),
-            heads=heads,
-            kv_heads=kv_heads,
-            head_size=head_size,
-            feed_forward=self.size("feed_forward_length"),
-            epsilon=self.positive("attention.layer_norm_rms_epsilon"),
-            rope=self.rope(rope_style, head_size),
-        )
+    def cache_slot(self, index: int) -> int:
+        """The number of layer ``index`` within the cache of its window."""
+        window = self.attention(index).window
+        return sum(self.attention(i).window == window for i in range(index))

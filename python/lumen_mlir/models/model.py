@@ -36,7 +36,7 @@ class Model:
         """Opens and checks a GGUF file; LumenError with one line that says what is wrong."""
         file = path if isinstance(path, GGUFFile) else GGUFFile.open(path)
         architecture = get(file.metadata.string("general.architecture"), file.path)
-        config = architecture.config(file.metadata, file.tensors, file.path)
+        config = architecture.config(file)
         return Model(file, architecture, config, architecture.resolve(config, file.tensors, file.path))
 
     def module(
@@ -56,12 +56,19 @@ class Model:
             return np.ascontiguousarray(self.file.array(name), dtype=np.float32)
         return self.file.little_endian(name).reshape(info.shape[0], -1)
 
-    def rope_table(self, context: int) -> np.ndarray:
-        """float32 [context, rope dimensions]: the argument ``rope`` of ``@step``."""
-        return rope_table(self.config.rope, context)
+    def rope_tables(self, context: int) -> list[np.ndarray]:
+        """float32 [context, rope dimensions]: the arguments of ``@step`` behind ``first``; usually one."""
+        return [rope_table(rope, context) for rope in self.config.ropes]
 
-    def cache_shapes(self, context: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """Shapes of the K and V caches for at least ``context`` positions."""
-        config, pages = self.config, -(-context // 16)
-        lead = (config.layers, config.kv_heads, pages)
-        return (*lead, config.head_size, 16), (*lead, 16, config.head_size)
+    def cache_shapes(self, context: int, chunk: int | None = None) -> tuple[tuple[int, ...], ...]:
+        """Shapes of the KV caches: K and V of each window, the arguments of ``@step`` behind the RoPE tables.
+
+        A cache holds all of ``context`` positions or, for layers with a sliding window, a ring of the window
+        and ``chunk``, the most tokens of a step (None: of the whole context), in whole tiles of 64 positions.
+        """
+        shapes: list[tuple[int, ...]] = []
+        for window, layers in self.config.windows.items():
+            pages = self.config.cache_pages(window, context, chunk)
+            lead, size = (layers, self.config.kv_heads, pages), self.config.head_size
+            shapes += (*lead, size, 16), (*lead, 16, size)
+        return tuple(shapes)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from lumen_mlir import ir
 from lumen_mlir.dialects import lumen
-from lumen_mlir.models.config import ModelConfig
+from lumen_mlir.models.config import Attention, ModelConfig
 
 
 @dataclass
@@ -20,7 +20,8 @@ class Scope:
       weights: values of the weights by name; within a layer without the ``blk.N.`` prefix.
       position: index, of the first token of the step.
       layer: index of the layer in the KV caches.
-      rope_table: cosines and sines, f32 [?, rope dimensions].
+      attention: what the layer's attention sees.
+      rope_table: cosines and sines, f32 [?, rope dimensions]; None where heads do not turn.
       k, v: the KV caches, which ``kv_append`` replaces.
     """
 
@@ -28,6 +29,7 @@ class Scope:
     weights: Mapping[str, ir.Value]
     position: ir.Value
     layer: ir.Value | None = None
+    attention: Attention | None = None
     rope_table: ir.Value | None = None
     k: ir.Value | None = None
     v: ir.Value | None = None
@@ -44,10 +46,18 @@ class Scope:
         """The norm with the weight ``name`` and the model's epsilon."""
         return lumen.rms_norm(x, self.weights[f"{name}.weight"], self.config.epsilon)
 
-    def rope(self, x: ir.Value) -> ir.Value:
-        """Queries or keys, turned by their positions."""
-        config = self.config
-        return lumen.rope(x, self.rope_table, self.position, config.head_size, config.rope.style)
+    def scale(self, x: ir.Value, factor: float) -> ir.Value:
+        """``x`` times ``factor``; ``x`` itself for 1."""
+        return x if factor == 1 else lumen.scale(x, factor)
+
+    def turn(self, x: ir.Value, norm: str) -> ir.Value:
+        """Queries or keys with their heads normalized, where the layer has ``norm``, and then turned."""
+        if f"{norm}.weight" in self.weights:
+            x = self.rms_norm(x, norm)
+        if self.attention.rope is None:
+            return x
+        style = self.attention.rope.style
+        return lumen.rope(x, self.rope_table, self.position, self.config.head_size, style)
 
     def append_kv(self, keys: ir.Value, values: ir.Value) -> None:
         """Writes new keys and values into the caches."""

@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import prod
 
 from lumen_mlir import formats
 from lumen_mlir.gguf import TensorInfo
@@ -12,10 +13,20 @@ from lumen_mlir.models.config import ModelError
 
 FLOAT_TYPES = ("f32", "f16", "bf16")
 
+# Tensors that say how far positions turn: read with the hyperparameters, no arguments of a step.
+ROPE_TENSORS = ("rope_freqs.weight", "rope_factors_short.weight", "rope_factors_long.weight")
+
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """One tensor of an architecture: name (within its layer, for layers), logical shape, may it be absent."""
+    """One tensor of an architecture.
+
+    Attributes:
+      name: within its layer, for layers.
+      shape: logical; of three dimensions for a matrix per expert. A matrix of one row may be a vector in the
+        file.
+      optional: it may be absent.
+    """
 
     name: str
     shape: tuple[int, ...]
@@ -38,9 +49,16 @@ def check_type(info: TensorInfo, path: str) -> None:
 
 
 def resolve_tensors(
-    specs: Iterable[TensorSpec], infos: Mapping[str, TensorInfo], architecture: str, path: str
+    specs: Iterable[TensorSpec],
+    infos: Mapping[str, TensorInfo],
+    architecture: str,
+    path: str,
+    unused_layers: range = range(0),
 ) -> dict[str, TensorInfo]:
     """The file's tensors in the order of ``specs``, which are consumed lazily.
+
+    The matrices of all experts of a layer become one matrix [experts * rows, columns]. Tensors of
+    ``unused_layers`` (which predict further tokens) are left out.
 
     Raises ModelError where one is missing, has another shape than the metadata asks for or an unsupported
     type, and where the file has tensors that the architecture would silently ignore.
@@ -54,14 +72,23 @@ def resolve_tensors(
             raise ModelError(
                 f"{path}: no tensor '{spec.name}' ({shape_text(spec.shape)}), which {architecture} needs"
             )
-        if info.shape != spec.shape:
+        is_row = spec.shape == (1, *info.shape)
+        if info.shape != spec.shape and not is_row:
             raise ModelError(
                 f"{path}: tensor '{spec.name}' is {shape_text(info.shape)}; "
                 f"by the metadata it should be {shape_text(spec.shape)}"
             )
         check_type(info, path)
-        found[spec.name] = info
-    extra = [name for name in infos if name not in found]
+        rows, columns = prod(spec.shape[:-1]), spec.shape[-1]
+        found[spec.name] = replace(info, shape=(rows, columns)) if len(spec.shape) > 1 else info
+
+    def is_left_out(name: str) -> bool:
+        part = name.split(".")
+        return name in ROPE_TENSORS or (
+            part[0] == "blk" and part[1].isdigit() and int(part[1]) in unused_layers
+        )
+
+    extra = [name for name in infos if name not in found and not is_left_out(name)]
     if extra:
         names = ", ".join(f"'{name}'" for name in extra[:3]) + (", …" if len(extra) > 3 else "")
         plural = "tensors" if len(extra) > 1 else "tensor"

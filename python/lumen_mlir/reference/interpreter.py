@@ -218,13 +218,17 @@ class Interpreter:
                 return lambda cache, x, layer, position: ops.kv_append(cache, x, layer, position, kind)
             case "lumen.attention":
                 heads, kv_heads, scale = number("heads"), number("kv_heads"), number("scale")
+                window = number("window") if "window" in attributes else None
                 return lambda q, k, v, layer, position: ops.attention(
-                    q, k, v, layer, position, heads, kv_heads, scale
+                    q, k, v, layer, position, heads, kv_heads, scale, window
                 )
             case "lumen.swiglu":
                 return ops.swiglu
             case "lumen.add":
                 return np.add
+            case "lumen.scale":
+                factor = np.float32(number("factor"))
+                return lambda x: x * factor
             case "lumen.last_rows":
                 return lambda x, first: x[first:]
             case "lumen.quantize":

@@ -15,9 +15,10 @@ PAGE = 16
 
 
 def rms_norm(x: np.ndarray, weight: np.ndarray, epsilon: float) -> np.ndarray:
-    """x / sqrt(mean(x^2) + epsilon) * weight: f32 [T, K]."""
-    mean = np.mean(x * x, axis=-1, keepdims=True, dtype=np.float32)
-    return x / np.sqrt(mean + np.float32(epsilon)) * weight
+    """x / sqrt(mean(x^2) + epsilon) * weight: f32 [T, K]; by heads as wide as the weight."""
+    heads = x.reshape(len(x), -1, len(weight))
+    mean = np.mean(heads * heads, axis=-1, keepdims=True, dtype=np.float32)
+    return (heads / np.sqrt(mean + np.float32(epsilon)) * weight).reshape(x.shape)
 
 
 def rope(x: np.ndarray, table: np.ndarray, position: int, head_dim: int, style: str) -> np.ndarray:
@@ -43,12 +44,13 @@ def rope(x: np.ndarray, table: np.ndarray, position: int, head_dim: int, style: 
 def kv_append(cache: np.ndarray, x: np.ndarray, layer: int, position: int, kind: str) -> np.ndarray:
     """Writes rows ``position`` to ``position + T`` of ``layer``; the cache is changed in place and returned.
 
-    Key pages are [head][page][d][16], value pages [head][page][16][d].
+    Key pages are [head][page][d][16], value pages [head][page][16][d]. Positions past the last page go on at
+    the first one.
     """
     pages = cache[layer]
     heads = x.reshape(len(x), pages.shape[0], -1)
     positions = np.arange(position, position + len(x))
-    page, offset = positions // PAGE, positions % PAGE
+    page, offset = positions // PAGE % pages.shape[1], positions % PAGE
     with np.errstate(over="ignore"):
         if kind == "key":
             pages[:, page, :, offset] = heads
@@ -59,24 +61,30 @@ def kv_append(cache: np.ndarray, x: np.ndarray, layer: int, position: int, kind:
 
 def attention(
     q: np.ndarray, k: np.ndarray, v: np.ndarray, layer: int, position: int,
-    heads: int, kv_heads: int, scale: float,
+    heads: int, kv_heads: int, scale: float, window: int | None = None,
 ) -> np.ndarray:  # fmt: skip
-    """Causal attention: row t of q (f32 [T, heads * D]) sees positions 0 to ``position + t`` of ``layer``."""
+    """Causal attention: row t of q (f32 [T, heads * D]) sees positions 0 to ``position + t`` of ``layer``.
+
+    With a ``window``, it sees only the last ``window`` of them.
+    """
     tokens, end = len(q), position + len(q)
-    pages = -(-end // PAGE)
-    keys = k[layer, :, :pages].swapaxes(1, 2)  # [kv head, D, page, 16]
+    begin = 0 if window is None else max(position - window + 1, 0) // PAGE * PAGE
+    pages = np.arange(begin // PAGE, -(-end // PAGE)) % k.shape[2]
+    keys = k[layer][:, pages].swapaxes(1, 2)  # [kv head, D, page, 16]
     size = keys.shape[1]
-    keys = keys.reshape(kv_heads, size, -1)[:, :, :end].astype(np.float32)
-    values = v[layer, :, :pages].reshape(kv_heads, -1, size)[:, :end].astype(np.float32)
+    keys = keys.reshape(kv_heads, size, -1)[:, :, : end - begin].astype(np.float32)
+    values = v[layer][:, pages].reshape(kv_heads, -1, size)[:, : end - begin].astype(np.float32)
     group = heads // kv_heads
     queries = q.reshape(tokens, kv_heads, group, size).transpose(1, 2, 0, 3) * np.float32(scale)
     result = np.empty_like(queries)
-    step = max(1, _SCORES // (heads * end))
+    step = max(1, _SCORES // (heads * (end - begin)))
+    seen = np.arange(begin, end)[None, :]
     for start in range(0, tokens, step):
         part = slice(start, min(start + step, tokens))
-        scores = queries[:, :, part] @ keys[:, None]  # [kv head, query in group, T, end]
+        scores = queries[:, :, part] @ keys[:, None]  # [kv head, query in group, T, position]
         last = position + np.arange(part.start, part.stop)[:, None]
-        scores[:, :, np.arange(end)[None, :] > last] = -np.inf
+        hidden = seen > last if window is None else (seen > last) | (seen <= last - window)
+        scores[:, :, hidden] = -np.inf
         scores = np.exp(scores - scores.max(axis=-1, keepdims=True))
         result[:, :, part] = (scores @ values[:, None]) / scores.sum(axis=-1, keepdims=True)
     return np.ascontiguousarray(result.transpose(2, 0, 1, 3)).reshape(tokens, -1)

@@ -14,7 +14,7 @@ _KV_TYPES = {"f16": np.float16, "f32": np.float32}
 
 
 class ReferenceSession:
-    """Holds what a step needs: the module, the weights, the RoPE table and the KV cache.
+    """Holds what a step needs: the module, the weights, the RoPE tables and the KV caches.
 
     Args:
       model: an open model.
@@ -44,8 +44,8 @@ class ReferenceSession:
                 module = model.module(kv_type=kv_type)
         self.module = module
         self._interpreter = Interpreter(module, activations=activations)
-        self._rope = model.rope_table(self.context)
-        self._k, self._v = (np.zeros(s, _KV_TYPES[kv_type]) for s in model.cache_shapes(self.context))
+        self._ropes = model.rope_tables(self.context)
+        self._caches = [np.zeros(shape, _KV_TYPES[kv_type]) for shape in model.cache_shapes(self.context)]
         weights = {name: model.weight(name) for name in model.tensors}
         self._weights = [weights[name] for name in self._interpreter.weight_names("step") if name is not None]
 
@@ -63,8 +63,8 @@ class ReferenceSession:
             raise LumenError(
                 f"{len(ids)} tokens at position {position} do not fit a context of {self.context} tokens"
             )
-        logits, _, _ = self._interpreter.call(
-            "step", ids, position, first, self._rope, self._k, self._v, *self._weights
+        logits, *_ = self._interpreter.call(
+            "step", ids, position, first, *self._ropes, *self._caches, *self._weights
         )
         if out is None:
             return logits

@@ -173,8 +173,8 @@ def _vectors(shape: Shape) -> Iterator[tuple[str, int, float, float]]:
         yield f"blk.{layer}.attn_v.bias", key, 0.0, 0.1
 
 
-def _random(seed: int, name: str) -> np.random.Generator:
-    # Each tensor has its own stream: its values do not depend on which others the file has.
+def seeded_generator(seed: int, name: str) -> np.random.Generator:
+    """A stream of its own for each tensor: its values do not depend on which others a file has."""
     return np.random.Generator(np.random.SFC64([seed, zlib.crc32(name.encode())]))
 
 
@@ -212,7 +212,7 @@ def _add_metadata(writer: GGUFWriter, shape: Shape, format: str, name: str) -> N
 
 def _add_matrix(writer: GGUFWriter, name: str, rows: int, columns: int, kind: str, seed: int) -> None:
     def pieces() -> Iterator[np.ndarray]:
-        rng, step = _random(seed, name), max(1, _PIECE // columns)
+        rng, step = seeded_generator(seed, name), max(1, _PIECE // columns)
         for row in range(0, rows, step):
             yield random_weights(rng, kind, min(step, rows - row) * columns, columns**-0.5)
 
@@ -221,7 +221,7 @@ def _add_matrix(writer: GGUFWriter, name: str, rows: int, columns: int, kind: st
 
 def _add_vector(writer: GGUFWriter, name: str, length: int, mean: float, deviation: float, seed: int) -> None:
     def pieces() -> Iterator[np.ndarray]:
-        values = _random(seed, name).standard_normal(length, dtype=np.float32)
+        values = seeded_generator(seed, name).standard_normal(length, dtype=np.float32)
         yield values * np.float32(deviation) + np.float32(mean)
 
     writer.add_tensor(name, (length,), "f32", pieces)

@@ -375,9 +375,9 @@ func.func @f(%x: tensor<?x64xf32>, %w: tensor<64xf32>) {
 
 // -----
 
-func.func @f(%x: tensor<?x64xf32>, %w: tensor<32xf32>) {
-  // expected-error@below {{weight size must be 64, got 32}}
-  %0 = lumen.rms_norm %x, %w {epsilon = 1.0 : f32} : tensor<?x64xf32>, tensor<32xf32>
+func.func @f(%x: tensor<?x64xf32>, %w: tensor<24xf32>) {
+  // expected-error@below {{weight size must divide the columns of x (64), got 24}}
+  %0 = lumen.rms_norm %x, %w {epsilon = 1.0 : f32} : tensor<?x64xf32>, tensor<24xf32>
   return
 }
 

@@ -70,6 +70,12 @@ func.func @model(
   %6 = lumen.attention %1, %4, %5, %layer, %position
     {heads = 4 : i64, kv_heads = 2 : i64, scale = 0.125 : f32}
     : tensor<?x128xf32>, tensor<4x2x?x32x16xf16>, tensor<4x2x?x16x32xf16>
+  // CHECK: lumen.attention {{.*}} {heads = 4 : i64, kv_heads = 2 : i64, scale = 1.000000e+00 : f32, window = 100 : i64}
+  %local = lumen.attention %1, %4, %5, %layer, %position
+    {heads = 4 : i64, kv_heads = 2 : i64, scale = 1.0 : f32, window = 100 : i64}
+    : tensor<?x128xf32>, tensor<4x2x?x32x16xf16>, tensor<4x2x?x16x32xf16>
+  // CHECK: lumen.scale %{{.*}} {factor = 5.000000e-01 : f32} : tensor<?x128xf32>
+  %half = lumen.scale %local {factor = 0.5 : f32} : tensor<?x128xf32>
   // CHECK: lumen.swiglu %{{.*}}, %{{.*}} : tensor<?x128xf32>
   %7 = lumen.swiglu %6, %1 : tensor<?x128xf32>
   // CHECK: lumen.add %{{.*}}, %{{.*}} : tensor<?x128xf32>

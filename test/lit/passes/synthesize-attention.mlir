@@ -121,3 +121,35 @@ func.func private @attention_quantize(%q: memref<?x384xf32>, %k: memref<1x1x?x48
 }
 
 }
+
+// -----
+
+// With a window, tiles begin at the one that holds the first position that any
+// row sees, and lie in the caches where the ring puts them.
+// CHECK-LABEL: func.func private @window
+// CHECK-SAME:    %[[Q:[a-z0-9]+]]: memref<?x512xf32>, %[[K:[a-z0-9]+]]: memref<1x8x?x64x16xf16>, %[[V:[a-z0-9]+]]: memref<1x8x?x16x64xf16>
+// CHECK-SAME:    %[[LAYER:[a-z0-9]+]]: index, %[[POSITION:[a-z0-9]+]]: index
+// CHECK:         %[[VALUES:.*]] = memref.collapse_shape %[[V]]
+// CHECK:         %[[MOST:.*]] = arith.maxui %{{.*}}, %c127
+// CHECK:         %[[FIRST:.*]] = arith.subi %[[MOST]], %c127
+// CHECK:         %[[TILE:.*]] = arith.divui %[[FIRST]], %c64
+// CHECK:         %[[BEGIN:.*]] = arith.muli %[[TILE]], %c64
+// CHECK:         %[[RING:.*]] = memref.dim %[[VALUES]], %c2
+// CHECK:         scf.for %[[START:.*]] = %[[BEGIN]] to %{{.*}} step %c64
+// CHECK:           arith.remui %[[START]], %[[RING]]
+// CHECK:           arith.cmpi sge, {{.*}} : vector<64xi32>
+// CHECK:           arith.cmpi slt, {{.*}} : vector<64xi32>
+// CHECK:           arith.andi {{.*}} : vector<64xi1>
+func.func private @window(%q: memref<?x512xf32>, %k: memref<1x8x?x64x16xf16>,
+    %v: memref<1x8x?x16x64xf16>, %layer: index, %position: index, %out: memref<?x512xf32>)
+    attributes {lumen.kernel = "attention"} {
+  %0 = bufferization.to_tensor %q restrict : memref<?x512xf32> to tensor<?x512xf32>
+  %1 = bufferization.to_tensor %k restrict : memref<1x8x?x64x16xf16> to tensor<1x8x?x64x16xf16>
+  %2 = bufferization.to_tensor %v restrict : memref<1x8x?x16x64xf16> to tensor<1x8x?x16x64xf16>
+  %3 = lumen.attention %0, %1, %2, %layer, %position
+      {heads = 8 : i64, kv_heads = 8 : i64, scale = 1.250000e-01 : f32, window = 128 : i64}
+    : tensor<?x512xf32>, tensor<1x8x?x64x16xf16>, tensor<1x8x?x16x64xf16>
+  bufferization.materialize_in_destination %3 in restrict writable %out
+    : (tensor<?x512xf32>, memref<?x512xf32>) -> ()
+  return
+}

@@ -116,7 +116,7 @@ def test_untied_head_and_optional_biases(write):
     ("key", "entry", "message"),
     [
         ("general.architecture", None, "metadata has no 'general.architecture'"),
-        ("general.architecture", ("mamba", T.STRING), "unknown architecture 'mamba'; known: qwen2"),
+        ("general.architecture", ("mamba", T.STRING), "unknown architecture 'mamba'; known: exaone, "),
         ("qwen2.block_count", None, "metadata has no 'qwen2.block_count'"),
         ("qwen2.block_count", (0, T.U32), "'qwen2.block_count' is 0; 1 to 2147483647 was expected"),
         ("qwen2.block_count", (3, T.U32), "no tensor 'blk.2.attn_norm.weight' (64), which qwen2 needs"),
@@ -135,7 +135,10 @@ def test_untied_head_and_optional_biases(write):
         ("qwen2.rope.freq_base", (float("nan"), T.F32), "'qwen2.rope.freq_base' is nan; a number above 0"),
         ("qwen2.rope.dimension_count", (15, T.U32), "is 15; an even number of at most 16"),
         ("qwen2.rope.dimension_count", (18, T.U32), "is 18; an even number of at most 16"),
-        ("qwen2.rope.scaling.type", ("yarn", T.STRING), "is 'yarn'; supported are 'none' and 'linear'"),
+        ("qwen2.rope.scaling.type", ("dynamic", T.STRING), "is 'dynamic'; supported are 'none', 'linear', 'yarn'"),
+        ("qwen2.rope.scaling.type", ("yarn", T.STRING), "no 'qwen2.rope.scaling.original_context_length'"),
+        ("qwen2.nextn_predict_layers", (2, T.U32), "'qwen2.nextn_predict_layers' is 2, of 2 layers"),
+        ("qwen2.rope.scaling.attn_factor", (-1.0, T.F32), "attn_factor' is -1; a number above 0"),
         ("qwen2.vocab_size", (38, T.U32), "'qwen2.vocab_size' gives 38 tokens, but the embedding table"),
         ("tokenizer.ggml.tokens", (["a", "b"], T.STRING), "'tokenizer.ggml.tokens' gives 2 tokens, but"),
     ],
@@ -156,7 +159,9 @@ def test_wrong_metadata(write, key, entry, message):
         ("blk.1.ffn_down.weight", ((96, 64), "q8_0"), "'blk.1.ffn_down.weight' is 96 x 64; by the metadata"),
         ("blk.1.ffn_down.weight", ((64, 96), "i8"), "'blk.1.ffn_down.weight' (64 x 96) has type i8; supp"),
         ("output_norm.weight", ((64,), "q8_0"), "(64) has type q8_0; supported are f32, f16, bf16"),
-        ("rope_freqs.weight", ((8,), "f32"), "1 tensor that this qwen2 model does not use: 'rope_fr"),
+        ("rope_freqs.weight", ((8,), "f32"), "'rope_freqs.weight' has a divisor that is not above 0"),
+        ("rope_freqs.weight", ((7,), "f32"), "'rope_freqs.weight' is f32 [7]; float32 [8], one for each pair"),
+        ("blk.0.attn_q_norm.weight", ((16,), "f32"), "1 tensor that this qwen2 model does not use: 'blk.0"),
     ],
 )  # fmt: skip
 def test_wrong_tensors(write, name, entry, message):
@@ -177,6 +182,5 @@ def test_rope_table_is_exact_far_out():
 def test_rope_scaling():
     plain, scaled = rope_table(Rope(8, 1e4, "norm"), 9), rope_table(Rope(8, 1e4, "norm", factor=4.0), 33)
     np.testing.assert_allclose(scaled[::4], plain, atol=1e-7)
-    factors = np.array([1, 2, 4, 8], np.float32)
-    divided = rope_table(Rope(8, 1e4, "norm"), 9, factors)
+    divided = rope_table(Rope(8, 1e4, "norm", divisors=(1.0, 2.0, 4.0, 8.0)), 9)
     np.testing.assert_allclose(divided[8, 3], plain[1, 3], atol=1e-7)

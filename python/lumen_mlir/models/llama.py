@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The Llama family: most open models are built like it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from lumen_mlir.models.architecture import Architecture
+from lumen_mlir.models.config import ModelConfig
+from lumen_mlir.models.reader import ConfigReader
+
+
+class Llama(Architecture):
+    """Llama 1 to 3.x, Mistral, TinyLlama, SOLAR 10.7B, Kanana nano and 1.5, Mi:dm 2.0, HyperCLOVA X SEED, A.X 3.1.
+
+    GGUF files have the rows of Q and K permuted, so that pairs that turn are neighbours.
+    """
+
+    name = "llama"
+    hf_classes = ("LlamaForCausalLM", "MistralForCausalLM")
+    rope_style = "norm"
+    qkv_bias = None
+
+    def read(self, reader: ConfigReader, vocabulary: int) -> ModelConfig:
+        config = super().read(reader, vocabulary)
+        attentions = reader.attentions(config, window=reader.window(), global_rope=config.rope)
+        return replace(config, attentions=attentions)

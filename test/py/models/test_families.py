@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every family as a tiny random model, against the logits of transformers (llama.cpp for EXAONE 3.x)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lumen_mlir.models import Model
+from lumen_mlir.reference import ReferenceSession
+from lumen_mlir.session import Session, SessionOptions
+from lumen_mlir.testing.families import FAMILIES, tokens, write_family
+
+DATA = Path(__file__).parents[2] / "data" / "families"
+# LongRoPE chooses by the length of the context; the others do not depend on it.
+CONTEXT = 64
+
+
+def distance(actual: np.ndarray, expected: np.ndarray) -> float:
+    return float(np.linalg.norm(actual - expected) / np.linalg.norm(expected))
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def family(request, tmp_path_factory):
+    """The open model, its prompt and the other engine's logits."""
+    with np.load(DATA / f"{request.param}.npz") as data:
+        expected = data["logits"]
+    vocabulary = expected.shape[1]
+    path = tmp_path_factory.mktemp("families") / f"{request.param}.gguf"
+    own = FAMILIES[request.param].hf_class
+    model = Model.open(write_family(path, request.param, vocabulary=None if own else vocabulary))
+    return model, tokens(vocabulary), expected
+
+
+def test_reference(family):
+    model, ids, expected = family
+    session = ReferenceSession(model, context=CONTEXT, kv_type="f32")
+    assert distance(session.step(ids, 0), expected) < 1e-4
+
+
+def test_compiled(family):
+    """In chunks shorter than the windows and longer, and token by token: the same bits."""
+    model, ids, expected = family
+    options = SessionOptions(context=CONTEXT, kv_type="f32", activations="exact", chunk=32, threads=2)
+    session = Session(model, options)
+    chunks = [session.step(ids[begin : begin + 32], begin).copy() for begin in (0, 32)]
+    logits = np.concatenate(chunks)
+    assert distance(logits, expected) < 1e-4
+    single = np.concatenate([session.step([token], i).copy() for i, token in enumerate(ids)])
+    np.testing.assert_array_equal(single, logits)
+
+
+def test_half_precision_cache(family):
+    model, ids, expected = family
+    session = ReferenceSession(model, context=CONTEXT, kv_type="f16")
+    assert distance(session.step(ids, 0), expected) < 2e-3
