@@ -454,8 +454,9 @@ void AttentionEmitter::emitTile(Value head, Value tile, Value first,
   Value start = part;
   if (begin) {
     // Parts that no row sees change nothing.
-    Value seen = arith::MinUIOp::create(b, divideByConstant(b, begin, kAttentionSplit),
-                                        index(kAttentionSplits - 1));
+    Value seen =
+        arith::MinUIOp::create(b, divideByConstant(b, begin, kAttentionSplit),
+                               index(kAttentionSplits - 1));
     start = arith::SelectOp::create(b, isWhole, seen, part);
   }
   auto parts = scf::ForOp::create(b, start, stop, index(1));

@@ -35,7 +35,8 @@ std::optional<KernelKind> mlir::lumen::getKernelKind(Operation *op) {
       .Case<AttentionOp>([](auto) -> Result { return KernelKind::Attention; })
       .Case<PackOp>([](auto) -> Result { return KernelKind::Pack; })
       .Case<EmbeddingOp, LastRowsOp, RmsNormOp, QuantizeOp, RopeOp, KvAppendOp,
-            AddOp, ScaleOp, SwigluOp>([](auto) -> Result { return KernelKind::Rows; })
+            AddOp, ScaleOp, SwigluOp>(
+          [](auto) -> Result { return KernelKind::Rows; })
       .Default([](auto) -> Result { return std::nullopt; });
 }
 

@@ -51,8 +51,8 @@ void RowEmitter::emitPrologue() {
           auto type = VectorType::get(
               {rankedType(op.getWeight()).getDimSize(0)}, b.getF32Type());
           Value weight = getSourceBuffer(op.getWeight());
-          shared[op] = {vector::LoadOp::create(b, type, weight,
-                                               constantIndex(b, 0))};
+          shared[op] = {
+              vector::LoadOp::create(b, type, weight, constantIndex(b, 0))};
         })
         .Case([&](RopeOp op) {
           int64_t half = rankedType(op.getTable()).getDimSize(1) / 2;

@@ -128,8 +128,8 @@ void RowsSynthesizer::chooseWidths(ColumnLoop &loop) {
         .Case([&](QuantizeOp op) { require(op.getGroup()); })
         .Case([&](RmsNormOp op) {
           if (op.isPerHead())
-            require(cast<RankedTensorType>(op.getWeight().getType())
-                        .getDimSize(0));
+            require(
+                cast<RankedTensorType>(op.getWeight().getType()).getDimSize(0));
         })
         .Case([&](RopeOp op) { require(op.getHeadDim()); })
         .Case([&](KvAppendOp op) {

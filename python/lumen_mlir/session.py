@@ -212,8 +212,8 @@ class Session:
             )
         if not self.can_resume(position):
             raise LumenError(
-                f"a step cannot go back to position {position}: {self._written} positions were written, and of "
-                "sliding windows only the last ones are kept"
+                f"a step cannot go back to position {position}: {self._written} positions were written, and "
+                "of sliding windows only the last ones are kept"
             )
         rows = count - first
         out = self._logits_of(rows) if out is None else out

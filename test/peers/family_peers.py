@@ -56,7 +56,9 @@ def hf_state(family: Family, weights: dict[str, np.ndarray], layers: int) -> dic
         state[architecture.hf_name(name)] = values
     for layer in range(layers):
         if f"blk.{layer}.ffn_gate_exps.weight" in weights:
-            gate, up, down = (weights[f"blk.{layer}.ffn_{part}_exps.weight"] for part in ("gate", "up", "down"))
+            gate, up, down = (
+                weights[f"blk.{layer}.ffn_{part}_exps.weight"] for part in ("gate", "up", "down")
+            )
             prefix = architecture.hf_name(f"blk.{layer}.ffn_down_exps.weight").split(".{}")[0]
             state[f"{prefix}.gate_up_proj"] = np.concatenate([gate, up], axis=1)
             state[f"{prefix}.down_proj"] = down

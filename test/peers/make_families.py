@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lumen_mlir.testing.families import FAMILIES, VOCABULARY, Family
+from lumen_mlir.testing.families import FAMILIES, Family
 
 DATA = Path(__file__).parents[1] / "data" / "families"
 

@@ -20,6 +20,7 @@ SHAPES = [
 
 
 def attention(heads, kv_heads, size, element, quantized, window=None):
+    local = f", window = {window} : i64" if window else ""
     width = heads * size
     keys, values = (
         f"tensor<2x{kv_heads}x?x{size}x16x{element}>",
@@ -36,7 +37,7 @@ def attention(heads, kv_heads, size, element, quantized, window=None):
     func.func @f(%q: {result}, %k: {keys}, %v: {values}, %layer: index, %position: index)
         -> ({kinds if quantized else result}) {{
       %a = lumen.attention %q, %k, %v, %layer, %position {{heads = {heads} : i64, kv_heads = {kv_heads} : i64,
-        scale = {size**-0.5:.9e} : f32{f", window = {window} : i64" if window else ""}}} : {result}, {keys}, {values}
+        scale = {size**-0.5:.9e} : f32{local}}} : {result}, {keys}, {values}
       {end}
     }}"""
 

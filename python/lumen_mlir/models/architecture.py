@@ -46,7 +46,7 @@ whole layer's in one tensor."""
 
 
 class Architecture:
-    """A decoder-only transformer. A family overrides what differs: attributes, tensors, layer, rarely the rest.
+    """A decoder-only transformer. A family overrides what differs: attributes, tensors, layer.
 
     Attributes:
       name: the value of ``general.architecture``.
@@ -153,8 +153,10 @@ def get(name: str, path: str = "") -> Architecture:
 
 
 def of_hf_class(name: str, path: str = "") -> Architecture:
-    """The architecture of a class of ``transformers``; ModelError, naming the known classes, if there is none."""
-    classes = {known: architecture for architecture in _ARCHITECTURES.values() for known in architecture.hf_classes}
+    """The architecture of a class of ``transformers``; ModelError, naming those known, if none."""
+    classes = {
+        known: architecture for architecture in _ARCHITECTURES.values() for known in architecture.hf_classes
+    }
     if name not in classes:
         where = f"{path}: " if path else ""
         raise ModelError(f"{where}unknown model class '{name}'; known: {', '.join(sorted(classes))}")

@@ -54,7 +54,9 @@ def attention(scope: Scope, x: ir.Value) -> ir.Value:
     return scope.linear(mixed, "attn_output")
 
 
-def swiglu_tensors(width: int, hidden: int, suffix: str = "", bias: bool | None = None) -> Iterator[TensorSpec]:
+def swiglu_tensors(
+    width: int, hidden: int, suffix: str = "", bias: bool | None = None
+) -> Iterator[TensorSpec]:
     """Gate, up and down projections, named ``ffn_gate{suffix}`` and so on."""
     yield from linear_tensors(f"ffn_gate{suffix}", hidden, width, bias)
     yield from linear_tensors(f"ffn_up{suffix}", hidden, width, bias)

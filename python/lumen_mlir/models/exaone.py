@@ -54,7 +54,9 @@ class Exaone4(Architecture):
     def read(self, reader: ConfigReader, vocabulary: int) -> ModelConfig:
         config = super().read(reader, vocabulary)
         window = reader.window(4096 if config.layers == 64 else 0)
-        return replace(config, attentions=reader.attentions(config, window=window, period=4, global_rope=None))
+        return replace(
+            config, attentions=reader.attentions(config, window=window, period=4, global_rope=None)
+        )
 
     def layer_tensors(self, config: ModelConfig, index: int) -> Iterator[TensorSpec]:
         yield from blocks.attention_tensors(config, qk_norm=True)

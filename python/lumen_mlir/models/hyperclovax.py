@@ -29,7 +29,9 @@ class HyperCLOVAX(Architecture):
     qkv_bias = None
 
     def read(self, reader: ConfigReader, vocabulary: int) -> ModelConfig:
-        scales = {name: reader.positive(name, 1.0) for name in ("embedding_scale", "residual_scale", "logit_scale")}
+        scales = {
+            name: reader.positive(name, 1.0) for name in ("embedding_scale", "residual_scale", "logit_scale")
+        }
         return replace(super().read(reader, vocabulary), **scales)
 
     def layer_tensors(self, config: ModelConfig, index: int) -> Iterator[TensorSpec]:

@@ -11,9 +11,10 @@ from lumen_mlir.models.reader import ConfigReader
 
 
 class Llama(Architecture):
-    """Llama 1 to 3.x, Mistral, TinyLlama, SOLAR 10.7B, Kanana nano and 1.5, Mi:dm 2.0, HyperCLOVA X SEED, A.X 3.1.
+    """Llama 1 to 3.x, Mistral, TinyLlama, SOLAR 10.7B, Kanana nano and 1.5, Mi:dm 2.0, A.X 3.1.
 
-    GGUF files have the rows of Q and K permuted, so that pairs that turn are neighbours.
+    So is HyperCLOVA X SEED Text. GGUF files have the rows of Q and K permuted, so that pairs that turn are
+    neighbours.
     """
 
     name = "llama"

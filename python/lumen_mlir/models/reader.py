@@ -124,7 +124,9 @@ class ConfigReader:
             magnitude *= yarn_magnitude(factor) / yarn_magnitude(factor, below)
         elif scaling == "longrope":
             original = self.size("rope.scaling.original_context_length")
-            short, long_ = (self._divisors(f"rope_factors_{kind}.weight", dimensions) for kind in ("short", "long"))
+            short, long_ = (
+                self._divisors(f"rope_factors_{kind}.weight", dimensions) for kind in ("short", "long")
+            )
             if short is None or long_ is None:
                 raise self.error("LongRoPE needs 'rope_factors_short.weight' and 'rope_factors_long.weight'")
             long = LongRope(original, short, long_)
@@ -159,8 +161,8 @@ class ConfigReader:
             return None
         if info.shape != (dimensions // 2,) or info.type not in ("f32", "f16"):
             raise self.error(
-                f"tensor '{name}' is {info.type} {list(info.shape)}; float32 [{dimensions // 2}], one for each "
-                "pair that turns, was expected"
+                f"tensor '{name}' is {info.type} {list(info.shape)}; float32 [{dimensions // 2}], one "
+                "for each pair that turns, was expected"
             )
         values = np.asarray(self.source.array(name), np.float64)
         if not (np.isfinite(values).all() and (values > 0).all()):
@@ -190,16 +192,16 @@ class ConfigReader:
 
     # --- the rest -------------------------------------------------------------------------------------------
 
-    def experts(self, *, gating: str = "softmax", normalized: bool = True, scale: float = 1.0) -> Experts | None:
+    def experts(
+        self, *, gating: str = "softmax", normalized: bool = True, scale: float = 1.0
+    ) -> Experts | None:
         """The mixture of experts, with the architecture's own defaults; None for a dense model."""
         count = self.size("expert_count", 0, least=0)
         if not count:
             return None
         used = self.size("expert_used_count")
         if used > count:
-            raise self.error(
-                f"'{self.key('expert_used_count')}' is {used}, but there are {count} experts"
-            )
+            raise self.error(f"'{self.key('expert_used_count')}' is {used}, but there are {count} experts")
         if self.size("expert_group_count", 1, least=0) > 1:
             raise self.error(
                 f"'{self.key('expert_group_count')}' is {self.size('expert_group_count')}; experts that are "
@@ -216,7 +218,9 @@ class ConfigReader:
             used=used,
             feed_forward=width,
             shared=self.size(
-                "expert_shared_feed_forward_length", width * self.size("expert_shared_count", 0, least=0), least=0
+                "expert_shared_feed_forward_length",
+                width * self.size("expert_shared_count", 0, least=0),
+                least=0,
             ),
             gating=_GATINGS[number],
             normalized=self.metadata.boolean(self.key("expert_weights_norm"), normalized),
@@ -265,7 +269,9 @@ class ConfigReader:
             heads=heads,
             kv_heads=kv_heads,
             head_size=head_size,
-            feed_forward=self.size("feed_forward_length", 0 if all_experts else None, least=0 if all_experts else 1),
+            feed_forward=self.size(
+                "feed_forward_length", 0 if all_experts else None, least=0 if all_experts else 1
+            ),
             epsilon=self.positive("attention.layer_norm_rms_epsilon"),
             rope=rope,
             experts=experts,

@@ -65,7 +65,7 @@ class Rope:
     magnitude: float = 1.0
 
     def frequencies(self, context: int) -> np.ndarray:
-        """Radians per position of each pair: float64 [dimensions / 2]; ``context`` chooses among LongRoPE's."""
+        """Radians per position of each pair: float64 [dimensions / 2]; LongRoPE's depend on ``context``."""
         exponents = np.arange(0, self.dimensions, 2, dtype=np.float64) / self.dimensions
         plain = self.base**-exponents
         if self.divisors is not None:

@@ -253,10 +253,14 @@ class _Described:
 
         self.path = family.name
         # Patterns of windows change no tensors.
-        plain = {k: entry for k, entry in metadata(family, vocabulary).items() if not isinstance(entry[0], list)}
+        plain = {
+            k: entry for k, entry in metadata(family, vocabulary).items() if not isinstance(entry[0], list)
+        }
         fields = {key: (kind, value) for key, (value, kind) in plain.items()}
         self.metadata = Metadata(self.path, b"", "<", fields)
-        self.tensors = {"token_embd.weight": TensorInfo("token_embd.weight", (vocabulary, WIDTH), "f32", 0, 0)}
+        self.tensors = {
+            "token_embd.weight": TensorInfo("token_embd.weight", (vocabulary, WIDTH), "f32", 0, 0)
+        }
         for name, values in family.divisors.items():
             self.tensors[name] = TensorInfo(name, (len(values),), "f32", 0, 0)
         self._divisors = family.divisors

@@ -134,8 +134,10 @@ func.func private @attention_quantize(%q: memref<?x384xf32>, %k: memref<1x1x?x48
 // CHECK:         %[[FIRST:.*]] = arith.subi %[[MOST]], %c127
 // CHECK:         %[[TILE:.*]] = arith.divui %[[FIRST]], %c64
 // CHECK:         %[[BEGIN:.*]] = arith.muli %[[TILE]], %c64
-// CHECK:         %[[RING:.*]] = memref.dim %[[VALUES]], %c2
-// CHECK:         scf.for %[[START:.*]] = %[[BEGIN]] to %{{.*}} step %c64
+// CHECK:         arith.divui %[[BEGIN]], %c512
+// CHECK:         %[[LATER:.*]] = arith.maxui %{{.*}}, %[[BEGIN]]
+// CHECK:         scf.for %[[START:.*]] = %[[LATER]] to %{{.*}} step %c64
+// CHECK:           %[[RING:.*]] = memref.dim %[[VALUES]], %c2
 // CHECK:           arith.remui %[[START]], %[[RING]]
 // CHECK:           arith.cmpi sge, {{.*}} : vector<64xi32>
 // CHECK:           arith.cmpi slt, {{.*}} : vector<64xi32>
