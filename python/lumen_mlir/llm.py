@@ -44,7 +44,7 @@ class LLM:
       progress: called with what is being done ("load", "compile", "pack"), how much of it and of how much.
       pre_tokenizer: how text is cut into words, where the file does not say or says it wrongly.
       options: the fields of ``SessionOptions``: ``threads``, ``context``, ``kv_type``, ``activations``,
-        ``target``, ``chunk``.
+        ``target``, ``chunk``, ``pack_cache``, ``profile``.
 
     Attributes:
       model: the checked file: ``model.config``, ``model.file``, ``model.tensors``.

@@ -74,6 +74,7 @@ def _numbers(least: int) -> Any:
 @shared.target_option
 @shared.kv_type_option
 @shared.activations_option
+@shared.pack_cache_option
 @click.option(
     "-b", "--chunk", type=int, default=512, show_default=True, help="Most prompt tokens computed at once."
 )

@@ -50,6 +50,14 @@ pre_tokenizer_option = click.option(
     help="How text is cut into words, where the file does not say or says it wrongly: qwen2, llama-bpe, ….",
 )
 
+pack_cache_option = click.option(
+    "--no-pack-cache",
+    "pack_cache",
+    flag_value=False,
+    default=True,
+    help="Pack weights anew; write no copy of them.",
+)
+
 engine_options = _all(
     click.option("-t", "--threads", type=int, help="Threads.  [default: LUMEN_THREADS or physical cores]"),
     click.option("-c", "--context", type=int, help="Tokens of context.  [default: the model's own]"),
@@ -58,6 +66,7 @@ engine_options = _all(
     kv_type_option,
     activations_option,
     pre_tokenizer_option,
+    pack_cache_option,
     click.option(
         "--chunk", type=int, default=512, show_default=True, help="Most prompt tokens computed at once."
     ),

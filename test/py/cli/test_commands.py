@@ -328,3 +328,14 @@ def test_profile(lumen, refused, tiny, tmp_path):
     assert "no kernels" in refused(*one, "--engine", "reference")
     missing = tmp_path / "no" / "profile.svg"
     assert refused(*one, "--profile-svg", missing) == f"{missing}: there is no such folder"
+
+
+@pytest.mark.parametrize("command", ["generate", "bench"])
+def test_without_packed_weights_on_disk(lumen, tiny, tmp_path, command):
+    environment = {"LUMEN_CACHE_DIR": str(tmp_path)}
+    arguments = ("-p", "a", "-n", "1") if command == "generate" else ("-p", "4", "-n", "0", "-r", "1")
+    done = lumen(command, tiny, *arguments, "--no-pack-cache", env=environment)
+    assert done.returncode == 0, done.stderr
+    assert sorted(os.listdir(tmp_path)) == ["objects", "tokenizers"]
+    assert lumen(command, tiny, *arguments, env=environment).returncode == 0
+    assert len(os.listdir(tmp_path / "packed")) == 1
