@@ -32,6 +32,7 @@ KINDS = ("objects", "packed", "tokenizers")
 
 _SUFFIX = ".lumen"
 _HEADER_BYTES = 4096  # a page, so that a payload can be mapped at a page boundary
+_WRITE_BYTES = 32 << 20  # a multiple of a large page
 _MAGIC = b"LUMENC01"
 # Magic, payload length, sum of the payload, digest of kind and key; then a digest of those four.
 _HEADER = struct.Struct("<8sQQ16s")
@@ -66,11 +67,21 @@ def checksum(payload: np.ndarray) -> int:
     return (total + int.from_bytes(payload[whole:].tobytes(), "little")) % (1 << 64)
 
 
+def prefer_large_pages(mapping: mmap.mmap) -> None:
+    """Asks for large pages in a mapping, where the system has them."""
+    # A kernel without them refuses the advice.
+    with contextlib.suppress(OSError):
+        mapping.madvise(mmap.MADV_HUGEPAGE)
+
+
 class MappedEntry:
     """A new entry being filled: write ``array`` (uint8, 64-byte aligned), then ``commit``.
 
-    Used as a context manager it is given up (and leaves nothing) unless it was committed. Where nothing can
-    be cached, ``persistent`` is False and ``array`` is plain memory.
+    ``array`` is memory, which is written to the file in large pieces and given back meanwhile. A file that is
+    written so lies in large pages of the system's cache, where the file system has them, and a mapping of it
+    can use them; written through a mapping it would lie in small ones, and reading weights would take half as
+    long again. Used as a context manager an entry is given up (and leaves nothing) unless it was committed.
+    Where nothing can be cached, ``persistent`` is False and ``array`` stays.
     """
 
     def __init__(self, cache: Cache, kind: str, key: str, size: int):
@@ -80,9 +91,9 @@ class MappedEntry:
         self._descriptor = -1
         if cache._writable(kind, size):
             self._create(cache._path(kind, key))
-        if not self.persistent:
-            self._mapping = mmap.mmap(-1, max(size, 1))
-            self.array = np.frombuffer(self._mapping, np.uint8)[:size]
+        self._memory = mmap.mmap(-1, _HEADER_BYTES + size)
+        prefer_large_pages(self._memory)
+        self.array = np.frombuffer(self._memory, np.uint8)[_HEADER_BYTES:]
 
     def _create(self, path: Path) -> None:
         total = _HEADER_BYTES + self._size
@@ -93,7 +104,6 @@ class MappedEntry:
             # The lock lasts as long as this process: whoever can take it knows that the file was left behind.
             fcntl.flock(self._descriptor, fcntl.LOCK_EX)
             reserve(self._descriptor, total)
-            self._mapping = mmap.mmap(self._descriptor, total)
         except OSError as error:
             self.abort()
             if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
@@ -102,7 +112,6 @@ class MappedEntry:
             raise CacheError(
                 f"{path.parent}: cannot write a cache entry of {total} bytes: {error.strerror or error}"
             ) from None
-        self.array = np.frombuffer(self._mapping, np.uint8)[_HEADER_BYTES:]
         self.persistent = True
 
     def commit(self) -> np.ndarray:
@@ -111,9 +120,11 @@ class MappedEntry:
         payload.flags.writeable = False
         if self._temporary is None:
             return payload
-        self._mapping[:_HEADER_BYTES] = _header(self._kind, self._key, payload)
+        self._memory[:_HEADER_BYTES] = _header(self._kind, self._key, payload)
         path = self._cache._path(self._kind, self._key)
         try:
+            self._write()
+            mapping = mmap.mmap(self._descriptor, len(self._memory), access=mmap.ACCESS_READ)
             os.replace(self._temporary, path)
         except OSError as error:
             self.abort()
@@ -121,7 +132,19 @@ class MappedEntry:
         self._temporary = None
         self._close()
         self._cache._evict(keep=path)
-        return payload
+        prefer_large_pages(mapping)
+        self.array = np.frombuffer(mapping, np.uint8)[_HEADER_BYTES:]
+        return self.array
+
+    def _write(self) -> None:
+        """Writes the memory to the file; what is written counts as this process's memory no longer."""
+        view = memoryview(self._memory)
+        for begin in range(0, len(view), _WRITE_BYTES):
+            end = min(begin + _WRITE_BYTES, len(view))
+            done = begin
+            while done < end:
+                done += os.pwrite(self._descriptor, view[done:end], done)
+            self._memory.madvise(mmap.MADV_DONTNEED, begin, end - begin)
 
     def abort(self) -> None:
         """Give the entry up; its file goes away."""
@@ -179,6 +202,7 @@ class Cache:
             if size < _HEADER_BYTES:
                 return self._discard(path, f"{size} bytes are less than the header's {_HEADER_BYTES}")
             mapping = mmap.mmap(descriptor, size, access=mmap.ACCESS_READ)
+            prefer_large_pages(mapping)
             with contextlib.suppress(OSError):
                 os.utime(descriptor)  # "last used", for eviction: access times are often not kept
         except OSError as error:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lumen_mlir import formats, ir
-from lumen_mlir.cache import Cache, CacheError
+from lumen_mlir.cache import Cache, CacheError, prefer_large_pages
 from lumen_mlir.dialects import func, lumen
 from lumen_mlir.formats import packing
 from lumen_mlir.gguf import TensorInfo
@@ -129,7 +129,9 @@ def zeros(shape: tuple[int, ...], dtype: type = np.uint8, huge: bool = False) ->
     """
     size = math.prod(shape) * np.dtype(dtype).itemsize
     mapping = mmap.mmap(-1, max(size, 1), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    # A kernel without large pages refuses the advice.
-    with contextlib.suppress(OSError):
-        mapping.madvise(mmap.MADV_HUGEPAGE if huge else mmap.MADV_NOHUGEPAGE)
+    if huge:
+        prefer_large_pages(mapping)
+    else:
+        with contextlib.suppress(OSError):
+            mapping.madvise(mmap.MADV_NOHUGEPAGE)
     return np.frombuffer(mapping, np.uint8)[:size].view(dtype).reshape(shape)
