@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From the start of a process to its first token, and the memory it takes: Lumen beside llama.cpp.
+
+    python benchmarks/start.py MODEL.gguf [--peer-python PYTHON] [--rounds 5] [--threads 2]
+
+Lumen starts once with empty caches (it compiles and packs) and then with warm ones; llama.cpp, by
+llama-cpp-python, with the file in the system's page cache. Prints a Markdown table: the time until the
+process has printed one token and ended, and the most memory that was resident.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+PROMPT = "The quick brown fox jumps over the lazy dog"
+
+_LLAMA_CPP = """
+import sys
+from llama_cpp import Llama
+threads = int(sys.argv[2])
+llama = Llama(sys.argv[1], n_ctx=512, n_threads=threads, n_threads_batch=threads, verbose=False)
+print(llama(sys.argv[3], max_tokens=1, temperature=0)["choices"][0]["text"])
+"""
+
+
+def start(command: list[str], environment: dict[str, str]) -> tuple[float, float]:
+    """Seconds that a process takes, and the most bytes that were resident in it."""
+    begin = time.perf_counter()
+    with open(os.devnull, "r+b") as null:
+        actions = [(os.POSIX_SPAWN_DUP2, null.fileno(), number) for number in (0, 1, 2)]
+        process = os.posix_spawnp(command[0], command, environment, file_actions=actions)
+        _, status, usage = os.wait4(process, 0)
+    seconds = time.perf_counter() - begin
+    if status:
+        raise SystemExit(f"{' '.join(command)} failed with status {os.waitstatus_to_exitcode(status)}")
+    return seconds, usage.ru_maxrss * 1024
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("model", type=Path)
+    parser.add_argument("--lumen-python", default=sys.executable)
+    parser.add_argument("--peer-python", help="a Python that has llama-cpp-python")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("-t", "--threads", type=int, default=2)
+    options = parser.parse_args()
+    model, threads = str(options.model), str(options.threads)
+    lumen = [options.lumen_python, "-m", "lumen_mlir", "generate", model, "-p", PROMPT, "-n", "1"]
+    lumen += ["--temp", "0", "-q", "-t", threads]
+    peer = [options.peer_python, "-c", _LLAMA_CPP, model, threads, PROMPT]
+    with tempfile.TemporaryDirectory(prefix="lumen-start-") as cache:
+        environment = {**os.environ, "LUMEN_CACHE_DIR": cache}
+        with open(model, "rb") as file:  # into the page cache
+            while file.read(1 << 24):
+                pass
+        results = {"Lumen, empty caches": [start(lumen, environment)]}
+        for _ in range(options.rounds):
+            results.setdefault("Lumen", []).append(start(lumen, environment))
+            if options.peer_python:
+                results.setdefault("llama.cpp", []).append(start(peer, environment))
+    size = options.model.stat().st_size
+    print(f"{options.model.name}, {size / 1e6:.0f} MB, {threads} threads\n")
+    print("| start | seconds (median, minimum to maximum) | resident, MB | of the file |")
+    print("|---|---:|---:|---:|")
+    for name, measured in results.items():
+        seconds = sorted(seconds for seconds, _ in measured)
+        memory = max(memory for _, memory in measured)
+        spread = f"{statistics.median(seconds):.2f} ({seconds[0]:.2f} to {seconds[-1]:.2f})"
+        print(f"| {name} | {spread} | {memory / 1e6:.0f} | {memory / size:.2f} |")
+
+
+if __name__ == "__main__":
+    main()

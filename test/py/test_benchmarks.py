@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The benchmark scripts with an engine that only pretends: what they print; going on where they stopped."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
+SCRIPT = FOLDER / "vs_llama_cpp.py"
+
+# Prints what llama-bench prints, with a line of its own before as ik_llama.cpp does; fails when told to.
+FAKE = """#!{python}
+import json, os, sys
+arguments = sys.argv[1:]
+value = lambda name: int(arguments[arguments.index(name) + 1]) if name in arguments else 0
+with open({log!r}, "a") as log:
+    print(*arguments, file=log)
+if os.environ.get("FAKE") == "fails":
+    sys.exit("cannot load model")
+if os.environ.get("FAKE") == "garbage":
+    print("hello")
+    sys.exit()
+print("======= fake")
+result = dict(build_commit="abc", build_number=7, cpu_info="a CPU", n_prompt=value("-p"), n_gen=value("-n"))
+print(json.dumps([result | dict(n_threads=value("-t"), avg_ns=10**9)]))
+"""
+
+
+@pytest.fixture
+def run(tmp_path):
+    binary, log = tmp_path / "llama-bench", tmp_path / "log"
+    binary.write_text(FAKE.format(python=sys.executable, log=str(log)))
+    binary.chmod(binary.stat().st_mode | stat.S_IXUSR)
+
+    def run(*arguments: object, fake: str = "") -> subprocess.CompletedProcess:
+        command = [sys.executable, SCRIPT, "--llama-bench", binary, "--folder", tmp_path, *arguments]
+        environment = {**os.environ, "FAKE": fake}
+        done = subprocess.run(
+            list(map(str, command)), capture_output=True, text=True, env=environment, timeout=120
+        )
+        done.calls = log.read_text().splitlines() if log.exists() else []
+        return done
+
+    return run
+
+
+def cells(line: str) -> list[str]:
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def test_rounds_are_measured_once(run, tmp_path):
+    arguments = ("--synthetic", "tiny:q4_0", "-p", "16", "-n", "4", "-t", "1", "--peer-options", "-fa 0")
+    first = run(*arguments, "--rounds", "1")
+    assert first.returncode == 0, first.stderr
+    assert "2 rows, 2 of them to measure" in first.stderr
+    model = tmp_path / "tiny-q4_0.gguf"
+    assert first.calls == [
+        f"-m {model} -p 16 -n 0 -t 1 -r 1 -o json -fa 0",
+        f"-m {model} -p 0 -n 4 -t 1 -r 1 -o json -fa 0",
+    ]
+    assert not model.exists()
+    header, _, *lines = (line for line in first.stdout.splitlines() if line.startswith("|"))
+    assert cells(header)[:5] == ["file", "test", "threads", "Lumen", "peer"]
+    assert [cells(line)[:3] for line in lines] == [["tiny-q4_0", "pp16", "1"], ["tiny-q4_0", "tg4", "1"]]
+    assert [cells(line)[4] for line in lines] == ["16.0", "4.0"]
+    assert "llama-bench: abc (7), a CPU" in first.stdout and "Limits on 1 thread:" in first.stdout
+
+    # A second run adds the rounds that are missing, also one that was cut off while it was written down.
+    results = tmp_path / "llama-bench-native.jsonl"
+    text = results.read_text()
+    assert len(text.splitlines()) == 4
+    results.write_text(text[:-30])
+    second = run(*arguments, "--rounds", "2")
+    assert second.returncode == 0 and "a line is not JSON" in second.stderr
+    assert len(second.calls) - len(first.calls) == 3
+    assert [cells(line)[-1] for line in second.stdout.splitlines() if line.startswith("| tiny")] == ["2", "2"]
+    third = run(*arguments, "--rounds", "2")
+    assert "0 of them to measure" in third.stderr and third.calls == second.calls
+
+    report = run(*arguments, "--report", "--only", "tg4")
+    assert report.stdout.count("\n| tiny") == 1 and report.calls == second.calls
+    picture = ElementTree.parse(tmp_path / "llama-bench-native.svg")
+    texts = [element.text for element in picture.iter("{http://www.w3.org/2000/svg}text")]
+    assert "tiny-q4_0, tg4, 1 thr." in texts
+    assert (tmp_path / "llama-bench-native.md").read_text().startswith("| file")
+
+
+def test_what_cannot_be_measured(run, tmp_path):
+    arguments = ("--synthetic", "tiny:q4_0", "-p", "16", "-n", "0", "-t", "1", "--rounds", "1")
+    failed = run(*arguments, fake="fails")
+    assert failed.returncode == 1 and failed.stderr.rstrip().endswith("cannot load model")
+    garbage = run(*arguments, fake="garbage")
+    assert garbage.returncode == 1 and "this is not what llama-bench -o json prints" in garbage.stderr
+    # llama-bench runs one sequence, so there is nothing to compare several rows with.
+    batch = run("--synthetic", "tiny:q4_0", "-p", "0", "-n", "2", "-b", "4", "-t", "1", "--rounds", "1")
+    assert batch.returncode == 1 and "no row has a round of both engines" in batch.stderr
+    assert list(tmp_path.glob("*.gguf")) == []
+    assert run("--table", "goals", "--only", "nothing").stderr == "there is nothing to measure\n"
+    assert "give one of MODEL" in run().stderr
+
+
+def test_tables(run, monkeypatch):
+    listed = run("--table", "all", "--list")
+    names = listed.stdout.splitlines()
+    assert len(names) == len(set(names)) == 32 + 2 + 20 and listed.calls == []
+    assert names[0] == "qwen2.5-0.5b-q8_0 pp512 1t" and "qwen2.5-1.5b-14l-q4_k_m tg32 2t" in names
+    monkeypatch.syspath_prepend(FOLDER)
+    import rows
+
+    by_key = {row.key: row for row in rows.goals()}
+    assert by_key["qwen2.5-0.5b-q6_k tg32 2t"].goal == 1.9
+    assert by_key["qwen2.5-1.5b-14l-q2_k pp512 1t"].goal == 2
+    ik = {row.key: row.goal for row in rows.with_engine_goal(rows.goals(), "ik_llama.cpp")}
+    assert ik["qwen2.5-0.5b-q6_k tg32 2t"] == 1.3 and ik["qwen2.5-0.5b-q6_k pp512 2t"] is None
+
+
+def test_summaries(monkeypatch):
+    """Ratios are taken within a round, and of several peers the fastest counts."""
+    monkeypatch.syspath_prepend(FOLDER)
+    import report
+    import rows
+
+    row = rows.Row("qwen2.5-0.5b", "q8_0", rows.Test(generate=10), 2, goal=2.0)
+    times = {"Lumen": (1, 2, 4), "slow": (4, 4, 4), "fast": (2, 6, 3)}
+    results = [
+        {"row": row.key, "engine": engine, "round": number, "ns": ns * 10**9, "threads": 2, "least_ns": 10**9}
+        for engine, list in times.items()
+        for number, ns in enumerate(list)
+    ]
+    (summary,) = report.summarize([row], results[:-1])
+    assert summary.peer == "fast" and summary.ratios == [2, 3] and summary.of_limit == [1, 0.5]
+    (summary,) = report.summarize([row], results)
+    assert summary.ratio == 2 and "2.00 (0.75 to 3.00)" in report.table([summary])
+    assert json.dumps(report.summarize([row], results[:2])) == "[]"
