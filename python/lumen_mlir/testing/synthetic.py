@@ -19,10 +19,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from lumen_mlir import mixtures
 from lumen_mlir.errors import LumenError
 from lumen_mlir.gguf import types as T
 from lumen_mlir.gguf.writer import GGUFWriter
-from lumen_mlir.testing.random_blocks import random_weights
+from lumen_mlir.mixtures import MIXTURES
+from lumen_mlir.testing.random_blocks import TYPES, random_weights
 from lumen_mlir.testing.vocabulary import LEAST_SIZE, synthetic_vocabulary
 
 # Weights are made and written this many at a time, which bounds the memory needed.
@@ -59,89 +61,14 @@ SHAPES = {
     "qwen2.5-7b": Shape(3584, 28, 28, 4, 128, 18_944, 152_064, 32_768, False),
 }
 
-# What each file format stores most matrices as, and its number in ``general.file_type``.
-FORMATS = {
-    "f32": ("f32", 0),
-    "f16": ("f16", 1),
-    "q4_0": ("q4_0", 2),
-    "q4_1": ("q4_1", 3),
-    "q8_0": ("q8_0", 7),
-    "q5_0": ("q5_0", 8),
-    "q5_1": ("q5_1", 9),
-    "q2_k": ("q2_k", 10),
-    "q3_k_s": ("q3_k", 11),
-    "q3_k_m": ("q3_k", 12),
-    "q3_k_l": ("q3_k", 13),
-    "q4_k_s": ("q4_k", 14),
-    "q4_k_m": ("q4_k", 15),
-    "q5_k_s": ("q5_k", 16),
-    "q5_k_m": ("q5_k", 17),
-    "q6_k": ("q6_k", 18),
-    "iq4_nl": ("iq4_nl", 25),
-    "iq4_xs": ("iq4_xs", 30),
-    "bf16": ("bf16", 32),
-    "mxfp4": ("mxfp4", 38),
-}
-
-# What llama.cpp's quantizer falls back to where a row is not a multiple of the block.
-_FALLBACK = {
-    "q2_k": "q4_0",
-    "q3_k": "q4_0",
-    "iq4_xs": "iq4_nl",
-    "q4_k": "q5_0",
-    "q5_k": "q5_1",
-    "q6_k": "q8_0",
-}
-
-
-def _more_bits(layer: int, layers: int) -> bool:
-    """The layers a mixture spends more bits on: the first and last eighth and every third between."""
-    return layer < layers // 8 or layer >= 7 * layers // 8 or (layer - layers // 8) % 3 == 2
-
-
-def _mixture(name: str, format: str, layer: int, shape: Shape) -> str:
-    """The type that llama.cpp's mixture ``format`` wants for a matrix, before the fallback for its width."""
-    base, layers = FORMATS[format][0], shape.layers
-    grouped, early, more = shape.heads // shape.kv_heads >= 4, layer < layers // 8, _more_bits(layer, layers)
-    if base in ("f32", "f16", "bf16", "mxfp4"):
-        return base
-    if name == "output" or (name == "token_embd" and shape.tied):
-        return "q8_0" if base == "q8_0" or shape.hidden % T.TYPES_BY_NAME[base].block else "q6_k"
-    special = {
-        "attn_v": {
-            "q2_k": "q4_k" if grouped else "q3_k",
-            "q3_k_m": "q5_k" if layer < 2 else "q4_k",
-            "q3_k_l": "q5_k",
-            "q4_k_s": "q5_k" if layer < 4 else base,
-            "q4_k_m": "q6_k" if more else base,
-            "q5_k_m": "q6_k" if more else base,
-            "iq4_nl": "q5_k" if grouped else base,
-            "iq4_xs": "q5_k" if grouped else base,
-        },
-        "ffn_down": {
-            "q2_k": "q3_k",
-            "q3_k_m": "q5_k" if layer < layers // 16 else "q4_k",
-            "q3_k_l": "q5_k",
-            "q4_k_s": "q5_k" if early else base,
-            "q4_k_m": "q6_k" if more else base,
-            "q5_k_m": "q6_k" if more else base,
-            "iq4_nl": "q5_k" if early else base,
-            "iq4_xs": "q5_k" if early else base,
-        },
-        "attn_output": {"q2_k": "q3_k", "q3_k_m": "q4_k", "q3_k_l": "q5_k"},
-    }
-    return special.get(name, {}).get(format, base)
+# Formats of files whose blocks can be made up.
+FORMATS = tuple(name for name in (*MIXTURES, "mxfp4") if mixtures.base(name) in TYPES)
 
 
 def matrix_type(name: str, columns: int, format: str, layer: int, shape: Shape) -> str:
-    """The ggml type of matrix ``name`` (such as ``attn_v``) of ``columns`` columns in a ``format`` file.
-
-    Follows ``llama_tensor_get_type`` and ``tensor_type_fallback`` of llama.cpp's quantizer (without an
-    importance matrix).
-    """
-    kind = _mixture(name, format, layer, shape)
-    if columns % T.TYPES_BY_NAME[kind].block:
-        kind = _FALLBACK.get(kind, "f16")
+    """The type of matrix ``name`` (such as ``attn_v``) of ``columns`` columns in a ``format`` file."""
+    traits = mixtures.Traits(shape.layers, shape.heads // shape.kv_heads, tied=shape.tied)
+    kind = mixtures.matrix_type(format, name, columns, layer, traits)
     return kind if columns % T.TYPES_BY_NAME[kind].block == 0 else "f16"
 
 
@@ -184,7 +111,7 @@ def _add_metadata(writer: GGUFWriter, shape: Shape, format: str, name: str) -> N
         ("general.architecture", "qwen2", T.STRING),
         ("general.type", "model", T.STRING),
         ("general.name", name, T.STRING),
-        ("general.file_type", FORMATS[format][1], T.U32),
+        ("general.file_type", mixtures.file_type(format), T.U32),
         ("general.quantization_version", 2, T.U32),
         ("qwen2.block_count", shape.layers, T.U32),
         ("qwen2.context_length", shape.context, T.U32),
