@@ -123,7 +123,7 @@ def is_quantized(tensor: str, dimensions: int) -> bool:
 
 
 def matrix_type(mixture: str, part: str, columns: int, index: int, traits: Traits) -> str:
-    """The type of a matrix in a file of the format ``mixture``.
+    """The type that a matrix should have in a file of the format ``mixture``, whether or not it fits.
 
     Args:
       mixture: as ``find`` returns it.
@@ -137,18 +137,22 @@ def matrix_type(mixture: str, part: str, columns: int, index: int, traits: Trait
     kind = MIXTURES[mixture][0]
     if formats.get(kind).is_float:
         return kind
-    return fitting(_mixed(mixture, kind, part, columns, index, traits), columns)
+    return _mixed(mixture, kind, part, columns, index, traits)
 
 
 def fitting(kind: str, columns: int) -> str:
-    """``kind``, or what takes its place where ``columns`` is not a multiple of its block."""
+    """``kind``, or what takes its place where ``columns`` is not a multiple of its block.
+
+    LumenError where nothing does: for formats that are not llama.cpp's.
+    """
     for name in (kind, _FALLBACK.get(kind)):
         if name is not None and columns % formats.get(name).block == 0:
             return name
-    block = formats.get(kind).block
-    if kind not in _FALLBACK and kind not in {base for base, _ in MIXTURES.values()}:
-        raise LumenError(f"a row of {columns} weights is not a multiple of the block of {kind}, {block}")
-    return "f16"
+    if kind in {base for base, _ in MIXTURES.values()}:
+        return "f16"
+    raise LumenError(
+        f"a row of {columns} weights is not a multiple of the block of {kind}, {formats.get(kind).block}"
+    )
 
 
 def _mixed(mixture: str, kind: str, part: str, columns: int, index: int, traits: Traits) -> str:

@@ -15,6 +15,7 @@ from .types import DType, from_float32, to_float32
 
 if TYPE_CHECKING:
     from . import Format
+    from .floats import FloatFormat
 
 # Weights searched for at once: what a pass reads and writes stays in the second-level cache.
 _BATCH = 1 << 18
@@ -95,9 +96,9 @@ def quantize(fmt: Format | str, weights: np.ndarray, importance: np.ndarray | No
         from . import get
 
         fmt = get(fmt)
-    if fmt.is_float:
-        return fmt.quantize(weights)
     weights = np.asarray(weights)
+    if fmt.is_float:
+        return _rounded(fmt, weights)
     width = fmt.row_bytes(weights.shape[-1])
     quantizer = _Quantizer(fmt)
     blocks = weights.reshape(-1, fmt.block)
@@ -108,10 +109,22 @@ def quantize(fmt: Format | str, weights: np.ndarray, importance: np.ndarray | No
     for start in range(0, len(blocks), step):
         part = slice(start, start + step)
         batch = blocks[part].astype(np.float32, copy=False)
-        if not np.isfinite(batch).all():
-            raise LumenError(f"cannot quantize to {fmt.name}: some weights are infinite or NaN")
+        _check_finite(fmt, batch)
         raw[part] = quantizer(batch, None if importance is None else importance[part])
     return raw.reshape(*weights.shape[:-1], width)
+
+
+def _rounded(fmt: FloatFormat, weights: np.ndarray) -> np.ndarray:
+    _check_finite(fmt, weights)
+    raw = fmt.quantize(weights)
+    if not np.isfinite(fmt.dequantize(raw)).all():
+        raise LumenError(f"cannot convert to {fmt.name}: a weight is too large")
+    return raw
+
+
+def _check_finite(fmt: Format, weights: np.ndarray) -> None:
+    if not np.isfinite(weights).all():
+        raise LumenError(f"cannot quantize to {fmt.name}: some weights are infinite or NaN")
 
 
 def _checked(importance: np.ndarray) -> np.ndarray:

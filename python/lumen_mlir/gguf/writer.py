@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from lumen_mlir.atomic_file import replacing
 from lumen_mlir.gguf import described
 from lumen_mlir.gguf import types as T
 from lumen_mlir.gguf.errors import GGUFError, quoted
+from lumen_mlir.gguf.metadata import Metadata, StringArray
 
 Pieces = Callable[[], Iterable[np.ndarray]]
 
@@ -53,6 +54,15 @@ class GGUFWriter:
         else:
             payload = struct.pack("<I", kind) + _scalar(value, kind)
         self._fields.append(_string(key) + payload)
+
+    def copy_metadata(self, metadata: Metadata, without: Collection[str] = ()) -> None:
+        """Add what another file says, but for the keys ``without`` and its alignment."""
+        for key in metadata:
+            if key not in without and key != "general.alignment":
+                kind = metadata.type_name(key).removeprefix("array of ")
+                value = metadata[key]
+                value = value.to_list() if isinstance(value, StringArray) else value
+                self.add(key, value, T.VALUE_TYPE_NAMES.index(kind))
 
     def add_tensor(self, name: str, shape: tuple[int, ...], type_name: str, pieces: Pieces) -> None:
         """Add tensor ``name`` of logical ``shape`` (outermost first), whose bytes ``pieces()`` yields.

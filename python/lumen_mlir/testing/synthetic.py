@@ -68,8 +68,7 @@ FORMATS = tuple(name for name in (*MIXTURES, "mxfp4") if mixtures.base(name) in 
 def matrix_type(name: str, columns: int, format: str, layer: int, shape: Shape) -> str:
     """The type of matrix ``name`` (such as ``attn_v``) of ``columns`` columns in a ``format`` file."""
     traits = mixtures.Traits(shape.layers, shape.heads // shape.kv_heads, tied=shape.tied)
-    kind = mixtures.matrix_type(format, name, columns, layer, traits)
-    return kind if columns % T.TYPES_BY_NAME[kind].block == 0 else "f16"
+    return mixtures.fitting(mixtures.matrix_type(format, name, columns, layer, traits), columns)
 
 
 def _matrices(shape: Shape) -> Iterator[tuple[str, int, int, int]]:
