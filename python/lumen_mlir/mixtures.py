@@ -107,9 +107,8 @@ def file_type(mixture: str) -> int | None:
 
 
 def part_of(tensor: str) -> str:
-    """``attn_v`` of ``blk.3.attn_v.weight``; experts count as the part they are of (``ffn_down``)."""
-    part = re.sub(r"^blk\.\d+\.", "", tensor).removesuffix(".weight")
-    return re.sub(r"^(ffn_(?:up|gate|down))_\w+$", r"\1", part)
+    """``attn_v`` of ``blk.3.attn_v.weight``."""
+    return re.sub(r"^blk\.\d+\.", "", tensor).removesuffix(".weight")
 
 
 def is_value(part: str) -> bool:
@@ -161,7 +160,7 @@ def _mixed(mixture: str, kind: str, part: str, columns: int, index: int, traits:
             return "q8_0"
         return "q6_k"
     if mixture == "mxfp4_moe":
-        return kind if part.startswith("ffn_") and traits.experts else "q8_0"
+        return kind if part.endswith("_exps") else "q8_0"
     if part == "token_embd":
         return "q4_k" if mixture in ("tq1_0", "tq2_0", "q2_0") else kind
     layers, grouped = traits.layers, traits.group >= 4
@@ -171,7 +170,7 @@ def _mixed(mixture: str, kind: str, part: str, columns: int, index: int, traits:
         return _values_type(mixture, kind, index, grouped, more, traits)
     if part == "attn_k" and traits.experts == 8:
         return "q8_0"
-    if part == "ffn_down":
+    if part.startswith("ffn_down"):
         special = {
             "q2_k": "q3_k",
             "q3_k_m": "q5_k" if index < layers // 16 else "q4_k",

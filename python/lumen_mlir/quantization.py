@@ -140,16 +140,17 @@ class _Chooser:
         values = [name for name in source.tensors if mixtures.is_value(mixtures.part_of(name))]
         self._ranks = {name: rank for rank, name in enumerate(sorted(values, key=_layer))}
         self._overrides = [(p, n) for p, n in choices.overrides] + [(p, None) for p in choices.keep]
-        self._unused = [pattern for pattern, _ in self._overrides]
+        self._unused = {pattern for pattern, _ in self._overrides}
         self.fallbacks: list[str] = []
 
     def type_of(self, info: TensorInfo) -> str:
+        holds_weights = formats.is_known(info.type) and mixtures.is_quantized(info.name, len(info.shape))
         for pattern, name in self._overrides:
-            if _matches(pattern, info.name):
-                if pattern in self._unused:
-                    self._unused.remove(pattern)
-                return self._explicit(info, name) if name is not None else info.type
-        if not formats.is_known(info.type) or not mixtures.is_quantized(info.name, len(info.shape)):
+            # A part of a name is meant for the matrix, not for its bias.
+            if _matches(pattern, info.name) and (holds_weights or name is None):
+                self._unused.discard(pattern)
+                return info.type if name is None else self._explicit(info, name)
+        if not holds_weights:
             return info.type
         part = mixtures.part_of(info.name)
         if name := self._end_type(part):
@@ -182,10 +183,6 @@ class _Chooser:
 
     def _explicit(self, info: TensorInfo, name: str) -> str:
         fmt, columns = formats.get(name), info.shape[-1]
-        if not formats.is_known(info.type):
-            raise self._error(info, f"its type {info.type} holds no weights")
-        if len(info.shape) < 2 and not fmt.is_float:
-            raise self._error(info, f"is a vector; {name} is for matrices")
         if columns % fmt.block:
             reason = f"is not a multiple of the block of {name}, {fmt.block}"
             raise self._error(info, f"a row of {columns} weights {reason}")
@@ -196,7 +193,7 @@ class _Chooser:
 
     def check_patterns(self) -> None:
         if self._unused:
-            raise LumenError(f"{self._path}: no tensor matches '{self._unused[0]}'")
+            raise LumenError(f"{self._path}: no matrix matches '{min(self._unused)}'")
 
 
 def _matches(pattern: str, name: str) -> bool:
@@ -261,7 +258,7 @@ def quantize_file(
     if os.path.exists(path) and os.path.samefile(path, source.path):
         raise LumenError(f"{os.fspath(path)}: is the input itself; name another output file")
     chosen = plan(source, choices, importance=importance is not None)
-    _warn(source, chosen, importance)
+    _warn(chosen, importance)
     writer = GGUFWriter(path)
     writer.copy_metadata(source.metadata, without=(*_SPLIT_KEYS, *_OWN_KEYS))
     if (number := mixtures.file_type(chosen.mixture)) is not None:
@@ -279,24 +276,26 @@ def quantize_file(
     return chosen
 
 
-def _warn(source: GGUFFile, chosen: Plan, importance: ImportanceMatrix | None) -> None:
+def describe(names: Sequence[str]) -> str:
+    """``tensor 'a'``, or ``3 tensors, such as 'a',``."""
+    return f"tensor '{names[0]}'" if len(names) == 1 else f"{len(names)} tensors, such as '{names[0]}',"
+
+
+def _warn(chosen: Plan, importance: ImportanceMatrix | None) -> None:
     if chosen.fallbacks:
-        count = f"{len(chosen.fallbacks)} tensors, such as '{chosen.fallbacks[0]}', have rows that are"
-        _log.warning("%s no multiple of their type's block and get another type", count)
-    if importance is not None:
-        ends = ("token_embd", "output")
-        missing = [
-            item.info.name
-            for item in chosen.items
-            if item.changes
-            and importance.rows(item.info.name, item.info.shape) is None
-            and mixtures.part_of(item.info.name) not in ends
-            and not formats.get(item.type).is_float
-        ]
-        if missing:
-            _log.warning(
-                "%s knows nothing of %d tensors, such as '%s'", importance.path, len(missing), missing[0]
-            )
+        _log.warning(
+            "%s get another type than planned: rows are no multiple of its block", describe(chosen.fallbacks)
+        )
+    unknown = [] if importance is None else [
+        item.info.name
+        for item in chosen.items
+        if item.changes
+        and importance.rows(item.info.name, item.info.shape) is None
+        and mixtures.part_of(item.info.name) not in ("token_embd", "output")
+        and not formats.get(item.type).is_float
+    ]  # fmt: skip
+    if unknown:
+        _log.warning("%s knows nothing of %s which count evenly", importance.path, describe(unknown))
 
 
 class _Stream:

@@ -11,7 +11,10 @@ import click
 from lumen_mlir.errors import LumenError
 
 # Each is the attribute ``command`` of a module of that name beside this one.
-COMMANDS = ("generate", "chat", "tokenize", "detokenize", "inspect", "compile", "bench", "formats", "cache")
+COMMANDS = (
+    "generate", "chat", "tokenize", "detokenize", "inspect", "quantize", "compile", "bench", "formats",
+    "cache",
+)  # fmt: skip
 
 
 class Commands(click.Group):

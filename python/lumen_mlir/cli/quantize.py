@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from lumen_mlir.quantization import Plan
 
 
-def _pairs(context: click.Context, parameter: click.Parameter, texts: tuple[str, ...]) -> list[tuple[str, str]]:
+def _pairs(
+    context: click.Context, parameter: click.Parameter, texts: tuple[str, ...]
+) -> list[tuple[str, str]]:
     pairs = [tuple(text.rpartition("=")[::2]) for text in texts]
     for text, (pattern, name) in zip(texts, pairs, strict=True):
         if not pattern or not name:
@@ -66,8 +68,8 @@ def command(
 ) -> None:
     """Write the model IN, a GGUF file, to OUT in another format.
 
-    The formats of llama.cpp are mixtures: q4_k_m stores most matrices as q4_k and some as q6_k. The search for
-    scales and codes is the same for all formats, also for those of plug-ins.
+    The formats of llama.cpp are mixtures: q4_k_m stores most matrices as q4_k and some as q6_k. The search
+    for scales and codes is the same for all formats, also for those of plug-ins.
 
     \b
       lumen quantize f16.gguf q4.gguf --format q4_k_m
@@ -88,10 +90,8 @@ def command(
     importance = None if imatrix is None else ImportanceMatrix.open(imatrix)
     plan = quantization.plan(file, choices, importance=importance is not None)
     if again := [] if requantize else plan.requantized:
-        reporter.say(
-            f"warning: {len(again)} tensors, such as '{again[0]}', are quantized already and lose more "
-            "(--requantize says that this is meant)"
-        )
+        which = quantization.describe(again)
+        reporter.say(f"warning: {which} quantized already, loses more (--requantize: this is meant)")
     if dry_run:
         click.echo(_table(plan))
         reporter.say(_summary(file, plan))

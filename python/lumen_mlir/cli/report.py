@@ -13,7 +13,12 @@ if TYPE_CHECKING:
     from lumen_mlir.generation import Generation
     from lumen_mlir.llm import LLM
 
-_TITLES = {"load": "reading the model", "compile": "compiling", "pack": "packing weights"}
+_TITLES = {
+    "load": "reading the model",
+    "compile": "compiling",
+    "pack": "packing weights",
+    "quantize": "quantizing",
+}
 
 
 class Reporter:
