@@ -85,24 +85,34 @@ class Fit:
         round_scale: Rounding = _same,
         round_minimum: Rounding | None = None,
     ):
-        self._x, self._w, self._grid = x, importance, grid
+        self.weights, self.grid, self._w = x, grid, importance
         self.round_scale, self.round_minimum = round_scale, round_minimum
         self._r, self.values = np.empty_like(x), np.empty_like(x)
         self._buffer = None if importance is None else np.empty_like(x)
         self._ones = np.float32(len(x)) if importance is None else importance.sum(axis=0)
         self.forget()
 
+    def merged(self, offset: np.ndarray | float) -> Fit:
+        """A fit with all groups of a block as one, to weights less an offset per group."""
+        importance = None if self._w is None else self._w.reshape(-1, self._w.shape[-1])
+        merged = (self.weights - np.float32(offset)).reshape(-1, self.weights.shape[-1])
+        return Fit(merged, importance, self.grid, _same, _same)
+
+    def shifted(self, minimum: np.ndarray, round_scale: Rounding) -> Fit:
+        """A fit without a minimum, to weights that have it added."""
+        return Fit(self.weights + minimum, self._w, self.grid, round_scale)
+
     def forget(self) -> None:
         """Makes the next attempt the best one."""
-        self.error = np.full(self._x.shape[1:], np.inf, dtype=np.float32)
+        self.error = np.full(self.weights.shape[1:], np.inf, dtype=np.float32)
         self.scale = self.minimum = None
 
     def assign(self, scale: np.ndarray, minimum: np.ndarray) -> _Sums:
         """Sets ``values`` to the nearest of the grid; the sums that say how to go on from there."""
-        shifted = self._x if self.round_minimum is None else np.add(self._x, minimum, out=self._r)
+        shifted = self.weights if self.round_minimum is None else np.add(self.weights, minimum, out=self._r)
         factor = inverse(scale)
         np.multiply(shifted, factor, out=self._r)
-        self._grid.nearest(self._r, out=self.values)
+        self.grid.nearest(self._r, out=self.values)
         # Differences, unlike sums of squares of weights, keep their digits where the error is small.
         np.subtract(self._r, self.values, out=self._r)
         r, v, weighted_v = self._r, self.values, self.values
@@ -120,7 +130,7 @@ class Fit:
 
     def _without_scale(self, sums: _Sums, where: np.ndarray, minimum: np.ndarray) -> None:
         """Where the scale is 0 all codes are the one nearest to 0, and r is what the minimum leaves."""
-        left = self._x[:, where] + (0 if self.round_minimum is None else minimum[where])
+        left = self.weights[:, where] + (0 if self.round_minimum is None else minimum[where])
         weighted = left if self._w is None else left * self._w[:, where]
         sums.r[where], sums.rr[where] = weighted.sum(axis=0), _dot(weighted, left)
         sums.rv[where] = sums.r[where] * self.values[0, where]
@@ -158,21 +168,21 @@ class Fit:
 
     def search(self, one_sign: bool = False) -> None:
         """Looks for the best factors; ``one_sign``: scales (with a minimum: minima) are at least 0."""
-        high, low = self._x.max(axis=0), self._x.min(axis=0)
+        high, low = self.weights.max(axis=0), self.weights.min(axis=0)
         for stretch in STRETCHES:
-            past = np.float32(stretch) * self._grid.end_step
+            past = np.float32(stretch) * self.grid.end_step
             if self.round_minimum is None:
                 self.attempt(self.round_scale(self._first_scale(high, low, past, one_sign)))
             else:
                 bottom = np.minimum(low, 0) if one_sign else low
-                span = self._grid.high - self._grid.low
+                span = self.grid.high - self.grid.low
                 scale = self.round_scale(ratio(high - bottom, span + past if span else span))
-                self.attempt(scale, self.round_minimum(scale * self._grid.low - bottom))
+                self.attempt(scale, self.round_minimum(scale * self.grid.low - bottom))
         for _ in range(_REPEATS):
             self.attempt(self.scale, self.minimum)
 
     def _first_scale(self, high: np.ndarray, low: np.ndarray, past: np.ndarray, one_sign: bool) -> np.ndarray:
-        top, bottom = self._grid.high, self._grid.low
+        top, bottom = self.grid.high, self.grid.low
         if one_sign:
             up = ratio(high, np.maximum(top + past, 0)) if top > 0 else np.zeros_like(high)
             down = ratio(low, np.minimum(bottom - past, 0)) if bottom < 0 else np.zeros_like(high)
@@ -186,12 +196,17 @@ class _Factor:
     """A scale or minimum while it is searched for: the grids of its parts, the chosen part per block."""
 
     def __init__(self, grids: tuple[Grid | None, Grid | None], groups: int):
-        self._grids = grids
+        self.grids = grids
         block, group = grids
         # Of a single group the part per block is just another part per group.
         self.block_grid, self.group_grid = (None, block) if groups == 1 and group is None else grids
         self.one_sign = bool((self.group_grid or self.block_grid).low >= 0)
         self.per_block: np.ndarray | None = None
+
+    @property
+    def is_shared(self) -> bool:
+        """True where all groups of a block have the same."""
+        return self.group_grid is None
 
     def real(self, values: np.ndarray) -> np.ndarray:
         """The rounding while nothing is known of the part per block: only the sign counts."""
@@ -230,7 +245,7 @@ class _Factor:
 
     def parts(self, values: np.ndarray) -> tuple[np.ndarray | None, np.ndarray | None]:
         """(per block [blocks] or None, per group [groups, blocks] or None) of the factors ``values``."""
-        if self._grids[1] is None:
+        if self.grids[1] is None:
             return (values[0] if self.block_grid is None else self.per_block), None
         return self.per_block, self.multiples(values)
 
@@ -265,7 +280,7 @@ def search(
     factors = {name: _Factor(pair, x.shape[1]) for name, pair in factor_grids.items()}
     scale, minimum = factors["scale"], factors.get("min")
     fit = Fit(x, importance, grid, scale.real, None if minimum is None else minimum.real)
-    fit.search((minimum or scale).one_sign)
+    _find_real_factors(fit, scale, minimum)
     if any(factor.block_grid is not None for factor in factors.values()):
         _search_blocks(fit, scale, minimum)
     fit.assign(fit.scale, fit.minimum)
@@ -273,6 +288,26 @@ def search(
     if minimum is not None:
         found["min"] = minimum.parts(fit.minimum)
     return Found(fit.values, found)
+
+
+def _find_real_factors(fit: Fit, scale: _Factor, minimum: _Factor | None) -> None:
+    """Gives every group of ``fit`` its best factors, as if those per block could be any number."""
+    if minimum is None or scale.is_shared == minimum.is_shared:
+        fit.search((minimum or scale).one_sign)
+    elif minimum.is_shared:
+        # Of all groups as one: with what they prefer on their own, some would be cut off.
+        shared = fit.merged(0)
+        shared.search(minimum.one_sign)
+        lower = np.broadcast_to(shared.minimum, fit.error.shape)
+        own = fit.shifted(lower, scale.real)
+        own.search(scale.one_sign)
+        fit.scale, fit.minimum = own.scale, lower
+    else:
+        bottom = fit.weights.min(axis=0)
+        shared = fit.merged(bottom)
+        shared.search()
+        fit.scale = np.broadcast_to(shared.scale, bottom.shape)
+        fit.minimum = fit.scale * fit.grid.low - bottom
 
 
 def _search_blocks(fit: Fit, scale: _Factor, minimum: _Factor | None) -> None:
