@@ -63,28 +63,43 @@ def measure(target: Target | None = None, threads: int = 1, cache: Cache | None 
 
     The best of several runs counts: whatever else the machine does can only slow it down.
     """
-    target = targets.native() if target is None else target
-    lanes = target.vector_bits // 32
-    program = engine.compile(_module(lanes), target, threads, form="linalg", cache=cache)
-    memory = zeros((_READ_BYTES // (4 * lanes), lanes), np.int32, huge=True)
-    memory[:] = 1  # pages that nothing has written are all the same one
-
-    def best(name: str, *arguments: object) -> float:
-        call = program.bind(name, *arguments)
-        times = []
-        for _ in range(_REPETITIONS):
-            start = time.perf_counter()
-            call.run()
-            times.append(time.perf_counter() - start)
-        return min(times)
-
-    products = 2 * lanes * _SUMS * _ROUNDS * threads
+    meter = Meter(target, threads, cache)
     return Limits(
         threads,
-        read=memory.nbytes / best("read", memory),
-        int8=4 * products / best("int8", threads, np.ones((64, _SUMS, 4), np.int8)),
-        float32=products / best("float32", threads, np.ones((64, _SUMS), np.float32)),
+        **{name: max(meter.once(name) for _ in range(_REPETITIONS)) for name in ("read", "int8", "float32")},
     )
+
+
+class Meter:
+    """Measures a limit once at a time, so that measurements can alternate with what they are compared to."""
+
+    def __init__(
+        self,
+        target: Target | None = None,
+        threads: int = 1,
+        cache: Cache | None = None,
+        clock: Callable[[], float] = time.perf_counter,
+    ):
+        self.threads = threads
+        self._clock = clock
+        target = targets.native() if target is None else target
+        lanes = target.vector_bits // 32
+        program = engine.compile(_module(lanes), target, threads, form="linalg", cache=cache)
+        memory = zeros((_READ_BYTES // (4 * lanes), lanes), np.int32, huge=True)
+        memory[:] = 1  # pages that nothing has written are all the same one
+        products = 2 * lanes * _SUMS * _ROUNDS * threads
+        self._calls = {
+            "read": (program.bind("read", memory), memory.nbytes),
+            "int8": (program.bind("int8", threads, np.ones((64, _SUMS, 4), np.int8)), 4 * products),
+            "float32": (program.bind("float32", threads, np.ones((64, _SUMS), np.float32)), products),
+        }
+
+    def once(self, name: str) -> float:
+        """Measures ``read`` (bytes per second), ``int8`` or ``float32`` (operations per second)."""
+        call, amount = self._calls[name]
+        start = self._clock()
+        call.run()
+        return amount / (self._clock() - start)
 
 
 def _module(lanes: int) -> str:

@@ -29,10 +29,19 @@ class Picture:
         inside = f"<title>{escape(title)}</title>" if title else ""
         self._shapes.append(f"<rect {place} {fill}>{inside}</rect>")
 
-    def line(self, x1: float, y1: float, x2: float, y2: float, color: str = "#444444") -> None:
-        """A line one pixel wide."""
+    def circle(self, x: float, y: float, radius: float, color: str, title: str = "") -> None:
+        """A filled circle; ``title`` as for rectangles."""
+        inside = f"<title>{escape(title)}</title>" if title else ""
+        place = f'cx="{x:.2f}" cy="{y:.2f}" r="{radius:g}"'
+        self._shapes.append(f"<circle {place} fill={quoteattr(color)}>{inside}</circle>")
+
+    def line(
+        self, x1: float, y1: float, x2: float, y2: float, color: str = "#444444", width: float = 1
+    ) -> None:
+        """A line, ``width`` pixels wide."""
         place = f'x1="{x1:.2f}" y1="{y1:.2f}" x2="{x2:.2f}" y2="{y2:.2f}"'
-        self._shapes.append(f"<line {place} stroke={quoteattr(color)}/>")
+        thick = f' stroke-width="{width:g}"' if width != 1 else ""
+        self._shapes.append(f"<line {place} stroke={quoteattr(color)}{thick}/>")
 
     def text(
         self, x: float, y: float, text: str, size: float = 12, anchor: str = "start", color: str = "#000000"

@@ -20,6 +20,16 @@ COMMANDS = (
 class Commands(click.Group):
     """Subcommands whose modules are imported only when they are needed."""
 
+    def resolve_command(
+        self, context: click.Context, arguments: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        # ``bench`` takes a model, or this one word (a file of that name is ./kernels).
+        if arguments[:2] == ["bench", "kernels"]:
+            from lumen_mlir.cli.bench_kernels import command
+
+            return "bench kernels", _with_plugins(command), arguments[2:]
+        return super().resolve_command(context, arguments)
+
     def list_commands(self, context: click.Context) -> list[str]:
         return list(COMMANDS)
 

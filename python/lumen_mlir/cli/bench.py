@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from lumen_mlir.llm import LLM
 
 
-def _numbers(least: int) -> Any:
+def numbers(least: int) -> Any:
     """An option's value: whole numbers with commas between them."""
 
     def parse(context: click.Context, parameter: click.Parameter, text: str | None) -> list[int] | None:
@@ -46,21 +46,21 @@ def _numbers(least: int) -> Any:
 @click.command(short_help="Measure speed, like llama-bench.")
 @shared.model_argument
 @click.option(
-    "-p", "--n-prompt", default="512", show_default=True, callback=_numbers(0), help="Prompt lengths."
+    "-p", "--n-prompt", default="512", show_default=True, callback=numbers(0), help="Prompt lengths."
 )
 @click.option(
-    "-n", "--n-gen", default="128", show_default=True, callback=_numbers(0), help="Tokens to generate."
+    "-n", "--n-gen", default="128", show_default=True, callback=numbers(0), help="Tokens to generate."
 )
 @click.option(
     "-d",
     "--n-depth",
     default="0",
     show_default=True,
-    callback=_numbers(0),
+    callback=numbers(0),
     help="Tokens already in the context.",
 )
 @click.option(
-    "-t", "--threads", callback=_numbers(1), help="Threads.  [default: LUMEN_THREADS or physical cores]"
+    "-t", "--threads", callback=numbers(1), help="Threads.  [default: LUMEN_THREADS or physical cores]"
 )
 @click.option("-r", "--repetitions", type=int, default=5, show_default=True, help="Runs of each test.")
 @click.option(
@@ -93,7 +93,8 @@ def command(
     verbose: bool,
     **options: Any,
 ) -> None:
-    """Measure how fast MODEL, a GGUF file, reads prompts and generates.
+    """Measure how fast MODEL, a GGUF file, reads prompts and generates. (``lumen bench kernels`` measures the
+    products of the formats: see its --help.)
 
     Options that take a number take several with commas: -t 1,2. The results have llama-bench's fields.
     """
