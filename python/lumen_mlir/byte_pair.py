@@ -4,8 +4,7 @@
 from __future__ import annotations
 
 import contextlib
-import struct
-from dataclasses import dataclass
+import re
 
 import numpy as np
 import tokenizers
@@ -15,48 +14,54 @@ from lumen_mlir import byte_level
 from lumen_mlir.cache import Cache
 from lumen_mlir.gguf.reader import GGUFFile
 from lumen_mlir.pretokenizers import PreTokenizer
+from lumen_mlir.token_table import MergeError, TokenTable
 from lumen_mlir.token_types import NORMAL, UNKNOWN, UNUSED, USER_DEFINED, TokenizerError
 
 # Goes into the key of cached vocabularies: raise it when what is stored changes.
-_CACHE_VERSION = 1
-_CACHE_HEADER = struct.Struct("<6Q")
+_CACHE_VERSION = 2
 
-
-@dataclass(frozen=True)
-class Vocabulary:
-    """The tokens by id and the two sides of each merge by rank, all in the byte alphabet."""
-
-    tokens: list[str]
-    left: list[str]
-    right: list[str]
+# Characters up to which a text gets a tokenizer of its own.
+_SHORT = 2000
 
 
 class BytePairModel:
-    """Words (by the family's pre-tokenizer) in the byte alphabet, merged by rank."""
+    """Words (by the family's pre-tokenizer) in the byte alphabet, merged by rank.
+
+    The package builds a tokenizer of 151,936 tokens in 200 ms. A short text is merged by one that knows only
+    the tokens which the text contains, and these are all that could come out; the whole one is built when a
+    longer text comes.
+    """
 
     space_prefix = False
 
-    def __init__(self, path: str, pre: PreTokenizer, vocabulary: Vocabulary, types: np.ndarray):
-        tokens = vocabulary.tokens
-        self._count = len(tokens)
-        self._types = types
-        self.ids = dict(zip(tokens, range(len(tokens)), strict=True))
-        # The built tokenizer knows every token; what it has under another id is kept here.
-        twice = len(self.ids) < len(tokens)
-        self._hidden = {i: t for i, t in enumerate(tokens) if self.ids[t] != i} if twice else {}
-        self._tokenizer = _build(path, pre, vocabulary, self.ids, types)
+    def __init__(self, pre: PreTokenizer, table: TokenTable, types: np.ndarray):
+        self._pre, self._table, self._types = pre, table, types
+        marked = np.flatnonzero((types >= UNKNOWN) & (types <= USER_DEFINED)).tolist()
+        texts = ((index, table.text(index)) for index in marked)
+        # What is taken out of a text before it is cut into words, and whether it is a control token.
+        self._control = {text: types[index] != USER_DEFINED for index, text in texts if text}
+        self._whole: tokenizers.Tokenizer | None = None
 
     def __len__(self) -> int:
-        return self._count
+        return len(self._table)
+
+    def find(self, text: str) -> int | None:
+        """The id of the token that is written so, or None."""
+        return self._table.find(text)
 
     def encode(self, text: str, special: bool) -> list[int]:
         """The ids of ``text``; ``special``: control tokens written in it become their ids."""
-        self._tokenizer.encode_special_tokens = not special
-        return self._tokenizer.encode(text, add_special_tokens=False).ids
+        if self._whole is None and len(text) > _SHORT:
+            texts = self._table.texts()
+            ids = dict(zip(texts, range(len(texts)), strict=True))
+            self._whole = self._build(ids, self._table.merges(), list(self._control))
+        chosen = self._whole or self._tokenizer_of(text, special)
+        chosen.encode_special_tokens = not special
+        return chosen.encode(text, add_special_tokens=False).ids
 
     def text(self, token: int) -> str:
         """Token ``token`` as the vocabulary writes it."""
-        return self._hidden[token] if token in self._hidden else self._tokenizer.id_to_token(token)
+        return self._table.text(token)
 
     def piece(self, token: int) -> bytes:
         """The bytes that ``token`` stands for."""
@@ -67,39 +72,61 @@ class BytePairModel:
                 return byte_level.decode(text)
         return text.encode("utf-8")
 
+    def _tokenizer_of(self, text: str, special: bool) -> tokenizers.Tokenizer:
+        """A tokenizer that knows every token which is a part of a word of ``text``, and their merges."""
+        present = [token for token in self._control if token in text]
+        cutting = [token for token in present if special or not self._control[token]]
+        pieces = [text]
+        if cutting:
+            longest = sorted(cutting, key=len, reverse=True)
+            pieces = re.split("|".join(map(re.escape, longest)), text)
+        splitter, normalizer = self._pre.splitter(), self._pre.normalizer() if self._pre.nfc else None
+        if normalizer is not None:
+            pieces = [normalizer.normalize_str(piece) for piece in pieces]
+        words = {word for piece in pieces for word, _ in splitter.pre_tokenize_str(piece)}
+        ids = {
+            token: index
+            for word in words
+            for i in range(len(word))
+            for token, index in self._table.prefixes(word[i:])
+        }
+        ranked = []
+        for token in ids:
+            for cut in range(1, len(token)):
+                left, right = token[:cut], token[cut:]
+                if left in ids and right in ids:
+                    rank = self._table.rank(ids[left], ids[right])
+                    if rank is not None:
+                        ranked.append((rank, (left, right)))
+        ids |= {token: self._table.find(token) for token in present}
+        return self._build(ids, [merge for _, merge in sorted(ranked)], present)
 
-def _build(
-    path: str, pre: PreTokenizer, vocabulary: Vocabulary, ids: dict[str, int], types: np.ndarray
-) -> tokenizers.Tokenizer:
-    """The Hugging Face tokenizer: marked tokens are taken out of the text, the rest goes through BPE."""
-    merges = list(zip(vocabulary.left, vocabulary.right, strict=True))
-    try:
-        model = tokenizers.models.BPE(vocab=ids, merges=merges, ignore_merges=pre.ignore_merges)
-    except Exception as error:  # the package raises bare Exception, as for a merge of unknown tokens
-        raise TokenizerError(f"{path}: 'tokenizer.ggml.merges': {' '.join(str(error).split())}") from None
-    built = tokenizers.Tokenizer(model)
-    built.pre_tokenizer = pre.splitter()
-    if pre.nfc:
-        built.normalizer = pre.normalizer()
-    marked = np.flatnonzero((types >= UNKNOWN) & (types <= USER_DEFINED)).tolist()
-    for control in (True, False):
-        chosen = [
-            AddedToken(vocabulary.tokens[index], special=control, normalized=False)
-            for index in marked
-            if vocabulary.tokens[index] and (types[index] != USER_DEFINED) == control
-        ]
-        (built.add_special_tokens if control else built.add_tokens)(chosen)
-    return built
+    def _build(
+        self, ids: dict[str, int], merges: list[tuple[str, str]], marked: list[str]
+    ) -> tokenizers.Tokenizer:
+        """The package's tokenizer: marked tokens are taken out of the text, the rest goes through BPE."""
+        model = tokenizers.models.BPE(vocab=ids, merges=merges, ignore_merges=self._pre.ignore_merges)
+        built = tokenizers.Tokenizer(model)
+        built.pre_tokenizer = self._pre.splitter()
+        if self._pre.nfc:
+            built.normalizer = self._pre.normalizer()
+        for control in (True, False):
+            chosen = [
+                AddedToken(token, special=control, normalized=False)
+                for token in marked
+                if self._control[token] == control
+            ]
+            (built.add_special_tokens if control else built.add_tokens)(chosen)
+        return built
 
 
-def read_vocabulary(file: GGUFFile, cache: Cache | None) -> Vocabulary:
+def read_vocabulary(file: GGUFFile, cache: Cache | None) -> TokenTable:
     """Tokens and merges of ``file``, from the cache where it has them."""
     key = f"{file.fingerprint()}-{_CACHE_VERSION}"
     if cache is not None:
-        payload = cache.load("tokenizers", key)
-        vocabulary = None if payload is None else _unpack(payload)
-        if vocabulary is not None:
-            return vocabulary
+        payload = cache.load_mapped("tokenizers", key)
+        if payload is not None:
+            return TokenTable(payload)
     metadata = file.metadata
     tokens = metadata.strings("tokenizer.ggml.tokens").to_list()
     if not tokens:
@@ -110,31 +137,11 @@ def read_vocabulary(file: GGUFFile, cache: Cache | None) -> Vocabulary:
         raise TokenizerError(
             f"{file.path}: 'tokenizer.ggml.merges': element {index} is not two tokens and a space"
         )
-    left, right = (list(side) for side in zip(*pairs, strict=True)) if pairs else ([], [])
-    vocabulary = Vocabulary(tokens, left, right)
+    left, right = zip(*pairs, strict=True) if pairs else ((), ())
+    try:
+        payload = TokenTable.encode(tokens, left, right)
+    except MergeError as error:
+        raise TokenizerError(f"{file.path}: 'tokenizer.ggml.merges': {error}") from None
     if cache is not None:
-        payload = _pack(vocabulary)
-        if payload is not None:
-            cache.store("tokenizers", key, payload)
-    return vocabulary
-
-
-def _pack(vocabulary: Vocabulary) -> bytes | None:
-    """The lists as lines of text, which split faster than length-prefixed strings; None if they cannot."""
-    lists = (vocabulary.tokens, vocabulary.left, vocabulary.right)
-    texts = ["\n".join(strings) for strings in lists]
-    if any(text.count("\n") != max(len(strings), 1) - 1 for text, strings in zip(texts, lists, strict=True)):
-        return None
-    parts = [text.encode("utf-8") for text in texts]
-    sizes = [size for strings, part in zip(lists, parts, strict=True) for size in (len(strings), len(part))]
-    return _CACHE_HEADER.pack(*sizes) + b"".join(parts)
-
-
-def _unpack(payload: bytes) -> Vocabulary | None:
-    sizes = _CACHE_HEADER.unpack_from(payload)
-    position, lists = _CACHE_HEADER.size, []
-    for count, size in zip(sizes[::2], sizes[1::2], strict=True):
-        text = payload[position : position + size].decode("utf-8")
-        lists.append(text.split("\n") if count else [])
-        position += size
-    return Vocabulary(*lists)
+        cache.store("tokenizers", key, payload)
+    return TokenTable(payload)

@@ -83,6 +83,10 @@ class SentencePieceModel:
             return []
         return self._processor.EncodeAsIds(" " + text if self.space_prefix else text)
 
+    def find(self, text: str) -> int | None:
+        """The id of the token that is written so, or None."""
+        return self.ids.get(text)
+
     def text(self, token: int) -> str:
         """Token ``token`` as the vocabulary writes it."""
         return self._tokens[token]

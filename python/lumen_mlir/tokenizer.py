@@ -51,13 +51,14 @@ END_TOKEN_IDS = "lumen.eog_token_ids"
 class TextModel(Protocol):
     """What turns text into tokens: ``byte_pair.BytePairModel`` or ``sentence_piece.SentencePieceModel``."""
 
-    ids: dict[str, int]
     space_prefix: bool
     """A space is put before a text, and taken from its beginning again."""
 
     def __len__(self) -> int: ...
 
     def encode(self, text: str, special: bool) -> list[int]: ...
+
+    def find(self, text: str) -> int | None: ...
 
     def text(self, token: int) -> str: ...
 
@@ -87,7 +88,7 @@ class Tokenizer:
         self.eos = self._special_id(metadata, "eos")
         self.add_bos = metadata.boolean("tokenizer.ggml.add_bos_token", add_bos) and self.bos is not None
         self.add_eos = metadata.boolean("tokenizer.ggml.add_eos_token", False) and self.eos is not None
-        self.end_tokens = self._end_tokens(metadata, model.ids)
+        self.end_tokens = self._end_tokens(metadata)
 
     @staticmethod
     def from_gguf(file: GGUFFile, cache: Cache | None = None, pre_tokenizer: str | None = None) -> Tokenizer:
@@ -118,9 +119,9 @@ class Tokenizer:
         from lumen_mlir import byte_pair
 
         pre = _pre_tokenizer(path, metadata, pre_tokenizer)
-        vocabulary = byte_pair.read_vocabulary(file, cache)
-        types = token_types(path, metadata, len(vocabulary.tokens))
-        model = byte_pair.BytePairModel(path, pre, vocabulary, types)
+        table = byte_pair.read_vocabulary(file, cache)
+        types = token_types(path, metadata, len(table))
+        model = byte_pair.BytePairModel(pre, table, types)
         return Tokenizer(path, metadata, model, types, pre.add_bos, pre)
 
     def __len__(self) -> int:
@@ -198,12 +199,13 @@ class Tokenizer:
             )
         return value
 
-    def _end_tokens(self, metadata: Metadata, ids: dict[str, int]) -> frozenset[int]:
+    def _end_tokens(self, metadata: Metadata) -> frozenset[int]:
         named = {self._special_id(metadata, name) for name in _END_KEYS}
         listed = metadata.integers(END_TOKEN_IDS, None)
         if listed is not None:
             named |= {self._checked(END_TOKEN_IDS, int(value)) for value in listed}
-        written = {token: ids[token] for token in _END_TOKENS if token in ids}
+        places = ((token, self._model.find(token)) for token in _END_TOKENS)
+        written = {token: index for token, index in places if index is not None}
         # "</s>" may be an ordinary token that only looks like one.
         found = {index for index in written.values() if self._types[index] in (CONTROL, USER_DEFINED)}
         # Where messages end in <|return|> or <|call|>, <|end|> only ends one part of a message.

@@ -35,6 +35,14 @@ def qwen2(qwen2_file) -> Tokenizer:
 
 
 @pytest.fixture(scope="module")
+def whole_qwen2(qwen2_file) -> Tokenizer:
+    """One that has met a long text and knows every token since."""
+    tokenizer = Tokenizer.from_gguf(qwen2_file)
+    tokenizer.encode("a " * 2000)
+    return tokenizer
+
+
+@pytest.fixture(scope="module")
 def embedded() -> Tokenizer:
     return Tokenizer.from_gguf(GGUFFile.open(embedded_model_path()))
 
@@ -98,7 +106,7 @@ def test_streaming_equals_decoding(embedded, ids):
 
 def test_streaming_never_splits_a_character(qwen2):
     # Hangul outside the vocabulary comes byte by byte: nothing may be shown before the third.
-    ids = [qwen2._model.ids[c] for c in byte_level.encode("뷁😀".encode())]
+    ids = [qwen2._model.find(c) for c in byte_level.encode("뷁😀".encode())]
     stream = qwen2.stream()
     assert [stream.feed(i) for i in ids] == ["", "", "뷁", "", "", "", "😀"] and stream.finish() == ""
     stream = qwen2.stream()
@@ -132,14 +140,14 @@ def test_cache_gives_the_same_tokenizer(qwen2, qwen2_file, tmp_path):
     assert [cached.token_text(index) for index in range(len(cached))] == tokens
 
 
-def test_a_vocabulary_with_line_feeds_is_not_cached(tmp_path):
+def test_a_vocabulary_with_line_feeds(tmp_path):
     cache = Cache(tmp_path / "cache")
     fields = small_fields()
     fields["tokenizer.ggml.tokens"][0][-1] = "<|a\nb|>"
     file = write(tmp_path, fields)
     for _ in range(2):
         assert Tokenizer.from_gguf(file, cache).decode([258], special=True) == "<|a\nb|>"
-    assert cache.entries() == []
+        assert len(cache.entries()) == 1
 
 
 def small_fields(pre: str = "qwen2") -> dict:
@@ -212,7 +220,9 @@ def test_small_vocabulary(tmp_path):
         ({"lumen.eog_token_ids": ([3, 400], T.I32)}, ["lumen.eog_token_ids", "400", "259"]),
         ({"tokenizer.ggml.merges": ([1], T.U8)}, ["merges", "array of uint8", "strings"]),
         ({"tokenizer.ggml.merges": (["a b", "ab"], T.STRING)}, ["merges", "element 1"]),
-        ({"tokenizer.ggml.merges": (["a zzz"], T.STRING)}, ["merges", "zzz"]),
+        ({"tokenizer.ggml.merges": (["a zzz"], T.STRING)}, ["merges", "right side", "zzz"]),
+        ({"tokenizer.ggml.merges": (["zzz a"], T.STRING)}, ["merges", "left side", "zzz"]),
+        ({"tokenizer.ggml.merges": (["b a"], T.STRING)}, ["merges", "'b' and 'a'", "no token"]),
         ({"tokenizer.ggml.bos_token_id": (259, T.U32)}, ["bos_token_id", "259"]),
         ({"tokenizer.ggml.eos_token_id": ("x", T.STRING)}, ["eos_token_id", "a string", "integer"]),
         ({"tokenizer.ggml.add_bos_token": (1, T.U32)}, ["add_bos_token", "a uint32", "bool"]),
@@ -270,6 +280,36 @@ def test_cuts(name):
     pieces = PRE_TOKENIZERS[name].splitter().pre_tokenize_str(text)
     cuts = [byte_level.decode(piece).decode() for piece, _ in pieces]
     assert cuts == CUTS[name] and "".join(cuts) == text
+
+
+MARKED = st.sampled_from(
+    ["<|im_start|>", "<|im_end|>", "<|im_", "<|endoftext|>", "</tool_call>", "<tool_call>"]
+)
+TEXTS = st.lists(st.one_of(st.text(st.characters(exclude_categories=["Cs"])), st.sampled_from(CASES), MARKED))
+
+
+@settings(max_examples=200, deadline=None)
+@given(TEXTS.map("".join), st.booleans())
+def test_short_texts_are_cut_as_long_ones(qwen2, whole_qwen2, text, special):
+    """A tokenizer of a text's own tokens gives the ids that one of all tokens gives."""
+    assert qwen2.encode(text[:2000], special=special) == whole_qwen2.encode(text[:2000], special=special)
+
+
+def test_whole_tokenizer(whole_qwen2):
+    assert [whole_qwen2.encode(case, special=False) for case in CASES] == EXPECTED
+    text = "".join(CASES) * 10
+    assert whole_qwen2.decode(whole_qwen2.encode(text)) == unicodedata.normalize("NFC", text)
+
+
+def test_a_text_twice_in_the_vocabulary(tmp_path):
+    """The last id counts, in texts of any length; the others keep their text."""
+    fields = small_fields()
+    fields["tokenizer.ggml.tokens"][0].insert(258, "ab")
+    fields["tokenizer.ggml.token_type"] = ([1] * 259 + [3], T.I32)
+    fields["tokenizer.ggml.bos_token_id"] = (259, T.U32)
+    tokenizer = Tokenizer.from_gguf(write(tmp_path, fields))
+    assert tokenizer.encode("ab") == [258] and tokenizer.decode([256, 258]) == "abab"
+    assert tokenizer.encode("ab" * 2000) == [258] * 2000 == tokenizer.encode("ab" * 500) * 4
 
 
 def test_clean_spaces_is_done_only_where_asked_for(tmp_path):
