@@ -150,7 +150,7 @@ def _sections(fmt: QuantFormat, target: Target) -> Iterator[str]:
         f"{fmt.name}: {fmt.bits_per_weight:.4g} bits per weight, {fmt.block} weights in a block of "
         f"{fmt.bytes_per_block} bytes{number}; described by {formats.origin(fmt)}\n\n{_formula(fmt)}"
     )
-    source, place = _source(fmt)
+    source, place = source_of(fmt)
     yield f"# Description{f' ({place})' if place else ''}\n\n{source}"
     yield (
         "# A block in the file\n\nOne line per byte: its offset, its field, and what its bits hold, the "
@@ -212,8 +212,11 @@ def _legend(fmt: QuantFormat) -> str:
     return "\n".join(parts)
 
 
-def _source(fmt: QuantFormat) -> tuple[str, str]:
-    """The text of the description, and where it stands; what is defined interactively has no text."""
+def source_of(fmt: QuantFormat) -> tuple[str, str]:
+    """The text of a description with the functions of its module that it uses, and where it stands.
+
+    What is defined interactively has no text.
+    """
     from lumen_mlir import formats
 
     try:
@@ -303,6 +306,6 @@ def _details(fmt: Format, target: Target) -> dict[str, Any]:
             for row in segments(fmt)
         ],
         "packed": {"target": target.name, "rows": target.rows, "components": packed},
-        "source": _source(fmt)[0],
+        "source": source_of(fmt)[0],
         "ir": fmt.emit_ir(),
     }

@@ -249,6 +249,15 @@ def test_formats(lumen, refused):
     assert q4_k["scale"] == {"per_block": "f16", "per_group": "i8"} and q4_k["bits_per_weight"] == 4.5
 
 
+def test_descriptions_are_short():
+    from lumen_mlir.cli.formats import source_of
+
+    for name in formats.names():
+        if not formats.get(name).is_float:
+            lines = [line for line in source_of(formats.get(name))[0].splitlines() if line.strip()]
+            assert 5 <= len(lines) <= 40, name
+
+
 def test_formats_show(lumen, refused):
     out = lumen("formats", "show", "q4_k", "--target", "x86-64-v3").stdout
     for part in ("def scales_and_minima", "class Q4_K:", "lumen.format @q4_k", "Packed for x86-64-v3"):
