@@ -26,7 +26,8 @@ def Lumen_Weight : 2DTensorOf<[Lumen_WeightElement]>;  // N x K, raw or packed
 def Lumen_Quantized : 2DTensorOf<[Lumen_QuantType]>;
 def Lumen_FloatWeight : 2DTensorOf<[F32, F16, BF16]>;
 def Lumen_Activation : AnyTypeOf<[Lumen_Rows, Lumen_Codes, Lumen_Offsets]>;
-def Lumen_Cache : TensorRankOf<[F16, F32], [5]>;
+// Pages of floats, or of bytes (8-bit codes and their scales).
+def Lumen_Cache : AnyTypeOf<[TensorRankOf<[F16, F32], [5]>, TensorRankOf<[I8], [4]>]>;
 def Lumen_Bytes : MemRefRankOf<[I8], [1]>;
 def Lumen_StorageField : AnyTypeOf<[AnyFloat, AnySignlessInteger,
     FixedVectorOfRankAndType<[1], [AnySignlessInteger, AnyFloat]>]>;
@@ -235,13 +236,25 @@ def Lumen_KvAppendOp : Lumen_Op<"kv_append", [Pure, AllTypesMatch<["cache", "res
     cache is `[layer][kv head][position/16][position%16][d]`. A cache is a ring: past
     its last block, positions begin again at the first one.
 
+    A cache of i8 is `[layer][kv head][position/16][byte]`. Per 32 values of a head (the
+    last group may be shorter), with m = max|x|, it keeps `code = round_half_even(x *
+    (127 / m))` and the scale `m / 127` as f16. First the codes of the 16 positions of
+    a page, of keys as `[d/4][position%16][d%4]` with 128 added, of values as
+    `[position%16][d]`; then the scales, `[group][position%16]`. D is a multiple of 4.
+
     ```mlir
     %k2 = lumen.kv_append %k, %x, %layer, %position {kind = "key"}
         : tensor<24x2x?x64x16xf16>, tensor<?x128xf32>
+    %k3 = lumen.kv_append %k8, %x, %layer, %position {kind = "key"}
+        : tensor<24x2x?x1088xi8>, tensor<?x128xf32>
     ```
   }];
   let arguments = (ins Lumen_Cache:$cache, Lumen_Rows:$x, Index:$layer, Index:$position, StrAttr:$kind);
   let results = (outs Lumen_Cache:$result);
+  let extraClassDeclaration = [{
+    /// D, the values of a head.
+    int64_t getHeadDim();
+  }];
   let assemblyFormat = [{
     $cache `,` $x `,` $layer `,` $position attr-dict `:` type($cache) `,` type($x)
   }];
@@ -260,6 +273,9 @@ def Lumen_AttentionOp : Lumen_Op<"attention", [Pure, AllTypesMatch<["q", "result
     may be rings (see `lumen.kv_append`) of a multiple of 64 positions that hold at
     least the w - 1 positions before the step's first and those of the step.
 
+    Where the caches are of i8, `scale * log2(e) * q[t, h]` is rounded to 8-bit codes
+    in the same groups, with a scale in float32, so that the products are integers.
+
     ```mlir
     %a = lumen.attention %q, %k, %v, %layer, %position
            {heads = 14 : i64, kv_heads = 2 : i64, scale = 1.250000e-01 : f32}
@@ -272,6 +288,10 @@ def Lumen_AttentionOp : Lumen_Op<"attention", [Pure, AllTypesMatch<["q", "result
     F32Attr:$scale,
     OptionalAttr<ConfinedAttr<I64Attr, [IntPositive]>>:$window);
   let results = (outs Lumen_Rows:$result);
+  let extraClassDeclaration = [{
+    /// D, the values of a head.
+    int64_t getHeadDim();
+  }];
   let assemblyFormat = [{
     $q `,` $k `,` $v `,` $layer `,` $position attr-dict `:` type($q) `,` type($k) `,` type($v)
   }];

@@ -29,8 +29,8 @@ AttentionEmitter::AttentionEmitter(ImplicitLocOpBuilder &b, AttentionOp op,
                                    QuantizeOp quantize,
                                    AttentionRegisters registers)
     : b(b), op(op), quantize(quantize), registers(registers),
-      group(op.getHeads() / op.getKvHeads()),
-      headDim(cast<RankedTensorType>(op.getK().getType()).getDimSize(3)),
+      group(op.getHeads() / op.getKvHeads()), headDim(op.getHeadDim()),
+      isQuantized(getElementTypeOrSelf(op.getK()).isInteger()),
       q(getSourceBuffer(op.getQ())), k(getSourceBuffer(op.getK())),
       v(getSourceBuffer(op.getV())) {}
 
@@ -49,15 +49,25 @@ void AttentionEmitter::emitPrologue(int64_t sharedTiles, int64_t sharedRows) {
   tokens = memref::DimOp::create(b, q, 0);
   rowCount = arith::MulIOp::create(b, tokens, index(group));
   // Positions of a head are consecutive rows of the value cache.
-  v = memref::CollapseShapeOp::create(
-      b, v, SmallVector<ReassociationIndices>{{0}, {1}, {2, 3}, {4}});
+  if (!isQuantized)
+    v = memref::CollapseShapeOp::create(
+        b, v, SmallVector<ReassociationIndices>{{0}, {1}, {2, 3}, {4}});
   auto allocate = [&](ArrayRef<int64_t> shape, Type element) -> Value {
     return memref::AllocaOp::create(b, MemRefType::get(shape, element),
                                     b.getI64IntegerAttr(64));
   };
   Type f32 = b.getF32Type();
-  queries = allocate({kAttentionRows, headDim}, f32);
   scores = allocate({kAttentionRows, kAttentionPositions}, f32);
+  weights = scores;
+  if (isQuantized) {
+    int64_t groups = QuantizedPage{headDim}.getGroups();
+    weights = allocate({kAttentionRows, kAttentionPositions}, f32);
+    queryCodes = allocate({kAttentionRows, headDim}, b.getI8Type());
+    queryScales = allocate({kAttentionRows, groups}, f32);
+    queryBiases = allocate({kAttentionRows, groups}, b.getI32Type());
+  } else {
+    queries = allocate({kAttentionRows, headDim}, f32);
+  }
   limits = allocate({kAttentionRows}, b.getI32Type());
   nextMaxima = allocate({kAttentionRows}, f32);
   corrections = allocate({kAttentionRows}, f32);
@@ -97,7 +107,10 @@ void AttentionEmitter::emitLoadQueries(Value head, Value first, int64_t rows) {
     auto [token, column] = locateRow(head, row);
     Value x = vector::LoadOp::create(b, type, q, ValueRange{token, column});
     x = arith::MulFOp::create(b, x, splat(b, headDim, scale));
-    vector::StoreOp::create(b, x, queries, ValueRange{i, index(0)});
+    if (isQuantized)
+      emitQuantizeQuery(i, x);
+    else
+      vector::StoreOp::create(b, x, queries, ValueRange{i, index(0)});
     Value limit = arith::AddIOp::create(b, op.getPosition(), token);
     limit = arith::IndexCastOp::create(b, b.getI32Type(), limit);
     memref::StoreOp::create(b, limit, limits, i);
@@ -117,13 +130,10 @@ void AttentionEmitter::emitReset(const State &state, int64_t rows) {
   });
 }
 
-/// A loop over 0, …, count - 1 that carries accumulators.
-static SmallVector<Value>
-emitAccumulation(ImplicitLocOpBuilder &b, Value count, ArrayRef<Value> init,
-                 function_ref<SmallVector<Value>(Value, ValueRange)> body) {
-  Value zero = arith::ConstantIndexOp::create(b, 0);
-  Value one = arith::ConstantIndexOp::create(b, 1);
-  auto forOp = scf::ForOp::create(b, zero, count, one, init);
+SmallVector<Value> AttentionEmitter::emitAccumulation(
+    Value count, ArrayRef<Value> init,
+    function_ref<SmallVector<Value>(Value, ValueRange)> body) {
+  auto forOp = scf::ForOp::create(b, index(0), count, index(1), init);
   OpBuilder::InsertionGuard guard(b);
   b.setInsertionPointToStart(forOp.getBody());
   scf::YieldOp::create(
@@ -152,8 +162,8 @@ void AttentionEmitter::emitScores(Value head, Value start, Value valid,
     for (int64_t begin = 0; begin < rows; begin += registers.rows) {
       int64_t count = std::min(registers.rows, rows - begin);
       SmallVector<Value> init(count * perPass, splat(b, kCacheBlock, 0.0));
-      auto result = emitAccumulation(
-          b, index(headDim), init, [&](Value d, ValueRange acc) {
+      auto result =
+          emitAccumulation(index(headDim), init, [&](Value d, ValueRange acc) {
             SmallVector<Value> keys, next;
             for (Value block : cacheBlocks) {
               Value key = vector::LoadOp::create(
@@ -273,11 +283,22 @@ void AttentionEmitter::emitSoftmax(Value start, int64_t rows) {
   });
 }
 
+Value AttentionEmitter::loadValues(Value head, Value position, int64_t d,
+                                   int64_t lanes) {
+  if (isQuantized)
+    return loadCodeValues(head, position, d, lanes);
+  auto type = VectorType::get({lanes}, getElementTypeOrSelf(v));
+  Value values = vector::LoadOp::create(
+      b, type, v, ValueRange{op.getLayer(), head, position, index(d)});
+  return convertElements(b, values, b.getF32Type());
+}
+
 void AttentionEmitter::emitValues(Value head, Value start, Value valid,
                                   int64_t rows) {
-  Type element = getElementTypeOrSelf(v.getType());
   for (int64_t d = 0; d < headDim; d += registers.lanes) {
     int64_t lanes = std::min(registers.lanes, headDim - d);
+    if (isQuantized && d % QuantizedPage::kGroup == 0)
+      emitWeights(head, start, valid, rows, d / QuantizedPage::kGroup);
     auto type = VectorType::get({lanes}, b.getF32Type());
     for (int64_t begin = 0; begin < rows; begin += registers.rows) {
       int64_t count = std::min(registers.rows, rows - begin);
@@ -290,22 +311,17 @@ void AttentionEmitter::emitValues(Value head, Value start, Value valid,
         init.push_back(
             arith::MulFOp::create(b, output, broadcast(b, factor, lanes)));
       }
-      auto result =
-          emitAccumulation(b, valid, init, [&](Value j, ValueRange acc) {
-            Value position = arith::AddIOp::create(b, start, j);
-            Value value = vector::LoadOp::create(
-                b, VectorType::get({lanes}, element), v,
-                ValueRange{op.getLayer(), head, position, index(d)});
-            value = convertElements(b, value, b.getF32Type());
-            SmallVector<Value> next;
-            for (int64_t i = 0; i < count; ++i) {
-              Value p = memref::LoadOp::create(b, scores,
-                                               ValueRange{index(begin + i), j});
-              next.push_back(
-                  multiplyAdd(b, broadcast(b, p, lanes), value, acc[i]));
-            }
-            return next;
-          });
+      auto result = emitAccumulation(valid, init, [&](Value j, ValueRange acc) {
+        Value position = arith::AddIOp::create(b, start, j);
+        Value value = loadValues(head, position, d, lanes);
+        SmallVector<Value> next;
+        for (int64_t i = 0; i < count; ++i) {
+          Value p = memref::LoadOp::create(b, weights,
+                                           ValueRange{index(begin + i), j});
+          next.push_back(multiplyAdd(b, broadcast(b, p, lanes), value, acc[i]));
+        }
+        return next;
+      });
       for (int64_t i = 0; i < count; ++i)
         vector::StoreOp::create(b, result[i], running.outputs,
                                 ValueRange{index(begin + i), index(d)});
@@ -365,6 +381,13 @@ Value AttentionEmitter::emitBegin(Value first) {
                                index(kAttentionPositions));
 }
 
+Value AttentionEmitter::emitRingSize() {
+  Value size = memref::DimOp::create(b, v, 2);
+  if (isQuantized)
+    size = arith::MulIOp::create(b, size, index(kCacheBlock));
+  return size;
+}
+
 void AttentionEmitter::emitPart(Value head, Value part, Value seen, Value end,
                                 int64_t rows) {
   emitReset(running, rows);
@@ -384,8 +407,11 @@ void AttentionEmitter::emitPart(Value head, Value part, Value seen, Value end,
                                        index(kAttentionPositions));
   Value place = start;
   if (seen)
-    place = arith::RemUIOp::create(b, start, memref::DimOp::create(b, v, 2));
-  emitScores(head, place, valid, rows);
+    place = arith::RemUIOp::create(b, start, emitRingSize());
+  if (isQuantized)
+    emitCodeScores(head, place, valid, rows);
+  else
+    emitScores(head, place, valid, rows);
   emitSoftmax(start, rows);
   emitValues(head, place, valid, rows);
 }

@@ -6,6 +6,7 @@
 #ifndef LUMEN_PASSES_ATTENTIONEMITTER_H
 #define LUMEN_PASSES_ATTENTIONEMITTER_H
 
+#include "dialect/CacheLayout.h"
 #include "passes/RowUtils.h"
 
 namespace mlir::lumen {
@@ -20,8 +21,6 @@ inline constexpr int64_t kAttentionPositions = 64;
 inline constexpr int64_t kAttentionSplit = 512;
 /// The most parts: the last one takes all positions that are left.
 inline constexpr int64_t kAttentionSplits = 64;
-/// Positions of one block of the caches, the lanes of a score vector.
-inline constexpr int64_t kCacheBlock = 16;
 
 /// What fits the registers of the target.
 struct AttentionRegisters {
@@ -75,11 +74,14 @@ private:
   void emitLoadQueries(Value head, Value first, int64_t rows);
   /// `start` is where the first position of the tile lies in the caches.
   void emitScores(Value head, Value start, Value valid, int64_t rows);
+  Value loadValues(Value head, Value position, int64_t d, int64_t lanes);
   void emitSoftmax(Value start, int64_t rows);
   void emitValues(Value head, Value start, Value valid, int64_t rows);
   void emitStore(Value head, Value first, int64_t rows);
   /// The positions of `part` from `seen` on (null for all) and before `end`.
   void emitPart(Value head, Value part, Value seen, Value end, int64_t rows);
+  /// Positions that the caches hold.
+  Value emitRingSize();
   /// The first position of the first tile of positions that any row from
   /// `first` on sees; null without a window.
   Value emitBegin(Value first);
@@ -87,7 +89,22 @@ private:
   /// Token and first column of a row, which may lie past the last one.
   std::pair<Value, Value> locateRow(Value head, Value row);
   Value emitExp2(Value x);
+
+  // The same with caches of 8-bit codes (QuantizedAttention.cpp).
+  void emitQuantizeQuery(Value i, Value x);
+  void emitCodeScores(Value head, Value start, Value valid, int64_t rows);
+  /// Probabilities times the scales of one group of the values.
+  void emitWeights(Value head, Value start, Value valid, int64_t rows,
+                   int64_t group);
+  Value loadCodeValues(Value head, Value position, int64_t d, int64_t lanes);
+  /// The scales of a group at the positions of a page.
+  Value loadScales(Value cache, Value head, Value block, int64_t group);
+
   Value index(int64_t value);
+  /// A loop over 0, …, count - 1 that carries accumulators.
+  SmallVector<Value>
+  emitAccumulation(Value count, ArrayRef<Value> init,
+                   function_ref<SmallVector<Value>(Value, ValueRange)> body);
   /// `body(i)` for i = 0, …, count - 1.
   void emitLoop(Value count, function_ref<void(Value)> body);
 
@@ -96,11 +113,16 @@ private:
   QuantizeOp quantize;
   AttentionRegisters registers;
   int64_t group, headDim;
+  bool isQuantized;
   Value q, k, v;
   Value tokens, rowCount;
   // Scratch of a worker, one line per row of the tile.
   Value queries;     // [row][d], scaled
   Value scores;      // [row][position]; probabilities after the softmax
+  Value weights;     // [row][position]; probabilities, times scales if any
+  Value queryCodes;  // [row][d] of i8, only with codes as keys
+  Value queryScales; // [row][group]
+  Value queryBiases; // [row][group] what the bias of the keys adds, negated
   Value limits;      // [row] last position that the row attends to
   Value nextMaxima;  // [row] including this tile
   Value corrections; // [row] exp(maximum - next maximum)

@@ -65,7 +65,8 @@ struct Buffer {
 
 bool isCache(Type type) {
   auto tensor = dyn_cast<RankedTensorType>(type);
-  return tensor && tensor.getRank() == 5;
+  return tensor && (tensor.getRank() == 5 ||
+                    (tensor.getRank() == 4 && tensor.getElementType().isInteger(8)));
 }
 
 bool isPacked(Type type) {

@@ -199,8 +199,7 @@ void ClusterGraph::formProducts() {
 /// An attention kernel computes head by head, so no group may cross two heads.
 static bool quantizesWholeHeads(QuantizeOp quantize) {
   auto attention = quantize.getX().getDefiningOp<AttentionOp>();
-  auto keys = cast<RankedTensorType>(attention.getK().getType());
-  return keys.getDimSize(3) % int64_t(quantize.getGroup()) == 0;
+  return attention.getHeadDim() % int64_t(quantize.getGroup()) == 0;
 }
 
 void ClusterGraph::formAttention() {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "passes/RowEmitter.h"
 
+#include "dialect/CacheLayout.h"
 #include "dialect/FormatLayout.h"
 #include "passes/FormatInliner.h"
 
@@ -303,7 +304,7 @@ void RowEmitter::emitAppend(KvAppendOp op, Tile &tile) {
   Value cache = getSourceBuffer(op.getCache());
   auto type = cast<MemRefType>(cache.getType());
   bool key = op.getKind() == "key";
-  int64_t headDim = type.getDimSize(key ? 3 : 4);
+  int64_t headDim = op.getHeadDim();
   Value position = shared[op].front();
   Value lane = arith::RemUIOp::create(b, position, constantIndex(b, 16));
   Value block = divideByConstant(b, position, 16);
@@ -314,8 +315,12 @@ void RowEmitter::emitAppend(KvAppendOp op, Tile &tile) {
   for (Value piece : emit(op.getX(), tile))
     llvm::append_range(heads, splitVector(b, piece, headDim));
   for (auto [i, values] : llvm::enumerate(heads)) {
-    values = convertElements(b, values, type.getElementType());
     Value head = addConstant(b, firstHead, i);
+    if (type.getElementType().isInteger()) {
+      emitAppendCodes(op, head, block, lane, values);
+      continue;
+    }
+    values = convertElements(b, values, type.getElementType());
     if (!key) {
       vector::StoreOp::create(
           b, values, cache, ValueRange{op.getLayer(), head, block, lane, zero});
@@ -332,6 +337,59 @@ void RowEmitter::emitAppend(KvAppendOp op, Tile &tile) {
     memref::StoreOp::create(b, element, cache,
                             ValueRange{op.getLayer(), head, block, d, lane});
   }
+}
+
+void RowEmitter::emitAppendCodes(KvAppendOp op, Value head, Value block,
+                                 Value lane, Value values) {
+  Value cache = getSourceBuffer(op.getCache());
+  QuantizedPage page{op.getHeadDim()};
+  auto storeBytes = [&](Value bytes, Value at) {
+    vector::StoreOp::create(b, bytes, cache,
+                            ValueRange{op.getLayer(), head, block, at});
+  };
+  auto scaled = [&](Value index, int64_t factor) -> Value {
+    return arith::MulIOp::create(b, index, constantIndex(b, factor));
+  };
+  Value row = scaled(lane, page.headDim);
+  for (int64_t group = 0; group < page.getGroups(); ++group) {
+    int64_t begin = group * QuantizedPage::kGroup,
+            size = page.getGroupSize(group);
+    Value part = values;
+    if (size != page.headDim)
+      part = vector::ExtractStridedSliceOp::create(
+          b, values, ArrayRef<int64_t>{begin}, ArrayRef<int64_t>{size},
+          ArrayRef<int64_t>{1});
+    QuantizedGroup quantized = emitQuantizedGroup(b, part, size);
+    Value scale = arith::TruncFOp::create(b, b.getF16Type(), quantized.scale);
+    scale = broadcast(b, scale, 1);
+    auto twoBytes = VectorType::get({2}, b.getI8Type());
+    storeBytes(vector::BitCastOp::create(b, twoBytes, scale),
+               addConstant(b, scaled(lane, 2), page.getScales(group)));
+    Value codes = quantized.codes;
+    if (op.getKind() == "value") {
+      storeBytes(codes, addConstant(b, row, begin));
+      continue;
+    }
+    auto type = cast<VectorType>(codes.getType());
+    Value bias = arith::ConstantOp::create(
+        b, DenseElementsAttr::get(type, int8_t(QuantizedPage::kKeyBias)));
+    vector::StoreOp::create(b, arith::XOrIOp::create(b, codes, bias), staging,
+                            constantIndex(b, begin));
+  }
+  if (op.getKind() == "value")
+    return;
+  // Four consecutive d are one word among those of the 16 positions.
+  auto forOp = scf::ForOp::create(b, constantIndex(b, 0),
+                                  constantIndex(b, page.headDim / 4),
+                                  constantIndex(b, 1));
+  OpBuilder::InsertionGuard guard(b);
+  b.setInsertionPointToStart(forOp.getBody());
+  Value step = forOp.getInductionVar();
+  Value word = vector::LoadOp::create(b, VectorType::get({4}, b.getI8Type()),
+                                      staging, scaled(step, 4));
+  Value at =
+      arith::AddIOp::create(b, scaled(step, 4 * kCacheBlock), scaled(lane, 4));
+  storeBytes(word, at);
 }
 
 void RowEmitter::emitTile(Value base, int64_t width) {

@@ -58,6 +58,9 @@ private:
   Value emitInverseRoot(RmsNormOp op, Value squares, int64_t count);
   Value emitHeadNorm(RmsNormOp op, Value x);
   void emitAppend(KvAppendOp op, Tile &tile);
+  /// One head of a position to a page of bytes.
+  void emitAppendCodes(KvAppendOp op, Value head, Value block, Value lane,
+                       Value values);
 
   ImplicitLocOpBuilder &b;
   const ColumnLoop &loop;

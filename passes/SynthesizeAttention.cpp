@@ -35,8 +35,7 @@ findOps(func::FuncOp kernel) {
   for (Operation *user : attention->getUsers())
     if (auto op = dyn_cast<QuantizeOp>(user))
       quantize = op;
-  int64_t headDim =
-      cast<RankedTensorType>(attention.getK().getType()).getDimSize(3);
+  int64_t headDim = attention.getHeadDim();
   if (quantize && headDim % int64_t(quantize.getGroup()))
     return quantize.emitOpError("cannot join attention: its group of ")
            << quantize.getGroup() << " does not divide the head dimension of "

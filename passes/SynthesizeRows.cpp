@@ -133,8 +133,7 @@ void RowsSynthesizer::chooseWidths(ColumnLoop &loop) {
         })
         .Case([&](RopeOp op) { require(op.getHeadDim()); })
         .Case([&](KvAppendOp op) {
-          auto cache = cast<RankedTensorType>(op.getCache().getType());
-          require(cache.getDimSize(op.getKind() == "key" ? 3 : 4));
+          require(op.getHeadDim());
         })
         .Case([&](EmbeddingOp op) {
           auto table = cast<RankedTensorType>(op.getTable().getType());
@@ -173,9 +172,8 @@ Value RowsSynthesizer::allocateStaging() {
   for (Operation *op : ops)
     if (auto append = dyn_cast<KvAppendOp>(op);
         append && append.getKind() == "key") {
-      auto cache = cast<RankedTensorType>(append.getCache().getType());
-      headDim = std::max(headDim, cache.getDimSize(3));
-      element = cache.getElementType();
+      headDim = std::max(headDim, append.getHeadDim());
+      element = getElementTypeOrSelf(append.getCache());
     }
   if (!headDim)
     return {};

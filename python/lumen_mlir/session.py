@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from lumen_mlir import engine, env, ir, packed_weights, pipelines, targets
+from lumen_mlir import engine, env, ir, kv_cache, packed_weights, pipelines, targets
 from lumen_mlir._mlir import codegen
 from lumen_mlir.cache import Cache
 from lumen_mlir.compiler import CompilerOptions
@@ -51,7 +51,7 @@ class SessionOptions:
     Attributes:
       threads: of the team; None for ``LUMEN_THREADS`` or the number of physical cores.
       context: tokens that the KV cache can hold; None for the model's own length, at most 32,768.
-      kv_type: "f16" or "f32", the elements of the KV cache.
+      kv_type: the elements of the KV cache: "f16", "f32", or "q8_0" for half the memory of f16.
       activations: "int8", what quantized weights are multiplied with, or "exact" for float32.
       target: a name of ``lumen_mlir.targets``, or "native" for the best one this CPU has.
       chunk: most tokens of one step; a longer prompt is computed in several.
@@ -74,7 +74,7 @@ class SessionOptions:
         if self.context is not None:
             _check_count("context", self.context)
         _check_count("chunk", self.chunk, 65_536)
-        _check_choice("KV type", self.kv_type, ("f16", "f32"))
+        kv_cache.get(self.kv_type)
         _check_choice("activations", self.activations, ("int8", "exact"))
 
     @staticmethod
@@ -309,9 +309,9 @@ class Session:
     def _allocate(self) -> None:
         """The buffers of a step, and the words of the call that change from step to step."""
         config, zeros = self.model.config, packed_weights.zeros
-        dtype = {"f16": np.float16, "f32": np.float32}[self.options.kv_type]
-        shapes = self.model.cache_shapes(self.context, self.options.chunk)
-        caches = [zeros(shape, dtype) for shape in shapes]
+        kv_type = kv_cache.get(self.options.kv_type)
+        shapes = self.model.cache_shapes(self.context, self.options.chunk, kv_type.name)
+        caches = [zeros(shape, kv_type.dtype) for shape in shapes]
         self._written = 0
         self._tokens = zeros((self.options.chunk,), np.int32)
         self._ropes = [zeros((self.context, rope.dimensions), np.float32) for rope in config.ropes]

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from kernel_runner import TARGETS, Kernel, relative_error
 
-from lumen_mlir import formats
+from lumen_mlir import formats, kv_cache
 from lumen_mlir.reference import ops
 
 TOKENS = (1, 2, 7, 8, 9, 33)
@@ -116,10 +116,8 @@ def test_odd_widths(width, target):
 
 def heads(query_heads, kv_heads, size, rotated, style, element):
     q, k = query_heads * size, kv_heads * size
-    keys, values = (
-        f"tensor<2x{kv_heads}x?x{size}x16x{element}>",
-        f"tensor<2x{kv_heads}x?x16x{size}x{element}>",
-    )
+    pages = (f"{size}x16", f"16x{size}") if element != "i8" else [kv_cache.page_bytes(size)] * 2
+    keys, values = (f"tensor<2x{kv_heads}x?x{page}x{element}>" for page in pages)
     rope = f'{{head_dim = {size} : i64, style = "{style}"}}'
     return f"""
     func.func @f(%q: tensor<?x{q}xf32>, %k: tensor<?x{k}xf32>, %v: tensor<?x{k}xf32>,
@@ -141,11 +139,14 @@ def heads(query_heads, kv_heads, size, rotated, style, element):
         (3, 3, 8, 8, "norm", "f16"),
         (4, 2, 80, 32, "neox", "f32"),
         (4, 1, 24, 16, "norm", "f32"),
+        (14, 2, 64, 64, "neox", "i8"),
+        (4, 2, 80, 32, "neox", "i8"),
+        (3, 3, 12, 12, "norm", "i8"),
     ],
 )
 def test_rope_and_cache(query_heads, kv_heads, size, rotated, style, element, target):
     kernel = Kernel(heads(query_heads, kv_heads, size, rotated, style, element), target)
-    dtype = {"f16": np.float16, "f32": np.float32}[element]
+    kind = next(kind for kind in kv_cache.TYPES.values() if kind.element == element)
     angles = np.random.default_rng(0).uniform(-3, 3, (80, rotated // 2))
     table = np.concatenate([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
     for tokens in TOKENS:
@@ -153,8 +154,7 @@ def test_rope_and_cache(query_heads, kv_heads, size, rotated, style, element, ta
         k, v = normal((tokens, kv_heads * size), 2), normal((tokens, kv_heads * size), 3)
         for position in (0, 13, 47):
             before = [
-                np.full((2, kv_heads, 6, size, 16), 7, dtype),
-                np.full((2, kv_heads, 6, 16, size), 7, dtype),
+                np.full(kind.shape(name, 2, kv_heads, 6, size), 7, kind.dtype) for name in ("key", "value")
             ]
             turned = ops.rope(k, table, position, size, style)
             expected_k = ops.kv_append(before[0].copy(), turned, 1, position, "key")

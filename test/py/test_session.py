@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from reference_data import TINY, distance, greedy, partings, tiny
 
-from lumen_mlir import LLM, targets
+from lumen_mlir import LLM, kv_cache, targets
 from lumen_mlir.cache import Cache
 from lumen_mlir.data import embedded_model_path
 from lumen_mlir.errors import LumenError
@@ -80,8 +80,41 @@ def test_prompt_lengths_threads_and_chunks(odd, cache, length):
         np.testing.assert_array_equal(logits_in_chunks(two, ids, chunk), whole)
 
 
+def test_prompt_in_a_quantized_cache(odd, cache):
+    """Also with 8-bit keys and values, and past the first part of the positions."""
+    ids = random_ids(odd, 600)
+    whole = logits_in_chunks(session(odd, cache, threads=1, kv_type="q8_0"), ids, 512)
+    for threads, chunk in ((2, 100), (3, 1)):
+        run = session(odd, cache, threads=threads, kv_type="q8_0")
+        np.testing.assert_array_equal(logits_in_chunks(run, ids, chunk), whole)
+
+
+def test_a_quantized_cache_is_small_and_near(cache):
+    """A bit more than half the memory of f16, and logits within 1 %."""
+    model = Model.open(embedded_model_path())
+    ids = random_ids(model, 512)
+    wide, narrow = (session(model, cache, kv_type=kv_type) for kv_type in ("f16", "q8_0"))
+    expected = wide.step(ids, 0)
+    assert distance(narrow.step(ids, 0), expected) < 1e-2
+    sizes = [
+        sum(int(np.prod(shape)) * kv_cache.get(kv_type).dtype().itemsize for shape in shapes)
+        for kv_type in ("f16", "q8_0")
+        for shapes in [model.cache_shapes(512, kv_type=kv_type)]
+    ]
+    size = model.config.head_size
+    assert sizes[1] * 2 * size == sizes[0] * (size + 2 * kv_cache.groups(size))
+
+
+def test_heads_that_a_quantized_cache_cannot_hold(cache, tmp_path):
+    write_synthetic(tmp_path / "six.gguf", Shape(36, 1, 6, 1, 6, 64, 300, 64, False), "f32")
+    model = Model.open(tmp_path / "six.gguf")
+    message = "KV type 'q8_0' needs heads of a multiple of 4 values, but the model has heads of 6; use f16"
+    with pytest.raises(LumenError, match=message):
+        session(model, cache, kv_type="q8_0")
+
+
 @pytest.mark.parametrize("activations", ["int8", "exact"])
-@pytest.mark.parametrize("kv_type", ["f16", "f32"])
+@pytest.mark.parametrize("kv_type", ["f16", "f32", "q8_0"])
 def test_agrees_with_the_reference(odd, cache, kv_type, activations):
     ids = random_ids(odd, 40)
     run = session(odd, cache, kv_type=kv_type, activations=activations)

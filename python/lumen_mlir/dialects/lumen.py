@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lumen_mlir import ir
+from lumen_mlir import ir, kv_cache
 
 DYNAMIC = ir.ShapedType.get_dynamic_size()
 
@@ -54,9 +54,13 @@ def rows_type(columns: int, element: ir.Type | None = None) -> ir.Type:
 
 
 def cache_type(kind: str, layers: int, kv_heads: int, head_size: int, element: str = "f16") -> ir.Type:
-    """The type of a KV cache; ``kind`` is "key" or "value". The dynamic extent is the capacity / 16."""
-    page = {"key": [head_size, 16], "value": [16, head_size]}[kind]
-    return ir.RankedTensorType.get([layers, kv_heads, DYNAMIC, *page], ir.Type.parse(element))
+    """The type of a KV cache; ``kind`` is "key" or "value". The dynamic extent is the capacity / 16.
+
+    ``element``: "f16", "f32", or "q8_0" for 8-bit codes.
+    """
+    kv_type = kv_cache.get(element)
+    shape = kv_type.shape(kind, layers, kv_heads, DYNAMIC, head_size)
+    return ir.RankedTensorType.get(list(shape), ir.Type.parse(kv_type.element))
 
 
 def _columns(value: ir.Value) -> int:

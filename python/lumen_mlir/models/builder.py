@@ -131,7 +131,7 @@ def build_module(
       config: hyperparameters.
       tensors: shape and type of each weight, in the order of the arguments of ``@step``
         (``architecture.resolve``).
-      kv_type: element type of the KV caches, "f16" or "f32".
+      kv_type: elements of the KV caches: "f16", "f32" or "q8_0".
       target: the module attribute ``lumen.target``.
       max_tokens: the module attribute ``lumen.max_tokens``: most tokens of one step.
     """

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lumen_mlir import ir
+from lumen_mlir import ir, kv_cache
 from lumen_mlir.gguf import GGUFFile, TensorInfo
 from lumen_mlir.models.architecture import Architecture, get
 from lumen_mlir.models.builder import build_module
@@ -60,15 +60,18 @@ class Model:
         """float32 [context, rope dimensions]: the arguments of ``@step`` behind ``first``; usually one."""
         return [rope_table(rope, context) for rope in self.config.ropes]
 
-    def cache_shapes(self, context: int, chunk: int | None = None) -> tuple[tuple[int, ...], ...]:
+    def cache_shapes(
+        self, context: int, chunk: int | None = None, kv_type: str = "f16"
+    ) -> tuple[tuple[int, ...], ...]:
         """Shapes of the KV caches: K and V of each window, the arguments of ``@step`` behind the RoPE tables.
 
         A cache holds all of ``context`` positions or, for layers with a sliding window, a ring of the window
         and ``chunk``, the most tokens of a step (None: of the whole context), in whole tiles of 64 positions.
         """
+        kind = kv_cache.get(kv_type)
         shapes: list[tuple[int, ...]] = []
         for window, layers in self.config.windows.items():
             pages = self.config.cache_pages(window, context, chunk)
-            lead, size = (layers, self.config.kv_heads, pages), self.config.head_size
-            shapes += (*lead, size, 16), (*lead, 16, size)
+            sizes = (layers, self.config.kv_heads, pages, self.config.head_size)
+            shapes += (kind.shape(name, *sizes) for name in ("key", "value"))
         return tuple(shapes)

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from lumen_mlir.kv_cache import GROUP, PAGE, groups
+
 # Elements of attention scores held at once; longer chunks go through in parts.
 _SCORES = 1 << 25
-PAGE = 16
 
 
 def rms_norm(x: np.ndarray, weight: np.ndarray, epsilon: float) -> np.ndarray:
@@ -44,13 +45,21 @@ def rope(x: np.ndarray, table: np.ndarray, position: int, head_dim: int, style: 
 def kv_append(cache: np.ndarray, x: np.ndarray, layer: int, position: int, kind: str) -> np.ndarray:
     """Writes rows ``position`` to ``position + T`` of ``layer``; the cache is changed in place and returned.
 
-    Key pages are [head][page][d][16], value pages [head][page][16][d]. Positions past the last page go on at
-    the first one.
+    Key pages are [head][page][d][16], value pages [head][page][16][d]; pages of 8-bit codes are bytes.
+    Positions past the last page go on at the first one.
     """
     pages = cache[layer]
     heads = x.reshape(len(x), pages.shape[0], -1)
     positions = np.arange(position, position + len(x))
     page, offset = positions // PAGE % pages.shape[1], positions % PAGE
+    if cache.dtype == np.int8:
+        codes, scales = page_views(pages, heads.shape[-1], kind)
+        new_codes, new_scales = _head_codes(heads)
+        new_codes = new_codes.swapaxes(0, 1) ^ (_KEY_BIAS if kind == "key" else np.int8(0))
+        codes[:, page, offset] = new_codes.reshape(*new_codes.shape[:2], *codes.shape[3:])
+        with np.errstate(over="ignore"):
+            scales[:, page, :, offset] = new_scales
+        return cache
     with np.errstate(over="ignore"):
         if kind == "key":
             pages[:, page, :, offset] = heads
@@ -59,23 +68,76 @@ def kv_append(cache: np.ndarray, x: np.ndarray, layer: int, position: int, kind:
     return cache
 
 
+# Added to the codes of keys, which makes them unsigned: the sign bit flips.
+_KEY_BIAS = np.int8(-128)
+
+
+def page_views(pages: np.ndarray, size: int, kind: str) -> tuple[np.ndarray, np.ndarray]:
+    """Views of pages of codes, i8 [head, page, byte], that say what the bytes are.
+
+    Returns the codes, i8 [head, page, position, d] (with the bias of keys), and the scales, f16 [head, page,
+    group, position].
+    """
+    lead = pages.shape[:2]
+    codes, scales = pages[..., : PAGE * size], pages[..., PAGE * size :]
+    strides = codes.strides[:2]
+    if kind == "key":
+        shape, steps = (*lead, PAGE, size // 4, 4), (*strides, 4, 4 * PAGE, 1)
+        codes = np.lib.stride_tricks.as_strided(codes, shape, steps)
+    else:
+        codes = np.lib.stride_tricks.as_strided(codes, (*lead, PAGE, size), (*strides, size, 1))
+    return codes, scales.view(np.float16).reshape(*lead, groups(size), PAGE)
+
+
+def _head_codes(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """8-bit codes of heads f32 [..., d] in groups of 32, the last one shorter: i8 [..., d], f32 [..., group]."""
+    parts = np.split(x, range(GROUP, x.shape[-1], GROUP), axis=-1)
+    lead = x.shape[:-1]
+    pairs = [quantize(part.reshape(-1, part.shape[-1]), part.shape[-1], part.shape[-1])[:2] for part in parts]
+    codes = np.concatenate([code.reshape(*lead, -1) for code, _ in pairs], axis=-1)
+    return codes, np.concatenate([scale.reshape(*lead, 1) for _, scale in pairs], axis=-1)
+
+
+def _decode_heads(codes: np.ndarray, scales: np.ndarray) -> np.ndarray:
+    """The values of ``_head_codes``, f32 [..., d]."""
+    size = codes.shape[-1]
+    return codes.astype(np.float32) * np.repeat(scales.astype(np.float32), GROUP, axis=-1)[..., :size]
+
+
+def _read_pages(pages: np.ndarray, size: int, kind: str) -> np.ndarray:
+    """The positions of pages [head, page, ...], f32 [head, position, d]."""
+    if pages.dtype == np.int8:
+        codes, scales = page_views(pages, size, kind)
+        if kind == "key":
+            codes = codes.reshape(*codes.shape[:3], size) ^ _KEY_BIAS
+        values = _decode_heads(codes, scales.swapaxes(2, 3))
+    else:
+        values = pages.swapaxes(2, 3) if kind == "key" else pages
+    return values.reshape(len(pages), -1, size).astype(np.float32)
+
+
 def attention(
     q: np.ndarray, k: np.ndarray, v: np.ndarray, layer: int, position: int,
     heads: int, kv_heads: int, scale: float, window: int | None = None,
 ) -> np.ndarray:  # fmt: skip
     """Causal attention: row t of q (f32 [T, heads * D]) sees positions 0 to ``position + t`` of ``layer``.
 
-    With a ``window``, it sees only the last ``window`` of them.
+    With a ``window``, it sees only the last ``window`` of them. Where the caches hold 8-bit codes, queries
+    become 8-bit codes too.
     """
-    tokens, end = len(q), position + len(q)
+    tokens, end, size = len(q), position + len(q), q.shape[1] // heads
     begin = 0 if window is None else max(position - window + 1, 0) // PAGE * PAGE
     pages = np.arange(begin // PAGE, -(-end // PAGE)) % k.shape[2]
-    keys = k[layer][:, pages].swapaxes(1, 2)  # [kv head, D, page, 16]
-    size = keys.shape[1]
-    keys = keys.reshape(kv_heads, size, -1)[:, :, : end - begin].astype(np.float32)
-    values = v[layer][:, pages].reshape(kv_heads, -1, size)[:, : end - begin].astype(np.float32)
+    keys = _read_pages(k[layer][:, pages], size, "key")[:, : end - begin].swapaxes(1, 2)
+    values = _read_pages(v[layer][:, pages], size, "value")[:, : end - begin]
     group = heads // kv_heads
-    queries = q.reshape(tokens, kv_heads, group, size).transpose(1, 2, 0, 3) * np.float32(scale)
+    queries = q.reshape(tokens, kv_heads, group, size).transpose(1, 2, 0, 3)
+    if k.dtype == np.int8:
+        # Kernels scale by log2(e) too, before they round.
+        scaled = queries * np.float32(scale / np.log(2))
+        queries = _decode_heads(*_head_codes(scaled)) * np.float32(np.log(2))
+    else:
+        queries = queries * np.float32(scale)
     result = np.empty_like(queries)
     step = max(1, _SCORES // (heads * (end - begin)))
     seen = np.arange(begin, end)[None, :]

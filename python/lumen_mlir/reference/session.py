@@ -5,12 +5,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from lumen_mlir import ir
+from lumen_mlir import ir, kv_cache
 from lumen_mlir.errors import LumenError
 from lumen_mlir.models import Model
 from lumen_mlir.reference.interpreter import Interpreter
-
-_KV_TYPES = {"f16": np.float16, "f32": np.float32}
 
 
 class ReferenceSession:
@@ -19,7 +17,7 @@ class ReferenceSession:
     Args:
       model: an open model.
       context: capacity of the KV cache in tokens (default: the model's own context length).
-      kv_type: "f16" or "f32".
+      kv_type: "f16", "f32" or "q8_0".
       activations: "exact" or "int8" (see ``Interpreter``).
       module: the model's module at the ``lumen`` or ``fused`` stage, where it has been made already.
     """
@@ -37,15 +35,14 @@ class ReferenceSession:
         self.context = model.config.context if context is None else context
         if not 1 <= self.context <= model.config.context:
             raise LumenError(f"a context of {context} tokens is not from 1 to {model.config.context}")
-        if kv_type not in _KV_TYPES:
-            raise LumenError(f"unknown KV type '{kv_type}'; known: {', '.join(_KV_TYPES)}")
         if module is None:
             with ir.Context():
                 module = model.module(kv_type=kv_type)
         self.module = module
         self._interpreter = Interpreter(module, activations=activations)
         self._ropes = model.rope_tables(self.context)
-        self._caches = [np.zeros(shape, _KV_TYPES[kv_type]) for shape in model.cache_shapes(self.context)]
+        shapes, dtype = model.cache_shapes(self.context, kv_type=kv_type), kv_cache.get(kv_type).dtype
+        self._caches = [np.zeros(shape, dtype) for shape in shapes]
         weights = {name: model.weight(name) for name in model.tensors}
         self._weights = [weights[name] for name in self._interpreter.weight_names("step") if name is not None]
 

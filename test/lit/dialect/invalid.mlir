@@ -465,9 +465,45 @@ func.func @f(%c: tensor<4x2x?x32x16xf16>, %x: tensor<?x32xf32>, %i: index) {
 // -----
 
 func.func @f(%c: tensor<2x?x32x16xf16>, %x: tensor<?x64xf32>, %i: index) {
-  // expected-error@below {{operand #0 must be 5D tensor of 16-bit float or 32-bit float values}}
+  // expected-error@below {{operand #0 must be 5D tensor of 16-bit float or 32-bit float values or 4D tensor of 8-bit signless integer values}}
   %0 = lumen.kv_append %c, %x, %i, %i {kind = "key"}
     : tensor<2x?x32x16xf16>, tensor<?x64xf32>
+  return
+}
+
+// -----
+
+func.func @f(%c: tensor<4x2x?x512xi8>, %x: tensor<?x64xf32>, %i: index) {
+  // expected-error@below {{bytes per page must be 544, got 512}}
+  %0 = lumen.kv_append %c, %x, %i, %i {kind = "key"} : tensor<4x2x?x512xi8>, tensor<?x64xf32>
+  return
+}
+
+// -----
+
+func.func @f(%c: tensor<4x2x?x128xi8>, %x: tensor<?x12xf32>, %i: index) {
+  // expected-error@below {{with a cache of i8 needs heads of a multiple of 4 values, got 'tensor<?x12xf32>' for 2 heads}}
+  %0 = lumen.kv_append %c, %x, %i, %i {kind = "value"} : tensor<4x2x?x128xi8>, tensor<?x12xf32>
+  return
+}
+
+// -----
+
+func.func @f(%q: tensor<?x128xf32>, %k: tensor<4x2x?x544xi8>, %v: tensor<4x2x?x16x32xf16>, %i: index) {
+  // expected-error@below {{caches must both be of i8 or both of floats, got 'tensor<4x2x?x544xi8>' and 'tensor<4x2x?x16x32xf16>'}}
+  %0 = lumen.attention %q, %k, %v, %i, %i
+    {heads = 4 : i64, kv_heads = 2 : i64, scale = 0.125 : f32}
+    : tensor<?x128xf32>, tensor<4x2x?x544xi8>, tensor<4x2x?x16x32xf16>
+  return
+}
+
+// -----
+
+func.func @f(%q: tensor<?x128xf32>, %k: tensor<4x2x?x544xi8>, %v: tensor<4x2x?x512xi8>, %i: index) {
+  // expected-error@below {{bytes per page of v must be 544, got 512}}
+  %0 = lumen.attention %q, %k, %v, %i, %i
+    {heads = 4 : i64, kv_heads = 2 : i64, scale = 0.125 : f32}
+    : tensor<?x128xf32>, tensor<4x2x?x544xi8>, tensor<4x2x?x512xi8>
   return
 }
 

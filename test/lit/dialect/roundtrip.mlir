@@ -47,7 +47,7 @@ lumen.format @table block(32) group(16) bits(2) table([-3, -1, 1, 3]) storage(["
 func.func @model(
     %tokens: tensor<?xi32>, %position: index, %first: index, %layer: index,
     %rope: tensor<?x32xf32>, %k: tensor<4x2x?x32x16xf16>, %v: tensor<4x2x?x16x32xf16>,
-    %table: tensor<96x128x!lumen.q<@q8_0>>, %norm: tensor<128xf32>,
+    %codes: tensor<4x2x?x544xi8>, %table: tensor<96x128x!lumen.q<@q8_0>>, %norm: tensor<128xf32>,
     %wk: tensor<64x128xbf16>, %bk: tensor<64xf32>) -> tensor<?x96xf32> {
   // CHECK: lumen.embedding %{{.*}}, %{{.*}} : tensor<?xi32>, tensor<96x128x!lumen.q<@q8_0>> -> tensor<?x128xf32>
   %0 = lumen.embedding %tokens, %table
@@ -66,6 +66,9 @@ func.func @model(
   // CHECK: lumen.kv_append %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}} {kind = "value"} : tensor<4x2x?x16x32xf16>, tensor<?x64xf32>
   %5 = lumen.kv_append %v, %2, %layer, %position {kind = "value"}
     : tensor<4x2x?x16x32xf16>, tensor<?x64xf32>
+  // CHECK: lumen.kv_append %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}} {kind = "key"} : tensor<4x2x?x544xi8>, tensor<?x64xf32>
+  %k8 = lumen.kv_append %codes, %3, %layer, %position {kind = "key"}
+    : tensor<4x2x?x544xi8>, tensor<?x64xf32>
   // CHECK: lumen.attention %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}} {heads = 4 : i64, kv_heads = 2 : i64, scale = 1.250000e-01 : f32} : tensor<?x128xf32>, tensor<4x2x?x32x16xf16>, tensor<4x2x?x16x32xf16>
   %6 = lumen.attention %1, %4, %5, %layer, %position
     {heads = 4 : i64, kv_heads = 2 : i64, scale = 0.125 : f32}

@@ -155,3 +155,37 @@ func.func private @window(%q: memref<?x512xf32>, %k: memref<1x8x?x64x16xf16>,
     : (tensor<?x512xf32>, memref<?x512xf32>) -> ()
   return
 }
+
+// -----
+
+// A cache of 8-bit codes: pages of 1,376 bytes for heads of 80, whose last group has
+// 16 values. Scores are products of codes that start from minus the bias of the
+// keys; scales join them per group, and the probabilities per group of the values.
+// CHECK-LABEL: func.func private @attention_codes
+// CHECK-SAME:    %[[Q:[a-z0-9]+]]: memref<?x240xf32>, %[[K:[a-z0-9]+]]: memref<4x3x?x1376xi8>, %[[V:[a-z0-9]+]]: memref<4x3x?x1376xi8>
+// CHECK-DAG:   %[[CODES:.*]] = memref.alloca() {alignment = 64 : i64} : memref<8x80xi8>
+// CHECK:       scf.forall
+// CHECK:         arith.trunci {{.*}} : vector<32xi32> to vector<32xi8>
+// CHECK:         arith.trunci {{.*}} : vector<16xi32> to vector<16xi8>
+// CHECK:         scf.for %{{.*}} = %{{.*}} to %{{.*}} step %c64
+// CHECK-COUNT-2:   scf.for %{{.*}} = %c0 to %c8 step %c1
+// CHECK:           scf.for %{{.*}} = %c0 to %c4 step %c1
+// CHECK:             vector.load %[[K]]{{.*}} vector<64xi8>
+// CHECK:             lumen.dot4 {{.*}} {bits = 8 : i64}
+// CHECK:           vector.load %[[K]]{{.*}} vector<32xi8>
+// CHECK:           vector.bitcast {{.*}} : vector<32xi8> to vector<16xf16>
+// CHECK:           vector.reduction <maxnumf>
+// CHECK-COUNT-3:   vector.load %[[V]]{{.*}}, %c{{[0-9]+}}] : {{.*}} vector<32xi8>
+func.func private @attention_codes(%q: memref<?x240xf32>, %k: memref<4x3x?x1376xi8>,
+    %v: memref<4x3x?x1376xi8>, %layer: index, %position: index, %out: memref<?x240xf32>)
+    attributes {lumen.kernel = "attention"} {
+  %0 = bufferization.to_tensor %q restrict : memref<?x240xf32> to tensor<?x240xf32>
+  %1 = bufferization.to_tensor %k restrict : memref<4x3x?x1376xi8> to tensor<4x3x?x1376xi8>
+  %2 = bufferization.to_tensor %v restrict : memref<4x3x?x1376xi8> to tensor<4x3x?x1376xi8>
+  %3 = lumen.attention %0, %1, %2, %layer, %position
+      {heads = 3 : i64, kv_heads = 3 : i64, scale = 1.250000e-01 : f32}
+    : tensor<?x240xf32>, tensor<4x3x?x1376xi8>, tensor<4x3x?x1376xi8>
+  bufferization.materialize_in_destination %3 in restrict writable %out
+    : (tensor<?x240xf32>, memref<?x240xf32>) -> ()
+  return
+}

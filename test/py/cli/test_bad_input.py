@@ -179,7 +179,7 @@ def test_prompt_longer_than_the_context(refused, tiny):
         (["--temp", "-1"], "temperature is -1; expected a number at least 0"),
         (["--top-p", "2"], "top_p is 2; expected a number more than 0 and at most 1"),
         (["--engine", "warp"], "unknown engine 'warp'; known are compiled, reference"),
-        (["--kv-type", "q4"], "unknown KV type 'q4'; known are f16, f32"),
+        (["--kv", "q4"], "unknown KV type 'q4'; known are f16, f32, q8_0"),
         (["--stop", ""], "a stop string is empty"),
         (["-f", "/nonexistent/prompt", "-p"], None),
     ],

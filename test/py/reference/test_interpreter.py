@@ -179,7 +179,7 @@ def test_wrong_steps(model):
         session.step([5, 1031], 0)
     with pytest.raises(LumenError, match="a context of 129 tokens is not from 1 to 128"):
         ReferenceSession(model("q8_0"), context=129)
-    with pytest.raises(LumenError, match="unknown KV type 'q8_0'"):
-        ReferenceSession(model("q8_0"), kv_type="q8_0")
+    with pytest.raises(LumenError, match="unknown KV type 'q4_0'"):
+        ReferenceSession(model("q8_0"), kv_type="q4_0")
     with pytest.raises(LumenError, match="activations are 'fp8'"):
         ReferenceSession(model("q8_0"), activations="fp8")
