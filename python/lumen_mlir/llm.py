@@ -30,6 +30,7 @@ from lumen_mlir.tokenizer import Tokenizer
 if TYPE_CHECKING:
     from lumen_mlir import ir
     from lumen_mlir.chat import ChatTemplate
+    from lumen_mlir.perplexity import Perplexity
 
 ENGINES = ("compiled", "reference")
 
@@ -179,6 +180,12 @@ class LLM:
             if not 0 <= token < vocabulary:
                 raise LumenError(f"token id {token} is outside the vocabulary of {vocabulary} tokens")
         return ids
+
+    def perplexity(self, text: str | Sequence[int], **parameters: Any) -> Perplexity:
+        """How well the model predicts ``text``; the parameters are those of ``lumen_mlir.perplexity``."""
+        from lumen_mlir.perplexity import perplexity
+
+        return perplexity(self, text, **parameters)
 
     # --- generation -----------------------------------------------------------------------------------------
 

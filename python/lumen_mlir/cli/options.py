@@ -62,9 +62,9 @@ pack_cache_option = click.option(
     help="Pack weights anew; write no copy of them.",
 )
 
-engine_options = _all(
+# How steps are computed, whatever the context.
+step_options = _all(
     click.option("-t", "--threads", type=int, help="Threads.  [default: LUMEN_THREADS or physical cores]"),
-    click.option("-c", "--context", type=int, help="Tokens of context.  [default: the model's own]"),
     engine_option,
     target_option,
     kv_type_option,
@@ -74,6 +74,11 @@ engine_options = _all(
     click.option(
         "--chunk", type=int, default=512, show_default=True, help="Most prompt tokens computed at once."
     ),
+)
+
+engine_options = _all(
+    click.option("-c", "--context", type=int, help="Tokens of context.  [default: the model's own]"),
+    step_options,
 )
 
 sampling_options = _all(

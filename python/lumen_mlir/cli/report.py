@@ -43,8 +43,8 @@ class Reporter:
         if self.verbose:
             click.echo(f"lumen: {text}", err=True)
 
-    def progress(self, what: str, done: int, total: int) -> None:
-        """A ``lumen_mlir.session.Progress``."""
+    def progress(self, what: str, done: int, total: int, note: str = "") -> None:
+        """A ``lumen_mlir.session.Progress``; ``note`` stands behind the title."""
         if self.quiet or what == "load" or not sys.stderr.isatty():
             return
         if self._bars is None:
@@ -57,7 +57,8 @@ class Reporter:
             self._bars.start()
         if what not in self._tasks:
             self._tasks[what] = self._bars.add_task(_TITLES.get(what, what), total=total)
-        self._bars.update(self._tasks[what], completed=done, total=total)
+        title = f"{_TITLES.get(what, what)} {note}".rstrip()
+        self._bars.update(self._tasks[what], completed=done, total=total, description=title)
 
     def close(self) -> None:
         """Takes the bars away."""

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``lumen perplexity``."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lumen_mlir.cli import options as shared
+from lumen_mlir.cli.report import Reporter, counted
+from lumen_mlir.cli.text import read_text
+
+if TYPE_CHECKING:
+    from lumen_mlir.perplexity import Perplexity
+
+
+@click.command(short_help="Measure how well a model predicts a text.")
+@shared.model_argument
+@click.argument("text", metavar="FILE")
+@click.option("-c", "--context", type=int, default=512, show_default=True, help="Tokens of a part.")
+@click.option("--parts", "--chunks", type=int, help="Read at most so many parts.  [default: all]")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@shared.step_options
+@shared.verbosity_options
+def command(
+    model: str | None,
+    text: str,
+    context: int,
+    parts: int | None,
+    as_json: bool,
+    quiet: bool,
+    verbose: bool,
+    **options: Any,
+) -> None:
+    """Measure the perplexity of MODEL, a GGUF file, on the text in FILE ("-": stdin).
+
+    The method is llama-perplexity's: parts of 512 tokens, of each the second half is scored. Without MODEL,
+    the model that comes with Lumen is measured.
+    """
+    reporter = Reporter(quiet, verbose)
+    content = read_text(text)
+    from lumen_mlir.llm import LLM
+    from lumen_mlir.perplexity import perplexity
+
+    try:
+        llm = LLM(model, context=context, progress=reporter.progress, **options)
+        reporter.opened(llm)
+        begin = time.perf_counter()
+
+        def progress(estimate: Perplexity, count: int) -> None:
+            reporter.progress("perplexity", estimate.parts, count, str(estimate))
+
+        result = perplexity(llm, content, context=context, parts=parts, progress=progress)
+    finally:
+        reporter.close()
+    seconds = time.perf_counter() - begin
+    if as_json:
+        click.echo(json.dumps({**asdict(result), "seconds": round(seconds, 3)}))
+    else:
+        click.echo(f"perplexity {result}")
+    rate = result.parts * context / seconds
+    reporter.say(
+        f"{counted(result.parts, 'part')} of {context} tokens, {result.tokens:,} tokens scored, "
+        f"{seconds:.1f} s, {rate:,.0f} tokens/s"
+    )
