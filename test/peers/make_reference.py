@@ -32,6 +32,7 @@ PROMPTS = [
     "보는 내내", "한국 영화 중에서", "주말에 가족과 함께",
 ]  # fmt: skip
 PEER_TOKENS, OWN_TOKENS = 32, 64
+PERPLEXITY_CONTEXT, PERPLEXITY_PARTS = 256, 12
 
 
 def tiny_models() -> None:
@@ -90,6 +91,15 @@ def embedded_model(f16: Path | None) -> None:
     write_json("embedded-greedy.json", entries)
 
 
+def perplexity() -> None:
+    """embedded-perplexity.json."""
+    llama = peers.LlamaCpp(embedded_model_path(), PERPLEXITY_CONTEXT)
+    ids = llama.tokenize((DATA / "heldout.txt").read_text(encoding="utf-8"))
+    value, error, tokens = llama.perplexity(ids[: PERPLEXITY_CONTEXT * PERPLEXITY_PARTS], PERPLEXITY_CONTEXT)
+    numbers = {"context": PERPLEXITY_CONTEXT, "parts": PERPLEXITY_PARTS, "tokens": tokens}
+    write_json("embedded-perplexity.json", {**numbers, "value": value, "error": error})
+
+
 def own_greedy(activations: str, ids: list[int]) -> dict:
     """What the reference interpreter generates from the embedded model."""
     session = ReferenceSession(Model.open(embedded_model_path()), context=128, activations=activations)
@@ -126,13 +136,15 @@ def main() -> None:
     parser.add_argument(
         "--f16", type=Path, help="the embedded model's F16 file, which is not in the repository"
     )
-    parser.add_argument("--only", choices=["tiny", "embedded"])
+    parser.add_argument("--only", choices=["tiny", "embedded", "perplexity"])
     arguments = parser.parse_args()
     DATA.mkdir(exist_ok=True)
-    if arguments.only != "embedded":
+    if arguments.only in (None, "tiny"):
         tiny_models()
-    if arguments.only != "tiny":
+    if arguments.only in (None, "embedded"):
         embedded_model(arguments.f16)
+    if arguments.only in (None, "perplexity"):
+        perplexity()
 
 
 if __name__ == "__main__":

@@ -202,6 +202,23 @@ class LlamaCpp:
         self._llama.eval([int(i) for i in ids])
         return np.array(self._llama.scores[: len(ids)], dtype=np.float32)
 
+    def perplexity(self, ids: list[int], context: int) -> tuple[float, float, int]:
+        """Value, standard error and scored tokens, as ``llama-perplexity`` computes them."""
+        bos = [self._llama.token_bos()] if self._adds_bos() else []
+        losses = []
+        for begin in range(0, len(ids) // context * context, context):
+            part = ids[begin : begin + context]
+            logits = self.logits([*bos, *part[len(bos) :]])[context // 2 : -1].astype(np.float64)
+            logits -= logits.max(axis=1, keepdims=True)
+            targets = part[context // 2 + 1 :]
+            losses.append(np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(len(targets)), targets])
+        found = np.concatenate(losses)
+        value = float(np.exp(found.mean()))
+        return value, value * float(found.std()) / (len(found) - 1) ** 0.5, len(found)
+
+    def _adds_bos(self) -> bool:
+        return llama_cpp.llama_vocab_get_add_bos(llama_cpp.llama_model_get_vocab(self._llama.model))
+
     def greedy(self, ids: list[int], count: int) -> tuple[list[int], list[float]]:
         """The ``count`` likeliest next tokens, and by how much each beats the second (of the logits)."""
         self._llama.reset()

@@ -19,16 +19,14 @@ if TYPE_CHECKING:
 
 
 @click.command(short_help="Measure how well a model predicts a text.")
-@shared.model_argument
-@click.argument("text", metavar="FILE")
+@click.argument("paths", nargs=-1, required=True, metavar="[MODEL] FILE")
 @click.option("-c", "--context", type=int, default=512, show_default=True, help="Tokens of a part.")
 @click.option("--parts", "--chunks", type=int, help="Read at most so many parts.  [default: all]")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 @shared.step_options
 @shared.verbosity_options
 def command(
-    model: str | None,
-    text: str,
+    paths: tuple[str, ...],
     context: int,
     parts: int | None,
     as_json: bool,
@@ -41,6 +39,9 @@ def command(
     The method is llama-perplexity's: parts of 512 tokens, of each the second half is scored. Without MODEL,
     the model that comes with Lumen is measured.
     """
+    if len(paths) > 2:
+        raise click.UsageError(f"a model and a text were expected, not {len(paths)} files")
+    model, text = (None, *paths)[-2:]
     reporter = Reporter(quiet, verbose)
     content = read_text(text)
     from lumen_mlir.llm import LLM
