@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import secrets
 from collections.abc import Iterator
@@ -46,6 +47,9 @@ def replacing(path: str | os.PathLike[str], size: int = 0) -> Iterator[BinaryIO]
     temporary = temporary_name(path)
     try:
         with open(temporary, "xb+") as file:
+            # Whoever can take the lock knows that the file was left behind (the cache sweeps such files).
+            with contextlib.suppress(OSError):
+                fcntl.flock(file, fcntl.LOCK_EX)
             reserve(file.fileno(), size)
             yield file
         os.replace(temporary, path)

@@ -12,7 +12,7 @@ from tokenizers import AddedToken
 
 from lumen_mlir import byte_level
 from lumen_mlir.cache import Cache
-from lumen_mlir.gguf.reader import GGUFFile
+from lumen_mlir.model_file import ModelFile
 from lumen_mlir.pretokenizers import PreTokenizer
 from lumen_mlir.token_table import MergeError, TokenTable
 from lumen_mlir.token_types import NORMAL, UNKNOWN, UNUSED, USER_DEFINED, TokenizerError
@@ -120,7 +120,7 @@ class BytePairModel:
         return built
 
 
-def read_vocabulary(file: GGUFFile, cache: Cache | None) -> TokenTable:
+def read_vocabulary(file: ModelFile, cache: Cache | None) -> TokenTable:
     """Tokens and merges of ``file``, from the cache where it has them."""
     key = f"{file.fingerprint()}-{_CACHE_VERSION}"
     if cache is not None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The caches on disk: compiled objects, packed weights, tokenizers.
+"""The caches on disk: compiled objects, packed weights, tokenizers, quantized models.
 
 An entry is one file: a page of header, then the payload. It is written under a temporary name and renamed, so
 other processes see it whole or not at all; it is checked before it is used, and one that is damaged is
@@ -28,7 +28,7 @@ from lumen_mlir import env
 from lumen_mlir.atomic_file import TEMPORARY_SUFFIX, reserve, temporary_name
 from lumen_mlir.errors import LumenError
 
-KINDS = ("objects", "packed", "tokenizers")
+KINDS = ("objects", "packed", "tokenizers", "models")
 
 _SUFFIX = ".lumen"
 _HEADER_BYTES = 4096  # a page, so that a payload can be mapped at a page boundary
@@ -230,6 +230,26 @@ class Cache:
     def create(self, kind: str, key: str, size: int) -> MappedEntry:
         """Begin an entry of ``size`` bytes to be filled in place. ``CacheError`` where the disk is full."""
         return MappedEntry(self, kind, key, size)
+
+    def file(self, kind: str, key: str) -> Path | None:
+        """Where a file of its own form, without this module's header, is kept; None where nothing can be.
+
+        Whoever uses it writes it under a temporary name and calls ``added``.
+        """
+        if not self.fits(kind, 0):
+            return None
+        path = self._path(kind, key)
+        with contextlib.suppress(OSError):
+            os.utime(path)
+        return path
+
+    def fits(self, kind: str, size: int) -> bool:
+        """Whether ``size`` more bytes can be kept; a warning where not."""
+        return self._writable(kind, size)
+
+    def added(self, path: Path) -> None:
+        """After a ``file`` was written: the least recently used others make room for it."""
+        self._evict(keep=path)
 
     def entries(self) -> list[Entry]:
         """Every entry, the most recently used first."""

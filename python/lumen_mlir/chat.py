@@ -17,7 +17,7 @@ import jinja2.ext
 import jinja2.sandbox
 
 from lumen_mlir.errors import LumenError
-from lumen_mlir.gguf.reader import GGUFFile
+from lumen_mlir.model_file import ModelFile
 from lumen_mlir.tokenizer import Tokenizer
 
 KEY = "tokenizer.chat_template"
@@ -58,7 +58,7 @@ class ChatTemplate:
             raise self._error("it is nested too deeply") from None
 
     @staticmethod
-    def from_gguf(file: GGUFFile, tokenizer: Tokenizer) -> ChatTemplate:
+    def from_gguf(file: ModelFile, tokenizer: Tokenizer) -> ChatTemplate:
         """The template of ``file``. Raises ``ChatError`` where it has none."""
         source = file.metadata.string(KEY, None)
         if source is None:

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a GGUF file is, in words and numbers, whether or not Lumen can run it."""
+"""What a model file is, in words and numbers, whether or not Lumen can run it."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
 
-from lumen_mlir.gguf import GGUFFile
+from lumen_mlir.model_file import ModelFile
 
 # ``general.file_type``, llama.cpp's enum of mixtures.
 _FILE_TYPES = {
@@ -18,17 +18,17 @@ _FILE_TYPES = {
 }  # fmt: skip
 
 
-def parameter_count(file: GGUFFile) -> int:
+def parameter_count(file: ModelFile) -> int:
     """Elements of all tensors."""
     return sum(math.prod(info.shape) for info in file.tensors.values())
 
 
-def tensor_bytes(file: GGUFFile) -> int:
+def tensor_bytes(file: ModelFile) -> int:
     """Bytes of all tensors."""
     return sum(info.nbytes for info in file.tensors.values())
 
 
-def file_type(file: GGUFFile) -> str:
+def file_type(file: ModelFile) -> str:
     """The mixture that the file says it is, such as ``Q4_K_M``; else the type of most of its weights."""
     number = file.metadata.integer("general.file_type", None)
     if number in _FILE_TYPES:
@@ -39,7 +39,7 @@ def file_type(file: GGUFFile) -> str:
     return sizes.most_common(1)[0][0].upper() if sizes else "no tensors"
 
 
-def model_type(file: GGUFFile) -> str:
+def model_type(file: ModelFile) -> str:
     """Architecture, size and mixture, such as ``qwen2 494.03M Q8_0``."""
     architecture = file.metadata.string("general.architecture", "unknown")
     return f"{architecture} {short_count(parameter_count(file))} {file_type(file)}"

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lumen_mlir.cache import Cache
-from lumen_mlir.data import embedded_model_path
 from lumen_mlir.errors import LumenError
 from lumen_mlir.generation import Generation
+from lumen_mlir.model_file import open_model_file
 from lumen_mlir.models import Model
 from lumen_mlir.sampling import Sampler
 from lumen_mlir.session import Progress, SessionOptions, Timings, silent
@@ -39,10 +39,11 @@ class LLM:
     """An open model, its tokenizer, and an engine that runs it. For one thread of Python at a time.
 
     Args:
-      path: a GGUF file; None for the model that comes with the package.
+      path: a GGUF file or a Hugging Face folder; None for the model that comes with the package.
       engine: "compiled", or "reference" for the slow NumPy interpreter that the compiler is tested against.
       cache: where compiled code and packed weights are kept; by default the user's cache.
       progress: called with what is being done ("load", "compile", "pack"), how much of it and of how much.
+      format: what the weights of a folder are quantized to, such as "q4_k_m"; by default nothing.
       pre_tokenizer: how text is cut into words, where the file does not say or says it wrongly.
       options: the fields of ``SessionOptions``: ``threads``, ``context``, ``kv_type``, ``activations``,
         ``target``, ``chunk``, ``pack_cache``, ``profile``.
@@ -64,6 +65,7 @@ class LLM:
         engine: str = "compiled",
         cache: Cache | None = None,
         progress: Progress = silent,
+        format: str | None = None,
         pre_tokenizer: str | None = None,
         **options: Any,
     ):
@@ -74,7 +76,15 @@ class LLM:
         cache = Cache() if cache is None else cache
         start = time.perf_counter()
         progress("load", 0, 1)
-        self.model = Model.open(embedded_model_path() if path is None else path)
+        file = open_model_file(
+            path,
+            format=format,
+            pre_tokenizer=pre_tokenizer,
+            cache=cache,
+            threads=self.options.thread_count(),
+            progress=progress,
+        )
+        self.model = Model.open(file)
         self.tokenizer = Tokenizer.from_gguf(self.model.file, cache, pre_tokenizer)
         progress("load", 1, 1)
         self.timings = Timings(load=time.perf_counter() - start)

@@ -1,17 +1,79 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Opens what people call a model: a GGUF file, or one that is split into several."""
+"""Opens what people call a model: a GGUF file, several that it is split into, or a Hugging Face folder."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Mapping
+from typing import Protocol
 
-from lumen_mlir.gguf import GGUFFile
+import numpy as np
+
+from lumen_mlir.cache import Cache
+from lumen_mlir.errors import LumenError
+from lumen_mlir.gguf import GGUFFile, Metadata, TensorInfo
 
 
-def open_model_file(path: str | os.PathLike[str] | None) -> GGUFFile:
-    """The model file at ``path``; None for the model that comes with the package. Raises ``LumenError``."""
+class ModelFile(Protocol):
+    """Metadata and tensors in GGUF's terms, wherever they come from.
+
+    Attributes:
+      path: of the file or folder.
+      kind: what it is, in words.
+    """
+
+    path: str
+    kind: str
+    metadata: Metadata
+    tensors: Mapping[str, TensorInfo]
+
+    @property
+    def size(self) -> int:
+        """Bytes of the files."""
+
+    def little_endian(self, name: str) -> np.ndarray:
+        """The bytes of tensor ``name`` in its type: uint8 [nbytes], mapped where that is possible."""
+
+    def array(self, name: str) -> np.ndarray:
+        """Tensor ``name`` of a float type, in its shape."""
+
+    def release(self, name: str | None = None) -> None:
+        """Lets the pages of tensor ``name``, or of all, leave resident memory."""
+
+    def fingerprint(self) -> str:
+        """A key for caches."""
+
+
+def open_model_file(
+    path: str | os.PathLike[str] | None,
+    *,
+    format: str | None = None,
+    pre_tokenizer: str | None = None,
+    cache: Cache | None = None,
+    threads: int | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> ModelFile:
+    """The model at ``path``; None for the one that comes with the package. Raises ``LumenError``.
+
+    For folders only: ``format`` (such as q4_k_m) is what the weights are quantized to, by so many
+    ``threads``; the result is kept in ``cache``. ``pre_tokenizer`` names the rules that cut text into words,
+    where they are not recognized. ``progress`` is told of the work.
+    """
     if path is None:
         from lumen_mlir.data import embedded_model_path
 
         path = embedded_model_path()
-    return GGUFFile.open(path)
+    if not os.path.isdir(path):
+        file = GGUFFile.open(path)
+        if format is not None:
+            raise LumenError(
+                f"{file.path}: is a GGUF file already; a format ('{format}') is for Hugging Face folders "
+                "(lumen quantize writes a GGUF file in another format)"
+            )
+        return file
+    # Imported here because few models are folders.
+    from lumen_mlir import hf
+
+    if format is None:
+        return hf.HFFolder.open(path, pre_tokenizer)
+    return hf.open_quantized(path, format, pre_tokenizer, cache, threads, progress)

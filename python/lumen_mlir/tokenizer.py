@@ -6,13 +6,14 @@ from __future__ import annotations
 import codecs
 import difflib
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
 
 from lumen_mlir.cache import Cache
 from lumen_mlir.gguf.metadata import Metadata
-from lumen_mlir.gguf.reader import GGUFFile
+from lumen_mlir.model_file import ModelFile
 from lumen_mlir.pretokenizers import PRE_TOKENIZERS, PreTokenizer
 from lumen_mlir.token_types import CONTROL, UNKNOWN, USER_DEFINED, TokenizerError, token_types
 
@@ -46,6 +47,8 @@ _END_KEYS = ("eos", "eot", "eom", "fim_pad", "fim_rep", "fim_sep")
 
 # What the model's makers say ends a text, where that is more than one token; written by ``lumen convert``.
 END_TOKEN_IDS = "lumen.eog_token_ids"
+# Where a tokenizer differs from its family: text is normalized to NFC, a word that is a token is taken whole.
+NFC, IGNORE_MERGES = "lumen.tokenizer.nfc", "lumen.tokenizer.ignore_merges"
 
 
 class TextModel(Protocol):
@@ -91,7 +94,7 @@ class Tokenizer:
         self.end_tokens = self._end_tokens(metadata)
 
     @staticmethod
-    def from_gguf(file: GGUFFile, cache: Cache | None = None, pre_tokenizer: str | None = None) -> Tokenizer:
+    def from_gguf(file: ModelFile, cache: Cache | None = None, pre_tokenizer: str | None = None) -> Tokenizer:
         """The tokenizer of ``file``.
 
         ``cache`` keeps the vocabulary in a form that is faster to read; ``pre_tokenizer`` (a name of
@@ -246,7 +249,12 @@ def _pre_tokenizer(path: str, metadata: Metadata, given: str | None) -> PreToken
         guess = f" (did you mean '{close[0]}'?)" if close else ""
         source = " ('tokenizer.ggml.pre')" if given is None else ""
         raise TokenizerError(f"{path}: unknown pre-tokenizer '{name}'{source}{guess}; {hint}")
-    return PRE_TOKENIZERS[name]
+    family = PRE_TOKENIZERS[name]
+    return replace(
+        family,
+        nfc=metadata.boolean(NFC, family.nfc),
+        ignore_merges=metadata.boolean(IGNORE_MERGES, family.ignore_merges),
+    )
 
 
 def _clean(text: str) -> str:

@@ -12,8 +12,8 @@ from lumen_mlir.errors import LumenError
 
 # Each is the attribute ``command`` of a module of that name beside this one.
 COMMANDS = (
-    "generate", "chat", "tokenize", "detokenize", "inspect", "quantize", "perplexity", "compile", "bench",
-    "formats", "cache",
+    "generate", "chat", "tokenize", "detokenize", "inspect", "convert", "quantize", "perplexity", "compile",
+    "bench", "formats", "cache",
 )  # fmt: skip
 
 

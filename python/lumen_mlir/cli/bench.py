@@ -70,6 +70,7 @@ def numbers(least: int) -> Any:
     "--profile", is_flag=True, help="Show where the time goes, kernel by kernel, instead of the speed."
 )
 @click.option("--profile-svg", metavar="FILE", help="With --profile: a picture of it.")
+@shared.format_option
 @shared.engine_option
 @shared.target_option
 @shared.kv_type_option
@@ -93,8 +94,9 @@ def command(
     verbose: bool,
     **options: Any,
 ) -> None:
-    """Measure how fast MODEL, a GGUF file, reads prompts and generates. (``lumen bench kernels`` measures the
-    products of the formats: see its --help.)
+    """Measure how fast MODEL, a GGUF file or a folder, reads prompts and generates.
+
+    (``lumen bench kernels`` measures the products of the formats: see its --help.)
 
     Options that take a number take several with commas: -t 1,2. The results have llama-bench's fields.
     """

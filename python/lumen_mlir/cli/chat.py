@@ -33,7 +33,7 @@ def command(
     verbose: bool,
     **options: Any,
 ) -> None:
-    """Talk with MODEL, a GGUF file that has a chat template.
+    """Talk with MODEL, a GGUF file or a Hugging Face folder, which has to have a chat template.
 
     Each line of stdin is a message. /clear forgets the conversation, /exit ends it.
     """

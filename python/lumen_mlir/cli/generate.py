@@ -34,9 +34,10 @@ def command(
     verbose: bool,
     **options: Any,
 ) -> None:
-    """Continue a text with MODEL, a GGUF file; without it, with the model that comes with Lumen.
+    """Continue a text with MODEL, a GGUF file or a Hugging Face folder.
 
-    The text goes to stdout as it comes, everything else to stderr.
+    Without MODEL, the one that comes with Lumen does it. The text goes to stdout as it comes, everything
+    else to stderr.
     """
     text = text_of(prompt, prompt_file)
     sampling = shared.sampling_of(options)

@@ -13,7 +13,7 @@ from lumen_mlir.cli import options as shared
 from lumen_mlir.cli.table import columns
 
 if TYPE_CHECKING:
-    from lumen_mlir.gguf import GGUFFile
+    from lumen_mlir.model_file import ModelFile
 
 
 @click.command(short_help="Show what a model file holds.")
@@ -21,11 +21,10 @@ if TYPE_CHECKING:
 @click.option("--tensors", is_flag=True, help="List the tensors.")
 @click.option("--metadata", is_flag=True, help="List the metadata.")
 def command(model: str | None, tensors: bool, metadata: bool) -> None:
-    """Show what MODEL, a GGUF file, holds, and whether Lumen can run it."""
-    from lumen_mlir.data import embedded_model_path
-    from lumen_mlir.gguf import GGUFFile
+    """Show what MODEL, a GGUF file or a Hugging Face folder, holds, and whether Lumen can run it."""
+    from lumen_mlir.model_file import open_model_file
 
-    file = GGUFFile.open(embedded_model_path() if model is None else model)
+    file = open_model_file(model)
     click.echo(columns(list(_facts(file))))
     if metadata:
         keys = [(key, file.metadata.type_name(key), _value(file, key)) for key in file.metadata]
@@ -38,12 +37,11 @@ def command(model: str | None, tensors: bool, metadata: bool) -> None:
         click.echo("\n" + columns([("tensor", "shape", "type", "bytes", "offset"), *rows], right=(3, 4)))
 
 
-def _facts(file: GGUFFile) -> Iterator[tuple[str, str]]:
+def _facts(file: ModelFile) -> Iterator[tuple[str, str]]:
     from lumen_mlir import description
 
     metadata = file.metadata
-    size, order = description.size_text(file.size), file.byteorder
-    yield "file", f"{file.path}, {size}, GGUF v{file.version}, {order}-endian"
+    yield "file", f"{file.path}, {description.size_text(file.size)}, {file.kind}"
     yield "name", _printable(metadata.string("general.name", "-"))
     yield "architecture", _printable(metadata.string("general.architecture", "-"))
     count = description.short_count(description.parameter_count(file))
@@ -61,7 +59,7 @@ def _facts(file: GGUFFile) -> Iterator[tuple[str, str]]:
     yield "chat template", "yes" if "tokenizer.chat_template" in metadata else "no"
 
 
-def _kinds(file: GGUFFile) -> dict[str, tuple[int, int, int]]:
+def _kinds(file: ModelFile) -> dict[str, tuple[int, int, int]]:
     """(tensors, weights, bytes) of each type, the largest first."""
     found: dict[str, tuple[int, int, int]] = {}
     for info in file.tensors.values():
@@ -70,7 +68,7 @@ def _kinds(file: GGUFFile) -> dict[str, tuple[int, int, int]]:
     return dict(sorted(found.items(), key=lambda item: -item[1][2]))
 
 
-def _hyperparameters(file: GGUFFile) -> Iterator[tuple[str, str]]:
+def _hyperparameters(file: ModelFile) -> Iterator[tuple[str, str]]:
     from lumen_mlir.errors import LumenError
     from lumen_mlir.models import Model
 
@@ -98,7 +96,7 @@ def _hyperparameters(file: GGUFFile) -> Iterator[tuple[str, str]]:
     yield "KV cache", f"{per_token:,} bytes per token (f16)"
 
 
-def _tokenizer(file: GGUFFile) -> str:
+def _tokenizer(file: ModelFile) -> str:
     metadata = file.metadata
     if "tokenizer.ggml.tokens" not in metadata:
         return "none"
@@ -108,7 +106,7 @@ def _tokenizer(file: GGUFFile) -> str:
     return f"{_printable(kind)}, pre-tokenizer {_printable(pre)}, {count:,} tokens"
 
 
-def _value(file: GGUFFile, key: str) -> str:
+def _value(file: ModelFile, key: str) -> str:
     value = file.metadata[key]
     if isinstance(value, str):
         text = _printable(value)

@@ -62,6 +62,12 @@ pack_cache_option = click.option(
     help="Pack weights anew; write no copy of them.",
 )
 
+format_option = click.option(
+    "--format",
+    metavar="NAME",
+    help="What a Hugging Face folder is quantized to: q8_0, q4_k_m, ….  [default: its own type]",
+)
+
 # How steps are computed, whatever the context.
 step_options = _all(
     click.option("-t", "--threads", type=int, help="Threads.  [default: LUMEN_THREADS or physical cores]"),
@@ -69,6 +75,7 @@ step_options = _all(
     target_option,
     kv_type_option,
     activations_option,
+    format_option,
     pre_tokenizer_option,
     pack_cache_option,
     click.option(

@@ -75,7 +75,7 @@ def open_tokenizer(model: str | None, pre_tokenizer: str | None) -> Tokenizer:
     from lumen_mlir.model_file import open_model_file
     from lumen_mlir.tokenizer import Tokenizer
 
-    return Tokenizer.from_gguf(open_model_file(model), Cache(), pre_tokenizer)
+    return Tokenizer.from_gguf(open_model_file(model, pre_tokenizer=pre_tokenizer), Cache(), pre_tokenizer)
 
 
 def _shown(tokenizer: Tokenizer, token: int) -> str:

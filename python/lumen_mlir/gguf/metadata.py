@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from lumen_mlir.gguf.errors import GGUFError, quoted
-from lumen_mlir.gguf.types import BOOL, NUMPY_CODES, STRING, VALUE_TYPE_NAMES
+from lumen_mlir.gguf.types import ARRAY, BOOL, F32, NUMPY_CODES, STRING, VALUE_TYPE_NAMES
 
 _MISSING = object()
 
@@ -100,6 +100,14 @@ class StringArray(Sequence):
         return strings
 
 
+class StringList(list):
+    """Strings in memory, used like a ``StringArray``."""
+
+    def to_list(self) -> list[str]:
+        """Every string, in order."""
+        return self
+
+
 class Metadata(Mapping):
     """Key-value metadata.
 
@@ -115,6 +123,33 @@ class Metadata(Mapping):
         self._order = order
         self._fields = fields
         self._arrays: dict[str, StringArray | np.ndarray] = {}
+
+    @staticmethod
+    def of(path: str, entries: Mapping[str, tuple[Any, int]]) -> Metadata:
+        """Metadata that does not come from a GGUF file: key to value and value type (of ``gguf.types``).
+
+        A list or array is an array of that type.
+        """
+        metadata = Metadata(path, b"", "<", {})
+        for key, (value, kind) in entries.items():
+            if isinstance(value, (list, np.ndarray)):
+                metadata._fields[key] = (ARRAY, ArrayField(kind, len(value), 0, 0))
+                is_bool = kind == BOOL
+                metadata._arrays[key] = (
+                    StringList(value)
+                    if kind == STRING
+                    else np.asarray(value, np.bool_ if is_bool else NUMPY_CODES[kind])
+                )
+            else:
+                # As it would be read from a file.
+                value = float(np.float32(value)) if kind == F32 else value
+                metadata._fields[key] = (kind, value)
+        return metadata
+
+    def value_type(self, key: str) -> int:
+        """The value type of ``key`` (of ``gguf.types``); for an array that of its elements."""
+        kind, value = self._fields[key]
+        return value.element_type if isinstance(value, ArrayField) else kind
 
     def __len__(self) -> int:
         return len(self._fields)
@@ -193,7 +228,9 @@ class Metadata(Mapping):
 
     def strings(self, key: str, default: Any = _MISSING) -> StringArray:
         """An array of strings."""
-        return self._typed(key, default, "an array of strings", lambda v: isinstance(v, StringArray))
+        return self._typed(
+            key, default, "an array of strings", lambda v: isinstance(v, (StringArray, StringList))
+        )
 
     def integers(self, key: str, default: Any = _MISSING) -> np.ndarray:
         """An array of integers of any width."""

@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import mmap
 import os
-import stat
 import struct
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +22,7 @@ from lumen_mlir.gguf import described
 from lumen_mlir.gguf import types as T
 from lumen_mlir.gguf.errors import GGUFError, quoted
 from lumen_mlir.gguf.metadata import ArrayField, Metadata
+from lumen_mlir.mapping import map_file, release
 
 # The least bytes one metadata entry (key length, key of one byte, type, value of one byte) and one tensor
 # entry (name length, name of one byte, dimension count, one dimension, type, offset) can take: they bound the
@@ -86,16 +86,29 @@ class GGUFFile:
         self._fingerprint: str | None = None
 
     @staticmethod
-    def open(path: str | os.PathLike[str]) -> GGUFFile:
-        """Map ``path`` and read its header. Raises ``GGUFError`` where it is not a sound GGUF file."""
+    def open(path: str | os.PathLike[str], whole: bool = True) -> GGUFFile:
+        """Map ``path`` and read its header. Raises ``GGUFError`` where it is not a sound GGUF file.
+
+        One part of a split model stands for all of them, unless not the ``whole`` is asked for.
+        """
+        from lumen_mlir.gguf import split
+
         name = os.fspath(path)
-        mapping, identity = _map(name)
-        return _Parser(name, mapping).parse(identity)
+        mapping, identity = map_file(name, "a GGUF file", GGUFError, T.MAGIC)
+        if len(mapping) < _HEADER_BYTES:
+            raise GGUFError(f"{name}: truncated: {len(mapping)} bytes; a GGUF header takes {_HEADER_BYTES}")
+        file = _Parser(name, mapping).parse(identity)
+        return split.open_parts(file) if whole and split.is_split(file) else file
 
     @property
     def size(self) -> int:
         """Bytes of the whole file."""
         return self._data.size
+
+    @property
+    def kind(self) -> str:
+        """What this is, in words."""
+        return f"GGUF v{self.version}, {self.byteorder}-endian"
 
     def tensor(self, name: str) -> TensorInfo:
         """The description of tensor ``name``; ``GGUFError`` where the file has none."""
@@ -148,10 +161,11 @@ class GGUFFile:
             self._mapping.madvise(mmap.MADV_DONTNEED)
             return
         info = self.tensor(name)
-        begin = -(-info.offset // mmap.PAGESIZE) * mmap.PAGESIZE
-        length = (info.offset + info.nbytes) // mmap.PAGESIZE * mmap.PAGESIZE - begin
-        if length > 0:
-            self._mapping.madvise(mmap.MADV_DONTNEED, begin, length)
+        release(self._mapping, info.offset, info.offset + info.nbytes)
+
+    def stand_for(self, path: str, fingerprint: str) -> None:
+        """Be called ``path`` and have this fingerprint: for a file that was made from another model."""
+        self.path, self._fingerprint = path, fingerprint
 
     def fingerprint(self) -> str:
         """A key for caches: 32 hexadecimal digits over size, time, inode and header (not the weights)."""
@@ -160,34 +174,6 @@ class GGUFFile:
             digest.update(self._data[: self.data_offset])
             self._fingerprint = digest.hexdigest()
         return self._fingerprint
-
-
-def _map(path: str) -> tuple[mmap.mmap, tuple[int, int, int, int]]:
-    """Map a regular file of at least a header's size; also its (size, mtime in ns, device, inode)."""
-    try:
-        # Opening a FIFO for reading would wait for a writer; O_NONBLOCK leaves regular files as they are.
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    except (OSError, ValueError) as error:
-        raise GGUFError(f"{path}: cannot be opened: {getattr(error, 'strerror', None) or error}") from None
-    try:
-        status = os.fstat(descriptor)
-        if stat.S_ISDIR(status.st_mode):
-            raise GGUFError(f"{path}: is a directory; a GGUF file was expected")
-        if not stat.S_ISREG(status.st_mode):
-            raise GGUFError(f"{path}: is not a regular file")
-        if status.st_size == 0:
-            raise GGUFError(f"{path}: is empty (0 bytes)")
-        magic = os.pread(descriptor, len(T.MAGIC), 0)
-        if magic != T.MAGIC[: len(magic)]:
-            raise GGUFError(f"{path}: not a GGUF file: it begins with {magic!r}, not {T.MAGIC!r}")
-        if status.st_size < _HEADER_BYTES:
-            raise GGUFError(f"{path}: truncated: {status.st_size} bytes; a GGUF header takes {_HEADER_BYTES}")
-        mapping = mmap.mmap(descriptor, status.st_size, access=mmap.ACCESS_READ)
-    except OSError as error:
-        raise GGUFError(f"{path}: cannot be read: {error.strerror or error}") from None
-    finally:
-        os.close(descriptor)
-    return mapping, (status.st_size, status.st_mtime_ns, status.st_dev, status.st_ino)
 
 
 class _Parser:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from lumen_mlir import ir, kv_cache
-from lumen_mlir.gguf import GGUFFile, TensorInfo
+from lumen_mlir.gguf import TensorInfo
+from lumen_mlir.model_file import ModelFile, open_model_file
 from lumen_mlir.models.architecture import Architecture, get
 from lumen_mlir.models.builder import build_module
 from lumen_mlir.models.config import ModelConfig
@@ -21,20 +22,20 @@ class Model:
     """An open model.
 
     Attributes:
-      file: the mapped GGUF file.
+      file: the mapped GGUF file, or Hugging Face folder.
       architecture, config: what it is.
       tensors: its weights, in the order of the arguments of ``@step``.
     """
 
-    file: GGUFFile
+    file: ModelFile
     architecture: Architecture
     config: ModelConfig
     tensors: dict[str, TensorInfo]
 
     @staticmethod
-    def open(path: str | os.PathLike[str] | GGUFFile) -> Model:
-        """Opens and checks a GGUF file; LumenError with one line that says what is wrong."""
-        file = path if isinstance(path, GGUFFile) else GGUFFile.open(path)
+    def open(path: str | os.PathLike[str] | ModelFile) -> Model:
+        """Opens and checks a model; LumenError with one line that says what is wrong."""
+        file = open_model_file(path) if isinstance(path, (str, os.PathLike)) else path
         architecture = get(file.metadata.string("general.architecture"), file.path)
         config = architecture.config(file)
         return Model(file, architecture, config, architecture.resolve(config, file.tensors, file.path))

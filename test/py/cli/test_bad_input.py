@@ -77,7 +77,7 @@ WEIGHT = np.zeros(34 * 2 * 64, np.uint8)
 ENTRIES = {
     "unknown architecture": (
         dict(metadata={"general.architecture": ("mamba", T.STRING)}),
-        "unknown architecture 'mamba'; known: qwen2",
+        "unknown architecture 'mamba'; known: exaone, ",
     ),
     "no architecture": (
         dict(metadata={"general.architecture": None}),

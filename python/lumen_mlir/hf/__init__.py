@@ -1,0 +1,8 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Hugging Face model folders: configuration, tokenizer and safetensors, seen as a GGUF file would be."""
+
+from lumen_mlir.hf.errors import HFError
+from lumen_mlir.hf.folder import HFFolder
+from lumen_mlir.hf.quantized import open_quantized
+
+__all__ = ["HFError", "HFFolder", "open_quantized"]

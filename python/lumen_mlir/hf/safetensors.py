@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A memory-mapped reader of safetensors files that trusts nothing it reads.
+
+The file is a length (8 bytes, little-endian), that many bytes of JSON, which give each tensor's type, shape
+and place, then the data. NumPy has no bfloat16, in which most models come, so the format's own package (which
+gives NumPy arrays or PyTorch's) cannot be used here.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lumen_mlir import mapping
+from lumen_mlir.gguf.errors import quoted
+from lumen_mlir.hf.errors import HFError
+
+# Types by the format's names: Lumen's name, NumPy's code for the words, bytes.
+_TYPES = {"F32": ("f32", "<u4", 4), "F16": ("f16", "<u2", 2), "BF16": ("bf16", "<u2", 2)}
+# Those without a use for weights here; their sizes still have to fit.
+_OTHERS = {
+    "F64": 8, "I64": 8, "U64": 8, "I32": 4, "U32": 4, "I16": 2, "U16": 2, "I8": 1, "U8": 1, "BOOL": 1,
+    "F8_E4M3": 1, "F8_E5M2": 1, "F8_E8M0": 1,
+}  # fmt: skip
+_MOST_HEADER_BYTES = 100_000_000  # the format's own limit
+
+
+@dataclass(frozen=True)
+class Stored:
+    """One tensor of a file: ``dtype`` by the format's name, logical shape, first byte and bytes."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    offset: int
+    nbytes: int
+
+
+class SafetensorsFile:
+    """An open file: ``tensors`` by name, and their mapped bytes."""
+
+    def __init__(self, path: str):
+        self.path = path
+        self._mapping, self.identity = mapping.map_file(path, "a safetensors file", HFError)
+        self._data = np.frombuffer(self._mapping, np.uint8)
+        self.tensors = {entry.name: entry for entry in self._entries()}
+
+    @property
+    def size(self) -> int:
+        """Bytes of the file."""
+        return self._data.size
+
+    def words(self, name: str) -> np.ndarray:
+        """Tensor ``name`` in its shape, as unsigned words of its elements' size: a read-only view."""
+        stored = self.tensors[name]
+        if stored.dtype not in _TYPES:
+            raise self._error(f"tensor {quoted(name)} is {stored.dtype}; supported are {', '.join(_TYPES)}")
+        data = self._data[stored.offset : stored.offset + stored.nbytes]
+        return np.frombuffer(data, _TYPES[stored.dtype][1]).reshape(stored.shape)
+
+    def type_name(self, name: str) -> str:
+        """The type of tensor ``name`` as Lumen calls it. ``HFError`` where it is none for weights."""
+        self.words(name)
+        return _TYPES[self.tensors[name].dtype][0]
+
+    def release(self, name: str) -> None:
+        """Lets the pages of tensor ``name`` leave resident memory."""
+        stored = self.tensors[name]
+        mapping.release(self._mapping, stored.offset, stored.offset + stored.nbytes)
+
+    def _error(self, message: str) -> HFError:
+        return HFError(f"{self.path}: {message}")
+
+    def _entries(self) -> list[Stored]:
+        if self.size < 8:
+            raise self._error(f"truncated: {self.size} bytes; a safetensors header takes 8")
+        (length,) = struct.unpack_from("<Q", self._mapping)
+        if length > min(self.size - 8, _MOST_HEADER_BYTES):
+            raise self._error(
+                f"not a safetensors file, or truncated: it announces a header of {length} bytes, "
+                f"of {self.size - 8} that follow"
+            )
+        try:
+            header = json.loads(self._mapping[8 : 8 + length])
+        except (ValueError, RecursionError):
+            raise self._error("not a safetensors file: its header is not JSON") from None
+        if not isinstance(header, dict):
+            raise self._error("not a safetensors file: its header is no JSON object")
+        header.pop("__metadata__", None)
+        entries = [self._entry(name, value, 8 + length) for name, value in header.items()]
+        previous = None
+        for entry in sorted(entries, key=lambda entry: (entry.offset, entry.nbytes)):
+            if previous is not None and entry.offset < previous.offset + previous.nbytes:
+                raise self._error(f"tensor {quoted(entry.name)} overlaps tensor {quoted(previous.name)}")
+            previous = entry
+        return entries
+
+    def _entry(self, name: str, value: Any, data_offset: int) -> Stored:
+        what = f"tensor {quoted(name)}"
+        try:
+            dtype, shape, (begin, end) = value["dtype"], tuple(value["shape"]), value["data_offsets"]
+        except (KeyError, TypeError, ValueError):
+            raise self._error(f"{what} is not described by dtype, shape and data_offsets") from None
+        numbers = [*shape, begin, end]
+        if not all(isinstance(n, int) and not isinstance(n, bool) and 0 <= n < 1 << 63 for n in numbers):
+            raise self._error(f"{what} has a size or an offset that is no whole number of at least 0")
+        size = _TYPES[dtype][2] if dtype in _TYPES else _OTHERS.get(dtype)
+        if size is None:
+            raise self._error(f"{what} has the unknown type {quoted(str(dtype))}")
+        nbytes = size * math.prod(shape)
+        if end - begin != nbytes:
+            raise self._error(
+                f"{what} ({dtype}, {' x '.join(map(str, shape)) or 'scalar'}) takes {nbytes} bytes, "
+                f"but its offsets are {end - begin} bytes apart"
+            )
+        if data_offset + end > self.size:
+            raise self._error(
+                f"truncated: {what} ends at {data_offset + end}, past the end of the file at {self.size}"
+            )
+        return Stored(name, dtype, shape, data_offset + begin, nbytes)

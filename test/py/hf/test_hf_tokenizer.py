@@ -1,0 +1,286 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tokenizers of Hugging Face folders: the ids of the references, the families recognized, broken files."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tokenizers
+from hf_samples import TEMPLATE, tokenizer_json, write_json
+from vocabularies import CASES, open_vocabulary, references
+
+from lumen_mlir.errors import LumenError
+from lumen_mlir.gguf import GGUFFile, Metadata
+from lumen_mlir.hf import tokenizer as hf_tokenizer
+from lumen_mlir.hf.config import HFConfig
+from lumen_mlir.pretokenizers import PRE_TOKENIZERS
+from lumen_mlir.sentence_piece import Pieces, _serialize
+from lumen_mlir.tokenizer import Tokenizer
+
+
+class Opened:
+    """A model file with nothing but a tokenizer."""
+
+    def __init__(self, folder: Path, pre_tokenizer: str | None = None):
+        self.path = str(folder)
+        entries = hf_tokenizer.metadata(folder, HFConfig(folder / "config.json"), pre_tokenizer)
+        self.metadata = Metadata.of(self.path, entries)
+
+    def fingerprint(self) -> str:
+        return "0"
+
+
+def write(folder: Path, size: int, spec: dict | None = None, settings: dict | None = None, **config) -> Path:
+    write_json(folder / "config.json", {"architectures": ["LlamaForCausalLM"], "vocab_size": size, **config})
+    if spec is not None:
+        write_json(folder / "tokenizer.json", spec)
+    if settings is not None:
+        write_json(folder / "tokenizer_config.json", settings)
+    return folder
+
+
+def opened(folder: Path, **options) -> Tokenizer:
+    return Tokenizer.from_gguf(Opened(folder, **options))
+
+
+def merges_of(file: GGUFFile, separator: str | None) -> list:
+    merges = file.metadata["tokenizer.ggml.merges"].to_list()
+    return [merge.split(" ") for merge in merges] if separator is None else merges
+
+
+@pytest.mark.parametrize("separator", [None, " "], ids=["pairs", "text"])
+def test_byte_level_reference_ids(tmp_path, separator):
+    """Llama 3's tokenizer.json, in its newer and its older form."""
+    file = open_vocabulary("vocab-llama-bpe", tmp_path)
+    tokens, types = (
+        file.metadata["tokenizer.ggml.tokens"].to_list(),
+        file.metadata["tokenizer.ggml.token_type"],
+    )
+    spec = tokenizer_json(pre="llama-bpe")
+    normal = {token: index for index, token in enumerate(tokens) if types[index] == 1}
+    spec["model"] |= {"vocab": normal, "merges": merges_of(file, separator)}
+    spec["added_tokens"] = [
+        {"id": index, "content": token, "special": True}
+        for index, token in enumerate(tokens)
+        if types[index] == 3
+    ]
+    bos = int(file.metadata["tokenizer.ggml.bos_token_id"])
+    template = [{"SpecialToken": {"id": tokens[bos], "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}]
+    spec["post_processor"] = {
+        "type": "Sequence",
+        "processors": [{"type": "ByteLevel"}, {"type": "TemplateProcessing", "single": template}],
+    }
+    tokenizer = opened(write(tmp_path, len(tokens) + 3, spec, {"bos_token": {"content": tokens[bos]}}))
+    assert len(tokenizer) == len(tokens) + 3 and tokenizer.token_text(len(tokens)) == f"[PAD{len(tokens)}]"
+    for text, ids in zip(CASES, references("vocab-llama-bpe"), strict=True):
+        assert tokenizer.encode(text, special=False, add_bos=False) == ids
+    assert tokenizer.bos == bos and tokenizer.add_bos and not tokenizer.add_eos
+
+
+@pytest.fixture(scope="module")
+def llama(tmp_path_factory) -> Pieces:
+    metadata = open_vocabulary("vocab-llama-spm", tmp_path_factory.mktemp("vocab")).metadata
+    names = ("tokens", "scores", "token_type")
+    tokens, scores, types = (metadata[f"tokenizer.ggml.{name}"] for name in names)
+    return Pieces(tokens.to_list(), scores, types)
+
+
+def check_llama(tokenizer: Tokenizer) -> None:
+    for text, ids in zip(CASES, references("vocab-llama-spm"), strict=True):
+        assert tokenizer.encode(text, special=False, add_bos=False) == ids
+        assert tokenizer.decode(ids) == text
+    assert tokenizer.space_prefix and tokenizer.add_bos and (tokenizer.bos, tokenizer.eos) == (1, 2)
+
+
+def test_sentence_piece_model(tmp_path, llama):
+    data = _serialize("", llama, {token: index for index, token in enumerate(llama.tokens)})
+    # A text begins with a space, which Lumen puts there itself.
+    (tmp_path / "tokenizer.model").write_bytes(data + b"\x1a\x02\x18\x01")
+    settings = {
+        "bos_token": "<s>",
+        "eos_token": "</s>",
+        "added_tokens_decoder": {str(len(llama.tokens)): {"content": "<|im_end|>", "special": True}},
+    }
+    tokenizer = opened(write(tmp_path, len(llama.tokens) + 1, None, settings))
+    check_llama(tokenizer)
+    assert tokenizer.encode("<|im_end|>", add_bos=False) == [len(llama.tokens)]
+    # The same from tokenizer.json beside it, which does not cut bytes.
+    spec = {"model": {"type": "BPE", "vocab": {}, "merges": []}, "added_tokens": []}
+    check_llama(opened(write(tmp_path, len(llama.tokens), spec, settings)))
+    no_space = opened(write(tmp_path, len(llama.tokens), spec, {**settings, "add_prefix_space": False}))
+    assert not no_space.space_prefix
+
+
+def test_sentence_piece_as_merges(tmp_path, llama):
+    """As transformers writes Llama 2's vocabulary: merges by falling score of what they make."""
+    ids = {token: index for index, token in enumerate(llama.tokens)}
+    merges = [
+        (llama.scores[index], ids[token[:cut]], token[:cut], token[cut:])
+        for token, index in ids.items()
+        if llama.types[index] == 1
+        for cut in range(1, len(token))
+        if token[:cut] in ids and token[cut:] in ids
+    ]
+    merges.sort(key=lambda merge: (-merge[0], merge[1]))
+    spec = {
+        "normalizer": {"type": "Sequence", "normalizers": [
+            {"type": "Prepend", "prepend": "\u2581"},
+            {"type": "Replace", "pattern": {"String": " "}, "content": "\u2581"}]},
+        "model": {"type": "BPE", "vocab": ids, "merges": [f"{left} {right}" for _, _, left, right in merges],
+                  "unk_token": "<unk>", "byte_fallback": True, "fuse_unk": True},
+        "added_tokens": [{"id": i, "content": llama.tokens[i], "special": True} for i in range(3)],
+        "post_processor": {"type": "TemplateProcessing", "single": [
+            {"SpecialToken": {"id": "<s>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}]},
+    }  # fmt: skip
+    settings = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
+    check_llama(opened(write(tmp_path, len(ids), spec, settings)))
+    # Newer files say the same with Metaspace.
+    spec["normalizer"] = None
+    spec["pre_tokenizer"] = {
+        "type": "Metaspace",
+        "replacement": "\u2581",
+        "prepend_scheme": "first",
+        "split": False,
+    }
+    check_llama(opened(write(tmp_path, len(ids), spec, settings)))
+    spec["pre_tokenizer"]["prepend_scheme"] = "never"
+    assert not opened(write(tmp_path, len(ids), spec, settings)).space_prefix
+
+
+@pytest.mark.parametrize("name", PRE_TOKENIZERS)
+def test_families_are_recognized(tmp_path, name):
+    """By what they do: text that the families cut alike and normalize alike is cut by the same rules."""
+    found = opened(write(tmp_path, 301, tokenizer_json(pre=name))).pre
+    assert (found.patterns, found.nfc, found.ignore_merges) == (
+        PRE_TOKENIZERS[name].patterns, PRE_TOKENIZERS[name].nfc, PRE_TOKENIZERS[name].ignore_merges
+    )  # fmt: skip
+    # Among those that are alike, the one with the model's name.
+    file = Opened(write(tmp_path, 301, tokenizer_json(pre=name), model_type=name.replace("-", "_")))
+    assert file.metadata.string("tokenizer.ggml.pre") == name
+
+
+def test_other_ways_to_write_the_same_rules(tmp_path):
+    spec = tokenizer_json(pre="gpt-2")
+    spec["pre_tokenizer"] = {
+        "type": "ByteLevel",
+        "add_prefix_space": False,
+        "trim_offsets": True,
+        "use_regex": True,
+    }
+    assert Opened(write(tmp_path, 301, spec)).metadata.string("tokenizer.ggml.pre") == "gpt-2"
+    digits = {"type": "Digits", "individual_digits": True}
+    spec["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [digits, spec["pre_tokenizer"]]}
+    file = Opened(write(tmp_path, 301, spec, model_type="exaone"))
+    assert file.metadata.string("tokenizer.ggml.pre") == "exaone"
+    # What differs from the family is said besides.
+    spec = tokenizer_json(pre="exaone-moe")
+    spec["normalizer"] = {"type": "NFC"}
+    tokenizer = opened(write(tmp_path, 301, spec))
+    assert tokenizer.pre.nfc and tokenizer.encode("\u1112\u1161\u11ab") == tokenizer.encode("한")
+
+
+def test_unknown_rules(tmp_path):
+    spec = tokenizer_json()
+    spec["pre_tokenizer"]["pretokenizers"][0]["pattern"] = {"Regex": "[가-힣]"}
+    with pytest.raises(
+        LumenError, match=r"unknown pre-tokenizer .*\[가-힣\].*; pass --pre-tokenizer NAME .* qwen2"
+    ):
+        opened(write(tmp_path, 301, spec))
+    assert opened(tmp_path, pre_tokenizer="qwen2").pre == PRE_TOKENIZERS["qwen2"]
+    with pytest.raises(LumenError, match="unknown pre-tokenizer 'qwn'; pass"):
+        opened(tmp_path, pre_tokenizer="qwn")
+
+
+def test_special_tokens(tmp_path):
+    settings = {
+        "bos_token": None,
+        "eos_token": "<|im_end|>",
+        "pad_token": "<|endoftext|>",
+        "add_bos_token": True,
+    }
+    write(tmp_path, 301, tokenizer_json(), settings, bos_token_id=279, eos_token_id=281)
+    write_json(tmp_path / "generation_config.json", {"eos_token_id": [279, 281, 285]})
+    file = Opened(tmp_path)
+    tokenizer = Tokenizer.from_gguf(file)
+    assert (tokenizer.bos, tokenizer.eos) == (279, 281) and tokenizer.add_bos
+    assert {279, 281, 285} <= tokenizer.end_tokens and file.metadata["tokenizer.ggml.eot_token_id"] == 279
+    assert file.metadata["tokenizer.ggml.padding_token_id"] == 279
+    types = file.metadata["tokenizer.ggml.token_type"]
+    assert (
+        types[281] == 3
+        and types[293] == 4
+        and types[0] == 1
+        and file.metadata["lumen.eog_token_ids"][0] == 281
+    )
+
+
+def test_chat_templates(tmp_path):
+    folder = write(tmp_path, 301, tokenizer_json(), {"chat_template": "a"})
+    assert Opened(folder).metadata.string("tokenizer.chat_template") == "a"
+    named = [{"name": "default", "template": "b"}, {"name": "tool_use", "template": "c"}]
+    write(tmp_path, 301, None, {"chat_template": named})
+    assert Opened(folder).metadata.string("tokenizer.chat_template") == "b"
+    assert Opened(folder).metadata.string("tokenizer.chat_template.tool_use") == "c"
+    (folder / "chat_template.jinja").write_text(TEMPLATE)
+    assert Opened(folder).metadata.string("tokenizer.chat_template") == TEMPLATE
+
+
+def changed(**changes) -> dict:
+    spec = copy.deepcopy(tokenizer_json())
+    for key, value in changes.items():
+        outer, _, inner = key.partition("__")
+        (spec[outer].update({inner: value}) if inner else spec.update({outer: value}))
+    return spec
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        (changed(model=None), "tokenizer.json: has no 'model' with a 'vocab'"),
+        (changed(model__type="Unigram"), "the tokenizer is of type 'Unigram'; 'BPE' is supported"),
+        (changed(pre_tokenizer=None, decoder=None), "neither byte-level nor falls back to bytes"),
+        (changed(pre_tokenizer={"type": "X"}), "'pre_tokenizer' is not valid"),
+        (changed(normalizer={"type": "NFKC"}), "text is normalized by 'NFKC'; only 'NFC'"),
+        (changed(model__merges=["a b c"]), "merge 0 is 'a b c'; two tokens without spaces"),
+        (changed(model__merges=[["a"]]), "merge 0 is .'a'.; two tokens"),
+        (
+            changed(model__vocab={"a": 400}),
+            "token 'a' has the id 400, but 'vocab_size' in config.json is 301",
+        ),
+        (changed(model__vocab={"a": "b"}), "'a' with id 'b' is no token with its id"),
+        (changed(added_tokens=[{"id": 1}]), "None with id 1 is no token with its id"),
+    ],
+)
+def test_broken_files(tmp_path, spec, message):
+    with pytest.raises(LumenError, match=message) as caught:
+        opened(write(tmp_path, 301, spec))
+    assert "\n" not in str(caught.value)
+
+
+def test_broken_folders(tmp_path):
+    with pytest.raises(LumenError, match="has neither 'tokenizer.json' nor 'tokenizer.model'"):
+        opened(write(tmp_path, 301))
+    write(tmp_path, 301, tokenizer_json(), {"eos_token": "<none>"})
+    with pytest.raises(
+        LumenError, match="tokenizer_config.json: 'eos_token' '<none>' is not in the vocabulary"
+    ):
+        opened(tmp_path)
+    write(tmp_path, 301, None, {}, eos_token_id=301)
+    with pytest.raises(
+        LumenError, match="'tokenizer.ggml.eos_token_id' is 301, outside the vocabulary of 301"
+    ):
+        opened(tmp_path)
+    (tmp_path / "tokenizer_config.json").write_text("[]")
+    with pytest.raises(LumenError, match="tokenizer_config.json: holds a JSON list; an object was expected"):
+        opened(tmp_path)
+
+
+def test_samples_are_what_the_package_makes():
+    """The tokenizer of the tests is one of the real package: it gives the ids that Lumen gives."""
+    spec = tokenizer_json()
+    built = tokenizers.Tokenizer.from_str(json.dumps(spec))
+    assert built.get_vocab_size() == 301 and np.array_equal(built.encode("<|im_end|>").ids, [281])
