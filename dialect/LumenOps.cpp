@@ -363,6 +363,101 @@ LogicalResult AttentionOp::verify() {
                    q.getDimSize(1));
 }
 
+LogicalResult GateOp::verify() {
+  return verifyDim(*this, "columns of gate", 1,
+                   rankedType(getGate()).getDimSize(1));
+}
+
+LogicalResult RouteOp::verify() {
+  if (getGating() != "softmax" && getGating() != "sigmoid")
+    return emitOpError() << "gating must be \"softmax\" or \"sigmoid\", got \""
+                         << getGating() << "\"";
+  int64_t experts = rankedType(getLogits()).getDimSize(1);
+  int64_t used = rankedType(getExperts()).getDimSize(1);
+  if (ShapedType::isDynamic(experts) || ShapedType::isDynamic(used))
+    return emitOpError() << "needs known numbers of experts";
+  if (used < 1 || used > experts)
+    return emitOpError() << "must choose 1 to " << experts
+                         << " experts per token, got " << used;
+  if (failed(verifyDim(*this, "columns of weights", used,
+                       rankedType(getWeights()).getDimSize(1))))
+    return failure();
+  if (getBias())
+    return verifyDim(*this, "bias size", experts,
+                     rankedType(getBias()).getDimSize(0));
+  return success();
+}
+
+LogicalResult GroupTokensOp::verify() {
+  auto experts = rankedType(getExperts()), groups = rankedType(getGroups());
+  if (getSource().getType() != experts || getPlace().getType() != experts)
+    return emitOpError() << "source and place must be like experts, "
+                         << experts;
+  if (!groups.hasStaticShape() || groups.getDimSize(0) < 2 ||
+      groups.getDimSize(1) != 2)
+    return emitOpError() << "groups must have one row per expert and one more, "
+                            "of two columns, got "
+                         << groups;
+  return success();
+}
+
+LogicalResult GatherRowsOp::verify() {
+  int64_t slots = rankedType(getSource()).getDimSize(1);
+  return verifyDim(*this, "result columns",
+                   countColumns(slots, rankedType(getX()).getDimSize(1)),
+                   rankedType(getResult()).getDimSize(1));
+}
+
+/// `rows` rows of weights of several experts, `slots` of which a row of the
+/// result holds: the columns of the result.
+static LogicalResult verifyExperts(Operation *op, Value groups, Value weight,
+                                   Value result, int64_t slots) {
+  auto type = rankedType(groups);
+  if (!type.hasStaticShape() || type.getDimSize(0) < 2 ||
+      type.getDimSize(1) != 2)
+    return op->emitOpError() << "groups must have one row per expert and one "
+                                "more, of two columns, got "
+                             << type;
+  int64_t experts = type.getDimSize(0) - 1;
+  int64_t rows = rankedType(weight).getDimSize(0);
+  if (ShapedType::isDynamic(rows) || rows % experts)
+    return op->emitOpError() << "weight rows must be a multiple of the experts ("
+                             << experts << "), got " << rows;
+  return verifyDim(op, "result columns", slots * (rows / experts),
+                   rankedType(result).getDimSize(1));
+}
+
+/// How many rows as wide as those of `weight` a row of `x` holds.
+static FailureOr<int64_t> verifySlots(Operation *op, Value x, Value weight) {
+  int64_t columns = rankedType(x).getDimSize(1);
+  int64_t width = rankedType(weight).getDimSize(1);
+  if (ShapedType::isDynamic(columns) || ShapedType::isDynamic(width) ||
+      width == 0 || columns == 0 || columns % width)
+    return op->emitOpError() << "columns of x must be a multiple of the weight "
+                                "columns ("
+                             << width << "), got " << columns;
+  return columns / width;
+}
+
+LogicalResult ExpertLinearOp::verify() {
+  FailureOr<int64_t> slots = verifySlots(*this, getX(), getWeight());
+  if (failed(slots))
+    return failure();
+  return verifyExperts(*this, getGroups(), getWeight(), getResult(), *slots);
+}
+
+LogicalResult CombineOp::verify() {
+  auto weights = rankedType(getWeights()), place = rankedType(getPlace());
+  int64_t slots = place.getDimSize(1);
+  if (failed(verifyDim(*this, "columns of weights", slots,
+                       weights.getDimSize(1))))
+    return failure();
+  return verifyDim(
+      *this, "columns of x",
+      countColumns(slots, rankedType(getResult()).getDimSize(1)),
+      rankedType(getX()).getDimSize(1));
+}
+
 LogicalResult LastRowsOp::verify() {
   return verifyDim(*this, "result columns", rankedType(getX()).getDimSize(1),
                    rankedType(getResult()).getDimSize(1));
@@ -434,6 +529,10 @@ LogicalResult PackOp::verifySymbolUses(SymbolTableCollection &symbols) {
   return verifyWeights(*this, (*this)->getOperandTypes(), symbols);
 }
 
+int64_t QLinearOp::getSlots() {
+  return rankedType(getActivations().front()).getDimSize(1) / getColumns();
+}
+
 LogicalResult QLinearOp::verify() {
   unsigned count = getActivations().size();
   if (count != 1 && count != 4)
@@ -452,7 +551,7 @@ LogicalResult QLinearOp::verify() {
         return emitOpError() << "activation " << kNames[i]
                              << " has the element type " << element;
     }
-    int64_t columns = getColumns();
+    int64_t columns = rankedType(getActivations().front()).getDimSize(1);
     auto columnsOf = [&](unsigned i) {
       return rankedType(getActivations()[i]).getDimSize(1);
     };
@@ -482,6 +581,8 @@ LogicalResult QLinearOp::verify() {
     return emitOpError() << "needs as many biases as weights or none, got "
                          << getBiases().size() << " biases for "
                          << getWeights().size() << " weights";
+  if (getGroups() && !getBiases().empty())
+    return emitOpError() << "with groups takes no biases";
   int64_t rows = rankedType(getActivations().front()).getDimSize(0);
   for (Value activation : getActivations())
     if (failed(verifyDim(*this, "activation rows", rows,
@@ -496,8 +597,18 @@ LogicalResult QLinearOp::verify() {
       return emitOpError()
              << "weight " << i
              << " must be quantized to meet 8-bit activations, got " << type;
-    if (failed(verifyDim(*this, "weight columns", getColumns(),
-                         type.getDimSize(1))) ||
+    if (getGroups()) {
+      FailureOr<int64_t> slots =
+          verifySlots(*this, getActivations().front(), weight);
+      if (failed(slots) || failed(verifyExperts(*this, getGroups(), weight,
+                                                getOutputs()[i], *slots)))
+        return failure();
+      continue;
+    }
+    if (failed(verifyDim(
+            *this, "weight columns",
+            rankedType(getActivations().front()).getDimSize(1),
+            type.getDimSize(1))) ||
         failed(verifyDim(*this, "result columns", type.getDimSize(0),
                          rankedType(getOutputs()[i]).getDimSize(1))))
       return failure();
@@ -515,7 +626,7 @@ LogicalResult QLinearOp::verifySymbolUses(SymbolTableCollection &symbols) {
   if (!isInteger())
     return success();
   // Sums may be finer than a format's groups, not coarser.
-  int64_t columns = getColumns(),
+  int64_t columns = rankedType(getActivations().front()).getDimSize(1),
           groups = rankedType(getActivations()[2]).getDimSize(1);
   if (ShapedType::isDynamic(columns) || ShapedType::isDynamic(groups))
     return success();
@@ -551,7 +662,8 @@ void QLinearOp::getCanonicalizationPatterns(RewritePatternSet &patterns,
       return failure();
     auto smaller =
         QLinearOp::create(rewriter, op.getLoc(), TypeRange(ValueRange(outputs)),
-                          op.getActivations(), weights, biases);
+                          op.getActivations(), weights, biases,
+                          op.getGroups());
     smaller->setDiscardableAttrs(op->getDiscardableAttrDictionary());
     rewriter.replaceAllUsesWith(outputs, smaller.getOutputs());
     rewriter.eraseOp(op);

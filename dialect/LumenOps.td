@@ -22,6 +22,8 @@ def Lumen_Tokens : 1DTensorOf<[I32]>;     // T token ids
 def Lumen_Codes : 2DTensorOf<[I8]>;       // T x K activation codes
 def Lumen_Offsets : 2DTensorOf<[I32]>;    // T x K/sum_group
 def Lumen_WeightElement : AnyTypeOf<[Lumen_QuantType, F32, F16, BF16]>;
+def Lumen_Slots : 2DTensorOf<[I32]>;      // T x used experts
+def Lumen_Groups : 2DTensorOf<[I32]>;     // (experts + 1) x 2
 def Lumen_Weight : 2DTensorOf<[Lumen_WeightElement]>;  // N x K, raw or packed
 def Lumen_Quantized : 2DTensorOf<[Lumen_QuantType]>;
 def Lumen_FloatWeight : 2DTensorOf<[F32, F16, BF16]>;
@@ -340,6 +342,136 @@ def Lumen_ScaleOp : Lumen_Op<"scale", [Pure, AllTypesMatch<["x", "result"]>]> {
   let assemblyFormat = "$x attr-dict `:` type($x)";
 }
 
+def Lumen_GateOp : Lumen_Op<"gate", [Pure, AllTypesMatch<["x", "result"]>]> {
+  let summary = "rows times the sigmoid of one number each";
+  let description = [{
+    `result[t, n] = x[t, n] / (1 + exp(-gate[t, 0]))`: how much of a shared expert
+    a token takes.
+
+    ```mlir
+    %y = lumen.gate %x, %g : tensor<?x896xf32>, tensor<?x1xf32>
+    ```
+  }];
+  let arguments = (ins Lumen_Rows:$x, Lumen_Rows:$gate);
+  let results = (outs Lumen_Rows:$result);
+  let assemblyFormat = "$x `,` $gate attr-dict `:` type($x) `,` type($gate)";
+  let hasVerifier = 1;
+}
+
+//===----------------------------------------------------------------------===//
+// Mixtures of experts
+//===----------------------------------------------------------------------===//
+
+def Lumen_RouteOp : Lumen_Op<"route", [Pure]> {
+  let summary = "chooses the experts of every token";
+  let description = [{
+    With p = softmax or sigmoid of a row of `logits` (T x experts), chooses the K
+    experts of largest p + `bias`, the largest first and of equal ones the one of
+    the smaller number. `bias` decides the choice only: the weights are the p of
+    the chosen experts, divided by their sum if `normalized`, times `scale`.
+
+    ```mlir
+    %e, %w = lumen.route %logits bias(%b : tensor<128xf32>)
+        {gating = "sigmoid", normalized = true, scale = 2.5 : f32}
+      : tensor<?x128xf32> -> tensor<?x8xi32>, tensor<?x8xf32>
+    ```
+  }];
+  let arguments = (ins Lumen_Rows:$logits, Optional<Lumen_Vec>:$bias, StrAttr:$gating,
+    BoolAttr:$normalized, F32Attr:$scale);
+  let results = (outs Lumen_Slots:$experts, Lumen_Rows:$weights);
+  let assemblyFormat = [{
+    $logits (`bias` `(` $bias^ `:` type($bias) `)`)? attr-dict
+    `:` type($logits) `->` type($experts) `,` type($weights)
+  }];
+  let hasVerifier = 1;
+}
+
+def Lumen_GroupTokensOp : Lumen_Op<"group_tokens", [Pure]> {
+  let summary = "sorts the tokens by their experts";
+  let description = [{
+    The T * K pairs of a token and one of its experts are put in order of the
+    experts (and of the tokens, for one expert). Number i of that order stands at
+    place (i / K, i % K):
+
+    - `source[i]` is its token,
+    - `place[t, s]` the number that slot s of token t has got,
+    - `groups[g]` is (expert, its first number) of the g-th expert that has tokens;
+      the entries behind the last one are (0, T * K).
+
+    ```mlir
+    %source, %place, %groups = lumen.group_tokens %e
+      : tensor<?x8xi32> -> tensor<?x8xi32>, tensor<?x8xi32>, tensor<129x2xi32>
+    ```
+  }];
+  let arguments = (ins Lumen_Slots:$experts);
+  let results = (outs Lumen_Slots:$source, Lumen_Slots:$place, Lumen_Groups:$groups);
+  let assemblyFormat = [{
+    $experts attr-dict `:` type($experts) `->` type($source) `,` type($place) `,` type($groups)
+  }];
+  let hasVerifier = 1;
+}
+
+def Lumen_GatherRowsOp : Lumen_Op<"gather_rows", [Pure]> {
+  let summary = "rows in the order of another table";
+  let description = [{
+    `result[t, s * K + k] = x[source[t, s], k]` for rows of K columns: the tokens,
+    sorted by their experts.
+
+    ```mlir
+    %y = lumen.gather_rows %x, %source : tensor<?x896xf32>, tensor<?x8xi32> -> tensor<?x7168xf32>
+    ```
+  }];
+  let arguments = (ins Lumen_Rows:$x, Lumen_Slots:$source);
+  let results = (outs Lumen_Rows:$result);
+  let assemblyFormat = "$x `,` $source attr-dict `:` type($x) `,` type($source) `->` type($result)";
+  let hasVerifier = 1;
+}
+
+def Lumen_ExpertLinearOp : Lumen_Op<"expert_linear", [Pure]> {
+  let summary = "the products of sorted tokens with the weights of their experts";
+  let description = [{
+    `weight` holds the matrices of all experts, one below the other: E x N rows of K
+    columns. Row i of `x`, seen as T * S rows of K columns, is multiplied with the
+    matrix of the expert whose group (see `lumen.group_tokens`) it is in:
+
+        result[i, n] = sum_k x[i, k] * weight[expert * N + n, k].
+
+    Of experts without tokens nothing is read.
+
+    ```mlir
+    %y = lumen.expert_linear %x, %w, %groups
+       : tensor<?x7168xf32>, tensor<98304x896xf32>, tensor<129x2xi32> -> tensor<?x6144xf32>
+    ```
+  }];
+  let arguments = (ins Lumen_Rows:$x, Lumen_FloatWeight:$weight, Lumen_Groups:$groups);
+  let results = (outs Lumen_Rows:$result);
+  let assemblyFormat = [{
+    $x `,` $weight `,` $groups attr-dict
+    `:` type($x) `,` type($weight) `,` type($groups) `->` type($result)
+  }];
+  let hasVerifier = 1;
+}
+
+def Lumen_CombineOp : Lumen_Op<"combine", [Pure]> {
+  let summary = "adds up what the experts of every token say";
+  let description = [{
+    `result[t, n] = sum_s weights[t, s] * x[place[t, s], n]`, in the order of the
+    slots, where `x` is seen as T * S rows of N columns.
+
+    ```mlir
+    %y = lumen.combine %x, %weights, %place
+       : tensor<?x7168xf32>, tensor<?x8xf32>, tensor<?x8xi32> -> tensor<?x896xf32>
+    ```
+  }];
+  let arguments = (ins Lumen_Rows:$x, Lumen_Rows:$weights, Lumen_Slots:$place);
+  let results = (outs Lumen_Rows:$result);
+  let assemblyFormat = [{
+    $x `,` $weights `,` $place attr-dict
+    `:` type($x) `,` type($weights) `,` type($place) `->` type($result)
+  }];
+  let hasVerifier = 1;
+}
+
 def Lumen_LastRowsOp : Lumen_Op<"last_rows", [Pure]> {
   let summary = "the rows from `first` on";
   let description = [{
@@ -422,6 +554,8 @@ def Lumen_QLinearOp : Lumen_Op<"qlinear", [Pure, AttrSizedOperandSegments,
     adds `f32(isum) * (scale[n, g] * xscale[t, k/32])` to the result, with
     `isum = sum v(code) * xcode` exact, and then `-min[n, g] * sum[t, g]`.
 
+    With `groups` the weights are those of experts: see `lumen.expert_linear`.
+
     ```mlir
     %q, %k = lumen.qlinear activations(%c, %s, %o, %m
         : tensor<?x896xi8>, tensor<?x28xf32>, tensor<?x28xi32>, tensor<?x28xf32>)
@@ -430,22 +564,29 @@ def Lumen_QLinearOp : Lumen_Op<"qlinear", [Pure, AttrSizedOperandSegments,
     ```
   }];
   let arguments = (ins Variadic<Lumen_Activation>:$activations, Variadic<Lumen_Weight>:$weights,
-    Variadic<Lumen_Vec>:$biases);
+    Variadic<Lumen_Vec>:$biases, Optional<Lumen_Groups>:$groups);
   let results = (outs Variadic<Lumen_Rows>:$outputs);
   let assemblyFormat = [{
     `activations` `(` $activations `:` type($activations) `)`
     `weights` `(` $weights `:` type($weights) `)`
-    (`biases` `(` $biases^ `:` type($biases) `)`)? attr-dict `->` type($outputs)
+    (`biases` `(` $biases^ `:` type($biases) `)`)?
+    (`groups` `(` $groups^ `:` type($groups) `)`)? attr-dict `->` type($outputs)
   }];
   let hasVerifier = 1;
   let hasCanonicalizer = 1;
   let extraClassDeclaration = [{
     /// True where the activation is given as 8-bit codes.
     bool isInteger() { return getActivations().size() == 4; }
-    /// Number of input columns.
+    /// Number of input columns: those of the weights.
     int64_t getColumns() {
-      return ::llvm::cast<::mlir::RankedTensorType>(getActivations().front().getType()).getDimSize(1);
+      return ::llvm::cast<::mlir::RankedTensorType>(getWeights().front().getType()).getDimSize(1);
     }
+    /// Matrices that every weight holds.
+    int64_t getExperts() {
+      return getGroups() ? getGroups().getType().getDimSize(0) - 1 : 1;
+    }
+    /// Rows of `getColumns()` columns that every row of an activation holds.
+    int64_t getSlots();
   }];
 }
 

@@ -92,6 +92,8 @@ bool isWeightUse(OpOperand &use) {
     return &use == &embedding.getTableMutable();
   if (auto linear = dyn_cast<LinearOp>(op))
     return &use == &linear.getWeightMutable();
+  if (auto linear = dyn_cast<ExpertLinearOp>(op))
+    return &use == &linear.getWeightMutable();
   if (auto product = dyn_cast<QLinearOp>(op))
     return llvm::is_contained(product.getWeights(), use.get()) &&
            !llvm::is_contained(product.getActivations(), use.get());

@@ -19,7 +19,7 @@ static LogicalResult checkWeights(Operation *op) {
     return op->emitOpError()
            << "makes a float copy of a quantized weight; only lumen.linear and "
               "lumen.embedding may read one";
-  if (isa<LinearOp>(op))
+  if (isa<LinearOp, ExpertLinearOp>(op))
     return op->emitOpError()
            << "is left; lumen-fuse-quantized-linear makes it a lumen.qlinear";
   auto product = dyn_cast<QLinearOp>(op);
@@ -97,6 +97,9 @@ static LogicalResult checkKernelOp(Operation *op, KernelKind kind) {
     break;
   case KernelKind::Pack:
     break;
+  case KernelKind::Routing:
+    allowed &= first;
+    break;
   }
   if (!allowed)
     return op->emitOpError() << "is not allowed here in a kernel of kind \""
@@ -112,7 +115,8 @@ static LogicalResult checkKernel(func::FuncOp kernel, Attribute attribute) {
   if (!kind)
     return kernel.emitOpError()
            << LumenDialect::kKernelAttr
-           << " must be \"product\", \"rows\", \"attention\" or \"pack\", got "
+           << " must be \"product\", \"rows\", \"attention\", \"pack\" or "
+              "\"routing\", got "
            << attribute;
   // A module of nothing but packing has its kernels as entry points.
   if (!kernel.isPrivate() && kind != KernelKind::Pack)

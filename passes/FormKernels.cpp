@@ -91,6 +91,8 @@ static std::string getKernelName(const KernelCluster &cluster) {
       name.add("exact");
     for (Value weight : op.getWeights())
       name.addWeight(weight);
+    if (op.getGroups())
+      name.add("experts");
     if (!op.getBiases().empty())
       name.add("bias");
     for (Operation *epilogue : cluster.ops)

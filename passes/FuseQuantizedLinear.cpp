@@ -28,7 +28,24 @@ struct FuseLinear : OpRewritePattern<LinearOp> {
       biases.push_back(bias);
     rewriter.replaceOpWithNewOp<QLinearOp>(op, op->getResultTypes(),
                                            ValueRange(op.getX()),
-                                           ValueRange(weight), biases);
+                                           ValueRange(weight), biases,
+                                           /*groups=*/Value());
+    return success();
+  }
+};
+
+/// expert_linear(x, w, groups), w dequantized or not -> qlinear(x, w, groups).
+struct FuseExpertLinear : OpRewritePattern<ExpertLinearOp> {
+  using OpRewritePattern::OpRewritePattern;
+
+  LogicalResult matchAndRewrite(ExpertLinearOp op,
+                                PatternRewriter &rewriter) const override {
+    Value weight = op.getWeight();
+    if (auto dequantize = weight.getDefiningOp<DequantizeOp>())
+      weight = dequantize.getWeight();
+    rewriter.replaceOpWithNewOp<QLinearOp>(
+        op, op->getResultTypes(), ValueRange(op.getX()), ValueRange(weight),
+        /*biases=*/ValueRange(), op.getGroups());
     return success();
   }
 };
@@ -39,7 +56,7 @@ struct FuseQuantizedLinearPass
 
   void runOnOperation() override {
     RewritePatternSet patterns(&getContext());
-    patterns.add<FuseLinear>(&getContext());
+    patterns.add<FuseLinear, FuseExpertLinear>(&getContext());
     EmbeddingOp::getCanonicalizationPatterns(patterns, &getContext());
     FrozenRewritePatternSet frozen(std::move(patterns));
     for (auto function : getOperation().getOps<func::FuncOp>())

@@ -13,7 +13,8 @@ static constexpr std::pair<KernelKind, StringLiteral> kKindNames[] = {
     {KernelKind::Product, "product"},
     {KernelKind::Rows, "rows"},
     {KernelKind::Attention, "attention"},
-    {KernelKind::Pack, "pack"}};
+    {KernelKind::Pack, "pack"},
+    {KernelKind::Routing, "routing"}};
 
 StringRef mlir::lumen::stringifyKernelKind(KernelKind kind) {
   return llvm::find_if(kKindNames,
@@ -35,8 +36,10 @@ std::optional<KernelKind> mlir::lumen::getKernelKind(Operation *op) {
       .Case<AttentionOp>([](auto) -> Result { return KernelKind::Attention; })
       .Case<PackOp>([](auto) -> Result { return KernelKind::Pack; })
       .Case<EmbeddingOp, LastRowsOp, RmsNormOp, QuantizeOp, RopeOp, KvAppendOp,
-            AddOp, ScaleOp, SwigluOp>(
+            AddOp, ScaleOp, SwigluOp, GateOp, GatherRowsOp, CombineOp>(
           [](auto) -> Result { return KernelKind::Rows; })
+      .Case<RouteOp, GroupTokensOp>(
+          [](auto) -> Result { return KernelKind::Routing; })
       .Default([](auto) -> Result { return std::nullopt; });
 }
 
@@ -47,6 +50,16 @@ static Value getPosition(Operation *op) {
     return rope.getPosition();
   if (auto append = dyn_cast<KvAppendOp>(op))
     return append.getPosition();
+  return {};
+}
+
+/// What an op reads other rows of than its own: it must be computed before the
+/// kernel begins. Null for ops that work row by row.
+static Value getWholeOperand(Operation *op) {
+  if (auto gather = dyn_cast<GatherRowsOp>(op))
+    return gather.getX();
+  if (auto combine = dyn_cast<CombineOp>(op))
+    return combine.getX();
   return {};
 }
 
@@ -70,8 +83,11 @@ private:
   /// True where a path leads from `from` to `to` through a third cluster.
   bool hasIndirectPath(unsigned from, unsigned to) const;
   bool canMerge(unsigned a, unsigned b) const {
-    return a != b && !hasIndirectPath(a, b) && !hasIndirectPath(b, a);
+    return a != b && !readsWhole(a, b) && !readsWhole(b, a) &&
+           !hasIndirectPath(a, b) && !hasIndirectPath(b, a);
   }
+  /// True where cluster `reader` reads other rows of what `writer` computes.
+  bool readsWhole(unsigned reader, unsigned writer) const;
   /// Joins the clusters under the kind of `into`.
   void merge(unsigned into, unsigned from);
   void fuseSwiglu(SwigluOp op);
@@ -138,6 +154,14 @@ bool ClusterGraph::hasIndirectPath(unsigned from, unsigned to) const {
       }
   }
   return false;
+}
+
+bool ClusterGraph::readsWhole(unsigned reader, unsigned writer) const {
+  return llvm::any_of(clusters[reader].ops, [&](Operation *op) {
+    Value whole = getWholeOperand(op);
+    Operation *producer = whole ? whole.getDefiningOp() : nullptr;
+    return producer && clusterOf.count(producer) && find(producer) == writer;
+  });
 }
 
 void ClusterGraph::merge(unsigned into, unsigned from) {

@@ -11,7 +11,7 @@
 namespace mlir::lumen {
 
 /// How a kernel is scheduled; the value of `lumen.kernel`.
-enum class KernelKind { Product, Rows, Attention, Pack };
+enum class KernelKind { Product, Rows, Attention, Pack, Routing };
 
 StringRef stringifyKernelKind(KernelKind kind);
 std::optional<KernelKind> symbolizeKernelKind(StringRef kind);

@@ -22,6 +22,12 @@ static bool canMoveTo(QLinearOp op, QLinearOp place) {
   });
 }
 
+/// Quantized and float weights have kernels of different kinds.
+static bool areQuantized(QLinearOp op) {
+  auto type = cast<RankedTensorType>(op.getWeights().front().getType());
+  return isa<QuantType>(type.getElementType());
+}
+
 /// The products of a block, divided into sets that can be one op.
 static SmallVector<SmallVector<QLinearOp>> collectMergeable(Block &block) {
   SmallVector<SmallVector<QLinearOp>> sets;
@@ -30,6 +36,8 @@ static SmallVector<SmallVector<QLinearOp>> collectMergeable(Block &block) {
       QLinearOp first = members.front();
       return first.getActivations() == op.getActivations() &&
              first.getBiases().empty() == op.getBiases().empty() &&
+             first.getGroups() == op.getGroups() &&
+             areQuantized(first) == areQuantized(op) &&
              canMoveTo(op, first);
     });
     if (set == sets.end())
@@ -54,7 +62,8 @@ static void merge(ArrayRef<QLinearOp> members) {
   OpBuilder builder(first);
   auto merged =
       QLinearOp::create(builder, builder.getFusedLoc(locations), types,
-                        first.getActivations(), weights, biases);
+                        first.getActivations(), weights, biases,
+                        first.getGroups());
   unsigned position = 0;
   for (QLinearOp op : members) {
     unsigned count = op->getNumResults();

@@ -430,6 +430,38 @@ def SynthesizeAttentionPass : Pass<"lumen-synthesize-attention", "::mlir::Module
     "::mlir::memref::MemRefDialect", "::mlir::scf::SCFDialect", "::mlir::vector::VectorDialect"];
 }
 
+def SynthesizeRoutingPass : Pass<"lumen-synthesize-routing", "::mlir::ModuleOp"> {
+  let summary = "write the kernels that choose experts and sort tokens by them";
+  let description = [{
+    Replaces the body of every kernel of kind "routing". `lumen.route` becomes a
+    parallel loop over tokens: the probabilities of all experts as one vector, and
+    then, once per expert that is used, the first lane of the largest value. The op
+    `lumen.group_tokens` becomes a counting sort by one worker.
+
+    Before:
+    ```mlir
+    %e, %w = lumen.route %logits {gating = "softmax", normalized = true, scale = 1.0 : f32}
+      : tensor<?x8xf32> -> tensor<?x2xi32>, tensor<?x2xf32>
+    bufferization.materialize_in_destination %e in restrict writable %experts : ...
+    ```
+    After:
+    ```mlir
+    scf.forall (%t) in (%tokens) {
+      ... // softmax of vector<8xf32>
+      scf.for %s = %c0 to %c2 step %c1 {
+        %left = vector.load %choice[%c0] : memref<8xf32>, vector<8xf32>
+        %most = vector.reduction <maxnumf>, %left : vector<8xf32> into f32
+        ...
+        memref.store %number, %experts[%t, %s] : memref<?x2xi32>
+      }
+      ... // divide the weights by their sum and scale them
+    }
+    ```
+  }];
+  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::math::MathDialect",
+    "::mlir::memref::MemRefDialect", "::mlir::scf::SCFDialect", "::mlir::vector::VectorDialect"];
+}
+
 def SynthesizePackPass : Pass<"lumen-synthesize-pack", "::mlir::ModuleOp"> {
   let summary = "write the kernels that pack weights";
   let description = [{

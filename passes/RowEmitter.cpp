@@ -55,6 +55,36 @@ void RowEmitter::emitPrologue() {
           shared[op] = {
               vector::LoadOp::create(b, type, weight, constantIndex(b, 0))};
         })
+        .Case([&](GateOp op) {
+          // A vector, because that is what the exponential is made for.
+          Value gate = memref::LoadOp::create(
+              b, getSourceBuffer(op.getGate()),
+              ValueRange{row, constantIndex(b, 0)});
+          Value exponential = math::ExpOp::create(
+              b, arith::NegFOp::create(b, broadcast(b, gate, 16)));
+          Value one = splat(b, 16, 1.0);
+          Value sigmoid = arith::DivFOp::create(
+              b, one, arith::AddFOp::create(b, exponential, one));
+          shared[op] = {
+              vector::ExtractOp::create(b, sigmoid, ArrayRef<int64_t>{0})};
+        })
+        .Case([&](CombineOp op) {
+          int64_t slots = rankedType(op.getPlace()).getDimSize(1);
+          Value place = getSourceBuffer(op.getPlace());
+          Value weights = getSourceBuffer(op.getWeights());
+          Value columns = constantIndex(b, loop.columns);
+          for (int64_t s = 0; s < slots; ++s) {
+            SmallVector<Value> indices = {row, constantIndex(b, s)};
+            Value number = arith::IndexCastUIOp::create(
+                b, b.getIndexType(),
+                memref::LoadOp::create(b, place, indices));
+            Value slot = arith::RemUIOp::create(b, number,
+                                                constantIndex(b, slots));
+            shared[op].push_back(divideByConstant(b, number, slots));
+            shared[op].push_back(arith::MulIOp::create(b, slot, columns));
+            shared[op].push_back(memref::LoadOp::create(b, weights, indices));
+          }
+        })
         .Case([&](RopeOp op) {
           int64_t half = rankedType(op.getTable()).getDimSize(1) / 2;
           auto type = VectorType::get({half}, b.getF32Type());
@@ -176,6 +206,48 @@ SmallVector<Value> RowEmitter::emitEmbedding(EmbeddingOp op, Tile &tile) {
   return pieces;
 }
 
+SmallVector<Value> RowEmitter::emitGather(GatherRowsOp op, Tile &tile) {
+  int64_t columns = rankedType(op.getX()).getDimSize(1);
+  Value x = getSourceBuffer(op.getX());
+  Value source = getSourceBuffer(op.getSource());
+  SmallVector<Value> pieces;
+  for (int64_t begin = 0; begin < tile.width; begin += loop.piece) {
+    Value at = addConstant(b, tile.base, begin);
+    Value slot = divideByConstant(b, at, columns);
+    Value token = arith::IndexCastUIOp::create(
+        b, b.getIndexType(),
+        memref::LoadOp::create(b, source, ValueRange{row, slot}));
+    Value column = arith::RemUIOp::create(b, at, constantIndex(b, columns));
+    auto type = VectorType::get({std::min(loop.piece, tile.width - begin)},
+                                b.getF32Type());
+    pieces.push_back(
+        vector::LoadOp::create(b, type, x, ValueRange{token, column}));
+  }
+  return pieces;
+}
+
+SmallVector<Value> RowEmitter::emitCombine(CombineOp op, Tile &tile) {
+  SmallVector<Value> sums;
+  ArrayRef<Value> slots = shared[op];
+  Value x = getSourceBuffer(op.getX());
+  for (; !slots.empty(); slots = slots.drop_front(3)) {
+    Value first = arith::AddIOp::create(b, tile.base, slots[1]);
+    for (int64_t begin = 0, i = 0; begin < tile.width;
+         begin += loop.piece, ++i) {
+      int64_t lanes = std::min(loop.piece, tile.width - begin);
+      Value values = vector::LoadOp::create(
+          b, VectorType::get({lanes}, b.getF32Type()), x,
+          ValueRange{slots[0], addConstant(b, first, begin)});
+      Value weight = broadcast(b, slots[2], lanes);
+      if (i == int64_t(sums.size()))
+        sums.push_back(arith::MulFOp::create(b, values, weight));
+      else
+        sums[i] = multiplyAdd(b, values, weight, sums[i]);
+    }
+  }
+  return sums;
+}
+
 Value RowEmitter::emitSwiglu(Value gate, Value up) {
   int64_t lanes = cast<VectorType>(gate.getType()).getNumElements();
   Value exponential = math::ExpOp::create(b, arith::NegFOp::create(b, gate));
@@ -262,6 +334,15 @@ SmallVector<Value> RowEmitter::emit(Value value, Tile &tile) {
             return emitLoads(getSourceBuffer(op.getX()), at, tile);
           })
           .Case([&](EmbeddingOp op) { return emitEmbedding(op, tile); })
+          .Case([&](GatherRowsOp op) { return emitGather(op, tile); })
+          .Case([&](CombineOp op) { return emitCombine(op, tile); })
+          .Case([&](GateOp op) {
+            return map(op.getX(), [&](Value x) -> Value {
+              int64_t lanes = cast<VectorType>(x.getType()).getNumElements();
+              return arith::MulFOp::create(
+                  b, x, broadcast(b, shared[op].front(), lanes));
+            });
+          })
           .Case([&](RmsNormOp op) {
             if (op.isPerHead())
               return map(op.getX(),

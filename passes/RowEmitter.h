@@ -57,6 +57,8 @@ private:
   /// the lanes of `squares`.
   Value emitInverseRoot(RmsNormOp op, Value squares, int64_t count);
   Value emitHeadNorm(RmsNormOp op, Value x);
+  SmallVector<Value> emitGather(GatherRowsOp op, Tile &tile);
+  SmallVector<Value> emitCombine(CombineOp op, Tile &tile);
   void emitAppend(KvAppendOp op, Tile &tile);
   /// One head of a position to a page of bytes.
   void emitAppendCodes(KvAppendOp op, Value head, Value block, Value lane,
@@ -69,7 +71,8 @@ private:
   /// null.
   Value staging;
   /// From the prologue: first byte (embedding), 1/rms or the weight of a head
-  /// (rms_norm), cosines and sines (rope), absolute position (kv_append).
+  /// (rms_norm), rows, columns and factors of the slots (combine),
+  /// the sigmoid (gate), cosines and sines (rope), absolute position (kv_append).
   llvm::DenseMap<Operation *, SmallVector<Value>> shared;
 };
 

@@ -69,7 +69,11 @@ private:
   Weight viewWeight(unsigned index);
   void viewActivations();
   void emitSink(ProductSink &sink, bool last);
-  void emitTile(ProductSink &sink, int64_t tokens, Value token, Value tile);
+  void emitExpertSink(ProductSink &sink, bool last);
+  void emitRegisterTiles(ProductSink &sink, Value first, Value count, Value tile, Value rowTile);
+  void emitTile(ProductSink &sink, int64_t tokens, Value token, Value tile, Value rowTile);
+  /// memref<TxC> seen as memref<(T*S)x(C/S)>, for S slots.
+  Value splitSlots(Value memref);
   Value emitProduct(const Weight &weight, int64_t tokens, Value token, Value tile);
   Value emitSpan(const Weight &weight, int64_t tokens, Value token, Value tile, Value block,
                  Value span, Value acc);
@@ -240,9 +244,25 @@ Weight ProductSynthesizer::viewWeight(unsigned index) {
   return result;
 }
 
+Value ProductSynthesizer::splitSlots(Value memref) {
+  int64_t slots = product.getSlots();
+  if (slots == 1)
+    return memref;
+  auto type = cast<MemRefType>(memref.getType());
+  int64_t columns = type.getDimSize(1) / slots;
+  Type element = type.getElementType();
+  SmallVector<OpFoldResult> sizes = {memref::DimOp::create(b, memref, 0).getResult(),
+                                     b.getIndexAttr(slots), b.getIndexAttr(columns)};
+  memref = memref::ExpandShapeOp::create(
+      b, MemRefType::get({ShapedType::kDynamic, slots, columns}, element), memref,
+      SmallVector<ReassociationIndices>{{0}, {1, 2}}, sizes);
+  return memref::CollapseShapeOp::create(b, memref, SmallVector<ReassociationIndices>{{0, 1}, {2}});
+}
+
 void ProductSynthesizer::viewActivations() {
   auto memref = [&](unsigned i) {
-    return product.getActivations()[i].getDefiningOp<bufferization::ToTensorOp>().getBuffer();
+    auto tensor = product.getActivations()[i].getDefiningOp<bufferization::ToTensorOp>();
+    return splitSlots(tensor.getBuffer());
   };
   tokens = memref::DimOp::create(b, memref(0), 0);
   bool quantized = llvm::any_of(weights, [](const Weight &weight) { return !!weight.format; });
@@ -561,13 +581,14 @@ Value ProductSynthesizer::emitProduct(const Weight &weight, int64_t tokens, Valu
   return blocks.getResult(0);
 }
 
-void ProductSynthesizer::emitTile(ProductSink &sink, int64_t tokens, Value token, Value tile) {
+void ProductSynthesizer::emitTile(ProductSink &sink, int64_t tokens, Value token, Value tile,
+                                  Value rowTile) {
   SmallVector<Value> results(weights.size());
   for (unsigned i : sink.products)
     results[i] = emitProduct(weights[i], tokens, token, tile);
   const Weight &weight = weights[sink.products.front()];
-  int64_t n = weight.type.getDimSize(0), rows = weight.rows;
-  Value row = arith::MulIOp::create(b, tile, index(rows));
+  int64_t n = weight.type.getDimSize(0) / product.getExperts(), rows = weight.rows;
+  Value row = arith::MulIOp::create(b, rowTile, index(rows));
   if (n % rows == 0)
     return emitEpilogue(b, sink, product, results, tokens, rows, token, row);
   // The last tile stores only the rows that exist.
@@ -580,7 +601,7 @@ void ProductSynthesizer::emitTile(ProductSink &sink, int64_t tokens, Value token
   };
   if (n < rows)
     return emitEpilogue(b, sink, product, results, tokens, n, token, row);
-  Value full = arith::CmpIOp::create(b, arith::CmpIPredicate::ult, tile, index(n / rows));
+  Value full = arith::CmpIOp::create(b, arith::CmpIPredicate::ult, rowTile, index(n / rows));
   scf::IfOp::create(b, full, emitRows(rows), emitRows(n % rows));
 }
 
@@ -603,16 +624,51 @@ void ProductSynthesizer::emitSink(ProductSink &sink, bool last) {
   Value first = arith::MulIOp::create(b, forall.getInductionVar(0), index(tokenBlock));
   Value rest = arith::SubIOp::create(b, tokens, first);
   Value count = arith::MinUIOp::create(b, rest, index(tokenBlock));
+  Value tile = forall.getInductionVar(1);
+  emitRegisterTiles(sink, first, count, tile, tile);
+}
+
+/// The same for the weights of experts: a parallel loop over tiles of rows and the
+/// groups of tokens. Tiles come first, so that all workers get equal shares however
+/// few experts are chosen.
+void ProductSynthesizer::emitExpertSink(ProductSink &sink, bool last) {
+  int64_t experts = product.getExperts();
+  int64_t tiles = weights[sink.products.front()].getTiles() / experts;
+  Value table = product.getGroups().getDefiningOp<bufferization::ToTensorOp>().getBuffer();
+  // A group has at least one token.
+  Value groups = arith::MinUIOp::create(b, tokens, index(experts));
+  auto forall = scf::ForallOp::create(b, ArrayRef<OpFoldResult>{b.getIndexAttr(tiles), groups},
+                                      ValueRange{}, std::nullopt);
+  if (!last)
+    forall->setAttr("lumen.nowait", b.getUnitAttr());
+  OpBuilder::InsertionGuard guard(b);
+  b.setInsertionPointToStart(forall.getBody());
+  Value rowTile = forall.getInductionVar(0), group = forall.getInductionVar(1);
+  auto load = [&](Value row, int64_t column) -> Value {
+    Value entry = memref::LoadOp::create(b, table, ValueRange{row, index(column)});
+    return arith::IndexCastUIOp::create(b, b.getIndexType(), entry);
+  };
+  Value first = load(group, 1);
+  Value end = load(arith::AddIOp::create(b, group, index(1)), 1);
+  Value tile = arith::MulIOp::create(b, load(group, 0), index(tiles));
+  tile = arith::AddIOp::create(b, tile, rowTile);
+  emitRegisterTiles(sink, first, arith::SubIOp::create(b, end, first), tile, rowTile);
+}
+
+/// The tokens `first`, … (`count` of them) in register tiles of decreasing numbers
+/// of tokens. `tile` is the tile of the weights, `rowTile` that of the result.
+void ProductSynthesizer::emitRegisterTiles(ProductSink &sink, Value first, Value count, Value tile,
+                                           Value rowTile) {
   Value lower = first;
-  for (int64_t tile = tokenTile; tile >= 1; tile /= 2) {
+  for (int64_t tokens = tokenTile; tokens >= 1; tokens /= 2) {
     Value whole = count;
-    if (tile > 1)
-      whole = arith::SubIOp::create(b, count, arith::RemUIOp::create(b, count, index(tile)));
+    if (tokens > 1)
+      whole = arith::SubIOp::create(b, count, arith::RemUIOp::create(b, count, index(tokens)));
     Value upper = arith::AddIOp::create(b, first, whole);
-    auto loop = scf::ForOp::create(b, lower, upper, index(tile));
+    auto loop = scf::ForOp::create(b, lower, upper, index(tokens));
     OpBuilder::InsertionGuard inLoop(b);
     b.setInsertionPointToStart(loop.getBody());
-    emitTile(sink, tile, loop.getInductionVar(), forall.getInductionVar(1));
+    emitTile(sink, tokens, loop.getInductionVar(), tile, rowTile);
     lower = upper;
   }
 }
@@ -631,6 +687,11 @@ LogicalResult ProductSynthesizer::run() {
     weights.push_back(viewWeight(i));
   }
   for (const Weight &weight : weights)
+    if (product.getGroups() && weight.type.getDimSize(0) % (product.getExperts() * weight.rows))
+      return product.emitOpError()
+             << "needs experts of a multiple of " << weight.rows << " rows, got "
+             << weight.type.getDimSize(0) / product.getExperts();
+  for (const Weight &weight : weights)
     if (!!weight.format != !!weights.front().format)
       return product.emitOpError() << "mixes quantized and float weights";
   viewActivations();
@@ -639,8 +700,14 @@ LogicalResult ProductSynthesizer::run() {
       return product.emitOpError()
              << "has activation sums of " << (kSpan >> sumBits) << " codes, but the format "
              << weight.format.getSymName() << " needs them per " << weight.format.getGroup();
-  for (ProductSink &sink : sinks)
-    emitSink(sink, &sink == &sinks.back());
+  for (ProductSink &sink : sinks) {
+    bool last = &sink == &sinks.back();
+    sink.buffer = splitSlots(sink.buffer);
+    if (product.getGroups())
+      emitExpertSink(sink, last);
+    else
+      emitSink(sink, last);
+  }
 
   // What the loops replace.
   for (Operation &op : llvm::make_early_inc_range(llvm::reverse(kernel.getBody().front()))) {

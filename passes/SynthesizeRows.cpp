@@ -32,8 +32,8 @@ namespace {
 constexpr int64_t kFreePiece = 64;
 
 bool isRowOp(Operation *op) {
-  return isa<AddOp, EmbeddingOp, KvAppendOp, LastRowsOp, QuantizeOp, RmsNormOp,
-             RopeOp, ScaleOp, SwigluOp>(op);
+  return isa<AddOp, CombineOp, EmbeddingOp, GateOp, GatherRowsOp, KvAppendOp,
+             LastRowsOp, QuantizeOp, RmsNormOp, RopeOp, ScaleOp, SwigluOp>(op);
 }
 
 /// Replaces the body of one kernel.
@@ -130,6 +130,11 @@ void RowsSynthesizer::chooseWidths(ColumnLoop &loop) {
           if (op.isPerHead())
             require(
                 cast<RankedTensorType>(op.getWeight().getType()).getDimSize(0));
+        })
+        .Case([&](GatherRowsOp op) {
+          // No piece crosses two rows of x.
+          auto x = cast<RankedTensorType>(op.getX().getType());
+          require(std::gcd(x.getDimSize(1), kFreePiece));
         })
         .Case([&](RopeOp op) { require(op.getHeadDim()); })
         .Case([&](KvAppendOp op) {

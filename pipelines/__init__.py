@@ -65,6 +65,7 @@ FUSED_TO_LINALG = Stage(
         "lumen-synthesize-product",
         "lumen-synthesize-rows",
         "lumen-synthesize-attention",
+        "lumen-synthesize-routing",
         "lumen-synthesize-pack",
         # For whoever reads this stage. (Canonicalization would change the slices that the next one matches.)
         "cse",

@@ -54,12 +54,13 @@ class Kernel:
         """Calls the function on a team of threads.
 
         ``results`` are the shape and dtype of every result but the caches, which change in place. The first
-        dimension of a result is dynamic.
+        dimension of a result is dynamic, unless a third entry () says that none is.
         """
-        outputs = [np.full(shape, 99, dtype) for shape, dtype in results]
+        outputs = [np.full(shape, 99, dtype) for shape, dtype, *_ in results]
+        free = [list(entry[2]) if len(entry) > 2 else [0] for entry in results]
         slots: list[int] = []
         for value, dynamic in zip(
-            [*arguments, *outputs], [*self._dynamic, *[[0]] * len(outputs)], strict=True
+            [*arguments, *outputs], [*self._dynamic, *free], strict=True
         ):
             if isinstance(value, np.ndarray):
                 assert value.flags.c_contiguous

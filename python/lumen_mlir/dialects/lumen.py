@@ -152,6 +152,52 @@ def scale(x: ir.Value, factor: float) -> ir.Value:
     return _create("scale", x.type, [x], factor=ir.FloatAttr.get_f32(factor))
 
 
+def gate(x: ir.Value, gate: ir.Value) -> ir.Value:
+    """``x`` [T, N] times the sigmoid of ``gate`` [T, 1]."""
+    return _create("gate", x.type, [x, gate])
+
+
+def route(
+    logits: ir.Value, used: int, gating: str, normalized: bool, scale: float, bias: ir.Value | None = None
+) -> list[ir.Value]:
+    """The experts i32 [T, used] that ``logits`` [T, experts] choose, and their weights float32 [T, used]."""
+    results = [rows_type(used, ir.IntegerType.get_signless(32)), rows_type(used)]
+    attributes = {
+        "gating": ir.StringAttr.get(gating),
+        "normalized": ir.BoolAttr.get(normalized),
+        "scale": ir.FloatAttr.get_f32(scale),
+    }
+    operands = [logits] if bias is None else [logits, bias]
+    return list(ir.Operation.create("lumen.route", results, operands, attributes).results)
+
+
+def group_tokens(experts: ir.Value, count: int) -> list[ir.Value]:
+    """Tokens sorted by ``experts`` i32 [T, used] of ``count``: source and place i32 [T, used], groups i32
+    [count + 1, 2]."""
+    groups = ir.RankedTensorType.get([count + 1, 2], ir.IntegerType.get_signless(32))
+    results = [experts.type, experts.type, groups]
+    return list(ir.Operation.create("lumen.group_tokens", results, [experts], {}).results)
+
+
+def gather_rows(x: ir.Value, source: ir.Value) -> ir.Value:
+    """float32 [T, used * K]: the rows ``source`` i32 [T, used] of ``x`` [T, K]."""
+    return _create("gather_rows", rows_type(_columns(x) * _columns(source)), [x, source])
+
+
+def expert_linear(x: ir.Value, weight: ir.Value, groups: ir.Value) -> ir.Value:
+    """float32 [T, used * N]: the sorted tokens ``x`` [T, used * K] times the matrices of their experts.
+
+    ``weight`` is [experts * N, K] of floats, ``groups`` from ``group_tokens``.
+    """
+    experts, used = _rows(groups) - 1, _columns(x) // _columns(weight)
+    return _create("expert_linear", rows_type(used * _rows(weight) // experts), [x, weight, groups])
+
+
+def combine(x: ir.Value, weights: ir.Value, place: ir.Value) -> ir.Value:
+    """float32 [T, N]: for each token the sum of its rows of ``x`` [T, used * N], weighted."""
+    return _create("combine", rows_type(_columns(x) // _columns(place)), [x, weights, place])
+
+
 def last_rows(x: ir.Value, first: ir.Value) -> ir.Value:
     """The rows of ``x`` from ``first`` on."""
     return _create("last_rows", x.type, [x, first])
@@ -182,7 +228,7 @@ def qlinear(
     activations: Sequence[ir.Value], weights: Sequence[ir.Value], biases: Sequence[ir.Value] = ()
 ) -> list[ir.Value]:
     """Products of one activation (the four results of ``quantize``, or float rows) with each weight."""
-    segments = ir.DenseI32ArrayAttr.get([len(activations), len(weights), len(biases)])
+    segments = ir.DenseI32ArrayAttr.get([len(activations), len(weights), len(biases), 0])
     return list(
         ir.Operation.create(
             "lumen.qlinear",

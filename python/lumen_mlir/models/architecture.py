@@ -16,6 +16,7 @@ from lumen_mlir.models.scope import Scope
 from lumen_mlir.models.tensors import TensorSpec, resolve_tensors
 
 _ARCHITECTURES: dict[str, Architecture] = {}
+_HF_CLASSES: dict[str, Architecture] = {}
 
 HF_MODULES = {
     "token_embd": "model.embed_tokens",
@@ -68,8 +69,10 @@ class Architecture:
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
+        architecture = cls()
         if "name" in vars(cls):
-            _ARCHITECTURES[cls.name] = cls()
+            _ARCHITECTURES[cls.name] = architecture
+        _HF_CLASSES.update(dict.fromkeys(vars(cls).get("hf_classes", ()), architecture))
 
     # --- what a model is read from --------------------------------------------------------------------------
 
@@ -154,10 +157,7 @@ def get(name: str, path: str = "") -> Architecture:
 
 def of_hf_class(name: str, path: str = "") -> Architecture:
     """The architecture of a class of ``transformers``; ModelError, naming those known, if none."""
-    classes = {
-        known: architecture for architecture in _ARCHITECTURES.values() for known in architecture.hf_classes
-    }
-    if name not in classes:
+    if name not in _HF_CLASSES:
         where = f"{path}: " if path else ""
-        raise ModelError(f"{where}unknown model class '{name}'; known: {', '.join(sorted(classes))}")
-    return classes[name]
+        raise ModelError(f"{where}unknown model class '{name}'; known: {', '.join(sorted(_HF_CLASSES))}")
+    return _HF_CLASSES[name]

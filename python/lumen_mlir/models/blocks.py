@@ -71,12 +71,54 @@ def swiglu(scope: Scope, x: ir.Value, suffix: str = "") -> ir.Value:
 
 def feed_forward_tensors(config: ModelConfig, index: int) -> Iterator[TensorSpec]:
     """The tensors of ``feed_forward`` in layer ``index``."""
-    yield from swiglu_tensors(config.width, config.feed_forward)
+    if config.has_experts(index):
+        yield from expert_tensors(config)
+    else:
+        yield from swiglu_tensors(config.width, config.feed_forward)
 
 
 def feed_forward(scope: Scope, x: ir.Value) -> ir.Value:
     """The second half of a layer: f32 [T, width] -> [T, width]."""
-    return swiglu(scope, x)
+    return experts(scope, x) if "ffn_gate_exps.weight" in scope.weights else swiglu(scope, x)
+
+
+def expert_tensors(config: ModelConfig) -> Iterator[TensorSpec]:
+    """Router, experts and the expert that all tokens share."""
+    kinds, width = config.experts, config.width
+    yield TensorSpec("ffn_gate_inp.weight", (kinds.count, width))
+    yield TensorSpec("exp_probs_b.bias", (kinds.count,), optional=True)
+    yield TensorSpec("ffn_gate_exps.weight", (kinds.count, kinds.feed_forward, width))
+    yield TensorSpec("ffn_up_exps.weight", (kinds.count, kinds.feed_forward, width))
+    yield TensorSpec("ffn_down_exps.weight", (kinds.count, width, kinds.feed_forward))
+    if kinds.shared:
+        yield TensorSpec("ffn_gate_inp_shexp.weight", (1, width), optional=True)
+        yield from swiglu_tensors(width, kinds.shared, "_shexp", bias=False)
+
+
+def experts(scope: Scope, x: ir.Value) -> ir.Value:
+    """Mixture of experts: f32 [T, width] -> [T, width].
+
+    The tokens are sorted by their experts, so that every chosen expert's weights are read once.
+    """
+    kinds = scope.config.experts
+    chosen, weights = lumen.route(
+        scope.linear(x, "ffn_gate_inp"), kinds.used, kinds.gating, kinds.normalized, kinds.scale,
+        scope.weights.get("exp_probs_b.bias"),
+    )  # fmt: skip
+    source, place, groups = lumen.group_tokens(chosen, kinds.count)
+
+    def product(x: ir.Value, name: str) -> ir.Value:
+        return lumen.expert_linear(x, scope.matrix(name), groups)
+
+    rows = lumen.gather_rows(x, source)
+    hidden = lumen.swiglu(product(rows, "ffn_gate_exps"), product(rows, "ffn_up_exps"))
+    y = lumen.combine(product(hidden, "ffn_down_exps"), weights, place)
+    if not kinds.shared:
+        return y
+    shared = swiglu(scope, x, "_shexp")
+    if "ffn_gate_inp_shexp.weight" in scope.weights:
+        shared = lumen.gate(shared, scope.linear(x, "ffn_gate_inp_shexp"))
+    return lumen.add(y, shared)
 
 
 def pre_norm_layer(scope: Scope, x: ir.Value, ffn_norm: str = "ffn_norm") -> ir.Value:

@@ -66,3 +66,17 @@ class Exaone4(Architecture):
 
     def layer(self, scope: Scope, x: ir.Value, index: int) -> ir.Value:
         return blocks.post_norm_layer(scope, x)
+
+
+class ExaoneMoe(Architecture):
+    """K-EXAONE: hybrid like EXAONE 4.0, norms before each half; experts in all but the first layers."""
+
+    name = "exaone-moe"
+    hf_classes = ("ExaoneMoeForCausalLM", "ExaoneMoEForCausalLM")
+    qk_norm = True
+
+    def read(self, reader: ConfigReader, vocabulary: int) -> ModelConfig:
+        experts = reader.experts(gating="sigmoid")
+        config = reader.config(rope_style=self.rope_style, vocabulary=vocabulary, experts=experts)
+        attentions = reader.attentions(config, window=reader.window(), period=4, global_rope=None)
+        return replace(config, attentions=attentions)

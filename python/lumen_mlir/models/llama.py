@@ -23,6 +23,19 @@ class Llama(Architecture):
     qkv_bias = None
 
     def read(self, reader: ConfigReader, vocabulary: int) -> ModelConfig:
-        config = super().read(reader, vocabulary)
+        experts = reader.experts()
+        config = reader.config(rope_style=self.rope_style, vocabulary=vocabulary, experts=experts)
         attentions = reader.attentions(config, window=reader.window(), global_rope=config.rope)
         return replace(config, attentions=attentions)
+
+
+class Mixtral(Llama):
+    """Mixtral: in GGUF a Llama with experts, but with other names in a folder."""
+
+    hf_classes = ("MixtralForCausalLM",)
+    hf_modules = {
+        "ffn_gate_inp": "block_sparse_moe.gate",
+        "ffn_gate_exps": "block_sparse_moe.experts.{}.w1",
+        "ffn_down_exps": "block_sparse_moe.experts.{}.w2",
+        "ffn_up_exps": "block_sparse_moe.experts.{}.w3",
+    }

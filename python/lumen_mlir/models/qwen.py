@@ -29,3 +29,31 @@ class Qwen3(Architecture):
         config = super().read(reader, vocabulary)
         attentions = reader.attentions(config, window=reader.window(), global_rope=config.rope)
         return replace(config, attentions=attentions)
+
+
+class Qwen2Moe(Qwen2):
+    """Qwen1.5-MoE and Qwen2-MoE: one expert is for all tokens, which take as much of it as a gate says."""
+
+    name = "qwen2moe"
+    hf_classes = ("Qwen2MoeForCausalLM",)
+    hf_modules = {
+        "ffn_gate_inp_shexp": "mlp.shared_expert_gate",
+        "ffn_gate_shexp": "mlp.shared_expert.gate_proj",
+        "ffn_up_shexp": "mlp.shared_expert.up_proj",
+        "ffn_down_shexp": "mlp.shared_expert.down_proj",
+    }
+
+    def read(self, reader: ConfigReader, vocabulary: int) -> ModelConfig:
+        experts = reader.experts(normalized=False)
+        return reader.config(rope_style=self.rope_style, vocabulary=vocabulary, experts=experts)
+
+
+class Qwen3Moe(Architecture):
+    """Qwen3-MoE: normalized heads; every layer has experts."""
+
+    name = "qwen3moe"
+    hf_classes = ("Qwen3MoeForCausalLM",)
+    qk_norm = True
+
+    def read(self, reader: ConfigReader, vocabulary: int) -> ModelConfig:
+        return reader.config(rope_style=self.rope_style, vocabulary=vocabulary, experts=reader.experts())

@@ -35,12 +35,16 @@ class Scope:
     v: ir.Value | None = None
     _dequantized: dict[str, ir.Value] = field(default_factory=dict)
 
-    def linear(self, x: ir.Value, name: str) -> ir.Value:
-        """``x`` times the weight ``name``, plus its bias where the model has one."""
+    def matrix(self, name: str) -> ir.Value:
+        """The weight ``name`` as floats."""
         if name not in self._dequantized:
             weight = self.weights[f"{name}.weight"]
             self._dequantized[name] = lumen.dequantize(weight) if lumen.is_quantized(weight) else weight
-        return lumen.linear(x, self._dequantized[name], self.weights.get(f"{name}.bias"))
+        return self._dequantized[name]
+
+    def linear(self, x: ir.Value, name: str) -> ir.Value:
+        """``x`` times the weight ``name``, plus its bias where the model has one."""
+        return lumen.linear(x, self.matrix(name), self.weights.get(f"{name}.bias"))
 
     def rms_norm(self, x: ir.Value, name: str) -> ir.Value:
         """The norm with the weight ``name`` and the model's epsilon."""

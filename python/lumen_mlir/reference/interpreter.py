@@ -226,6 +226,21 @@ class Interpreter:
                 return ops.swiglu
             case "lumen.add":
                 return np.add
+            case "lumen.gate":
+                return ops.gate
+            case "lumen.route":
+                gating, normalized, scale = number("gating"), number("normalized"), number("scale")
+                used = op.results[0].type.shape[1]
+                return lambda logits, bias=None: ops.route(logits, bias, used, gating, normalized, scale)
+            case "lumen.group_tokens":
+                experts = op.results[2].type.shape[0] - 1
+                return lambda chosen: ops.group_tokens(chosen, experts)
+            case "lumen.gather_rows":
+                return lambda x, source: x[source].reshape(len(x), -1)
+            case "lumen.expert_linear":
+                return lambda x, weight, groups: self._experts(self._linear, x, weight, groups)
+            case "lumen.combine":
+                return ops.combine
             case "lumen.scale":
                 factor = np.float32(number("factor"))
                 return lambda x: x * factor
@@ -237,7 +252,7 @@ class Interpreter:
                 )
                 return lambda x: ops.quantize(x, group, sum_group)
             case "lumen.qlinear":
-                segments = list(attributes["operandSegmentSizes"])
+                *segments, _ = attributes["operandSegmentSizes"]
                 return lambda *operands: self._qlinear(operands, *segments)
         raise LumenError(f"the reference interpreter does not know '{op.name}'")
 
@@ -272,9 +287,32 @@ class Interpreter:
         y = ops.integer_product(codes, scales, sums, form.values, form.scales, form.minima)
         return y if bias is None else y + bias
 
+    @staticmethod
+    def _experts(product: Callable, x: Any, weight: Weight | np.ndarray, groups: np.ndarray) -> np.ndarray:
+        """``product(rows, matrix)`` for the rows and the matrix of every group; ``x`` may be several arrays."""
+        arrays, experts = x if isinstance(x, tuple) else (x,), len(groups) - 1
+        tokens, columns = len(arrays[0]), weight.shape[1]
+        slots = arrays[0].shape[1] // columns
+        rows = [array.reshape(tokens * slots, -1) for array in arrays]
+        size = weight.shape[0] // experts
+        result = np.zeros((tokens * slots, size), np.float32)
+        for (expert, begin), (_, end) in zip(groups[:-1].tolist(), groups[1:].tolist(), strict=True):
+            if begin == end:
+                continue
+            part = slice(expert * size, (expert + 1) * size)
+            matrix = weight.part(part) if isinstance(weight, Weight) else weight[part]
+            taken = tuple(array[begin:end] for array in rows)
+            result[begin:end] = product(taken if isinstance(x, tuple) else taken[0], matrix)
+        return result.reshape(tokens, slots * size)
+
     def _qlinear(self, operands: tuple, activations: int, weights: int, biases: int) -> Any:
         given = operands[:activations]
         matrices = operands[activations : activations + weights]
-        vectors = operands[activations + weights :] or [None] * weights
-        results = [self._product(given, w, b) for w, b in zip(matrices, vectors, strict=True)]
+        others = operands[activations + weights :]
+        vectors = others[:biases] or [None] * weights
+        if len(others) > biases:
+            product = lambda x, matrix: self._product(x, matrix, None)  # noqa: E731
+            results = [self._experts(product, given, w, others[-1]) for w in matrices]
+        else:
+            results = [self._product(given, w, b) for w, b in zip(matrices, vectors, strict=True)]
         return results[0] if weights == 1 else results

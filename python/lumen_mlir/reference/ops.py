@@ -158,6 +158,53 @@ def swiglu(gate: np.ndarray, up: np.ndarray) -> np.ndarray:
         return gate / (np.float32(1) + np.exp(-gate)) * up
 
 
+def gate(x: np.ndarray, gate: np.ndarray) -> np.ndarray:
+    """x [T, N] times the sigmoid of gate [T, 1]."""
+    return x * _sigmoid(gate)
+
+
+def _sigmoid(x: np.ndarray) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        return np.float32(1) / (np.float32(1) + np.exp(-x))
+
+
+def route(
+    logits: np.ndarray, bias: np.ndarray | None, used: int, gating: str, normalized: bool, scale: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """The experts of each token, i32 [T, used] with the likeliest first, and their weights, f32 [T, used]."""
+    if gating == "softmax":
+        probabilities = np.exp(logits - logits.max(axis=1, keepdims=True))
+        probabilities /= probabilities.sum(axis=1, keepdims=True)
+    else:
+        probabilities = _sigmoid(logits)
+    choice = probabilities if bias is None else probabilities + bias
+    experts = np.argsort(-choice, axis=1, kind="stable")[:, :used].astype(np.int32)
+    weights = np.take_along_axis(probabilities, experts, axis=1)
+    if normalized:
+        weights = weights / weights.sum(axis=1, keepdims=True)
+    return experts, weights * np.float32(scale)
+
+
+def group_tokens(chosen: np.ndarray, experts: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The pairs of a token and an expert, sorted by the expert: see ``lumen.group_tokens``."""
+    order = np.argsort(chosen, axis=None, kind="stable")
+    place = np.empty(chosen.size, np.int32)
+    place[order] = np.arange(chosen.size)
+    groups = np.zeros((experts + 1, 2), np.int32)
+    groups[:, 1] = chosen.size
+    numbers, first = np.unique(chosen.reshape(-1)[order], return_index=True)
+    groups[: len(numbers)] = np.stack([numbers, first], axis=1)
+    source = (order // chosen.shape[1]).astype(np.int32)
+    return source.reshape(chosen.shape), place.reshape(chosen.shape), groups
+
+
+def combine(x: np.ndarray, weights: np.ndarray, place: np.ndarray) -> np.ndarray:
+    """Each token's rows of x (f32 [T, slots * N], seen as rows of N), weighted and added up: f32 [T, N]."""
+    tokens, slots = place.shape
+    rows = x.reshape(tokens * slots, -1)
+    return sum(weights[:, s, None] * rows[place[:, s]] for s in range(slots))
+
+
 def linear(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None = None) -> np.ndarray:
     """x times the transpose of weight (f32 [N, K]), plus bias: f32 [T, N]."""
     y = x @ weight.T

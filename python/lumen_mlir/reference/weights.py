@@ -56,6 +56,8 @@ class Weight:
         self._budget = budget
         self._values: np.ndarray | None = None
         self._integer: IntegerForm | None = None
+        self._parts: dict[tuple[int, int], Weight] = {}
+        self._name = name
         rows, columns = shape
         if isinstance(element, str):
             dtype = _FLOATS[element]
@@ -82,6 +84,15 @@ class Weight:
         if not self.is_quantized:
             return to_float32(data, self.element)
         return self.element.dequantize(np.ascontiguousarray(data)).reshape(len(indices), -1)
+
+    def part(self, rows: slice) -> Weight:
+        """Some rows as a weight of its own; the others are not decoded."""
+        key = (rows.start, rows.stop)
+        if key not in self._parts:
+            shape = (rows.stop - rows.start, self.shape[1])
+            data = self.data[rows]
+            self._parts[key] = Weight(data, shape, self.element, self._budget, self._name)
+        return self._parts[key]
 
     def values(self) -> np.ndarray:
         """float32 [N, K]."""

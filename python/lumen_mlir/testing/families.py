@@ -137,6 +137,38 @@ FAMILIES = {
              "mlp_bias": True, "use_post_norm": False},
             tied=True, llama_cpp=False,
         ),
+        Family(
+            "qwen2moe", "qwen2moe", "Qwen2MoeForCausalLM",
+            _experts(8, 3, expert_shared_feed_forward_length=96),
+            {"num_experts": 8, "num_experts_per_tok": 3, "moe_intermediate_size": 64,
+             "shared_expert_intermediate_size": 96, "norm_topk_prob": False, "decoder_sparse_step": 1},
+        ),
+        Family(
+            "qwen3moe", "qwen3moe", "Qwen3MoeForCausalLM", _experts(16, 4),
+            {"num_experts": 16, "num_experts_per_tok": 4, "moe_intermediate_size": 64,
+             "norm_topk_prob": True, "decoder_sparse_step": 1},
+        ),
+        Family(
+            "mixtral", "llama", "MixtralForCausalLM", _experts(8, 2),
+            {"num_local_experts": 8, "num_experts_per_tok": 2, "intermediate_size": 64,
+             "sliding_window": None},
+        ),
+        Family(
+            "exaone-moe", "exaone-moe", "ExaoneMoeForCausalLM",
+            _experts(8, 2, expert_shared_count=1, leading_dense_block_count=1, expert_gating_func=2,
+                     expert_weights_scale=2.5, expert_weights_norm=True,
+                     **{"attention.sliding_window": 8, "attention.sliding_window_pattern": 4}),
+            {"num_experts": 8, "num_experts_per_tok": 2, "moe_intermediate_size": 64,
+             "num_shared_experts": 1, "first_k_dense_replace": 1, "sliding_window": 8,
+             "sliding_window_pattern": 4, "routed_scaling_factor": 2.5},
+        ),
+        Family(
+            "solar-open", "glm4moe", "SolarOpenForCausalLM",
+            {**_experts(8, 2, expert_shared_count=1, expert_gating_func=2, expert_weights_scale=1.0,
+                        expert_weights_norm=True), **_YARN},
+            {"n_routed_experts": 8, "num_experts_per_tok": 2, "moe_intermediate_size": 64,
+             "n_shared_experts": 1, "routed_scaling_factor": 1.0, "rope_parameters": _YARN_HF},
+        ),
     ]
 }  # fmt: skip
 
@@ -178,13 +210,15 @@ def weights(family: Family, vocabulary: int = VOCABULARY, seed: int = SEED) -> d
         if spec.optional and not (
             (kind == "bias" and module != "output" and family.keys.get("biases"))
             or (module.startswith("post_") and family.keys.get("post_norms"))
+            or (module == "exp_probs_b" and family.keys.get("expert_gating_func") == 2)
+            or (module == "ffn_gate_inp_shexp" and family.architecture == "qwen2moe")
             or (spec.name == "output.weight" and not family.tied)
         ):
             continue
         values = seeded_generator(seed, f"{family.name} {spec.name}").standard_normal(spec.shape, np.float32)
         if module == "exp_probs_b":
             values *= 0.1
-        elif module == "ffn_gate_inp":
+        elif module.startswith("ffn_gate_inp"):
             values *= 3 * spec.shape[-1] ** -0.5
         elif kind == "bias":
             values *= 0.5

@@ -1065,3 +1065,141 @@ func.func @f(%c: vector<64xi32>) {
   %0 = lumen.lookup %c [1] : vector<64xi32>
   return
 }
+
+// -----
+
+//===----------------------------------------------------------------------===//
+// Experts
+//===----------------------------------------------------------------------===//
+
+func.func @f(%x: tensor<?x64xf32>, %g: tensor<?x2xf32>) {
+  // expected-error@below {{columns of gate must be 1, got 2}}
+  %0 = lumen.gate %x, %g : tensor<?x64xf32>, tensor<?x2xf32>
+  return
+}
+
+// -----
+
+func.func @f(%x: tensor<?x8xf32>) {
+  // expected-error@below {{gating must be "softmax" or "sigmoid", got "relu"}}
+  %e, %w = lumen.route %x {gating = "relu", normalized = true, scale = 1.0 : f32}
+    : tensor<?x8xf32> -> tensor<?x2xi32>, tensor<?x2xf32>
+  return
+}
+
+// -----
+
+func.func @f(%x: tensor<?x?xf32>) {
+  // expected-error@below {{needs known numbers of experts}}
+  %e, %w = lumen.route %x {gating = "softmax", normalized = true, scale = 1.0 : f32}
+    : tensor<?x?xf32> -> tensor<?x2xi32>, tensor<?x2xf32>
+  return
+}
+
+// -----
+
+func.func @f(%x: tensor<?x8xf32>) {
+  // expected-error@below {{must choose 1 to 8 experts per token, got 9}}
+  %e, %w = lumen.route %x {gating = "softmax", normalized = true, scale = 1.0 : f32}
+    : tensor<?x8xf32> -> tensor<?x9xi32>, tensor<?x9xf32>
+  return
+}
+
+// -----
+
+func.func @f(%x: tensor<?x8xf32>) {
+  // expected-error@below {{columns of weights must be 2, got 3}}
+  %e, %w = lumen.route %x {gating = "softmax", normalized = true, scale = 1.0 : f32}
+    : tensor<?x8xf32> -> tensor<?x2xi32>, tensor<?x3xf32>
+  return
+}
+
+// -----
+
+func.func @f(%x: tensor<?x8xf32>, %b: tensor<9xf32>) {
+  // expected-error@below {{bias size must be 8, got 9}}
+  %e, %w = lumen.route %x bias(%b : tensor<9xf32>)
+      {gating = "softmax", normalized = true, scale = 1.0 : f32}
+    : tensor<?x8xf32> -> tensor<?x2xi32>, tensor<?x2xf32>
+  return
+}
+
+// -----
+
+func.func @f(%e: tensor<?x2xi32>) {
+  // expected-error@below {{source and place must be like experts}}
+  %s, %p, %g = lumen.group_tokens %e
+    : tensor<?x2xi32> -> tensor<?x3xi32>, tensor<?x2xi32>, tensor<9x2xi32>
+  return
+}
+
+// -----
+
+func.func @f(%e: tensor<?x2xi32>) {
+  // expected-error@below {{groups must have one row per expert and one more, of two columns, got}}
+  %s, %p, %g = lumen.group_tokens %e
+    : tensor<?x2xi32> -> tensor<?x2xi32>, tensor<?x2xi32>, tensor<9x3xi32>
+  return
+}
+
+// -----
+
+func.func @f(%x: tensor<?x64xf32>, %s: tensor<?x2xi32>) {
+  // expected-error@below {{result columns must be 128, got 64}}
+  %0 = lumen.gather_rows %x, %s : tensor<?x64xf32>, tensor<?x2xi32> -> tensor<?x64xf32>
+  return
+}
+
+// -----
+
+func.func @f(%x: tensor<?x128xf32>, %w: tensor<256x96xf32>, %g: tensor<9x2xi32>) {
+  // expected-error@below {{columns of x must be a multiple of the weight columns (96), got 128}}
+  %0 = lumen.expert_linear %x, %w, %g
+    : tensor<?x128xf32>, tensor<256x96xf32>, tensor<9x2xi32> -> tensor<?x64xf32>
+  return
+}
+
+// -----
+
+func.func @f(%x: tensor<?x128xf32>, %w: tensor<257x64xf32>, %g: tensor<9x2xi32>) {
+  // expected-error@below {{weight rows must be a multiple of the experts (8), got 257}}
+  %0 = lumen.expert_linear %x, %w, %g
+    : tensor<?x128xf32>, tensor<257x64xf32>, tensor<9x2xi32> -> tensor<?x64xf32>
+  return
+}
+
+// -----
+
+func.func @f(%x: tensor<?x128xf32>, %w: tensor<256x64xf32>, %g: tensor<9x2xi32>) {
+  // expected-error@below {{result columns must be 64, got 32}}
+  %0 = lumen.expert_linear %x, %w, %g
+    : tensor<?x128xf32>, tensor<256x64xf32>, tensor<9x2xi32> -> tensor<?x32xf32>
+  return
+}
+
+// -----
+
+func.func @f(%x: tensor<?x128xf32>, %w: tensor<?x2xf32>, %p: tensor<?x2xi32>) {
+  // expected-error@below {{columns of x must be 192, got 128}}
+  %0 = lumen.combine %x, %w, %p
+    : tensor<?x128xf32>, tensor<?x2xf32>, tensor<?x2xi32> -> tensor<?x96xf32>
+  return
+}
+
+// -----
+
+func.func @f(%x: tensor<?x128xf32>, %w: tensor<?x3xf32>, %p: tensor<?x2xi32>) {
+  // expected-error@below {{columns of weights must be 2, got 3}}
+  %0 = lumen.combine %x, %w, %p
+    : tensor<?x128xf32>, tensor<?x3xf32>, tensor<?x2xi32> -> tensor<?x64xf32>
+  return
+}
+
+// -----
+
+func.func @f(%x: tensor<?x128xf32>, %w: tensor<256x64xf32>, %b: tensor<256xf32>, %g: tensor<9x2xi32>) {
+  // expected-error@below {{with groups takes no biases}}
+  %0 = lumen.qlinear activations(%x : tensor<?x128xf32>) weights(%w : tensor<256x64xf32>)
+    biases(%b : tensor<256xf32>) groups(%g : tensor<9x2xi32>) -> tensor<?x64xf32>
+  return
+}

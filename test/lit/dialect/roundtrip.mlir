@@ -92,6 +92,34 @@ func.func @model(
   return %11 : tensor<?x96xf32>
 }
 
+// CHECK-LABEL: func.func @experts
+func.func @experts(%x: tensor<?x64xf32>, %g: tensor<?x1xf32>, %logits: tensor<?x8xf32>,
+    %bias: tensor<8xf32>, %w: tensor<256x64xf32>) -> tensor<?x32xf32> {
+  // CHECK: lumen.gate %{{.*}}, %{{.*}} : tensor<?x64xf32>, tensor<?x1xf32>
+  %0 = lumen.gate %x, %g : tensor<?x64xf32>, tensor<?x1xf32>
+  // CHECK: %[[E:.*]], %[[W:.*]] = lumen.route %{{.*}} bias(%{{.*}} : tensor<8xf32>) {gating = "sigmoid", normalized = false, scale = 2.500000e+00 : f32} : tensor<?x8xf32> -> tensor<?x2xi32>, tensor<?x2xf32>
+  %e, %p = lumen.route %logits bias(%bias : tensor<8xf32>)
+      {gating = "sigmoid", normalized = false, scale = 2.5 : f32}
+    : tensor<?x8xf32> -> tensor<?x2xi32>, tensor<?x2xf32>
+  // CHECK: %[[SOURCE:.*]], %[[PLACE:.*]], %[[GROUPS:.*]] = lumen.group_tokens %[[E]] : tensor<?x2xi32> -> tensor<?x2xi32>, tensor<?x2xi32>, tensor<9x2xi32>
+  %source, %place, %groups = lumen.group_tokens %e
+    : tensor<?x2xi32> -> tensor<?x2xi32>, tensor<?x2xi32>, tensor<9x2xi32>
+  // CHECK: lumen.gather_rows %{{.*}}, %[[SOURCE]] : tensor<?x64xf32>, tensor<?x2xi32> -> tensor<?x128xf32>
+  %rows = lumen.gather_rows %0, %source
+    : tensor<?x64xf32>, tensor<?x2xi32> -> tensor<?x128xf32>
+  // CHECK: lumen.expert_linear %{{.*}}, %{{.*}}, %[[GROUPS]] : tensor<?x128xf32>, tensor<256x64xf32>, tensor<9x2xi32> -> tensor<?x64xf32>
+  %y = lumen.expert_linear %rows, %w, %groups
+    : tensor<?x128xf32>, tensor<256x64xf32>, tensor<9x2xi32> -> tensor<?x64xf32>
+  // CHECK: lumen.qlinear activations(%{{.*}} : tensor<?x128xf32>) weights(%{{.*}} : tensor<256x64xf32>) groups(%[[GROUPS]] : tensor<9x2xi32>) -> tensor<?x64xf32>
+  %z = lumen.qlinear activations(%rows : tensor<?x128xf32>) weights(%w : tensor<256x64xf32>)
+    groups(%groups : tensor<9x2xi32>) -> tensor<?x64xf32>
+  %sum = lumen.add %y, %z : tensor<?x64xf32>
+  // CHECK: lumen.combine %{{.*}}, %[[W]], %[[PLACE]] : tensor<?x64xf32>, tensor<?x2xf32>, tensor<?x2xi32> -> tensor<?x32xf32>
+  %r = lumen.combine %sum, %p, %place
+    : tensor<?x64xf32>, tensor<?x2xf32>, tensor<?x2xi32> -> tensor<?x32xf32>
+  return %r : tensor<?x32xf32>
+}
+
 //===----------------------------------------------------------------------===//
 // The fused form
 //===----------------------------------------------------------------------===//
