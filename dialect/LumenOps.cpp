@@ -421,8 +421,9 @@ static LogicalResult verifyExperts(Operation *op, Value groups, Value weight,
   int64_t experts = type.getDimSize(0) - 1;
   int64_t rows = rankedType(weight).getDimSize(0);
   if (ShapedType::isDynamic(rows) || rows % experts)
-    return op->emitOpError() << "weight rows must be a multiple of the experts ("
-                             << experts << "), got " << rows;
+    return op->emitOpError()
+           << "weight rows must be a multiple of the experts (" << experts
+           << "), got " << rows;
   return verifyDim(op, "result columns", slots * (rows / experts),
                    rankedType(result).getDimSize(1));
 }
@@ -449,13 +450,12 @@ LogicalResult ExpertLinearOp::verify() {
 LogicalResult CombineOp::verify() {
   auto weights = rankedType(getWeights()), place = rankedType(getPlace());
   int64_t slots = place.getDimSize(1);
-  if (failed(verifyDim(*this, "columns of weights", slots,
-                       weights.getDimSize(1))))
+  if (failed(
+          verifyDim(*this, "columns of weights", slots, weights.getDimSize(1))))
     return failure();
-  return verifyDim(
-      *this, "columns of x",
-      countColumns(slots, rankedType(getResult()).getDimSize(1)),
-      rankedType(getX()).getDimSize(1));
+  return verifyDim(*this, "columns of x",
+                   countColumns(slots, rankedType(getResult()).getDimSize(1)),
+                   rankedType(getX()).getDimSize(1));
 }
 
 LogicalResult LastRowsOp::verify() {
@@ -605,10 +605,9 @@ LogicalResult QLinearOp::verify() {
         return failure();
       continue;
     }
-    if (failed(verifyDim(
-            *this, "weight columns",
-            rankedType(getActivations().front()).getDimSize(1),
-            type.getDimSize(1))) ||
+    if (failed(verifyDim(*this, "weight columns",
+                         rankedType(getActivations().front()).getDimSize(1),
+                         type.getDimSize(1))) ||
         failed(verifyDim(*this, "result columns", type.getDimSize(0),
                          rankedType(getOutputs()[i]).getDimSize(1))))
       return failure();
@@ -662,8 +661,7 @@ void QLinearOp::getCanonicalizationPatterns(RewritePatternSet &patterns,
       return failure();
     auto smaller =
         QLinearOp::create(rewriter, op.getLoc(), TypeRange(ValueRange(outputs)),
-                          op.getActivations(), weights, biases,
-                          op.getGroups());
+                          op.getActivations(), weights, biases, op.getGroups());
     smaller->setDiscardableAttrs(op->getDiscardableAttrDictionary());
     rewriter.replaceAllUsesWith(outputs, smaller.getOutputs());
     rewriter.eraseOp(op);

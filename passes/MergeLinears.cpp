@@ -37,8 +37,7 @@ static SmallVector<SmallVector<QLinearOp>> collectMergeable(Block &block) {
       return first.getActivations() == op.getActivations() &&
              first.getBiases().empty() == op.getBiases().empty() &&
              first.getGroups() == op.getGroups() &&
-             areQuantized(first) == areQuantized(op) &&
-             canMoveTo(op, first);
+             areQuantized(first) == areQuantized(op) && canMoveTo(op, first);
     });
     if (set == sets.end())
       sets.push_back({op});
@@ -60,10 +59,9 @@ static void merge(ArrayRef<QLinearOp> members) {
   }
   QLinearOp first = members.front();
   OpBuilder builder(first);
-  auto merged =
-      QLinearOp::create(builder, builder.getFusedLoc(locations), types,
-                        first.getActivations(), weights, biases,
-                        first.getGroups());
+  auto merged = QLinearOp::create(builder, builder.getFusedLoc(locations),
+                                  types, first.getActivations(), weights,
+                                  biases, first.getGroups());
   unsigned position = 0;
   for (QLinearOp op : members) {
     unsigned count = op->getNumResults();

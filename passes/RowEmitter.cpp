@@ -57,9 +57,9 @@ void RowEmitter::emitPrologue() {
         })
         .Case([&](GateOp op) {
           // A vector, because that is what the exponential is made for.
-          Value gate = memref::LoadOp::create(
-              b, getSourceBuffer(op.getGate()),
-              ValueRange{row, constantIndex(b, 0)});
+          Value gate =
+              memref::LoadOp::create(b, getSourceBuffer(op.getGate()),
+                                     ValueRange{row, constantIndex(b, 0)});
           Value exponential = math::ExpOp::create(
               b, arith::NegFOp::create(b, broadcast(b, gate, 16)));
           Value one = splat(b, 16, 1.0);
@@ -76,10 +76,9 @@ void RowEmitter::emitPrologue() {
           for (int64_t s = 0; s < slots; ++s) {
             SmallVector<Value> indices = {row, constantIndex(b, s)};
             Value number = arith::IndexCastUIOp::create(
-                b, b.getIndexType(),
-                memref::LoadOp::create(b, place, indices));
-            Value slot = arith::RemUIOp::create(b, number,
-                                                constantIndex(b, slots));
+                b, b.getIndexType(), memref::LoadOp::create(b, place, indices));
+            Value slot =
+                arith::RemUIOp::create(b, number, constantIndex(b, slots));
             shared[op].push_back(divideByConstant(b, number, slots));
             shared[op].push_back(arith::MulIOp::create(b, slot, columns));
             shared[op].push_back(memref::LoadOp::create(b, weights, indices));

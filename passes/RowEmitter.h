@@ -72,7 +72,8 @@ private:
   Value staging;
   /// From the prologue: first byte (embedding), 1/rms or the weight of a head
   /// (rms_norm), rows, columns and factors of the slots (combine),
-  /// the sigmoid (gate), cosines and sines (rope), absolute position (kv_append).
+  /// the sigmoid (gate), cosines and sines (rope), absolute position
+  /// (kv_append).
   llvm::DenseMap<Operation *, SmallVector<Value>> shared;
 };
 

@@ -26,8 +26,8 @@ namespace {
 class RoutingSynthesizer {
 public:
   explicit RoutingSynthesizer(func::FuncOp kernel)
-      : kernel(kernel), b(kernel.getLoc(),
-                          kernel.getBody().front().getTerminator()) {}
+      : kernel(kernel),
+        b(kernel.getLoc(), kernel.getBody().front().getTerminator()) {}
 
   LogicalResult run();
 
@@ -75,13 +75,11 @@ Value RoutingSynthesizer::emitGating(RouteOp op, Value logits) {
   if (op.getGating() == "softmax") {
     Value most = vector::ReductionOp::create(
         b, vector::CombiningKind::MAXNUMF, logits, arith::FastMathFlags::nnan);
-    Value below =
-        arith::SubFOp::create(b, logits, broadcast(b, most, lanes));
+    Value below = arith::SubFOp::create(b, logits, broadcast(b, most, lanes));
     return emitNormalized(math::ExpOp::create(b, below));
   }
   Value one = splat(b, lanes, 1.0);
-  Value exponential =
-      math::ExpOp::create(b, arith::NegFOp::create(b, logits));
+  Value exponential = math::ExpOp::create(b, arith::NegFOp::create(b, logits));
   return arith::DivFOp::create(b, one,
                                arith::AddFOp::create(b, exponential, one));
 }
@@ -108,13 +106,14 @@ void RoutingSynthesizer::emitRoute(RouteOp op) {
       b, b.getF32FloatAttr(-std::numeric_limits<float>::infinity()));
 
   auto forall = scf::ForallOp::create(
-      b, ArrayRef<OpFoldResult>{memref::DimOp::create(b, source, 0).getResult()},
+      b,
+      ArrayRef<OpFoldResult>{memref::DimOp::create(b, source, 0).getResult()},
       ValueRange{}, /*mapping=*/std::nullopt);
   OpBuilder::InsertionGuard guard(b);
   b.setInsertionPointToStart(forall.getBody());
   Value token = forall.getInductionVar(0);
-  Value row = vector::LoadOp::create(b, type, source,
-                                     ValueRange{token, index(0)});
+  Value row =
+      vector::LoadOp::create(b, type, source, ValueRange{token, index(0)});
   row = emitGating(op, row);
   vector::StoreOp::create(b, row, probabilities, index(0));
   if (op.getBias()) {
@@ -131,8 +130,8 @@ void RoutingSynthesizer::emitRoute(RouteOp op) {
     Value isMost = arith::CmpFOp::create(b, arith::CmpFPredicate::OEQ, left,
                                          broadcast(b, most, experts));
     Value candidates = arith::SelectOp::create(b, isMost, numbers, none);
-    Value number = vector::ReductionOp::create(
-        b, vector::CombiningKind::MINUI, candidates);
+    Value number = vector::ReductionOp::create(b, vector::CombiningKind::MINUI,
+                                               candidates);
     for (Value buffer : getDestinations(op.getExperts()))
       memref::StoreOp::create(b, number, buffer, ValueRange{token, slot});
     Value at = toIndex(number);
@@ -155,7 +154,8 @@ void RoutingSynthesizer::emitGroup(GroupTokensOp op) {
   Type i32 = b.getI32Type();
   auto slotsType = cast<RankedTensorType>(op.getExperts().getType());
   auto groupsType = cast<RankedTensorType>(op.getGroups().getType());
-  int64_t used = slotsType.getDimSize(1), experts = groupsType.getDimSize(0) - 1;
+  int64_t used = slotsType.getDimSize(1),
+          experts = groupsType.getDimSize(0) - 1;
   Value source = getSourceBuffer(op.getExperts());
   // How many tokens an expert has, then where its next one goes.
   Value next = allocate(experts, i32);
@@ -193,8 +193,7 @@ void RoutingSynthesizer::emitGroup(GroupTokensOp op) {
       memref::StoreOp::create(b, first, table, ValueRange{group, index(1)});
     }
   };
-  Value total =
-      toInteger(arith::MulIOp::create(b, tokens, index(used)));
+  Value total = toInteger(arith::MulIOp::create(b, tokens, index(used)));
   emitLoop(index(experts + 1),
            [&](Value group) { storeGroup(group, zero, total); });
   // Carried: the number of the group, and of its first token.
@@ -210,7 +209,8 @@ void RoutingSynthesizer::emitGroup(GroupTokensOp op) {
     // The entry of an expert without tokens is written over by the next one,
     // and at last by the end's.
     storeGroup(group, toInteger(expert), first);
-    Value isUsed = arith::CmpIOp::create(b, arith::CmpIPredicate::ne, count, zero);
+    Value isUsed =
+        arith::CmpIOp::create(b, arith::CmpIPredicate::ne, count, zero);
     group = arith::AddIOp::create(
         b, group, arith::IndexCastUIOp::create(b, b.getIndexType(), isUsed));
     scf::YieldOp::create(

@@ -59,9 +59,7 @@ class Kernel:
         outputs = [np.full(shape, 99, dtype) for shape, dtype, *_ in results]
         free = [list(entry[2]) if len(entry) > 2 else [0] for entry in results]
         slots: list[int] = []
-        for value, dynamic in zip(
-            [*arguments, *outputs], [*self._dynamic, *free], strict=True
-        ):
+        for value, dynamic in zip([*arguments, *outputs], [*self._dynamic, *free], strict=True):
             if isinstance(value, np.ndarray):
                 assert value.flags.c_contiguous
                 slots += [value.ctypes.data, *(value.shape[dim] for dim in dynamic)]

@@ -925,7 +925,7 @@ func.func @f(%x: tensor<?x64xf32>, %w: tensor<48x64xf16>) {
 
 func.func @f(%x: tensor<?x64xf32>) {
   // expected-error@below {{needs one result per weight, got 0 weights and 0 results}}
-  "lumen.qlinear"(%x) {operandSegmentSizes = array<i32: 1, 0, 0>} : (tensor<?x64xf32>) -> ()
+  "lumen.qlinear"(%x) {operandSegmentSizes = array<i32: 1, 0, 0, 0>} : (tensor<?x64xf32>) -> ()
   return
 }
 

@@ -103,7 +103,7 @@ func.func @float_constant() -> f32 {
 
 // -----
 
-// expected-error@below {{lumen.kernel must be "product", "rows", "attention" or "pack", got "gemm"}}
+// expected-error@below {{lumen.kernel must be "product", "rows", "attention", "pack" or "routing", got "gemm"}}
 func.func private @unknown_kind(%x: tensor<?x64xf32>) -> tensor<?x64xf32>
     attributes {lumen.kernel = "gemm"} {
   return %x : tensor<?x64xf32>
