@@ -289,7 +289,7 @@ class Interpreter:
 
     @staticmethod
     def _experts(product: Callable, x: Any, weight: Weight | np.ndarray, groups: np.ndarray) -> np.ndarray:
-        """``product(rows, matrix)`` for the rows and the matrix of every group; ``x``: one array or several."""
+        """``product(rows, matrix)`` for the rows and the matrix of every group; ``x``: one array or more."""
         arrays, experts = x if isinstance(x, tuple) else (x,), len(groups) - 1
         tokens, columns = len(arrays[0]), weight.shape[1]
         slots = arrays[0].shape[1] // columns

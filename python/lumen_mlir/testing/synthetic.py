@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Full-size Qwen2 GGUF files with random weights, for measuring and testing without real ones.
+"""Full-size GGUF files with random weights, for measuring and testing without real ones.
 
     python -m lumen_mlir.testing.synthetic OUT.gguf --shape qwen2.5-0.5b --format q4_k_m --seed 0
 
@@ -10,6 +10,7 @@ weights are random with standard deviation 1/sqrt(K), and the text it generates 
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import sys
 import time
@@ -40,7 +41,15 @@ CHAT_TEMPLATE = (
 
 @dataclass(frozen=True)
 class Shape:
-    """The dimensions of a Qwen2 model. ``tied`` models have no ``output.weight``."""
+    """The dimensions of a model.
+
+    Attributes:
+      hidden, layers, heads, kv_heads, head_dim, vocabulary, context: as in its configuration.
+      feed_forward: of the feed-forward block, or of every expert.
+      tied: there is no ``output.weight``.
+      architecture: "qwen2", "qwen3", "llama" or "qwen3moe".
+      experts, used: experts of a layer, and how many a token is sent to; 0 for dense models.
+    """
 
     hidden: int
     layers: int
@@ -51,6 +60,9 @@ class Shape:
     vocabulary: int
     context: int
     tied: bool
+    architecture: str = "qwen2"
+    experts: int = 0
+    used: int = 0
 
 
 SHAPES = {
@@ -59,6 +71,11 @@ SHAPES = {
     "qwen2.5-1.5b": Shape(1536, 28, 12, 2, 128, 8960, 151_936, 32_768, True),
     "qwen2.5-3b": Shape(2048, 36, 16, 2, 128, 11_008, 151_936, 32_768, True),
     "qwen2.5-7b": Shape(3584, 28, 28, 4, 128, 18_944, 152_064, 32_768, False),
+    "qwen3-0.6b": Shape(1024, 28, 16, 8, 128, 3072, 151_936, 40_960, True, "qwen3"),
+    "llama-3.2-1b": Shape(2048, 16, 32, 8, 64, 8192, 128_256, 131_072, True, "llama"),
+    # Of no real model: a mixture of experts small enough to measure, and a tiny one.
+    "moe-8x": Shape(1024, 12, 16, 4, 64, 1536, 32_000, 32_768, False, "qwen3moe", 8, 2),
+    "tiny-moe": Shape(256, 2, 4, 2, 64, 256, 2048, 2048, True, "qwen3moe", 8, 2),
 }
 
 # Formats of files whose blocks can be made up.
@@ -67,24 +84,29 @@ FORMATS = tuple(name for name in (*MIXTURES, "mxfp4") if mixtures.base(name) in 
 
 def matrix_type(name: str, columns: int, format: str, layer: int, shape: Shape) -> str:
     """The type of matrix ``name`` (such as ``attn_v``) of ``columns`` columns in a ``format`` file."""
-    traits = mixtures.Traits(shape.layers, shape.heads // shape.kv_heads, tied=shape.tied)
+    if name == "ffn_gate_inp":
+        return "f32"
+    traits = mixtures.Traits(shape.layers, shape.heads // shape.kv_heads, shape.experts, shape.tied)
     return mixtures.fitting(mixtures.matrix_type(format, name, columns, layer, traits), columns)
 
 
-def _matrices(shape: Shape) -> Iterator[tuple[str, int, int, int]]:
-    """(name without ``blk.N.`` and ``.weight``, layer or -1, rows, columns) of every matrix of the model."""
+def _matrices(shape: Shape) -> Iterator[tuple[str, int, tuple[int, ...]]]:
+    """(name without ``blk.N.`` and ``.weight``, layer or -1, shape) of every matrix of the model."""
     query, key = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
     if not shape.tied:
-        yield "output", -1, shape.vocabulary, shape.hidden
-    yield "token_embd", -1, shape.vocabulary, shape.hidden
+        yield "output", -1, (shape.vocabulary, shape.hidden)
+    yield "token_embd", -1, (shape.vocabulary, shape.hidden)
+    lead, suffix = ((shape.experts,), "_exps") if shape.experts else ((), "")
     for layer in range(shape.layers):
-        yield "attn_k", layer, key, shape.hidden
-        yield "attn_output", layer, shape.hidden, query
-        yield "attn_q", layer, query, shape.hidden
-        yield "attn_v", layer, key, shape.hidden
-        yield "ffn_down", layer, shape.hidden, shape.feed_forward
-        yield "ffn_gate", layer, shape.feed_forward, shape.hidden
-        yield "ffn_up", layer, shape.feed_forward, shape.hidden
+        yield "attn_k", layer, (key, shape.hidden)
+        yield "attn_output", layer, (shape.hidden, query)
+        yield "attn_q", layer, (query, shape.hidden)
+        yield "attn_v", layer, (key, shape.hidden)
+        yield f"ffn_down{suffix}", layer, (*lead, shape.hidden, shape.feed_forward)
+        yield f"ffn_gate{suffix}", layer, (*lead, shape.feed_forward, shape.hidden)
+        yield f"ffn_up{suffix}", layer, (*lead, shape.feed_forward, shape.hidden)
+        if shape.experts:
+            yield "ffn_gate_inp", layer, (shape.experts, shape.hidden)
 
 
 def _vectors(shape: Shape) -> Iterator[tuple[str, int, float, float]]:
@@ -94,9 +116,13 @@ def _vectors(shape: Shape) -> Iterator[tuple[str, int, float, float]]:
     for layer in range(shape.layers):
         yield f"blk.{layer}.attn_norm.weight", shape.hidden, 1.0, 0.1
         yield f"blk.{layer}.ffn_norm.weight", shape.hidden, 1.0, 0.1
-        yield f"blk.{layer}.attn_q.bias", query, 0.0, 0.1
-        yield f"blk.{layer}.attn_k.bias", key, 0.0, 0.1
-        yield f"blk.{layer}.attn_v.bias", key, 0.0, 0.1
+        if shape.architecture == "qwen2":
+            yield f"blk.{layer}.attn_q.bias", query, 0.0, 0.1
+            yield f"blk.{layer}.attn_k.bias", key, 0.0, 0.1
+            yield f"blk.{layer}.attn_v.bias", key, 0.0, 0.1
+        if shape.architecture.startswith("qwen3"):
+            yield f"blk.{layer}.attn_q_norm.weight", shape.head_dim, 1.0, 0.1
+            yield f"blk.{layer}.attn_k_norm.weight", shape.head_dim, 1.0, 0.1
 
 
 def seeded_generator(seed: int, name: str) -> np.random.Generator:
@@ -105,23 +131,29 @@ def seeded_generator(seed: int, name: str) -> np.random.Generator:
 
 
 def _add_metadata(writer: GGUFWriter, shape: Shape, format: str, name: str) -> None:
-    vocabulary = synthetic_vocabulary(shape.vocabulary)
+    vocabulary, prefix = synthetic_vocabulary(shape.vocabulary), shape.architecture
+    experts = [
+        (f"{prefix}.expert_count", shape.experts, T.U32),
+        (f"{prefix}.expert_used_count", shape.used, T.U32),
+        (f"{prefix}.expert_feed_forward_length", shape.feed_forward, T.U32),
+    ]
     for key, value, kind in [
-        ("general.architecture", "qwen2", T.STRING),
+        ("general.architecture", prefix, T.STRING),
         ("general.type", "model", T.STRING),
         ("general.name", name, T.STRING),
         ("general.file_type", mixtures.file_type(format), T.U32),
         ("general.quantization_version", 2, T.U32),
-        ("qwen2.block_count", shape.layers, T.U32),
-        ("qwen2.context_length", shape.context, T.U32),
-        ("qwen2.embedding_length", shape.hidden, T.U32),
-        ("qwen2.feed_forward_length", shape.feed_forward, T.U32),
-        ("qwen2.attention.head_count", shape.heads, T.U32),
-        ("qwen2.attention.head_count_kv", shape.kv_heads, T.U32),
-        ("qwen2.attention.key_length", shape.head_dim, T.U32),
-        ("qwen2.attention.value_length", shape.head_dim, T.U32),
-        ("qwen2.attention.layer_norm_rms_epsilon", 1e-6, T.F32),
-        ("qwen2.rope.freq_base", 1e6, T.F32),
+        (f"{prefix}.block_count", shape.layers, T.U32),
+        (f"{prefix}.context_length", shape.context, T.U32),
+        (f"{prefix}.embedding_length", shape.hidden, T.U32),
+        (f"{prefix}.feed_forward_length", shape.feed_forward, T.U32),
+        (f"{prefix}.attention.head_count", shape.heads, T.U32),
+        (f"{prefix}.attention.head_count_kv", shape.kv_heads, T.U32),
+        (f"{prefix}.attention.key_length", shape.head_dim, T.U32),
+        (f"{prefix}.attention.value_length", shape.head_dim, T.U32),
+        (f"{prefix}.attention.layer_norm_rms_epsilon", 1e-6, T.F32),
+        (f"{prefix}.rope.freq_base", 1e6, T.F32),
+        *(experts if shape.experts else []),
         ("tokenizer.ggml.model", "gpt2", T.STRING),
         ("tokenizer.ggml.pre", "qwen2", T.STRING),
         ("tokenizer.ggml.tokens", vocabulary.tokens, T.STRING),
@@ -136,13 +168,15 @@ def _add_metadata(writer: GGUFWriter, shape: Shape, format: str, name: str) -> N
         writer.add(key, value, kind)
 
 
-def _add_matrix(writer: GGUFWriter, name: str, rows: int, columns: int, kind: str, seed: int) -> None:
+def _add_matrix(writer: GGUFWriter, name: str, shape: tuple[int, ...], kind: str, seed: int) -> None:
+    rows, columns = math.prod(shape[:-1]), shape[-1]
+
     def pieces() -> Iterator[np.ndarray]:
         rng, step = seeded_generator(seed, name), max(1, _PIECE // columns)
         for row in range(0, rows, step):
             yield random_weights(rng, kind, min(step, rows - row) * columns, columns**-0.5)
 
-    writer.add_tensor(name, (rows, columns), kind, pieces)
+    writer.add_tensor(name, shape, kind, pieces)
 
 
 def _add_vector(writer: GGUFWriter, name: str, length: int, mean: float, deviation: float, seed: int) -> None:
@@ -161,7 +195,7 @@ def write_synthetic(
     layers: int | None = None,
     vocabulary: int | None = None,
 ) -> int:
-    """Write a Qwen2 file with random weights to ``path``; its size in bytes.
+    """Write a file with random weights to ``path``; its size in bytes.
 
     ``shape`` is a name of ``SHAPES`` or any ``Shape``; ``layers`` and ``vocabulary`` override its numbers.
     The same arguments give the same bytes. Raises ``LumenError`` for unknown names, impossible numbers and a
@@ -189,9 +223,9 @@ def write_synthetic(
     _add_metadata(writer, shape, format, f"Synthetic {label} {format}")
     for name, length, mean, deviation in _vectors(shape):
         _add_vector(writer, name, length, mean, deviation, seed)
-    for name, layer, rows, columns in _matrices(shape):
+    for name, layer, sizes in _matrices(shape):
         full = f"{name}.weight" if layer < 0 else f"blk.{layer}.{name}.weight"
-        _add_matrix(writer, full, rows, columns, matrix_type(name, columns, format, layer, shape), seed)
+        _add_matrix(writer, full, sizes, matrix_type(name, sizes[-1], format, layer, shape), seed)
     return writer.write()
 
 
