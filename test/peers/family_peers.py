@@ -26,7 +26,7 @@ def hf_config(family: Family, vocabulary: int):
         "num_hidden_layers": family.layers,
         "num_attention_heads": families.HEADS,
         "num_key_value_heads": families.KV_HEADS,
-        "head_dim": families.HEAD_SIZE,
+        "head_dim": family.head_size,
         "max_position_embeddings": families.CONTEXT,
         "rms_norm_eps": 1e-5,
         "rope_parameters": {"rope_type": "default", "rope_theta": 5000.0},
@@ -49,7 +49,7 @@ def hf_state(family: Family, weights: dict[str, np.ndarray], layers: int) -> dic
         module = name.split(".")[-2]
         if architecture.rope_style == "norm" and module in ("attn_q", "attn_k"):
             # Files have neighbours as pairs, transformers has pairs half a head apart.
-            shape = (-1, families.HEAD_SIZE // 2, 2, *values.shape[1:])
+            shape = (-1, family.head_size // 2, 2, *values.shape[1:])
             values = values.reshape(shape).swapaxes(1, 2).reshape(values.shape)
         if name.endswith("_exps.weight"):
             continue

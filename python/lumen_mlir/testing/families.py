@@ -40,6 +40,8 @@ class Family:
       divisors: tensors that divide the frequencies of rotary embeddings.
       layers: number of layers.
       tied: there is no own output matrix.
+      head_size: 16 where heads must be as wide as the model together.
+      seed: of the weights; one with which no choice of experts is so close that rounding decides it.
       llama_cpp: llama.cpp runs it and computes the same.
     """
 
@@ -51,6 +53,8 @@ class Family:
     divisors: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     layers: int = LAYERS
     tied: bool = False
+    head_size: int = HEAD_SIZE
+    seed: int = SEED
     llama_cpp: bool = True
 
 
@@ -67,14 +71,16 @@ _YARN = {
 }
 _YARN_HF = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32, **_ROPE}
 _LLAMA3_HF = {"rope_type": "llama3", "original_max_position_embeddings": 64, **_LLAMA3, **_ROPE}
-_LLAMA3_DIVISORS = {"rope_freqs.weight": llama3_divisors(HEAD_SIZE, 5000.0, *_LLAMA3.values(), 64)}
+_LLAMA3_DIVISORS, _LLAMA3_SMALL = (
+    {"rope_freqs.weight": llama3_divisors(size, 5000.0, *_LLAMA3.values(), 64)} for size in (HEAD_SIZE, 16)
+)
 _SHORT = tuple(1 + i / 16 for i in range(HEAD_SIZE // 2))
 _LONG = tuple(1 + i / 4 for i in range(HEAD_SIZE // 2))
 
 FAMILIES = {
     family.name: family
     for family in [
-        Family("qwen2", "qwen2", "Qwen2ForCausalLM", _YARN, {"rope_parameters": _YARN_HF}),
+        Family("qwen2", "qwen2", "Qwen2ForCausalLM", _YARN, {"rope_parameters": _YARN_HF}, head_size=16),
         Family("qwen3", "qwen3", "Qwen3ForCausalLM", tied=True),
         Family(
             "qwen3-window", "qwen3", "Qwen3ForCausalLM",
@@ -113,7 +119,7 @@ FAMILIES = {
             "exaone4", "exaone4", "Exaone4ForCausalLM",
             hf={"sliding_window": None, "sliding_window_pattern": None,
                 "layer_types": ["full_attention"] * LAYERS, "rope_parameters": _LLAMA3_HF},
-            divisors=_LLAMA3_DIVISORS, tied=True,
+            divisors=_LLAMA3_SMALL, tied=True, head_size=16,
         ),
         Family(
             "exaone4-hybrid", "exaone4", "Exaone4ForCausalLM",
@@ -142,6 +148,7 @@ FAMILIES = {
             _experts(8, 3, expert_shared_feed_forward_length=96),
             {"num_experts": 8, "num_experts_per_tok": 3, "moe_intermediate_size": 64,
              "shared_expert_intermediate_size": 96, "norm_topk_prob": False, "decoder_sparse_step": 1},
+            head_size=16, seed=8,
         ),
         Family(
             "qwen3moe", "qwen3moe", "Qwen3MoeForCausalLM", _experts(16, 4),
@@ -149,7 +156,7 @@ FAMILIES = {
              "norm_topk_prob": True, "decoder_sparse_step": 1},
         ),
         Family(
-            "mixtral", "llama", "MixtralForCausalLM", _experts(8, 2),
+            "mixtral", "llama", "MixtralForCausalLM", {**_experts(8, 2), "feed_forward_length": 64},
             {"num_local_experts": 8, "num_experts_per_tok": 2, "intermediate_size": 64,
              "sliding_window": None},
         ),
@@ -182,10 +189,10 @@ def metadata(family: Family, vocabulary: int = VOCABULARY) -> dict[str, tuple[An
         "feed_forward_length": HIDDEN,
         "attention.head_count": HEADS,
         "attention.head_count_kv": KV_HEADS,
-        "attention.key_length": HEAD_SIZE,
-        "attention.value_length": HEAD_SIZE,
+        "attention.key_length": family.head_size,
+        "attention.value_length": family.head_size,
         "attention.layer_norm_rms_epsilon": 1e-5,
-        "rope.dimension_count": HEAD_SIZE,
+        "rope.dimension_count": family.head_size,
         "rope.freq_base": 5000.0,
         "vocab_size": vocabulary,
     }
@@ -201,7 +208,7 @@ def metadata(family: Family, vocabulary: int = VOCABULARY) -> dict[str, tuple[An
     return result
 
 
-def weights(family: Family, vocabulary: int = VOCABULARY, seed: int = SEED) -> dict[str, np.ndarray]:
+def weights(family: Family, vocabulary: int = VOCABULARY) -> dict[str, np.ndarray]:
     """Every tensor of the model by its name in GGUF: float32, exact in float16."""
     result = {name: np.array(values, np.float32) for name, values in family.divisors.items()}
     architecture = models.get(family.architecture)
@@ -215,7 +222,7 @@ def weights(family: Family, vocabulary: int = VOCABULARY, seed: int = SEED) -> d
             or (spec.name == "output.weight" and not family.tied)
         ):
             continue
-        values = seeded_generator(seed, f"{family.name} {spec.name}").standard_normal(spec.shape, np.float32)
+        values = seeded_generator(family.seed, f"{family.name} {spec.name}").standard_normal(spec.shape, np.float32)
         if module == "exp_probs_b":
             values *= 0.1
         elif module.startswith("ffn_gate_inp"):
