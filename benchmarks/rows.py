@@ -93,7 +93,12 @@ def batches(sizes: tuple[int, ...] = (1, 2, 4, 8, 16), threads: tuple[int, ...] 
     return [Row(SMALL, form, test, n) for form in ("q8_0", "q4_0") for n in threads for test in tests]
 
 
-TABLES = {"goals": goals, "long": long_context, "batches": batches}
+def experts(prompt: int = 512, generate: int = 32, threads: tuple[int, ...] = (1, 2)) -> list[Row]:
+    """A mixture that sends a token to 2 of 8 experts."""
+    return [Row("moe-8x", "q4_k_m", test, n) for n in threads for test in (Test(prompt), Test(0, generate))]
+
+
+TABLES = {"goals": goals, "long": long_context, "batches": batches, "experts": experts}
 
 
 def of_file(shape: str, format: str, layers: int | None, tests: list[Test], threads: list[int]) -> list[Row]:

@@ -222,7 +222,9 @@ def weights(family: Family, vocabulary: int = VOCABULARY) -> dict[str, np.ndarra
             or (spec.name == "output.weight" and not family.tied)
         ):
             continue
-        values = seeded_generator(family.seed, f"{family.name} {spec.name}").standard_normal(spec.shape, np.float32)
+        values = seeded_generator(family.seed, f"{family.name} {spec.name}").standard_normal(
+            spec.shape, np.float32
+        )
         if module == "exp_probs_b":
             values *= 0.1
         elif module.startswith("ffn_gate_inp"):
