@@ -50,7 +50,7 @@ def hf_config(family: Family) -> dict[str, Any]:
             "architectures": ["ExaoneForCausalLM"], "model_type": "exaone", "vocab_size": VOCABULARY,
             "hidden_size": families.WIDTH, "intermediate_size": families.HIDDEN, "num_layers": family.layers,
             "num_attention_heads": families.HEADS, "num_key_value_heads": families.KV_HEADS,
-            "head_dim": families.HEAD_SIZE, "max_position_embeddings": families.CONTEXT,
+            "head_dim": family.head_size, "max_position_embeddings": families.CONTEXT,
             "layer_norm_epsilon": 1e-5, "activation_function": "silu", "rope_theta": 5000.0,
             "rope_scaling": {key: value for key, value in scaling.items() if key != "rope_theta"},
         }  # fmt: skip
@@ -63,7 +63,7 @@ def hf_config(family: Family) -> dict[str, Any]:
         "num_hidden_layers": family.layers,
         "num_attention_heads": families.HEADS,
         "num_key_value_heads": families.KV_HEADS,
-        "head_dim": families.HEAD_SIZE,
+        "head_dim": family.head_size,
         "max_position_embeddings": families.CONTEXT,
         "rms_norm_eps": 1e-5,
         "hidden_act": "silu",
@@ -75,13 +75,13 @@ def hf_config(family: Family) -> dict[str, Any]:
 
 def hf_weights(family: Family) -> dict[str, np.ndarray]:
     """The weights by their names in files of transformers: experts one by one, Q and K as it turns them."""
-    architecture = models.get(family.architecture)
+    architecture = models.of_hf_class(family.hf_class or "ExaoneForCausalLM")
     found = {}
     for name, values in families.weights(family, VOCABULARY).items():
         if name in family.divisors:
             continue
         if architecture.rope_style == "norm" and name.split(".")[-2] in ("attn_q", "attn_k"):
-            pairs = values.reshape(-1, families.HEAD_SIZE // 2, 2, *values.shape[1:])
+            pairs = values.reshape(-1, family.head_size // 2, 2, *values.shape[1:])
             values = pairs.swapaxes(1, 2).reshape(values.shape)
         stored = architecture.hf_name(name)
         if "{}" in stored:
