@@ -14,6 +14,7 @@ from typing import Any
 
 import jinja2
 import jinja2.ext
+import jinja2.meta
 import jinja2.sandbox
 
 from lumen_mlir.errors import LumenError
@@ -38,7 +39,12 @@ class _GenerationBlock(jinja2.ext.Extension):
 
 
 class ChatTemplate:
-    """A compiled template; ``where`` names it in errors. Raises ``ChatError`` for what is not valid Jinja."""
+    """A compiled template; ``where`` names it in errors. Raises ``ChatError`` for what is not valid Jinja.
+
+    Attributes:
+      source: its text.
+      variables: the names that the template asks for, such as ``tools`` and ``enable_thinking``.
+    """
 
     def __init__(self, source: str, bos: str = "", eos: str = "", where: str = "chat template"):
         self.source = source
@@ -52,19 +58,21 @@ class ChatTemplate:
         environment.globals["strftime_now"] = lambda form: datetime.datetime.now().strftime(form)
         try:
             self._template = environment.from_string(source)
+            self.variables = frozenset(jinja2.meta.find_undeclared_variables(environment.parse(source)))
         except jinja2.TemplateSyntaxError as error:
             raise self._error(f"line {error.lineno}: {error.message}") from None
         except RecursionError:
             raise self._error("it is nested too deeply") from None
 
     @staticmethod
-    def from_gguf(file: ModelFile, tokenizer: Tokenizer) -> ChatTemplate:
-        """The template of ``file``. Raises ``ChatError`` where it has none."""
-        source = file.metadata.string(KEY, None)
+    def from_gguf(file: ModelFile, tokenizer: Tokenizer, name: str | None = None) -> ChatTemplate:
+        """The template of ``file`` (under ``name``). Raises ``ChatError`` where it has none."""
+        key = KEY if name is None else f"{KEY}.{name}"
+        source = file.metadata.string(key, None)
         if source is None:
-            raise ChatError(f"{file.path}: the model has no chat template ('{KEY}')")
+            raise ChatError(f"{file.path}: the model has no chat template ('{key}')")
         bos, eos = ("" if i is None else tokenizer.token_text(i) for i in (tokenizer.bos, tokenizer.eos))
-        return ChatTemplate(source, bos, eos, f"{file.path}: '{KEY}'")
+        return ChatTemplate(source, bos, eos, f"{file.path}: '{key}'")
 
     def render(
         self, messages: Sequence[Mapping[str, Any]], add_generation_prompt: bool = True, **variables: Any
@@ -82,6 +90,10 @@ class ChatTemplate:
                 )
         if not messages:
             raise ChatError("a chat needs at least one message")
+        if variables.get("tools"):
+            _check_tools(variables["tools"])
+            if "tools" not in self.variables:
+                raise self._error("the model's chat template takes no tools")
         try:
             return self._template.render(
                 {"tools": None, "documents": None, **self._tokens, **variables},
@@ -93,6 +105,15 @@ class ChatTemplate:
 
     def _error(self, message: str) -> ChatError:
         return ChatError(f"{self._where}: {' '.join(message.split())}")
+
+
+def _check_tools(tools: Any) -> None:
+    if not isinstance(tools, (list, tuple)):
+        raise ChatError(f"the tools are {_short(tools)}; a list of descriptions was expected")
+    for index, tool in enumerate(tools):
+        function = tool.get("function", tool) if isinstance(tool, Mapping) else None
+        if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
+            raise ChatError(f"tool {index} is {_short(tool)}; expected a mapping with 'name' or 'function'")
 
 
 def _raise_exception(message: str) -> None:

@@ -10,6 +10,7 @@ For example::
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from lumen_mlir import ir
     from lumen_mlir.chat import ChatTemplate
     from lumen_mlir.perplexity import Perplexity
+
+logger = logging.getLogger("lumen_mlir.llm")
 
 ENGINES = ("compiled", "reference")
 
@@ -90,6 +93,8 @@ class LLM:
         self.timings = Timings(load=time.perf_counter() - start)
         self.session = self._open_session(cache, progress)
         self.context: int = self.session.context
+        # What was passed to the chat template that it does not use, which is told once.
+        self._unused: set[str] = set()
         # The ids whose keys and values the KV cache holds.
         self._held: list[int] = []
 
@@ -233,13 +238,32 @@ class LLM:
         )
 
     def chat(
-        self, messages: Sequence[Mapping[str, Any]], max_tokens: int | None = None, **parameters: Any
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        max_tokens: int | None = None,
+        *,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        enable_thinking: bool | None = None,
+        variables: Mapping[str, Any] | None = None,
+        **parameters: Any,
     ) -> Generation:
         """The model's answer to ``messages`` (mappings with ``role`` and ``content``).
 
-        They become a prompt by the file's own template. ``parameters`` are those of ``generate``.
+        They become a prompt by the file's own template, which also gets ``tools`` (descriptions of functions
+        that the model may call), ``enable_thinking`` (where it is not None) and any other ``variables``.
+        ``parameters`` are those of ``generate``.
         """
-        text = self.chat_template.render(messages)
+        given = dict(variables or {})
+        if enable_thinking is not None:
+            given["enable_thinking"] = enable_thinking
+        if tools:
+            given["tools"] = list(tools)
+        template = self.tool_template if tools else self.chat_template
+        for name in given:
+            if name not in template.variables and name != "tools" and name not in self._unused:
+                self._unused.add(name)
+                logger.warning("the model's chat template does not use '%s'", name)
+        text = template.render(messages, **given)
         ids = self.tokenizer.encode(text, special=True, add_bos=False)
         return self.generate(ids, max_tokens, **parameters)
 
@@ -249,6 +273,15 @@ class LLM:
         from lumen_mlir.chat import ChatTemplate
 
         return ChatTemplate.from_gguf(self.model.file, self.tokenizer)
+
+    @cached_property
+    def tool_template(self) -> ChatTemplate:
+        """The template for conversations with tools, which few models have besides their usual one."""
+        from lumen_mlir.chat import KEY, ChatTemplate
+
+        if f"{KEY}.tool_use" not in self.model.file.metadata:
+            return self.chat_template
+        return ChatTemplate.from_gguf(self.model.file, self.tokenizer, "tool_use")
 
     def _prompt_ids(self, prompt: str | Sequence[int]) -> list[int]:
         if not isinstance(prompt, str):

@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import pytest
 
+from lumen_mlir import LLM
 from lumen_mlir.chat import ChatTemplate
 from lumen_mlir.data import embedded_model_path
 from lumen_mlir.errors import LumenError
 from lumen_mlir.gguf import GGUFFile
+from lumen_mlir.gguf import types as T
 from lumen_mlir.testing.synthetic import CHAT_TEMPLATE, write_synthetic
 from lumen_mlir.tokenizer import Tokenizer
 
@@ -98,3 +100,62 @@ def test_messages_are_left_alone():
     with pytest.raises(LumenError):
         render("{{ messages[0].update(role='x') }}", messages)
     assert messages == [{"role": "user", "content": "x", "tags": []}]
+
+
+TOOLS = [{"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}]
+
+
+def test_variables_are_known_and_passed_through():
+    template = ChatTemplate("{% if tools %}{{ tools | tojson }}{% endif %}{{ enable_thinking is defined }}")
+    assert {"tools", "enable_thinking"} <= template.variables
+    assert template.render(HELLO, tools=TOOLS).startswith(
+        '[{"type": "function"'
+    ) and "False" in template.render(HELLO)
+    assert template.render(HELLO, enable_thinking=False) == "True"
+
+
+@pytest.mark.parametrize(
+    ("source", "tools", "message"),
+    [
+        ("{{ messages }}", TOOLS, "the model's chat template takes no tools"),
+        ("{{ tools }}", {"name": "f"}, "the tools are {'name': 'f'}; a list of descriptions was expected"),
+        (
+            "{{ tools }}",
+            [{"function": 1}],
+            "tool 0 is {'function': 1}; expected a mapping with 'name' or 'function'",
+        ),
+        ("{{ tools }}", [TOOLS[0], "f"], "tool 1 is 'f'; expected a mapping"),
+    ],
+)
+def test_unsuitable_tools(source, tools, message):
+    with pytest.raises(LumenError, match=message):
+        render(source, tools=tools)
+
+
+def test_a_model_is_told(tmp_path, caplog):
+    """Through ``LLM.chat``: what the template gets shows in its refusal."""
+    asks = "{{ raise_exception('%s') }}"
+    told = (
+        "{{ raise_exception('usual ' ~ (enable_thinking | string) ~ ' ' ~ effort ~ ' ' ~ (tools | tojson)) }}"
+    )
+    path = rewrite_metadata(tmp_path, {"tokenizer.chat_template": told})
+    llm = LLM(path, engine="reference", context=64)
+    with pytest.raises(LumenError, match='usual False low .."type": "function"'):
+        llm.chat(HELLO, enable_thinking=False, tools=TOOLS, variables={"effort": "low"})
+    named = {"tokenizer.chat_template": "{{ messages }}", "tokenizer.chat_template.tool_use": asks % "tools"}
+    llm = LLM(rewrite_metadata(tmp_path, named), engine="reference", context=64)
+    # The special template has no tools in it, which is as wrong as in a usual one.
+    with pytest.raises(LumenError, match="takes no tools"):
+        llm.chat(HELLO, tools=TOOLS)
+    for _ in range(2):
+        llm.chat(HELLO, 0, enable_thinking=True)
+    assert caplog.text.count("does not use 'enable_thinking'") == 1
+
+
+def rewrite_metadata(folder, texts: dict[str, str]):
+    from cli_samples import SHAPE, rewrite
+
+    write_synthetic(folder / "plain.gguf", SHAPE, "q8_0")
+    return rewrite(
+        folder / "plain.gguf", folder / "m.gguf", {key: (text, T.STRING) for key, text in texts.items()}
+    )
