@@ -6,16 +6,20 @@
 using namespace mlir;
 using namespace mlir::lumen;
 
+/// How much a block may grow, in percent, where factors of fewer than 8 bits are
+/// kept in whole bytes, which kernels need not take apart.
+static constexpr int64_t kGrowth = 3;
+
 static int64_t getBytes(Type type) {
   if (auto vector = dyn_cast<VectorType>(type))
     return vector.getNumElements() * getBytes(vector.getElementType());
   return llvm::divideCeil(type.getIntOrFloatBitWidth(), 8);
 }
 
-SmallVector<CodePlane> lumen::getCodePlanes(int64_t bits) {
+SmallVector<BitPlane> lumen::getBitPlanes(int64_t bits) {
   if (bits == 8)
     return {{8, 0}};
-  SmallVector<CodePlane> planes;
+  SmallVector<BitPlane> planes;
   int64_t offset = 0;
   for (int64_t width : {4, 2, 1}) {
     if (!(bits & width))
@@ -26,6 +30,102 @@ SmallVector<CodePlane> lumen::getCodePlanes(int64_t bits) {
   return planes;
 }
 
+//===----------------------------------------------------------------------===//
+// Factors
+//===----------------------------------------------------------------------===//
+
+/// Visits what `value` is computed from, itself included, operands first; what
+/// `stop` accepts is visited but not looked behind.
+static void visitSources(Value value, function_ref<bool(Value)> stop,
+                         function_ref<void(Value)> visit) {
+  DenseSet<Value> seen;
+  std::function<void(Value)> walk = [&](Value current) {
+    if (!seen.insert(current).second)
+      return;
+    Operation *op = current.getDefiningOp();
+    if (op && !stop(current))
+      for (Value operand : op->getOperands())
+        walk(operand);
+    visit(current);
+  };
+  walk(value);
+}
+
+static bool isStored(Value value) {
+  return isa_and_nonnull<StoredOp>(value.getDefiningOp());
+}
+
+bool lumen::dependsOnStored(Value factor) {
+  bool found = false;
+  visitSources(factor, isStored, [&](Value value) { found |= isStored(value); });
+  return found;
+}
+
+static FactorLevel getLevel(FormatOp format, Value value) {
+  if (isa<VectorType>(value.getType()))
+    return FactorLevel::Group;
+  bool header = false, block = false;
+  visitSources(
+      value, [](Value) { return false; },
+      [&](Value source) {
+        if (auto argument = dyn_cast<BlockArgument>(source))
+          (argument.getArgNumber() < format.getHeader() ? header : block) =
+              true;
+      });
+  return header && !block ? FactorLevel::Row : FactorLevel::Block;
+}
+
+static int64_t getStoredBits(Value value) {
+  if (auto stored = value.getDefiningOp<StoredOp>())
+    return stored.getBits();
+  return getElementTypeOrSelf(value.getType()).getIntOrFloatBitWidth();
+}
+
+SmallVector<StoredFactor> lumen::getStoredFactors(FormatOp format) {
+  llvm::SetVector<Value> values;
+  DecodedOp decoded = format.getDecoded();
+  for (OperandRange factors : {decoded.getScale(), decoded.getMin()})
+    for (Value factor : factors) {
+      if (!dependsOnStored(factor))
+        values.insert(factor);
+      visitSources(factor, isStored, [&](Value value) {
+        if (isStored(value))
+          values.insert(value);
+      });
+    }
+  // Bits of a block with factors as they are, and with factors in whole bytes.
+  int64_t groups = int64_t(format.getBlock()) / int64_t(format.getGroup());
+  int64_t exact = int64_t(format.getBlock()) * format.getBits(), whole = exact;
+  SmallVector<StoredFactor> factors;
+  for (Value value : values) {
+    Type element = getElementTypeOrSelf(value.getType());
+    int64_t width = element.getIntOrFloatBitWidth();
+    FactorLevel level = getLevel(format, value);
+    factors.push_back({value, level, {{width, 0}}});
+    int64_t count = level == FactorLevel::Group   ? groups
+                    : level == FactorLevel::Block ? 1
+                                                  : 0;
+    exact += count * (level == FactorLevel::Group ? getStoredBits(value) : width);
+    whole += count * width;
+  }
+  if (whole * 100 <= exact * (100 + kGrowth))
+    return factors;
+  for (StoredFactor &factor : factors) {
+    int64_t bits = getStoredBits(factor.value);
+    if (factor.level != FactorLevel::Group || bits >= 8)
+      continue;
+    SmallVector<BitPlane> planes = getBitPlanes(bits);
+    // A byte never holds groups of two blocks.
+    if (groups % planes.back().getValuesPerByte() == 0)
+      factor.planes = planes;
+  }
+  return factors;
+}
+
+//===----------------------------------------------------------------------===//
+// Components
+//===----------------------------------------------------------------------===//
+
 int64_t PackedComponent::getEntryBytes() const {
   return elementsPerEntry * getBytes(elementType);
 }
@@ -35,28 +135,24 @@ lumen::getPackedComponents(FormatOp format, Type elementType, int64_t rows) {
   using Kind = PackedComponent::Kind;
   SmallVector<PackedComponent> components;
   if (!format) {
-    components.push_back({Kind::Values, {0, 0}, elementType, 1, rows});
+    components.push_back({Kind::Values, {0, 0}, 0, elementType, 1, rows});
     return components;
   }
   Type i8 = IntegerType::get(elementType.getContext(), 8);
-  for (CodePlane plane : getCodePlanes(format.getBits()))
+  for (BitPlane plane : getBitPlanes(format.getBits()))
     components.push_back(
-        {Kind::Codes, plane, i8, kSpan, plane.getLoads() * rows * 4});
-  auto addFactors = [&](OperandRange factors, Kind superKind, Kind subKind) {
-    for (Type type : factors.getTypes()) {
-      if (auto vector = dyn_cast<VectorType>(type))
-        components.push_back({subKind,
-                              {0, 0},
-                              vector.getElementType(),
-                              int64_t(format.getGroup()),
-                              rows});
-      else
-        components.push_back(
-            {superKind, {0, 0}, type, int64_t(format.getBlock()), rows});
+        {Kind::Codes, plane, 0, i8, kSpan, plane.getLoads() * rows * 4});
+  for (auto [i, factor] : llvm::enumerate(getStoredFactors(format)))
+    for (BitPlane plane : factor.planes) {
+      int64_t columns = 0;
+      if (factor.level == FactorLevel::Block)
+        columns = format.getBlock();
+      else if (factor.level == FactorLevel::Group)
+        columns = int64_t(format.getGroup()) * plane.getValuesPerByte();
+      components.push_back({Kind::Factor, plane, unsigned(i),
+                            getElementTypeOrSelf(factor.value.getType()),
+                            columns, rows});
     }
-  };
-  addFactors(format.getDecoded().getScale(), Kind::ScaleSuper, Kind::ScaleSub);
-  addFactors(format.getDecoded().getMin(), Kind::MinSuper, Kind::MinSub);
   return components;
 }
 
@@ -64,7 +160,7 @@ int64_t lumen::getComponentBytes(const PackedComponent &component, int64_t n,
                                  int64_t k, int64_t rows) {
   int64_t tiles = llvm::divideCeil(n, rows);
   return llvm::alignTo(
-      tiles * (k / component.columns) * component.getEntryBytes(), 64);
+      tiles * component.getEntries(k) * component.getEntryBytes(), 64);
 }
 
 FormatOp lumen::lookupFormat(RankedTensorType type, Operation *from) {
@@ -89,6 +185,6 @@ FailureOr<int64_t> lumen::getWeightBytes(RankedTensorType type,
     return bytes;
   }
   if (format)
-    return n * (k / int64_t(format.getBlock())) * format.getBlockBytes();
+    return n * format.getRowBytes(k);
   return n * k * getBytes(type.getElementType());
 }

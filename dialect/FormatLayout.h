@@ -13,32 +13,67 @@ namespace mlir::lumen {
 /// Codes per span, the unit that all bit planes share: 8 steps of 4 codes.
 inline constexpr int64_t kSpan = 32;
 
-/// One bit plane of the codes: bits [offset, offset + width) of every code.
-struct CodePlane {
+/// One bit plane: bits [offset, offset + width) of every code or factor.
+struct BitPlane {
   int64_t width;
   int64_t offset;
-  /// Vector loads per span; each holds 8 / loads steps.
+  /// Vector loads per span (of codes); each holds 8 / loads steps.
   int64_t getLoads() const { return width; }
+  /// Values that share a byte.
+  int64_t getValuesPerByte() const { return width < 8 ? 8 / width : 1; }
 };
 
 /// Splits a code of `bits` bits into planes of 4, 2 and 1 bits (8 stays whole),
 /// low bits first.
-SmallVector<CodePlane> getCodePlanes(int64_t bits);
+SmallVector<BitPlane> getBitPlanes(int64_t bits);
+
+//===----------------------------------------------------------------------===//
+// Factors: what scales and minima are made of
+//===----------------------------------------------------------------------===//
+
+/// How many weights share a factor.
+enum class FactorLevel { Row, Block, Group };
+
+/// A value of the format's region that a packed weight keeps.
+struct StoredFactor {
+  Value value;
+  FactorLevel level;
+  /// Whole elements, or planes of fewer bits where that makes the block smaller
+  /// by more than 3 %.
+  SmallVector<BitPlane> planes;
+};
+
+/// True where `factor` (an operand of `lumen.decoded`) is computed from a
+/// `lumen.stored`.
+bool dependsOnStored(Value factor);
+
+/// What the packed weight keeps, in the order of its first use by the scale and
+/// the minimum: the results of `lumen.stored` where there are any, otherwise the
+/// factors themselves. What two factors share is kept once.
+SmallVector<StoredFactor> getStoredFactors(FormatOp format);
+
+//===----------------------------------------------------------------------===//
+// Components
+//===----------------------------------------------------------------------===//
 
 /// One component of a packed weight.
 struct PackedComponent {
-  enum class Kind { Codes, ScaleSuper, ScaleSub, MinSuper, MinSub, Values };
+  enum class Kind { Codes, Factor, Values };
   Kind kind;
-  /// Which code plane (Kind::Codes only).
-  CodePlane plane;
+  /// The bits that this component holds of every code or factor.
+  BitPlane plane;
+  /// Kind::Factor: its position in `getStoredFactors`.
+  unsigned factor;
   Type elementType;
-  /// Logical columns of the weight behind one entry along K.
+  /// Logical columns of the weight behind one entry along K; 0: the whole row.
   int64_t columns;
-  /// Elements behind one entry: `rows` for scales, `loads * rows * 4` for
+  /// Elements behind one entry: `rows` for factors, `loads * rows * 4` for
   /// codes.
   int64_t elementsPerEntry;
   /// Bytes per entry.
   int64_t getEntryBytes() const;
+  /// Entries along K of a weight of `k` columns.
+  int64_t getEntries(int64_t k) const { return columns ? k / columns : 1; }
 };
 
 /// The components of a packed weight with element type `elementType` and `rows`

@@ -94,13 +94,24 @@ static int64_t getFieldBytes(Type type) {
 
 int64_t FormatOp::getFieldOffset(unsigned index) {
   int64_t offset = 0;
-  for (unsigned i = 0; i < index; ++i)
+  for (unsigned i = index < getHeader() ? 0 : getHeader(); i < index; ++i)
     offset += getFieldBytes(getBody().getArgument(i).getType());
   return offset;
 }
 
+int64_t FormatOp::getHeaderBytes() {
+  int64_t bytes = 0;
+  for (BlockArgument argument : getBody().getArguments().take_front(getHeader()))
+    bytes += getFieldBytes(argument.getType());
+  return bytes;
+}
+
 int64_t FormatOp::getBlockBytes() {
   return getFieldOffset(getBody().getNumArguments());
+}
+
+int64_t FormatOp::getRowBytes(int64_t columns) {
+  return getHeaderBytes() + columns / int64_t(getBlock()) * getBlockBytes();
 }
 
 LogicalResult FormatOp::verify() {
@@ -119,6 +130,10 @@ LogicalResult FormatOp::verify() {
     return emitOpError() << "names " << getStorage().size()
                          << " storage fields, but the region has "
                          << body.getNumArguments() << " arguments";
+  if (getHeader() >= body.getNumArguments())
+    return emitOpError() << "header takes " << int64_t(getHeader())
+                         << " storage fields, which leaves none of "
+                         << body.getNumArguments() << " for the block";
   for (auto [name, argument] : llvm::zip(getStorage(), body.getArguments())) {
     Type element = getElementTypeOrSelf(argument.getType());
     auto vector = dyn_cast<VectorType>(argument.getType());
@@ -144,6 +159,39 @@ LogicalResult FormatOp::verify() {
   return success();
 }
 
+/// What lies between a lumen.stored and the factor works element by element.
+static LogicalResult verifyCompletion(DecodedOp op, Value factor) {
+  if (!dependsOnStored(factor))
+    return success();
+  SmallVector<Value> pending = {factor};
+  DenseSet<Value> seen;
+  while (!pending.empty()) {
+    Value value = pending.pop_back_val();
+    Operation *definition = value.getDefiningOp();
+    if (!seen.insert(value).second || isa_and_nonnull<StoredOp>(definition))
+      continue;
+    DenseElementsAttr constant;
+    if (definition && matchPattern(value, m_Constant(&constant)) &&
+        constant.isSplat())
+      continue;
+    if (!definition || !(definition->hasTrait<OpTrait::Elementwise>() ||
+                         definition->hasTrait<OpTrait::ConstantLike>())) {
+      InFlightDiagnostic diag =
+          op.emitOpError()
+          << "factor must follow from lumen.stored element by element";
+      if (definition)
+        diag.attachNote(definition->getLoc()) << "this does not";
+      return diag;
+    }
+    if (isa<VectorType>(value.getType()) &&
+        definition->hasTrait<OpTrait::ConstantLike>())
+      return op.emitOpError() << "factor has a constant that differs by group "
+                                 "behind lumen.stored";
+    llvm::append_range(pending, definition->getOperands());
+  }
+  return success();
+}
+
 LogicalResult DecodedOp::verify() {
   auto format = cast<FormatOp>((*this)->getParentOp());
   int64_t block = format.getBlock(), group = format.getGroup();
@@ -164,11 +212,12 @@ LogicalResult DecodedOp::verify() {
       auto vector = dyn_cast<VectorType>(type);
       Type element = vector ? vector.getElementType() : type;
       bool allowed =
-          isa<FloatType>(element) || (vector && element.isInteger(8));
+          isa<FloatType>(element) ||
+          (vector && (element.isInteger(8) || element.isInteger(32)));
       if (!allowed)
         return emitOpError() << what
                              << " factor must be a scalar float or a vector of "
-                                "i8 or floats, got "
+                                "i8, i32 or floats, got "
                              << type;
       if (vector && vector.getNumElements() != block / group)
         return emitOpError()
@@ -184,6 +233,26 @@ LogicalResult DecodedOp::verify() {
   if (failed(verifyFactors("scale", getScale())) ||
       failed(verifyFactors("min", getMin())))
     return failure();
+  for (OperandRange factors : {getScale(), getMin()})
+    for (Value factor : factors)
+      if (failed(verifyCompletion(*this, factor)))
+        return failure();
+  return success();
+}
+
+LogicalResult StoredOp::verify() {
+  Type element = getElementTypeOrSelf(getValue().getType());
+  int64_t bits = getBits();
+  int64_t width = element.isIntOrFloat() ? element.getIntOrFloatBitWidth() : 0;
+  if (width != 8 && width != 16 && width != 32)
+    return emitOpError() << "value must have elements of 8, 16 or 32 bits, got "
+                         << getValue().getType();
+  int64_t narrowest = isa<FloatType>(element)
+                          ? bits
+                          : std::max<int64_t>(8, llvm::PowerOf2Ceil(bits));
+  if (width != narrowest)
+    return emitOpError() << "value of " << bits << " bits must have elements of "
+                         << narrowest << ", got " << getValue().getType();
   return success();
 }
 

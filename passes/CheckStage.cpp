@@ -70,7 +70,7 @@ LogicalResult checkCaller(func::FuncOp caller) {
 /// The ops that a stage has got rid of.
 LogicalResult checkLeft(Operation *op, StringRef stage) {
   bool isLumen = isa_and_nonnull<LumenDialect>(op->getDialect());
-  bool isAllowed = !isLumen || isa<FormatOp, DecodedOp, Dot4Op, LookupOp,
+  bool isAllowed = !isLumen || isa<FormatOp, DecodedOp, StoredOp, Dot4Op, LookupOp,
                                    WorkerIdOp, WorkerCountOp, BarrierOp>(op);
   if (stage == "vector")
     isAllowed &= !isa_and_nonnull<linalg::LinalgDialect,
@@ -100,7 +100,12 @@ LogicalResult checkBuffers(ModuleOp module, StringRef stage) {
       return failure();
   }
   WalkResult walk = module.walk<WalkOrder::PreOrder>(
-      [&](Operation *op) -> WalkResult { return checkLeft(op, stage); });
+      [&](Operation *op) -> WalkResult {
+        if (failed(checkLeft(op, stage)))
+          return WalkResult::interrupt();
+        // Descriptions are no code.
+        return isa<FormatOp>(op) ? WalkResult::skip() : WalkResult::advance();
+      });
   return failure(walk.wasInterrupted());
 }
 

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "passes/FormatInliner.h"
 
+#include "dialect/FormatLayout.h"
+
 #include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
 #include "mlir/IR/IRMapping.h"
 
@@ -24,29 +27,92 @@ static Value loadField(OpBuilder &b, Location loc, Type type, Value bytes,
   return vector ? field : vector::ExtractOp::create(b, loc, field, 0);
 }
 
+/// A constant tensor of a format as a global of the module, made once.
+static Value emitTable(OpBuilder &b, Location loc, FormatOp format,
+                       arith::ConstantOp table, unsigned number) {
+  auto tensor = cast<RankedTensorType>(table.getType());
+  auto type = MemRefType::get(tensor.getShape(), tensor.getElementType());
+  std::string name =
+      (format.getSymName() + "_table" + llvm::Twine(number)).str();
+  auto module = format->getParentOfType<ModuleOp>();
+  if (!module.lookupSymbol<memref::GlobalOp>(name)) {
+    OpBuilder::InsertionGuard guard(b);
+    b.setInsertionPointAfter(format);
+    memref::GlobalOp::create(b, format.getLoc(), name,
+                             b.getStringAttr("private"), type, table.getValue(),
+                             /*constant=*/true, b.getI64IntegerAttr(64));
+  }
+  return memref::GetGlobalOp::create(b, loc, type, name);
+}
+
+/// A lookup in a table as one load per element: few CPUs gather faster.
+static Value emitLoads(OpBuilder &b, vector::GatherOp gather, Value table,
+                       Value indices, Value mask, Value rest) {
+  Location loc = gather.getLoc();
+  auto type = cast<VectorType>(gather.getType());
+  SmallVector<Value> elements;
+  for (int64_t i = 0; i < type.getNumElements(); ++i) {
+    Value index = vector::ExtractOp::create(b, loc, indices, i);
+    index = arith::IndexCastUIOp::create(b, loc, b.getIndexType(), index);
+    elements.push_back(memref::LoadOp::create(b, loc, table, index));
+  }
+  Value loaded = vector::FromElementsOp::create(b, loc, type, elements);
+  return b.createOrFold<arith::SelectOp>(loc, mask, loaded, rest);
+}
+
 DecodedBlock lumen::inlineFormat(OpBuilder &b, Location loc, FormatOp format,
-                                 Value bytes, Value offset) {
+                                 Value bytes, Value row, Value block) {
   Block &body = format.getBody().front();
+  auto constant = [&](int64_t value) -> Value {
+    return arith::ConstantIndexOp::create(b, loc, value);
+  };
+  auto add = [&](Value base, int64_t offset) -> Value {
+    return offset ? arith::AddIOp::create(b, loc, base, constant(offset))
+                  : base;
+  };
+  Value first = b.createOrFold<arith::MulIOp>(
+      loc, block, constant(format.getBlockBytes()));
+  first = b.createOrFold<arith::AddIOp>(loc, first, row);
+  first = add(first, format.getHeaderBytes());
   IRMapping mapping;
   for (BlockArgument argument : body.getArguments()) {
-    int64_t begin = format.getFieldOffset(argument.getArgNumber());
-    Value at = offset;
-    if (begin) {
-      Value constant = arith::ConstantIndexOp::create(b, loc, begin);
-      at = arith::AddIOp::create(b, loc, offset, constant);
-    }
+    unsigned number = argument.getArgNumber();
+    Value at = add(number < format.getHeader() ? row : first,
+                   format.getFieldOffset(number));
     mapping.map(argument, loadField(b, loc, argument.getType(), bytes, at));
   }
-  for (Operation &op : body.without_terminator())
+  unsigned tables = 0;
+  for (Operation &op : body.without_terminator()) {
+    if (auto stored = dyn_cast<StoredOp>(op)) {
+      mapping.map(stored.getResult(), mapping.lookup(stored.getValue()));
+      continue;
+    }
+    if (auto table = dyn_cast<arith::ConstantOp>(op);
+        table && isa<RankedTensorType>(table.getType())) {
+      mapping.map(table.getResult(),
+                  emitTable(b, loc, format, table, tables++));
+      continue;
+    }
+    if (auto gather = dyn_cast<vector::GatherOp>(op)) {
+      Value looked = emitLoads(b, gather, mapping.lookup(gather.getBase()),
+                               mapping.lookup(gather.getIndices()),
+                               mapping.lookup(gather.getMask()),
+                               mapping.lookup(gather.getPassThru()));
+      mapping.map(gather.getResult(), looked);
+      continue;
+    }
     b.clone(op, mapping);
+  }
   DecodedOp decoded = format.getDecoded();
-  DecodedBlock block;
-  block.codes = mapping.lookup(decoded.getCodes());
+  DecodedBlock result;
+  result.codes = mapping.lookup(decoded.getCodes());
+  for (const StoredFactor &factor : getStoredFactors(format))
+    result.stored.push_back(mapping.lookup(factor.value));
   for (Value factor : decoded.getScale())
-    block.scale.push_back(mapping.lookup(factor));
+    result.scale.push_back(mapping.lookup(factor));
   for (Value factor : decoded.getMin())
-    block.min.push_back(mapping.lookup(factor));
-  return block;
+    result.min.push_back(mapping.lookup(factor));
+  return result;
 }
 
 Value lumen::emitCodeValues(OpBuilder &b, Location loc, FormatOp format,

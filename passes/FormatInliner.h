@@ -16,16 +16,19 @@ namespace mlir::lumen {
 struct DecodedBlock {
   /// vector<block x i8>, unsigned codes.
   Value codes;
+  /// What the packed weight keeps, in the order of `getStoredFactors`.
+  SmallVector<Value, 4> stored;
   /// The factors: a scalar float per block, a vector with one entry per group,
   /// or both.
   SmallVector<Value, 2> scale;
   SmallVector<Value, 2> min;
 };
 
-/// Decodes the block whose first byte is `bytes[offset]`; `bytes` is a 1-D
-/// memref of i8 without any alignment. Reads exactly the bytes of the block.
+/// Decodes block number `block` of the row whose first byte is `bytes[row]`;
+/// `bytes` is a 1-D memref of i8 without any alignment. Reads exactly the bytes
+/// of the row's header and of the block. Tables become globals of the module.
 DecodedBlock inlineFormat(OpBuilder &builder, Location loc, FormatOp format,
-                          Value bytes, Value offset);
+                          Value bytes, Value row, Value block);
 
 /// v(code) for a vector of codes, as a vector of i32 of the same length.
 Value emitCodeValues(OpBuilder &builder, Location loc, FormatOp format,

@@ -35,9 +35,9 @@ void RowEmitter::emitPrologue() {
           auto table = rankedType(op.getTable());
           FormatOp format = lookupFormat(table, op);
           int64_t columns = table.getDimSize(1);
-          int64_t bytes = format ? columns / int64_t(format.getBlock()) *
-                                       format.getBlockBytes()
-                                 : columns * table.getElementTypeBitWidth() / 8;
+          int64_t bytes = format
+                              ? format.getRowBytes(columns)
+                              : columns * table.getElementTypeBitWidth() / 8;
           Value token =
               memref::LoadOp::create(b, getSourceBuffer(op.getTokens()), row);
           token = arith::IndexCastUIOp::create(b, b.getIndexType(), token);
@@ -174,13 +174,10 @@ SmallVector<Value> RowEmitter::emitEmbedding(EmbeddingOp op, Tile &tile) {
   if (FormatOp format = lookupFormat(table, op)) {
     int64_t block = format.getBlock();
     Value index = divideByConstant(b, tile.base, block);
-    Value offset = arith::MulIOp::create(
-        b, index, constantIndex(b, format.getBlockBytes()));
-    offset = arith::AddIOp::create(b, first, offset);
     SmallVector<Value> parts;
     for (int64_t i = 0; i < tile.width / block; ++i) {
-      Value at = addConstant(b, offset, i * format.getBlockBytes());
-      DecodedBlock decoded = inlineFormat(b, b.getLoc(), format, bytes, at);
+      DecodedBlock decoded = inlineFormat(b, b.getLoc(), format, bytes, first,
+                                          addConstant(b, index, i));
       llvm::append_range(parts,
                          emitDequantizedBlock(b, b.getLoc(), format, decoded));
     }

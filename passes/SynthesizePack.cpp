@@ -51,8 +51,7 @@ private:
   void emitBlock(Value tile, Value row, Value lane, Value block);
   void emitValues(Value tile);
   void storeCodes(const Destination &to, Value codes, Value tile, Value lane, Value block);
-  void storeFactors(Kind superKind, Kind subKind, ArrayRef<Value> factors, Value tile, Value lane,
-                    Value block);
+  void storeFactor(const Destination &to, Value factor, Value tile, Value lane, Value block);
 
   ImplicitLocOpBuilder b;
   func::FuncOp kernel;
@@ -79,7 +78,9 @@ void PackSynthesizer::viewComponents() {
   for (const PackedComponent &component : getPackedComponents(format, elementType, rows)) {
     bool isCodes = component.kind == Kind::Codes;
     Type type = isCodes ? b.getI32Type() : component.elementType;
-    Value entries = arith::DivUIOp::create(b, k, index(component.columns));
+    Value entries = index(1);
+    if (component.columns)
+      entries = arith::DivUIOp::create(b, k, index(component.columns));
     Value perEntry = index(isCodes ? component.elementsPerEntry / 4 : component.elementsPerEntry);
     Value count = mul(mul(tiles, entries), perEntry);
     Value buffer = memref::ViewOp::create(b, MemRefType::get({ShapedType::kDynamic}, type),
@@ -95,7 +96,7 @@ void PackSynthesizer::viewComponents() {
 /// bits of the steps that share a byte are shifted beside each other.
 void PackSynthesizer::storeCodes(const Destination &to, Value codes, Value tile, Value lane,
                                  Value block) {
-  CodePlane plane = to.component.plane;
+  BitPlane plane = to.component.plane;
   int64_t blockSize = format.getBlock(), spans = blockSize / kSpan;
   int64_t loads = plane.getLoads(), stepsPerByte = 8 / loads;
   auto stepsType = VectorType::get(blockSize / 4, b.getI32Type());
@@ -130,19 +131,43 @@ void PackSynthesizer::storeCodes(const Destination &to, Value codes, Value tile,
   }
 }
 
-void PackSynthesizer::storeFactors(Kind superKind, Kind subKind, ArrayRef<Value> factors,
-                                   Value tile, Value lane, Value block) {
-  for (Value factor : factors) {
-    auto vector = dyn_cast<VectorType>(factor.getType());
-    Kind kind = vector ? subKind : superKind;
-    const Destination *to =
-        llvm::find_if(destinations, [&](const Destination &d) { return d.component.kind == kind; });
-    int64_t count = vector ? vector.getNumElements() : 1;
-    Value first = mul(add(mul(tile, to->entries), mul(block, index(count))), index(rows));
-    for (int64_t i = 0; i < count; ++i) {
-      Value entry = vector ? vector::ExtractOp::create(b, factor, i).getResult() : factor;
-      memref::StoreOp::create(b, entry, to->buffer, add(add(first, index(i * rows)), lane));
+/// Whole factors one by one; planes of fewer bits with neighbouring groups side by
+/// side in a byte.
+void PackSynthesizer::storeFactor(const Destination &to, Value factor, Value tile, Value lane,
+                                  Value block) {
+  BitPlane plane = to.component.plane;
+  auto vector = dyn_cast<VectorType>(factor.getType());
+  int64_t perByte = plane.getValuesPerByte();
+  int64_t count = vector ? vector.getNumElements() / perByte : 1;
+  if (perByte > 1) {
+    auto splat = [&](VectorType type, int64_t value) -> Value {
+      return arith::ConstantOp::create(
+          b, DenseElementsAttr::get(type, b.getI8IntegerAttr(int8_t(value))));
+    };
+    if (plane.offset)
+      factor = arith::ShRUIOp::create(b, factor, splat(vector, plane.offset));
+    factor = arith::AndIOp::create(b, factor, splat(vector, (1 << plane.width) - 1));
+    auto bytesType = VectorType::get(count, b.getI8Type());
+    Value bytes;
+    for (int64_t i = 0; i < perByte; ++i) {
+      SmallVector<int64_t> mask;
+      for (int64_t byte = 0; byte < count; ++byte)
+        mask.push_back(byte * perByte + i);
+      Value part = vector::ShuffleOp::create(b, factor, factor, mask);
+      if (i)
+        part = arith::ShLIOp::create(b, part, splat(bytesType, i * plane.width));
+      bytes = bytes ? arith::OrIOp::create(b, bytes, part).getResult() : part;
     }
+    factor = bytes;
+  }
+  // What belongs to the row is stored again by each of its blocks.
+  Value entry = mul(tile, to.entries);
+  if (to.component.columns)
+    entry = add(entry, mul(block, index(count)));
+  Value first = mul(entry, index(rows));
+  for (int64_t i = 0; i < count; ++i) {
+    Value element = vector ? vector::ExtractOp::create(b, factor, i).getResult() : factor;
+    memref::StoreOp::create(b, element, to.buffer, add(add(first, index(i * rows)), lane));
   }
 }
 
@@ -152,8 +177,8 @@ void PackSynthesizer::emitBlock(Value tile, Value row, Value lane, Value block) 
     for (const Destination &to : destinations)
       if (to.component.kind == Kind::Codes)
         storeCodes(to, decoded.codes, tile, lane, block);
-    storeFactors(Kind::ScaleSuper, Kind::ScaleSub, decoded.scale, tile, lane, block);
-    storeFactors(Kind::MinSuper, Kind::MinSub, decoded.min, tile, lane, block);
+      else
+        storeFactor(to, decoded.stored[to.component.factor], tile, lane, block);
   };
   auto zeroLike = [&](Value value) -> Value {
     return arith::ConstantOp::create(b, b.getZeroAttr(value.getType()));
@@ -163,14 +188,14 @@ void PackSynthesizer::emitBlock(Value tile, Value row, Value lane, Value block) 
   OpBuilder::InsertionGuard guard(b);
   b.setInsertionPointToStart(branch.thenBlock());
   Value blocks = arith::DivUIOp::create(b, k, index(format.getBlock()));
-  Value at = mul(add(mul(row, blocks), block), index(format.getBlockBytes()));
-  DecodedBlock decoded = inlineFormat(b, b.getLoc(), format, source.getBytes(), at);
+  Value rowBytes = add(mul(blocks, index(format.getBlockBytes())), index(format.getHeaderBytes()));
+  DecodedBlock decoded =
+      inlineFormat(b, b.getLoc(), format, source.getBytes(), mul(row, rowBytes), block);
   store(decoded);
   b.setInsertionPointToStart(branch.elseBlock());
   DecodedBlock zeros;
   zeros.codes = zeroLike(decoded.codes);
-  llvm::transform(decoded.scale, std::back_inserter(zeros.scale), zeroLike);
-  llvm::transform(decoded.min, std::back_inserter(zeros.min), zeroLike);
+  llvm::transform(decoded.stored, std::back_inserter(zeros.stored), zeroLike);
   store(zeros);
 }
 

@@ -3,9 +3,10 @@
 // Synthesizes product kernels as linalg on packed tensors. Everything here follows
 // from the components of the packed layout and the attributes of the format; no
 // format is known by name.
-#include "dialect/FormatLayout.h"
-#include "passes/ProductEpilogue.h"
+#include "passes/PackedWeight.h"
 #include "passes/Passes.h"
+#include "passes/ProductEpilogue.h"
+#include "passes/TileBuilder.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Bufferization/IR/Bufferization.h"
@@ -27,35 +28,11 @@ using namespace mlir::lumen;
 
 namespace {
 
-using Kind = PackedComponent::Kind;
-
-/// Iteration dimensions of a span: token, the three bits of the step, row lane,
-/// position inside a step.
-enum Dim : unsigned { kToken, kX, kY, kZ, kRow, kK4, kDims };
-
 /// Bytes of activations that one block of tokens may take, so that they stay in
 /// the second-level cache while the weight tiles pass by.
 constexpr int64_t kTokenBlockBytes = 512 * 1024;
 
-/// A weight seen as its components.
-struct Weight {
-  RankedTensorType type;
-  mutable FormatOp format;
-  int64_t rows = 0;
-  /// One tensor per code plane: [tile][span][bits of the position…][row][k4].
-  SmallVector<std::pair<CodePlane, Value>> planes;
-  /// [tile][block][row], [tile][group][row] (or [tile][span][bits…][row]).
-  Value scaleSuper, scaleSub, minSuper, minSub;
-  /// Float elements: [tile][k][row].
-  Value values;
-
-  int64_t getTiles() const { return llvm::divideCeil(type.getDimSize(0), rows); }
-  int64_t getColumns() const { return type.getDimSize(1); }
-  /// log2 of the groups per span: how many of x, y, z number a group.
-  unsigned getGroupBits() const {
-    return llvm::Log2_64(kSpan / std::min<int64_t>(kSpan, format.getGroup()));
-  }
-};
+constexpr arith::FastMathFlags kContract = arith::FastMathFlags::contract;
 
 class ProductSynthesizer {
 public:
@@ -66,7 +43,6 @@ public:
   LogicalResult run();
 
 private:
-  Weight viewWeight(unsigned index);
   void viewActivations();
   void emitSink(ProductSink &sink, bool last);
   void emitExpertSink(ProductSink &sink, bool last);
@@ -74,76 +50,27 @@ private:
   void emitTile(ProductSink &sink, int64_t tokens, Value token, Value tile, Value rowTile);
   /// memref<TxC> seen as memref<(T*S)x(C/S)>, for S slots.
   Value splitSlots(Value memref);
-  Value emitProduct(const Weight &weight, int64_t tokens, Value token, Value tile);
-  Value emitSpan(const Weight &weight, int64_t tokens, Value token, Value tile, Value block,
-                 Value span, Value acc);
-  Value emitExactSpan(const Weight &weight, int64_t tokens, Value token, Value tile, Value block,
-                      Value span, Value acc);
-  Value emitFloatProduct(const Weight &weight, int64_t tokens, Value token, Value tile);
-  Value emitInitialSums(const Weight &weight, int64_t tokens, Value token, Value span);
-  Value emitMinima(const Weight &weight, int64_t tokens, Value token, Value tile, Value block,
-                   Value span, Value acc);
-  Value emitCode(OpBuilder &nested, Location loc, const Weight &weight, ValueRange planeBytes);
-  void collectScales(const Weight &weight, Value tile, Value block, Value span,
-                     SmallVectorImpl<Value> &inputs, SmallVectorImpl<AffineMap> &maps,
-                     unsigned dims, unsigned firstGroupDim, unsigned rowDim);
-  std::pair<Value, Value> emitScaleAndMin(OpBuilder &nested, Location loc, const Weight &weight,
-                                          ValueRange arguments, unsigned &next);
-
-  Value index(int64_t value) { return arith::ConstantIndexOp::create(b, value); }
-  Value view(Value bytes, int64_t offset, ArrayRef<int64_t> shape, Type element);
-  Value toTensor(Value memref);
+  Value emitProduct(const PackedWeight &weight, int64_t tokens, Value token, Value tile);
+  Value emitSpan(const PackedWeight &weight, int64_t tokens, Value token, const SpanPosition &at,
+                 Value acc);
+  Value emitExactSpan(const PackedWeight &weight, int64_t tokens, Value token,
+                      const SpanPosition &at, Value acc);
+  Value emitFloatProduct(const PackedWeight &weight, int64_t tokens, Value token, Value tile);
+  Value emitInitialSums(const PackedWeight &weight, int64_t tokens, Value token, Value span);
+  Value emitMinima(const PackedWeight &weight, int64_t tokens, Value token, const SpanPosition &at,
+                   Value acc);
   /// memref<TxKxE> seen as [token][span][bits…][rest] (`rest` omitted when 1).
   Value expandSpans(Value memref, unsigned bits, int64_t rest);
-  /// The slice at `position` of the leading dimensions, `tokens` of the first if it is a token.
-  Value slice(Value tensor, ArrayRef<OpFoldResult> position, int64_t tokens = 0);
-  AffineMap map(unsigned dims, ArrayRef<unsigned> results) {
-    SmallVector<AffineExpr> exprs;
-    for (unsigned dim : results)
-      exprs.push_back(b.getAffineDimExpr(dim));
-    return AffineMap::get(dims, 0, exprs, b.getContext());
-  }
-  Value generic(Value init, ValueRange inputs, ArrayRef<AffineMap> maps, unsigned dims,
-                function_ref<Value(OpBuilder &, Location, ValueRange)> body);
 
-  ImplicitLocOpBuilder b;
+  TileBuilder b;
   func::FuncOp kernel;
   QLinearOp product;
   int64_t tokenTile;
-  SmallVector<Weight> weights;
+  SmallVector<PackedWeight> weights;
   Value tokens;                            // T
   Value codes, scales, offsets, sums, x;   // activations as tensors
   unsigned sumBits = 0;                    // log2 of the activation sums per span
 };
-
-/// The value range of the integers that stand for a code: table entries are
-/// shifted to be unsigned, and the shift joins the bias.
-int64_t getBias(FormatOp format) {
-  if (auto table = format.getTable())
-    return *llvm::min_element(*table);
-  return format.getBias();
-}
-
-Value extendToF32(OpBuilder &nested, Location loc, Value value) {
-  Type f32 = nested.getF32Type();
-  if (value.getType() == f32)
-    return value;
-  if (isa<FloatType>(value.getType()))
-    return arith::ExtFOp::create(nested, loc, f32, value);
-  return arith::SIToFPOp::create(nested, loc, f32, value);
-}
-
-Value ProductSynthesizer::view(Value bytes, int64_t offset, ArrayRef<int64_t> shape, Type element) {
-  return memref::ViewOp::create(b, MemRefType::get(shape, element), bytes, index(offset),
-                                ValueRange{});
-}
-
-Value ProductSynthesizer::toTensor(Value memref) {
-  auto type = cast<MemRefType>(memref.getType());
-  return bufferization::ToTensorOp::create(
-      b, RankedTensorType::get(type.getShape(), type.getElementType()), memref,
-      /*restrict=*/true);
-}
 
 Value ProductSynthesizer::expandSpans(Value memref, unsigned bits, int64_t rest) {
   auto type = cast<MemRefType>(memref.getType());
@@ -152,7 +79,7 @@ Value ProductSynthesizer::expandSpans(Value memref, unsigned bits, int64_t rest)
   if (rest > 1)
     shape.push_back(rest);
   if (shape.size() == 2)
-    return toTensor(memref);
+    return b.toTensor(memref);
   SmallVector<ReassociationIndices> groups = {{0}, {}};
   for (unsigned i = 1; i < shape.size(); ++i)
     groups[1].push_back(i);
@@ -160,88 +87,7 @@ Value ProductSynthesizer::expandSpans(Value memref, unsigned bits, int64_t rest)
   for (int64_t size : ArrayRef(shape).drop_front())
     sizes.push_back(b.getIndexAttr(size));
   auto expanded = MemRefType::get(shape, type.getElementType());
-  return toTensor(memref::ExpandShapeOp::create(b, expanded, memref, groups, sizes));
-}
-
-Value ProductSynthesizer::slice(Value tensor, ArrayRef<OpFoldResult> position, int64_t tokens) {
-  auto type = cast<RankedTensorType>(tensor.getType());
-  SmallVector<OpFoldResult> offsets(position), sizes, strides(type.getRank(), b.getIndexAttr(1));
-  SmallVector<int64_t> shape;
-  for (int64_t i = 0; i < type.getRank(); ++i) {
-    bool isPosition = i < int64_t(position.size());
-    if (!isPosition)
-      offsets.push_back(b.getIndexAttr(0));
-    int64_t size = !isPosition ? type.getDimSize(i) : i == 0 && tokens ? tokens : 1;
-    sizes.push_back(b.getIndexAttr(size));
-    if (!isPosition || (i == 0 && tokens))
-      shape.push_back(size);
-  }
-  return tensor::ExtractSliceOp::create(b, RankedTensorType::get(shape, type.getElementType()),
-                                        tensor, offsets, sizes, strides);
-}
-
-Value ProductSynthesizer::generic(Value init, ValueRange inputs, ArrayRef<AffineMap> maps,
-                                  unsigned dims,
-                                  function_ref<Value(OpBuilder &, Location, ValueRange)> body) {
-  SmallVector<utils::IteratorType> iterators(dims, utils::IteratorType::reduction);
-  for (AffineExpr result : maps.back().getResults())
-    iterators[cast<AffineDimExpr>(result).getPosition()] = utils::IteratorType::parallel;
-  return linalg::GenericOp::create(b, init.getType(), inputs, init, maps, iterators,
-                                   [&](OpBuilder &nested, Location loc, ValueRange arguments) {
-                                     Value result = body(nested, loc, arguments);
-                                     linalg::YieldOp::create(nested, loc, result);
-                                   })
-      .getResult(0);
-}
-
-Weight ProductSynthesizer::viewWeight(unsigned index) {
-  Value weight = product.getWeights()[index];
-  auto fromBytes = weight.getDefiningOp<FromBytesOp>();
-  Weight result;
-  result.type = cast<RankedTensorType>(weight.getType());
-  result.rows = cast<PackedAttr>(result.type.getEncoding()).getRows();
-  result.format = lookupFormat(result.type, kernel);
-  int64_t n = result.type.getDimSize(0), k = result.getColumns();
-  int64_t tiles = result.getTiles(), rows = result.rows, offset = 0;
-  for (const PackedComponent &component :
-       getPackedComponents(result.format, result.type.getElementType(), rows)) {
-    SmallVector<int64_t> shape = {tiles, k / component.columns};
-    bool groupsInSpan = component.columns < kSpan &&
-                        (component.kind == Kind::ScaleSub || component.kind == Kind::MinSub);
-    if (component.kind == Kind::Codes) {
-      shape.append(llvm::Log2_64(component.plane.getLoads()), 2);
-      shape.append({rows, 4});
-    } else if (groupsInSpan) {
-      shape[1] = k / kSpan;
-      shape.append(result.getGroupBits(), 2);
-      shape.push_back(rows);
-    } else {
-      shape.push_back(rows);
-    }
-    Value tensor = toTensor(view(fromBytes.getBytes(), offset, shape, component.elementType));
-    switch (component.kind) {
-    case Kind::Codes:
-      result.planes.push_back({component.plane, tensor});
-      break;
-    case Kind::ScaleSuper:
-      result.scaleSuper = tensor;
-      break;
-    case Kind::ScaleSub:
-      result.scaleSub = tensor;
-      break;
-    case Kind::MinSuper:
-      result.minSuper = tensor;
-      break;
-    case Kind::MinSub:
-      result.minSub = tensor;
-      break;
-    case Kind::Values:
-      result.values = tensor;
-      break;
-    }
-    offset += getComponentBytes(component, n, k, rows);
-  }
-  return result;
+  return b.toTensor(memref::ExpandShapeOp::create(b, expanded, memref, groups, sizes));
 }
 
 Value ProductSynthesizer::splitSlots(Value memref) {
@@ -265,13 +111,13 @@ void ProductSynthesizer::viewActivations() {
     return splitSlots(tensor.getBuffer());
   };
   tokens = memref::DimOp::create(b, memref(0), 0);
-  bool quantized = llvm::any_of(weights, [](const Weight &weight) { return !!weight.format; });
+  bool quantized = llvm::any_of(weights, [](const PackedWeight &weight) { return !!weight.format; });
   if (!product.isInteger()) {
-    x = quantized ? expandSpans(memref(0), 3, 4) : toTensor(memref(0));
+    x = quantized ? expandSpans(memref(0), 3, 4) : b.toTensor(memref(0));
     return;
   }
   codes = expandSpans(memref(0), 3, 4);
-  scales = toTensor(memref(1));
+  scales = b.toTensor(memref(1));
   int64_t sumsPerSpan = cast<MemRefType>(memref(2).getType()).getDimSize(1) * kSpan /
                         product.getColumns();
   sumBits = llvm::Log2_64(sumsPerSpan);
@@ -279,153 +125,53 @@ void ProductSynthesizer::viewActivations() {
   sums = expandSpans(memref(3), sumBits, 1);
 }
 
-/// The code as an unsigned i8: each plane byte shifted by what the step asks for,
-/// masked, and joined with the others; a table is looked up in place.
-Value ProductSynthesizer::emitCode(OpBuilder &nested, Location loc, const Weight &weight,
-                                   ValueRange planeBytes) {
-  Type i8 = nested.getI8Type();
-  auto constant = [&](int64_t value) -> Value {
-    return arith::ConstantIntOp::create(nested, loc, i8, value);
-  };
-  Value code;
-  for (auto [plane, byte] : llvm::zip(weight.planes, planeBytes)) {
-    CodePlane layout = plane.first;
-    Value bits = byte;
-    if (layout.width < 8) {
-      // The bits of the step that do not number a load number the shift.
-      Value shift;
-      for (unsigned dim = kX + llvm::Log2_64(layout.getLoads()); dim <= kZ; ++dim) {
-        Value bit = arith::IndexCastOp::create(nested, loc, i8,
-                                               linalg::IndexOp::create(nested, loc, dim));
-        Value part = arith::MulIOp::create(nested, loc, bit, constant(layout.width << (kZ - dim)));
-        shift = shift ? arith::AddIOp::create(nested, loc, shift, part).getResult() : part;
-      }
-      bits = arith::ShRUIOp::create(nested, loc, bits, shift);
-      bits = arith::AndIOp::create(nested, loc, bits, constant((1 << layout.width) - 1));
-    }
-    if (layout.offset)
-      bits = arith::ShLIOp::create(nested, loc, bits, constant(layout.offset));
-    code = code ? arith::OrIOp::create(nested, loc, code, bits).getResult() : bits;
-  }
-  if (auto table = weight.format.getTable()) {
-    SmallVector<int8_t> shifted;
-    for (int8_t entry : *table)
-      shifted.push_back(int8_t(entry - getBias(weight.format)));
-    code = LookupOp::create(nested, loc, i8, code, nested.getDenseI8ArrayAttr(shifted));
-  }
-  return code;
-}
-
 /// Integer sums start from the bias times the activations' sums, which makes the
 /// product of the unsigned codes exact for the biased ones.
-Value ProductSynthesizer::emitInitialSums(const Weight &weight, int64_t tokens, Value token,
+Value ProductSynthesizer::emitInitialSums(const PackedWeight &weight, int64_t tokens, Value token,
                                           Value span) {
   unsigned groupBits = weight.getGroupBits();
   SmallVector<int64_t> shape = {tokens};
   shape.append(groupBits, 2);
   shape.push_back(weight.rows);
-  auto type = RankedTensorType::get(shape, b.getI32Type());
-  Value zero = arith::ConstantOp::create(b, DenseElementsAttr::get(type, b.getI32IntegerAttr(0)));
-  int64_t bias = getBias(weight.format);
+  Value zero = b.zeros(shape, b.getI32Type());
+  int64_t bias = weight.getBias();
   if (!bias)
     return zero;
   // dims: token, the bits of the sums (the last sumBits - groupBits reduced), row.
   unsigned dims = sumBits + 2;
-  SmallVector<unsigned> in, out;
-  for (unsigned i = 0; i <= sumBits; ++i)
-    in.push_back(i);
-  for (unsigned i = 0; i <= groupBits; ++i)
-    out.push_back(i);
+  auto in = llvm::to_vector(llvm::seq<unsigned>(0, sumBits + 1));
+  auto out = llvm::to_vector(llvm::seq<unsigned>(0, groupBits + 1));
   out.push_back(dims - 1);
-  Value input = slice(offsets, {token, span}, tokens);
-  return generic(zero, input, {map(dims, in), map(dims, out)}, dims,
-                 [&](OpBuilder &nested, Location loc, ValueRange arguments) -> Value {
-                   Value scaled = arith::MulIOp::create(
-                       nested, loc, arguments[0],
-                       arith::ConstantIntOp::create(nested, loc, nested.getI32Type(), -bias));
-                   return arith::AddIOp::create(nested, loc, arguments[1], scaled);
-                 });
+  Value input = b.slice(offsets, {token, span}, tokens);
+  return b.generic(zero, input, {b.map(dims, in), b.map(dims, out)}, dims,
+                   [&](OpBuilder &nested, Location loc, ValueRange arguments) -> Value {
+                     Value scaled = arith::MulIOp::create(
+                         nested, loc, arguments[0],
+                         arith::ConstantIntOp::create(nested, loc, nested.getI32Type(), -bias));
+                     return arith::AddIOp::create(nested, loc, arguments[1], scaled);
+                   });
 }
-
-/// Adds the slices of the scale and minimum factors to a generic's operands.
-void ProductSynthesizer::collectScales(const Weight &weight, Value tile, Value block, Value span,
-                                       SmallVectorImpl<Value> &inputs,
-                                       SmallVectorImpl<AffineMap> &maps, unsigned dims,
-                                       unsigned firstGroupDim, unsigned rowDim) {
-  auto addSuper = [&](Value tensor) {
-    if (!tensor)
-      return;
-    inputs.push_back(slice(tensor, {tile, block}));
-    maps.push_back(map(dims, {rowDim}));
-  };
-  auto addSub = [&](Value tensor) {
-    if (!tensor)
-      return;
-    int64_t group = weight.format.getGroup();
-    SmallVector<unsigned> results;
-    for (unsigned i = 0; i < weight.getGroupBits(); ++i)
-      results.push_back(firstGroupDim + i);
-    results.push_back(rowDim);
-    Value position = span;
-    if (group > kSpan)
-      position = arith::DivUIOp::create(b, span, index(group / kSpan));
-    inputs.push_back(slice(tensor, {tile, position}));
-    maps.push_back(map(dims, results));
-  };
-  addSuper(weight.scaleSuper);
-  addSub(weight.scaleSub);
-  addSuper(weight.minSuper);
-  addSub(weight.minSub);
-}
-
-/// The scale and (or null) the minimum from the factors that `collectScales` added.
-std::pair<Value, Value> ProductSynthesizer::emitScaleAndMin(OpBuilder &nested, Location loc,
-                                                            const Weight &weight,
-                                                            ValueRange arguments, unsigned &next) {
-  auto multiply = [&](bool first, bool second) -> Value {
-    Value result;
-    for (bool present : {first, second}) {
-      if (!present)
-        continue;
-      Value factor = extendToF32(nested, loc, arguments[next++]);
-      result = result ? arith::MulFOp::create(nested, loc, result, factor).getResult() : factor;
-    }
-    return result;
-  };
-  Value scale = multiply(!!weight.scaleSuper, !!weight.scaleSub);
-  Value min = multiply(!!weight.minSuper, !!weight.minSub);
-  return {scale, min};
-}
-
-static constexpr arith::FastMathFlags kContract = arith::FastMathFlags::contract;
 
 /// One span with 8-bit activations: an integer generic, then a float one.
-Value ProductSynthesizer::emitSpan(const Weight &weight, int64_t tokens, Value token, Value tile,
-                                   Value block, Value span, Value acc) {
+Value ProductSynthesizer::emitSpan(const PackedWeight &weight, int64_t tokens, Value token,
+                                   const SpanPosition &at, Value acc) {
   unsigned groupBits = weight.getGroupBits();
   // The integer sums of the span's groups.
   SmallVector<Value> inputs;
   SmallVector<AffineMap> maps;
-  for (auto [plane, tensor] : weight.planes) {
-    inputs.push_back(slice(tensor, {tile, span}));
-    SmallVector<unsigned> results;
-    for (unsigned i = 0; i < llvm::Log2_64(plane.getLoads()); ++i)
-      results.push_back(kX + i);
-    results.append({kRow, kK4});
-    maps.push_back(map(kDims, results));
-  }
-  inputs.push_back(slice(codes, {token, span}, tokens));
-  maps.push_back(map(kDims, {kToken, kX, kY, kZ, kK4}));
+  weight.collectCodes(b, at, inputs, maps);
+  inputs.push_back(b.slice(codes, {token, at.span}, tokens));
+  maps.push_back(b.map(kSpanDims, {kToken, kX, kY, kZ, kK4}));
   SmallVector<unsigned> sumDims = {kToken};
   for (unsigned i = 0; i < groupBits; ++i)
     sumDims.push_back(kX + i);
   sumDims.push_back(kRow);
-  maps.push_back(map(kDims, sumDims));
-  Value initial = emitInitialSums(weight, tokens, token, span);
-  Value isum = generic(
-      initial, inputs, maps, kDims, [&](OpBuilder &nested, Location loc, ValueRange arguments) {
+  maps.push_back(b.map(kSpanDims, sumDims));
+  Value initial = emitInitialSums(weight, tokens, token, at.span);
+  Value isum = b.generic(
+      initial, inputs, maps, kSpanDims, [&](OpBuilder &nested, Location loc, ValueRange arguments) {
         Type i32 = nested.getI32Type();
-        Value code = emitCode(nested, loc, weight, arguments.drop_back(2));
+        Value code = weight.emitCode(nested, loc, arguments.drop_back(2));
         Value lhs = arith::ExtUIOp::create(nested, loc, i32, code);
         Value rhs = arith::ExtSIOp::create(nested, loc, i32, arguments.drop_back().back());
         Value term = arith::MulIOp::create(nested, loc, lhs, rhs);
@@ -433,114 +179,102 @@ Value ProductSynthesizer::emitSpan(const Weight &weight, int64_t tokens, Value t
       });
 
   // Scaled and added up: dims token, group bits, row.
-  unsigned dims = groupBits + 2, rowDim = dims - 1;
-  SmallVector<unsigned> all, tokenGroup;
-  for (unsigned i = 0; i < dims; ++i)
-    all.push_back(i);
-  for (unsigned i = 0; i <= groupBits; ++i)
-    tokenGroup.push_back(i);
-  inputs = {isum, slice(scales, {token, span}, tokens)};
-  maps = {map(dims, all), map(dims, {0})};
-  bool hasMin = weight.minSuper || weight.minSub, minHere = hasMin && sumBits == groupBits;
+  FactorDims dims = {groupBits + 2, 1, groupBits + 1};
+  auto all = llvm::to_vector(llvm::seq<unsigned>(0, dims.dims));
+  inputs = {isum, b.slice(scales, {token, at.span}, tokens)};
+  maps = {b.map(dims.dims, all), b.map(dims.dims, {0})};
+  bool minHere = weight.hasMin() && sumBits == groupBits;
   if (minHere) {
-    inputs.push_back(slice(sums, {token, span}, tokens));
-    maps.push_back(map(dims, tokenGroup));
+    inputs.push_back(b.slice(sums, {token, at.span}, tokens));
+    maps.push_back(b.map(dims.dims, ArrayRef(all).drop_back()));
   }
-  collectScales(weight, tile, block, span, inputs, maps, dims, 1, rowDim);
-  maps.push_back(map(dims, {0, rowDim}));
-  Value result = generic(
-      acc, inputs, maps, dims, [&](OpBuilder &nested, Location loc, ValueRange arguments) {
-        unsigned next = minHere ? 3 : 2;
-        auto [scale, min] = emitScaleAndMin(nested, loc, weight, arguments, next);
+  FactorOperands factors = weight.collectFactors(b, at, dims, inputs, maps);
+  maps.push_back(b.map(dims.dims, {0, dims.row}));
+  Value result = b.generic(
+      acc, inputs, maps, dims.dims, [&](OpBuilder &nested, Location loc, ValueRange arguments) {
+        Value scale = weight.emitScale(nested, loc, factors, dims, arguments);
         Value sum = arith::SIToFPOp::create(nested, loc, nested.getF32Type(), arguments[0]);
         Value factor = arith::MulFOp::create(nested, loc, scale, arguments[1]);
         Value term = arith::MulFOp::create(nested, loc, sum, factor, kContract);
         Value result = arith::AddFOp::create(nested, loc, arguments.back(), term, kContract);
         if (!minHere)
           return result;
+        Value min = weight.emitMin(nested, loc, factors, dims, arguments);
         Value lowered = arith::MulFOp::create(nested, loc, min, arguments[2], kContract);
         return arith::SubFOp::create(nested, loc, result, lowered, kContract).getResult();
       });
-  if (hasMin && !minHere)
-    result = emitMinima(weight, tokens, token, tile, block, span, result);
+  if (weight.hasMin() && !minHere)
+    result = emitMinima(weight, tokens, token, at, result);
   return result;
 }
 
 /// The minima of a span where the activations' sums are finer than the weight's
 /// groups (another weight of the same product needs them so).
-Value ProductSynthesizer::emitMinima(const Weight &weight, int64_t tokens, Value token, Value tile,
-                                     Value block, Value span, Value acc) {
-  unsigned dims = sumBits + 2, rowDim = dims - 1;
-  SmallVector<unsigned> tokenSums;
-  for (unsigned i = 0; i <= sumBits; ++i)
-    tokenSums.push_back(i);
-  SmallVector<Value> inputs = {slice(sums, {token, span}, tokens)};
-  SmallVector<AffineMap> maps = {map(dims, tokenSums)};
-  collectScales(weight, tile, block, span, inputs, maps, dims, 1, rowDim);
-  maps.push_back(map(dims, {0, rowDim}));
-  return generic(
-      acc, inputs, maps, dims, [&](OpBuilder &nested, Location loc, ValueRange arguments) {
-        unsigned next = 1;
-        Value min = emitScaleAndMin(nested, loc, weight, arguments, next).second;
+Value ProductSynthesizer::emitMinima(const PackedWeight &weight, int64_t tokens, Value token,
+                                     const SpanPosition &at, Value acc) {
+  FactorDims dims = {sumBits + 2, 1, sumBits + 1};
+  SmallVector<Value> inputs = {b.slice(sums, {token, at.span}, tokens)};
+  auto tokenSums = llvm::to_vector(llvm::seq<unsigned>(0, sumBits + 1));
+  SmallVector<AffineMap> maps = {b.map(dims.dims, tokenSums)};
+  FactorOperands factors = weight.collectFactors(b, at, dims, inputs, maps);
+  maps.push_back(b.map(dims.dims, {0, dims.row}));
+  return b.generic(
+      acc, inputs, maps, dims.dims, [&](OpBuilder &nested, Location loc, ValueRange arguments) {
+        Value min = weight.emitMin(nested, loc, factors, dims, arguments);
         Value lowered = arith::MulFOp::create(nested, loc, min, arguments[0], kContract);
         return arith::SubFOp::create(nested, loc, arguments.back(), lowered, kContract).getResult();
       });
 }
 
 /// One span with float activations: the weights' values meet them in registers.
-Value ProductSynthesizer::emitExactSpan(const Weight &weight, int64_t tokens, Value token,
-                                        Value tile, Value block, Value span, Value acc) {
+Value ProductSynthesizer::emitExactSpan(const PackedWeight &weight, int64_t tokens, Value token,
+                                        const SpanPosition &at, Value acc) {
+  FactorDims dims = {kSpanDims, kX, kRow};
   SmallVector<Value> inputs;
   SmallVector<AffineMap> maps;
-  for (auto [plane, tensor] : weight.planes) {
-    inputs.push_back(slice(tensor, {tile, span}));
-    SmallVector<unsigned> results;
-    for (unsigned i = 0; i < llvm::Log2_64(plane.getLoads()); ++i)
-      results.push_back(kX + i);
-    results.append({kRow, kK4});
-    maps.push_back(map(kDims, results));
-  }
+  weight.collectCodes(b, at, inputs, maps);
   unsigned planes = inputs.size();
-  inputs.push_back(slice(x, {token, span}, tokens));
-  maps.push_back(map(kDims, {kToken, kX, kY, kZ, kK4}));
-  collectScales(weight, tile, block, span, inputs, maps, kDims, kX, kRow);
-  maps.push_back(map(kDims, {kToken, kRow}));
-  return generic(
-      acc, inputs, maps, kDims, [&](OpBuilder &nested, Location loc, ValueRange arguments) {
-        unsigned next = planes + 1;
-        auto [scale, min] = emitScaleAndMin(nested, loc, weight, arguments, next);
-        Value code = emitCode(nested, loc, weight, arguments.take_front(planes));
+  inputs.push_back(b.slice(x, {token, at.span}, tokens));
+  maps.push_back(b.map(kSpanDims, {kToken, kX, kY, kZ, kK4}));
+  FactorOperands factors = weight.collectFactors(b, at, dims, inputs, maps);
+  maps.push_back(b.map(kSpanDims, {kToken, kRow}));
+  return b.generic(
+      acc, inputs, maps, kSpanDims, [&](OpBuilder &nested, Location loc, ValueRange arguments) {
+        Value scale = weight.emitScale(nested, loc, factors, dims, arguments);
+        Value code = weight.emitCode(nested, loc, arguments.take_front(planes));
         Value wide = arith::ExtUIOp::create(nested, loc, nested.getI32Type(), code);
         Value biased = arith::AddIOp::create(
             nested, loc, wide,
-            arith::ConstantIntOp::create(nested, loc, nested.getI32Type(), getBias(weight.format)));
+            arith::ConstantIntOp::create(nested, loc, nested.getI32Type(), weight.getBias()));
         Value value = arith::SIToFPOp::create(nested, loc, nested.getF32Type(), biased);
         value = arith::MulFOp::create(nested, loc, scale, value);
-        if (min)
-          value = arith::SubFOp::create(nested, loc, value, min);
+        if (weight.hasMin())
+          value = arith::SubFOp::create(nested, loc, value,
+                                        weight.emitMin(nested, loc, factors, dims, arguments));
         Value term = arith::MulFOp::create(nested, loc, value, arguments[planes], kContract);
         return arith::AddFOp::create(nested, loc, arguments.back(), term, kContract).getResult();
       });
 }
 
-Value ProductSynthesizer::emitFloatProduct(const Weight &weight, int64_t tokens, Value token,
+Value ProductSynthesizer::emitFloatProduct(const PackedWeight &weight, int64_t tokens, Value token,
                                            Value tile) {
-  auto type = RankedTensorType::get({tokens, weight.rows}, b.getF32Type());
-  Value zero = arith::ConstantOp::create(b, DenseElementsAttr::get(type, b.getF32FloatAttr(0)));
-  auto loop = scf::ForOp::create(b, index(0), index(weight.getColumns()), index(1), zero);
+  Value zero = b.zeros({tokens, weight.rows}, b.getF32Type());
+  auto loop = scf::ForOp::create(b, b.index(0), b.index(weight.getColumns()), b.index(1), zero);
   OpBuilder::InsertionGuard guard(b);
   b.setInsertionPointToStart(loop.getBody());
   Value k = loop.getInductionVar();
-  Value row = slice(weight.values, {tile, k});
+  Value row = b.slice(weight.values, {tile, k});
   auto xType = RankedTensorType::get({tokens}, b.getF32Type());
   Value column = tensor::ExtractSliceOp::create(
       b, xType, x, ArrayRef<OpFoldResult>{token, k},
       ArrayRef<OpFoldResult>{b.getIndexAttr(tokens), b.getIndexAttr(1)},
       ArrayRef<OpFoldResult>{b.getIndexAttr(1), b.getIndexAttr(1)});
-  Value next = generic(loop.getRegionIterArgs()[0], {row, column},
-                       {map(2, {1}), map(2, {0}), map(2, {0, 1})}, 2,
+  Value next = b.generic(loop.getRegionIterArgs()[0], {row, column},
+                       {b.map(2, {1}), b.map(2, {0}), b.map(2, {0, 1})}, 2,
                        [&](OpBuilder &nested, Location loc, ValueRange arguments) -> Value {
-                         Value value = extendToF32(nested, loc, arguments[0]);
+                         Value value = arguments[0];
+                         if (!value.getType().isF32())
+                           value = arith::ExtFOp::create(nested, loc, nested.getF32Type(), value);
                          Value term =
                              arith::MulFOp::create(nested, loc, value, arguments[1], kContract);
                          return arith::AddFOp::create(nested, loc, arguments[2], term, kContract);
@@ -550,29 +284,28 @@ Value ProductSynthesizer::emitFloatProduct(const Weight &weight, int64_t tokens,
 }
 
 /// tokens x rows results of one tile, in registers.
-Value ProductSynthesizer::emitProduct(const Weight &weight, int64_t tokens, Value token,
+Value ProductSynthesizer::emitProduct(const PackedWeight &weight, int64_t tokens, Value token,
                                       Value tile) {
   if (!weight.format)
     return emitFloatProduct(weight, tokens, token, tile);
-  auto type = RankedTensorType::get({tokens, weight.rows}, b.getF32Type());
-  Value zero = arith::ConstantOp::create(b, DenseElementsAttr::get(type, b.getF32FloatAttr(0)));
+  Value zero = b.zeros({tokens, weight.rows}, b.getF32Type());
   int64_t block = weight.format.getBlock(), spans = block / kSpan;
   OpBuilder::InsertionGuard guard(b);
-  auto blocks = scf::ForOp::create(b, index(0), index(weight.getColumns() / block), index(1), zero);
+  auto blocks = scf::ForOp::create(b, b.index(0), b.index(weight.getColumns() / block), b.index(1), zero);
   b.setInsertionPointToStart(blocks.getBody());
   Value position = blocks.getInductionVar(), span = position;
   Value acc = blocks.getRegionIterArgs()[0];
   scf::ForOp inner;
   if (spans > 1) {
-    inner = scf::ForOp::create(b, index(0), index(spans), index(1), acc);
+    inner = scf::ForOp::create(b, b.index(0), b.index(spans), b.index(1), acc);
     b.setInsertionPointToStart(inner.getBody());
-    Value first = arith::MulIOp::create(b, position, index(spans));
+    Value first = arith::MulIOp::create(b, position, b.index(spans));
     span = arith::AddIOp::create(b, first, inner.getInductionVar());
     acc = inner.getRegionIterArgs()[0];
   }
-  Value next = product.isInteger()
-                   ? emitSpan(weight, tokens, token, tile, position, span, acc)
-                   : emitExactSpan(weight, tokens, token, tile, position, span, acc);
+  SpanPosition at = {tile, position, span};
+  Value next = product.isInteger() ? emitSpan(weight, tokens, token, at, acc)
+                                   : emitExactSpan(weight, tokens, token, at, acc);
   scf::YieldOp::create(b, next);
   if (inner) {
     b.setInsertionPointAfter(inner);
@@ -586,9 +319,9 @@ void ProductSynthesizer::emitTile(ProductSink &sink, int64_t tokens, Value token
   SmallVector<Value> results(weights.size());
   for (unsigned i : sink.products)
     results[i] = emitProduct(weights[i], tokens, token, tile);
-  const Weight &weight = weights[sink.products.front()];
+  const PackedWeight &weight = weights[sink.products.front()];
   int64_t n = weight.type.getDimSize(0) / product.getExperts(), rows = weight.rows;
-  Value row = arith::MulIOp::create(b, rowTile, index(rows));
+  Value row = arith::MulIOp::create(b, rowTile, b.index(rows));
   if (n % rows == 0)
     return emitEpilogue(b, sink, product, results, tokens, rows, token, row);
   // The last tile stores only the rows that exist.
@@ -601,19 +334,19 @@ void ProductSynthesizer::emitTile(ProductSink &sink, int64_t tokens, Value token
   };
   if (n < rows)
     return emitEpilogue(b, sink, product, results, tokens, n, token, row);
-  Value full = arith::CmpIOp::create(b, arith::CmpIPredicate::ult, rowTile, index(n / rows));
+  Value full = arith::CmpIOp::create(b, arith::CmpIPredicate::ult, rowTile, b.index(n / rows));
   scf::IfOp::create(b, full, emitRows(rows), emitRows(n % rows));
 }
 
 /// All tiles behind one result: a parallel loop over blocks of tokens and tiles of
 /// rows, and inside it register tiles of decreasing numbers of tokens.
 void ProductSynthesizer::emitSink(ProductSink &sink, bool last) {
-  const Weight &weight = weights[sink.products.front()];
+  const PackedWeight &weight = weights[sink.products.front()];
   int64_t bytesPerToken = weight.getColumns() * (product.isInteger() ? 1 : 4);
   int64_t tokenBlock = std::max<int64_t>(
       tokenTile, llvm::bit_floor(uint64_t(std::max<int64_t>(1, kTokenBlockBytes / bytesPerToken))));
   tokenBlock = llvm::alignTo(tokenBlock, tokenTile);
-  Value blocks = arith::CeilDivUIOp::create(b, tokens, index(tokenBlock));
+  Value blocks = arith::CeilDivUIOp::create(b, tokens, b.index(tokenBlock));
   auto forall = scf::ForallOp::create(
       b, ArrayRef<OpFoldResult>{blocks, b.getIndexAttr(weight.getTiles())}, ValueRange{},
       std::nullopt);
@@ -621,9 +354,9 @@ void ProductSynthesizer::emitSink(ProductSink &sink, bool last) {
     forall->setAttr("lumen.nowait", b.getUnitAttr());
   OpBuilder::InsertionGuard guard(b);
   b.setInsertionPointToStart(forall.getBody());
-  Value first = arith::MulIOp::create(b, forall.getInductionVar(0), index(tokenBlock));
+  Value first = arith::MulIOp::create(b, forall.getInductionVar(0), b.index(tokenBlock));
   Value rest = arith::SubIOp::create(b, tokens, first);
-  Value count = arith::MinUIOp::create(b, rest, index(tokenBlock));
+  Value count = arith::MinUIOp::create(b, rest, b.index(tokenBlock));
   Value tile = forall.getInductionVar(1);
   emitRegisterTiles(sink, first, count, tile, tile);
 }
@@ -636,7 +369,7 @@ void ProductSynthesizer::emitExpertSink(ProductSink &sink, bool last) {
   int64_t tiles = weights[sink.products.front()].getTiles() / experts;
   Value table = product.getGroups().getDefiningOp<bufferization::ToTensorOp>().getBuffer();
   // A group has at least one token.
-  Value groups = arith::MinUIOp::create(b, tokens, index(experts));
+  Value groups = arith::MinUIOp::create(b, tokens, b.index(experts));
   auto forall = scf::ForallOp::create(b, ArrayRef<OpFoldResult>{b.getIndexAttr(tiles), groups},
                                       ValueRange{}, std::nullopt);
   if (!last)
@@ -645,12 +378,12 @@ void ProductSynthesizer::emitExpertSink(ProductSink &sink, bool last) {
   b.setInsertionPointToStart(forall.getBody());
   Value rowTile = forall.getInductionVar(0), group = forall.getInductionVar(1);
   auto load = [&](Value row, int64_t column) -> Value {
-    Value entry = memref::LoadOp::create(b, table, ValueRange{row, index(column)});
+    Value entry = memref::LoadOp::create(b, table, ValueRange{row, b.index(column)});
     return arith::IndexCastUIOp::create(b, b.getIndexType(), entry);
   };
   Value first = load(group, 1);
-  Value end = load(arith::AddIOp::create(b, group, index(1)), 1);
-  Value tile = arith::MulIOp::create(b, load(group, 0), index(tiles));
+  Value end = load(arith::AddIOp::create(b, group, b.index(1)), 1);
+  Value tile = arith::MulIOp::create(b, load(group, 0), b.index(tiles));
   tile = arith::AddIOp::create(b, tile, rowTile);
   emitRegisterTiles(sink, first, arith::SubIOp::create(b, end, first), tile, rowTile);
 }
@@ -663,9 +396,9 @@ void ProductSynthesizer::emitRegisterTiles(ProductSink &sink, Value first, Value
   for (int64_t tokens = tokenTile; tokens >= 1; tokens /= 2) {
     Value whole = count;
     if (tokens > 1)
-      whole = arith::SubIOp::create(b, count, arith::RemUIOp::create(b, count, index(tokens)));
+      whole = arith::SubIOp::create(b, count, arith::RemUIOp::create(b, count, b.index(tokens)));
     Value upper = arith::AddIOp::create(b, first, whole);
-    auto loop = scf::ForOp::create(b, lower, upper, index(tokens));
+    auto loop = scf::ForOp::create(b, lower, upper, b.index(tokens));
     OpBuilder::InsertionGuard inLoop(b);
     b.setInsertionPointToStart(loop.getBody());
     emitTile(sink, tokens, loop.getInductionVar(), tile, rowTile);
@@ -684,22 +417,23 @@ LogicalResult ProductSynthesizer::run() {
             cast<RankedTensorType>(product.getWeights()[i].getType()).getEncoding()))
       return product.emitOpError() << "needs packed weights, but weight " << i << " is "
                                    << product.getWeights()[i].getType();
-    weights.push_back(viewWeight(i));
+    weights.emplace_back(b, product.getWeights()[i]);
   }
-  for (const Weight &weight : weights)
+  for (const PackedWeight &weight : weights)
     if (product.getGroups() && weight.type.getDimSize(0) % (product.getExperts() * weight.rows))
       return product.emitOpError()
              << "needs experts of a multiple of " << weight.rows << " rows, got "
              << weight.type.getDimSize(0) / product.getExperts();
-  for (const Weight &weight : weights)
+  for (const PackedWeight &weight : weights)
     if (!!weight.format != !!weights.front().format)
       return product.emitOpError() << "mixes quantized and float weights";
   viewActivations();
-  for (const Weight &weight : weights)
+  for (const PackedWeight &weight : weights)
     if (product.isInteger() && sumBits < weight.getGroupBits())
       return product.emitOpError()
              << "has activation sums of " << (kSpan >> sumBits) << " codes, but the format "
-             << weight.format.getSymName() << " needs them per " << weight.format.getGroup();
+             << weight.format.getSymName() << " needs them per "
+             << int64_t(weight.format.getGroup());
   for (ProductSink &sink : sinks) {
     bool last = &sink == &sinks.back();
     sink.buffer = splitSlots(sink.buffer);

@@ -43,8 +43,11 @@ MIXTURES = {
     "q2_0": ("q2_0", 41),
 }
 _ALIASES = {"q3_k": "q3_k_m", "q4_k": "q4_k_m", "q5_k": "q5_k_m"}
-# Numbers of formats that llama.cpp can read but does not mix.
-_OTHER_NUMBERS = {"mxfp4": 38, "nvfp4": 39}
+# Numbers of formats that llama.cpp does not mix, or mixes by an importance matrix.
+_OTHER_NUMBERS = {
+    "iq2_xxs": 19, "iq2_xs": 20, "iq3_xxs": 23, "iq1_s": 24, "iq3_s": 26, "iq2_s": 28, "iq1_m": 31,
+    "mxfp4": 38, "nvfp4": 39,
+}  # fmt: skip
 
 # What a type becomes where a row is not a multiple of its block.
 _FALLBACK = {
@@ -57,6 +60,7 @@ _FALLBACK = {
     "tq1_0": "q4_0",
     "tq2_0": "q4_0",
     "q2_0": "q4_0",
+    **{name: "iq4_nl" for name in _OTHER_NUMBERS if name.startswith("iq")},
 }
 
 _VALUES = ("attn_v", "attn_qkv", "attn_kv_b")
@@ -85,6 +89,11 @@ class Traits:
     experts: int = 0
     tied: bool = False
     importance: bool = False
+
+
+def names() -> tuple[str, ...]:
+    """All formats of files that llama.cpp knows."""
+    return (*MIXTURES, *_OTHER_NUMBERS)
 
 
 def find(name: str) -> str:
@@ -147,7 +156,7 @@ def fitting(kind: str, columns: int) -> str:
     for name in (kind, _FALLBACK.get(kind)):
         if name is not None and columns % formats.get(name).block == 0:
             return name
-    if kind in {base for base, _ in MIXTURES.values()}:
+    if kind in {base for base, _ in MIXTURES.values()} or kind in _FALLBACK:
         return "f16"
     raise LumenError(
         f"a row of {columns} weights is not a multiple of the block of {kind}, {formats.get(kind).block}"

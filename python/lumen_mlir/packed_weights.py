@@ -22,7 +22,7 @@ from lumen_mlir.models import Model
 from lumen_mlir.version import __version__
 
 # Goes into the key of cached entries: raise it when the meaning of the bytes changes.
-_LAYOUT_VERSION = 1
+_LAYOUT_VERSION = 2
 
 logger = logging.getLogger("lumen_mlir.packed_weights")
 

@@ -9,7 +9,7 @@ import gguf as oracle
 import numpy as np
 import pytest
 
-from lumen_mlir import atomic_file, byte_level
+from lumen_mlir import atomic_file, byte_level, formats
 from lumen_mlir.errors import LumenError
 from lumen_mlir.gguf import GGUFFile
 from lumen_mlir.testing import synthetic
@@ -23,12 +23,15 @@ from lumen_mlir.testing.vocabulary import synthetic_vocabulary
 def test_random_weights(type_name, columns):
     count, deviation = 256 * 4096, columns**-0.5
     data = random_weights(np.random.Generator(np.random.SFC64(1)), type_name, count, deviation)
-    kind = oracle.GGMLQuantizationType[type_name.upper()]
-    block, nbytes = oracle.GGML_QUANT_SIZES[kind]
-    assert data.dtype == np.uint8 and data.size == count // block * nbytes
-    weights = oracle.quants.dequantize(data, kind).reshape(-1).astype(np.float64)
+    fmt = formats.get(type_name)
+    assert data.dtype == np.uint8 and data.size == fmt.row_bytes(count)
+    if type_name in ("q1_0", "q2_0"):  # which gguf lacks
+        weights = fmt.dequantize(data)
+    else:
+        weights = oracle.quants.dequantize(data, oracle.GGMLQuantizationType[type_name.upper()])
+    weights = weights.reshape(-1).astype(np.float64)
     assert np.isfinite(weights).all() and weights.size == count
-    assert weights.std() == pytest.approx(deviation, rel=0.3 if type_name == "mxfp4" else 0.03)
+    assert weights.std() == pytest.approx(deviation, rel=0.3 if type_name in ("mxfp4", "nvfp4") else 0.03)
     assert abs(weights.mean()) < 0.01 * deviation
     assert abs(weights).max() < 8 * deviation
 

@@ -6,6 +6,8 @@ It proves at definition that codes stay inside their declared bits and lookups i
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from ..errors import LumenError
@@ -83,22 +85,30 @@ def _lookup(node: Expression, index: Interval) -> Interval:
     return np.tile(low, len(index[0])), np.tile(high, len(index[0]))
 
 
-def bounds(root: Expression) -> Interval:
-    """Smallest and largest value of each element of an integer expression, as two int64 arrays."""
-    intervals: dict[int, Interval] = {}
+def intervals(roots: Sequence[Expression]) -> tuple[dict[int, Interval], set[int]]:
+    """Intervals of all integer nodes behind ``roots`` by id, and the nodes whose operation may wrap."""
+    found: dict[int, Interval] = {}
+    wrapped: set[int] = set()
     empty = np.zeros(0, dtype=np.int64)
-    for node in reachable([root]):
+    for node in reachable(roots):
         if node.dtype is None or node.dtype.kind == "f":
-            intervals[id(node)] = (empty, empty)
+            found[id(node)] = (empty, empty)
             continue
         if node.operands and node.operands[0].dtype is not None and node.operands[0].dtype.kind == "f":
             interval = None
         else:
-            interval = _transfer(node, [intervals[id(operand)] for operand in node.operands])
+            interval = _transfer(node, [found[id(operand)] for operand in node.operands])
         low, high = node.dtype.range
         if interval is None or interval[0].min() < low or interval[1].max() > high:
             # Unknown, or the operation may wrap.
+            if interval is not None or node.operands:
+                wrapped.add(id(node))
             length = node.length or 1
             interval = np.full(length, low, dtype=np.int64), np.full(length, high, dtype=np.int64)
-        intervals[id(node)] = interval
-    return intervals[id(root)]
+        found[id(node)] = interval
+    return found, wrapped
+
+
+def bounds(root: Expression) -> Interval:
+    """Smallest and largest value of each element of an integer expression, as two int64 arrays."""
+    return intervals([root])[0][id(root)]

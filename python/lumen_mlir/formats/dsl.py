@@ -12,6 +12,8 @@ A format is a class whose annotations are the storage fields of one block in fil
         def decode(b):
             return Codes(unpack(b.qs, 4), scale=b.d)
 
+A field ``d: per_row(f32)`` stands once at the start of every row, before its blocks: a scale per output channel.
+
 ``decode`` is traced once. The graph it leaves is evaluated by NumPy (the reference dequantizer) and printed
 as the region of ``lumen.format`` (the source of every kernel).
 """
@@ -45,11 +47,11 @@ from .graph import (
 )
 from .overlap import check_overlaps, field_names
 from .quantized import Factor, QuantFormat
-from .types import DType, Field, bf16, f16, f32, i8, i16, i32, u8, u16, u32
+from .types import DType, Field, bf16, f16, f32, i8, i16, i32, per_row, u8, u16, u32
 
 __all__ = [
     "Codes", "Expression", "bf16", "bitcast", "broadcast", "concat", "equal", "f16", "f32", "i16", "i32",
-    "i8", "interleave", "lookup", "quant_format", "repeat", "take", "tile", "u16", "u32", "u8", "unpack",
+    "i8", "interleave", "lookup", "per_row", "quant_format", "repeat", "take", "tile", "u16", "u32", "u8", "unpack",
     "where",
 ]  # fmt: skip
 
@@ -99,9 +101,13 @@ def _storage(cls: type) -> dict[str, Field]:
             raise LumenError(f"field '{key}': a name is letters, digits and '_'")
         if not isinstance(kind, Field):
             raise LumenError(f"field '{key}' has type {kind!r}; expected u8, f16, … or a vector as in u8[16]")
+        if kind.in_header and fields and not next(reversed(fields.values())).in_header:
+            raise LumenError(f"field '{key}' stands once per row, so it comes before the fields of the blocks")
         fields[key] = kind
     if not fields:
         raise LumenError("no storage fields; annotate them in file order, as in 'd: f16'")
+    if all(kind.in_header for kind in fields.values()):
+        raise LumenError("all storage fields stand once per row; a block needs one of its own")
     return fields
 
 
@@ -182,7 +188,7 @@ def _check_codes(fmt: QuantFormat) -> None:
         limit, end = len(fmt.table), f"the table of {len(fmt.table)} ends"
     if bounds(fmt.codes)[1].max() < limit:
         return
-    raw = np.random.default_rng(0).integers(0, 256, (4098, fmt.bytes_per_block), dtype=np.uint8)
+    raw = np.random.default_rng(0).integers(0, 256, (4098, fmt.row_bytes(fmt.block)), dtype=np.uint8)
     raw[0], raw[1] = 0, 255
     codes = fmt.decode_codes(raw).codes
     if codes.max() >= limit:
@@ -206,8 +212,9 @@ def define(
     group = block if group is None else group
     _check_parameters(name, block, group, bits, table, bias)
     fields = _storage(cls)
-    if size is not None and size != sum(kind.bytes for kind in fields.values()):
-        sizes = " + ".join(f"{key} {kind.bytes}" for key, kind in fields.items())
+    in_block = {key: kind.bytes for key, kind in fields.items() if not kind.in_header}
+    if size is not None and size != sum(in_block.values()):
+        sizes = " + ".join(f"{key} {count}" for key, count in in_block.items())
         raise LumenError(f"the fields do not add up to {size} bytes: {sizes}")
     if "decode" not in vars(cls):
         raise LumenError("no decode(b) method")
@@ -254,7 +261,7 @@ def quant_format(
       bias: value(code) = code + bias.
       table: value(code) = table[code]; at most 2**bits values from -128 to 127, for codes of up to 4 bits.
       ggml_type: type id in GGUF files, if it has one.
-      size: bytes per block, to be checked against the fields.
+      size: bytes per block (without fields per row), to be checked against the fields.
       register: make it known to ``formats.get`` (a second format of that name is refused).
 
     Raises LumenError, naming the format and the field, where the description contradicts itself.

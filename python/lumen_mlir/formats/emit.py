@@ -55,6 +55,7 @@ class _Printer:
         self.lines: list[str] = []
         self.names: dict[int, str] = {}
         self.constants: dict[str, str] = {}
+        self.stored: dict[str, str] = {}
         self.counter = 0
 
     def add(self, text: str) -> str:
@@ -80,6 +81,8 @@ class _Printer:
         match node.operation:
             case "field":
                 return f"%{node.payload}"
+            case "stored":
+                return self.stored[node.payload]
             case "constant":
                 return self.constant(_literal(node.payload, node.dtype), kind)
             case "neg":
@@ -126,7 +129,8 @@ class _Printer:
     def _bitcast(self, node: Expression, value: str, old: str, new: str) -> str:
         if old == new:
             return value
-        return self.add(f"{'arith' if node.length is None else 'vector'}.bitcast {value} : {old} to {new}")
+        elementwise = node.length == node.operands[0].length
+        return self.add(f"{'arith' if elementwise else 'vector'}.bitcast {value} : {old} to {new}")
 
     def shuffle(self, dtype: DType, parts: list[tuple[str, int]], indices: Sequence[int]) -> str:
         """Joins (value, length) parts pairwise; the last shuffle also puts the elements in order."""
@@ -180,9 +184,11 @@ class _Printer:
 
 def _decoded(fmt: QuantFormat, names: dict[int, str]) -> str:
     text = f"lumen.decoded codes({names[id(fmt.codes)]} : {type_of(fmt.codes)})"
+    completions = iter(fmt.completions)
     for name, factor in fmt.factors:
-        values = ", ".join(names[id(part)] for part in factor.parts)
-        kinds = ", ".join(type_of(part) for part in factor.parts)
+        parts = [next(completions) for _ in factor.parts]
+        values = ", ".join(names[id(part)] for part in parts)
+        kinds = ", ".join(type_of(part) for part in parts)
         text += f" {name}({values} : {kinds})"
     return text
 
@@ -190,16 +196,22 @@ def _decoded(fmt: QuantFormat, names: dict[int, str]) -> str:
 def emit_format(fmt: QuantFormat) -> str:
     """The ``lumen.format`` operation of ``fmt``, ready to stand in a module."""
     printer = _Printer("  ")
-    for node in reachable(fmt.roots):
+    for node in reachable([fmt.codes, *(stored.value for stored in fmt.stored)]):
+        printer.node(node)
+    for stored in fmt.stored:
+        value, kind = printer.names[id(stored.value)], type_of(stored.value)
+        printer.stored[stored.name] = printer.add(f"lumen.stored {value} bits({stored.bits}) : {kind}")
+    for node in reachable(fmt.completions):
         printer.node(node)
     storage = ", ".join(json.dumps(name) for name in fmt.fields)
     arguments = ", ".join(f"%{name}: {kind.mlir}" for name, kind in fmt.fields.items())
     table = ""
     if fmt.table is not None:
         table = f" table([{', '.join(map(str, fmt.table))}])"
+    header = f" header({len(fmt.header)})" if fmt.header else ""
     head = (
         f"lumen.format @{fmt.name} block({fmt.block}) group({fmt.group}) bits({fmt.bits}) bias({fmt.bias})"
-        f"{table} storage([{storage}]) {{"
+        f"{table}{header} storage([{storage}]) {{"
     )
     body = [head, f"^bb0({arguments}):", *printer.lines, f"  {_decoded(fmt, printer.names)}", "}"]
     return "\n".join(body) + "\n"

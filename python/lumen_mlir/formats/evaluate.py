@@ -39,7 +39,7 @@ def _shuffle(parts: list[np.ndarray], indices: np.ndarray) -> np.ndarray:
 
 def _apply(node: Expression, arguments: list[np.ndarray], fields: Mapping[str, np.ndarray]) -> np.ndarray:
     match node.operation:
-        case "field":
+        case "field" | "stored":
             return fields[node.payload]
         case "constant":
             return np.atleast_1d(node.payload)
@@ -68,7 +68,7 @@ def evaluate(roots: Sequence[Expression], fields: Mapping[str, np.ndarray]) -> l
 
     Args:
       roots: the values wanted.
-      fields: storage field -> array [..., length], a scalar field having length 1.
+      fields: storage field (or name of a stored value) -> array [..., length], a scalar having length 1.
 
     Returns one array [..., length] per root, of the root's storage type (bf16 as uint16).
     """

@@ -4,7 +4,9 @@
 A packed weight is one buffer. Its components are aligned to 64 bytes and hold tiles of R rows, lane by
 lane, with zero lanes past the last row. Codes of b bits are split into planes of 4, 2 and 1 bits (8 stay
 whole), low bits first. Each span of 32 codes is 8 steps of 4; a plane of width w packs the steps
-p*(8/w) + s of a span into byte [r][k4] of load p, at bit s*w. Floats are stored transposed, [tile][K][R].
+p*(8/w) + s of a span into byte [r][k4] of load p, at bit s*w. What is kept of scales and minima follows
+(see ``stored``), as whole elements or in planes whose bytes hold neighbouring groups. Floats are stored
+transposed, [tile][K][R].
 """
 
 from __future__ import annotations
@@ -21,9 +23,13 @@ from .types import DType
 
 if TYPE_CHECKING:
     from . import Format
+    from .quantized import QuantFormat
 
 ALIGNMENT = 64
 SPAN = 32
+# How much a block may grow, in percent, where factors of fewer than 8 bits are kept in whole bytes, which
+# kernels need not take apart.
+GROWTH = 3
 PLANES = {1: (1,), 2: (2,), 3: (2, 1), 4: (4,), 5: (4, 1), 6: (4, 2), 7: (4, 2, 1), 8: (8,)}
 
 
@@ -32,8 +38,9 @@ class Component:
     """One array inside a packed weight.
 
     Attributes:
-      name: "codes.0" (plane with the lowest bits), "codes.1", …, "scale.super", "scale.sub", "min.super",
-        "min.sub"; "values" for float weights.
+      name: "codes.0" (plane with the lowest bits), "codes.1", …; what is kept of the factors by the name of
+        its first use, "scale.super", "scale.sub", "min.super" or "min.sub", and ".0", ".1", … for planes of
+        it; "values" for float weights.
       offset: bytes from the start of the buffer, a multiple of 64.
       shape, dtype: of the array; bf16 is uint16.
     """
@@ -61,6 +68,30 @@ def _plane_shape(width: int) -> tuple[int, ...]:
     return (2,) * (width.bit_length() - 1)
 
 
+def factor_planes(fmt: QuantFormat) -> list[tuple[int, ...] | None]:
+    """For each value kept of the factors: the widths of its planes, or None for whole elements."""
+    groups = fmt.block // fmt.group
+    counts = [{"row": 0, "block": 1, "group": groups}[kept.level] for kept in fmt.stored]
+    codes = fmt.block * fmt.bits
+    whole = codes + sum(n * kept.value.dtype.bits for n, kept in zip(counts, fmt.stored, strict=True))
+    exact = codes + sum(
+        n * (kept.bits if kept.level == "group" else kept.value.dtype.bits)
+        for n, kept in zip(counts, fmt.stored, strict=True)
+    )
+    planes: list[tuple[int, ...] | None] = []
+    for kept in fmt.stored:
+        widths = PLANES.get(kept.bits, ())
+        # A byte never holds groups of two blocks.
+        split = (
+            whole * 100 > exact * (100 + GROWTH)
+            and kept.level == "group"
+            and kept.bits < 8
+            and groups % (8 // widths[-1]) == 0
+        )
+        planes.append(widths if split else None)
+    return planes
+
+
 def components(fmt: Format, n: int, k: int, rows: int) -> list[Component]:
     """The components of a packed weight [n, k] in tiles of ``rows`` rows, in buffer order."""
     if rows < 1 or n < 1 or k < 1:
@@ -73,10 +104,15 @@ def components(fmt: Format, n: int, k: int, rows: int) -> list[Component]:
         fmt.row_bytes(k)
         for i, width in enumerate(PLANES[fmt.bits]):
             arrays.append((f"codes.{i}", (tiles, k // SPAN, *_plane_shape(width), rows, 4), None))
-        for name, factor in fmt.factors:
-            for level, kind, size in zip(("super", "sub"), factor.types, (fmt.block, fmt.group), strict=True):
-                if kind is not None:
-                    arrays.append((f"{name}.{level}", (tiles, k // size, rows), kind))
+        for kept, widths in zip(fmt.stored, factor_planes(fmt), strict=True):
+            entries = {"row": 1, "block": k // fmt.block, "group": k // fmt.group}[kept.level]
+            if widths is None:
+                arrays.append((kept.name, (tiles, entries, rows), kept.value.dtype))
+            else:
+                arrays += [
+                    (f"{kept.name}.{i}", (tiles, entries * width // 8, rows), None)
+                    for i, width in enumerate(widths)
+                ]
     result, offset = [], 0
     for name, shape, kind in arrays:
         result.append(Component(name, offset, shape, kind.numpy if kind else np.dtype(np.uint8)))
@@ -125,12 +161,25 @@ def _unpack_plane(plane: np.ndarray, offset: int, width: int, n: int) -> np.ndar
     return _from_lanes(lanes, n) << offset
 
 
+def _pack_factor(array: np.ndarray, offset: int, width: int) -> np.ndarray:
+    """Bits [offset, offset + width) of factors [n, entries] -> bytes [n, entries * width / 8]."""
+    field = (array.astype(np.uint8) >> offset) & ((1 << width) - 1)
+    parts = field.reshape(len(field), -1, 8 // width)
+    return np.bitwise_or.reduce(parts << (np.arange(8 // width, dtype=np.uint8) * width), axis=-1)
+
+
+def _unpack_factor(array: np.ndarray, offset: int, width: int) -> np.ndarray:
+    """The inverse of ``_pack_factor``: factors [n, entries] with only these bits set."""
+    parts = array[..., None] >> (np.arange(8 // width, dtype=np.uint8) * width)
+    return (parts & ((1 << width) - 1)).reshape(len(array), -1) << offset
+
+
 def pack(fmt: Format, raw: np.ndarray, rows: int) -> np.ndarray:
     """Packs a weight.
 
     Args:
       fmt: the format or float type of ``raw``.
-      raw: file bytes, uint8 [N, K / block * bytes_per_block].
+      raw: rows of the file, uint8 [N, row_bytes(K)].
       rows: rows per tile (R).
 
     Returns uint8 [packed_bytes]; see the module's description for the layout.
@@ -147,10 +196,12 @@ def pack(fmt: Format, raw: np.ndarray, rows: int) -> np.ndarray:
         for i, width in enumerate(PLANES[fmt.bits]):
             arrays[f"codes.{i}"] = _pack_plane(decoded.codes, offset, width, rows)
             offset += width
-        for name, _ in fmt.factors:
-            for level, array in zip(("super", "sub"), getattr(decoded, name), strict=True):
-                if array is not None:
-                    arrays[f"{name}.{level}"] = _to_lanes(array, rows)
+        for kept, widths, array in zip(fmt.stored, factor_planes(fmt), fmt.decode_stored(raw), strict=True):
+            if widths is None:
+                arrays[kept.name] = _to_lanes(array, rows)
+            for i, width in enumerate(widths or ()):
+                plane = _pack_factor(array, sum(widths[:i]), width)
+                arrays[f"{kept.name}.{i}"] = _to_lanes(plane, rows)
     buffer = np.zeros(packed_bytes(fmt, n, k, rows), dtype=np.uint8)
     for component in components(fmt, n, k, rows):
         component.view(buffer)[:] = arrays[component.name].reshape(component.shape)
@@ -169,14 +220,15 @@ def unpack(fmt: Format, packed: np.ndarray, n: int, k: int, rows: int) -> Decode
     for i, width in enumerate(PLANES[fmt.bits]):
         codes |= _unpack_plane(arrays[f"codes.{i}"], offset, width, n)
         offset += width
-    factors = [
-        tuple(
-            _from_lanes(arrays[key], n) if (key := f"{name}.{level}") in arrays else None
-            for level in ("super", "sub")
-        )
-        for name, _ in fmt.factors
-    ]
-    return Decoded(codes, *factors, *[None] * (2 - len(factors)))
+    stored = []
+    for kept, widths in zip(fmt.stored, factor_planes(fmt), strict=True):
+        if widths is None:
+            stored.append(_from_lanes(arrays[kept.name], n))
+            continue
+        planes = [_from_lanes(arrays[f"{kept.name}.{i}"], n) for i in range(len(widths))]
+        parts = [_unpack_factor(p, sum(widths[:i]), w) for i, (p, w) in enumerate(zip(planes, widths, strict=True))]
+        stored.append(np.bitwise_or.reduce(parts).astype(kept.value.dtype.numpy))
+    return Decoded(codes, *fmt.complete(stored, k))
 
 
 def dequantize_packed(fmt: Format, packed: np.ndarray, n: int, k: int, rows: int) -> np.ndarray:

@@ -13,6 +13,7 @@ import numpy as np
 from ..errors import LumenError
 from .evaluate import evaluate
 from .graph import Expression
+from .stored import Stored, choose
 from .types import DType, Field, to_float32
 
 # Weights decoded at once: intermediates of a batch stay in the cache.
@@ -24,7 +25,7 @@ class Factor:
     """A scale or minimum: ``f32(super) * f32(sub)``, of which one may be absent.
 
     Attributes:
-      super: scalar of a float type, one per block.
+      super: scalar of a float type, one per block (or row, if it depends on fields per row only).
       sub: vector of i8 or a float type, one element per group.
     """
 
@@ -86,12 +87,36 @@ class QuantFormat:
 
     @cached_property
     def bytes_per_block(self) -> int:
-        return sum(kind.bytes for kind in self.fields.values())
+        return sum(kind.bytes for kind in self.fields.values() if not kind.in_header)
+
+    @cached_property
+    def header_bytes(self) -> int:
+        """Bytes of the fields that stand once at the start of a row."""
+        return sum(kind.bytes for kind in self.fields.values() if kind.in_header)
+
+    @property
+    def header(self) -> set[str]:
+        """The names of the fields that stand once at the start of a row."""
+        return {key for key, kind in self.fields.items() if kind.in_header}
 
     @property
     def bits_per_weight(self) -> float:
-        """Bits per weight in the file."""
+        """Bits per weight in the file, without what stands once per row."""
         return 8 * self.bytes_per_block / self.block
+
+    @cached_property
+    def _chosen(self) -> tuple[list[Stored], list[Expression]]:
+        return choose(self)
+
+    @property
+    def stored(self) -> list[Stored]:
+        """What a packed weight keeps of the factors."""
+        return self._chosen[0]
+
+    @property
+    def completions(self) -> list[Expression]:
+        """The factors that are present, in the order of ``roots``, as expressions over ``stored``."""
+        return self._chosen[1]
 
     @property
     def factors(self) -> Iterator[tuple[str, Factor]]:
@@ -129,10 +154,10 @@ class QuantFormat:
         return hashlib.blake2b(head + weights.tobytes(), digest_size=8).hexdigest()
 
     def packed_bits_per_weight(self, rows: int = 16) -> float:
-        """Bits per weight of a packed tile of ``rows`` rows, alignment of its components included."""
+        """Bits per weight of a packed tile of ``rows`` long rows, alignment of its components included."""
         from .packing import packed_bytes
 
-        length = -(-4096 // self.block) * self.block
+        length = -(-(1 << 16) // self.block) * self.block
         return 8 * packed_bytes(self, rows, length, rows) / (rows * length)
 
     def row_bytes(self, length: int) -> int:
@@ -141,26 +166,40 @@ class QuantFormat:
             raise LumenError(
                 f"a row of {length} weights is not a multiple of the block of {self.name}, {self.block}"
             )
-        return length // self.block * self.bytes_per_block
+        return self.header_bytes + length // self.block * self.bytes_per_block
 
     def _blocks(self, raw: np.ndarray) -> np.ndarray:
+        """Rows of bytes as blocks [n, header and block]: each has the row's header in front."""
         if raw.dtype != np.uint8 or not raw.ndim:
             raise LumenError(f"{self.name} data must be an array of bytes, not {raw.dtype} {raw.shape}")
-        if raw.shape[-1] % self.bytes_per_block:
+        blocks = raw[..., self.header_bytes :]
+        if blocks.shape[-1] % self.bytes_per_block or raw.shape[-1] < self.header_bytes:
+            header = f"{self.header_bytes} bytes and " if self.header_bytes else ""
             raise LumenError(
-                f"a row of {raw.shape[-1]} bytes is not a multiple of the block of {self.name}, "
+                f"a row of {raw.shape[-1]} bytes is not {header}a multiple of the block of {self.name}, "
                 f"{self.bytes_per_block} bytes"
             )
-        return raw.reshape(-1, self.bytes_per_block)
+        if not self.header_bytes:
+            return raw.reshape(-1, self.bytes_per_block)
+        blocks = blocks.reshape(*raw.shape[:-1], -1, self.bytes_per_block)
+        header = np.broadcast_to(
+            raw[..., None, : self.header_bytes], (*blocks.shape[:-1], self.header_bytes)
+        )
+        joined = np.concatenate([header, blocks], axis=-1)
+        return joined.reshape(-1, self.header_bytes + self.bytes_per_block)
 
-    def _evaluate(self, blocks: np.ndarray) -> Decoded:
-        """Decodes blocks [n, bytes]: codes [n, block], super [n, 1], sub [n, groups]."""
+    def _split(self, blocks: np.ndarray) -> dict[str, np.ndarray]:
+        """The storage fields of blocks [n, bytes]."""
         fields, offset = {}, 0
         for key, kind in self.fields.items():
             part = blocks[:, offset : offset + kind.bytes]
             fields[key] = np.ascontiguousarray(part).view(kind.dtype.numpy)
             offset += kind.bytes
-        results = iter(evaluate(self.roots, fields))
+        return fields
+
+    def _evaluate(self, blocks: np.ndarray) -> Decoded:
+        """Decodes blocks [n, bytes]: codes [n, block], super [n, 1], sub [n, groups]."""
+        results = iter(evaluate(self.roots, self._split(blocks)))
         codes = next(results)
         # A root that depends on no field is the same for every block.
         results = iter([np.broadcast_to(value, (len(blocks), value.shape[-1])) for value in results])
@@ -177,14 +216,17 @@ class QuantFormat:
             part = slice(start, start + step)
             yield part, self._evaluate(blocks[part])
 
+    def _count(self, raw: np.ndarray) -> int:
+        """Blocks per row of bytes."""
+        return (raw.shape[-1] - self.header_bytes) // self.bytes_per_block
+
     def decode_codes(self, raw: np.ndarray) -> Decoded:
-        """Decodes bytes uint8 [..., K / block * bytes_per_block] into codes and factors."""
+        """Decodes rows of bytes, uint8 [..., row_bytes(K)], into codes and factors."""
         blocks, shape = self._blocks(raw), raw.shape[:-1]
         parts = [part for _, part in self._batches(blocks)] or [self._evaluate(blocks)]
 
         def join(arrays: list[np.ndarray]) -> np.ndarray:
-            width = raw.shape[-1] // self.bytes_per_block * arrays[0].shape[-1]
-            return np.concatenate(arrays).reshape(*shape, width)
+            return np.concatenate(arrays).reshape(*shape, self._count(raw) * arrays[0].shape[-1])
 
         def pair(name: str) -> Pair:
             columns = zip(*(getattr(part, name) for part in parts), strict=True)
@@ -193,13 +235,46 @@ class QuantFormat:
         minimum = None if self.min is None else pair("min")
         return Decoded(join([part.codes for part in parts]), pair("scale"), minimum)
 
+    def decode_stored(self, raw: np.ndarray) -> list[np.ndarray]:
+        """What a packed weight keeps of the factors of rows of bytes: one array [..., n] per ``stored``.
+
+        n is K / group or K / block, and 1 for what belongs to the row.
+        """
+        blocks, shape = self._blocks(raw), raw.shape[:-1]
+        values = evaluate([each.value for each in self.stored], self._split(blocks))
+        arrays = []
+        for each, value in zip(self.stored, values, strict=True):
+            # A value that depends on no field is the same for every block.
+            array = np.broadcast_to(value, (len(blocks), value.shape[-1])).reshape(*shape, -1)
+            arrays.append(array[..., :1] if each.level == "row" else array)
+        return arrays
+
+    def complete(self, stored: list[np.ndarray], length: int) -> tuple[Pair, Pair | None]:
+        """The factors (scale, min) of rows of ``length`` weights from what ``decode_stored`` gives."""
+        blocks = {}
+        for each, array in zip(self.stored, stored, strict=True):
+            if each.level == "row":
+                array = np.repeat(array, length // self.block, axis=-1)
+            blocks[each.name] = array.reshape(-1, each.value.length or 1)
+        values = iter(evaluate(self.completions, blocks))
+        pairs = []
+        for _, factor in self.factors:
+            pair = []
+            for part in (factor.super, factor.sub):
+                if part is not None:
+                    value = next(values).astype(part.dtype.numpy)
+                    value = value.reshape(*stored[0].shape[:-1], -1)
+                pair.append(None if part is None else value)
+            pairs.append(tuple(pair))
+        return (*pairs, None)[:2]
+
     def dequantize(self, raw: np.ndarray) -> np.ndarray:
-        """The reference dequantizer: bytes uint8 [..., K / block * bytes_per_block] -> float32 [..., K]."""
+        """The reference dequantizer: rows of bytes, uint8 [..., row_bytes(K)] -> float32 [..., K]."""
         blocks = self._blocks(raw)
         output = np.empty((len(blocks), self.block), dtype=np.float32)
         for part, decoded in self._batches(blocks):
             output[part] = self.dequantize_decoded(decoded)
-        return output.reshape(*raw.shape[:-1], raw.shape[-1] // self.bytes_per_block * self.block)
+        return output.reshape(*raw.shape[:-1], self._count(raw) * self.block)
 
     def dequantize_decoded(self, decoded: Decoded) -> np.ndarray:
         """float32 [..., K] of already decoded codes and factors."""

@@ -55,10 +55,11 @@ class DType:
 
 @dataclass(frozen=True)
 class Field:
-    """The type of one storage field: a scalar (``length`` None) or a vector."""
+    """The type of one storage field: a scalar (``length`` None) or a vector; see ``per_row``."""
 
     dtype: DType
     length: int | None = None
+    in_header: bool = False
 
     def __str__(self) -> str:
         return self.dtype.name if self.length is None else f"{self.dtype.name}[{self.length}]"
@@ -70,6 +71,14 @@ class Field:
     @property
     def mlir(self) -> str:
         return self.dtype.mlir if self.length is None else f"vector<{self.length}x{self.dtype.mlir}>"
+
+
+def per_row(kind: DType | Field) -> Field:
+    """Declares a storage field that stands once at the start of every row: ``d: per_row(f32)``."""
+    kind = Field(kind) if isinstance(kind, DType) else kind
+    if not isinstance(kind, Field):
+        raise LumenError(f"per_row takes a field's type, such as f32 or f16[4], not {kind!r}")
+    return Field(kind.dtype, kind.length, in_header=True)
 
 
 def _dtype(name: str, numpy: str, mlir: str) -> DType:

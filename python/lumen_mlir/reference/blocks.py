@@ -132,6 +132,8 @@ def _prepare(op: ir.Operation) -> Step:
             return lambda x, y: np.take(_joined(x, y), mask, axis=1)
         case "vector.gather":
             return _gather(op)
+        case "lumen.stored":
+            return lambda x: x
         case "lumen.lookup":
             table = np.array(list(op.attributes["table"]), dtype=np.int8).astype(dtype)
             return lambda x: table[x]
@@ -159,6 +161,7 @@ class BlockFormat:
       name, block, group: as in the operation.
       values: f32 [2**bits]: what each code stands for.
       bytes: bytes per block.
+      header: bytes at the start of every row, before its blocks.
     """
 
     def __init__(self, op: ir.Operation):
@@ -175,7 +178,9 @@ class BlockFormat:
             self.values[:] = np.arange(1 << bits) + bias
         body = op.regions[0].blocks[0]
         self._fields = [(_DTYPES[element_of(a.type)], _length(a.type)) for a in body.arguments]
-        self.bytes = sum(dtype.itemsize * length for dtype, length in self._fields)
+        sizes = [dtype.itemsize * length for dtype, length in self._fields]
+        in_header = attributes["header"].value if "header" in attributes else 0
+        self.header, self.bytes = sum(sizes[:in_header]), sum(sizes[in_header:])
         numbers = {value: i for i, value in enumerate(body.arguments)}
         self._steps: list[tuple[Step, list[int]]] = []
         *operations, decoded = body.operations
@@ -208,9 +213,22 @@ class BlockFormat:
         codes = np.broadcast_to(values[self._codes], (len(blocks), self.block))
         return Decoded(codes, factor(self._scale), factor(self._minimum) if self._minimum else None)
 
+    def row_bytes(self, columns: int) -> int:
+        """Bytes of a row of ``columns`` weights, a multiple of the block."""
+        return self.header + columns // self.block * self.bytes
+
+    def _blocks(self, raw: np.ndarray) -> np.ndarray:
+        """Rows of bytes, uint8 [..., row bytes], as blocks with the row's header in front."""
+        if not self.header:
+            return raw.reshape(-1, self.bytes)
+        rows = raw.reshape(-1, raw.shape[-1])
+        count = (raw.shape[-1] - self.header) // self.bytes
+        header = np.repeat(rows[:, : self.header], count, axis=0)
+        return np.concatenate([header, rows[:, self.header :].reshape(-1, self.bytes)], axis=1)
+
     def decode(self, raw: np.ndarray) -> Decoded:
-        """Decodes bytes, uint8 [..., bytes]: the blocks of any number of rows in a row."""
-        blocks = raw.reshape(-1, self.bytes)
+        """Decodes rows of bytes, uint8 [..., row bytes]."""
+        blocks = self._blocks(raw)
         step = max(1, _BATCH // self.block)
         parts = [self._decode(blocks[i : i + step]) for i in range(0, max(1, len(blocks)), step)]
         minimum = None
@@ -220,8 +238,8 @@ class BlockFormat:
         return Decoded(codes, np.concatenate([part.scale for part in parts]), minimum)
 
     def dequantize(self, raw: np.ndarray) -> np.ndarray:
-        """float32 [blocks, block] of bytes: scale * value(code) - minimum."""
-        blocks = raw.reshape(-1, self.bytes)
+        """float32 [blocks, block] of rows of bytes: scale * value(code) - minimum."""
+        blocks = self._blocks(raw)
         weights = np.empty((len(blocks), self.block // self.group, self.group), dtype=np.float32)
         step = max(1, _BATCH // self.block)
         with np.errstate(all="ignore"):

@@ -69,7 +69,7 @@ class Weight:
                     f"{name}: expected the bytes of {rows} x {columns} weights in blocks of {element.block} "
                     f"({element.name}), got {data.dtype}"
                 )
-            array, found, expected = data, data.size, rows * columns // element.block * element.bytes
+            array, found, expected = data, data.size, rows * element.row_bytes(columns)
         if found != expected:
             raise LumenError(f"{name}: expected {expected} elements for {rows} x {columns}, got {found}")
         self.data = array.reshape(rows, -1)

@@ -9,9 +9,11 @@ vary from block to block, so that a kernel that mixes them up gives wrong result
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 
 import numpy as np
 
+from lumen_mlir import formats
 from lumen_mlir.gguf.types import TYPES_BY_NAME
 
 # The 16 values that iq4_nl and iq4_xs codes stand for (``kvalues_iq4nl`` of ggml-common.h).
@@ -136,6 +138,46 @@ def _fill_mxfp4(rng: np.random.Generator, blocks: np.ndarray, deviation: float) 
     blocks[:, 0] = exponent - (blocks[:, 0] & 1)
 
 
+def _put_iq1_m(blocks: np.ndarray, values: np.ndarray) -> None:
+    # The half is spread over the top nibbles of four words.
+    bits = values.astype("<f2").view(np.uint16)
+    for i in range(4):
+        high = blocks[:, 49 + 2 * i]
+        high[:] = high & 15 | (bits >> 4 * i & 15).astype(np.uint8) << 4
+
+
+def _measured(put: Callable, name: str) -> Callable:
+    """Formats whose random bytes stand for weights around 0, in units of one half per block.
+
+    ``put`` writes the halves; what the bytes stand for is measured on a sample.
+    """
+
+    @cache
+    def code_rms() -> float:
+        fmt = formats.get(name)
+        sample = np.random.default_rng(0).integers(0, 256, (4096, fmt.bytes_per_block), dtype=np.uint8)
+        put(sample, np.ones(len(sample), np.float32))
+        return float(np.square(fmt.dequantize(sample), dtype=np.float64).mean() ** 0.5)
+
+    def fill(rng: np.random.Generator, blocks: np.ndarray, deviation: float) -> None:
+        put(blocks, _scales(rng, len(blocks), deviation / code_rms(), signed=True))
+
+    return fill
+
+
+def _half_at(offset: int) -> Callable:
+    return lambda blocks, values: _set_half(blocks, offset, values)
+
+
+def _fill_nvfp4(rng: np.random.Generator, blocks: np.ndarray, deviation: float) -> None:
+    # Scales are E4M3 floats (0x7F is zero), half of what the doubled table asks for.
+    exponent, mantissa = np.divmod(np.arange(0x7F), 8)
+    values = np.where(exponent, (8 + mantissa) * 2.0 ** (exponent - 10.0), mantissa * 2.0**-9) / 2
+    wanted = _scales(rng, len(blocks) * 4, deviation / float(np.std(MXFP4_VALUES)))
+    middles = (values[1:] + values[:-1]) / 2
+    blocks[:, :4] = np.searchsorted(middles, wanted).reshape(-1, 4)
+
+
 _FILL: dict[str, Callable[[np.random.Generator, np.ndarray, float], None]] = {
     "q8_0": _symmetric(_uniform_rms(256)),
     "q4_0": _symmetric(_uniform_rms(16)),
@@ -151,6 +193,14 @@ _FILL: dict[str, Callable[[np.random.Generator, np.ndarray, float], None]] = {
     "q6_k": _fill_q6_k,
     "iq4_xs": _symmetric(float(np.std(IQ4_VALUES)) * _uniform_rms(64)),
     "mxfp4": _fill_mxfp4,
+    "nvfp4": _fill_nvfp4,
+    "tq1_0": _measured(_half_at(52), "tq1_0"),
+    "tq2_0": _measured(_half_at(64), "tq2_0"),
+    "iq1_m": _measured(_put_iq1_m, "iq1_m"),
+    **{
+        name: _measured(_half_at(0), name)
+        for name in ("q1_0", "q2_0", "iq1_s", "iq2_xxs", "iq2_xs", "iq2_s", "iq3_xxs", "iq3_s")
+    },
 }
 
 TYPES = (*_FLOATS, *_FILL)

@@ -24,7 +24,6 @@ from lumen_mlir import mixtures
 from lumen_mlir.errors import LumenError
 from lumen_mlir.gguf import types as T
 from lumen_mlir.gguf.writer import GGUFWriter
-from lumen_mlir.mixtures import MIXTURES
 from lumen_mlir.testing.random_blocks import TYPES, random_weights
 from lumen_mlir.testing.vocabulary import LEAST_SIZE, synthetic_vocabulary
 
@@ -79,7 +78,7 @@ SHAPES = {
 }
 
 # Formats of files whose blocks can be made up.
-FORMATS = tuple(name for name in (*MIXTURES, "mxfp4") if mixtures.base(name) in TYPES)
+FORMATS = tuple(name for name in mixtures.names() if mixtures.base(name) in TYPES)
 
 
 def matrix_type(name: str, columns: int, format: str, layer: int, shape: Shape) -> str:

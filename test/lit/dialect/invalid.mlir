@@ -191,7 +191,7 @@ lumen.format @f block(32) group(16) bits(8) storage(["d", "e", "g", "h", "qs"]) 
 
 lumen.format @f block(32) group(16) bits(8) storage(["d", "e", "g", "h", "qs"]) {
 ^bb0(%d: f16, %e: i8, %g: vector<2xf16>, %h: vector<4xi8>, %qs: vector<32xi8>):
-  // expected-error@below {{scale factor must be a scalar float or a vector of i8 or floats, got 'i8'}}
+  // expected-error@below {{scale factor must be a scalar float or a vector of i8, i32 or floats, got 'i8'}}
   lumen.decoded codes(%qs : vector<32xi8>) scale(%e : i8)
 }
 
@@ -225,6 +225,55 @@ lumen.format @f block(32) group(16) bits(8) storage(["d", "e", "g", "h", "qs"]) 
 ^bb0(%d: f16, %e: i8, %g: vector<2xf16>, %h: vector<4xi8>, %qs: vector<32xi8>):
   // expected-error@below {{min factor must have one entry per group (2), got 4}}
   lumen.decoded codes(%qs : vector<32xi8>) scale(%d : f16) min(%h : vector<4xi8>)
+}
+
+// -----
+
+// expected-error@below {{header takes 2 storage fields, which leaves none of 2 for the block}}
+lumen.format @f block(32) group(32) bits(8) header(2) storage(["d", "qs"]) {
+^bb0(%d: f16, %qs: vector<32xi8>):
+  lumen.decoded codes(%qs : vector<32xi8>) scale(%d : f16)
+}
+
+// -----
+
+lumen.format @f block(32) group(16) bits(8) storage(["sc", "qs"]) {
+^bb0(%sc: vector<2xi8>, %qs: vector<32xi8>):
+  %kept = lumen.stored %sc bits(8) : vector<2xi8>
+  // expected-note@below {{this does not}}
+  %swapped = vector.shuffle %kept, %kept [1, 0] : vector<2xi8>, vector<2xi8>
+  // expected-error@below {{factor must follow from lumen.stored element by element}}
+  lumen.decoded codes(%qs : vector<32xi8>) scale(%swapped : vector<2xi8>)
+}
+
+// -----
+
+lumen.format @f block(32) group(16) bits(8) storage(["sc", "qs"]) {
+^bb0(%sc: vector<2xi8>, %qs: vector<32xi8>):
+  %kept = lumen.stored %sc bits(8) : vector<2xi8>
+  %offsets = arith.constant dense<[1, 2]> : vector<2xi8>
+  %sum = arith.addi %kept, %offsets : vector<2xi8>
+  // expected-error@below {{factor has a constant that differs by group behind lumen.stored}}
+  lumen.decoded codes(%qs : vector<32xi8>) scale(%sum : vector<2xi8>)
+}
+
+// -----
+
+lumen.format @f block(32) group(16) bits(8) storage(["sc", "qs"]) {
+^bb0(%sc: vector<2xi16>, %qs: vector<32xi8>):
+  // expected-error@below {{value of 6 bits must have elements of 8, got 'vector<2xi16>'}}
+  %kept = lumen.stored %sc bits(6) : vector<2xi16>
+  %wide = arith.extsi %kept : vector<2xi16> to vector<2xi32>
+  lumen.decoded codes(%qs : vector<32xi8>) scale(%wide : vector<2xi32>)
+}
+
+// -----
+
+lumen.format @f block(32) group(16) bits(8) storage(["sc", "qs"]) {
+^bb0(%sc: vector<2xf64>, %qs: vector<32xi8>):
+  // expected-error@below {{value must have elements of 8, 16 or 32 bits, got 'vector<2xf64>'}}
+  %kept = lumen.stored %sc bits(64) : vector<2xf64>
+  lumen.decoded codes(%qs : vector<32xi8>) scale(%kept : vector<2xf64>)
 }
 
 // -----

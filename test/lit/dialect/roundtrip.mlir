@@ -32,6 +32,19 @@ lumen.format @two_levels block(64) group(32) bits(8) storage(["d", "m", "sc", "m
 }
 
 // Codes that index a table, scales per group only; an attribute of another tool.
+// CHECK-LABEL: lumen.format @narrow block(32) group(16) bits(8) header(1) storage(["d", "sc", "qs"]) {
+// CHECK: %[[KEPT:.*]] = lumen.stored %{{.*}} bits(4) : vector<2xi8>
+// CHECK-NEXT: %[[WIDE:.*]] = arith.extui %[[KEPT]] : vector<2xi8> to vector<2xi32>
+// CHECK-NEXT: lumen.decoded codes(%{{.*}} : vector<32xi8>) scale(%{{.*}}, %[[WIDE]] : f32, vector<2xi32>)
+lumen.format @narrow block(32) group(16) bits(8) header(1) storage(["d", "sc", "qs"]) {
+^bb0(%d: f32, %sc: vector<2xi8>, %qs: vector<32xi8>):
+  %mask = arith.constant dense<15> : vector<2xi8>
+  %nibbles = arith.andi %sc, %mask : vector<2xi8>
+  %kept = lumen.stored %nibbles bits(4) : vector<2xi8>
+  %wide = arith.extui %kept : vector<2xi8> to vector<2xi32>
+  lumen.decoded codes(%qs : vector<32xi8>) scale(%d, %wide : f32, vector<2xi32>)
+}
+
 // CHECK-LABEL: lumen.format @table block(32) group(16) bits(2) table([-3, -1, 1, 3]) storage(["sc", "qs"]) attributes {note = "x"} {
 lumen.format @table block(32) group(16) bits(2) table([-3, -1, 1, 3]) storage(["sc", "qs"])
     attributes {note = "x"} {

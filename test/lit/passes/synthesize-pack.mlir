@@ -40,6 +40,44 @@ func.func @pack(%raw: memref<?xi8>, %n: index, %k: index, %out: memref<?xi8>)
 
 // -----
 
+// What a lumen.stored marks is packed, two groups of four bits in a byte; the scale of the row stands before its
+// blocks. Codes are looked up in a global.
+lumen.format @narrow block(32) group(16) bits(2) header(1) storage(["d", "sc", "qs"]) {
+^bb0(%d: f32, %sc: vector<2xi8>, %qs: vector<4xi8>):
+  %kept = lumen.stored %sc bits(4) : vector<2xi8>
+  %wide = arith.extui %kept : vector<2xi8> to vector<2xi32>
+  %table = arith.constant dense<[0, 72057594037927937]> : tensor<2xi64>
+  %zero = arith.constant 0 : index
+  %all = arith.constant dense<true> : vector<4xi1>
+  %none = arith.constant dense<0> : vector<4xi64>
+  %index = arith.extui %qs : vector<4xi8> to vector<4xi32>
+  %points = vector.gather %table[%zero] [%index], %all, %none
+    : tensor<2xi64>, vector<4xi32>, vector<4xi1>, vector<4xi64> into vector<4xi64>
+  %codes = vector.bitcast %points : vector<4xi64> to vector<32xi8>
+  lumen.decoded codes(%codes : vector<32xi8>) scale(%d, %wide : f32, vector<2xi32>)
+}
+
+// CHECK: memref.global "private" constant @narrow_table0 : memref<2xi64> = dense<[0, 72057594037927937]>
+// CHECK-LABEL: func.func @pack_narrow(
+// CHECK: %[[ROW:.*]] = memref.view %{{.*}} : memref<?xi8> to memref<?xf32>
+// CHECK: %[[BYTES:.*]] = memref.view %{{.*}} : memref<?xi8> to memref<?xi8>
+// CHECK: %[[TABLE:.*]] = memref.get_global @narrow_table0
+// CHECK-COUNT-4: memref.load %[[TABLE]]
+// CHECK: memref.store %{{.*}}, %[[ROW]]
+// CHECK: %[[HIGH:.*]] = arith.shli %{{.*}} : vector<1xi8>
+// CHECK: arith.ori %{{.*}}, %[[HIGH]] : vector<1xi8>
+// CHECK: memref.store %{{.*}}, %[[BYTES]]
+func.func @pack_narrow(%raw: memref<?xi8>, %n: index, %k: index, %out: memref<?xi8>)
+    attributes {lumen.kernel = "pack"} {
+  %w = lumen.from_bytes %raw, %n, %k : memref<?xi8> -> tensor<?x?x!lumen.q<@narrow>>
+  %p = lumen.pack %w : tensor<?x?x!lumen.q<@narrow>>
+    -> tensor<?x?x!lumen.q<@narrow>, #lumen.packed<rows = 16>>
+  lumen.to_bytes %p into %out : tensor<?x?x!lumen.q<@narrow>, #lumen.packed<rows = 16>>, memref<?xi8>
+  return
+}
+
+// -----
+
 // Float elements are transposed.
 // CHECK-LABEL: func.func @pack_float(
 // CHECK: scf.forall

@@ -47,13 +47,22 @@ def _field_loads(fmt: QuantFormat) -> list[str]:
     return lines
 
 
+def results(fmt: QuantFormat) -> list:
+    """What a decoder returns: the codes, then the factors in the types that kernels complete them to."""
+    return [fmt.codes, *fmt.completions]
+
+
 def _function(fmt: QuantFormat) -> str:
-    body = fmt.emit_ir().splitlines()[2:-1]
+    # To MLIR's own tools the mark of what a packed weight keeps is an identity: operands are renamed.
+    text = "\n".join(fmt.emit_ir().splitlines()[2:-1])
+    for kept, value in re.findall(r"(%\d+) = lumen\.stored (%\w+) ", text):
+        text = re.sub(rf"{kept}\b", value, text)
+    body = [line for line in text.splitlines() if "lumen.stored" not in line]
     decoded = re.findall(r"\w+\(([^:]*) : ", body.pop())
     values = [value.strip() for part in decoded for value in part.split(",")]
     arguments = ["%bytes: memref<?xi8>"]
     stores = []
-    for i, (value, root) in enumerate(zip(values, fmt.roots, strict=True)):
+    for i, (value, root) in enumerate(zip(values, results(fmt), strict=True)):
         element = root.dtype.mlir
         arguments.append(f"%out{i}: memref<?x{element}>")
         if root.length is None:
@@ -93,7 +102,7 @@ class NativeDecoder:
 
     def decode(self, fmt: QuantFormat, block: np.ndarray) -> list[np.ndarray]:
         """Codes, then the factors present, of one block's bytes."""
-        outputs = [np.zeros(root.length or 1, dtype=root.dtype.numpy) for root in fmt.roots]
+        outputs = [np.zeros(root.length or 1, dtype=root.dtype.numpy) for root in results(fmt)]
         function = getattr(self._library, f"_mlir_ciface_{fmt.name}")
         function(*(ctypes.byref(_memref(array)) for array in [block, *outputs]))
         return outputs

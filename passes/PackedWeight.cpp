@@ -1,0 +1,300 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "passes/PackedWeight.h"
+
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Linalg/IR/Linalg.h"
+#include "llvm/Support/MathExtras.h"
+
+using namespace mlir;
+using namespace mlir::lumen;
+
+using Kind = PackedComponent::Kind;
+
+//===----------------------------------------------------------------------===//
+// Components
+//===----------------------------------------------------------------------===//
+
+unsigned PackedWeight::getSharedBits(BitPlane plane) {
+  return llvm::Log2_64(plane.getValuesPerByte());
+}
+
+bool PackedWeight::hasEntryPerSpan(const StoredFactor &factor,
+                                   BitPlane plane) const {
+  return factor.level == FactorLevel::Group &&
+         int64_t(format.getGroup()) <= kSpan &&
+         getGroupBits() >= getSharedBits(plane);
+}
+
+PackedWeight::PackedWeight(TileBuilder &b, Value weight)
+    : type(cast<RankedTensorType>(weight.getType())),
+      rows(cast<PackedAttr>(type.getEncoding()).getRows()) {
+  auto fromBytes = weight.getDefiningOp<FromBytesOp>();
+  format = lookupFormat(type, fromBytes);
+  int64_t n = type.getDimSize(0), k = getColumns(), offset = 0;
+  if (format)
+    for (StoredFactor &stored : getStoredFactors(format))
+      factors.push_back({stored, {}});
+  for (const PackedComponent &component :
+       getPackedComponents(format, type.getElementType(), rows)) {
+    SmallVector<int64_t> shape = {getTiles()};
+    if (component.columns)
+      shape.push_back(component.getEntries(k));
+    if (component.kind == Kind::Codes) {
+      shape.append(llvm::Log2_64(component.plane.getLoads()), 2);
+      shape.append({rows, 4});
+    } else {
+      if (component.kind == Kind::Factor &&
+          hasEntryPerSpan(factors[component.factor].stored, component.plane)) {
+        shape.back() = k / kSpan;
+        shape.append(getGroupBits() - getSharedBits(component.plane), 2);
+      }
+      shape.push_back(rows);
+    }
+    Value tensor = b.toTensor(
+        b.view(fromBytes.getBytes(), offset, shape, component.elementType));
+    if (component.kind == Kind::Codes)
+      codes.push_back({component.plane, tensor});
+    else if (component.kind == Kind::Factor)
+      factors[component.factor].planes.push_back(tensor);
+    else
+      values = tensor;
+    offset += getComponentBytes(component, n, k, rows);
+  }
+}
+
+int64_t PackedWeight::getTiles() const {
+  return llvm::divideCeil(type.getDimSize(0), rows);
+}
+
+unsigned PackedWeight::getGroupBits() const {
+  return llvm::Log2_64(kSpan / format.getSumGroup());
+}
+
+int64_t PackedWeight::getBias() const {
+  if (auto table = format.getTable())
+    return *llvm::min_element(*table);
+  return format.getBias();
+}
+
+bool PackedWeight::hasMin() const {
+  return !format.getDecoded().getMin().empty();
+}
+
+//===----------------------------------------------------------------------===//
+// Codes
+//===----------------------------------------------------------------------===//
+
+void PackedWeight::collectCodes(TileBuilder &b, const SpanPosition &at,
+                                SmallVectorImpl<Value> &inputs,
+                                SmallVectorImpl<AffineMap> &maps) const {
+  for (auto [plane, tensor] : codes) {
+    inputs.push_back(b.slice(tensor, {at.tile, at.span}));
+    SmallVector<unsigned> results;
+    for (unsigned i = 0; i < llvm::Log2_64(plane.getLoads()); ++i)
+      results.push_back(kX + i);
+    results.append({kRow, kK4});
+    maps.push_back(b.map(kSpanDims, results));
+  }
+}
+
+/// Each plane byte shifted by what the step asks for, masked, and joined with the
+/// others; a table is looked up in place.
+Value PackedWeight::emitCode(OpBuilder &nested, Location loc,
+                             ValueRange planeBytes) const {
+  Type i8 = nested.getI8Type();
+  auto constant = [&](int64_t value) -> Value {
+    return arith::ConstantIntOp::create(nested, loc, i8, value);
+  };
+  Value code;
+  for (auto [plane, byte] : llvm::zip(codes, planeBytes)) {
+    BitPlane layout = plane.first;
+    Value bits = byte;
+    if (layout.width < 8) {
+      // The bits of the step that do not number a load number the shift.
+      Value shift;
+      for (unsigned dim = kX + llvm::Log2_64(layout.getLoads()); dim <= kZ;
+           ++dim) {
+        Value bit = arith::IndexCastOp::create(
+            nested, loc, i8, linalg::IndexOp::create(nested, loc, dim));
+        Value part = arith::MulIOp::create(
+            nested, loc, bit, constant(layout.width << (kZ - dim)));
+        shift =
+            shift ? arith::AddIOp::create(nested, loc, shift, part).getResult()
+                  : part;
+      }
+      bits = arith::ShRUIOp::create(nested, loc, bits, shift);
+      bits = arith::AndIOp::create(nested, loc, bits,
+                                   constant((1 << layout.width) - 1));
+    }
+    if (layout.offset)
+      bits =
+          arith::ShLIOp::create(nested, loc, bits, constant(layout.offset));
+    code = code ? arith::OrIOp::create(nested, loc, code, bits).getResult()
+                : bits;
+  }
+  if (auto table = format.getTable()) {
+    SmallVector<int8_t> shifted;
+    for (int8_t entry : *table)
+      shifted.push_back(int8_t(entry - getBias()));
+    code = LookupOp::create(nested, loc, i8, code,
+                            nested.getDenseI8ArrayAttr(shifted));
+  }
+  return code;
+}
+
+//===----------------------------------------------------------------------===//
+// Factors
+//===----------------------------------------------------------------------===//
+
+FactorOperands
+PackedWeight::collectFactors(TileBuilder &b, const SpanPosition &at,
+                             FactorDims dims, SmallVectorImpl<Value> &inputs,
+                             SmallVectorImpl<AffineMap> &maps) const {
+  FactorOperands operands;
+  operands.first = inputs.size();
+  int64_t spansPerGroup = std::max<int64_t>(1, format.getGroup() / kSpan);
+  for (const Factor &factor : factors)
+    for (auto [plane, tensor] :
+         llvm::zip(factor.stored.planes, factor.planes)) {
+      SmallVector<OpFoldResult> position = {at.tile};
+      SmallVector<unsigned> results;
+      Value shift;
+      if (factor.stored.level == FactorLevel::Block) {
+        position.push_back(at.block);
+      } else if (hasEntryPerSpan(factor.stored, plane)) {
+        position.push_back(at.span);
+        for (unsigned i = getSharedBits(plane); i < getGroupBits(); ++i)
+          results.push_back(dims.firstGroup + i - getSharedBits(plane));
+      } else if (factor.stored.level == FactorLevel::Group) {
+        Value group = at.span;
+        if (spansPerGroup > 1)
+          group = arith::DivUIOp::create(b, group, b.index(spansPerGroup));
+        // A byte serves 2^more units of a span or group.
+        unsigned more = getSharedBits(plane) - getGroupBits();
+        if (more) {
+          Value unit = arith::RemUIOp::create(b, group, b.index(1 << more));
+          unit = arith::MulIOp::create(
+              b, unit, b.index(plane.width << getGroupBits()));
+          shift = arith::IndexCastOp::create(b, b.getI32Type(), unit);
+          group = arith::DivUIOp::create(b, group, b.index(1 << more));
+        }
+        position.push_back(group);
+      }
+      results.push_back(dims.row);
+      inputs.push_back(b.slice(tensor, position));
+      maps.push_back(b.map(dims.dims, results));
+      operands.shifts.push_back(shift);
+    }
+  return operands;
+}
+
+/// A stored factor as an element of its type, its planes joined.
+Value PackedWeight::emitStored(OpBuilder &nested, Location loc, unsigned number,
+                               const FactorOperands &operands, FactorDims dims,
+                               ValueRange arguments) const {
+  unsigned next = 0;
+  for (unsigned i = 0; i < number; ++i)
+    next += factors[i].planes.size();
+  const Factor &factor = factors[number];
+  if (factor.stored.planes.front().width >= 8)
+    return arguments[operands.first + next];
+  Type i32 = nested.getI32Type();
+  auto constant = [&](int64_t value) -> Value {
+    return arith::ConstantIntOp::create(nested, loc, i32, value);
+  };
+  Value joined;
+  for (BitPlane plane : factor.stored.planes) {
+    // 32-bit lanes: there are no shifts of bytes, and a float comes next.
+    Value bits = arith::ExtUIOp::create(nested, loc, i32,
+                                        arguments[operands.first + next]);
+    Value shift = operands.shifts[next++];
+    unsigned groupBits = getGroupBits();
+    for (unsigned i = groupBits - std::min(groupBits, getSharedBits(plane));
+         i < groupBits; ++i) {
+      Value bit = arith::IndexCastOp::create(
+          nested, loc, i32,
+          linalg::IndexOp::create(nested, loc, dims.firstGroup + i));
+      Value part = arith::MulIOp::create(
+          nested, loc, bit, constant(plane.width << (groupBits - 1 - i)));
+      shift = shift
+                  ? arith::AddIOp::create(nested, loc, shift, part).getResult()
+                  : part;
+    }
+    bits = arith::ShRUIOp::create(nested, loc, bits, shift);
+    bits = arith::AndIOp::create(nested, loc, bits,
+                                 constant((1 << plane.width) - 1));
+    if (plane.offset)
+      bits = arith::ShLIOp::create(nested, loc, bits, constant(plane.offset));
+    joined =
+        joined ? arith::OrIOp::create(nested, loc, joined, bits).getResult()
+               : bits;
+  }
+  return arith::TruncIOp::create(nested, loc, nested.getI8Type(), joined);
+}
+
+static Value extendToF32(OpBuilder &nested, Location loc, Value value) {
+  Type f32 = nested.getF32Type();
+  if (value.getType() == f32)
+    return value;
+  if (isa<FloatType>(value.getType()))
+    return arith::ExtFOp::create(nested, loc, f32, value);
+  return arith::SIToFPOp::create(nested, loc, f32, value);
+}
+
+/// A value of the format's region for one element, from those in `known`: what
+/// follows a lumen.stored works element by element.
+static Value cloneElement(OpBuilder &nested, Location loc, Value value,
+                          DenseMap<Value, Value> &known) {
+  if (Value found = known.lookup(value))
+    return found;
+  Operation *op = value.getDefiningOp();
+  Value made;
+  if (auto constant = dyn_cast<arith::ConstantOp>(op)) {
+    TypedAttr attr = constant.getValue();
+    if (auto splat = dyn_cast<SplatElementsAttr>(attr))
+      attr = splat.getSplatValue<TypedAttr>();
+    made = arith::ConstantOp::create(nested, loc, attr);
+  } else {
+    SmallVector<Value> operands;
+    for (Value operand : op->getOperands())
+      operands.push_back(cloneElement(nested, loc, operand, known));
+    OperationState state(loc, op->getName(), operands,
+                         getElementTypeOrSelf(value.getType()), op->getAttrs());
+    made = nested.create(state)->getResult(0);
+  }
+  known[value] = made;
+  return made;
+}
+
+Value PackedWeight::emitProduct(OpBuilder &nested, Location loc,
+                                OperandRange parts,
+                                const FactorOperands &operands, FactorDims dims,
+                                ValueRange arguments) const {
+  DenseMap<Value, Value> known;
+  for (auto [i, factor] : llvm::enumerate(factors))
+    known[factor.stored.value] =
+        emitStored(nested, loc, i, operands, dims, arguments);
+  Value product;
+  for (Value part : parts) {
+    Value factor =
+        extendToF32(nested, loc, cloneElement(nested, loc, part, known));
+    product =
+        product ? arith::MulFOp::create(nested, loc, product, factor).getResult()
+                : factor;
+  }
+  return product;
+}
+
+Value PackedWeight::emitScale(OpBuilder &nested, Location loc,
+                              const FactorOperands &operands, FactorDims dims,
+                              ValueRange arguments) const {
+  return emitProduct(nested, loc, format.getDecoded().getScale(), operands, dims,
+                     arguments);
+}
+
+Value PackedWeight::emitMin(OpBuilder &nested, Location loc,
+                            const FactorOperands &operands, FactorDims dims,
+                            ValueRange arguments) const {
+  return emitProduct(nested, loc, format.getDecoded().getMin(), operands, dims,
+                     arguments);
+}

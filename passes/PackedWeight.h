@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A packed weight as the operand of a product: its components as tensors, and what
+// the bodies of linalg ops do to turn their elements into codes and scales.
+#ifndef LUMEN_PASSES_PACKEDWEIGHT_H
+#define LUMEN_PASSES_PACKEDWEIGHT_H
+
+#include "dialect/FormatLayout.h"
+#include "passes/TileBuilder.h"
+
+namespace mlir::lumen {
+
+/// Iteration dimensions of a span: token, the three bits of the step, row lane,
+/// position inside a step.
+enum SpanDim : unsigned { kToken, kX, kY, kZ, kRow, kK4, kSpanDims };
+
+/// Where the span is whose factors are wanted.
+struct SpanPosition {
+  Value tile, block, span;
+};
+
+/// Which dimensions of a generic number the groups of a span and the row lanes.
+struct FactorDims {
+  unsigned dims, firstGroup, row;
+};
+
+/// Operands of a generic that hold factors, and what its body needs to know.
+struct FactorOperands {
+  unsigned first = 0;
+  /// Per operand: a shift in bits on top of what the group in the span asks for;
+  /// null where there is none.
+  SmallVector<Value> shifts;
+};
+
+class PackedWeight {
+public:
+  /// `weight` is the result of a `lumen.from_bytes` with a packed type.
+  PackedWeight(TileBuilder &b, Value weight);
+
+  RankedTensorType type;
+  int64_t rows;
+  /// Null for float elements. (Accessors of ops are not const.)
+  mutable FormatOp format;
+  /// Float elements: [tile][k][row].
+  Value values;
+
+  int64_t getTiles() const;
+  int64_t getColumns() const { return type.getDimSize(1); }
+  /// log2 of the groups per span: how many of x, y, z number a group.
+  unsigned getGroupBits() const;
+  /// What is added to a code: a table's entries are shifted to be unsigned, and
+  /// the shift is the bias.
+  int64_t getBias() const;
+  bool hasMin() const;
+
+  /// Adds the bytes of the code planes of a span to the operands of a generic over
+  /// `SpanDim`.
+  void collectCodes(TileBuilder &b, const SpanPosition &at,
+                    SmallVectorImpl<Value> &inputs,
+                    SmallVectorImpl<AffineMap> &maps) const;
+  unsigned getCodePlanes() const { return codes.size(); }
+  /// The code as an unsigned i8, from the bytes of its planes.
+  Value emitCode(OpBuilder &nested, Location loc, ValueRange planeBytes) const;
+
+  /// Adds the factors of a span to the operands of a generic.
+  FactorOperands collectFactors(TileBuilder &b, const SpanPosition &at,
+                                FactorDims dims, SmallVectorImpl<Value> &inputs,
+                                SmallVectorImpl<AffineMap> &maps) const;
+  /// The scale or the minimum in f32 from the block arguments of a generic.
+  Value emitScale(OpBuilder &nested, Location loc,
+                  const FactorOperands &operands, FactorDims dims,
+                  ValueRange arguments) const;
+  Value emitMin(OpBuilder &nested, Location loc, const FactorOperands &operands,
+                FactorDims dims, ValueRange arguments) const;
+
+private:
+  struct Factor {
+    StoredFactor stored;
+    /// One tensor per plane: [tile][entry][row], [tile][row] for a whole row, or
+    /// [tile][span][bits of the group…][row].
+    SmallVector<Value> planes;
+  };
+  /// log2 of the groups in a byte of this plane.
+  static unsigned getSharedBits(BitPlane plane);
+  /// True where a span has an entry of its own (or several) in this plane.
+  bool hasEntryPerSpan(const StoredFactor &factor, BitPlane plane) const;
+  Value emitProduct(OpBuilder &nested, Location loc, OperandRange factors,
+                    const FactorOperands &operands, FactorDims dims,
+                    ValueRange arguments) const;
+  Value emitStored(OpBuilder &nested, Location loc, unsigned factor,
+                   const FactorOperands &operands, FactorDims dims,
+                   ValueRange arguments) const;
+
+  /// One tensor per code plane: [tile][span][bits of the position…][row][k4].
+  SmallVector<std::pair<BitPlane, Value>> codes;
+  SmallVector<Factor> factors;
+};
+
+} // namespace mlir::lumen
+
+#endif // LUMEN_PASSES_PACKEDWEIGHT_H

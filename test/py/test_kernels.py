@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every format on every target: packing, products and embeddings as compiled code, against NumPy.
+
+The kernels of all formats stand in one module per target and mode of activations.
+"""
+
+import functools
+
+import numpy as np
+import pytest
+from format_kernels import Case, Terms, aligned, compile_cases, rounding_bound
+
+from lumen_mlir import formats, targets
+from lumen_mlir.formats import packing
+from lumen_mlir.formats.dsl import Codes, bitcast, f16, f32, i8, per_row, quant_format, u8, unpack
+from lumen_mlir.testing.random_blocks import random_weights
+
+TARGETS = tuple(
+    pytest.param(
+        name,
+        marks=pytest.mark.skipif(
+            bool(targets.get(name).missing()), reason=f"this CPU lacks {targets.get(name).missing()}"
+        ),
+    )
+    for name in targets.names()
+    if name != "native"
+)
+TOKENS = (1, 2, 3, 8, 17)
+ROWS = 37
+"""Fills no tile of any target."""
+
+
+@quant_format("channel", block=32, bits=8, bias=-128, size=32, register=False)
+class Channel:
+    """A scale per output channel."""
+
+    d: per_row(f32)
+    qs: i8[32]
+
+    def decode(b):
+        return Codes(bitcast(b.qs, u8) ^ 0x80, scale=b.d)
+
+
+@quant_format("two_headed", block=64, group=16, bits=4, register=False)
+class TwoHeaded:
+    """Scales and minima of 4 bits in units that belong to the row."""
+
+    scale: per_row(f16)
+    least: per_row(f16[2])
+    sub: u8[4]
+    qs: u8[32]
+
+    def decode(b):
+        scales = (f32(b.scale) * 0.5, b.sub & 15)
+        return Codes(unpack(b.qs, 4), scale=scales, min=(b.least[1], b.sub >> 4))
+
+
+def _with_header(fmt, columns):
+    raw = np.random.default_rng(5).integers(0, 256, (ROWS, fmt.row_bytes(columns)), dtype=np.uint8)
+    floats = np.linspace(-0.02, 0.03, ROWS)
+    if fmt.name == "channel":
+        raw[:, :4] = floats.astype("<f4").view(np.uint8).reshape(ROWS, -1)
+    else:
+        halves = np.stack([floats, floats[::-1], 2 * floats], axis=1).astype("<f2")
+        raw[:, :6] = halves.view(np.uint8).reshape(ROWS, -1)
+    return Case(fmt, raw, columns)
+
+
+def _case(name):
+    fmt = formats.get(name)
+    # An odd number of spans or blocks.
+    columns = 288 if fmt.block == 32 else 768
+    raw = random_weights(np.random.default_rng(len(name)), name, ROWS * columns, 0.05)
+    return Case(fmt, raw.reshape(ROWS, -1), columns)
+
+
+CASES = {name: _case(name) for name in formats.names() if not formats.get(name).is_float}
+CASES |= {"channel": _with_header(Channel, 288), "two_headed": _with_header(TwoHeaded, 320)}
+
+
+@functools.cache
+def engine(target, mode="int8"):
+    # Tiles of products with floats are many times longer: two sizes of them say as much as four.
+    return compile_cases([*CASES.values()], target, mode, tokens=2 if mode == "exact" else None)
+
+
+def activations(columns):
+    x = np.random.default_rng(3).standard_normal((max(TOKENS), columns), np.float32)
+    x[1] *= 1e3
+    x[2, :32] = 0
+    return x
+
+
+every_kernel = pytest.mark.parametrize(
+    ("case", "target"),
+    [pytest.param(case, *target.values, marks=target.marks, id=f"{name}-{target.values[0]}")
+     for target in TARGETS for name, case in CASES.items()],
+)  # fmt: skip
+
+
+@every_kernel
+def test_pack(case, target):
+    """The bytes that NumPy packs, of any bytes."""
+    raw = np.random.default_rng(0).integers(0, 256, case.raw.shape, dtype=np.uint8)
+    expected = packing.pack(case.fmt, raw, targets.get(target).rows)
+    # What lies between components is not written.
+    found = aligned(np.zeros_like(expected))
+    engine(target).invoke(f"pack_{case.name}", raw.reshape(-1), ROWS, case.columns, outs=[found])
+    np.testing.assert_array_equal(found, expected)
+
+
+@every_kernel
+def test_embedding(case, target):
+    """The very values that NumPy dequantizes, of any bytes."""
+    raw = np.random.default_rng(1).integers(0, 256, case.raw.shape, dtype=np.uint8)
+    ids = np.array([0, ROWS - 1, 5, 5], np.int32)
+    found = engine(target).invoke(f"embedding_{case.name}", ids, raw.reshape(-1))
+    np.testing.assert_array_equal(found, case.fmt.dequantize(raw)[ids])
+
+
+@every_kernel
+def test_int8_product(case, target):
+    x, packed = activations(case.columns), case.packed(target)
+    terms = Terms.of(case, x)
+    expected, magnitude = terms.product(), terms.magnitude()
+    for tokens in TOKENS:
+        found = engine(target).invoke(f"linear_{case.name}", x[:tokens], packed)
+        assert found.shape == (tokens, ROWS)
+        difference = abs(found - expected[:tokens])
+        assert np.all(difference <= min(2e-6, rounding_bound(case)) * magnitude[:tokens])
+
+
+@every_kernel
+def test_integer_sums(case, target):
+    """The sum of one group reaches the result with one rounding, so that it shows to the last bit."""
+    size = min(case.fmt.group, 32)
+    groups = (0, 3, case.columns // size - 1)
+    # Whole numbers up to 127, all equal in the second token: the largest sums there are.
+    x = np.zeros((len(groups), case.columns), np.float32)
+    rng = np.random.default_rng(9)
+    for token, group in enumerate(groups):
+        x[token, group * size :][:size] = 127 if token == 1 else rng.integers(-127, 128, size)
+        x[token, group * size] = 127
+    terms = Terms.of(case, x)
+    assert np.all(terms.scales[terms.scales != 0] == 1)
+    found = engine(target).invoke(f"linear_{case.name}", x, case.packed(target))
+    for token, group in enumerate(groups):
+        expected = terms.values[:, group] @ x[token, group * size :][:size] * terms.scale[:, group]
+        if terms.minimum is None:
+            np.testing.assert_array_equal(found[token], expected)
+        else:
+            lowered = terms.minimum[:, group] * x[token].sum()
+            bound = 2.0**-23 * (abs(expected) + abs(lowered))
+            assert np.all(abs(found[token] - (expected - lowered)) <= bound)
+
+
+@every_kernel
+def test_exact_product(case, target):
+    x = activations(case.columns)
+    weights = case.fmt.dequantize(case.raw).astype(np.float64)
+    expected, magnitude = x @ weights.T, abs(x) @ abs(weights.T)
+    for tokens in TOKENS[:-1]:
+        found = engine(target, "exact").invoke(f"linear_{case.name}", x[:tokens], case.packed(target))
+        # The worst case of as many roundings as columns lies higher; this is five times the usual one.
+        assert np.all(abs(found - expected[:tokens]) <= 2e-6 * magnitude[:tokens])
