@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from lumen_mlir import LLM
 from lumen_mlir.errors import LumenError
-from lumen_mlir.models import Model
+from lumen_mlir.models import Attention, Model
 from lumen_mlir.reference import ReferenceSession
 from lumen_mlir.session import Session, SessionOptions
 from lumen_mlir.testing.families import VOCABULARY, write_family
@@ -72,3 +74,22 @@ def test_a_prompt_that_was_forgotten_is_computed_again(tmp_path):
     assert llm.reusable([*ids, 5]) == 150 and llm.reusable(ids[:40]) == 0
     again = llm.last_logits(ids[:40]).copy()
     np.testing.assert_array_equal(again, fresh.last_logits(ids[:40]))
+
+
+def test_two_rotary_embeddings(tmp_path):
+    """Windows with one base and all of the past with another: a table for each."""
+    model = Model.open(write_family(tmp_path / "model.gguf", "qwen3"))
+    rope = model.config.rope
+    far, near = Attention(None, replace(rope, base=1e6, factor=2.0)), Attention(8, rope)
+    config = replace(model.config, attentions=(near, far, near, far))
+    both = replace(model, config=config)
+    assert config.ropes == (near.rope, far.rope) and len(both.rope_tables(9)) == 2
+    ids = np.random.default_rng(4).integers(0, VOCABULARY, 40)
+    expected = ReferenceSession(both, context=64, kv_type="f32").step(ids, 0)
+    session = Session(both, SessionOptions(context=64, kv_type="f32", activations="exact", chunk=CHUNK))
+    logits = run(session, ids, CHUNK)
+    assert np.linalg.norm(logits - expected) < 1e-4 * np.linalg.norm(expected)
+    for same in (near, far):
+        alone = replace(model, config=replace(config, attentions=(replace(same, window=None),) * 4))
+        other = ReferenceSession(alone, context=64, kv_type="f32").step(ids, 0)
+        assert np.linalg.norm(other - expected) > 0.1 * np.linalg.norm(expected)

@@ -93,7 +93,13 @@ def _hyperparameters(file: ModelFile) -> Iterator[tuple[str, str]]:
             f"{experts.used} of {experts.count} of width {experts.feed_forward} by {experts.gating}{shared}",
         )
     per_token = 2 * 2 * config.windows.get(None, 0) * config.kv_width
-    yield "KV cache", f"{per_token:,} bytes per token (f16)"
+    rings = sum(
+        2 * 2 * layers * config.kv_width * 16 * config.cache_pages(window, config.context, 512)
+        for window, layers in config.windows.items()
+        if window is not None
+    )
+    bounded = f", {description.size_text(rings)} for sliding windows" if rings else ""
+    yield "KV cache", f"{per_token:,} bytes per token (f16){bounded}"
 
 
 def _tokenizer(file: ModelFile) -> str:

@@ -265,7 +265,8 @@ def write_family(
     if vocabulary is not None:
         _add_tokenizer(writer, size)
     for name, values in weights(family, size).items():
-        # Routers are float32 in all files, and so are vectors.
+        # A matrix of one row is a vector in files. Routers are float32 in all of them, and so are vectors.
+        values = values[0] if values.shape[0] == 1 else values
         kind = type_name if values.ndim > 1 and "ffn_gate_inp" not in name else "f32"
         data = values.astype({"f32": np.float32, "f16": np.float16}[kind])
         writer.add_tensor(name, values.shape, kind, lambda data=data: [data.reshape(-1).view(np.uint8)])
