@@ -69,6 +69,7 @@ def _kinds(file: ModelFile) -> dict[str, tuple[int, int, int]]:
 
 
 def _hyperparameters(file: ModelFile) -> Iterator[tuple[str, str]]:
+    from lumen_mlir import description
     from lumen_mlir.errors import LumenError
     from lumen_mlir.models import Model
 

@@ -17,6 +17,7 @@ import time
 import pytest
 
 from lumen_mlir import __version__, formats
+from lumen_mlir.testing.families import write_family
 
 GREEDY = ("--temp", "0")
 
@@ -156,6 +157,14 @@ def test_inspect(lumen, tiny):
     assert re.search(r"^qwen2\.block_count +uint32 +2$", out, re.M)
     assert re.search(r"^tokenizer\.ggml\.tokens +array of string +301 elements$", out, re.M)
     assert "6.82M in 74 tensors" in lumen("inspect").stdout
+
+
+def test_inspect_windows_and_experts(lumen, tmp_path):
+    write_family(tmp_path / "model.gguf", "exaone-moe")
+    out = lumen("inspect", tmp_path / "model.gguf").stdout
+    assert re.search(r"^sliding window +8 tokens in 3 of 4 layers$", out, re.M)
+    assert re.search(r"^experts +2 of 8 of width 64 by sigmoid, one of width 64 for all$", out, re.M)
+    assert re.search(r"^KV cache +256 bytes per token \(f16\), 196.61 kB for sliding windows$", out, re.M)
 
 
 MODULE = """
