@@ -2,14 +2,16 @@
 """What a step has to do, kernel by kernel: bytes to read and operations to carry out.
 
 Read off the module of the fused stage, where a kernel still says what it computes. Only what no program could
-avoid is counted: every weight and every cell of the KV cache once per step, and the products with them.
+avoid is counted: every weight and every cell of the KV cache once per step, and the products with them. Of
+experts these are as many as the tokens have slots for, as far as there are so many; of a sliding window, the
+cells that are in sight.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from lumen_mlir import formats, ir
 from lumen_mlir.formats import packing
@@ -53,6 +55,9 @@ class _Cost:
     int8_row: float = 0.0
     float_row: float = 0.0
     float_pair: float = 0.0
+    window: int | None = None
+    # Bytes of one expert, how many there are, and how many a token is sent to.
+    experts: list[tuple[float, int, int]] = field(default_factory=list)
 
 
 class StepWork:
@@ -71,14 +76,14 @@ class StepWork:
         """The work of each kernel in a step of ``tokens`` tokens at ``position``, with logits from token
         ``first`` on. A token at position p attends to p + 1 cells.
         """
-        cells = position + tokens
-        pairs = tokens * position + tokens * (tokens + 1) / 2
         result: dict[str, Work] = {}
         for name, last in self._calls:
             cost, rows = self._costs[name], tokens - first if last else tokens
+            cells, pairs = _in_sight(tokens, position, cost.window)
+            chosen = sum(size * min(count, slots * rows) for size, count, slots in cost.experts)
             work = Work(
                 1,
-                (cost.read_fixed if rows else 0) + cost.read_row * rows + cost.read_cell * cells,
+                (cost.read_fixed if rows else 0) + chosen + cost.read_row * rows + cost.read_cell * cells,
                 cost.int8_row * rows,
                 cost.float_row * rows + cost.float_pair * pairs,
             )
@@ -107,6 +112,17 @@ class StepWork:
         return self._functions[name].regions[0].blocks[0].operations
 
 
+def _in_sight(tokens: int, position: int, window: int | None) -> tuple[int, float]:
+    """KV cells that a step attends to, and pairs of a token and a cell."""
+    seen = position + tokens
+    pairs = tokens * position + tokens * (tokens + 1) / 2
+    if window is None or seen <= window:
+        return seen, pairs
+    # From the token on that stands at ``window``, each sees one cell more than it may.
+    outside, before = seen - window, max(position - window, 0)
+    return min(seen, window + tokens - 1), pairs - (outside * (outside + 1) - before * (before + 1)) / 2
+
+
 def _cost(function: ir.Operation) -> _Cost:
     cost = _Cost()
     for op in function.regions[0].blocks[0].operations:
@@ -116,6 +132,7 @@ def _cost(function: ir.Operation) -> _Cost:
             keys = ir.RankedTensorType(types[1])
             kv_heads, head_dim = keys.shape[1], keys.shape[3]
             cost.read_cell += 2 * kv_heads * head_dim * _element_bytes(keys)
+            cost.window = op.attributes["window"].value if "window" in op.attributes else None
             # Scores and weighted values, for every head.
             cost.float_pair += 4 * op.attributes["heads"].value * head_dim
         elif op.name == "lumen.embedding":
@@ -127,12 +144,20 @@ def _cost(function: ir.Operation) -> _Cost:
                 if tile is None:
                     continue
                 rows, columns = ir.RankedTensorType(type_).shape
-                cost.read_fixed += packing.packed_bytes(_format(type_), rows, columns, int(tile[1]))
+                size = packing.packed_bytes(_format(type_), rows, columns, int(tile[1]))
+                operations = 2 * rows * columns
+                if op.name == "lumen.qlinear" and list(op.attributes["operandSegmentSizes"])[3]:
+                    experts = ir.RankedTensorType(types[-1]).shape[0] - 1
+                    slots = ir.RankedTensorType(types[0]).shape[1] // columns
+                    cost.experts.append((size / experts, experts, slots))
+                    operations = operations // experts * slots
+                else:
+                    cost.read_fixed += size
                 # Codes come with scales, which exact activations do not have.
                 if op.name == "lumen.qlinear" and str(types[0]).endswith("xi8>"):
-                    cost.int8_row += 2 * rows * columns
+                    cost.int8_row += operations
                 else:
-                    cost.float_row += 2 * rows * columns
+                    cost.float_row += operations
     return cost
 
 

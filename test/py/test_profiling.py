@@ -20,6 +20,7 @@ from lumen_mlir.formats import get, packing
 from lumen_mlir.limits import Limits
 from lumen_mlir.models import Model
 from lumen_mlir.profiling import Profiler
+from lumen_mlir.testing.families import write_family
 from lumen_mlir.testing.synthetic import Shape, write_synthetic
 from lumen_mlir.work import StepWork
 
@@ -102,6 +103,30 @@ def test_work_without_logits_reads_no_head(path):
     some, none = work.of(7, 0, 6), work.of(7, 0, 7)
     (head,) = (name for name in some if f"{SHAPE.vocabulary}x" in name and "qlinear" in name)
     assert some[head].read > 0 and none[head].read == none[head].int8 == 0
+
+
+def test_work_of_experts(tmp_path):
+    """A token is sent to 2 of 8 experts: one token reads 2, five at most 8, but they multiply with 10."""
+    write_synthetic(tmp_path / "model.gguf", "tiny-moe", "q8_0")
+    work = step_work(Model.open(tmp_path / "model.gguf"))
+    (up,) = (name for name in work.of(1, 0, 0) if name.endswith("experts_swiglu"))
+    matrix = packing.packed_bytes(get("q8_0"), 256, 256, 16)
+    for tokens, read in ((1, 2), (3, 6), (5, 8)):
+        kernel = work.of(tokens, 0, 0)[up]
+        assert kernel.calls == 2 and kernel.read == 2 * 2 * read * matrix
+        assert kernel.int8 == 2 * 2 * tokens * 2 * 2 * 256 * 256
+
+
+@pytest.mark.parametrize(("tokens", "position"), [(1, 0), (5, 0), (5, 6), (5, 7), (20, 3), (1, 100), (7, 30)])
+def test_work_in_windows(tmp_path, tokens, position):
+    """Of a window of 8, what each token sees, counted one by one."""
+    model = Model.open(write_family(tmp_path / "model.gguf", "mistral-window"))
+    kernels = step_work(model).of(tokens, position, 0)
+    (attention,) = (kernel for name, kernel in kernels.items() if "attention" in name)
+    seen = [set(range(max(p - 7, 0), p + 1)) for p in range(position, position + tokens)]
+    config = model.config
+    assert attention.float32 == config.layers * 4 * config.query_width * sum(map(len, seen))
+    assert attention.read == config.layers * len(set().union(*seen)) * 2 * config.kv_width * 2
 
 
 def test_work_in_floating_point(path):
