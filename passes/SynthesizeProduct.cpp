@@ -363,20 +363,28 @@ void ProductSynthesizer::emitSink(ProductSink &sink, bool last) {
 
 /// The same for the weights of experts: a parallel loop over tiles of rows and the
 /// groups of tokens. Tiles come first, so that all workers get equal shares however
-/// few experts are chosen.
+/// the tokens are spread. The groups of a single token are equal, and come first
+/// themselves: the weights of an expert are then read from end to end.
 void ProductSynthesizer::emitExpertSink(ProductSink &sink, bool last) {
   int64_t experts = product.getExperts();
   int64_t tiles = weights[sink.products.front()].getTiles() / experts;
   Value table = product.getGroups().getDefiningOp<bufferization::ToTensorOp>().getBuffer();
   // A group has at least one token.
   Value groups = arith::MinUIOp::create(b, tokens, b.index(experts));
-  auto forall = scf::ForallOp::create(b, ArrayRef<OpFoldResult>{b.getIndexAttr(tiles), groups},
-                                      ValueRange{}, std::nullopt);
+  Value single = arith::CmpIOp::create(b, arith::CmpIPredicate::eq, tokens,
+                                       b.index(product.getSlots()));
+  Value inner = arith::SelectOp::create(b, single, b.index(tiles), groups);
+  Value count = arith::MulIOp::create(b, b.index(tiles), groups);
+  auto forall =
+      scf::ForallOp::create(b, ArrayRef<OpFoldResult>{count}, ValueRange{}, std::nullopt);
   if (!last)
     forall->setAttr("lumen.nowait", b.getUnitAttr());
   OpBuilder::InsertionGuard guard(b);
   b.setInsertionPointToStart(forall.getBody());
-  Value rowTile = forall.getInductionVar(0), group = forall.getInductionVar(1);
+  Value outer = arith::DivUIOp::create(b, forall.getInductionVar(0), inner);
+  Value rest = arith::RemUIOp::create(b, forall.getInductionVar(0), inner);
+  Value rowTile = arith::SelectOp::create(b, single, rest, outer);
+  Value group = arith::SelectOp::create(b, single, outer, rest);
   auto load = [&](Value row, int64_t column) -> Value {
     Value entry = memref::LoadOp::create(b, table, ValueRange{row, b.index(column)});
     return arith::IndexCastUIOp::create(b, b.getIndexType(), entry);
