@@ -48,6 +48,8 @@ class LLM:
       progress: called with what is being done ("load", "compile", "pack"), how much of it and of how much.
       format: what the weights of a folder are quantized to, such as "q4_k_m"; by default nothing.
       pre_tokenizer: how text is cut into words, where the file does not say or says it wrongly.
+      memory_budget: bytes, or text such as "2G", that weights, KV cache and intermediates may take: the
+        context, and KV type f16, give way to it. ``lumen_mlir.memory.footprint`` says what a run takes.
       options: the fields of ``SessionOptions``: ``threads``, ``context``, ``kv_type``, ``activations``,
         ``target``, ``chunk``, ``pack_cache``, ``profile``.
 
@@ -70,6 +72,7 @@ class LLM:
         progress: Progress = silent,
         format: str | None = None,
         pre_tokenizer: str | None = None,
+        memory_budget: int | str | None = None,
         **options: Any,
     ):
         if engine not in ENGINES:
@@ -91,6 +94,11 @@ class LLM:
         self.tokenizer = Tokenizer.from_gguf(self.model.file, cache, pre_tokenizer)
         progress("load", 1, 1)
         self.timings = Timings(load=time.perf_counter() - start)
+        if memory_budget is not None:
+            from lumen_mlir import memory
+
+            budget = memory.parse_budget(memory_budget)
+            self.options, _ = memory.fit(self.model, self.options, budget, cache, progress)
         self.session = self._open_session(cache, progress)
         self.context: int = self.session.context
         # What was passed to the chat template that it does not use, which is told once.

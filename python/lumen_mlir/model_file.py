@@ -52,12 +52,14 @@ def open_model_file(
     cache: Cache | None = None,
     threads: int | None = None,
     progress: Callable[[str, int, int], None] | None = None,
+    read_weights: bool = True,
 ) -> ModelFile:
     """The model at ``path``; None for the one that comes with the package. Raises ``LumenError``.
 
     For folders only: ``format`` (such as q4_k_m) is what the weights are quantized to, by so many
     ``threads``; the result is kept in ``cache``. ``pre_tokenizer`` names the rules that cut text into words,
-    where they are not recognized. ``progress`` is told of the work.
+    where they are not recognized. ``progress`` is told of the work, which is left for later where not to
+    ``read_weights``.
     """
     if path is None:
         from lumen_mlir.data import embedded_model_path
@@ -76,4 +78,6 @@ def open_model_file(
 
     if format is None:
         return hf.HFFolder.open(path, pre_tokenizer)
+    if not read_weights:
+        return hf.open_planned(path, format, pre_tokenizer)
     return hf.open_quantized(path, format, pre_tokenizer, cache, threads, progress)

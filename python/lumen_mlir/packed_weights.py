@@ -15,10 +15,13 @@ import numpy as np
 
 from lumen_mlir import formats, ir
 from lumen_mlir.cache import Cache, CacheError, prefer_large_pages
+from lumen_mlir.description import size_text
 from lumen_mlir.dialects import func, lumen
+from lumen_mlir.errors import LumenError
 from lumen_mlir.formats import packing
 from lumen_mlir.gguf import TensorInfo
 from lumen_mlir.models import Model
+from lumen_mlir.system import available_memory
 from lumen_mlir.version import __version__
 
 # Goes into the key of cached entries: raise it when the meaning of the bytes changes.
@@ -112,13 +115,26 @@ def pack(
     if cache is not None:
         try:
             with cache.create("packed", layout.key, layout.size) as entry:
+                if not entry.persistent:
+                    _check_memory(layout)
                 fill(entry.array)
                 return entry.commit()
         except CacheError as error:
             logger.warning("%s; going on without", error)
+    _check_memory(layout)
     buffer = zeros((layout.size,), huge=True)
     fill(buffer)
     return buffer
+
+
+def _check_memory(layout: PackedLayout) -> None:
+    """Refuses what would end in the system killing the process, or others."""
+    free = available_memory()
+    if free is not None and layout.size > free:
+        raise LumenError(
+            f"packed weights take {size_text(layout.size)}, but only {size_text(free)} of memory are free; "
+            "they can be mapped from a file instead: let the cache have it (LUMEN_CACHE_DIR, LUMEN_CACHE_LIMIT)"
+        )
 
 
 def zeros(shape: tuple[int, ...], dtype: type = np.uint8, huge: bool = False) -> np.ndarray:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
@@ -14,12 +15,16 @@ from lumen_mlir import engine, env, ir, kv_cache, packed_weights, pipelines, tar
 from lumen_mlir._mlir import codegen
 from lumen_mlir.cache import Cache
 from lumen_mlir.compiler import CompilerOptions
+from lumen_mlir.description import size_text
 from lumen_mlir.engine import Engine
 from lumen_mlir.errors import LumenError
 from lumen_mlir.gguf import TensorInfo
 from lumen_mlir.models import Model, rope_table
 from lumen_mlir.packed_weights import PackedLayout
+from lumen_mlir.system import available_memory
 from lumen_mlir.threads import default_thread_count
+
+logger = logging.getLogger("lumen_mlir.session")
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done ("load", "compile", "pack"), how much of it is done, and of how much."""
@@ -244,37 +249,15 @@ class Session:
 
     def _compile(self, progress: Progress) -> None:
         start = time.perf_counter()
-        with ir.Context():
-            module = self.model.module(kv_type=self.options.kv_type, max_tokens=self.options.chunk)
-            options = CompilerOptions(self.options.activations, profile=self.options.profile)
-            self._engine = self._compiled(module, progress, options)
+        self._engine = compile_step(self.model, self.options, self._cache, progress)
         self.timings.compile = time.perf_counter() - start
         self.timings.compile_cached = self._engine.cached
-
-    def _compiled(
-        self, module: ir.Module, progress: Progress, options: CompilerOptions | None = None
-    ) -> Engine:
-        stages = [*(stage.name for stage in pipelines.stages()), "obj"]
-        compiled = engine.compile(
-            module,
-            self.target,
-            self.options.thread_count(),
-            options,
-            cache=self._cache,
-            on_stage=lambda name: progress("compile", stages.index(name), len(stages)),
-        )
-        if not compiled.cached:
-            progress("compile", len(stages), len(stages))
-        # Before any weights are read: what the compiler takes is as much as a small model.
-        codegen.release_memory()
-        return compiled
 
     def _load_weights(self, progress: Progress) -> None:
         start = time.perf_counter()
         parameters = [argument for argument in self._engine.signatures["step"].arguments if argument.name]
-        # Only packed weights have an alignment that they need.
-        packed = [parameter.name for parameter in parameters if parameter.alignment > 1]
-        layout = PackedLayout.of(self.model, packed, self.target.rows)
+        layout = packed_layout(self.model, self._engine, self.target.rows)
+        self._warn_of_little_memory(layout)
         cache = self._cache if self.options.pack_cache else None
         buffer = None if cache is None else packed_weights.load_packed(layout, cache)
         self.timings.pack_cached = buffer is not None
@@ -297,7 +280,8 @@ class Session:
     def _pack(self, layout: PackedLayout, cache: Cache | None, progress: Progress) -> np.ndarray:
         types = sorted({self.model.tensors[name].type for name in layout.places})
         with ir.Context():
-            packers = self._compiled(packed_weights.pack_module(types, self.target.rows), silent)
+            module = packed_weights.pack_module(types, self.target.rows)
+            packers = _compiled(module, self.options, self._cache, silent)
 
         def pack(info: TensorInfo, raw: np.ndarray, buffer: np.ndarray) -> None:
             packers.invoke(f"pack_{info.type}", raw, *info.shape, outs=[buffer])
@@ -305,6 +289,16 @@ class Session:
         return packed_weights.pack(
             self.model, layout, pack, cache, lambda done, total: progress("pack", done, total)
         )
+
+    def _warn_of_little_memory(self, layout: PackedLayout) -> None:
+        free = available_memory()
+        if free is not None and layout.size > free:
+            logger.warning(
+                "packed weights take %s, but only %s of memory are free: they are read from the disk in "
+                "every step, which is slow",
+                size_text(layout.size),
+                size_text(free),
+            )
 
     def _allocate(self) -> None:
         """The buffers of a step, and the words of the call that change from step to step."""
@@ -335,3 +329,42 @@ class Session:
             for rope, table in zip(self.model.config.ropes, self._ropes, strict=True):
                 table[self._rope_rows : rows] = rope_table(rope, self.context, self._rope_rows, rows)
             self._rope_rows = rows
+
+
+def packed_layout(model: Model, engine: Engine, rows: int) -> PackedLayout:
+    """Where the weights lie that the compiled step wants packed, in tiles of so many rows."""
+    # Only packed weights have an alignment that they need.
+    arguments = engine.signatures["step"].arguments
+    names = [argument.name for argument in arguments if argument.name and argument.alignment > 1]
+    return PackedLayout.of(model, names, rows)
+
+
+def compile_step(model: Model, options: SessionOptions, cache: Cache, progress: Progress = silent) -> Engine:
+    """The compiled step of ``model``, which needs no weights to be read."""
+    with ir.Context():
+        module = model.module(kv_type=options.kv_type, max_tokens=options.chunk)
+        compiler_options = CompilerOptions(options.activations, profile=options.profile)
+        return _compiled(module, options, cache, progress, compiler_options)
+
+
+def _compiled(
+    module: ir.Module,
+    options: SessionOptions,
+    cache: Cache,
+    progress: Progress,
+    compiler_options: CompilerOptions | None = None,
+) -> Engine:
+    stages = [*(stage.name for stage in pipelines.stages()), "obj"]
+    compiled = engine.compile(
+        module,
+        targets.check_runs(targets.get(options.target)),
+        options.thread_count(),
+        compiler_options,
+        cache=cache,
+        on_stage=lambda name: progress("compile", stages.index(name), len(stages)),
+    )
+    if not compiled.cached:
+        progress("compile", len(stages), len(stages))
+    # Before any weights are read: what the compiler takes is as much as a small model.
+    codegen.release_memory()
+    return compiled

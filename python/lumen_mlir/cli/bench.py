@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lumen_mlir.cli import options as shared
+from lumen_mlir.cli.dry_run import report
 from lumen_mlir.cli.report import Reporter, counted, kernels
 from lumen_mlir.cli.table import markdown
 from lumen_mlir.errors import LumenError
@@ -70,6 +71,7 @@ def numbers(least: int) -> Any:
     "--profile", is_flag=True, help="Show where the time goes, kernel by kernel, instead of the speed."
 )
 @click.option("--profile-svg", metavar="FILE", help="With --profile: a picture of it.")
+@shared.memory_options
 @shared.format_option
 @shared.engine_option
 @shared.target_option
@@ -90,6 +92,7 @@ def command(
     output: str,
     profile: bool,
     profile_svg: str | None,
+    dry_run: bool,
     quiet: bool,
     verbose: bool,
     **options: Any,
@@ -115,6 +118,9 @@ def command(
     reporter = Reporter(quiet, verbose)
     context = max(test.length for test in tests)
     first = None if threads is None else threads[0]
+    if dry_run:
+        report(model, reporter, {**options, "threads": first, "context": context})
+        return
     try:
         llm = LLM(
             model, threads=first, context=context, profile=profile, progress=reporter.progress, **options

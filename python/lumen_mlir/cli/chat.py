@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from lumen_mlir.cli import options as shared
+from lumen_mlir.cli.dry_run import report
 from lumen_mlir.cli.generate import write
 from lumen_mlir.cli.report import Reporter
 from lumen_mlir.cli.text import read_text
@@ -48,6 +49,7 @@ def command(
     enable_thinking: bool | None,
     tools: str | None,
     variables: tuple[str, ...],
+    dry_run: bool,
     quiet: bool,
     verbose: bool,
     **options: Any,
@@ -67,6 +69,9 @@ def command(
     }
     sampling = shared.sampling_of(options)
     reporter = Reporter(quiet, verbose)
+    if dry_run:
+        report(model, reporter, options)
+        return
     from lumen_mlir.llm import LLM
 
     try:

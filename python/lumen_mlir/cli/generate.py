@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from lumen_mlir.cli import options as shared
+from lumen_mlir.cli.dry_run import report
 from lumen_mlir.cli.report import Reporter
 from lumen_mlir.cli.text import text_of
 
@@ -30,6 +31,7 @@ def command(
     prompt_file: str | None,
     max_tokens: int,
     echo: bool,
+    dry_run: bool,
     quiet: bool,
     verbose: bool,
     **options: Any,
@@ -39,9 +41,12 @@ def command(
     Without MODEL, the one that comes with Lumen does it. The text goes to stdout as it comes, everything
     else to stderr.
     """
-    text = text_of(prompt, prompt_file)
     sampling = shared.sampling_of(options)
     reporter = Reporter(quiet, verbose)
+    text = "" if dry_run else text_of(prompt, prompt_file)
+    if dry_run:
+        report(model, reporter, options)
+        return
     from lumen_mlir.llm import LLM
 
     try:

@@ -83,7 +83,17 @@ step_options = _all(
     ),
 )
 
+memory_options = _all(
+    click.option(
+        "--memory-budget",
+        metavar="SIZE",
+        help="Memory to get by with, such as 2G: gives a shorter context, and q8_0 keys and values.",
+    ),
+    click.option("--dry-run", is_flag=True, help="Show the memory that a run takes, and read no weights."),
+)
+
 engine_options = _all(
+    memory_options,
     click.option("-c", "--context", type=int, help="Tokens of context.  [default: the model's own]"),
     step_options,
 )

@@ -3,6 +3,6 @@
 
 from lumen_mlir.hf.errors import HFError
 from lumen_mlir.hf.folder import HFFolder
-from lumen_mlir.hf.quantized import open_quantized
+from lumen_mlir.hf.quantized import open_planned, open_quantized
 
-__all__ = ["HFError", "HFFolder", "open_quantized"]
+__all__ = ["HFError", "HFFolder", "open_planned", "open_quantized"]

@@ -55,6 +55,16 @@ def open_quantized(
             return _opened(kept, path, key)
         except GGUFError as error:  # a full disk, most often
             logger.warning("%s; going on without, which is slow at each start", error)
+    return _with_types(folder, plan)
+
+
+def open_planned(path: str | os.PathLike[str], format: str, pre_tokenizer: str | None = None) -> HFFolder:
+    """The folder with the types that ``format`` gives its tensors; they are quantized when asked for."""
+    folder = HFFolder.open(path, pre_tokenizer)
+    return _with_types(folder, quantization.plan(folder, quantization.Choices(format)))
+
+
+def _with_types(folder: HFFolder, plan: quantization.Plan) -> HFFolder:
     return folder.with_types({item.info.name: item.type for item in plan.items})
 
 

@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``--dry-run`` of the subcommands that run a model: what it would take."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from lumen_mlir.cli.report import Reporter
+from lumen_mlir.cli.table import columns
+
+
+def report(model: str | None, reporter: Reporter, options: dict[str, Any]) -> None:
+    """Prints the memory that a run with these options of ``LLM`` would take. Weights are not read."""
+    from lumen_mlir import memory
+    from lumen_mlir.cache import Cache
+    from lumen_mlir.description import size_text
+    from lumen_mlir.model_file import open_model_file
+    from lumen_mlir.models import Model
+    from lumen_mlir.session import SessionOptions
+    from lumen_mlir.system import available_memory
+
+    chosen = dict(options)
+    chosen.pop("engine", None)
+    budget = chosen.pop("memory_budget", None)
+    source = {name: chosen.pop(name) for name in ("format", "pre_tokenizer") if name in chosen}
+    settings = SessionOptions.of(**chosen)
+    try:
+        file = open_model_file(model, **source, read_weights=False)
+        opened, cache = Model.open(file), Cache()
+        if budget is None:
+            needs = memory.footprint(opened, settings, cache, reporter.progress)
+        else:
+            limit = memory.parse_budget(budget)
+            _, needs = memory.fit(opened, settings, limit, cache, reporter.progress)
+    finally:
+        reporter.close()
+    rows = [
+        ("weights, packed", needs.packed, "mapped from the cache"),
+        ("weights, as they are", needs.direct, "embedding table, norms, biases"),
+        ("KV cache", needs.kv, f"{needs.kv_type}, {needs.context:,} tokens"),
+        ("intermediates", needs.scratch, f"up to {settings.chunk} tokens at once"),
+        ("in all", needs.total, ""),
+    ]
+    click.echo(f"{file.path}: {size_text(needs.file)} of weights in the file, read once to be packed\n")
+    click.echo(columns([(name, size_text(size), note) for name, size, note in rows], right=(1,)))
+    free = available_memory()
+    if free is not None:
+        verdict = "" if needs.total <= free else ": weights would be read from the disk in every step"
+        click.echo(f"\nfree memory: {size_text(free)}{verdict}")

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a run takes, told before it and checked against it; budgets; machines with too little memory."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from lumen_mlir import LLM, memory, packed_weights, session, system
+from lumen_mlir.cache import Cache
+from lumen_mlir.data import embedded_model_path
+from lumen_mlir.errors import LumenError
+from lumen_mlir.models import Model
+from lumen_mlir.session import Session, SessionOptions
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory) -> Cache:
+    return Cache(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    return Model.open(embedded_model_path())
+
+
+@pytest.mark.parametrize("kv_type", ["f16", "q8_0"])
+def test_a_footprint_is_what_a_session_takes(model, cache, kv_type):
+    options = SessionOptions(context=300, kv_type=kv_type, chunk=64, threads=1)
+    needs = memory.footprint(model, options, cache)
+    opened = Session(model, options, cache=cache)
+    assert needs.packed == opened.packed_bytes
+    assert (needs.context, needs.kv_type) == (300, kv_type)
+    weights = sum(weight.nbytes for weight in opened._weights)
+    unaligned = needs.packed + needs.direct - weights
+    assert 0 <= unaligned < 64 * len(opened._weights), "packed weights begin at multiples of 64"
+    shapes = model.cache_shapes(300, 64, kv_type)
+    assert needs.kv == {"q8_0": 1, "f16": 2}[kv_type] * sum(map(math.prod, shapes))
+    tables = sum(table.nbytes for table in opened._ropes)
+    assert needs.scratch == opened.arena_bytes + opened._logits.nbytes + tables
+    assert needs.total == needs.packed + needs.direct + needs.kv + needs.scratch
+    assert needs.file == sum(info.nbytes for info in model.tensors.values())
+
+
+def test_weights_are_not_read(model, cache, monkeypatch):
+    def read(*arguments):
+        raise AssertionError("weights were read")
+
+    monkeypatch.setattr(Model, "weight", read)
+    assert memory.footprint(model, SessionOptions(threads=1), cache).context == 2048
+
+
+def test_budgets(model, cache):
+    plain = SessionOptions(threads=1)
+    whole = memory.footprint(model, plain, cache)
+    # All fits.
+    options, needs = memory.fit(model, plain, whole.total, cache)
+    assert needs == whole and (options.context, options.kv_type) == (2048, "f16")
+    # Less than that: this model's own context is short, so f16 gives way before the context does.
+    options, needs = memory.fit(model, plain, whole.total - 1, cache)
+    assert options.kv_type == "q8_0" and options.context == 2048 and needs.total < whole.total
+    # Then the context: as long as it can be.
+    options, shorter = memory.fit(model, plain, needs.total - 1, cache)
+    assert options.kv_type == "q8_0" and options.context < 2048 and options.context % 64 == 0
+    longer = SessionOptions(threads=1, kv_type="q8_0", context=options.context + 64)
+    assert shorter.total <= needs.total - 1 < memory.footprint(model, longer, cache).total
+    # It is what the session then takes.
+    assert memory.footprint(model, options, cache) == shorter
+    # A context that was asked for stays, and so does f32.
+    asked = SessionOptions(threads=1, context=512, kv_type="f32")
+    least = memory.footprint(model, asked, cache).total
+    assert memory.fit(model, asked, least, cache)[0] == asked
+    with pytest.raises(LumenError, match="too small: packed .* f32 keys and values of 512 tokens"):
+        memory.fit(model, asked, least - 1, cache)
+    with pytest.raises(LumenError, match="a memory budget of 1.00 MB is too small: .* 64 tokens .* in all"):
+        memory.fit(model, plain, 1_000_000, cache)
+
+
+def test_a_model_with_a_budget_generates(cache):
+    whole = memory.footprint(Model.open(embedded_model_path()), SessionOptions(threads=1), cache)
+    kept = whole.total - whole.kv * 4 // 5
+    llm = LLM(memory_budget=kept, cache=cache, threads=1)
+    assert llm.options.kv_type == "q8_0" and 64 <= llm.context < 2048
+    assert llm.generate("배우들의", 8, temperature=0).text() == " 연기가 정말 일품이었어요."
+    for wrong in ("2X", "", 0, -1):
+        with pytest.raises(LumenError, match="a memory budget of .* is none; a size such as"):
+            LLM(memory_budget=wrong, cache=cache)
+
+
+def test_a_model_larger_than_memory_runs_from_its_file(tmp_path, monkeypatch, caplog):
+    """Packed straight into a mapped file, with a warning; the result is the same."""
+    for module in (session, packed_weights):
+        monkeypatch.setattr(module, "available_memory", lambda: 1_000_000)
+    anonymous = []
+    monkeypatch.setattr(packed_weights, "zeros", lambda *a, **k: anonymous.append(a[0]) or np.zeros(*a))
+    llm = LLM(cache=Cache(tmp_path), threads=1, context=64)
+    assert "packed weights take 7." in caplog.text and "only 1.00 MB of memory are free" in caplog.text
+    assert llm.generate("배우들의", 8, temperature=0).text() == " 연기가 정말 일품이었어요."
+    assert all(math.prod(shape) < 2_000_000 for shape in anonymous), "weights were packed into plain memory"
+
+
+def test_without_a_file_it_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(packed_weights, "available_memory", lambda: 1_000_000)
+    for options in ({"pack_cache": False}, {}):
+        cache = Cache(tmp_path, limit=None if options else 0)
+        with pytest.raises(LumenError, match="packed weights take .* only 1.00 MB of memory .*LUMEN_CACHE"):
+            LLM(cache=cache, threads=1, context=64, **options)
+
+
+def test_available_memory(tmp_path, monkeypatch):
+    assert system.available_memory() > 1 << 20
+    monkeypatch.setattr(system, "_CONTROL_GROUP", tmp_path)
+    whole = system.available_memory()
+    (tmp_path / "memory.max").write_text("max\n")
+    (tmp_path / "memory.current").write_text("1000\n")
+    assert abs(system.available_memory() - whole) < 1 << 30
+    (tmp_path / "memory.max").write_text("5000\n")
+    assert system.available_memory() == 4000
+    monkeypatch.setattr(system, "_MEMINFO", tmp_path / "none")
+    assert system.available_memory() == 4000
+    (tmp_path / "memory.max").unlink()
+    assert system.available_memory() is None
