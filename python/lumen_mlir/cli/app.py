@@ -90,6 +90,7 @@ def app() -> None:
     \b
       lumen generate -p "오늘 본 영화는"              the model that comes with Lumen
       lumen generate model.gguf -p "Once upon"      a GGUF file of yours
+      lumen generate FOLDER -p "Once upon"          a folder as Hugging Face has it
       lumen compile model.gguf --emit fused         what the compiler makes of it
     """
 
