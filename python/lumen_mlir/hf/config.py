@@ -267,6 +267,11 @@ class HFConfig:
     def _expert_entries(self) -> Entries:
         if not any(self.get(key) for key in _EXPERTS):
             return {}
+        if self.get("mlp_only_layers") or self.get("decoder_sparse_step", 1) != 1:
+            raise self.error(
+                "has dense layers among those with experts ('mlp_only_layers', 'decoder_sparse_step'), which "
+                "is not supported"
+            )
         width = self.integer(*_EXPERT_WIDTH)
         entries: Entries = {
             "expert_count": (self.integer(*_EXPERTS), T.U32),

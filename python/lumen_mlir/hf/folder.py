@@ -36,6 +36,8 @@ _UNUSED = (
 )
 # ``general.file_type`` of files that keep the weights as they are.
 _FILE_TYPES = {"f32": 0, "f16": 1, "bf16": 32}
+# Modules that some files of a class have under another name.
+_OTHER_NAMES = ((".mlp.gate.e_score_correction_bias", ".mlp.e_score_correction_bias"),)
 # What gives way in the names of models that read images too.
 _PREFIXES = ("", "model.language_model.", "language_model.")
 
@@ -273,6 +275,9 @@ class _Matcher:
 
     def _recipe(self, name: str, shape: tuple[int, ...], model: ModelConfig) -> FromFiles | None:
         stored = self._name(name)
+        for usual, other in _OTHER_NAMES:
+            if stored not in self.files and stored.replace(usual, other) in self.files:
+                stored = stored.replace(usual, other)
         names = [stored.format(index) for index in range(shape[0])] if "{}" in stored else [stored]
         present = [each for each in names if each in self.files]
         if not present:

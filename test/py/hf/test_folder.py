@@ -341,3 +341,27 @@ def test_configuration_of_text_in_a_model_of_images(tmp_path):
     assert replace(model.config, name="b") == replace(whole.config, name="b")
     for name in whole.tensors:
         np.testing.assert_array_equal(model.file.raw(name), whole.file.raw(name))
+
+
+def test_selection_biases_by_their_other_name(tmp_path):
+    """K-EXAONE's files have them beside the router, not in it."""
+    weights = hf_weights(FAMILIES["exaone-moe"])
+    biases = {name: values for name, values in weights.items() if "e_score_correction_bias" in name}
+    renamed = {name.replace(".gate.e_score", ".e_score"): values for name, values in biases.items()}
+    changes = {**dict.fromkeys(biases), **renamed}
+    assert len(biases) == 3 and not biases.keys() & renamed.keys()
+    usual = HFFolder.open(write_folder(tmp_path / "a", "exaone-moe"))
+    other = HFFolder.open(write_folder(tmp_path / "b", "exaone-moe", weights=changes))
+    for name in usual.tensors:
+        np.testing.assert_array_equal(other.raw(name), usual.raw(name))
+
+
+def test_experts_that_are_missing(tmp_path):
+    lost = "model.layers.1.mlp.experts.5.up_proj.weight"
+    folder = write_folder(tmp_path, "qwen3moe", weights={lost: None})
+    with pytest.raises(LumenError, match=f"no tensor '{lost}', one of 16 experts'"):
+        HFFolder.open(folder)
+    # Layers without experts among layers with them.
+    folder = write_folder(tmp_path / "dense", "qwen3moe", config={"mlp_only_layers": [1]})
+    with pytest.raises(LumenError, match="'mlp_only_layers'"):
+        HFFolder.open(folder)
