@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import peers
 
+from lumen_mlir import mixtures
 from lumen_mlir.data import embedded_model_path
 from lumen_mlir.gguf import GGUFFile
 from lumen_mlir.models import Model
@@ -52,7 +53,7 @@ def tiny_models() -> None:
                 logits["narrow-f16"] = peers.transformers_logits(model, ids[shape])
             for name in types:
                 path = DATA / f"tiny-{shape}-{name}.gguf"
-                peers.quantize(exact, path, name)
+                peers.quantize(exact, path, mixtures.file_type(name))
                 key = f"{shape}-{name}"
                 logits[key] = peers.transformers_logits(peers.transformers_model(path), ids[shape])
                 theirs = peers.LlamaCpp(path, 64, kv_type="f32").logits(ids[shape])

@@ -22,11 +22,6 @@ SHAPES = {
     "narrow": (64, 3, 4, 2, 160, 1031, False),
     "wide": (256, 2, 4, 2, 256, 283, True),
 }
-FILE_TYPES = {
-    "q8_0": llama_cpp.LLAMA_FTYPE_MOSTLY_Q8_0,
-    "q4_0": llama_cpp.LLAMA_FTYPE_MOSTLY_Q4_0,
-    "q4_k_m": llama_cpp.LLAMA_FTYPE_MOSTLY_Q4_K_M,
-}
 _HF_NAMES = {
     "attn_norm": "input_layernorm",
     "attn_q": "self_attn.q_proj",
@@ -121,17 +116,17 @@ def write_gguf(path: Path, model: transformers.Qwen2ForCausalLM, type_name: str)
     writer.close()
 
 
-def quantize(source: Path, target: Path, type_name: str) -> None:
-    """Quantizes a float file by llama.cpp."""
+def quantize(source: Path, target: Path, file_type: int) -> None:
+    """Quantizes a float file by llama.cpp; ``file_type`` is one of its ``LLAMA_FTYPE`` numbers."""
     parameters = llama_cpp.llama_model_quantize_default_params()
-    parameters.ftype = FILE_TYPES[type_name]
+    parameters.ftype = file_type
     parameters.nthread = 1
     with _quiet():
         status = llama_cpp.llama_model_quantize(
             str(source).encode(), str(target).encode(), ctypes.byref(parameters)
         )
     if status:
-        raise RuntimeError(f"llama.cpp could not quantize {source} to {type_name}")
+        raise RuntimeError(f"llama.cpp could not quantize {source} to type {file_type}")
 
 
 def dequantized(path: Path) -> dict[str, np.ndarray]:

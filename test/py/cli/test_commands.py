@@ -26,7 +26,17 @@ def test_version_and_help(lumen):
     assert lumen("--version").stdout == f"lumen {__version__}\n"
     help = lumen("--help").stdout
     commands = help.split("Commands:")[1]
-    for command in ("generate", "chat", "inspect", "quantize", "perplexity", "compile", "bench", "formats", "cache"):
+    for command in (
+        "generate",
+        "chat",
+        "inspect",
+        "quantize",
+        "perplexity",
+        "compile",
+        "bench",
+        "formats",
+        "cache",
+    ):
         assert f"\n  {command} " in commands
         done = lumen(command, "--help")
         assert done.returncode == 0 and done.stdout.startswith(f"Usage: lumen {command} ")
