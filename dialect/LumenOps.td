@@ -665,18 +665,22 @@ def Lumen_Dot4Op : Lumen_Op<"dot4", [Pure, AllTypesMatch<["acc", "result"]>]> {
 
         result[r] = acc[r] + sum_{j<4} codes[4r + j] * x[j].
 
-    `codes` are unsigned and below 2^`bits`; `x` is signed, in -127 .. 127. It is what
-    a target implements: `vpdpbusd`, `vpmaddubsw` and `vpmaddwd`, `usdot`, ….
+    `codes` are unsigned and below 2^`bits`, or signed where the op says
+    `signed_codes`; `x` is signed, in -127 .. 127. It is what a target implements:
+    `vpdpbusd`, `vpmaddubsw` and `vpmaddwd`, `usdot`, ….
 
     ```mlir
     %r = lumen.dot4 %codes, %x, %acc {bits = 4 : i64} : vector<64xi8>, vector<4xi8>, vector<16xi32>
+    %s = lumen.dot4 %w, %x, %acc {bits = 8 : i64, signed_codes}
+       : vector<64xi8>, vector<4xi8>, vector<16xi32>
     ```
   }];
   let arguments = (ins
     FixedVectorOfRankAndType<[1], [I8]>:$codes,
     FixedVectorOfRankAndType<[1], [I8]>:$x,
     FixedVectorOfRankAndType<[1], [I32]>:$acc,
-    ConfinedAttr<I64Attr, [IntMinValue<1>, IntMaxValue<8>]>:$bits);
+    ConfinedAttr<I64Attr, [IntMinValue<1>, IntMaxValue<8>]>:$bits,
+    UnitAttr:$signed_codes);
   let results = (outs FixedVectorOfRankAndType<[1], [I32]>:$result);
   let assemblyFormat = [{
     $codes `,` $x `,` $acc attr-dict `:` type($codes) `,` type($x) `,` type($acc)

@@ -28,6 +28,8 @@ struct AttentionRegisters {
   int64_t rows;
   /// Lanes of a row among them, a multiple of kCacheBlock.
   int64_t lanes;
+  /// Whether codes of keys had better be signed.
+  bool signedCodes = false;
 
   static AttentionRegisters forVectorBits(int64_t bits);
 };

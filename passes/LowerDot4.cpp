@@ -2,6 +2,7 @@
 //
 // Lowers lumen.dot4 and lumen.lookup to what the target has. This file and the
 // table of targets are all that knows instructions.
+#include "passes/Dot4.h"
 #include "passes/Passes.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -30,6 +31,9 @@ struct Dot4Instructions {
   StringRef multiplyBytes, addPairs;
   /// Byte shuffle inside 128-bit lanes.
   StringRef shuffle;
+  /// Bytes of the first operand, negated where the second is negative; empty where
+  /// a mask does it.
+  StringRef negate;
 };
 
 constexpr Dot4Instructions kInstructions[] = {
@@ -38,12 +42,18 @@ constexpr Dot4Instructions kInstructions[] = {
     {"avx512bw", 512, "", "llvm.x86.avx512.pmaddubs.w.512", "llvm.x86.avx512.pmaddw.d.512",
      "llvm.x86.avx512.pshuf.b.512"},
     {"avxvnni", 256, "llvm.x86.avx512.vpdpbusd.256", "llvm.x86.avx2.pmadd.ub.sw",
-     "llvm.x86.avx2.pmadd.wd", "llvm.x86.avx2.pshuf.b"},
+     "llvm.x86.avx2.pmadd.wd", "llvm.x86.avx2.pshuf.b", "llvm.x86.avx2.psign.b"},
     {"avx2", 256, "", "llvm.x86.avx2.pmadd.ub.sw", "llvm.x86.avx2.pmadd.wd",
-     "llvm.x86.avx2.pshuf.b"},
+     "llvm.x86.avx2.pshuf.b", "llvm.x86.avx2.psign.b"},
     {"ssse3", 128, "", "llvm.x86.ssse3.pmadd.ub.sw.128", "llvm.x86.sse2.pmadd.wd",
-     "llvm.x86.ssse3.pshuf.b.128"},
+     "llvm.x86.ssse3.pshuf.b.128", "llvm.x86.ssse3.psign.b.128"},
 };
+
+const Dot4Instructions *findInstructions(StringRef name) {
+  const auto *found = llvm::find_if(
+      kInstructions, [&](const Dot4Instructions &entry) { return entry.name == name; });
+  return found == std::end(kInstructions) ? nullptr : found;
+}
 
 Value callIntrinsic(ImplicitLocOpBuilder &b, StringRef name, Type type, ValueRange operands) {
   return LLVM::CallIntrinsicOp::create(b, type, b.getStringAttr(name), operands).getResult(0);
@@ -83,15 +93,39 @@ struct LowerDot4 final : OpRewritePattern<Dot4Op> {
     auto accType = cast<VectorType>(op.getAcc().getType());
     int64_t lanes = accType.getNumElements();
     Value result;
-    if (!instructions || lanes % (instructions->bits / 32))
+    if (!instructions || lanes % (instructions->bits / 32)) {
       result = emitGeneric(b, op, lanes);
-    else
+    } else if (instructions->dot.empty()) {
+      if (isLink(op))
+        return failure(); // the end of its chain takes it along
+      result = emitPairs(b, collectChain(op), accType);
+    } else {
       result = emitNative(b, op, accType);
+    }
     rewriter.replaceOp(op, result);
     return success();
   }
 
 private:
+  /// Whether the result only goes on into the accumulator of another dot4.
+  static bool isLink(Dot4Op op) {
+    if (!op->hasOneUse())
+      return false;
+    auto next = dyn_cast<Dot4Op>(*op->user_begin());
+    return next && next.getAcc() == op.getResult() && next->getBlock() == op->getBlock();
+  }
+
+  /// The ops that add to one accumulator, first to last.
+  static SmallVector<Dot4Op> collectChain(Dot4Op op) {
+    SmallVector<Dot4Op> chain = {op};
+    while (auto before = chain.back().getAcc().getDefiningOp<Dot4Op>()) {
+      if (!isLink(before))
+        break;
+      chain.push_back(before);
+    }
+    return llvm::to_vector(llvm::reverse(chain));
+  }
+
   /// Plain vector arithmetic on 32-bit lanes.
   Value emitGeneric(ImplicitLocOpBuilder &b, Dot4Op op, int64_t lanes) const {
     auto words = VectorType::get(lanes, b.getI32Type());
@@ -99,9 +133,14 @@ private:
     Value result = op.getAcc();
     for (int64_t j = 0; j < 4; ++j) {
       Value code = codes;
-      if (j)
-        code = arith::ShRUIOp::create(b, code, splat(b, words, 8 * j));
-      code = arith::AndIOp::create(b, code, splat(b, words, 255));
+      if (op.getSignedCodes()) {
+        code = arith::ShLIOp::create(b, code, splat(b, words, 24 - 8 * j));
+        code = arith::ShRSIOp::create(b, code, splat(b, words, 24));
+      } else {
+        if (j)
+          code = arith::ShRUIOp::create(b, code, splat(b, words, 8 * j));
+        code = arith::AndIOp::create(b, code, splat(b, words, 255));
+      }
       Value x = vector::ExtractOp::create(b, op.getX(), j);
       x = arith::ExtSIOp::create(b, b.getI32Type(), x);
       x = vector::BroadcastOp::create(b, words, x);
@@ -110,40 +149,99 @@ private:
     return result;
   }
 
+  /// The four activations, one 32-bit word in every lane, as bytes.
+  Value spread(ImplicitLocOpBuilder &b, Value x) const {
+    int64_t size = instructions->bits / 32;
+    Value word = vector::BitCastOp::create(b, VectorType::get(1, b.getI32Type()), x);
+    word = vector::ExtractOp::create(b, word, 0);
+    word = vector::BroadcastOp::create(b, VectorType::get(size, b.getI32Type()), word);
+    return vector::BitCastOp::create(b, VectorType::get(4 * size, b.getI8Type()), word);
+  }
+
   Value emitNative(ImplicitLocOpBuilder &b, Dot4Op op, VectorType accType) const {
     int64_t size = instructions->bits / 32;
     auto words = VectorType::get(size, b.getI32Type());
     auto bytes = VectorType::get(4 * size, b.getI8Type());
-    // The four activations are one 32-bit word in every lane.
-    Value word = vector::BitCastOp::create(b, VectorType::get(1, b.getI32Type()), op.getX());
-    word = vector::ExtractOp::create(b, word, 0);
-    Value x = vector::BroadcastOp::create(b, words, word);
-    x = vector::BitCastOp::create(b, bytes, x);
-    return splitVector(b, accType, size, [&](int64_t first) {
+    Value x = spread(b, op.getX());
+    return splitVector(b, accType, size, [&](int64_t first) -> Value {
       Value codes = slice(b, op.getCodes(), 4 * first, 4 * size);
       Value acc = slice(b, op.getAcc(), first, size);
-      if (!instructions->dot.empty())
+      if (!op.getSignedCodes())
         return callIntrinsic(b, instructions->dot, words, {acc, codes, x});
-      return emitPairs(b, op, acc, codes, x, bytes, words);
+      // The instruction takes them with 128 added, which is subtracted again.
+      Value bias = splat(b, bytes, -128);
+      codes = arith::XOrIOp::create(b, codes, bias);
+      Value sum = callIntrinsic(b, instructions->dot, words, {acc, codes, x});
+      Value added = callIntrinsic(b, instructions->dot, words, {splat(b, words, 0), bias, x});
+      return arith::SubIOp::create(b, sum, added);
     });
   }
 
-  /// Bytes to pairs of 16 bits to words. Pairs saturate where codes have 8 bits
-  /// (255 * 127 * 2 > 32767), so their top bit goes its own way.
-  Value emitPairs(ImplicitLocOpBuilder &b, Dot4Op op, Value acc, Value codes, Value x,
-                  VectorType bytes, VectorType words) const {
-    auto halves = VectorType::get(words.getNumElements() * 2, b.getI16Type());
-    auto accumulate = [&](Value acc, Value codes, int64_t weight) -> Value {
-      Value pairs = callIntrinsic(b, instructions->multiplyBytes, halves, {codes, x});
-      Value sums =
-          callIntrinsic(b, instructions->addPairs, words, {pairs, splat(b, halves, weight)});
-      return arith::AddIOp::create(b, acc, sums);
-    };
-    if (op.getBits() < 8)
-      return accumulate(acc, codes, 1);
-    Value low = arith::AndIOp::create(b, codes, splat(b, bytes, 127));
-    Value top = arith::ShRUIOp::create(b, codes, splat(b, bytes, 7));
-    return accumulate(accumulate(acc, low, 1), top, 128);
+  /// Bytes to pairs of 16 bits to words. As many steps are added up in 16 bits as fit
+  /// there. A pair of unsigned 8-bit codes does not (255 * 127 * 2 > 32767), so
+  /// their top bit goes its own way. Signed ones fit: the sign moves to the activations
+  /// (128 * 127 * 2 < 32768).
+  Value emitPairs(ImplicitLocOpBuilder &b, SmallVector<Dot4Op> chain, VectorType accType) const {
+    int64_t size = instructions->bits / 32;
+    auto words = VectorType::get(size, b.getI32Type());
+    auto bytes = VectorType::get(4 * size, b.getI8Type());
+    auto halves = VectorType::get(2 * size, b.getI16Type());
+    // Each step stays where it is, so that the steps of several tokens, which share
+    // their codes, stay interleaved.
+    SmallVector<Value> activations;
+    for (Dot4Op op : chain) {
+      b.setInsertionPoint(op);
+      activations.push_back(spread(b, op.getX()));
+    }
+    return splitVector(b, accType, size, [&](int64_t first) -> Value {
+      b.setInsertionPoint(chain.front());
+      Value acc = slice(b, chain.front().getAcc(), first, size);
+      Value sum16;
+      int64_t most16 = 0;
+      auto flush = [&](int64_t weight) {
+        Value sums =
+            callIntrinsic(b, instructions->addPairs, words, {sum16, splat(b, halves, weight)});
+        acc = arith::AddIOp::create(b, acc, sums);
+        sum16 = {};
+        most16 = 0;
+      };
+      auto add = [&](Value codes, Value x, int64_t largest) {
+        int64_t most = largest * 127 * 2;
+        if (sum16 && most16 + most > 32767)
+          flush(1);
+        Value pairs = callIntrinsic(b, instructions->multiplyBytes, halves, {codes, x});
+        sum16 = sum16 ? arith::AddIOp::create(b, sum16, pairs).getResult() : pairs;
+        most16 += most;
+      };
+      for (auto [op, x] : llvm::zip(chain, activations)) {
+        b.setInsertionPoint(op);
+        Value codes = slice(b, op.getCodes(), 4 * first, 4 * size);
+        if (op.getSignedCodes()) {
+          // -128 becomes 128, as an unsigned byte.
+          Value negated = arith::SubIOp::create(b, splat(b, bytes, 0), codes);
+          add(arith::MaxSIOp::create(b, codes, negated), negateWhere(b, x, codes), 128);
+        } else if (op.getBits() < 8) {
+          add(codes, x, (1 << op.getBits()) - 1);
+        } else {
+          if (sum16)
+            flush(1);
+          add(arith::ShRUIOp::create(b, codes, splat(b, bytes, 7)), x, 1);
+          flush(128);
+          add(arith::AndIOp::create(b, codes, splat(b, bytes, 127)), x, 127);
+        }
+      }
+      flush(1);
+      return acc;
+    });
+  }
+
+  /// `x`, negated where `codes` are negative.
+  Value negateWhere(ImplicitLocOpBuilder &b, Value x, Value codes) const {
+    if (!instructions->negate.empty())
+      return callIntrinsic(b, instructions->negate, x.getType(), {x, codes});
+    Value zero = splat(b, cast<VectorType>(x.getType()), 0);
+    Value isNegative = arith::CmpIOp::create(b, arith::CmpIPredicate::slt, codes, zero);
+    return arith::SelectOp::create(b, isNegative, arith::SubIOp::create(b, zero, x), x);
   }
 
   const Dot4Instructions *instructions;
@@ -206,9 +304,7 @@ struct LowerDot4Pass final : lumen::impl::LowerDot4PassBase<LowerDot4Pass> {
       auto target = getOperation()->getAttrOfType<TargetAttr>(LumenDialect::kTargetAttr);
       name = target ? target.getDot4() : "generic";
     }
-    const auto *found = llvm::find_if(
-        kInstructions, [&](const Dot4Instructions &entry) { return entry.name == name; });
-    const Dot4Instructions *instructions = found == std::end(kInstructions) ? nullptr : found;
+    const Dot4Instructions *instructions = findInstructions(name);
     if (!instructions && name != "generic") {
       getOperation().emitError() << "unknown dot4 implementation '" << name << "'";
       return signalPassFailure();
@@ -221,3 +317,8 @@ struct LowerDot4Pass final : lumen::impl::LowerDot4PassBase<LowerDot4Pass> {
 };
 
 } // namespace
+
+bool lumen::prefersSignedCodes(TargetAttr target) {
+  const Dot4Instructions *instructions = target ? findInstructions(target.getDot4()) : nullptr;
+  return instructions && instructions->dot.empty();
+}

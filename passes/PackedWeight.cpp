@@ -76,6 +76,13 @@ int64_t PackedWeight::getBias() const {
   return format.getBias();
 }
 
+bool PackedWeight::hasSignedBytes() const {
+  int64_t largest = (int64_t(1) << format.getBits()) - 1;
+  if (auto table = format.getTable())
+    largest = *llvm::max_element(*table) - getBias();
+  return largest > 127 && getBias() >= -128 && getBias() + largest <= 127;
+}
+
 bool PackedWeight::hasMin() const {
   return !format.getDecoded().getMin().empty();
 }

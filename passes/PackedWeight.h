@@ -51,6 +51,8 @@ public:
   /// What is added to a code: a table's entries are shifted to be unsigned, and
   /// the shift is the bias.
   int64_t getBias() const;
+  /// Whether codes take all 8 bits and are signed bytes with their bias.
+  bool hasSignedBytes() const;
   bool hasMin() const;
 
   /// Adds the bytes of the code planes of a span to the operands of a generic over

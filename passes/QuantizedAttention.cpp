@@ -53,6 +53,13 @@ void AttentionEmitter::emitCodeScores(Value head, Value start, Value valid,
   auto codesType = VectorType::get({4 * kCacheBlock}, b.getI8Type());
   auto wordType = VectorType::get({4}, b.getI8Type());
   auto lanesType = VectorType::get({kCacheBlock}, b.getF32Type());
+  Value zero, bias;
+  if (registers.signedCodes) {
+    auto integers = VectorType::get({kCacheBlock}, b.getI32Type());
+    zero = arith::ConstantOp::create(b, b.getZeroAttr(integers));
+    bias = arith::ConstantOp::create(
+        b, DenseElementsAttr::get(codesType, int8_t(QuantizedPage::kKeyBias)));
+  }
   Value blocks = arith::CeilDivUIOp::create(b, valid, index(kCacheBlock));
   Value firstBlock = divideByConstant(b, start, kCacheBlock);
   emitLoop(blocks, [&](Value i) {
@@ -63,9 +70,11 @@ void AttentionEmitter::emitCodeScores(Value head, Value start, Value valid,
       SmallVector<Value> sums(count, splat(b, kCacheBlock, 0.0));
       for (int64_t group = 0; group < page.getGroups(); ++group) {
         Value groupIndex = index(group);
-        // Minus what the bias of the keys adds to the sums.
+        // Minus what the bias of the keys adds to the sums, if they keep it.
         SmallVector<Value> init;
-        for (int64_t row = begin; row < begin + count; ++row)
+        if (registers.signedCodes)
+          init.assign(count, zero);
+        for (int64_t row = begin; row < begin + count && !zero; ++row)
           init.push_back(
               broadcast(b,
                         memref::LoadOp::create(
@@ -80,13 +89,15 @@ void AttentionEmitter::emitCodeScores(Value head, Value start, Value valid,
               Value at = arith::MulIOp::create(b, d, index(kCacheBlock));
               Value keys = vector::LoadOp::create(
                   b, codesType, k, ValueRange{op.getLayer(), head, block, at});
+              if (zero)
+                keys = arith::XOrIOp::create(b, keys, bias);
               SmallVector<Value> next;
               for (int64_t row = 0; row < count; ++row) {
                 Value x = vector::LoadOp::create(
                     b, wordType, queryCodes, ValueRange{index(begin + row), d});
                 next.push_back(Dot4Op::create(b, acc[row].getType(), keys, x,
-                                              acc[row],
-                                              b.getI64IntegerAttr(8)));
+                                              acc[row], 8,
+                                              registers.signedCodes));
               }
               return next;
             });

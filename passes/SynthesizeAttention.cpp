@@ -3,6 +3,7 @@
 // Synthesizes attention kernels as a parallel loop over KV heads and tiles of
 // rows.
 #include "passes/AttentionEmitter.h"
+#include "passes/Dot4.h"
 #include "passes/Passes.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -136,6 +137,7 @@ public:
         getOperation()->getAttrOfType<TargetAttr>(LumenDialect::kTargetAttr);
     auto registers = AttentionRegisters::forVectorBits(
         target ? target.getVectorBits() : 512);
+    registers.signedCodes = prefersSignedCodes(target);
     for (auto kernel : getOperation().getOps<func::FuncOp>()) {
       auto kind = kernel->getAttrOfType<StringAttr>(LumenDialect::kKernelAttr);
       if (kind && kind.getValue() == "attention" &&

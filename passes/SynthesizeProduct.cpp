@@ -4,6 +4,7 @@
 // from the components of the packed layout and the attributes of the format; no
 // format is known by name.
 #include "passes/PackedWeight.h"
+#include "passes/Dot4.h"
 #include "passes/Passes.h"
 #include "passes/ProductEpilogue.h"
 #include "passes/TileBuilder.h"
@@ -36,9 +37,9 @@ constexpr arith::FastMathFlags kContract = arith::FastMathFlags::contract;
 
 class ProductSynthesizer {
 public:
-  ProductSynthesizer(func::FuncOp kernel, QLinearOp product, int64_t tokenTile)
+  ProductSynthesizer(func::FuncOp kernel, QLinearOp product, int64_t tokenTile, bool signedCodes)
       : b(product.getLoc(), kernel.getContext()), kernel(kernel), product(product),
-        tokenTile(tokenTile) {}
+        tokenTile(tokenTile), signedCodes(signedCodes) {}
 
   LogicalResult run();
 
@@ -56,6 +57,9 @@ private:
   Value emitExactSpan(const PackedWeight &weight, int64_t tokens, Value token,
                       const SpanPosition &at, Value acc);
   Value emitFloatProduct(const PackedWeight &weight, int64_t tokens, Value token, Value tile);
+  bool isSigned(const PackedWeight &weight) const {
+    return signedCodes && weight.hasSignedBytes();
+  }
   Value emitInitialSums(const PackedWeight &weight, int64_t tokens, Value token, Value span);
   Value emitMinima(const PackedWeight &weight, int64_t tokens, Value token, const SpanPosition &at,
                    Value acc);
@@ -66,6 +70,8 @@ private:
   func::FuncOp kernel;
   QLinearOp product;
   int64_t tokenTile;
+  /// What 8-bit codes meet the target's instructions as.
+  bool signedCodes;
   SmallVector<PackedWeight> weights;
   Value tokens;                            // T
   Value codes, scales, offsets, sums, x;   // activations as tensors
@@ -135,7 +141,7 @@ Value ProductSynthesizer::emitInitialSums(const PackedWeight &weight, int64_t to
   shape.push_back(weight.rows);
   Value zero = b.zeros(shape, b.getI32Type());
   int64_t bias = weight.getBias();
-  if (!bias)
+  if (!bias || isSigned(weight))
     return zero;
   // dims: token, the bits of the sums (the last sumBits - groupBits reduced), row.
   unsigned dims = sumBits + 2;
@@ -172,7 +178,14 @@ Value ProductSynthesizer::emitSpan(const PackedWeight &weight, int64_t tokens, V
       initial, inputs, maps, kSpanDims, [&](OpBuilder &nested, Location loc, ValueRange arguments) {
         Type i32 = nested.getI32Type();
         Value code = weight.emitCode(nested, loc, arguments.drop_back(2));
-        Value lhs = arith::ExtUIOp::create(nested, loc, i32, code);
+        Value lhs;
+        if (isSigned(weight)) {
+          Value bias = arith::ConstantIntOp::create(nested, loc, nested.getI8Type(), weight.getBias());
+          code = arith::AddIOp::create(nested, loc, code, bias);
+          lhs = arith::ExtSIOp::create(nested, loc, i32, code);
+        } else {
+          lhs = arith::ExtUIOp::create(nested, loc, i32, code);
+        }
         Value rhs = arith::ExtSIOp::create(nested, loc, i32, arguments.drop_back().back());
         Value term = arith::MulIOp::create(nested, loc, lhs, rhs);
         return arith::AddIOp::create(nested, loc, arguments.back(), term).getResult();
@@ -479,7 +492,7 @@ struct SynthesizeProductPass final
         return signalPassFailure();
       }
       int64_t tile = tokens ? int64_t(tokens) : target ? target.getTokens() : 4;
-      if (failed(ProductSynthesizer(kernel, products.front(), tile).run()))
+      if (failed(ProductSynthesizer(kernel, products.front(), tile, prefersSignedCodes(target)).run()))
         return signalPassFailure();
     }
   }

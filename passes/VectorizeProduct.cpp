@@ -103,7 +103,7 @@ private:
   LogicalResult visit(tensor::ExtractSliceOp slice);
   LogicalResult visit(linalg::GenericOp generic);
   LogicalResult visit(bufferization::MaterializeInDestinationOp store);
-  /// acc += unsigned code * signed code over four k: the operands of that form.
+  /// acc += code * signed code over four k: the operands of that form.
   bool matchDot(linalg::GenericOp generic, Value &code, Value &activation);
 
   Value constantIndex(int64_t value) { return arith::ConstantIndexOp::create(b, value); }
@@ -344,8 +344,9 @@ LogicalResult GenericUnroller::run(Value code, Value activation) {
       FailureOr<Value> x = evaluate(activation, point, true);
       if (failed(codes) || failed(x))
         return failure();
-      int64_t bits = std::max(1u, llvm::Log2_64_Ceil(getMaximum(code) + 1));
-      slot = Dot4Op::create(b, laneType, *codes, *x, slot, bits);
+      bool isSigned = llvm::any_of(code.getUsers(), llvm::IsaPred<arith::ExtSIOp>);
+      int64_t bits = isSigned ? 8 : std::max(1u, llvm::Log2_64_Ceil(getMaximum(code) + 1));
+      slot = Dot4Op::create(b, laneType, *codes, *x, slot, bits, isSigned);
       return success();
     }
     FailureOr<Value> made = evaluate(yielded, point, false);
@@ -370,11 +371,12 @@ bool Vectorizer::matchDot(linalg::GenericOp generic, Value &code, Value &activat
   auto product = add ? add.getRhs().getDefiningOp<arith::MulIOp>() : nullptr;
   if (!product || add.getLhs() != generic.getBody()->getArguments().back())
     return false;
-  auto lhs = product.getLhs().getDefiningOp<arith::ExtUIOp>();
+  Operation *lhs = product.getLhs().getDefiningOp();
   auto rhs = product.getRhs().getDefiningOp<arith::ExtSIOp>();
-  if (!lhs || !rhs || !lhs.getIn().getType().isInteger(8) || !rhs.getIn().getType().isInteger(8))
+  if (!isa_and_nonnull<arith::ExtUIOp, arith::ExtSIOp>(lhs) || !rhs ||
+      !lhs->getOperand(0).getType().isInteger(8) || !rhs.getIn().getType().isInteger(8))
     return false;
-  code = lhs.getIn();
+  code = lhs->getOperand(0);
   activation = rhs.getIn();
   return true;
 }

@@ -35,14 +35,53 @@ func.func @four_bits(%c: vector<64xi8>, %x: vector<4xi8>, %a: vector<16xi32>) ->
 
 // Pairs of products of 8-bit codes would saturate: the top bit goes its own way.
 // BW-LABEL: func.func @eight_bits
-// BW: %[[LOW:.*]] = arith.andi %{{.*}}, %{{.*}} : vector<64xi8>
-// BW: %[[TOP:.*]] = arith.shrui %{{.*}}, %{{.*}} : vector<64xi8>
-// BW: llvm.call_intrinsic "llvm.x86.avx512.pmaddubs.w.512"(%[[LOW]],
-// BW: llvm.call_intrinsic "llvm.x86.avx512.pmaddubs.w.512"(%[[TOP]],
+// BW-DAG: %[[LOW:.*]] = arith.andi %{{.*}}, %{{.*}} : vector<64xi8>
+// BW-DAG: %[[TOP:.*]] = arith.shrui %{{.*}}, %{{.*}} : vector<64xi8>
+// BW-DAG: llvm.call_intrinsic "llvm.x86.avx512.pmaddubs.w.512"(%[[LOW]],
+// BW-DAG: llvm.call_intrinsic "llvm.x86.avx512.pmaddubs.w.512"(%[[TOP]],
 // BW: return
 func.func @eight_bits(%c: vector<64xi8>, %x: vector<4xi8>, %a: vector<16xi32>) -> vector<16xi32> {
   %r = lumen.dot4 %c, %x, %a {bits = 8 : i64} : vector<64xi8>, vector<4xi8>, vector<16xi32>
   return %r : vector<16xi32>
+}
+
+// Signed codes fit the pairs: their sign goes to the activations, by an instruction
+// or a mask. VNNI takes them with 128 added, and subtracts that again.
+// VNNI-LABEL: func.func @signed
+// VNNI: arith.xori
+// VNNI-COUNT-2: llvm.call_intrinsic "llvm.x86.avx512.vpdpbusd.512"
+// VNNI: arith.subi
+// BW-LABEL: func.func @signed
+// BW: %[[SIZE:.*]] = arith.maxsi %{{.*}}, %{{.*}} : vector<64xi8>
+// BW: %[[BELOW:.*]] = arith.cmpi slt, %{{.*}} : vector<64xi8>
+// BW: %[[X:.*]] = arith.select %[[BELOW]], %{{.*}}, %{{.*}} : vector<64xi1>, vector<64xi8>
+// BW: llvm.call_intrinsic "llvm.x86.avx512.pmaddubs.w.512"(%[[SIZE]], %[[X]])
+// BW-NOT: pmaddubs
+// SSE-LABEL: func.func @signed
+// SSE: llvm.call_intrinsic "llvm.x86.ssse3.psign.b.128"
+// PLAIN-LABEL: func.func @signed
+// PLAIN-COUNT-4: arith.shrsi
+func.func @signed(%c: vector<64xi8>, %x: vector<4xi8>, %a: vector<16xi32>) -> vector<16xi32> {
+  %r = lumen.dot4 %c, %x, %a {bits = 8 : i64, signed_codes}
+    : vector<64xi8>, vector<4xi8>, vector<16xi32>
+  return %r : vector<16xi32>
+}
+
+// Sums of 16 bits hold two steps of 6 bits (2 * 63 * 127 * 2 < 32768), not three.
+// BW-LABEL: func.func @chain
+// BW: %[[P0:.*]] = llvm.call_intrinsic "llvm.x86.avx512.pmaddubs.w.512"
+// BW: %[[P1:.*]] = llvm.call_intrinsic "llvm.x86.avx512.pmaddubs.w.512"
+// BW: %[[P01:.*]] = arith.addi %[[P0]], %[[P1]] : vector<32xi16>
+// BW: llvm.call_intrinsic "llvm.x86.avx512.pmaddw.d.512"(%[[P01]],
+// BW: %[[P2:.*]] = llvm.call_intrinsic "llvm.x86.avx512.pmaddubs.w.512"
+// BW: llvm.call_intrinsic "llvm.x86.avx512.pmaddw.d.512"(%[[P2]],
+// BW-NOT: call_intrinsic
+// BW: return
+func.func @chain(%c: vector<64xi8>, %x: vector<4xi8>, %a: vector<16xi32>) -> vector<16xi32> {
+  %0 = lumen.dot4 %c, %x, %a {bits = 6 : i64} : vector<64xi8>, vector<4xi8>, vector<16xi32>
+  %1 = lumen.dot4 %c, %x, %0 {bits = 6 : i64} : vector<64xi8>, vector<4xi8>, vector<16xi32>
+  %2 = lumen.dot4 %c, %x, %1 {bits = 6 : i64} : vector<64xi8>, vector<4xi8>, vector<16xi32>
+  return %2 : vector<16xi32>
 }
 
 // VNNI-LABEL: func.func @table
