@@ -29,17 +29,14 @@ using namespace mlir::lumen;
 
 namespace {
 
-/// Bytes of activations that one block of tokens may take, so that they stay in
-/// the second-level cache while the weight tiles pass by.
-constexpr int64_t kTokenBlockBytes = 512 * 1024;
-
 constexpr arith::FastMathFlags kContract = arith::FastMathFlags::contract;
 
 class ProductSynthesizer {
 public:
-  ProductSynthesizer(func::FuncOp kernel, QLinearOp product, int64_t tokenTile, bool signedCodes)
+  ProductSynthesizer(func::FuncOp kernel, QLinearOp product, int64_t tokenTile, int64_t blockBytes,
+                     bool signedCodes)
       : b(product.getLoc(), kernel.getContext()), kernel(kernel), product(product),
-        tokenTile(tokenTile), signedCodes(signedCodes) {}
+        tokenTile(tokenTile), blockBytes(blockBytes), signedCodes(signedCodes) {}
 
   LogicalResult run();
 
@@ -70,6 +67,7 @@ private:
   func::FuncOp kernel;
   QLinearOp product;
   int64_t tokenTile;
+  int64_t blockBytes; // of activations
   /// What 8-bit codes meet the target's instructions as.
   bool signedCodes;
   SmallVector<PackedWeight> weights;
@@ -357,7 +355,7 @@ void ProductSynthesizer::emitSink(ProductSink &sink, bool last) {
   const PackedWeight &weight = weights[sink.products.front()];
   int64_t bytesPerToken = weight.getColumns() * (product.isInteger() ? 1 : 4);
   int64_t tokenBlock = std::max<int64_t>(
-      tokenTile, llvm::bit_floor(uint64_t(std::max<int64_t>(1, kTokenBlockBytes / bytesPerToken))));
+      tokenTile, llvm::bit_floor(uint64_t(std::max<int64_t>(1, blockBytes / bytesPerToken))));
   tokenBlock = llvm::alignTo(tokenBlock, tokenTile);
   Value blocks = arith::CeilDivUIOp::create(b, tokens, b.index(tokenBlock));
   auto forall = scf::ForallOp::create(
@@ -492,7 +490,9 @@ struct SynthesizeProductPass final
         return signalPassFailure();
       }
       int64_t tile = tokens ? int64_t(tokens) : target ? target.getTokens() : 4;
-      if (failed(ProductSynthesizer(kernel, products.front(), tile, prefersSignedCodes(target)).run()))
+      if (failed(ProductSynthesizer(kernel, products.front(), tile, blockBytes,
+                                    prefersSignedCodes(target))
+                     .run()))
         return signalPassFailure();
     }
   }

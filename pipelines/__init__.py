@@ -26,14 +26,22 @@ def _pipeline(*passes: str) -> str:
     return f"builtin.module({','.join(passes)})"
 
 
-def stages(activations: str = "int8", profile: bool = False) -> tuple[Stage, ...]:
+def stages(
+    activations: str = "int8", profile: bool = False, tile_tokens: int = 0, block_bytes: int = 0
+) -> tuple[Stage, ...]:
     """All stages in order. ``activations``: what quantized weights meet, ``int8`` codes or ``exact`` f32.
-    ``profile``: the code counts the calls and the time of its kernels.
+    ``profile``: the code counts the calls and the time of its kernels. ``tile_tokens``, ``block_bytes``: how
+    products are cut, options of ``lumen-synthesize-product``; 0 for what the pass does by itself.
 
     Everything else that the passes want to know is in the module: its ``lumen.target`` and
     ``lumen.max_tokens``.
     """
-    return (lumen_to_fused(activations), FUSED_TO_LINALG, LINALG_TO_VECTOR, vector_to_llvm(profile))
+    return (
+        lumen_to_fused(activations),
+        fused_to_linalg(tile_tokens, block_bytes),
+        LINALG_TO_VECTOR,
+        vector_to_llvm(profile),
+    )
 
 
 def lumen_to_fused(activations: str) -> Stage:
@@ -55,24 +63,28 @@ def lumen_to_fused(activations: str) -> Stage:
     )
 
 
-FUSED_TO_LINALG = Stage(
-    "linalg",
-    _pipeline(
-        # The synthesis writes loops over buffers, so there must be buffers; and the straight lines of
-        # calls are still tensors with one definition each, from which the place of every result follows.
-        "lumen-bufferize",
-        # Each replaces the bodies of its own kind of kernel; their order does not matter.
-        "lumen-synthesize-product",
-        "lumen-synthesize-rows",
-        "lumen-synthesize-attention",
-        "lumen-synthesize-routing",
-        "lumen-synthesize-pack",
-        # For whoever reads this stage. (Canonicalization would change the slices that the next one matches.)
-        "cse",
-        "lumen-check-stage{stage=linalg}",
-    ),
-)
-"""How it is computed: loops over rows and tiles, register tiles as ``linalg`` on small tensors."""
+def fused_to_linalg(tile_tokens: int, block_bytes: int) -> Stage:
+    """How it is computed: loops over rows and tiles, register tiles as ``linalg`` on small tensors."""
+    chosen = (("tokens", tile_tokens), ("block-bytes", block_bytes))
+    options = " ".join(f"{name}={value}" for name, value in chosen if value)
+    cut = f"{{{options}}}" if options else ""
+    return Stage(
+        "linalg",
+        _pipeline(
+            # The synthesis writes loops over buffers, so there must be buffers; and the straight lines of
+            # calls are still tensors with one definition each, from which the place of every result follows.
+            "lumen-bufferize",
+            # Each replaces the bodies of its own kind of kernel; their order does not matter.
+            f"lumen-synthesize-product{cut}",
+            "lumen-synthesize-rows",
+            "lumen-synthesize-attention",
+            "lumen-synthesize-routing",
+            "lumen-synthesize-pack",
+            # For whoever reads this stage. (Canonicalization would change slices that the next one matches.)
+            "cse",
+            "lumen-check-stage{stage=linalg}",
+        ),
+    )
 
 
 LINALG_TO_VECTOR = Stage(

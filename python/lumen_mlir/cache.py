@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The caches on disk: compiled objects, packed weights, tokenizers, quantized models.
+"""The caches on disk: compiled objects, packed weights, tokenizers, quantized models, tuning results.
 
 An entry is one file: a page of header, then the payload. It is written under a temporary name and renamed, so
 other processes see it whole or not at all; it is checked before it is used, and one that is damaged is
@@ -28,7 +28,7 @@ from lumen_mlir import env
 from lumen_mlir.atomic_file import TEMPORARY_SUFFIX, reserve, temporary_name
 from lumen_mlir.errors import LumenError
 
-KINDS = ("objects", "packed", "tokenizers", "models")
+KINDS = ("objects", "packed", "tokenizers", "models", "tunings")
 
 _SUFFIX = ".lumen"
 _HEADER_BYTES = 4096  # a page, so that a payload can be mapped at a page boundary

@@ -35,18 +35,25 @@ class Target(Protocol):
 @dataclass(frozen=True)
 class CompilerOptions:
     """``activations``: ``int8`` or ``exact``. ``opt_level``: of LLVM, 0 to 3. ``profile``: the code counts
-    the calls and the time of its kernels.
+    the calls and the time of its kernels. ``tile_tokens`` (a power of two) and ``block_bytes``: how products
+    are cut, see ``lumen_mlir.tuning``; 0 for the compiler's own choice. They change no result.
     """
 
     activations: str = "int8"
     opt_level: int = 3
     profile: bool = False
+    tile_tokens: int = 0
+    block_bytes: int = 0
 
     def __post_init__(self):
         if self.activations not in ("int8", "exact"):
             raise LumenError(f"activations are 'int8' or 'exact', not {self.activations!r}")
         if self.opt_level not in range(4):
             raise LumenError(f"the optimization level is 0, 1, 2 or 3, not {self.opt_level!r}")
+        if self.tile_tokens not in (0, 1, 2, 4, 8, 16, 32):
+            raise LumenError(f"a tile has 1, 2, 4, 8, 16 or 32 tokens, not {self.tile_tokens!r}")
+        if self.block_bytes < 0:
+            raise LumenError(f"a block of tokens has at least 0 bytes, not {self.block_bytes!r}")
 
 
 class Compiler:
@@ -66,7 +73,7 @@ class Compiler:
     ):
         self.target = target
         self.options = options or CompilerOptions()
-        self.stages = tuple(_stages(self.options) if stages is None else stages)
+        self.stages = tuple(stages_of(self.options) if stages is None else stages)
         self._on_stage = on_stage or (lambda name: None)
 
     @property
@@ -139,8 +146,9 @@ class Compiler:
         return _compile_error(stage.name, error, work, command)
 
 
-def _stages(options: CompilerOptions) -> tuple[Stage, ...]:
-    return pipelines.stages(options.activations, options.profile)
+def stages_of(options: CompilerOptions) -> tuple[Stage, ...]:
+    """The stages that a compilation with ``options`` goes through."""
+    return pipelines.stages(options.activations, options.profile, options.tile_tokens, options.block_bytes)
 
 
 def _compile_error(stage: str, error: MLIRError, module: ir.Module, command: str) -> LumenCompileError:

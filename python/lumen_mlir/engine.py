@@ -19,7 +19,7 @@ import numpy as np
 from lumen_mlir import _mlir, env, ir, pipelines, targets
 from lumen_mlir._mlir import codegen
 from lumen_mlir.cache import Cache
-from lumen_mlir.compiler import Compiler, CompilerOptions
+from lumen_mlir.compiler import Compiler, CompilerOptions, stages_of
 from lumen_mlir.errors import LumenError
 from lumen_mlir.signature import Signature, from_json, read_signatures, to_json
 from lumen_mlir.targets import Target
@@ -355,7 +355,7 @@ def address_of(array: np.ndarray) -> int:
 
 
 def _stages_after(form: str, options: CompilerOptions) -> tuple[pipelines.Stage, ...]:
-    stages = pipelines.stages(options.activations, options.profile)
+    stages = stages_of(options)
     names = (pipelines.INPUT, *(stage.name for stage in stages))
     # Behind "vector" there are no buffers left to read the signatures from.
     usable = names[: names.index("vector") + 1]
@@ -387,9 +387,14 @@ def _compile(
     return Program(code, signatures, kernels, time.perf_counter() - begin, options.profile)
 
 
-def _key(text: str, target: Target, options: CompilerOptions, stages: tuple[pipelines.Stage, ...]) -> str:
-    """What the object depends on. The compiler itself counts by its file: a new build compiles anew."""
+def compiler_identity() -> tuple[object, ...]:
+    """What tells compilers apart. A build counts by its file: a new one compiles anew."""
     status = Path(_mlir.__file__).stat()
-    compiler = (__version__, ABI_VERSION, status.st_size, status.st_mtime_ns)
-    parts = (text, target.attribute(), asdict(options), [stage.pipeline for stage in stages], compiler)
+    return (__version__, ABI_VERSION, status.st_size, status.st_mtime_ns)
+
+
+def _key(text: str, target: Target, options: CompilerOptions, stages: tuple[pipelines.Stage, ...]) -> str:
+    """What the object depends on."""
+    names = [stage.pipeline for stage in stages]
+    parts = (text, target.attribute(), asdict(options), names, compiler_identity())
     return hashlib.blake2b(json.dumps(parts).encode(), digest_size=20).hexdigest()

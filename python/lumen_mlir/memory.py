@@ -69,7 +69,7 @@ def footprint(
 ) -> Footprint:
     """What running ``model`` takes. It is compiled (which the cache keeps), but its weights are not read."""
     options = options or SessionOptions()
-    engine = compile_step(model, options, Cache() if cache is None else cache, progress)
+    engine = compile_step(model, options, Cache() if cache is None else cache, progress).engine
     return _footprint(model, options, engine)
 
 

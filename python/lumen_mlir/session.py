@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from lumen_mlir import engine, env, ir, kv_cache, packed_weights, pipelines, targets
+from lumen_mlir import engine, env, ir, kv_cache, packed_weights, pipelines, targets, tuning
 from lumen_mlir._mlir import codegen
 from lumen_mlir.cache import Cache
 from lumen_mlir.compiler import CompilerOptions
@@ -23,6 +23,7 @@ from lumen_mlir.models import Model, rope_table
 from lumen_mlir.packed_weights import PackedLayout
 from lumen_mlir.system import available_memory
 from lumen_mlir.threads import default_thread_count
+from lumen_mlir.tuning import Tuning
 
 logger = logging.getLogger("lumen_mlir.session")
 
@@ -128,6 +129,7 @@ class Session:
       target: what the code is compiled for.
       context: tokens that the KV cache holds.
       timings: how long opening took.
+      tuning: how products are cut.
 
     Args:
       model: an open model.
@@ -135,6 +137,7 @@ class Session:
       cache: where code and packed weights are kept.
       progress: told of the work that the cache does not save.
       timings: filled in.
+      tuned: how products are cut; None for what ``lumen tune`` has found for this model, if it has.
     """
 
     def __init__(
@@ -145,6 +148,7 @@ class Session:
         cache: Cache | None = None,
         progress: Progress = silent,
         timings: Timings | None = None,
+        tuned: Tuning | None = None,
     ):
         self.model = model
         self.options = options or SessionOptions()
@@ -152,6 +156,7 @@ class Session:
         self.context = self.options.context_of(model)
         self.target = targets.check_runs(targets.get(self.options.target))
         self._cache = Cache() if cache is None else cache
+        self.tuning = tuned
         self._compile(progress)
         self._load_weights(progress)
         self._allocate()
@@ -249,7 +254,8 @@ class Session:
 
     def _compile(self, progress: Progress) -> None:
         start = time.perf_counter()
-        self._engine = compile_step(self.model, self.options, self._cache, progress)
+        step = compile_step(self.model, self.options, self._cache, progress, self.tuning)
+        self._engine, self.tuning, self.tuning_key = step.engine, step.tuning, step.tuning_key
         self.timings.compile = time.perf_counter() - start
         self.timings.compile_cached = self._engine.cached
 
@@ -339,12 +345,36 @@ def packed_layout(model: Model, engine: Engine, rows: int) -> PackedLayout:
     return PackedLayout.of(model, names, rows)
 
 
-def compile_step(model: Model, options: SessionOptions, cache: Cache, progress: Progress = silent) -> Engine:
-    """The compiled step of ``model``, which needs no weights to be read."""
+@dataclass(frozen=True)
+class CompiledStep:
+    """Code of a model's step, how its products are cut, and what ``lumen tune`` keeps that under."""
+
+    engine: Engine
+    tuning: Tuning
+    tuning_key: str
+
+
+def compile_step(
+    model: Model,
+    options: SessionOptions,
+    cache: Cache,
+    progress: Progress = silent,
+    tuned: Tuning | None = None,
+) -> CompiledStep:
+    """Compiles the step of ``model``, which needs no weights to be read; ``tuned`` as for ``Session``."""
+    target = targets.get(options.target)
     with ir.Context():
         module = model.module(kv_type=options.kv_type, max_tokens=options.chunk)
-        compiler_options = CompilerOptions(options.activations, profile=options.profile)
-        return _compiled(module, options, cache, progress, compiler_options)
+        key = tuning.key(str(module), target, options.activations)
+        if tuned is None:
+            tuned = tuning.load(cache, key)
+        compiler_options = CompilerOptions(
+            options.activations,
+            profile=options.profile,
+            tile_tokens=tuned.tile_tokens,
+            block_bytes=tuned.block_bytes,
+        )
+        return CompiledStep(_compiled(module, options, cache, progress, compiler_options), tuned, key)
 
 
 def _compiled(

@@ -13,7 +13,7 @@ from lumen_mlir.errors import LumenError
 # Each is the attribute ``command`` of a module of that name beside this one.
 COMMANDS = (
     "generate", "chat", "tokenize", "detokenize", "inspect", "convert", "quantize", "perplexity", "compile",
-    "bench", "formats", "cache",
+    "bench", "tune", "formats", "cache",
 )  # fmt: skip
 
 

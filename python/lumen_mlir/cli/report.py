@@ -17,6 +17,7 @@ _TITLES = {
     "load": "reading the model",
     "compile": "compiling",
     "pack": "packing weights",
+    "tune": "measuring",
     "quantize": "quantizing",
 }
 

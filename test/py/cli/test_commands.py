@@ -367,3 +367,13 @@ def test_without_packed_weights_on_disk(lumen, tiny, tmp_path, command):
     assert sorted(os.listdir(tmp_path)) == ["objects", "tokenizers"]
     assert lumen(command, tiny, *arguments, env=environment).returncode == 0
     assert len(os.listdir(tmp_path / "packed")) == 1
+
+
+def test_tune(lumen, refused, tiny):
+    done = lumen("tune", tiny, "--rounds", "1", "--chunk", "32")
+    assert done.returncode == 0, done.stderr
+    header, _, *rows = done.stdout.splitlines()
+    assert header.split("|")[1].strip() == "products in" and len(rows) == 7
+    best = rows[0].split("|")[1].strip()
+    assert done.stderr == f"lumen: from now on: {best}\n"
+    assert refused("tune", tiny, "--rounds", "0").startswith("--rounds is 0")

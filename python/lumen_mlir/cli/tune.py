@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``lumen tune``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from lumen_mlir.cli import options as shared
+from lumen_mlir.cli.report import Reporter
+from lumen_mlir.cli.table import markdown
+from lumen_mlir.errors import LumenError
+
+
+@click.command(short_help="Find the fastest way to cut the work of a model on this machine.")
+@shared.model_argument
+@click.option("--rounds", type=int, default=5, show_default=True, help="Prompts measured with each way.")
+@click.option("-t", "--threads", type=int, help="Threads.  [default: LUMEN_THREADS or physical cores]")
+@shared.target_option
+@shared.kv_type_option
+@shared.activations_option
+@click.option("--chunk", type=int, default=512, show_default=True, help="Prompt tokens computed at once.")
+@shared.verbosity_options
+def command(model: str | None, rounds: int, quiet: bool, verbose: bool, **options: Any) -> None:
+    """Try ways to cut the products of MODEL, a GGUF file, into register tiles and blocks, and keep the best.
+
+    From then on every command that opens MODEL with the same target, KV cache, activations and chunk uses it.
+    It changes the speed of prompts and no result. `lumen cache clear` forgets it.
+    """
+    from lumen_mlir import tuning
+    from lumen_mlir.cache import Cache
+    from lumen_mlir.data import embedded_model_path
+    from lumen_mlir.models import Model
+    from lumen_mlir.session import SessionOptions
+
+    if rounds < 1:
+        raise LumenError(f"--rounds is {rounds}; a whole number of at least 1 was expected")
+    reporter = Reporter(quiet, verbose)
+    opened = Model.open(embedded_model_path() if model is None else model)
+    chosen = SessionOptions.of(**options)
+    chosen = SessionOptions.of(**{**options, "context": min(chosen.chunk, opened.config.context)})
+    try:
+        trials = tuning.tune(
+            opened, chosen, Cache(), rounds, lambda done, total: reporter.progress("tune", done, total)
+        )
+    finally:
+        reporter.close()
+    own = next(trial for trial in trials if trial.tuning == tuning.Tuning())
+    rows = [
+        (str(trial.tuning), f"{trial.seconds * 1e3:.2f}", f"{own.seconds / trial.seconds:.2f}")
+        for trial in trials
+    ]
+    click.echo(markdown(("products in", "ms a prompt", "times as fast"), rows, right=(1, 2)))
+    reporter.say(f"from now on: {trials[0].tuning}")
