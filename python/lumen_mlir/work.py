@@ -9,11 +9,12 @@ cells that are in sight.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from lumen_mlir import formats, ir
+from lumen_mlir import formats, ir, kv_cache
 from lumen_mlir.formats import packing
 from lumen_mlir.signature import DTYPES
 
@@ -54,6 +55,7 @@ class _Cost:
     read_cell: float = 0.0
     int8_row: float = 0.0
     float_row: float = 0.0
+    int8_pair: float = 0.0
     float_pair: float = 0.0
     window: int | None = None
     # Bytes of one expert, how many there are, and how many a token is sent to.
@@ -74,7 +76,7 @@ class StepWork:
 
     def of(self, tokens: int, position: int, first: int) -> dict[str, Work]:
         """The work of each kernel in a step of ``tokens`` tokens at ``position``, with logits from token
-        ``first`` on. A token at position p attends to p + 1 cells.
+        ``first`` on. A token at position p attends to p + 1 cells, at most as many as its window.
         """
         result: dict[str, Work] = {}
         for name, last in self._calls:
@@ -84,7 +86,7 @@ class StepWork:
             work = Work(
                 1,
                 (cost.read_fixed if rows else 0) + chosen + cost.read_row * rows + cost.read_cell * cells,
-                cost.int8_row * rows,
+                cost.int8_row * rows + cost.int8_pair * pairs,
                 cost.float_row * rows + cost.float_pair * pairs,
             )
             result[name] = result.get(name, Work()) + work
@@ -130,11 +132,16 @@ def _cost(function: ir.Operation) -> _Cost:
         types = [operand.type for operand in op.operands]
         if op.name == "lumen.attention":
             keys = ir.RankedTensorType(types[1])
-            kv_heads, head_dim = keys.shape[1], keys.shape[3]
-            cost.read_cell += 2 * kv_heads * head_dim * _element_bytes(keys)
-            cost.window = op.attributes["window"].value if "window" in op.attributes else None
-            # Scores and weighted values, for every head.
-            cost.float_pair += 4 * op.attributes["heads"].value * head_dim
+            kv_heads, page = keys.shape[1], math.prod(keys.shape[3:]) * _element_bytes(keys)
+            cost.read_cell += 2 * kv_heads * page / kv_cache.PAGE
+            # Scores and weighted values, for every head; with codes in the cache they are integers.
+            operations = 4 * ir.RankedTensorType(types[0]).shape[1]
+            if str(keys.element_type) == "i8":
+                cost.int8_pair += operations
+            else:
+                cost.float_pair += operations
+            if "window" in op.attributes:
+                cost.window = op.attributes["window"].value
         elif op.name == "lumen.embedding":
             rows, columns = ir.RankedTensorType(types[1]).shape
             cost.read_row += _format(types[1]).row_bytes(columns)

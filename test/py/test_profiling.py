@@ -22,7 +22,7 @@ from lumen_mlir.models import Model
 from lumen_mlir.profiling import Profiler
 from lumen_mlir.testing.families import write_family
 from lumen_mlir.testing.synthetic import Shape, write_synthetic
-from lumen_mlir.work import StepWork
+from lumen_mlir.work import StepWork, _in_sight
 
 SHAPE = Shape(128, 3, 4, 2, 32, 160, 301, 256, True)
 
@@ -44,9 +44,9 @@ def llm(path, cache) -> LLM:
     return LLM(path, cache=cache, threads=2, profile=True)
 
 
-def step_work(model: Model, activations: str = "int8") -> StepWork:
+def step_work(model: Model, activations: str = "int8", kv_type: str = "f16") -> StepWork:
     with ir.Context():
-        module = model.module(kv_type="f16", max_tokens=64)
+        module = model.module(kv_type=kv_type, max_tokens=64)
         target = targets.get("x86-64-v4+vnni")
         return StepWork(Compiler(target, CompilerOptions(activations)).run(module, "fused"))
 
@@ -96,6 +96,33 @@ def test_work_is_what_the_shapes_say(path):
     matrices += packing.packed_bytes(head, s.vocabulary, s.hidden, 16)
     embedding = 7 * head.row_bytes(s.hidden)
     assert total_read == matrices + embedding + attention.read
+
+
+def test_work_with_codes_in_the_cache(path):
+    """Codes of 8 bits and a float16 scale for every 32 of them, and products of integers."""
+    work = step_work(Model.open(path), kv_type="q8_0").of(7, 11, 5)
+    (attention,) = (kernel for name, kernel in work.items() if "attention" in name)
+    key, pairs = SHAPE.kv_heads * SHAPE.head_dim, sum(11 + i + 1 for i in range(7))
+    assert attention.read == SHAPE.layers * 18 * 2 * key * 34 / 32
+    assert attention.int8 == SHAPE.layers * 4 * SHAPE.heads * SHAPE.head_dim * pairs
+    assert attention.float32 == 0
+
+
+def test_cells_in_sight():
+    """Brute force over tokens, with and without a window."""
+    for tokens, position, window in (
+        (1, 0, None),
+        (5, 7, None),
+        (5, 7, 3),
+        (5, 0, 3),
+        (1, 9, 4),
+        (4, 2, 100),
+    ):
+        seen = [
+            range(max(0, end - (window or end)), end) for end in range(position + 1, position + tokens + 1)
+        ]
+        expected = len(set().union(*seen)), sum(map(len, seen))
+        assert _in_sight(tokens, position, window) == expected
 
 
 def test_work_without_logits_reads_no_head(path):
