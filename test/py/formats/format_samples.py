@@ -12,8 +12,9 @@ def same_floats(actual: np.ndarray, expected: np.ndarray) -> bool:
 
 
 def random_rows(fmt, rows: int, blocks: int, seed: int = 0) -> np.ndarray:
-    """Random bytes [rows, blocks * bytes_per_block]; the first two rows are all zeros and all ones."""
-    raw = np.random.default_rng(seed).integers(0, 256, (rows, blocks * fmt.bytes_per_block), dtype=np.uint8)
+    """Random bytes [rows, row bytes of ``blocks`` blocks]; the first two rows are all zeros and all ones."""
+    width = fmt.row_bytes(blocks * fmt.block)
+    raw = np.random.default_rng(seed).integers(0, 256, (rows, width), dtype=np.uint8)
     raw[0] = 0
     if rows > 1:
         raw[1] = 255

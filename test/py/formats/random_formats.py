@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from hypothesis import strategies as st
 
-from lumen_mlir.formats.dsl import Codes, f16, f32, i8, quant_format, u8, unpack
+from lumen_mlir.formats.dsl import Codes, f16, f32, i8, per_row, quant_format, u8, unpack
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,8 @@ class Recipe:
     """How weights are stored: bit planes with their chunk sizes, then the scale and the minimum.
 
     ``planes`` is (width, chunk) from the lowest bits. ``scale`` and ``min`` are two letters: the type of the
-    factor per block and of the one per group (f: f16, F: f32, b: i8, -: absent).
+    factor per block and of the one per group (f: f16, F: f32, b: i8, n: the low 4 bits of an u8, -: absent).
+    ``per_row``: the factors per block stand once per row instead.
     """
 
     block: int
@@ -26,20 +27,23 @@ class Recipe:
     min: str
     table: tuple[int, ...] | None
     bias: int
+    per_row: bool = False
 
     @property
     def bits(self) -> int:
         return sum(width for width, _ in self.planes)
 
     def fields(self) -> dict:
-        kinds = {"f": f16, "F": f32, "b": i8}
+        kinds = {"f": f16, "F": f32, "b": i8, "n": u8}
         result = {f"plane{i}": u8[self.block * w // 8] for i, (w, _) in enumerate(self.planes)}
+        header = {}
         for name, letters in (("scale", self.scale), ("min", self.min)):
             if letters[0] != "-":
-                result[f"{name}_super"] = kinds[letters[0]]
+                kind = kinds[letters[0]]
+                (header if self.per_row else result)[f"{name}_super"] = per_row(kind) if self.per_row else kind
             if letters[1] != "-":
                 result[f"{name}_sub"] = kinds[letters[1]][self.block // self.group]
-        return result
+        return header | result
 
     def build(self, name: str = "random"):
         def decode(b):
@@ -52,7 +56,8 @@ class Recipe:
             for factor, letters in (("scale", self.scale), ("min", self.min)):
                 keys = [f"{factor}_super", f"{factor}_sub"]
                 present = zip(keys, letters, strict=True)
-                pairs.append(tuple(None if x == "-" else getattr(b, key) for key, x in present))
+                values = ((x, None if x == "-" else getattr(b, key)) for key, x in present)
+                pairs.append(tuple(value & 15 if x == "n" else value for x, value in values))
             return Codes(codes, pairs[0], None if self.min == "--" else pairs[1])
 
         cls = type("Random", (), {"__annotations__": self.fields(), "decode": decode})
@@ -85,7 +90,9 @@ class Recipe:
         product = None
         for level, size in (("super", self.block), ("sub", self.group)):
             if f"{name}_{level}" in parts:
-                factor = np.repeat(parts[f"{name}_{level}"].astype(np.float32), size)
+                factor = parts[f"{name}_{level}"]
+                factor = factor & 15 if factor.dtype == np.uint8 else factor
+                factor = np.repeat(factor.astype(np.float32), size)
                 product = factor if product is None else product * factor
         return product
 
@@ -102,10 +109,11 @@ def recipes(draw) -> Recipe:
         planes.append((width, draw(st.sampled_from([c for c in range(1, size + 1) if size % c == 0]))))
         bits -= width
     bits = sum(width for width, _ in planes)
-    scales = ["f-", "F-"] if group == block else ["f-", "-b", "-f", "fb", "Fb", "ff", "FF", "-F"]
+    scales = ["f-", "F-"] if group == block else ["f-", "-b", "-f", "fb", "Fb", "ff", "FF", "-F", "fn", "Fn"]
     table, bias = None, draw(st.integers(-128, 255 - (1 << bits) + 1))
     if bits <= 4 and draw(st.booleans()):
         size = 1 << bits
         table, bias = tuple(draw(st.lists(st.integers(-128, 127), min_size=size, max_size=size))), 0
     scale, minimum = draw(st.sampled_from(scales)), draw(st.sampled_from(["--", *scales]))
-    return Recipe(block, group, tuple(planes), scale, minimum, table, bias)
+    in_header = draw(st.booleans()) and (scale[0] != "-" or minimum[0] != "-")
+    return Recipe(block, group, tuple(planes), scale, minimum, table, bias, in_header)
