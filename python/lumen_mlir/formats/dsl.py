@@ -12,7 +12,8 @@ A format is a class whose annotations are the storage fields of one block in fil
         def decode(b):
             return Codes(unpack(b.qs, 4), scale=b.d)
 
-A field ``d: per_row(f32)`` stands once at the start of every row, before its blocks: a scale per output channel.
+A field ``d: per_row(f32)`` stands once at the start of every row, before its blocks: a scale per output
+channel.
 
 ``decode`` is traced once. The graph it leaves is evaluated by NumPy (the reference dequantizer) and printed
 as the region of ``lumen.format`` (the source of every kernel).
@@ -51,8 +52,8 @@ from .types import DType, Field, bf16, f16, f32, i8, i16, i32, per_row, u8, u16,
 
 __all__ = [
     "Codes", "Expression", "bf16", "bitcast", "broadcast", "concat", "equal", "f16", "f32", "i16", "i32",
-    "i8", "interleave", "lookup", "per_row", "quant_format", "repeat", "take", "tile", "u16", "u32", "u8", "unpack",
-    "where",
+    "i8", "interleave", "lookup", "per_row", "quant_format", "repeat", "take", "tile", "u16", "u32", "u8",
+    "unpack", "where",
 ]  # fmt: skip
 
 FactorSpec = Expression | tuple[Expression | None, Expression | None] | None
@@ -102,7 +103,7 @@ def _storage(cls: type) -> dict[str, Field]:
         if not isinstance(kind, Field):
             raise LumenError(f"field '{key}' has type {kind!r}; expected u8, f16, … or a vector as in u8[16]")
         if kind.in_header and fields and not next(reversed(fields.values())).in_header:
-            raise LumenError(f"field '{key}' stands once per row, so it comes before the fields of the blocks")
+            raise LumenError(f"field '{key}' stands once per row, so it comes before those of the blocks")
         fields[key] = kind
     if not fields:
         raise LumenError("no storage fields; annotate them in file order, as in 'd: f16'")

@@ -226,7 +226,7 @@ def unpack(fmt: Format, packed: np.ndarray, n: int, k: int, rows: int) -> Decode
             stored.append(_from_lanes(arrays[kept.name], n))
             continue
         planes = [_from_lanes(arrays[f"{kept.name}.{i}"], n) for i in range(len(widths))]
-        parts = [_unpack_factor(p, sum(widths[:i]), w) for i, (p, w) in enumerate(zip(planes, widths, strict=True))]
+        parts = [_unpack_factor(plane, sum(widths[:i]), widths[i]) for i, plane in enumerate(planes)]
         stored.append(np.bitwise_or.reduce(parts).astype(kept.value.dtype.numpy))
     return Decoded(codes, *fmt.complete(stored, k))
 

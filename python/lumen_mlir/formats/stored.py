@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a packed weight keeps of scales and minima: the narrowest values that they follow from element by element.
+"""What a packed weight keeps of scales and minima: the narrowest values that they follow from.
 
-A scale such as ``2 * nibble + 1`` or ``f32(d) * 0.125`` need not be kept as it is used. Behind every factor the
-graph is searched for the values through which all of it passes, by elementwise operations with constants
+A scale such as ``2 * nibble + 1`` or ``f32(d) * 0.125`` need not be kept as it is used. Behind every factor
+the graph is searched for the values through which all of it passes, by elementwise operations with constants
 alone; the combination of fewest bits is kept (what two factors share, once), and the rest of the way, the
 factor's completion, is gone where the factor is used. In IR the kept values are marked by ``lumen.stored``.
 """
@@ -95,7 +95,8 @@ def _key(node: Expression, memo: dict[int, tuple]) -> int:
         if id(each) not in memo:
             payload = each.payload
             payload = (payload.shape, payload.tobytes()) if isinstance(payload, np.ndarray) else str(payload)
-            key = (each.operation, str(each.dtype), each.length, payload, *(memo[id(o)] for o in each.operands))
+            operands = tuple(memo[id(operand)] for operand in each.operands)
+            key = (each.operation, str(each.dtype), each.length, payload, operands)
             memo[id(each)] = numbers.setdefault(key, len(numbers) + 1)
     return memo[id(node)]
 
@@ -216,7 +217,8 @@ def _complete(
             return bitcast(narrow(operands[0]), node.dtype)
         if node.operation == "convert":
             return convert(narrow(operands[0]), node.dtype)
-        return Expression(node.operation, node.dtype, node.length, [narrow(o) for o in operands], node.payload)
+        narrowed = [narrow(o) for o in operands]
+        return Expression(node.operation, node.dtype, node.length, narrowed, node.payload)
 
     return wide(root)
 

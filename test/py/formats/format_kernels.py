@@ -100,7 +100,10 @@ class Terms:
         fmt, size = case.fmt, min(case.fmt.group, 32)
         decoded = fmt.decode_codes(case.raw)
         values = fmt.values[decoded.codes].reshape(case.rows, -1, size)
-        factors = [np.repeat(fmt.combine(name, getattr(decoded, name)), fmt.group // size, 1) for name, _ in fmt.factors]
+        factors = [
+            np.repeat(fmt.combine(name, getattr(decoded, name)), fmt.group // size, axis=1)
+            for name, _ in fmt.factors
+        ]
         codes, scales, _, sums = ops.quantize(x, 32, size)
         return Terms(values, *[*factors, None][:2], codes, scales, sums)
 

@@ -40,7 +40,8 @@ class Recipe:
         for name, letters in (("scale", self.scale), ("min", self.min)):
             if letters[0] != "-":
                 kind = kinds[letters[0]]
-                (header if self.per_row else result)[f"{name}_super"] = per_row(kind) if self.per_row else kind
+                where = header if self.per_row else result
+                where[f"{name}_super"] = per_row(kind) if self.per_row else kind
             if letters[1] != "-":
                 result[f"{name}_sub"] = kinds[letters[1]][self.block // self.group]
         return header | result

@@ -184,7 +184,7 @@ def test_header():
     (scales,) = [each for each in components(Shared, 5, 192, 4) if each.name == "scale.super"]
     assert (scales.shape, scales.dtype) == ((2, 1, 4), np.float32)
     assert Shared.row_bytes(192) == 4 + 3 * 66 and Shared.bits_per_weight == 66 * 8 / 64
-    with pytest.raises(LumenError, match="row of 140 bytes is not 4 bytes and a multiple of the block of shared"):
+    with pytest.raises(LumenError, match="140 bytes is not 4 bytes and a multiple of the block of shared"):
         Shared.dequantize(np.zeros((2, 140), np.uint8))
     with pytest.raises(LumenError, match="row of 90 weights is not a multiple of the block of shared, 64"):
         Shared.row_bytes(90)

@@ -30,7 +30,10 @@ def finite(fmt, rng):
 
 # Compiling is what takes the time: a failure is shown as it was found, not made smaller.
 @settings(
-    max_examples=2, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.explicit, Phase.generate]
+    max_examples=2,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    phases=[Phase.explicit, Phase.generate],
 )
 @given(st.lists(recipes(), min_size=6, max_size=6), st.integers(0, 1000))
 def test_kernels(many, seed):
