@@ -20,10 +20,11 @@ from lumen_mlir import formats, mixtures
 from lumen_mlir.errors import LumenError
 from lumen_mlir.formats.encode import encoder
 from lumen_mlir.formats.quantize import quantize
-from lumen_mlir.gguf import GGUFFile, TensorInfo
+from lumen_mlir.gguf import TensorInfo
 from lumen_mlir.gguf import types as T
 from lumen_mlir.gguf.writer import GGUFWriter
 from lumen_mlir.importance import ImportanceMatrix
+from lumen_mlir.model_file import ModelFile
 from lumen_mlir.threads import default_thread_count
 
 _log = logging.getLogger(__name__)
@@ -113,7 +114,7 @@ class Plan:
         return [i.info.name for i in self.items if i.changes and not formats.get(i.info.type).is_float]
 
 
-def plan(source: GGUFFile, choices: Choices, *, importance: bool = False) -> Plan:
+def plan(source: ModelFile, choices: Choices, *, importance: bool = False) -> Plan:
     """Chooses the type of every tensor of ``source``; LumenError for choices that it cannot follow."""
     mixture = mixtures.find(choices.format)
     named = (choices.output, choices.embedding, *(name for _, name in choices.overrides))
@@ -134,7 +135,7 @@ def _check_can_quantize(name: str) -> None:
 class _Chooser:
     """Chooses types, tensor by tensor."""
 
-    def __init__(self, source: GGUFFile, mixture: str, choices: Choices, importance: bool):
+    def __init__(self, source: ModelFile, mixture: str, choices: Choices, importance: bool):
         self._path, self._mixture, self._choices = source.path, mixture, choices
         self._traits = _traits(source, importance)
         values = [name for name in source.tensors if mixtures.is_value(mixtures.part_of(name))]
@@ -207,7 +208,7 @@ def _layer(name: str) -> int:
     return int(found[1]) if found else -1
 
 
-def _traits(source: GGUFFile, importance: bool) -> mixtures.Traits:
+def _traits(source: ModelFile, importance: bool) -> mixtures.Traits:
     metadata = source.metadata
     architecture = metadata.string("general.architecture", "")
 
@@ -232,7 +233,7 @@ def _traits(source: GGUFFile, importance: bool) -> mixtures.Traits:
 
 
 def quantize_file(
-    source: GGUFFile,
+    source: ModelFile,
     path: str | os.PathLike[str],
     choices: Choices | str,
     *,
@@ -303,7 +304,7 @@ class _Stream:
 
     def __init__(
         self,
-        source: GGUFFile,
+        source: ModelFile,
         chosen: Plan,
         importance: ImportanceMatrix | None,
         pool: ThreadPoolExecutor,
