@@ -111,6 +111,22 @@ def test_an_error_in_the_callers_hands(tmp_path):
     assert os.listdir(tmp_path) == ["a"]
 
 
+def test_a_split_source_becomes_one_file(tmp_path):
+    w, name = normal(4, 256), "blk.{}.ffn_up.weight"
+    for part in range(2):
+        writer = GGUFWriter(tmp_path / f"m-0000{part + 1}-of-00002.gguf")
+        writer.add("general.architecture", "test", T.STRING)
+        for key, value, kind in (("no", part, T.U16), ("count", 2, T.U16), ("tensors.count", 2, T.I32)):
+            writer.add(f"split.{key}", value, kind)
+        writer.add_tensor(name.format(part), w.shape, "f32", lambda: [w])
+        writer.write()
+    quantize_file(GGUFFile.open(tmp_path / "m-00001-of-00002.gguf"), tmp_path / "b", "q5_0")
+    file = GGUFFile.open(tmp_path / "b")
+    assert list(file.tensors) == [name.format(0), name.format(1)]
+    assert not [key for key in file.metadata if key.startswith("split.")]
+    assert np.array_equal(read(tmp_path / "b", name.format(1))[1], quantize("q5_0", w))
+
+
 def test_what_is_left_alone(tmp_path):
     tensors = {
         "blk.0.attn_norm.weight": normal(256),
