@@ -25,6 +25,9 @@ _EXPERTS = ("num_experts", "n_routed_experts", "num_local_experts")
 _EXPERT_WIDTH = ("moe_intermediate_size", "intermediate_size")
 _SHARED = ("n_shared_experts", "num_shared_experts")
 
+_GATINGS = {"softmax": 1, "sigmoid": 2}
+_SIGMOID = ("exaone-moe", "glm4moe")
+
 _SCALINGS = ("default", "linear", "yarn", "llama3", "longrope")
 
 
@@ -264,7 +267,7 @@ class HFConfig:
 
     # --- experts --------------------------------------------------------------------------------------------
 
-    def _expert_entries(self) -> Entries:
+    def _expert_entries(self, architecture: str) -> Entries:
         if not any(self.get(key) for key in _EXPERTS):
             return {}
         if self.get("mlp_only_layers") or self.get("decoder_sparse_step", 1) != 1:
@@ -285,18 +288,17 @@ class HFConfig:
             count = self.integer(*_SHARED)
             entries["expert_shared_count"] = count, T.U32
             entries["expert_shared_feed_forward_length"] = count * width, T.U32
-        if self.get("scoring_func") is not None:
-            gatings = {"softmax": 1, "sigmoid": 2}
-            if self.get("scoring_func") not in gatings:
-                raise self.error(
-                    f"'scoring_func' is {self.get('scoring_func')!r}; supported are {', '.join(gatings)}"
-                )
-            entries["expert_gating_func"] = gatings[self.get("scoring_func")], T.U32
+        # Classes that have one way of routing do not name it.
+        gating = self.get("scoring_func", "sigmoid" if architecture in _SIGMOID else "softmax")
+        if gating not in _GATINGS:
+            raise self.error(f"'scoring_func' is {gating!r}; supported are {', '.join(_GATINGS)}")
+        entries["expert_gating_func"] = _GATINGS[gating], T.U32
         for key, name in (("n_group", "expert_group_count"), ("topk_group", "expert_group_used_count")):
             if self.get(key) is not None:
                 entries[name] = self.integer(key), T.U32
-        if self.get("norm_topk_prob") is not None:
-            entries["expert_weights_norm"] = bool(self.get("norm_topk_prob")), T.BOOL
+        normalized = self.get("norm_topk_prob", True if architecture in _SIGMOID else None)
+        if normalized is not None:
+            entries["expert_weights_norm"] = bool(normalized), T.BOOL
         if self.get("routed_scaling_factor") is not None:
             entries["expert_weights_scale"] = self.number("routed_scaling_factor"), T.F32
         dense = self.get("mlp_layer_types", self.get("is_moe_layer"))
@@ -332,7 +334,7 @@ class HFConfig:
             "vocab_size": (self.integer("vocab_size"), T.U32),
             **self._scaling_entries(),
             **self._window_entries(architecture.name),
-            **self._expert_entries(),
+            **self._expert_entries(architecture.name),
         }
         multipliers = {
             "attention_multiplier": "attention.scale",
