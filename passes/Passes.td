@@ -589,8 +589,10 @@ def PlanMemoryPass : Pass<"lumen-plan-memory", "::mlir::ModuleOp"> {
 def LowerDot4Pass : Pass<"lumen-lower-dot4", "::mlir::ModuleOp"> {
   let summary = "lower lumen.dot4 and lumen.lookup to the target's instructions";
   let description = [{
-    `lumen.dot4` becomes `vpdpbusd`, or `vpmaddubsw` and `vpmaddwd` (8-bit codes in two
-    parts, because pairs of products would saturate), or plain vector arithmetic;
+    `lumen.dot4` becomes `vpdpbusd`, or `vpmaddubsw` and `vpmaddwd`, or plain vector
+    arithmetic. Pairs of products have 16 bits: signed codes give their sign to the
+    activations, unsigned ones of 8 bits go in two parts, and narrower ones are added up
+    over as many steps as fit.
     `lumen.lookup` becomes a byte shuffle or a chain of selects. Vectors wider than
     the target's are split.
 
