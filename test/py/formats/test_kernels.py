@@ -154,7 +154,9 @@ def test_integer_sums(case, target):
             assert np.all(abs(found[token] - (expected - lowered)) <= bound)
 
 
-@every_kernel
+# Float products know targets only by the width of vectors and whether they multiply and add at once.
+@pytest.mark.parametrize("target", [targets.native().name, "generic"])
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_exact_product(case, target):
     x = activations(case.columns)
     weights = case.fmt.dequantize(case.raw).astype(np.float64)
