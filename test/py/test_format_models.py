@@ -13,7 +13,8 @@ from lumen_mlir.testing.synthetic import FORMATS, Shape, write_synthetic
 # As wide as the largest block; rows fill no tile.
 SHAPE = Shape(256, 1, 4, 2, 64, 512, 301, 128, False)
 # One mixture for each format that most matrices are stored in.
-ONE_EACH = sorted({mixtures.base(name): name for name in FORMATS if name not in ("f32", "f16", "bf16")}.values())
+_QUANTIZED = [name for name in FORMATS if name not in ("f32", "f16", "bf16")]
+ONE_EACH = sorted({mixtures.base(name): name for name in _QUANTIZED}.values())
 PROMPT, COUNT = [5, 17, 200, 33, 7], 6
 
 
