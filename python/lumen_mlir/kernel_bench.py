@@ -194,11 +194,16 @@ def random_weight(fmt: Format, n: int, k: int, random: np.random.Generator) -> n
     if fmt.is_float:
         return fmt.quantize(random.standard_normal((n, k), np.float32))
     raw = random.integers(0, 256, (n, fmt.row_bytes(k)), dtype=np.uint8)
-    blocks, offset = raw.reshape(-1, fmt.bytes_per_block), 0
+    header, blocks = raw[:, : fmt.header_bytes], raw[:, fmt.header_bytes :]
+    blocks = blocks.reshape(-1, fmt.bytes_per_block)
+    places = {True: 0, False: 0}
     for kind in fmt.fields.values():
+        part, place = header if kind.in_header else blocks, places[kind.in_header]
+        places[kind.in_header] += kind.bytes
         if kind.dtype.kind == "f":
-            values = random.random((len(blocks), kind.length or 1), np.float32) * np.float32(0.01)
-            stored = from_float32(values, kind.dtype)
-            blocks[:, offset : offset + kind.bytes] = stored.view(np.uint8).reshape(len(blocks), -1)
-        offset += kind.bytes
+            values = random.random((len(part), kind.length or 1), np.float32) * np.float32(0.01)
+            stored = from_float32(values, kind.dtype).view(np.uint8).reshape(len(part), -1)
+            part[:, place : place + kind.bytes] = stored
+    if fmt.header_bytes:
+        raw = np.concatenate([header, blocks.reshape(n, -1)], axis=1)
     return raw

@@ -110,7 +110,7 @@ def _code(fmt: QuantFormat) -> str:
 
 
 def _factor(fmt: QuantFormat, factor: Factor) -> str:
-    sizes = (fmt.block, fmt.group)
+    sizes = ("row" if fmt.of_rows(factor) else fmt.block, fmt.group)
     return " * ".join(f"{kind}/{size}" for kind, size in zip(factor.types, sizes, strict=True) if kind)
 
 
@@ -126,6 +126,7 @@ def _facts(fmt: Format) -> dict[str, Any]:
         "packed_bits_per_weight": fmt.packed_bits_per_weight(),
         "block": fmt.block,
         "bytes_per_block": fmt.bytes_per_block,
+        "bytes_per_row": 0 if fmt.is_float else fmt.header_bytes,
         "targets": [target.name for target in targets.TARGETS],
     }
     if fmt.is_float:
@@ -146,14 +147,16 @@ def _sections(fmt: QuantFormat, target: Target) -> Iterator[str]:
     from lumen_mlir.cli.drawing import block_lines, draw
 
     number = "" if fmt.ggml_type is None else f", ggml type {fmt.ggml_type}"
+    row = f" and {fmt.header_bytes} bytes per row" if fmt.header_bytes else ""
     yield (
         f"{fmt.name}: {fmt.bits_per_weight:.4g} bits per weight, {fmt.block} weights in a block of "
-        f"{fmt.bytes_per_block} bytes{number}; described by {formats.origin(fmt)}\n\n{_formula(fmt)}"
+        f"{fmt.bytes_per_block} bytes{row}{number}; described by {formats.origin(fmt)}\n\n{_formula(fmt)}"
     )
     source, place = source_of(fmt)
     yield f"# Description{f' ({place})' if place else ''}\n\n{source}"
+    drawn = "row of one block" if fmt.header_bytes else "block"
     yield (
-        "# A block in the file\n\nOne line per byte: its offset, its field, and what its bits hold, the "
+        f"# A {drawn} in the file\n\nOne line per byte: its offset, its field, and what its bits hold, the "
         f"highest bit first.\n{_legend(fmt)}\n\n{draw(block_lines(fmt))}"
     )
     yield f"# Packed for {target.name}\n\n{_packed(fmt, target)}"
@@ -205,7 +208,7 @@ def _legend(fmt: QuantFormat) -> str:
     for (name, factor), words in zip(fmt.factors, ("scale", "minimum"), strict=False):
         letter = name[0]
         if factor.super is not None:
-            parts.append(f"{letter.upper()}: the {words} of the block")
+            parts.append(f"{letter.upper()}: the {words} of the {'row' if fmt.of_rows(factor) else 'block'}")
         if factor.sub is not None:
             weights = f"weights {fmt.group} to {2 * fmt.group - 1}"
             parts.append(f"{letter}1: the {words} of group 1 ({weights})")
@@ -260,8 +263,9 @@ def _packed(fmt: QuantFormat, target: Target) -> str:
     for part in parts:
         shape = " x ".join(map(str, part.shape))
         dtype = {"uint16": "bf16"}.get(str(part.dtype), str(part.dtype))
-        holds = _holds(fmt, part.name)
-        if part.name in planes:
+        if part.name not in planes:
+            holds = _holds(fmt, part.name)
+        else:
             width = planes[part.name]
             holds = f"bit {low} of the codes" if width == 1 else f"bits {low}-{low + width - 1} of the codes"
             drawings.append(
@@ -279,9 +283,18 @@ def _packed(fmt: QuantFormat, target: Target) -> str:
 
 
 def _holds(fmt: QuantFormat, name: str) -> str:
-    factor, _, level = name.partition(".")
-    word = {"scale": "scale", "min": "minimum"}.get(factor, factor)
-    return f"{word} of {'the block' if level == 'super' else f'each group of {fmt.group}'}, row by row"
+    from lumen_mlir.formats.packing import factor_planes
+
+    stem, plane = ".".join(name.split(".")[:2]), name.split(".")[2:]
+    kept, widths = next(
+        pair for pair in zip(fmt.stored, factor_planes(fmt), strict=True) if pair[0].name == stem
+    )
+    low = sum(widths[: int(plane[0])]) if plane else 0
+    width = widths[int(plane[0])] if plane else kept.bits
+    bits = f"bit {low}" if width == 1 else f"bits {low}-{low + width - 1}"
+    word = "scale" if name.startswith("scale") else "minimum"
+    shared = {"row": "the row", "block": "the block", "group": f"each group of {fmt.group}"}[kept.level]
+    return f"{bits} of what the {word} of {shared} is made from"
 
 
 def _details(fmt: Format, target: Target) -> dict[str, Any]:
@@ -293,7 +306,8 @@ def _details(fmt: Format, target: Target) -> dict[str, Any]:
 
     fields, offset = [], 0
     for name, kind in fmt.fields.items():
-        fields.append({"name": name, "type": str(kind), "offset": offset, "bytes": kind.bytes})
+        per = "row" if kind.in_header else "block"
+        fields.append({"name": name, "type": str(kind), "offset": offset, "bytes": kind.bytes, "per": per})
         offset += kind.bytes
     packed = [
         {"name": c.name, "offset": c.offset, "bytes": c.bytes, "shape": c.shape, "dtype": str(c.dtype)}

@@ -61,18 +61,18 @@ class Encoder:
 
     def __init__(self, fmt: QuantFormat):
         self.format = fmt
+        # Of a row of one block: what stands once per row is in front of it.
+        self._size = fmt.row_bytes(fmt.block)
         self._sizes = [part.dtype.itemsize for part in _parts(self._decode(self._blank(1)))]
         always, ever = self._flips()
-        self._empty = [
-            part[0] for part in self._byte_parts(fmt.decode_codes(self._blank(1).reshape(1, -1)), 1)
-        ]
+        self._empty = [part[0] for part in self._byte_parts(self._decode(self._blank(1)), 1)]
         moved = [np.unpackbits(part, axis=1, bitorder="little") for part in ever]
         # [storage bit, element]
         self._touches = [
             bits.reshape(len(bits), -1, 8 * size).any(axis=2)
             for bits, size in zip(moved, self._sizes, strict=True)
         ]
-        plain = np.ones(8 * fmt.bytes_per_block, dtype=bool)
+        plain = np.ones(8 * self._size, dtype=bool)
         for bits, one, other in zip(moved, always, ever, strict=True):
             plain &= (one == other).all(axis=1) & ~(bits.astype(bool) & (bits.sum(axis=0) > 1)).any(axis=1)
         self._tables = [self._table(bits) for bits in self._entangled(plain)]
@@ -82,17 +82,17 @@ class Encoder:
     # --- probing --------------------------------------------------------------------------------------------
 
     def _blank(self, blocks: int) -> np.ndarray:
-        return np.zeros((blocks, self.format.bytes_per_block), dtype=np.uint8)
+        return np.zeros((blocks, self._size), dtype=np.uint8)
 
     def _decode(self, blocks: np.ndarray) -> Decoded:
-        return self.format.decode_codes(blocks.reshape(1, -1))
+        return self.format.decode_codes(blocks)
 
     def _byte_parts(self, decoded: Decoded, blocks: int) -> list[np.ndarray]:
         return [np.ascontiguousarray(part).reshape(blocks, -1).view(np.uint8) for part in _parts(decoded)]
 
     def _flips(self) -> tuple[list[np.ndarray], list[np.ndarray]]:
         """Per part [storage bit, bytes]: the bits that flipping a storage bit flips always, and ever."""
-        size = self.format.bytes_per_block
+        size = self._size
         rng, bits = np.random.default_rng(0), np.arange(8 * size)
         always: list[np.ndarray] = []
         ever: list[np.ndarray] = []
@@ -163,7 +163,7 @@ class Encoder:
         """(part, right shift, mask in the storage byte, part bytes, storage bytes) of bits moved together."""
         masks: dict[tuple[int, int, int, int], int] = defaultdict(int)
         tabled = {element for table in self._tables for element in table.elements}
-        used = np.zeros(8 * self.format.bytes_per_block, dtype=bool)
+        used = np.zeros(8 * self._size, dtype=bool)
         for number, bits in enumerate(moved):
             width = 8 * self._sizes[number]
             for bit in np.flatnonzero(bits.any(axis=1) & ~used):
@@ -182,7 +182,7 @@ class Encoder:
 
     def _check(self) -> None:
         """Random blocks must decode to the same after they were encoded again."""
-        size = self.format.bytes_per_block
+        size = self._size
         raw = np.random.default_rng(0).integers(0, 256, (64, size), dtype=np.uint8)
         decoded = self._decode(raw)
         again = self._decode(self(decoded).reshape(raw.shape))
@@ -249,7 +249,7 @@ class Encoder:
     # --- encoding -------------------------------------------------------------------------------------------
 
     def __call__(self, decoded: Decoded) -> np.ndarray:
-        """Codes and factors as ``decode_codes`` gives them -> uint8 [..., K / block * bytes_per_block]."""
+        """Codes and factors as ``decode_codes`` gives them -> uint8 [..., row_bytes(K)]."""
         shape = decoded.codes.shape
         blocks = decoded.codes.size // self.format.block
         parts = self._byte_parts(decoded, blocks)
@@ -260,7 +260,11 @@ class Encoder:
             raw[:, targets] |= bits & np.uint8(mask)
         for table in self._tables:
             raw[:, table.targets] |= self._look_up(table, parts)
-        return raw.reshape(*shape[:-1], shape[-1] // self.format.block * self.format.bytes_per_block)
+        # Each block was made with its row's fields in front; they are kept once.
+        header, rows = self.format.header_bytes, raw.reshape(-1, shape[-1] // self.format.block, self._size)
+        body = rows[:, :, header:].reshape(len(rows), -1)
+        joined = np.concatenate([rows[:, 0, :header], body], axis=1) if header else body
+        return joined.reshape(*shape[:-1], -1)
 
     def _look_up(self, table: _Table, parts: list[np.ndarray]) -> np.ndarray:
         key = np.zeros(len(parts[0]), dtype=np.uint64)

@@ -33,27 +33,37 @@ def _by_block(array: np.ndarray) -> np.ndarray:
 class _Quantizer:
     """Quantizes rows of one format."""
 
-    def __init__(self, fmt: QuantFormat):
+    def __init__(self, fmt: QuantFormat, columns: int):
         self._format = fmt
         self._encoder: Encoder = encoder(fmt)
         self._grid = self._encoder.code_grid
         self._factor_grids = self._encoder.factor_grids
         per_group = any(pair[1] is not None for pair in self._factor_grids.values())
-        self._group = fmt.group if per_group else fmt.block
+        # Weights whose codes are found together, and those that share the finest factors.
+        self.unit, self._group = fmt.block, fmt.group if per_group else fmt.block
+        if fmt.header_bytes:
+            self._check_header(per_group)
+            self.unit = self._group = columns
         # value + 128 (all code values of tables are i8) -> code
         self._codes = np.zeros(256, dtype=np.uint8)
         if fmt.table is not None:
             for code in reversed(range(len(fmt.table))):
                 self._codes[fmt.table[code] + 128] = code
 
+    def _check_header(self, per_group: bool) -> None:
+        if per_group or not all(self._format.of_rows(factor) for _, factor in self._format.factors):
+            raise LumenError(
+                f"format '{self._format.name}' cannot be encoded: it has factors of rows and others"
+            )
+
     def __call__(self, blocks: np.ndarray, importance: np.ndarray | None) -> np.ndarray:
-        """Weights float32 [blocks, block] -> bytes uint8 [blocks, bytes]."""
+        """Weights float32 [units, unit] -> bytes uint8 [units, bytes]."""
         x = self._lanes(blocks)
         with np.errstate(all="ignore"):
             found = search(
                 x, None if importance is None else self._lanes(importance), self._grid, self._factor_grids
             )
-            return self._encoder(self._decoded(found)).reshape(len(blocks), -1)
+            return self._encoder(self._decoded(found))
 
     def _lanes(self, blocks: np.ndarray) -> np.ndarray:
         """[blocks, block] -> [group, groups, blocks]"""
@@ -65,7 +75,7 @@ class _Quantizer:
             codes = (values - np.float32(fmt.bias)).astype(np.uint8)
         else:
             codes = self._codes[(values + np.float32(128)).astype(np.uint8)]
-        codes = np.ascontiguousarray(codes.transpose(2, 1, 0)).reshape(-1, fmt.block)
+        codes = np.ascontiguousarray(codes.transpose(2, 1, 0)).reshape(-1, self.unit)
         pairs = []
         for name, factor in fmt.factors:
             parts = []
@@ -74,6 +84,7 @@ class _Quantizer:
                     parts.append(None)
                     continue
                 part = _stored(_by_block(np.atleast_2d(values)), dtype)
+                part = np.repeat(part, self.unit // fmt.block, axis=1)
                 if not np.isfinite(to_float32(part, dtype)).all():
                     raise LumenError(f"cannot quantize to {fmt.name}: a weight is too large for its {name}")
                 parts.append(part)
@@ -89,7 +100,7 @@ def quantize(fmt: Format | str, weights: np.ndarray, importance: np.ndarray | No
       weights: finite floats [..., K], K a multiple of the block.
       importance: floats [K] or [..., K], at least 0: what the square of each weight's error counts.
 
-    Returns bytes uint8 [..., K / block * bytes_per_block]. Raises LumenError for other widths, weights that
+    Returns bytes uint8 [..., row_bytes(K)]. Raises LumenError for other widths, weights that
     are not finite or too large for the format's scales, and formats that cannot be encoded.
     """
     if isinstance(fmt, str):
@@ -100,15 +111,15 @@ def quantize(fmt: Format | str, weights: np.ndarray, importance: np.ndarray | No
     if fmt.is_float:
         return _rounded(fmt, weights)
     width = fmt.row_bytes(weights.shape[-1])
-    quantizer = _Quantizer(fmt)
-    blocks = weights.reshape(-1, fmt.block)
+    quantizer = _Quantizer(fmt, weights.shape[-1])
+    units = weights.reshape(-1, quantizer.unit)
     if importance is not None:
-        importance = np.broadcast_to(_checked(importance), weights.shape).reshape(-1, fmt.block)
-    raw = np.empty((len(blocks), fmt.bytes_per_block), dtype=np.uint8)
-    step = max(1, _BATCH // fmt.block)
-    for start in range(0, len(blocks), step):
+        importance = np.broadcast_to(_checked(importance), weights.shape).reshape(-1, quantizer.unit)
+    raw = np.empty((len(units), fmt.row_bytes(quantizer.unit)), dtype=np.uint8)
+    step = max(1, _BATCH // quantizer.unit)
+    for start in range(0, len(units), step):
         part = slice(start, start + step)
-        batch = blocks[part].astype(np.float32, copy=False)
+        batch = units[part].astype(np.float32, copy=False)
         _check_finite(fmt, batch)
         raw[part] = quantizer(batch, None if importance is None else importance[part])
     return raw.reshape(*weights.shape[:-1], width)

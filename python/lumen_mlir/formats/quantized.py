@@ -12,7 +12,7 @@ import numpy as np
 
 from ..errors import LumenError
 from .evaluate import evaluate
-from .graph import Expression
+from .graph import Expression, reachable
 from .stored import Stored, choose
 from .types import DType, Field, to_float32
 
@@ -99,6 +99,12 @@ class QuantFormat:
         """The names of the fields that stand once at the start of a row."""
         return {key for key, kind in self.fields.items() if kind.in_header}
 
+    def of_rows(self, factor: Factor) -> bool:
+        """True where the factor per block depends on nothing but what stands once per row."""
+        nodes = reachable([] if factor.super is None else [factor.super])
+        fields = {node.payload for node in nodes if node.operation == "field"}
+        return bool(fields) and fields <= self.header
+
     @property
     def bits_per_weight(self) -> float:
         """Bits per weight in the file, without what stands once per row."""
@@ -182,9 +188,7 @@ class QuantFormat:
         if not self.header_bytes:
             return raw.reshape(-1, self.bytes_per_block)
         blocks = blocks.reshape(*raw.shape[:-1], -1, self.bytes_per_block)
-        header = np.broadcast_to(
-            raw[..., None, : self.header_bytes], (*blocks.shape[:-1], self.header_bytes)
-        )
+        header = np.broadcast_to(raw[..., None, : self.header_bytes], (*blocks.shape[:-1], self.header_bytes))
         joined = np.concatenate([header, blocks], axis=-1)
         return joined.reshape(-1, self.header_bytes + self.bytes_per_block)
 

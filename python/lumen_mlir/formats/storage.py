@@ -75,7 +75,7 @@ class _Bit:
 
 def _parts(fmt: QuantFormat, raw: np.ndarray) -> dict[str, np.ndarray]:
     """The parts of blocks [n, bytes], each as bits [n, elements, bits]."""
-    decoded = fmt.decode_codes(raw.reshape(1, -1))
+    decoded = fmt.decode_codes(raw)
     arrays = {"w": decoded.codes}
     for name, pair in (("s", decoded.scale), ("m", decoded.min or (None, None))):
         for part, array in ((name.upper(), pair[0]), (name, pair[1])):
@@ -92,7 +92,7 @@ def _parts(fmt: QuantFormat, raw: np.ndarray) -> dict[str, np.ndarray]:
 
 @lru_cache(maxsize=64)
 def _storage_bits(fmt: QuantFormat) -> list[_Bit]:
-    size = fmt.bytes_per_block
+    size = fmt.row_bytes(fmt.block)
     flips = np.zeros((8 * size + 1, size), dtype=np.uint8)
     bits = np.arange(8 * size)
     flips[bits + 1, bits // 8] = 1 << (bits % 8)
@@ -127,7 +127,10 @@ def _storage_bits(fmt: QuantFormat) -> list[_Bit]:
 
 
 def segments(fmt: QuantFormat) -> list[list[Segment]]:
-    """For every byte of a block its segments, from bit 7 down to bit 0."""
+    """For every byte of a block its segments, from bit 7 down to bit 0.
+
+    What stands once per row comes first, as in a row of one block.
+    """
     bits = _storage_bits(fmt)
     counts: dict[tuple[str, int], int] = {}
     for bit in bits:
@@ -135,7 +138,7 @@ def segments(fmt: QuantFormat) -> list[list[Segment]]:
             key = bit.part, next(iter(bit.elements))
             counts[key] = counts.get(key, 0) + 1
     result = []
-    for byte in range(fmt.bytes_per_block):
+    for byte in range(fmt.row_bytes(fmt.block)):
         row: list[Segment] = []
         for position in range(7, -1, -1):
             bit = bits[8 * byte + position]

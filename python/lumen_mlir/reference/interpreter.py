@@ -58,6 +58,8 @@ class Interpreter:
         if activations not in ("exact", "int8"):
             raise LumenError(f"activations are '{activations}'; 'exact' or 'int8' was expected")
         self._int8 = activations == "int8"
+        # Told of every product of a weight: (weight, activations float32 [T, K]).
+        self.observer: Callable[[Weight, np.ndarray], None] | None = None
         self._module = module
         self._budget = Budget(cache_bytes)
         self._weights: dict[tuple, Weight] = {}
@@ -267,6 +269,8 @@ class Interpreter:
     def _linear(
         self, x: np.ndarray, weight: Weight | np.ndarray, bias: np.ndarray | None = None
     ) -> np.ndarray:
+        if self.observer is not None and isinstance(weight, Weight):
+            self.observer(weight, x)
         if not (self._int8 and isinstance(weight, Weight) and weight.is_quantized):
             return ops.linear(x, _floats(weight), bias)
         activations = ops.quantize(x, 32, min(weight.element.group, 32))

@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from lumen_mlir import ir, kv_cache
 from lumen_mlir.errors import LumenError
 from lumen_mlir.models import Model
 from lumen_mlir.reference.interpreter import Interpreter
+from lumen_mlir.reference.weights import Weight
 
 
 class ReferenceSession:
@@ -43,8 +46,20 @@ class ReferenceSession:
         self._ropes = model.rope_tables(self.context)
         shapes, dtype = model.cache_shapes(self.context, kv_type=kv_type), kv_cache.get(kv_type).dtype
         self._caches = [np.zeros(shape, dtype) for shape in shapes]
-        weights = {name: model.weight(name) for name in model.tensors}
-        self._weights = [weights[name] for name in self._interpreter.weight_names("step") if name is not None]
+        self._by_name = {name: model.weight(name) for name in model.tensors}
+        self._weights = [
+            self._by_name[name] for name in self._interpreter.weight_names("step") if name is not None
+        ]
+
+    def observe(self, callback: Callable[[str, np.ndarray], None]) -> None:
+        """Calls ``callback`` with the tensor's name and the activations, float32 [T, K], of every product
+        of a weight in the steps to come (of a module at the ``lumen`` stage)."""
+        names = {weight.__array_interface__["data"][0]: name for name, weight in self._by_name.items()}
+
+        def observer(weight: Weight, x: np.ndarray) -> None:
+            callback(names[weight.data.__array_interface__["data"][0]], x)
+
+        self._interpreter.observer = observer
 
     def step(
         self, tokens: np.ndarray | list[int], position: int, first: int = 0, out: np.ndarray | None = None

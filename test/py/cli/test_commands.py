@@ -287,7 +287,9 @@ def test_formats_show(lumen, refused):
     assert len(out.splitlines()) < 160
     shown = json.loads(lumen("formats", "show", "q4_k", "--json").stdout)
     assert shown["ir"].startswith("lumen.format @q4_k") and "class Q4_K" in shown["source"]
-    assert shown["fields"][3] == {"name": "qs", "type": "u8[128]", "offset": 16, "bytes": 128}
+    assert shown["fields"][3] == {
+        "name": "qs", "type": "u8[128]", "offset": 16, "bytes": 128, "per": "block",
+    }  # fmt: skip
     assert [cell["holds"] for cell in shown["bits"][16]] == ["w32", "w0"]
     out = lumen("formats", "show", "iq2_s").stdout
     assert "… 1024 numbers]>" in out and max(map(len, out.splitlines())) < 2500
