@@ -71,9 +71,15 @@ unsigned PackedWeight::getGroupBits() const {
 }
 
 int64_t PackedWeight::getBias() const {
-  if (auto table = format.getTable())
-    return *llvm::min_element(*table);
-  return format.getBias();
+  auto table = format.getTable();
+  if (!table)
+    return format.getBias();
+  int64_t least = *llvm::min_element(*table);
+  // Where the entries allow it a power of two: sums that start from a shift are
+  // cheaper than from a product.
+  int64_t power = llvm::PowerOf2Ceil(std::max<int64_t>(0, -least));
+  return least < 0 && *llvm::max_element(*table) + power <= 255 ? -power
+                                                                : least;
 }
 
 bool PackedWeight::hasSignedBytes() const {

@@ -163,5 +163,5 @@ def test_exact_product(case, target):
     expected, magnitude = x @ weights.T, abs(x) @ abs(weights.T)
     for tokens in TOKENS[:-1]:
         found = engine(target, "exact").invoke(f"linear_{case.name}", x[:tokens], case.packed(target))
-        # The worst case of as many roundings as columns lies higher; this is five times the usual one.
+        # The worst case of as many roundings as columns lies higher; that of usual ones well below.
         assert np.all(abs(found - expected[:tokens]) <= 2e-6 * magnitude[:tokens])
