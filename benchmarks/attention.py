@@ -3,8 +3,8 @@
 
     python benchmarks/attention.py --heads 14 --kv-heads 2 --head-size 64
 
-Times are the thread's CPU time, the least of several runs, so that other work on the machine counts less; only
-ratios of one run mean something. The caches hold random numbers; a score and its value count as four
+Times are the thread's CPU time, the least of several runs, so that other work on the machine counts less;
+only ratios of one run mean something. The caches hold random numbers; a score and its value count as four
 operations per element.
 """
 

@@ -6,8 +6,8 @@
 using namespace mlir;
 using namespace mlir::lumen;
 
-/// How much a block may grow, in percent, where factors of fewer than 8 bits are
-/// kept in whole bytes, which kernels need not take apart.
+/// How much a block may grow, in percent, where factors of fewer than 8 bits
+/// are kept in whole bytes, which kernels need not take apart.
 static constexpr int64_t kGrowth = 3;
 
 static int64_t getBytes(Type type) {
@@ -57,7 +57,8 @@ static bool isStored(Value value) {
 
 bool lumen::dependsOnStored(Value factor) {
   bool found = false;
-  visitSources(factor, isStored, [&](Value value) { found |= isStored(value); });
+  visitSources(factor, isStored,
+               [&](Value value) { found |= isStored(value); });
   return found;
 }
 
@@ -105,7 +106,8 @@ SmallVector<StoredFactor> lumen::getStoredFactors(FormatOp format) {
     int64_t count = level == FactorLevel::Group   ? groups
                     : level == FactorLevel::Block ? 1
                                                   : 0;
-    exact += count * (level == FactorLevel::Group ? getStoredBits(value) : width);
+    exact +=
+        count * (level == FactorLevel::Group ? getStoredBits(value) : width);
     whole += count * width;
   }
   if (whole * 100 <= exact * (100 + kGrowth))

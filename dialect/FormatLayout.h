@@ -48,8 +48,8 @@ struct StoredFactor {
 bool dependsOnStored(Value factor);
 
 /// What the packed weight keeps, in the order of its first use by the scale and
-/// the minimum: the results of `lumen.stored` where there are any, otherwise the
-/// factors themselves. What two factors share is kept once.
+/// the minimum: the results of `lumen.stored` where there are any, otherwise
+/// the factors themselves. What two factors share is kept once.
 SmallVector<StoredFactor> getStoredFactors(FormatOp format);
 
 //===----------------------------------------------------------------------===//

@@ -101,7 +101,8 @@ int64_t FormatOp::getFieldOffset(unsigned index) {
 
 int64_t FormatOp::getHeaderBytes() {
   int64_t bytes = 0;
-  for (BlockArgument argument : getBody().getArguments().take_front(getHeader()))
+  for (BlockArgument argument :
+       getBody().getArguments().take_front(getHeader()))
     bytes += getFieldBytes(argument.getType());
   return bytes;
 }
@@ -251,8 +252,9 @@ LogicalResult StoredOp::verify() {
                           ? bits
                           : std::max<int64_t>(8, llvm::PowerOf2Ceil(bits));
   if (width != narrowest)
-    return emitOpError() << "value of " << bits << " bits must have elements of "
-                         << narrowest << ", got " << getValue().getType();
+    return emitOpError() << "value of " << bits
+                         << " bits must have elements of " << narrowest
+                         << ", got " << getValue().getType();
   return success();
 }
 

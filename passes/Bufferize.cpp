@@ -65,8 +65,9 @@ struct Buffer {
 
 bool isCache(Type type) {
   auto tensor = dyn_cast<RankedTensorType>(type);
-  return tensor && (tensor.getRank() == 5 ||
-                    (tensor.getRank() == 4 && tensor.getElementType().isInteger(8)));
+  return tensor &&
+         (tensor.getRank() == 5 ||
+          (tensor.getRank() == 4 && tensor.getElementType().isInteger(8)));
 }
 
 bool isPacked(Type type) {

@@ -70,8 +70,9 @@ LogicalResult checkCaller(func::FuncOp caller) {
 /// The ops that a stage has got rid of.
 LogicalResult checkLeft(Operation *op, StringRef stage) {
   bool isLumen = isa_and_nonnull<LumenDialect>(op->getDialect());
-  bool isAllowed = !isLumen || isa<FormatOp, DecodedOp, StoredOp, Dot4Op, LookupOp,
-                                   WorkerIdOp, WorkerCountOp, BarrierOp>(op);
+  bool isAllowed =
+      !isLumen || isa<FormatOp, DecodedOp, StoredOp, Dot4Op, LookupOp,
+                      WorkerIdOp, WorkerCountOp, BarrierOp>(op);
   if (stage == "vector")
     isAllowed &= !isa_and_nonnull<linalg::LinalgDialect,
                                   bufferization::BufferizationDialect>(
@@ -99,8 +100,8 @@ LogicalResult checkBuffers(ModuleOp module, StringRef stage) {
                                   : checkCaller(function)))
       return failure();
   }
-  WalkResult walk = module.walk<WalkOrder::PreOrder>(
-      [&](Operation *op) -> WalkResult {
+  WalkResult walk =
+      module.walk<WalkOrder::PreOrder>([&](Operation *op) -> WalkResult {
         if (failed(checkLeft(op, stage)))
           return WalkResult::interrupt();
         // Descriptions are no code.

@@ -70,8 +70,8 @@ DecodedBlock lumen::inlineFormat(OpBuilder &b, Location loc, FormatOp format,
     return offset ? arith::AddIOp::create(b, loc, base, constant(offset))
                   : base;
   };
-  Value first = b.createOrFold<arith::MulIOp>(
-      loc, block, constant(format.getBlockBytes()));
+  Value first = b.createOrFold<arith::MulIOp>(loc, block,
+                                              constant(format.getBlockBytes()));
   first = b.createOrFold<arith::AddIOp>(loc, first, row);
   first = add(first, format.getHeaderBytes());
   IRMapping mapping;

@@ -25,70 +25,83 @@ namespace {
 struct Dot4Instructions {
   StringRef name;
   int64_t bits;
-  /// u8 x s8, four at a time, added to i32 lanes; empty where the target has none.
+  /// u8 x s8, four at a time, added to i32 lanes; empty where the target has
+  /// none.
   StringRef dot;
   /// u8 x s8 to pairs of i16 (saturating), and pairs of i16 to i32.
   StringRef multiplyBytes, addPairs;
   /// Byte shuffle inside 128-bit lanes.
   StringRef shuffle;
-  /// Bytes of the first operand, negated where the second is negative; empty where
-  /// a mask does it.
+  /// Bytes of the first operand, negated where the second is negative; empty
+  /// where a mask does it.
   StringRef negate;
 };
 
 constexpr Dot4Instructions kInstructions[] = {
-    {"avx512vnni", 512, "llvm.x86.avx512.vpdpbusd.512", "llvm.x86.avx512.pmaddubs.w.512",
-     "llvm.x86.avx512.pmaddw.d.512", "llvm.x86.avx512.pshuf.b.512"},
-    {"avx512bw", 512, "", "llvm.x86.avx512.pmaddubs.w.512", "llvm.x86.avx512.pmaddw.d.512",
+    {"avx512vnni", 512, "llvm.x86.avx512.vpdpbusd.512",
+     "llvm.x86.avx512.pmaddubs.w.512", "llvm.x86.avx512.pmaddw.d.512",
      "llvm.x86.avx512.pshuf.b.512"},
-    {"avxvnni", 256, "llvm.x86.avx512.vpdpbusd.256", "llvm.x86.avx2.pmadd.ub.sw",
-     "llvm.x86.avx2.pmadd.wd", "llvm.x86.avx2.pshuf.b", "llvm.x86.avx2.psign.b"},
+    {"avx512bw", 512, "", "llvm.x86.avx512.pmaddubs.w.512",
+     "llvm.x86.avx512.pmaddw.d.512", "llvm.x86.avx512.pshuf.b.512"},
+    {"avxvnni", 256, "llvm.x86.avx512.vpdpbusd.256",
+     "llvm.x86.avx2.pmadd.ub.sw", "llvm.x86.avx2.pmadd.wd",
+     "llvm.x86.avx2.pshuf.b", "llvm.x86.avx2.psign.b"},
     {"avx2", 256, "", "llvm.x86.avx2.pmadd.ub.sw", "llvm.x86.avx2.pmadd.wd",
      "llvm.x86.avx2.pshuf.b", "llvm.x86.avx2.psign.b"},
-    {"ssse3", 128, "", "llvm.x86.ssse3.pmadd.ub.sw.128", "llvm.x86.sse2.pmadd.wd",
-     "llvm.x86.ssse3.pshuf.b.128", "llvm.x86.ssse3.psign.b.128"},
+    {"ssse3", 128, "", "llvm.x86.ssse3.pmadd.ub.sw.128",
+     "llvm.x86.sse2.pmadd.wd", "llvm.x86.ssse3.pshuf.b.128",
+     "llvm.x86.ssse3.psign.b.128"},
 };
 
 const Dot4Instructions *findInstructions(StringRef name) {
-  const auto *found = llvm::find_if(
-      kInstructions, [&](const Dot4Instructions &entry) { return entry.name == name; });
+  const auto *found =
+      llvm::find_if(kInstructions, [&](const Dot4Instructions &entry) {
+        return entry.name == name;
+      });
   return found == std::end(kInstructions) ? nullptr : found;
 }
 
-Value callIntrinsic(ImplicitLocOpBuilder &b, StringRef name, Type type, ValueRange operands) {
-  return LLVM::CallIntrinsicOp::create(b, type, b.getStringAttr(name), operands).getResult(0);
+Value callIntrinsic(ImplicitLocOpBuilder &b, StringRef name, Type type,
+                    ValueRange operands) {
+  return LLVM::CallIntrinsicOp::create(b, type, b.getStringAttr(name), operands)
+      .getResult(0);
 }
 
 Value splat(ImplicitLocOpBuilder &b, VectorType type, int64_t value) {
   return arith::ConstantOp::create(
-      b, DenseElementsAttr::get(type, b.getIntegerAttr(type.getElementType(), value)));
+      b, DenseElementsAttr::get(
+             type, b.getIntegerAttr(type.getElementType(), value)));
 }
 
 /// Applies `part` to consecutive pieces of `size` elements of the result.
 template <typename Part>
-Value splitVector(ImplicitLocOpBuilder &b, VectorType type, int64_t size, Part part) {
+Value splitVector(ImplicitLocOpBuilder &b, VectorType type, int64_t size,
+                  Part part) {
   int64_t elements = type.getNumElements();
   if (elements == size)
     return part(0);
   Value result = arith::ConstantOp::create(b, b.getZeroAttr(type));
   for (int64_t first = 0; first < elements; first += size)
-    result = vector::InsertStridedSliceOp::create(b, part(first), result, ArrayRef<int64_t>{first},
-                                                  ArrayRef<int64_t>{1});
+    result = vector::InsertStridedSliceOp::create(
+        b, part(first), result, ArrayRef<int64_t>{first}, ArrayRef<int64_t>{1});
   return result;
 }
 
-Value slice(ImplicitLocOpBuilder &b, Value vector, int64_t first, int64_t size) {
+Value slice(ImplicitLocOpBuilder &b, Value vector, int64_t first,
+            int64_t size) {
   if (cast<VectorType>(vector.getType()).getNumElements() == size)
     return vector;
-  return vector::ExtractStridedSliceOp::create(b, vector, ArrayRef<int64_t>{first},
-                                               ArrayRef<int64_t>{size}, ArrayRef<int64_t>{1});
+  return vector::ExtractStridedSliceOp::create(
+      b, vector, ArrayRef<int64_t>{first}, ArrayRef<int64_t>{size},
+      ArrayRef<int64_t>{1});
 }
 
 struct LowerDot4 final : OpRewritePattern<Dot4Op> {
   LowerDot4(MLIRContext *context, const Dot4Instructions *instructions)
       : OpRewritePattern(context), instructions(instructions) {}
 
-  LogicalResult matchAndRewrite(Dot4Op op, PatternRewriter &rewriter) const override {
+  LogicalResult matchAndRewrite(Dot4Op op,
+                                PatternRewriter &rewriter) const override {
     ImplicitLocOpBuilder b(op.getLoc(), rewriter);
     auto accType = cast<VectorType>(op.getAcc().getType());
     int64_t lanes = accType.getNumElements();
@@ -112,7 +125,8 @@ private:
     if (!op->hasOneUse())
       return false;
     auto next = dyn_cast<Dot4Op>(*op->user_begin());
-    return next && next.getAcc() == op.getResult() && next->getBlock() == op->getBlock();
+    return next && next.getAcc() == op.getResult() &&
+           next->getBlock() == op->getBlock();
   }
 
   /// The ops that add to one accumulator, first to last.
@@ -144,7 +158,8 @@ private:
       Value x = vector::ExtractOp::create(b, op.getX(), j);
       x = arith::ExtSIOp::create(b, b.getI32Type(), x);
       x = vector::BroadcastOp::create(b, words, x);
-      result = arith::AddIOp::create(b, result, arith::MulIOp::create(b, code, x));
+      result =
+          arith::AddIOp::create(b, result, arith::MulIOp::create(b, code, x));
     }
     return result;
   }
@@ -152,13 +167,17 @@ private:
   /// The four activations, one 32-bit word in every lane, as bytes.
   Value spread(ImplicitLocOpBuilder &b, Value x) const {
     int64_t size = instructions->bits / 32;
-    Value word = vector::BitCastOp::create(b, VectorType::get(1, b.getI32Type()), x);
+    Value word =
+        vector::BitCastOp::create(b, VectorType::get(1, b.getI32Type()), x);
     word = vector::ExtractOp::create(b, word, 0);
-    word = vector::BroadcastOp::create(b, VectorType::get(size, b.getI32Type()), word);
-    return vector::BitCastOp::create(b, VectorType::get(4 * size, b.getI8Type()), word);
+    word = vector::BroadcastOp::create(b, VectorType::get(size, b.getI32Type()),
+                                       word);
+    return vector::BitCastOp::create(
+        b, VectorType::get(4 * size, b.getI8Type()), word);
   }
 
-  Value emitNative(ImplicitLocOpBuilder &b, Dot4Op op, VectorType accType) const {
+  Value emitNative(ImplicitLocOpBuilder &b, Dot4Op op,
+                   VectorType accType) const {
     int64_t size = instructions->bits / 32;
     auto words = VectorType::get(size, b.getI32Type());
     auto bytes = VectorType::get(4 * size, b.getI8Type());
@@ -172,22 +191,24 @@ private:
       Value bias = splat(b, bytes, -128);
       codes = arith::XOrIOp::create(b, codes, bias);
       Value sum = callIntrinsic(b, instructions->dot, words, {acc, codes, x});
-      Value added = callIntrinsic(b, instructions->dot, words, {splat(b, words, 0), bias, x});
+      Value added = callIntrinsic(b, instructions->dot, words,
+                                  {splat(b, words, 0), bias, x});
       return arith::SubIOp::create(b, sum, added);
     });
   }
 
-  /// Bytes to pairs of 16 bits to words. As many steps are added up in 16 bits as fit
-  /// there. A pair of unsigned 8-bit codes does not (255 * 127 * 2 > 32767), so
-  /// their top bit goes its own way. Signed ones fit: the sign moves to the activations
-  /// (128 * 127 * 2 < 32768).
-  Value emitPairs(ImplicitLocOpBuilder &b, SmallVector<Dot4Op> chain, VectorType accType) const {
+  /// Bytes to pairs of 16 bits to words. As many steps are added up in 16 bits
+  /// as fit there. A pair of unsigned 8-bit codes does not (255 * 127 * 2 >
+  /// 32767), so their top bit goes its own way. Signed ones fit: the sign moves
+  /// to the activations (128 * 127 * 2 < 32768).
+  Value emitPairs(ImplicitLocOpBuilder &b, SmallVector<Dot4Op> chain,
+                  VectorType accType) const {
     int64_t size = instructions->bits / 32;
     auto words = VectorType::get(size, b.getI32Type());
     auto bytes = VectorType::get(4 * size, b.getI8Type());
     auto halves = VectorType::get(2 * size, b.getI16Type());
-    // Each step stays where it is, so that the steps of several tokens, which share
-    // their codes, stay interleaved.
+    // Each step stays where it is, so that the steps of several tokens, which
+    // share their codes, stay interleaved.
     SmallVector<Value> activations;
     for (Dot4Op op : chain) {
       b.setInsertionPoint(op);
@@ -199,8 +220,8 @@ private:
       Value sum16;
       int64_t most16 = 0;
       auto flush = [&](int64_t weight) {
-        Value sums =
-            callIntrinsic(b, instructions->addPairs, words, {sum16, splat(b, halves, weight)});
+        Value sums = callIntrinsic(b, instructions->addPairs, words,
+                                   {sum16, splat(b, halves, weight)});
         acc = arith::AddIOp::create(b, acc, sums);
         sum16 = {};
         most16 = 0;
@@ -209,8 +230,10 @@ private:
         int64_t most = largest * 127 * 2;
         if (sum16 && most16 + most > 32767)
           flush(1);
-        Value pairs = callIntrinsic(b, instructions->multiplyBytes, halves, {codes, x});
-        sum16 = sum16 ? arith::AddIOp::create(b, sum16, pairs).getResult() : pairs;
+        Value pairs =
+            callIntrinsic(b, instructions->multiplyBytes, halves, {codes, x});
+        sum16 =
+            sum16 ? arith::AddIOp::create(b, sum16, pairs).getResult() : pairs;
         most16 += most;
       };
       for (auto [op, x] : llvm::zip(chain, activations)) {
@@ -219,7 +242,8 @@ private:
         if (op.getSignedCodes()) {
           // -128 becomes 128, as an unsigned byte.
           Value negated = arith::SubIOp::create(b, splat(b, bytes, 0), codes);
-          add(arith::MaxSIOp::create(b, codes, negated), negateWhere(b, x, codes), 128);
+          add(arith::MaxSIOp::create(b, codes, negated),
+              negateWhere(b, x, codes), 128);
         } else if (op.getBits() < 8) {
           add(codes, x, (1 << op.getBits()) - 1);
         } else {
@@ -240,8 +264,10 @@ private:
     if (!instructions->negate.empty())
       return callIntrinsic(b, instructions->negate, x.getType(), {x, codes});
     Value zero = splat(b, cast<VectorType>(x.getType()), 0);
-    Value isNegative = arith::CmpIOp::create(b, arith::CmpIPredicate::slt, codes, zero);
-    return arith::SelectOp::create(b, isNegative, arith::SubIOp::create(b, zero, x), x);
+    Value isNegative =
+        arith::CmpIOp::create(b, arith::CmpIPredicate::slt, codes, zero);
+    return arith::SelectOp::create(b, isNegative,
+                                   arith::SubIOp::create(b, zero, x), x);
   }
 
   const Dot4Instructions *instructions;
@@ -251,24 +277,29 @@ struct LowerLookup final : OpRewritePattern<LookupOp> {
   LowerLookup(MLIRContext *context, const Dot4Instructions *instructions)
       : OpRewritePattern(context), instructions(instructions) {}
 
-  LogicalResult matchAndRewrite(LookupOp op, PatternRewriter &rewriter) const override {
+  LogicalResult matchAndRewrite(LookupOp op,
+                                PatternRewriter &rewriter) const override {
     ImplicitLocOpBuilder b(op.getLoc(), rewriter);
     auto type = dyn_cast<VectorType>(op.getType());
     int64_t native = instructions ? instructions->bits / 8 : 0;
-    bool shuffles = type && type.getRank() == 1 && native && type.getNumElements() % native == 0;
-    rewriter.replaceOp(op, shuffles ? emitShuffle(b, op, type, native) : emitSelects(b, op));
+    bool shuffles = type && type.getRank() == 1 && native &&
+                    type.getNumElements() % native == 0;
+    rewriter.replaceOp(op, shuffles ? emitShuffle(b, op, type, native)
+                                    : emitSelects(b, op));
     return success();
   }
 
 private:
-  Value emitShuffle(ImplicitLocOpBuilder &b, LookupOp op, VectorType type, int64_t size) const {
+  Value emitShuffle(ImplicitLocOpBuilder &b, LookupOp op, VectorType type,
+                    int64_t size) const {
     // The shuffle works inside 128-bit lanes: the table stands in each.
     SmallVector<int8_t> entries(size, 0);
     for (int64_t i = 0; i < size; ++i)
       if (i % 16 < int64_t(op.getTable().size()))
         entries[i] = op.getTable()[i % 16];
     auto bytes = VectorType::get(size, b.getI8Type());
-    Value table = arith::ConstantOp::create(b, DenseElementsAttr::get(bytes, ArrayRef(entries)));
+    Value table = arith::ConstantOp::create(
+        b, DenseElementsAttr::get(bytes, ArrayRef(entries)));
     return splitVector(b, type, size, [&](int64_t first) {
       return callIntrinsic(b, instructions->shuffle, bytes,
                            {table, slice(b, op.getIndex(), first, size)});
@@ -285,9 +316,10 @@ private:
     };
     Value result = constant(op.getTable().back());
     for (int64_t i = int64_t(op.getTable().size()) - 2; i >= 0; --i) {
-      Value here =
-          arith::CmpIOp::create(b, arith::CmpIPredicate::eq, op.getIndex(), constant(i));
-      result = arith::SelectOp::create(b, here, constant(op.getTable()[i]), result);
+      Value here = arith::CmpIOp::create(b, arith::CmpIPredicate::eq,
+                                         op.getIndex(), constant(i));
+      result =
+          arith::SelectOp::create(b, here, constant(op.getTable()[i]), result);
     }
     return result;
   }
@@ -301,12 +333,14 @@ struct LowerDot4Pass final : lumen::impl::LowerDot4PassBase<LowerDot4Pass> {
   void runOnOperation() override {
     StringRef name = dot4;
     if (name.empty()) {
-      auto target = getOperation()->getAttrOfType<TargetAttr>(LumenDialect::kTargetAttr);
+      auto target =
+          getOperation()->getAttrOfType<TargetAttr>(LumenDialect::kTargetAttr);
       name = target ? target.getDot4() : "generic";
     }
     const Dot4Instructions *instructions = findInstructions(name);
     if (!instructions && name != "generic") {
-      getOperation().emitError() << "unknown dot4 implementation '" << name << "'";
+      getOperation().emitError()
+          << "unknown dot4 implementation '" << name << "'";
       return signalPassFailure();
     }
     RewritePatternSet patterns(&getContext());
@@ -319,6 +353,7 @@ struct LowerDot4Pass final : lumen::impl::LowerDot4PassBase<LowerDot4Pass> {
 } // namespace
 
 bool lumen::prefersSignedCodes(TargetAttr target) {
-  const Dot4Instructions *instructions = target ? findInstructions(target.getDot4()) : nullptr;
+  const Dot4Instructions *instructions =
+      target ? findInstructions(target.getDot4()) : nullptr;
   return instructions && instructions->dot.empty();
 }

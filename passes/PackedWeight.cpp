@@ -110,8 +110,8 @@ void PackedWeight::collectCodes(TileBuilder &b, const SpanPosition &at,
   }
 }
 
-/// Each plane byte shifted by what the step asks for, masked, and joined with the
-/// others; a table is looked up in place.
+/// Each plane byte shifted by what the step asks for, masked, and joined with
+/// the others; a table is looked up in place.
 Value PackedWeight::emitCode(OpBuilder &nested, Location loc,
                              ValueRange planeBytes) const {
   Type i8 = nested.getI8Type();
@@ -140,10 +140,9 @@ Value PackedWeight::emitCode(OpBuilder &nested, Location loc,
                                    constant((1 << layout.width) - 1));
     }
     if (layout.offset)
-      bits =
-          arith::ShLIOp::create(nested, loc, bits, constant(layout.offset));
-    code = code ? arith::OrIOp::create(nested, loc, code, bits).getResult()
-                : bits;
+      bits = arith::ShLIOp::create(nested, loc, bits, constant(layout.offset));
+    code =
+        code ? arith::OrIOp::create(nested, loc, code, bits).getResult() : bits;
   }
   if (auto table = format.getTable()) {
     SmallVector<int8_t> shifted;
@@ -186,8 +185,8 @@ PackedWeight::collectFactors(TileBuilder &b, const SpanPosition &at,
         unsigned more = getSharedBits(plane) - getGroupBits();
         if (more) {
           Value unit = arith::RemUIOp::create(b, group, b.index(1 << more));
-          unit = arith::MulIOp::create(
-              b, unit, b.index(plane.width << getGroupBits()));
+          unit = arith::MulIOp::create(b, unit,
+                                       b.index(plane.width << getGroupBits()));
           shift = arith::IndexCastOp::create(b, b.getI32Type(), unit);
           group = arith::DivUIOp::create(b, group, b.index(1 << more));
         }
@@ -238,9 +237,9 @@ Value PackedWeight::emitStored(OpBuilder &nested, Location loc, unsigned number,
                                  constant((1 << plane.width) - 1));
     if (plane.offset)
       bits = arith::ShLIOp::create(nested, loc, bits, constant(plane.offset));
-    joined =
-        joined ? arith::OrIOp::create(nested, loc, joined, bits).getResult()
-               : bits;
+    joined = joined
+                 ? arith::OrIOp::create(nested, loc, joined, bits).getResult()
+                 : bits;
   }
   return arith::TruncIOp::create(nested, loc, nested.getI8Type(), joined);
 }
@@ -292,8 +291,9 @@ Value PackedWeight::emitProduct(OpBuilder &nested, Location loc,
     Value factor =
         extendToF32(nested, loc, cloneElement(nested, loc, part, known));
     product =
-        product ? arith::MulFOp::create(nested, loc, product, factor).getResult()
-                : factor;
+        product
+            ? arith::MulFOp::create(nested, loc, product, factor).getResult()
+            : factor;
   }
   return product;
 }
@@ -301,8 +301,8 @@ Value PackedWeight::emitProduct(OpBuilder &nested, Location loc,
 Value PackedWeight::emitScale(OpBuilder &nested, Location loc,
                               const FactorOperands &operands, FactorDims dims,
                               ValueRange arguments) const {
-  return emitProduct(nested, loc, format.getDecoded().getScale(), operands, dims,
-                     arguments);
+  return emitProduct(nested, loc, format.getDecoded().getScale(), operands,
+                     dims, arguments);
 }
 
 Value PackedWeight::emitMin(OpBuilder &nested, Location loc,

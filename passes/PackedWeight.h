@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A packed weight as the operand of a product: its components as tensors, and what
-// the bodies of linalg ops do to turn their elements into codes and scales.
+// A packed weight as the operand of a product: its components as tensors, and
+// what the bodies of linalg ops do to turn their elements into codes and
+// scales.
 #ifndef LUMEN_PASSES_PACKEDWEIGHT_H
 #define LUMEN_PASSES_PACKEDWEIGHT_H
 
@@ -27,8 +28,8 @@ struct FactorDims {
 /// Operands of a generic that hold factors, and what its body needs to know.
 struct FactorOperands {
   unsigned first = 0;
-  /// Per operand: a shift in bits on top of what the group in the span asks for;
-  /// null where there is none.
+  /// Per operand: a shift in bits on top of what the group in the span asks
+  /// for; null where there is none.
   SmallVector<Value> shifts;
 };
 
@@ -55,8 +56,8 @@ public:
   bool hasSignedBytes() const;
   bool hasMin() const;
 
-  /// Adds the bytes of the code planes of a span to the operands of a generic over
-  /// `SpanDim`.
+  /// Adds the bytes of the code planes of a span to the operands of a generic
+  /// over `SpanDim`.
   void collectCodes(TileBuilder &b, const SpanPosition &at,
                     SmallVectorImpl<Value> &inputs,
                     SmallVectorImpl<AffineMap> &maps) const;
@@ -78,8 +79,8 @@ public:
 private:
   struct Factor {
     StoredFactor stored;
-    /// One tensor per plane: [tile][entry][row], [tile][row] for a whole row, or
-    /// [tile][span][bits of the group…][row].
+    /// One tensor per plane: [tile][entry][row], [tile][row] for a whole row,
+    /// or [tile][span][bits of the group…][row].
     SmallVector<Value> planes;
   };
   /// log2 of the groups in a byte of this plane.

@@ -25,7 +25,8 @@ static LogicalResult collectProducts(QLinearOp product, Value value,
     return success();
   if (!isa_and_nonnull<AddOp, SwigluOp>(op))
     return op ? op->emitOpError("cannot follow a product inside its kernel")
-              : product.emitOpError("meets a value that is no buffer inside its kernel");
+              : product.emitOpError(
+                    "meets a value that is no buffer inside its kernel");
   for (Value operand : op->getOperands())
     if (failed(collectProducts(product, operand, products)))
       return failure();
@@ -34,20 +35,24 @@ static LogicalResult collectProducts(QLinearOp product, Value value,
 
 LogicalResult lumen::collectSinks(func::FuncOp kernel, QLinearOp product,
                                   SmallVectorImpl<ProductSink> &sinks) {
-  for (auto store : kernel.getOps<bufferization::MaterializeInDestinationOp>()) {
+  for (auto store :
+       kernel.getOps<bufferization::MaterializeInDestinationOp>()) {
     ProductSink sink{store, store.getSource(), store.getDest(), {}};
     if (failed(collectProducts(product, sink.value, sink.products)))
       return failure();
     if (sink.products.empty())
-      return store.emitOpError("stores a value that does not come from the product");
+      return store.emitOpError(
+          "stores a value that does not come from the product");
     llvm::sort(sink.products);
     auto rowsOf = [&](unsigned i) {
-      return cast<RankedTensorType>(product.getOutputs()[i].getType()).getDimSize(1);
+      return cast<RankedTensorType>(product.getOutputs()[i].getType())
+          .getDimSize(1);
     };
     for (unsigned i : sink.products)
       if (rowsOf(i) != rowsOf(sink.products.front()))
-        return store.emitOpError() << "joins products of " << rowsOf(sink.products.front())
-                                   << " and " << rowsOf(i) << " rows";
+        return store.emitOpError()
+               << "joins products of " << rowsOf(sink.products.front())
+               << " and " << rowsOf(i) << " rows";
     sinks.push_back(std::move(sink));
   }
   if (sinks.empty())
@@ -56,15 +61,18 @@ LogicalResult lumen::collectSinks(func::FuncOp kernel, QLinearOp product,
 }
 
 namespace {
-/// Turns the element-wise ops behind a sink into the body of one linalg.generic.
+/// Turns the element-wise ops behind a sink into the body of one
+/// linalg.generic.
 class EpilogueBuilder {
 public:
-  EpilogueBuilder(ImplicitLocOpBuilder &b, QLinearOp product, ArrayRef<Value> results,
-                  int64_t tokens, int64_t rows, Value token, Value row)
-      : b(b), product(product), results(results), tokens(tokens), rows(rows), token(token),
-        row(row) {}
+  EpilogueBuilder(ImplicitLocOpBuilder &b, QLinearOp product,
+                  ArrayRef<Value> results, int64_t tokens, int64_t rows,
+                  Value token, Value row)
+      : b(b), product(product), results(results), tokens(tokens), rows(rows),
+        token(token), row(row) {}
 
-  /// Collects the operands of the generic, in the order in which `emit` asks for them.
+  /// Collects the operands of the generic, in the order in which `emit` asks
+  /// for them.
   void collect(Value value) {
     Operation *op = value.getDefiningOp();
     if (op == product) {
@@ -80,7 +88,8 @@ public:
       collect(operand);
   }
 
-  Value emit(OpBuilder &nested, Location loc, Value value, ValueRange arguments) {
+  Value emit(OpBuilder &nested, Location loc, Value value,
+             ValueRange arguments) {
     Operation *op = value.getDefiningOp();
     if (op == product) {
       Value result = arguments[next++];
@@ -96,7 +105,8 @@ public:
     if (isa<AddOp>(op))
       return arith::AddFOp::create(nested, loc, operands[0], operands[1]);
     // swiglu: gate / (1 + exp(-gate)) * up
-    Value one = arith::ConstantOp::create(nested, loc, nested.getF32FloatAttr(1));
+    Value one =
+        arith::ConstantOp::create(nested, loc, nested.getF32FloatAttr(1));
     Value negated = arith::NegFOp::create(nested, loc, operands[0]);
     Value exp = math::ExpOp::create(nested, loc, negated);
     Value divisor = arith::AddFOp::create(nested, loc, one, exp);
@@ -116,20 +126,23 @@ private:
     maps.push_back(AffineMap::get(2, 0, exprs, b.getContext()));
   }
 
-  Value sliceOf(Value tensor, ArrayRef<OpFoldResult> offsets, ArrayRef<int64_t> shape) {
+  Value sliceOf(Value tensor, ArrayRef<OpFoldResult> offsets,
+                ArrayRef<int64_t> shape) {
     SmallVector<OpFoldResult> sizes, strides(shape.size(), b.getIndexAttr(1));
     for (int64_t size : shape)
       sizes.push_back(b.getIndexAttr(size));
     Type element = cast<RankedTensorType>(tensor.getType()).getElementType();
-    return tensor::ExtractSliceOp::create(b, RankedTensorType::get(shape, element), tensor, offsets,
-                                          sizes, strides);
+    return tensor::ExtractSliceOp::create(b,
+                                          RankedTensorType::get(shape, element),
+                                          tensor, offsets, sizes, strides);
   }
 
   Value tileOf(unsigned number) {
     auto type = cast<RankedTensorType>(results[number].getType());
     if (type.getDimSize(1) == rows)
       return results[number];
-    return sliceOf(results[number], {b.getIndexAttr(0), b.getIndexAttr(0)}, {tokens, rows});
+    return sliceOf(results[number], {b.getIndexAttr(0), b.getIndexAttr(0)},
+                   {tokens, rows});
   }
 
   ImplicitLocOpBuilder &b;
@@ -141,9 +154,9 @@ private:
 };
 } // namespace
 
-void lumen::emitEpilogue(ImplicitLocOpBuilder &b, const ProductSink &sink, QLinearOp product,
-                         ArrayRef<Value> results, int64_t tokens, int64_t rows, Value token,
-                         Value row) {
+void lumen::emitEpilogue(ImplicitLocOpBuilder &b, const ProductSink &sink,
+                         QLinearOp product, ArrayRef<Value> results,
+                         int64_t tokens, int64_t rows, Value token, Value row) {
   EpilogueBuilder epilogue(b, product, results, tokens, rows, token, row);
   epilogue.collect(sink.value);
   auto type = RankedTensorType::get({tokens, rows}, b.getF32Type());
@@ -153,20 +166,26 @@ void lumen::emitEpilogue(ImplicitLocOpBuilder &b, const ProductSink &sink, QLine
   } else {
     SmallVector<AffineMap> maps(epilogue.maps);
     maps.push_back(b.getMultiDimIdentityMap(2));
-    SmallVector<utils::IteratorType> iterators(2, utils::IteratorType::parallel);
-    Value empty = tensor::EmptyOp::create(b, type.getShape(), type.getElementType());
+    SmallVector<utils::IteratorType> iterators(2,
+                                               utils::IteratorType::parallel);
+    Value empty =
+        tensor::EmptyOp::create(b, type.getShape(), type.getElementType());
     tile = linalg::GenericOp::create(
                b, type, epilogue.operands, empty, maps, iterators,
                [&](OpBuilder &nested, Location loc, ValueRange arguments) {
-                 Value result = epilogue.emit(nested, loc, sink.value, arguments);
+                 Value result =
+                     epilogue.emit(nested, loc, sink.value, arguments);
                  linalg::YieldOp::create(nested, loc, result);
                })
                .getResult(0);
   }
   SmallVector<OpFoldResult> offsets = {token, row},
-                            sizes = {b.getIndexAttr(tokens), b.getIndexAttr(rows)},
+                            sizes = {b.getIndexAttr(tokens),
+                                     b.getIndexAttr(rows)},
                             strides(2, b.getIndexAttr(1));
-  Value destination = memref::SubViewOp::create(b, sink.buffer, offsets, sizes, strides);
-  bufferization::MaterializeInDestinationOp::create(b, Type(), tile, destination,
-                                                    /*restrict=*/true, /*writable=*/true);
+  Value destination =
+      memref::SubViewOp::create(b, sink.buffer, offsets, sizes, strides);
+  bufferization::MaterializeInDestinationOp::create(
+      b, Type(), tile, destination,
+      /*restrict=*/true, /*writable=*/true);
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What follows a product inside its kernel: biases and element-wise ops, applied
-// to a register tile just before it is stored.
+// What follows a product inside its kernel: biases and element-wise ops,
+// applied to a register tile just before it is stored.
 #ifndef LUMEN_PRODUCTEPILOGUE_H
 #define LUMEN_PRODUCTEPILOGUE_H
 
@@ -22,16 +22,18 @@ struct ProductSink {
   SmallVector<unsigned> products;
 };
 
-/// Finds the stored results of `kernel`. Each must follow from `product` through
-/// element-wise ops only, and products that meet must have the same size.
+/// Finds the stored results of `kernel`. Each must follow from `product`
+/// through element-wise ops only, and products that meet must have the same
+/// size.
 LogicalResult collectSinks(func::FuncOp kernel, QLinearOp product,
                            SmallVectorImpl<ProductSink> &sinks);
 
-/// Computes rows [row, row + rows) of `tokens` tokens of a sink from the register
-/// tiles in `results` (indexed like the product's results; tokens x R values, of
-/// which the first `rows` lanes count) and stores them.
-void emitEpilogue(ImplicitLocOpBuilder &b, const ProductSink &sink, QLinearOp product,
-                  ArrayRef<Value> results, int64_t tokens, int64_t rows, Value token, Value row);
+/// Computes rows [row, row + rows) of `tokens` tokens of a sink from the
+/// register tiles in `results` (indexed like the product's results; tokens x R
+/// values, of which the first `rows` lanes count) and stores them.
+void emitEpilogue(ImplicitLocOpBuilder &b, const ProductSink &sink,
+                  QLinearOp product, ArrayRef<Value> results, int64_t tokens,
+                  int64_t rows, Value token, Value row);
 
 } // namespace mlir::lumen
 

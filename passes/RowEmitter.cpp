@@ -35,9 +35,8 @@ void RowEmitter::emitPrologue() {
           auto table = rankedType(op.getTable());
           FormatOp format = lookupFormat(table, op);
           int64_t columns = table.getDimSize(1);
-          int64_t bytes = format
-                              ? format.getRowBytes(columns)
-                              : columns * table.getElementTypeBitWidth() / 8;
+          int64_t bytes = format ? format.getRowBytes(columns)
+                                 : columns * table.getElementTypeBitWidth() / 8;
           Value token =
               memref::LoadOp::create(b, getSourceBuffer(op.getTokens()), row);
           token = arith::IndexCastUIOp::create(b, b.getIndexType(), token);

@@ -51,8 +51,9 @@ struct SpmdPass final : lumen::impl::SpmdPassBase<SpmdPass> {
   }
 
 private:
-  /// When the workers wait for each other behind a loop. Where they have met and
-  /// the next loop turns out to have no iterations, they need not meet again.
+  /// When the workers wait for each other behind a loop. Where they have met
+  /// and the next loop turns out to have no iterations, they need not meet
+  /// again.
   enum class Wait { No, IfRun, Yes };
 
   LogicalResult verify(scf::ForallOp loop);

@@ -28,14 +28,16 @@ using Kind = PackedComponent::Kind;
 
 class PackSynthesizer {
 public:
-  PackSynthesizer(func::FuncOp kernel, PackOp pack, ToBytesOp store, FromBytesOp source)
-      : b(pack.getLoc(), kernel.getContext()), kernel(kernel), pack(pack), store(store),
-        source(source) {}
+  PackSynthesizer(func::FuncOp kernel, PackOp pack, ToBytesOp store,
+                  FromBytesOp source)
+      : b(pack.getLoc(), kernel.getContext()), kernel(kernel), pack(pack),
+        store(store), source(source) {}
 
   void run();
 
 private:
-  /// A component in the output, seen as elements of its type (codes: as i32 steps).
+  /// A component in the output, seen as elements of its type (codes: as i32
+  /// steps).
   struct Destination {
     PackedComponent component;
     Value buffer;
@@ -43,15 +45,23 @@ private:
     Value entries;
   };
 
-  Value index(int64_t value) { return arith::ConstantIndexOp::create(b, value); }
-  Value mul(Value lhs, Value rhs) { return b.createOrFold<arith::MulIOp>(lhs, rhs); }
-  Value add(Value lhs, Value rhs) { return b.createOrFold<arith::AddIOp>(lhs, rhs); }
+  Value index(int64_t value) {
+    return arith::ConstantIndexOp::create(b, value);
+  }
+  Value mul(Value lhs, Value rhs) {
+    return b.createOrFold<arith::MulIOp>(lhs, rhs);
+  }
+  Value add(Value lhs, Value rhs) {
+    return b.createOrFold<arith::AddIOp>(lhs, rhs);
+  }
   Value sizeOf(unsigned dim);
   void viewComponents();
   void emitBlock(Value tile, Value row, Value lane, Value block);
   void emitValues(Value tile);
-  void storeCodes(const Destination &to, Value codes, Value tile, Value lane, Value block);
-  void storeFactor(const Destination &to, Value factor, Value tile, Value lane, Value block);
+  void storeCodes(const Destination &to, Value codes, Value tile, Value lane,
+                  Value block);
+  void storeFactor(const Destination &to, Value factor, Value tile, Value lane,
+                   Value block);
 
   ImplicitLocOpBuilder b;
   func::FuncOp kernel;
@@ -75,27 +85,31 @@ Value PackSynthesizer::sizeOf(unsigned dim) {
 void PackSynthesizer::viewComponents() {
   Value tiles = arith::CeilDivUIOp::create(b, n, index(rows));
   Value offset = index(0);
-  for (const PackedComponent &component : getPackedComponents(format, elementType, rows)) {
+  for (const PackedComponent &component :
+       getPackedComponents(format, elementType, rows)) {
     bool isCodes = component.kind == Kind::Codes;
     Type type = isCodes ? b.getI32Type() : component.elementType;
     Value entries = index(1);
     if (component.columns)
       entries = arith::DivUIOp::create(b, k, index(component.columns));
-    Value perEntry = index(isCodes ? component.elementsPerEntry / 4 : component.elementsPerEntry);
+    Value perEntry = index(isCodes ? component.elementsPerEntry / 4
+                                   : component.elementsPerEntry);
     Value count = mul(mul(tiles, entries), perEntry);
-    Value buffer = memref::ViewOp::create(b, MemRefType::get({ShapedType::kDynamic}, type),
-                                          store.getBytes(), offset, count);
+    Value buffer =
+        memref::ViewOp::create(b, MemRefType::get({ShapedType::kDynamic}, type),
+                               store.getBytes(), offset, count);
     destinations.push_back({component, buffer, entries});
     Value bytes = mul(mul(tiles, entries), index(component.getEntryBytes()));
-    Value aligned = mul(arith::CeilDivUIOp::create(b, bytes, index(64)), index(64));
+    Value aligned =
+        mul(arith::CeilDivUIOp::create(b, bytes, index(64)), index(64));
     offset = add(offset, aligned);
   }
 }
 
-/// Gathers the bits of one plane: a step is the four bytes of an i32, and the masked
-/// bits of the steps that share a byte are shifted beside each other.
-void PackSynthesizer::storeCodes(const Destination &to, Value codes, Value tile, Value lane,
-                                 Value block) {
+/// Gathers the bits of one plane: a step is the four bytes of an i32, and the
+/// masked bits of the steps that share a byte are shifted beside each other.
+void PackSynthesizer::storeCodes(const Destination &to, Value codes, Value tile,
+                                 Value lane, Value block) {
   BitPlane plane = to.component.plane;
   int64_t blockSize = format.getBlock(), spans = blockSize / kSpan;
   int64_t loads = plane.getLoads(), stepsPerByte = 8 / loads;
@@ -108,10 +122,12 @@ void PackSynthesizer::storeCodes(const Destination &to, Value codes, Value tile,
   if (plane.width < 8) {
     if (plane.offset)
       steps = arith::ShRUIOp::create(b, steps, splat(stepsType, plane.offset));
-    steps = arith::AndIOp::create(b, steps, splat(stepsType, 0x01010101 * ((1 << plane.width) - 1)));
+    steps = arith::AndIOp::create(
+        b, steps, splat(stepsType, 0x01010101 * ((1 << plane.width) - 1)));
   }
   auto loadsType = VectorType::get(loads, b.getI32Type());
-  Value first = mul(add(mul(tile, to.entries), mul(block, index(spans))), index(loads * rows));
+  Value first = mul(add(mul(tile, to.entries), mul(block, index(spans))),
+                    index(loads * rows));
   for (int64_t span = 0; span < spans; ++span) {
     Value bytes;
     for (int64_t s = 0; s < stepsPerByte; ++s) {
@@ -120,7 +136,8 @@ void PackSynthesizer::storeCodes(const Destination &to, Value codes, Value tile,
         mask.push_back(span * 8 + load * stepsPerByte + s);
       Value part = vector::ShuffleOp::create(b, steps, steps, mask);
       if (s)
-        part = arith::ShLIOp::create(b, part, splat(loadsType, s * plane.width));
+        part =
+            arith::ShLIOp::create(b, part, splat(loadsType, s * plane.width));
       bytes = bytes ? arith::OrIOp::create(b, bytes, part).getResult() : part;
     }
     for (int64_t load = 0; load < loads; ++load) {
@@ -131,10 +148,10 @@ void PackSynthesizer::storeCodes(const Destination &to, Value codes, Value tile,
   }
 }
 
-/// Whole factors one by one; planes of fewer bits with neighbouring groups side by
-/// side in a byte.
-void PackSynthesizer::storeFactor(const Destination &to, Value factor, Value tile, Value lane,
-                                  Value block) {
+/// Whole factors one by one; planes of fewer bits with neighbouring groups side
+/// by side in a byte.
+void PackSynthesizer::storeFactor(const Destination &to, Value factor,
+                                  Value tile, Value lane, Value block) {
   BitPlane plane = to.component.plane;
   auto vector = dyn_cast<VectorType>(factor.getType());
   int64_t perByte = plane.getValuesPerByte();
@@ -146,7 +163,8 @@ void PackSynthesizer::storeFactor(const Destination &to, Value factor, Value til
     };
     if (plane.offset)
       factor = arith::ShRUIOp::create(b, factor, splat(vector, plane.offset));
-    factor = arith::AndIOp::create(b, factor, splat(vector, (1 << plane.width) - 1));
+    factor =
+        arith::AndIOp::create(b, factor, splat(vector, (1 << plane.width) - 1));
     auto bytesType = VectorType::get(count, b.getI8Type());
     Value bytes;
     for (int64_t i = 0; i < perByte; ++i) {
@@ -155,7 +173,8 @@ void PackSynthesizer::storeFactor(const Destination &to, Value factor, Value til
         mask.push_back(byte * perByte + i);
       Value part = vector::ShuffleOp::create(b, factor, factor, mask);
       if (i)
-        part = arith::ShLIOp::create(b, part, splat(bytesType, i * plane.width));
+        part =
+            arith::ShLIOp::create(b, part, splat(bytesType, i * plane.width));
       bytes = bytes ? arith::OrIOp::create(b, bytes, part).getResult() : part;
     }
     factor = bytes;
@@ -166,13 +185,16 @@ void PackSynthesizer::storeFactor(const Destination &to, Value factor, Value til
     entry = add(entry, mul(block, index(count)));
   Value first = mul(entry, index(rows));
   for (int64_t i = 0; i < count; ++i) {
-    Value element = vector ? vector::ExtractOp::create(b, factor, i).getResult() : factor;
-    memref::StoreOp::create(b, element, to.buffer, add(add(first, index(i * rows)), lane));
+    Value element =
+        vector ? vector::ExtractOp::create(b, factor, i).getResult() : factor;
+    memref::StoreOp::create(b, element, to.buffer,
+                            add(add(first, index(i * rows)), lane));
   }
 }
 
 /// One block of one row; rows past the last are zeros.
-void PackSynthesizer::emitBlock(Value tile, Value row, Value lane, Value block) {
+void PackSynthesizer::emitBlock(Value tile, Value row, Value lane,
+                                Value block) {
   auto store = [&](const DecodedBlock &decoded) {
     for (const Destination &to : destinations)
       if (to.component.kind == Kind::Codes)
@@ -184,13 +206,15 @@ void PackSynthesizer::emitBlock(Value tile, Value row, Value lane, Value block) 
     return arith::ConstantOp::create(b, b.getZeroAttr(value.getType()));
   };
   Value exists = arith::CmpIOp::create(b, arith::CmpIPredicate::ult, row, n);
-  auto branch = scf::IfOp::create(b, TypeRange{}, exists, /*withElseRegion=*/true);
+  auto branch =
+      scf::IfOp::create(b, TypeRange{}, exists, /*withElseRegion=*/true);
   OpBuilder::InsertionGuard guard(b);
   b.setInsertionPointToStart(branch.thenBlock());
   Value blocks = arith::DivUIOp::create(b, k, index(format.getBlock()));
-  Value rowBytes = add(mul(blocks, index(format.getBlockBytes())), index(format.getHeaderBytes()));
-  DecodedBlock decoded =
-      inlineFormat(b, b.getLoc(), format, source.getBytes(), mul(row, rowBytes), block);
+  Value rowBytes = add(mul(blocks, index(format.getBlockBytes())),
+                       index(format.getHeaderBytes()));
+  DecodedBlock decoded = inlineFormat(b, b.getLoc(), format, source.getBytes(),
+                                      mul(row, rowBytes), block);
   store(decoded);
   b.setInsertionPointToStart(branch.elseBlock());
   DecodedBlock zeros;
@@ -202,8 +226,9 @@ void PackSynthesizer::emitBlock(Value tile, Value row, Value lane, Value block) 
 /// One tile of float elements: a transposition.
 void PackSynthesizer::emitValues(Value tile) {
   Value count = mul(n, k);
-  Value raw = memref::ViewOp::create(b, MemRefType::get({ShapedType::kDynamic}, elementType),
-                                     source.getBytes(), index(0), count);
+  Value raw = memref::ViewOp::create(
+      b, MemRefType::get({ShapedType::kDynamic}, elementType),
+      source.getBytes(), index(0), count);
   Value packed = destinations.front().buffer;
   auto lanes = scf::ForOp::create(b, index(0), index(rows), index(1));
   b.setInsertionPointToStart(lanes.getBody());
@@ -213,7 +238,8 @@ void PackSynthesizer::emitValues(Value tile) {
   auto columns = scf::ForOp::create(b, index(0), k, index(1));
   b.setInsertionPointToStart(columns.getBody());
   Value column = columns.getInductionVar();
-  auto value = scf::IfOp::create(b, elementType, exists, /*withElseRegion=*/true);
+  auto value =
+      scf::IfOp::create(b, elementType, exists, /*withElseRegion=*/true);
   b.setInsertionPointToStart(value.thenBlock());
   scf::YieldOp::create(
       b, memref::LoadOp::create(b, raw, add(mul(row, k), column)).getResult());
@@ -235,8 +261,8 @@ void PackSynthesizer::run() {
   k = sizeOf(1);
   viewComponents();
   Value tiles = arith::CeilDivUIOp::create(b, n, index(rows));
-  auto forall =
-      scf::ForallOp::create(b, ArrayRef<OpFoldResult>{tiles}, ValueRange{}, std::nullopt);
+  auto forall = scf::ForallOp::create(b, ArrayRef<OpFoldResult>{tiles},
+                                      ValueRange{}, std::nullopt);
   b.setInsertionPointToStart(forall.getBody());
   Value tile = forall.getInductionVar(0);
   if (!format) {
@@ -248,24 +274,29 @@ void PackSynthesizer::run() {
     auto laneLoop = scf::ForOp::create(b, index(0), index(rows), index(1));
     b.setInsertionPointToStart(laneLoop.getBody());
     Value lane = laneLoop.getInductionVar();
-    emitBlock(tile, add(mul(tile, index(rows)), lane), lane, blockLoop.getInductionVar());
+    emitBlock(tile, add(mul(tile, index(rows)), lane), lane,
+              blockLoop.getInductionVar());
   }
   store.erase();
   pack.erase();
   source.erase();
 }
 
-struct SynthesizePackPass final : lumen::impl::SynthesizePackPassBase<SynthesizePackPass> {
+struct SynthesizePackPass final
+    : lumen::impl::SynthesizePackPassBase<SynthesizePackPass> {
   void runOnOperation() override {
     for (auto kernel : getOperation().getOps<func::FuncOp>()) {
       auto kind = kernel->getAttrOfType<StringAttr>(LumenDialect::kKernelAttr);
       if (!kind || kind.getValue() != "pack")
         continue;
-      for (auto store : llvm::make_early_inc_range(kernel.getOps<ToBytesOp>())) {
+      for (auto store :
+           llvm::make_early_inc_range(kernel.getOps<ToBytesOp>())) {
         auto pack = store.getWeight().getDefiningOp<PackOp>();
-        auto source = pack ? pack.getWeight().getDefiningOp<FromBytesOp>() : nullptr;
+        auto source =
+            pack ? pack.getWeight().getDefiningOp<FromBytesOp>() : nullptr;
         if (!source) {
-          store.emitOpError("in a pack kernel stores a lumen.pack of a weight in bytes");
+          store.emitOpError(
+              "in a pack kernel stores a lumen.pack of a weight in bytes");
           return signalPassFailure();
         }
         PackSynthesizer(kernel, pack, store, source).run();

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Synthesizes product kernels as linalg on packed tensors. Everything here follows
-// from the components of the packed layout and the attributes of the format; no
-// format is known by name.
-#include "passes/PackedWeight.h"
+// Synthesizes product kernels as linalg on packed tensors. Everything here
+// follows from the components of the packed layout and the attributes of the
+// format; no format is known by name.
 #include "passes/Dot4.h"
+#include "passes/PackedWeight.h"
 #include "passes/Passes.h"
 #include "passes/ProductEpilogue.h"
 #include "passes/TileBuilder.h"
@@ -33,10 +33,11 @@ constexpr arith::FastMathFlags kContract = arith::FastMathFlags::contract;
 
 class ProductSynthesizer {
 public:
-  ProductSynthesizer(func::FuncOp kernel, QLinearOp product, int64_t tokenTile, int64_t blockBytes,
-                     bool signedCodes)
-      : b(product.getLoc(), kernel.getContext()), kernel(kernel), product(product),
-        tokenTile(tokenTile), blockBytes(blockBytes), signedCodes(signedCodes) {}
+  ProductSynthesizer(func::FuncOp kernel, QLinearOp product, int64_t tokenTile,
+                     int64_t blockBytes, bool signedCodes)
+      : b(product.getLoc(), kernel.getContext()), kernel(kernel),
+        product(product), tokenTile(tokenTile), blockBytes(blockBytes),
+        signedCodes(signedCodes) {}
 
   LogicalResult run();
 
@@ -44,22 +45,27 @@ private:
   void viewActivations();
   void emitSink(ProductSink &sink, bool last);
   void emitExpertSink(ProductSink &sink, bool last);
-  void emitRegisterTiles(ProductSink &sink, Value first, Value count, Value tile, Value rowTile);
-  void emitTile(ProductSink &sink, int64_t tokens, Value token, Value tile, Value rowTile);
+  void emitRegisterTiles(ProductSink &sink, Value first, Value count,
+                         Value tile, Value rowTile);
+  void emitTile(ProductSink &sink, int64_t tokens, Value token, Value tile,
+                Value rowTile);
   /// memref<TxC> seen as memref<(T*S)x(C/S)>, for S slots.
   Value splitSlots(Value memref);
-  Value emitProduct(const PackedWeight &weight, int64_t tokens, Value token, Value tile);
-  Value emitSpan(const PackedWeight &weight, int64_t tokens, Value token, const SpanPosition &at,
-                 Value acc);
+  Value emitProduct(const PackedWeight &weight, int64_t tokens, Value token,
+                    Value tile);
+  Value emitSpan(const PackedWeight &weight, int64_t tokens, Value token,
+                 const SpanPosition &at, Value acc);
   Value emitExactSpan(const PackedWeight &weight, int64_t tokens, Value token,
                       const SpanPosition &at, Value acc);
-  Value emitFloatProduct(const PackedWeight &weight, int64_t tokens, Value token, Value tile);
+  Value emitFloatProduct(const PackedWeight &weight, int64_t tokens,
+                         Value token, Value tile);
   bool isSigned(const PackedWeight &weight) const {
     return signedCodes && weight.hasSignedBytes();
   }
-  Value emitInitialSums(const PackedWeight &weight, int64_t tokens, Value token, Value span);
-  Value emitMinima(const PackedWeight &weight, int64_t tokens, Value token, const SpanPosition &at,
-                   Value acc);
+  Value emitInitialSums(const PackedWeight &weight, int64_t tokens, Value token,
+                        Value span);
+  Value emitMinima(const PackedWeight &weight, int64_t tokens, Value token,
+                   const SpanPosition &at, Value acc);
   /// memref<TxKxE> seen as [token][span][bits…][rest] (`rest` omitted when 1).
   Value expandSpans(Value memref, unsigned bits, int64_t rest);
 
@@ -71,14 +77,16 @@ private:
   /// What 8-bit codes meet the target's instructions as.
   bool signedCodes;
   SmallVector<PackedWeight> weights;
-  Value tokens;                            // T
-  Value codes, scales, offsets, sums, x;   // activations as tensors
-  unsigned sumBits = 0;                    // log2 of the activation sums per span
+  Value tokens;                          // T
+  Value codes, scales, offsets, sums, x; // activations as tensors
+  unsigned sumBits = 0;                  // log2 of the activation sums per span
 };
 
-Value ProductSynthesizer::expandSpans(Value memref, unsigned bits, int64_t rest) {
+Value ProductSynthesizer::expandSpans(Value memref, unsigned bits,
+                                      int64_t rest) {
   auto type = cast<MemRefType>(memref.getType());
-  SmallVector<int64_t> shape = {ShapedType::kDynamic, product.getColumns() / kSpan};
+  SmallVector<int64_t> shape = {ShapedType::kDynamic,
+                                product.getColumns() / kSpan};
   shape.append(bits, 2);
   if (rest > 1)
     shape.push_back(rest);
@@ -91,7 +99,8 @@ Value ProductSynthesizer::expandSpans(Value memref, unsigned bits, int64_t rest)
   for (int64_t size : ArrayRef(shape).drop_front())
     sizes.push_back(b.getIndexAttr(size));
   auto expanded = MemRefType::get(shape, type.getElementType());
-  return b.toTensor(memref::ExpandShapeOp::create(b, expanded, memref, groups, sizes));
+  return b.toTensor(
+      memref::ExpandShapeOp::create(b, expanded, memref, groups, sizes));
 }
 
 Value ProductSynthesizer::splitSlots(Value memref) {
@@ -101,37 +110,42 @@ Value ProductSynthesizer::splitSlots(Value memref) {
   auto type = cast<MemRefType>(memref.getType());
   int64_t columns = type.getDimSize(1) / slots;
   Type element = type.getElementType();
-  SmallVector<OpFoldResult> sizes = {memref::DimOp::create(b, memref, 0).getResult(),
-                                     b.getIndexAttr(slots), b.getIndexAttr(columns)};
+  SmallVector<OpFoldResult> sizes = {
+      memref::DimOp::create(b, memref, 0).getResult(), b.getIndexAttr(slots),
+      b.getIndexAttr(columns)};
   memref = memref::ExpandShapeOp::create(
-      b, MemRefType::get({ShapedType::kDynamic, slots, columns}, element), memref,
-      SmallVector<ReassociationIndices>{{0}, {1, 2}}, sizes);
-  return memref::CollapseShapeOp::create(b, memref, SmallVector<ReassociationIndices>{{0, 1}, {2}});
+      b, MemRefType::get({ShapedType::kDynamic, slots, columns}, element),
+      memref, SmallVector<ReassociationIndices>{{0}, {1, 2}}, sizes);
+  return memref::CollapseShapeOp::create(
+      b, memref, SmallVector<ReassociationIndices>{{0, 1}, {2}});
 }
 
 void ProductSynthesizer::viewActivations() {
   auto memref = [&](unsigned i) {
-    auto tensor = product.getActivations()[i].getDefiningOp<bufferization::ToTensorOp>();
+    auto tensor =
+        product.getActivations()[i].getDefiningOp<bufferization::ToTensorOp>();
     return splitSlots(tensor.getBuffer());
   };
   tokens = memref::DimOp::create(b, memref(0), 0);
-  bool quantized = llvm::any_of(weights, [](const PackedWeight &weight) { return !!weight.format; });
+  bool quantized = llvm::any_of(
+      weights, [](const PackedWeight &weight) { return !!weight.format; });
   if (!product.isInteger()) {
     x = quantized ? expandSpans(memref(0), 3, 4) : b.toTensor(memref(0));
     return;
   }
   codes = expandSpans(memref(0), 3, 4);
   scales = b.toTensor(memref(1));
-  int64_t sumsPerSpan = cast<MemRefType>(memref(2).getType()).getDimSize(1) * kSpan /
-                        product.getColumns();
+  int64_t sumsPerSpan = cast<MemRefType>(memref(2).getType()).getDimSize(1) *
+                        kSpan / product.getColumns();
   sumBits = llvm::Log2_64(sumsPerSpan);
   offsets = expandSpans(memref(2), sumBits, 1);
   sums = expandSpans(memref(3), sumBits, 1);
 }
 
-/// Integer sums start from the bias times the activations' sums, which makes the
-/// product of the unsigned codes exact for the biased ones.
-Value ProductSynthesizer::emitInitialSums(const PackedWeight &weight, int64_t tokens, Value token,
+/// Integer sums start from the bias times the activations' sums, which makes
+/// the product of the unsigned codes exact for the biased ones.
+Value ProductSynthesizer::emitInitialSums(const PackedWeight &weight,
+                                          int64_t tokens, Value token,
                                           Value span) {
   unsigned groupBits = weight.getGroupBits();
   SmallVector<int64_t> shape = {tokens};
@@ -141,24 +155,28 @@ Value ProductSynthesizer::emitInitialSums(const PackedWeight &weight, int64_t to
   int64_t bias = weight.getBias();
   if (!bias || isSigned(weight))
     return zero;
-  // dims: token, the bits of the sums (the last sumBits - groupBits reduced), row.
+  // dims: token, the bits of the sums (the last sumBits - groupBits reduced),
+  // row.
   unsigned dims = sumBits + 2;
   auto in = llvm::to_vector(llvm::seq<unsigned>(0, sumBits + 1));
   auto out = llvm::to_vector(llvm::seq<unsigned>(0, groupBits + 1));
   out.push_back(dims - 1);
   Value input = b.slice(offsets, {token, span}, tokens);
-  return b.generic(zero, input, {b.map(dims, in), b.map(dims, out)}, dims,
-                   [&](OpBuilder &nested, Location loc, ValueRange arguments) -> Value {
-                     Value scaled = arith::MulIOp::create(
-                         nested, loc, arguments[0],
-                         arith::ConstantIntOp::create(nested, loc, nested.getI32Type(), -bias));
-                     return arith::AddIOp::create(nested, loc, arguments[1], scaled);
-                   });
+  return b.generic(
+      zero, input, {b.map(dims, in), b.map(dims, out)}, dims,
+      [&](OpBuilder &nested, Location loc, ValueRange arguments) -> Value {
+        Value scaled =
+            arith::MulIOp::create(nested, loc, arguments[0],
+                                  arith::ConstantIntOp::create(
+                                      nested, loc, nested.getI32Type(), -bias));
+        return arith::AddIOp::create(nested, loc, arguments[1], scaled);
+      });
 }
 
 /// One span with 8-bit activations: an integer generic, then a float one.
-Value ProductSynthesizer::emitSpan(const PackedWeight &weight, int64_t tokens, Value token,
-                                   const SpanPosition &at, Value acc) {
+Value ProductSynthesizer::emitSpan(const PackedWeight &weight, int64_t tokens,
+                                   Value token, const SpanPosition &at,
+                                   Value acc) {
   unsigned groupBits = weight.getGroupBits();
   // The integer sums of the span's groups.
   SmallVector<Value> inputs;
@@ -173,20 +191,24 @@ Value ProductSynthesizer::emitSpan(const PackedWeight &weight, int64_t tokens, V
   maps.push_back(b.map(kSpanDims, sumDims));
   Value initial = emitInitialSums(weight, tokens, token, at.span);
   Value isum = b.generic(
-      initial, inputs, maps, kSpanDims, [&](OpBuilder &nested, Location loc, ValueRange arguments) {
+      initial, inputs, maps, kSpanDims,
+      [&](OpBuilder &nested, Location loc, ValueRange arguments) {
         Type i32 = nested.getI32Type();
         Value code = weight.emitCode(nested, loc, arguments.drop_back(2));
         Value lhs;
         if (isSigned(weight)) {
-          Value bias = arith::ConstantIntOp::create(nested, loc, nested.getI8Type(), weight.getBias());
+          Value bias = arith::ConstantIntOp::create(
+              nested, loc, nested.getI8Type(), weight.getBias());
           code = arith::AddIOp::create(nested, loc, code, bias);
           lhs = arith::ExtSIOp::create(nested, loc, i32, code);
         } else {
           lhs = arith::ExtUIOp::create(nested, loc, i32, code);
         }
-        Value rhs = arith::ExtSIOp::create(nested, loc, i32, arguments.drop_back().back());
+        Value rhs = arith::ExtSIOp::create(nested, loc, i32,
+                                           arguments.drop_back().back());
         Value term = arith::MulIOp::create(nested, loc, lhs, rhs);
-        return arith::AddIOp::create(nested, loc, arguments.back(), term).getResult();
+        return arith::AddIOp::create(nested, loc, arguments.back(), term)
+            .getResult();
       });
 
   // Scaled and added up: dims token, group bits, row.
@@ -202,17 +224,22 @@ Value ProductSynthesizer::emitSpan(const PackedWeight &weight, int64_t tokens, V
   FactorOperands factors = weight.collectFactors(b, at, dims, inputs, maps);
   maps.push_back(b.map(dims.dims, {0, dims.row}));
   Value result = b.generic(
-      acc, inputs, maps, dims.dims, [&](OpBuilder &nested, Location loc, ValueRange arguments) {
+      acc, inputs, maps, dims.dims,
+      [&](OpBuilder &nested, Location loc, ValueRange arguments) {
         Value scale = weight.emitScale(nested, loc, factors, dims, arguments);
-        Value sum = arith::SIToFPOp::create(nested, loc, nested.getF32Type(), arguments[0]);
+        Value sum = arith::SIToFPOp::create(nested, loc, nested.getF32Type(),
+                                            arguments[0]);
         Value factor = arith::MulFOp::create(nested, loc, scale, arguments[1]);
         Value term = arith::MulFOp::create(nested, loc, sum, factor, kContract);
-        Value result = arith::AddFOp::create(nested, loc, arguments.back(), term, kContract);
+        Value result = arith::AddFOp::create(nested, loc, arguments.back(),
+                                             term, kContract);
         if (!minHere)
           return result;
         Value min = weight.emitMin(nested, loc, factors, dims, arguments);
-        Value lowered = arith::MulFOp::create(nested, loc, min, arguments[2], kContract);
-        return arith::SubFOp::create(nested, loc, result, lowered, kContract).getResult();
+        Value lowered =
+            arith::MulFOp::create(nested, loc, min, arguments[2], kContract);
+        return arith::SubFOp::create(nested, loc, result, lowered, kContract)
+            .getResult();
       });
   if (weight.hasMin() && !minHere)
     result = emitMinima(weight, tokens, token, at, result);
@@ -221,24 +248,30 @@ Value ProductSynthesizer::emitSpan(const PackedWeight &weight, int64_t tokens, V
 
 /// The minima of a span where the activations' sums are finer than the weight's
 /// groups (another weight of the same product needs them so).
-Value ProductSynthesizer::emitMinima(const PackedWeight &weight, int64_t tokens, Value token,
-                                     const SpanPosition &at, Value acc) {
+Value ProductSynthesizer::emitMinima(const PackedWeight &weight, int64_t tokens,
+                                     Value token, const SpanPosition &at,
+                                     Value acc) {
   FactorDims dims = {sumBits + 2, 1, sumBits + 1};
   SmallVector<Value> inputs = {b.slice(sums, {token, at.span}, tokens)};
   auto tokenSums = llvm::to_vector(llvm::seq<unsigned>(0, sumBits + 1));
   SmallVector<AffineMap> maps = {b.map(dims.dims, tokenSums)};
   FactorOperands factors = weight.collectFactors(b, at, dims, inputs, maps);
   maps.push_back(b.map(dims.dims, {0, dims.row}));
-  return b.generic(
-      acc, inputs, maps, dims.dims, [&](OpBuilder &nested, Location loc, ValueRange arguments) {
-        Value min = weight.emitMin(nested, loc, factors, dims, arguments);
-        Value lowered = arith::MulFOp::create(nested, loc, min, arguments[0], kContract);
-        return arith::SubFOp::create(nested, loc, arguments.back(), lowered, kContract).getResult();
-      });
+  return b.generic(acc, inputs, maps, dims.dims,
+                   [&](OpBuilder &nested, Location loc, ValueRange arguments) {
+                     Value min =
+                         weight.emitMin(nested, loc, factors, dims, arguments);
+                     Value lowered = arith::MulFOp::create(
+                         nested, loc, min, arguments[0], kContract);
+                     return arith::SubFOp::create(nested, loc, arguments.back(),
+                                                  lowered, kContract)
+                         .getResult();
+                   });
 }
 
 /// One span with float activations: the weights' values meet them in registers.
-Value ProductSynthesizer::emitExactSpan(const PackedWeight &weight, int64_t tokens, Value token,
+Value ProductSynthesizer::emitExactSpan(const PackedWeight &weight,
+                                        int64_t tokens, Value token,
                                         const SpanPosition &at, Value acc) {
   FactorDims dims = {kSpanDims, kX, kRow};
   SmallVector<Value> inputs;
@@ -250,27 +283,37 @@ Value ProductSynthesizer::emitExactSpan(const PackedWeight &weight, int64_t toke
   FactorOperands factors = weight.collectFactors(b, at, dims, inputs, maps);
   maps.push_back(b.map(kSpanDims, {kToken, kRow}));
   return b.generic(
-      acc, inputs, maps, kSpanDims, [&](OpBuilder &nested, Location loc, ValueRange arguments) {
+      acc, inputs, maps, kSpanDims,
+      [&](OpBuilder &nested, Location loc, ValueRange arguments) {
         Value scale = weight.emitScale(nested, loc, factors, dims, arguments);
         Value code = weight.emitCode(nested, loc, arguments.take_front(planes));
-        Value wide = arith::ExtUIOp::create(nested, loc, nested.getI32Type(), code);
+        Value wide =
+            arith::ExtUIOp::create(nested, loc, nested.getI32Type(), code);
         Value biased = arith::AddIOp::create(
             nested, loc, wide,
-            arith::ConstantIntOp::create(nested, loc, nested.getI32Type(), weight.getBias()));
-        Value value = arith::SIToFPOp::create(nested, loc, nested.getF32Type(), biased);
+            arith::ConstantIntOp::create(nested, loc, nested.getI32Type(),
+                                         weight.getBias()));
+        Value value =
+            arith::SIToFPOp::create(nested, loc, nested.getF32Type(), biased);
         value = arith::MulFOp::create(nested, loc, scale, value);
         if (weight.hasMin())
-          value = arith::SubFOp::create(nested, loc, value,
-                                        weight.emitMin(nested, loc, factors, dims, arguments));
-        Value term = arith::MulFOp::create(nested, loc, value, arguments[planes], kContract);
-        return arith::AddFOp::create(nested, loc, arguments.back(), term, kContract).getResult();
+          value = arith::SubFOp::create(
+              nested, loc, value,
+              weight.emitMin(nested, loc, factors, dims, arguments));
+        Value term = arith::MulFOp::create(nested, loc, value,
+                                           arguments[planes], kContract);
+        return arith::AddFOp::create(nested, loc, arguments.back(), term,
+                                     kContract)
+            .getResult();
       });
 }
 
-Value ProductSynthesizer::emitFloatProduct(const PackedWeight &weight, int64_t tokens, Value token,
+Value ProductSynthesizer::emitFloatProduct(const PackedWeight &weight,
+                                           int64_t tokens, Value token,
                                            Value tile) {
   Value zero = b.zeros({tokens, weight.rows}, b.getF32Type());
-  auto loop = scf::ForOp::create(b, b.index(0), b.index(weight.getColumns()), b.index(1), zero);
+  auto loop = scf::ForOp::create(b, b.index(0), b.index(weight.getColumns()),
+                                 b.index(1), zero);
   OpBuilder::InsertionGuard guard(b);
   b.setInsertionPointToStart(loop.getBody());
   Value k = loop.getInductionVar();
@@ -280,29 +323,33 @@ Value ProductSynthesizer::emitFloatProduct(const PackedWeight &weight, int64_t t
       b, xType, x, ArrayRef<OpFoldResult>{token, k},
       ArrayRef<OpFoldResult>{b.getIndexAttr(tokens), b.getIndexAttr(1)},
       ArrayRef<OpFoldResult>{b.getIndexAttr(1), b.getIndexAttr(1)});
-  Value next = b.generic(loop.getRegionIterArgs()[0], {row, column},
-                       {b.map(2, {1}), b.map(2, {0}), b.map(2, {0, 1})}, 2,
-                       [&](OpBuilder &nested, Location loc, ValueRange arguments) -> Value {
-                         Value value = arguments[0];
-                         if (!value.getType().isF32())
-                           value = arith::ExtFOp::create(nested, loc, nested.getF32Type(), value);
-                         Value term =
-                             arith::MulFOp::create(nested, loc, value, arguments[1], kContract);
-                         return arith::AddFOp::create(nested, loc, arguments[2], term, kContract);
-                       });
+  Value next = b.generic(
+      loop.getRegionIterArgs()[0], {row, column},
+      {b.map(2, {1}), b.map(2, {0}), b.map(2, {0, 1})}, 2,
+      [&](OpBuilder &nested, Location loc, ValueRange arguments) -> Value {
+        Value value = arguments[0];
+        if (!value.getType().isF32())
+          value =
+              arith::ExtFOp::create(nested, loc, nested.getF32Type(), value);
+        Value term =
+            arith::MulFOp::create(nested, loc, value, arguments[1], kContract);
+        return arith::AddFOp::create(nested, loc, arguments[2], term,
+                                     kContract);
+      });
   scf::YieldOp::create(b, next);
   return loop.getResult(0);
 }
 
 /// tokens x rows results of one tile, in registers.
-Value ProductSynthesizer::emitProduct(const PackedWeight &weight, int64_t tokens, Value token,
-                                      Value tile) {
+Value ProductSynthesizer::emitProduct(const PackedWeight &weight,
+                                      int64_t tokens, Value token, Value tile) {
   if (!weight.format)
     return emitFloatProduct(weight, tokens, token, tile);
   Value zero = b.zeros({tokens, weight.rows}, b.getF32Type());
   int64_t block = weight.format.getBlock(), spans = block / kSpan;
   OpBuilder::InsertionGuard guard(b);
-  auto blocks = scf::ForOp::create(b, b.index(0), b.index(weight.getColumns() / block), b.index(1), zero);
+  auto blocks = scf::ForOp::create(
+      b, b.index(0), b.index(weight.getColumns() / block), b.index(1), zero);
   b.setInsertionPointToStart(blocks.getBody());
   Value position = blocks.getInductionVar(), span = position;
   Value acc = blocks.getRegionIterArgs()[0];
@@ -315,8 +362,9 @@ Value ProductSynthesizer::emitProduct(const PackedWeight &weight, int64_t tokens
     acc = inner.getRegionIterArgs()[0];
   }
   SpanPosition at = {tile, position, span};
-  Value next = product.isInteger() ? emitSpan(weight, tokens, token, at, acc)
-                                   : emitExactSpan(weight, tokens, token, at, acc);
+  Value next = product.isInteger()
+                   ? emitSpan(weight, tokens, token, at, acc)
+                   : emitExactSpan(weight, tokens, token, at, acc);
   scf::YieldOp::create(b, next);
   if (inner) {
     b.setInsertionPointAfter(inner);
@@ -325,13 +373,14 @@ Value ProductSynthesizer::emitProduct(const PackedWeight &weight, int64_t tokens
   return blocks.getResult(0);
 }
 
-void ProductSynthesizer::emitTile(ProductSink &sink, int64_t tokens, Value token, Value tile,
-                                  Value rowTile) {
+void ProductSynthesizer::emitTile(ProductSink &sink, int64_t tokens,
+                                  Value token, Value tile, Value rowTile) {
   SmallVector<Value> results(weights.size());
   for (unsigned i : sink.products)
     results[i] = emitProduct(weights[i], tokens, token, tile);
   const PackedWeight &weight = weights[sink.products.front()];
-  int64_t n = weight.type.getDimSize(0) / product.getExperts(), rows = weight.rows;
+  int64_t n = weight.type.getDimSize(0) / product.getExperts(),
+          rows = weight.rows;
   Value row = arith::MulIOp::create(b, rowTile, b.index(rows));
   if (n % rows == 0)
     return emitEpilogue(b, sink, product, results, tokens, rows, token, row);
@@ -345,49 +394,55 @@ void ProductSynthesizer::emitTile(ProductSink &sink, int64_t tokens, Value token
   };
   if (n < rows)
     return emitEpilogue(b, sink, product, results, tokens, n, token, row);
-  Value full = arith::CmpIOp::create(b, arith::CmpIPredicate::ult, rowTile, b.index(n / rows));
+  Value full = arith::CmpIOp::create(b, arith::CmpIPredicate::ult, rowTile,
+                                     b.index(n / rows));
   scf::IfOp::create(b, full, emitRows(rows), emitRows(n % rows));
 }
 
-/// All tiles behind one result: a parallel loop over blocks of tokens and tiles of
-/// rows, and inside it register tiles of decreasing numbers of tokens.
+/// All tiles behind one result: a parallel loop over blocks of tokens and tiles
+/// of rows, and inside it register tiles of decreasing numbers of tokens.
 void ProductSynthesizer::emitSink(ProductSink &sink, bool last) {
   const PackedWeight &weight = weights[sink.products.front()];
   int64_t bytesPerToken = weight.getColumns() * (product.isInteger() ? 1 : 4);
-  int64_t tokenBlock = std::max<int64_t>(
-      tokenTile, llvm::bit_floor(uint64_t(std::max<int64_t>(1, blockBytes / bytesPerToken))));
+  int64_t tokenBlock =
+      std::max<int64_t>(tokenTile, llvm::bit_floor(uint64_t(std::max<int64_t>(
+                                       1, blockBytes / bytesPerToken))));
   tokenBlock = llvm::alignTo(tokenBlock, tokenTile);
   Value blocks = arith::CeilDivUIOp::create(b, tokens, b.index(tokenBlock));
   auto forall = scf::ForallOp::create(
-      b, ArrayRef<OpFoldResult>{blocks, b.getIndexAttr(weight.getTiles())}, ValueRange{},
-      std::nullopt);
+      b, ArrayRef<OpFoldResult>{blocks, b.getIndexAttr(weight.getTiles())},
+      ValueRange{}, std::nullopt);
   if (!last)
     forall->setAttr("lumen.nowait", b.getUnitAttr());
   OpBuilder::InsertionGuard guard(b);
   b.setInsertionPointToStart(forall.getBody());
-  Value first = arith::MulIOp::create(b, forall.getInductionVar(0), b.index(tokenBlock));
+  Value first =
+      arith::MulIOp::create(b, forall.getInductionVar(0), b.index(tokenBlock));
   Value rest = arith::SubIOp::create(b, tokens, first);
   Value count = arith::MinUIOp::create(b, rest, b.index(tokenBlock));
   Value tile = forall.getInductionVar(1);
   emitRegisterTiles(sink, first, count, tile, tile);
 }
 
-/// The same for the weights of experts: a parallel loop over tiles of rows and the
-/// groups of tokens. Tiles come first, so that all workers get equal shares however
-/// the tokens are spread. The groups of a single token are equal, and come first
-/// themselves: the weights of an expert are then read from end to end.
+/// The same for the weights of experts: a parallel loop over tiles of rows and
+/// the groups of tokens. Tiles come first, so that all workers get equal shares
+/// however the tokens are spread. The groups of a single token are equal, and
+/// come first themselves: the weights of an expert are then read from end to
+/// end.
 void ProductSynthesizer::emitExpertSink(ProductSink &sink, bool last) {
   int64_t experts = product.getExperts();
   int64_t tiles = weights[sink.products.front()].getTiles() / experts;
-  Value table = product.getGroups().getDefiningOp<bufferization::ToTensorOp>().getBuffer();
+  Value table = product.getGroups()
+                    .getDefiningOp<bufferization::ToTensorOp>()
+                    .getBuffer();
   // A group has at least one token.
   Value groups = arith::MinUIOp::create(b, tokens, b.index(experts));
   Value single = arith::CmpIOp::create(b, arith::CmpIPredicate::eq, tokens,
                                        b.index(product.getSlots()));
   Value inner = arith::SelectOp::create(b, single, b.index(tiles), groups);
   Value count = arith::MulIOp::create(b, b.index(tiles), groups);
-  auto forall =
-      scf::ForallOp::create(b, ArrayRef<OpFoldResult>{count}, ValueRange{}, std::nullopt);
+  auto forall = scf::ForallOp::create(b, ArrayRef<OpFoldResult>{count},
+                                      ValueRange{}, std::nullopt);
   if (!last)
     forall->setAttr("lumen.nowait", b.getUnitAttr());
   OpBuilder::InsertionGuard guard(b);
@@ -397,25 +452,30 @@ void ProductSynthesizer::emitExpertSink(ProductSink &sink, bool last) {
   Value rowTile = arith::SelectOp::create(b, single, rest, outer);
   Value group = arith::SelectOp::create(b, single, outer, rest);
   auto load = [&](Value row, int64_t column) -> Value {
-    Value entry = memref::LoadOp::create(b, table, ValueRange{row, b.index(column)});
+    Value entry =
+        memref::LoadOp::create(b, table, ValueRange{row, b.index(column)});
     return arith::IndexCastUIOp::create(b, b.getIndexType(), entry);
   };
   Value first = load(group, 1);
   Value end = load(arith::AddIOp::create(b, group, b.index(1)), 1);
   Value tile = arith::MulIOp::create(b, load(group, 0), b.index(tiles));
   tile = arith::AddIOp::create(b, tile, rowTile);
-  emitRegisterTiles(sink, first, arith::SubIOp::create(b, end, first), tile, rowTile);
+  emitRegisterTiles(sink, first, arith::SubIOp::create(b, end, first), tile,
+                    rowTile);
 }
 
-/// The tokens `first`, … (`count` of them) in register tiles of decreasing numbers
-/// of tokens. `tile` is the tile of the weights, `rowTile` that of the result.
-void ProductSynthesizer::emitRegisterTiles(ProductSink &sink, Value first, Value count, Value tile,
+/// The tokens `first`, … (`count` of them) in register tiles of decreasing
+/// numbers of tokens. `tile` is the tile of the weights, `rowTile` that of the
+/// result.
+void ProductSynthesizer::emitRegisterTiles(ProductSink &sink, Value first,
+                                           Value count, Value tile,
                                            Value rowTile) {
   Value lower = first;
   for (int64_t tokens = tokenTile; tokens >= 1; tokens /= 2) {
     Value whole = count;
     if (tokens > 1)
-      whole = arith::SubIOp::create(b, count, arith::RemUIOp::create(b, count, b.index(tokens)));
+      whole = arith::SubIOp::create(
+          b, count, arith::RemUIOp::create(b, count, b.index(tokens)));
     Value upper = arith::AddIOp::create(b, first, whole);
     auto loop = scf::ForOp::create(b, lower, upper, b.index(tokens));
     OpBuilder::InsertionGuard inLoop(b);
@@ -433,15 +493,19 @@ LogicalResult ProductSynthesizer::run() {
   for (unsigned i = 0; i < product.getWeights().size(); ++i) {
     if (!product.getWeights()[i].getDefiningOp<FromBytesOp>() ||
         !isa_and_nonnull<PackedAttr>(
-            cast<RankedTensorType>(product.getWeights()[i].getType()).getEncoding()))
-      return product.emitOpError() << "needs packed weights, but weight " << i << " is "
-                                   << product.getWeights()[i].getType();
+            cast<RankedTensorType>(product.getWeights()[i].getType())
+                .getEncoding()))
+      return product.emitOpError()
+             << "needs packed weights, but weight " << i << " is "
+             << product.getWeights()[i].getType();
     weights.emplace_back(b, product.getWeights()[i]);
   }
   for (const PackedWeight &weight : weights)
-    if (product.getGroups() && weight.type.getDimSize(0) % (product.getExperts() * weight.rows))
+    if (product.getGroups() &&
+        weight.type.getDimSize(0) % (product.getExperts() * weight.rows))
       return product.emitOpError()
-             << "needs experts of a multiple of " << weight.rows << " rows, got "
+             << "needs experts of a multiple of " << weight.rows
+             << " rows, got "
              << weight.type.getDimSize(0) / product.getExperts();
   for (const PackedWeight &weight : weights)
     if (!!weight.format != !!weights.front().format)
@@ -450,9 +514,9 @@ LogicalResult ProductSynthesizer::run() {
   for (const PackedWeight &weight : weights)
     if (product.isInteger() && sumBits < weight.getGroupBits())
       return product.emitOpError()
-             << "has activation sums of " << (kSpan >> sumBits) << " codes, but the format "
-             << weight.format.getSymName() << " needs them per "
-             << int64_t(weight.format.getGroup());
+             << "has activation sums of " << (kSpan >> sumBits)
+             << " codes, but the format " << weight.format.getSymName()
+             << " needs them per " << int64_t(weight.format.getGroup());
   for (ProductSink &sink : sinks) {
     bool last = &sink == &sinks.back();
     sink.buffer = splitSlots(sink.buffer);
@@ -463,10 +527,14 @@ LogicalResult ProductSynthesizer::run() {
   }
 
   // What the loops replace.
-  for (Operation &op : llvm::make_early_inc_range(llvm::reverse(kernel.getBody().front()))) {
-    bool replaced = llvm::any_of(sinks, [&](ProductSink &sink) { return sink.store == &op; });
-    bool dead = op.use_empty() &&
-                isa<QLinearOp, AddOp, SwigluOp, FromBytesOp, bufferization::ToTensorOp>(op);
+  for (Operation &op :
+       llvm::make_early_inc_range(llvm::reverse(kernel.getBody().front()))) {
+    bool replaced = llvm::any_of(
+        sinks, [&](ProductSink &sink) { return sink.store == &op; });
+    bool dead =
+        op.use_empty() &&
+        isa<QLinearOp, AddOp, SwigluOp, FromBytesOp, bufferization::ToTensorOp>(
+            op);
     if (replaced || dead)
       op.erase();
   }
@@ -480,13 +548,15 @@ struct SynthesizeProductPass final
   void runOnOperation() override {
     ModuleOp module = getOperation();
     auto target = module->getAttrOfType<TargetAttr>(LumenDialect::kTargetAttr);
-    for (auto kernel : llvm::make_early_inc_range(module.getOps<func::FuncOp>())) {
+    for (auto kernel :
+         llvm::make_early_inc_range(module.getOps<func::FuncOp>())) {
       auto kind = kernel->getAttrOfType<StringAttr>(LumenDialect::kKernelAttr);
       if (!kind || kind.getValue() != "product")
         continue;
       auto products = llvm::to_vector(kernel.getOps<QLinearOp>());
       if (products.size() != 1) {
-        kernel.emitError() << "a product kernel holds one lumen.qlinear, got " << products.size();
+        kernel.emitError() << "a product kernel holds one lumen.qlinear, got "
+                           << products.size();
         return signalPassFailure();
       }
       int64_t tile = tokens ? int64_t(tokens) : target ? target.getTokens() : 4;

@@ -137,9 +137,7 @@ void RowsSynthesizer::chooseWidths(ColumnLoop &loop) {
           require(std::gcd(x.getDimSize(1), kFreePiece));
         })
         .Case([&](RopeOp op) { require(op.getHeadDim()); })
-        .Case([&](KvAppendOp op) {
-          require(op.getHeadDim());
-        })
+        .Case([&](KvAppendOp op) { require(op.getHeadDim()); })
         .Case([&](EmbeddingOp op) {
           auto table = cast<RankedTensorType>(op.getTable().getType());
           if (FormatOp format = lookupFormat(table, op)) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Builds the form in which product kernels are synthesized: linalg on small static
-// tensors, which are slices of buffers or register tiles.
+// Builds the form in which product kernels are synthesized: linalg on small
+// static tensors, which are slices of buffers or register tiles.
 #ifndef LUMEN_PASSES_TILEBUILDER_H
 #define LUMEN_PASSES_TILEBUILDER_H
 
@@ -22,16 +22,16 @@ public:
   /// A buffer as a tensor.
   Value toTensor(Value memref);
 
-  /// The slice at `position` of the leading dimensions, `tokens` of the first if
-  /// it is a token; all others are dropped.
+  /// The slice at `position` of the leading dimensions, `tokens` of the first
+  /// if it is a token; all others are dropped.
   Value slice(Value tensor, ArrayRef<OpFoldResult> position,
               int64_t tokens = 0);
 
   /// The dimensions `results` of `dims`.
   AffineMap map(unsigned dims, ArrayRef<unsigned> results);
 
-  /// A linalg.generic on `init`, the last of `maps`; a dimension that the result
-  /// lacks is a reduction. `body` gives the next value of the result.
+  /// A linalg.generic on `init`, the last of `maps`; a dimension that the
+  /// result lacks is a reduction. `body` gives the next value of the result.
   Value generic(Value init, ValueRange inputs, ArrayRef<AffineMap> maps,
                 unsigned dims,
                 function_ref<Value(OpBuilder &, Location, ValueRange)> body);

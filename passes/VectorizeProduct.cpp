@@ -2,7 +2,8 @@
 //
 // Turns the small static tensors of product kernels into vector registers. The
 // last dimension of a result is the lanes of a vector; every other dimension is
-// unrolled. Operands that are slices of buffers become loads where they are used.
+// unrolled. Operands that are slices of buffers become loads where they are
+// used.
 #include "passes/Passes.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -34,13 +35,15 @@ struct RegisterTile {
   int64_t getLanes() const { return shape.back(); }
   int64_t flatten(ArrayRef<int64_t> leading) const {
     int64_t flat = 0;
-    for (auto [position, size] : llvm::zip(leading, ArrayRef(shape).drop_back()))
+    for (auto [position, size] :
+         llvm::zip(leading, ArrayRef(shape).drop_back()))
       flat = flat * size + position;
     return flat;
   }
 };
 
-/// A slice of a buffer: where it begins, and which of the buffer's dimensions it has.
+/// A slice of a buffer: where it begins, and which of the buffer's dimensions
+/// it has.
 struct BufferView {
   Value buffer;
   SmallVector<Value> offsets;
@@ -66,9 +69,11 @@ uint64_t getMaximum(Value value) {
     return getMaximum(shift.getLhs());
   if (auto shift = dyn_cast_or_null<arith::ShLIOp>(op))
     if (matchPattern(shift.getRhs(), m_ConstantInt(&constant)))
-      return std::min<uint64_t>(255, getMaximum(shift.getLhs()) << constant.getZExtValue());
+      return std::min<uint64_t>(255, getMaximum(shift.getLhs())
+                                         << constant.getZExtValue());
   if (auto join = dyn_cast_or_null<arith::OrIOp>(op)) {
-    uint64_t larger = std::max(getMaximum(join.getLhs()), getMaximum(join.getRhs()));
+    uint64_t larger =
+        std::max(getMaximum(join.getLhs()), getMaximum(join.getRhs()));
     return llvm::NextPowerOf2(larger) - 1;
   }
   if (auto lookup = dyn_cast_or_null<LookupOp>(op)) {
@@ -106,9 +111,12 @@ private:
   /// acc += code * signed code over four k: the operands of that form.
   bool matchDot(linalg::GenericOp generic, Value &code, Value &activation);
 
-  Value constantIndex(int64_t value) { return arith::ConstantIndexOp::create(b, value); }
+  Value constantIndex(int64_t value) {
+    return arith::ConstantIndexOp::create(b, value);
+  }
   Value addIndex(Value base, int64_t offset) {
-    return offset ? b.createOrFold<arith::AddIOp>(base, constantIndex(offset)) : base;
+    return offset ? b.createOrFold<arith::AddIOp>(base, constantIndex(offset))
+                  : base;
   }
   /// The buffer with its last two dimensions joined.
   Value collapseInner(Value buffer);
@@ -129,7 +137,8 @@ public:
   GenericUnroller(Vectorizer &v, linalg::GenericOp generic)
       : v(v), b(v.b), generic(generic), maps(generic.getIndexingMapsArray()),
         sizes(generic.getStaticLoopRanges()) {
-    laneDim = cast<AffineDimExpr>(maps.back().getResults().back()).getPosition();
+    laneDim =
+        cast<AffineDimExpr>(maps.back().getResults().back()).getPosition();
     lanes = sizes[laneDim];
   }
 
@@ -138,10 +147,13 @@ public:
 private:
   using Point = SmallVector<int64_t>;
 
-  FailureOr<Value> load(unsigned operand, ArrayRef<int64_t> point, bool wholeStep);
-  FailureOr<Value> evaluate(Value value, ArrayRef<int64_t> point, bool wholeStep);
+  FailureOr<Value> load(unsigned operand, ArrayRef<int64_t> point,
+                        bool wholeStep);
+  FailureOr<Value> evaluate(Value value, ArrayRef<int64_t> point,
+                            bool wholeStep);
   /// Calls `visit` with every point of the dimensions that are not in `fixed`.
-  LogicalResult forEachPoint(ArrayRef<unsigned> order, function_ref<LogicalResult(Point &)> visit);
+  LogicalResult forEachPoint(ArrayRef<unsigned> order,
+                             function_ref<LogicalResult(Point &)> visit);
   int64_t resultIndex(ArrayRef<int64_t> point) {
     SmallVector<int64_t> leading;
     for (AffineExpr expr : maps.back().getResults().drop_back())
@@ -175,9 +187,11 @@ Value Vectorizer::collapseInner(Value buffer) {
   return result = memref::CollapseShapeOp::create(b, buffer, groups);
 }
 
-/// The operand at a point: a vector of lanes, of 4 codes per lane or of the four
-/// activations of a step (`wholeStep`), or a scalar.
-FailureOr<Value> GenericUnroller::load(unsigned operand, ArrayRef<int64_t> point, bool wholeStep) {
+/// The operand at a point: a vector of lanes, of 4 codes per lane or of the
+/// four activations of a step (`wholeStep`), or a scalar.
+FailureOr<Value> GenericUnroller::load(unsigned operand,
+                                       ArrayRef<int64_t> point,
+                                       bool wholeStep) {
   Value source = generic->getOperand(operand);
   SmallVector<unsigned> dims;
   for (AffineExpr expr : maps[operand].getResults())
@@ -191,14 +205,19 @@ FailureOr<Value> GenericUnroller::load(unsigned operand, ArrayRef<int64_t> point
 
   if (auto tile = v.tiles.find(source); tile != v.tiles.end()) {
     if (dims.empty() || dims.back() != laneDim)
-      return generic.emitOpError() << "reads operand " << operand << " across its lanes", failure();
-    cached = tile->second.vectors[tile->second.flatten(ArrayRef(key).drop_back())];
+      return generic.emitOpError()
+                 << "reads operand " << operand << " across its lanes",
+             failure();
+    cached =
+        tile->second.vectors[tile->second.flatten(ArrayRef(key).drop_back())];
     return cached;
   }
   auto found = v.views.find(source);
   if (found == v.views.end())
-    return generic.emitOpError() << "operand " << operand << " is neither a slice of a buffer nor "
-                                    "a register tile", failure();
+    return generic.emitOpError() << "operand " << operand
+                                 << " is neither a slice of a buffer nor "
+                                    "a register tile",
+           failure();
   const BufferView &view = found->second;
   auto type = cast<MemRefType>(view.buffer.getType());
   Type element = type.getElementType();
@@ -210,16 +229,22 @@ FailureOr<Value> GenericUnroller::load(unsigned operand, ArrayRef<int64_t> point
   if (lane == dims.end()) {
     if (wholeStep) {
       // The four activations of a step lie next to each other.
-      return cached = vector::LoadOp::create(b, VectorType::get(4, element), view.buffer, indices);
+      return cached = vector::LoadOp::create(b, VectorType::get(4, element),
+                                             view.buffer, indices);
     }
-    // Spread over the lanes at once: x86 does it as part of the next instruction.
+    // Spread over the lanes at once: x86 does it as part of the next
+    // instruction.
     Value scalar = memref::LoadOp::create(b, view.buffer, indices);
-    return cached = vector::BroadcastOp::create(b, VectorType::get(lanes, element), scalar);
+    return cached = vector::BroadcastOp::create(
+               b, VectorType::get(lanes, element), scalar);
   }
   if (lane + 1 == dims.end())
-    return cached = vector::LoadOp::create(b, VectorType::get(lanes, element), view.buffer, indices);
+    return cached = vector::LoadOp::create(b, VectorType::get(lanes, element),
+                                           view.buffer, indices);
   if (lane + 2 != dims.end())
-    return generic.emitOpError() << "operand " << operand << " has no contiguous lanes", failure();
+    return generic.emitOpError()
+               << "operand " << operand << " has no contiguous lanes",
+           failure();
   // Lanes of four codes: one load of the whole step.
   int64_t k4 = key.back();
   SmallVector<int64_t> stepKey(key);
@@ -233,7 +258,8 @@ FailureOr<Value> GenericUnroller::load(unsigned operand, ArrayRef<int64_t> point
         outer[dim] = v.addIndex(outer[dim], position);
     outer.pop_back();
     outer.back() = v.constantIndex(0);
-    step = vector::LoadOp::create(b, VectorType::get(4 * lanes, element), buffer, outer);
+    step = vector::LoadOp::create(b, VectorType::get(4 * lanes, element),
+                                  buffer, outer);
   }
   if (wholeStep)
     return cached = step;
@@ -243,8 +269,10 @@ FailureOr<Value> GenericUnroller::load(unsigned operand, ArrayRef<int64_t> point
   return cached = vector::ShuffleOp::create(b, step, step, mask);
 }
 
-/// A value of the body at a point, as a scalar where it is the same in all lanes.
-FailureOr<Value> GenericUnroller::evaluate(Value value, ArrayRef<int64_t> point, bool wholeStep) {
+/// A value of the body at a point, as a scalar where it is the same in all
+/// lanes.
+FailureOr<Value> GenericUnroller::evaluate(Value value, ArrayRef<int64_t> point,
+                                           bool wholeStep) {
   if (auto known = values.lookup(value))
     return known;
   Value made;
@@ -259,11 +287,13 @@ FailureOr<Value> GenericUnroller::evaluate(Value value, ArrayRef<int64_t> point,
         return failure();
       made = *loaded;
     }
-  } else if (Operation *op = value.getDefiningOp(); op->getBlock() != generic.getBody()) {
+  } else if (Operation *op = value.getDefiningOp();
+             op->getBlock() != generic.getBody()) {
     return value;
   } else if (auto index = dyn_cast<linalg::IndexOp>(op)) {
     if (index.getDim() == laneDim)
-      return op->emitOpError() << "of the lane dimension cannot be vectorized", failure();
+      return op->emitOpError() << "of the lane dimension cannot be vectorized",
+             failure();
     made = v.constantIndex(point[index.getDim()]);
   } else {
     SmallVector<Value> operands;
@@ -285,7 +315,8 @@ FailureOr<Value> GenericUnroller::evaluate(Value value, ArrayRef<int64_t> point,
       for (Type &type : types)
         type = VectorType::get(shape.getShape(), type);
     }
-    OperationState state(op->getLoc(), op->getName(), operands, types, op->getAttrs());
+    OperationState state(op->getLoc(), op->getName(), operands, types,
+                         op->getAttrs());
     if (auto constant = dyn_cast<arith::ConstantOp>(op)) {
       made = arith::ConstantOp::create(b, constant.getValue());
     } else {
@@ -303,8 +334,9 @@ FailureOr<Value> GenericUnroller::evaluate(Value value, ArrayRef<int64_t> point,
   return made;
 }
 
-LogicalResult GenericUnroller::forEachPoint(ArrayRef<unsigned> order,
-                                            function_ref<LogicalResult(Point &)> visit) {
+LogicalResult
+GenericUnroller::forEachPoint(ArrayRef<unsigned> order,
+                              function_ref<LogicalResult(Point &)> visit) {
   Point point(sizes.size(), 0);
   while (true) {
     if (failed(visit(point)))
@@ -330,43 +362,53 @@ LogicalResult GenericUnroller::run(Value code, Value activation) {
   // tokens share is computed once and every sum has one order.
   bool dot = !!code;
   SmallVector<unsigned> order;
-  for (auto kind : {utils::IteratorType::reduction, utils::IteratorType::parallel})
-    for (auto [dim, iterator] : llvm::enumerate(generic.getIteratorTypesArray()))
-      if (iterator == kind && dim != laneDim && !(dot && dim + 1 == sizes.size()))
+  for (auto kind :
+       {utils::IteratorType::reduction, utils::IteratorType::parallel})
+    for (auto [dim, iterator] :
+         llvm::enumerate(generic.getIteratorTypesArray()))
+      if (iterator == kind && dim != laneDim &&
+          !(dot && dim + 1 == sizes.size()))
         order.push_back(dim);
-  Value yielded = cast<linalg::YieldOp>(generic.getBody()->getTerminator()).getOperand(0);
+  Value yielded =
+      cast<linalg::YieldOp>(generic.getBody()->getTerminator()).getOperand(0);
   auto laneType = VectorType::get(lanes, type.getElementType());
-  LogicalResult status = forEachPoint(order, [&](Point &point) -> LogicalResult {
-    values.clear();
-    Value &slot = result.vectors[resultIndex(point)];
-    if (dot) {
-      FailureOr<Value> codes = evaluate(code, point, true);
-      FailureOr<Value> x = evaluate(activation, point, true);
-      if (failed(codes) || failed(x))
-        return failure();
-      bool isSigned = llvm::any_of(code.getUsers(), llvm::IsaPred<arith::ExtSIOp>);
-      int64_t bits = isSigned ? 8 : std::max(1u, llvm::Log2_64_Ceil(getMaximum(code) + 1));
-      slot = Dot4Op::create(b, laneType, *codes, *x, slot, bits, isSigned);
-      return success();
-    }
-    FailureOr<Value> made = evaluate(yielded, point, false);
-    if (failed(made))
-      return failure();
-    slot = *made;
-    if (!isa<VectorType>(slot.getType()))
-      slot = vector::BroadcastOp::create(b, laneType, slot);
-    return success();
-  });
+  LogicalResult status =
+      forEachPoint(order, [&](Point &point) -> LogicalResult {
+        values.clear();
+        Value &slot = result.vectors[resultIndex(point)];
+        if (dot) {
+          FailureOr<Value> codes = evaluate(code, point, true);
+          FailureOr<Value> x = evaluate(activation, point, true);
+          if (failed(codes) || failed(x))
+            return failure();
+          bool isSigned =
+              llvm::any_of(code.getUsers(), llvm::IsaPred<arith::ExtSIOp>);
+          int64_t bits =
+              isSigned ? 8
+                       : std::max(1u, llvm::Log2_64_Ceil(getMaximum(code) + 1));
+          slot = Dot4Op::create(b, laneType, *codes, *x, slot, bits, isSigned);
+          return success();
+        }
+        FailureOr<Value> made = evaluate(yielded, point, false);
+        if (failed(made))
+          return failure();
+        slot = *made;
+        if (!isa<VectorType>(slot.getType()))
+          slot = vector::BroadcastOp::create(b, laneType, slot);
+        return success();
+      });
   v.tiles[generic.getResult(0)] = result;
   return status;
 }
 
-bool Vectorizer::matchDot(linalg::GenericOp generic, Value &code, Value &activation) {
+bool Vectorizer::matchDot(linalg::GenericOp generic, Value &code,
+                          Value &activation) {
   auto iterators = generic.getIteratorTypesArray();
   auto ranges = generic.getStaticLoopRanges();
   if (iterators.back() != utils::IteratorType::reduction || ranges.back() != 4)
     return false;
-  Value yielded = cast<linalg::YieldOp>(generic.getBody()->getTerminator()).getOperand(0);
+  Value yielded =
+      cast<linalg::YieldOp>(generic.getBody()->getTerminator()).getOperand(0);
   auto add = yielded.getDefiningOp<arith::AddIOp>();
   auto product = add ? add.getRhs().getDefiningOp<arith::MulIOp>() : nullptr;
   if (!product || add.getLhs() != generic.getBody()->getArguments().back())
@@ -374,7 +416,8 @@ bool Vectorizer::matchDot(linalg::GenericOp generic, Value &code, Value &activat
   Operation *lhs = product.getLhs().getDefiningOp();
   auto rhs = product.getRhs().getDefiningOp<arith::ExtSIOp>();
   if (!isa_and_nonnull<arith::ExtUIOp, arith::ExtSIOp>(lhs) || !rhs ||
-      !lhs->getOperand(0).getType().isInteger(8) || !rhs.getIn().getType().isInteger(8))
+      !lhs->getOperand(0).getType().isInteger(8) ||
+      !rhs.getIn().getType().isInteger(8))
     return false;
   code = lhs->getOperand(0);
   activation = rhs.getIn();
@@ -383,10 +426,12 @@ bool Vectorizer::matchDot(linalg::GenericOp generic, Value &code, Value &activat
 
 LogicalResult Vectorizer::visit(linalg::GenericOp generic) {
   if (generic.getNumResults() != 1 || generic.hasDynamicShape())
-    return generic.emitOpError("in a product kernel needs one result and static shapes");
+    return generic.emitOpError(
+        "in a product kernel needs one result and static shapes");
   for (AffineMap map : generic.getIndexingMapsArray())
     if (!map.isProjectedPermutation())
-      return generic.emitOpError("in a product kernel needs plain dimensions as indices");
+      return generic.emitOpError(
+          "in a product kernel needs plain dimensions as indices");
   Value code, activation;
   if (!matchDot(generic, code, activation))
     code = activation = nullptr;
@@ -403,11 +448,14 @@ LogicalResult Vectorizer::visit(tensor::ExtractSliceOp slice) {
     RegisterTile source = tile->second;
     int64_t lanes = slice.getType().getShape().back();
     if (slice.getType().getRank() != int64_t(source.shape.size()) ||
-        !llvm::all_of(slice.getMixedOffsets(), [](OpFoldResult o) { return isConstantIntValue(o, 0); }))
+        !llvm::all_of(slice.getMixedOffsets(),
+                      [](OpFoldResult o) { return isConstantIntValue(o, 0); }))
       return slice.emitOpError("of a register tile must keep its first lanes");
     source.shape.back() = lanes;
     for (Value &vector : source.vectors)
-      vector = vector::ExtractStridedSliceOp::create(b, vector, ArrayRef<int64_t>{0}, ArrayRef<int64_t>{lanes}, ArrayRef<int64_t>{1});
+      vector = vector::ExtractStridedSliceOp::create(
+          b, vector, ArrayRef<int64_t>{0}, ArrayRef<int64_t>{lanes},
+          ArrayRef<int64_t>{1});
     tiles[slice.getResult()] = std::move(source);
     return success();
   }
@@ -429,7 +477,8 @@ LogicalResult Vectorizer::visit(tensor::ExtractSliceOp slice) {
   return success();
 }
 
-LogicalResult Vectorizer::visit(bufferization::MaterializeInDestinationOp store) {
+LogicalResult
+Vectorizer::visit(bufferization::MaterializeInDestinationOp store) {
   auto tile = tiles.find(store.getSource());
   if (tile == tiles.end())
     return store.emitOpError("in a product kernel stores a register tile");
@@ -458,11 +507,12 @@ LogicalResult Vectorizer::visit(scf::ForOp loop) {
   for (Value init : loop.getInitArgs()) {
     auto tile = tiles.find(init);
     if (tile == tiles.end())
-      return loop.emitOpError("in a product kernel carries register tiles only");
+      return loop.emitOpError(
+          "in a product kernel carries register tiles only");
     llvm::append_range(inits, tile->second.vectors);
   }
-  auto vectorized = scf::ForOp::create(b, loop.getLowerBound(), loop.getUpperBound(),
-                                       loop.getStep(), inits);
+  auto vectorized = scf::ForOp::create(
+      b, loop.getLowerBound(), loop.getUpperBound(), loop.getStep(), inits);
   auto assign = [&](ValueRange tensors, ValueRange vectors) {
     for (auto [tensor, init] : llvm::zip(tensors, loop.getInitArgs())) {
       RegisterTile tile = tiles[init];
@@ -512,8 +562,9 @@ LogicalResult Vectorizer::visit(Operation &op) {
       return op.emitOpError("in a product kernel needs one value in all lanes");
     auto lanes = VectorType::get(type.getShape().back(), type.getElementType());
     Value vector = arith::ConstantOp::create(b, splat.resizeSplat(lanes));
-    RegisterTile tile{SmallVector<int64_t>(type.getShape()),
-                      SmallVector<Value>(getVectorCount(type.getShape()), vector)};
+    RegisterTile tile{
+        SmallVector<int64_t>(type.getShape()),
+        SmallVector<Value>(getVectorCount(type.getShape()), vector)};
     tiles[constant.getResult()] = std::move(tile);
     replaced.push_back(&op);
     return success();
@@ -544,11 +595,13 @@ LogicalResult Vectorizer::visit(Block &block) {
   return success();
 }
 
-struct VectorizeProductPass final : lumen::impl::VectorizeProductPassBase<VectorizeProductPass> {
+struct VectorizeProductPass final
+    : lumen::impl::VectorizeProductPassBase<VectorizeProductPass> {
   void runOnOperation() override {
     for (auto kernel : getOperation().getOps<func::FuncOp>()) {
       auto kind = kernel->getAttrOfType<StringAttr>(LumenDialect::kKernelAttr);
-      if (kind && kind.getValue() == "product" && failed(Vectorizer(kernel).run()))
+      if (kind && kind.getValue() == "product" &&
+          failed(Vectorizer(kernel).run()))
         return signalPassFailure();
     }
   }

@@ -133,7 +133,8 @@ def _check_memory(layout: PackedLayout) -> None:
     if free is not None and layout.size > free:
         raise LumenError(
             f"packed weights take {size_text(layout.size)}, but only {size_text(free)} of memory are free; "
-            "they can be mapped from a file instead: let the cache have it (LUMEN_CACHE_DIR, LUMEN_CACHE_LIMIT)"
+            "they can be mapped from a file instead: let the cache have it "
+            "(LUMEN_CACHE_DIR, LUMEN_CACHE_LIMIT)"
         )
 
 

@@ -46,7 +46,7 @@ def attention(heads, kv_heads, size, element, quantized, window=None):
 
 
 def caches(kv_heads, size, positions, element):
-    """Keys and values of the first ``positions`` of layer 1; everything else is NaN (also as scales of codes)."""
+    """Keys and values of the first ``positions`` of layer 1; all else is NaN (also scales of codes)."""
     kind = next(kind for kind in kv_cache.TYPES.values() if kind.element == element)
     rng = np.random.default_rng([kv_heads, size, positions])
     pages = -(-positions // ops.PAGE)

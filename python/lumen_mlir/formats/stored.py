@@ -202,8 +202,12 @@ def _complete(
                 return Expression(node.operation, i32, node.length, [wide(o) for o in operands], node.payload)
             if node.operation == "convert" and fitting and fits(node):
                 return wide(operands[0])
-            if node.operation == "bitcast" and integers and fitting and fits(node) and (
-                ranges[id(operands[0])][0].min() >= 0 and ranges[id(node)][0].min() >= 0
+            if (
+                node.operation == "bitcast"
+                and integers
+                and fitting
+                and fits(node)
+                and (ranges[id(operands[0])][0].min() >= 0 and ranges[id(node)][0].min() >= 0)
             ):
                 return wide(operands[0])
             if node.operation == "where" and all(fits(o) for o in operands[1:]):
@@ -221,4 +225,3 @@ def _complete(
         return Expression(node.operation, node.dtype, node.length, narrowed, node.payload)
 
     return wide(root)
-

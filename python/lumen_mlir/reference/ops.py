@@ -90,7 +90,7 @@ def page_views(pages: np.ndarray, size: int, kind: str) -> tuple[np.ndarray, np.
 
 
 def _head_codes(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """8-bit codes of heads f32 [..., d] in groups of 32, the last one shorter: i8 [..., d], f32 [..., group]."""
+    """8-bit codes of heads f32 [..., d] in groups of 32, the last shorter: i8 [..., d], f32 [..., group]."""
     parts = np.split(x, range(GROUP, x.shape[-1], GROUP), axis=-1)
     lead = x.shape[:-1]
     pairs = [quantize(part.reshape(-1, part.shape[-1]), part.shape[-1], part.shape[-1])[:2] for part in parts]
