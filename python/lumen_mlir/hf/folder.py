@@ -65,7 +65,9 @@ class HFFolder:
     ):
         self.path, self.metadata, self._recipes, self._files = path, metadata, recipes, files
         self.tensors = {
-            name: TensorInfo(name, recipe.shape, types[name], 0, _bytes(types[name], recipe.shape))
+            name: TensorInfo(
+                name, _shape_in_files(recipe.shape), types[name], 0, _bytes(types[name], recipe.shape)
+            )
             for name, recipe in recipes.items()
         }
         matrices = [types[name] for name, recipe in recipes.items() if len(recipe.shape) > 1]
@@ -210,6 +212,11 @@ def _open_sharded(folder: Path, index: Path) -> dict[str, SafetensorsFile]:
         if tensor not in files[name].tensors:
             raise HFError(f"{index}: tensor {quoted(tensor)} should be in {name}, but is not")
     return {tensor: files[name] for tensor, name in places.items()}
+
+
+def _shape_in_files(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """In GGUF files a matrix of one row is a vector."""
+    return shape[1:] if len(shape) == 2 and shape[0] == 1 else shape
 
 
 class _Described:

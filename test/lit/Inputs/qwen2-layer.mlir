@@ -16,7 +16,8 @@ lumen.format @q8_0 block(32) group(32) bits(8) bias(-128) storage(["d", "qs"]) {
 ^bb0(%d: f16, %qs: vector<32xi8>):
   %sign = arith.constant dense<-128> : vector<32xi8>
   %codes = arith.xori %qs, %sign : vector<32xi8>
-  lumen.decoded codes(%codes : vector<32xi8>) scale(%d : f16)
+  %scale = lumen.stored %d bits(16) : f16
+  lumen.decoded codes(%codes : vector<32xi8>) scale(%scale : f16)
 }
 
 func.func @step(
