@@ -145,7 +145,8 @@ def _peers(options: argparse.Namespace) -> list[engines.Engine]:
         if not options.peer_python:
             raise SystemExit("--peer openvino needs --peer-python, a Python that has openvino-genai")
         return [engines.OpenVino(name, options.peer_python)]
-    python = options.peer_python or engines.llama_cpp_python(options.target)
+    # A list of rows needs the names of the engines only, and builds nothing.
+    python = options.peer_python or ("" if options.list else engines.llama_cpp_python(options.target))
     flags = options.flash.split(",")
     return [
         engines.Worker(
