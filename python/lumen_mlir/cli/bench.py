@@ -104,7 +104,6 @@ def command(
     Options that take a number take several with commas: -t 1,2. The results have llama-bench's fields.
     """
     from lumen_mlir import bench
-    from lumen_mlir.llm import LLM
 
     if repetitions < 1:
         raise LumenError(f"--repetitions is {repetitions}; a whole number of at least 1 was expected")
@@ -121,13 +120,7 @@ def command(
     if dry_run:
         report(model, reporter, {**options, "threads": first, "context": context})
         return
-    try:
-        llm = LLM(
-            model, threads=first, context=context, profile=profile, progress=reporter.progress, **options
-        )
-    finally:
-        reporter.close()
-    reporter.opened(llm)
+    llm = reporter.open(model, threads=first, context=context, profile=profile, **options)
     if profile:
         click.echo(_profile(llm, tests, threads or [llm.threads], repetitions, output, profile_svg, reporter))
         return

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 )
 @shared.target_option
 @click.option("--plot", metavar="FILE.svg", help="Draw the roofline and the kernels under it.")
-@click.option("--json", "as_json", is_flag=True, help="For scripts.")
+@shared.json_option
 @shared.verbosity_options
 def command(
     names: str | None,

@@ -72,13 +72,7 @@ def command(
     if dry_run:
         report(model, reporter, options)
         return
-    from lumen_mlir.llm import LLM
-
-    try:
-        llm = LLM(model, progress=reporter.progress, **options)
-    finally:
-        reporter.close()
-    reporter.opened(llm)
+    llm = reporter.open(model, **options)
     _ = llm.chat_template  # a file without one is refused before anything is asked
     interactive = sys.stdin.isatty()
     if interactive:

@@ -30,7 +30,7 @@ STAGES = ("lumen", "fused", "linalg", "vector", "llvm", "asm", "obj")
 @shared.target_option
 @shared.activations_option
 @shared.kv_type_option
-@click.option("--chunk", type=int, default=512, show_default=True, help="Most tokens of one step.")
+@shared.chunk_option
 @click.option("-o", "--output", metavar="FILE", help="Where to write to.  [default: stdout]")
 def command(
     source: str | None,

@@ -20,7 +20,7 @@ from lumen_mlir.errors import LumenError
     "--format", "format_", metavar="NAME", help="q4_k_m, q8_0, f16, …  [default: the folder's own type]"
 )
 @shared.pre_tokenizer_option
-@click.option("-t", "--threads", type=int, help="Threads.  [default: LUMEN_THREADS or physical cores]")
+@shared.threads_option
 @shared.verbosity_options
 def command(
     folder: str,

@@ -19,7 +19,7 @@ from lumen_mlir.errors import LumenError
 @click.command(short_help="Turn tokens into text.")
 @shared.model_argument
 @click.option("--ids", metavar="IDS", help="The ids, such as '9707 11'.  [default: what stdin has]")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@shared.json_option
 @click.option("--special", is_flag=True, help="Print control tokens too.")
 @click.option(
     "--clean-spaces", is_flag=True, help="Drop the space before punctuation where the model's family does."

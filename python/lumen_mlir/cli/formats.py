@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lumen_mlir.cli import options as shared
 from lumen_mlir.cli.table import columns
 from lumen_mlir.errors import LumenError
 
@@ -20,11 +21,9 @@ if TYPE_CHECKING:
     from lumen_mlir.formats.quantized import Factor, QuantFormat
     from lumen_mlir.targets import Target
 
-_json_option = click.option("--json", "as_json", is_flag=True, help="For scripts.")
-
 
 @click.group(short_help="List the quantization formats, or show one.", invoke_without_command=True)
-@_json_option
+@shared.json_option
 @click.pass_context
 def command(context: click.Context, as_json: bool) -> None:
     """List the quantization formats, or show one."""
@@ -33,7 +32,7 @@ def command(context: click.Context, as_json: bool) -> None:
 
 
 @command.command("list")
-@_json_option
+@shared.json_option
 def list_formats(as_json: bool) -> None:
     """A table of all formats: what a file stores, and what kernels read after packing."""
     from lumen_mlir import formats, targets
@@ -71,7 +70,7 @@ targets  """
 @command.command()
 @click.argument("name")
 @click.option("--target", default="native", show_default=True, help="Whose packed layout to draw.")
-@_json_option
+@shared.json_option
 def show(name: str, target: str, as_json: bool) -> None:
     """Show the one description of the format NAME: the Python that defines it, the bytes of a block drawn bit
     by bit, how kernels find them packed, and the IR that every kernel is made from.

@@ -47,13 +47,7 @@ def command(
     if dry_run:
         report(model, reporter, options)
         return
-    from lumen_mlir.llm import LLM
-
-    try:
-        llm = LLM(model, progress=reporter.progress, **options)
-    finally:
-        reporter.close()
-    reporter.opened(llm)
+    llm = reporter.open(model, **options)
     generation = llm.generate(text, shared.token_limit(max_tokens), **sampling)
     last = write(text) if echo else ""
     for piece in generation:

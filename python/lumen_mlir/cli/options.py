@@ -68,9 +68,19 @@ format_option = click.option(
     help="What a Hugging Face folder is quantized to: q8_0, q4_k_m, ….  [default: its own type]",
 )
 
+threads_option = click.option(
+    "-t", "--threads", type=int, help="Threads.  [default: LUMEN_THREADS or physical cores]"
+)
+
+chunk_option = click.option(
+    "--chunk", type=int, default=512, show_default=True, help="Most prompt tokens computed at once."
+)
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
+
 # How steps are computed, whatever the context.
 step_options = _all(
-    click.option("-t", "--threads", type=int, help="Threads.  [default: LUMEN_THREADS or physical cores]"),
+    threads_option,
     engine_option,
     target_option,
     kv_type_option,
@@ -78,9 +88,7 @@ step_options = _all(
     format_option,
     pre_tokenizer_option,
     pack_cache_option,
-    click.option(
-        "--chunk", type=int, default=512, show_default=True, help="Most prompt tokens computed at once."
-    ),
+    chunk_option,
 )
 
 memory_options = _all(

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @click.argument("paths", nargs=-1, required=True, metavar="[MODEL] FILE")
 @click.option("-c", "--context", type=int, default=512, show_default=True, help="Tokens of a part.")
 @click.option("--parts", "--chunks", type=int, help="Read at most so many parts.  [default: all]")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@shared.json_option
 @shared.step_options
 @shared.verbosity_options
 def command(
@@ -44,12 +44,10 @@ def command(
     model, text = (None, *paths)[-2:]
     reporter = Reporter(quiet, verbose)
     content = read_text(text)
-    from lumen_mlir.llm import LLM
     from lumen_mlir.perplexity import perplexity
 
     try:
-        llm = LLM(model, context=context, progress=reporter.progress, **options)
-        reporter.opened(llm)
+        llm = reporter.open(model, context=context, **options)
         begin = time.perf_counter()
 
         def progress(estimate: Perplexity, count: int) -> None:

@@ -48,7 +48,7 @@ def _pairs(
 )
 @click.option("--requantize", is_flag=True, help="Do not warn about weights that were quantized before.")
 @click.option("--dry-run", is_flag=True, help="List tensors, types and sizes; write nothing.")
-@click.option("-t", "--threads", type=int, help="Threads.  [default: LUMEN_THREADS or physical cores]")
+@shared.threads_option
 @shared.verbosity_options
 def command(
     source: str,

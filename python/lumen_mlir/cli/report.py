@@ -67,9 +67,19 @@ class Reporter:
             self._bars.stop()
             self._bars, self._tasks = None, {}
 
-    def opened(self, llm: LLM) -> None:
-        """After a model was opened."""
-        self.close()
+    def open(self, model: str | None, **options: Any) -> LLM:
+        """Opens a model with ``LLM``'s options, and says what was opened."""
+        # Imported here because --dry-run and mistakes in the options should not wait for it.
+        from lumen_mlir.llm import LLM
+
+        try:
+            llm = LLM(model, progress=self.progress, **options)
+        finally:
+            self.close()
+        self._describe(llm)
+        return llm
+
+    def _describe(self, llm: LLM) -> None:
         config = llm.model.config
         self.detail(
             f"{llm.model.file.path}: {config.architecture}, {config.layers} layers of width {config.width}, "

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @click.option("-p", "--prompt", metavar="TEXT", help="The text.  [default: what stdin has]")
 @click.option("-f", "--file", metavar="FILE", help="A file with the text.")
 @click.option("--ids", is_flag=True, help="Only the ids, on one line.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@shared.json_option
 @click.option("--bos/--no-bos", default=None, help="Begin with the token that begins a text.")
 @click.option(
     "--special/--no-special",

@@ -16,11 +16,11 @@ from lumen_mlir.errors import LumenError
 @click.command(short_help="Find the fastest way to cut the work of a model on this machine.")
 @shared.model_argument
 @click.option("--rounds", type=int, default=5, show_default=True, help="Prompts measured with each way.")
-@click.option("-t", "--threads", type=int, help="Threads.  [default: LUMEN_THREADS or physical cores]")
+@shared.threads_option
 @shared.target_option
 @shared.kv_type_option
 @shared.activations_option
-@click.option("--chunk", type=int, default=512, show_default=True, help="Prompt tokens computed at once.")
+@shared.chunk_option
 @shared.verbosity_options
 def command(model: str | None, rounds: int, quiet: bool, verbose: bool, **options: Any) -> None:
     """Try ways to cut the products of MODEL, a GGUF file, into register tiles and blocks, and keep the best.
