@@ -260,10 +260,9 @@ def write_family(
         family = FAMILIES[family]
     size = VOCABULARY if vocabulary is None else vocabulary
     writer = GGUFWriter(path)
-    for key, (value, kind) in metadata(family, size).items():
-        writer.add(key, value, kind)
-    if vocabulary is not None:
-        _add_tokenizer(writer, size)
+    tokenizer = {} if vocabulary is None else synthetic_vocabulary(size).metadata()
+    for key, entry in {**metadata(family, size), **tokenizer}.items():
+        writer.add(key, *entry)
     for name, values in weights(family, size).items():
         # A matrix of one row is a vector in files. Routers are float32 in all of them, and so are vectors.
         values = values[0] if values.shape[0] == 1 else values
@@ -272,21 +271,6 @@ def write_family(
         writer.add_tensor(name, values.shape, kind, lambda data=data: [data.reshape(-1).view(np.uint8)])
     writer.write()
     return GGUFFile.open(path)
-
-
-def _add_tokenizer(writer: GGUFWriter, size: int) -> None:
-    vocabulary = synthetic_vocabulary(size)
-    for key, value, kind in [
-        ("model", "gpt2", T.STRING),
-        ("pre", "qwen2", T.STRING),
-        ("tokens", vocabulary.tokens, T.STRING),
-        ("token_type", vocabulary.types, T.I32),
-        ("merges", vocabulary.merges, T.STRING),
-        ("bos_token_id", vocabulary.end_of_text, T.U32),
-        ("eos_token_id", vocabulary.end_of_turn, T.U32),
-        ("add_bos_token", False, T.BOOL),
-    ]:
-        writer.add(f"tokenizer.ggml.{key}", value, kind)
 
 
 class _Described:

@@ -17,6 +17,7 @@ import time
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -129,42 +130,37 @@ def seeded_generator(seed: int, name: str) -> np.random.Generator:
     return np.random.Generator(np.random.SFC64([seed, zlib.crc32(name.encode())]))
 
 
-def _add_metadata(writer: GGUFWriter, shape: Shape, format: str, name: str) -> None:
-    vocabulary, prefix = synthetic_vocabulary(shape.vocabulary), shape.architecture
-    experts = [
-        (f"{prefix}.expert_count", shape.experts, T.U32),
-        (f"{prefix}.expert_used_count", shape.used, T.U32),
-        (f"{prefix}.expert_feed_forward_length", shape.feed_forward, T.U32),
-    ]
-    for key, value, kind in [
-        ("general.architecture", prefix, T.STRING),
-        ("general.type", "model", T.STRING),
-        ("general.name", name, T.STRING),
-        ("general.file_type", mixtures.file_type(format), T.U32),
-        ("general.quantization_version", 2, T.U32),
-        (f"{prefix}.block_count", shape.layers, T.U32),
-        (f"{prefix}.context_length", shape.context, T.U32),
-        (f"{prefix}.embedding_length", shape.hidden, T.U32),
-        (f"{prefix}.feed_forward_length", shape.feed_forward, T.U32),
-        (f"{prefix}.attention.head_count", shape.heads, T.U32),
-        (f"{prefix}.attention.head_count_kv", shape.kv_heads, T.U32),
-        (f"{prefix}.attention.key_length", shape.head_dim, T.U32),
-        (f"{prefix}.attention.value_length", shape.head_dim, T.U32),
-        (f"{prefix}.attention.layer_norm_rms_epsilon", 1e-6, T.F32),
-        (f"{prefix}.rope.freq_base", 1e6, T.F32),
-        *(experts if shape.experts else []),
-        ("tokenizer.ggml.model", "gpt2", T.STRING),
-        ("tokenizer.ggml.pre", "qwen2", T.STRING),
-        ("tokenizer.ggml.tokens", vocabulary.tokens, T.STRING),
-        ("tokenizer.ggml.token_type", vocabulary.types, T.I32),
-        ("tokenizer.ggml.merges", vocabulary.merges, T.STRING),
-        ("tokenizer.ggml.bos_token_id", vocabulary.end_of_text, T.U32),
-        ("tokenizer.ggml.eos_token_id", vocabulary.end_of_turn, T.U32),
-        ("tokenizer.ggml.padding_token_id", vocabulary.end_of_text, T.U32),
-        ("tokenizer.ggml.add_bos_token", False, T.BOOL),
-        ("tokenizer.chat_template", CHAT_TEMPLATE, T.STRING),
-    ]:
-        writer.add(key, value, kind)
+def _metadata(shape: Shape, format: str, name: str) -> dict[str, tuple[Any, int]]:
+    """Keys, values and GGUF types."""
+    prefix = shape.architecture
+    sizes: dict[str, tuple[Any, int]] = {
+        "block_count": (shape.layers, T.U32),
+        "context_length": (shape.context, T.U32),
+        "embedding_length": (shape.hidden, T.U32),
+        "feed_forward_length": (shape.feed_forward, T.U32),
+        "attention.head_count": (shape.heads, T.U32),
+        "attention.head_count_kv": (shape.kv_heads, T.U32),
+        "attention.key_length": (shape.head_dim, T.U32),
+        "attention.value_length": (shape.head_dim, T.U32),
+        "attention.layer_norm_rms_epsilon": (1e-6, T.F32),
+        "rope.freq_base": (1e6, T.F32),
+    }
+    if shape.experts:
+        sizes |= {
+            "expert_count": (shape.experts, T.U32),
+            "expert_used_count": (shape.used, T.U32),
+            "expert_feed_forward_length": (shape.feed_forward, T.U32),
+        }
+    return {
+        "general.architecture": (prefix, T.STRING),
+        "general.type": ("model", T.STRING),
+        "general.name": (name, T.STRING),
+        "general.file_type": (mixtures.file_type(format), T.U32),
+        "general.quantization_version": (2, T.U32),
+        **{f"{prefix}.{key}": entry for key, entry in sizes.items()},
+        **synthetic_vocabulary(shape.vocabulary).metadata(),
+        "tokenizer.chat_template": (CHAT_TEMPLATE, T.STRING),
+    }
 
 
 def _add_matrix(writer: GGUFWriter, name: str, shape: tuple[int, ...], kind: str, seed: int) -> None:
@@ -219,7 +215,8 @@ def write_synthetic(
     if seed < 0:
         raise LumenError(f"the seed must not be negative, but is {seed}")
     writer = GGUFWriter(path)
-    _add_metadata(writer, shape, format, f"Synthetic {label} {format}")
+    for key, entry in _metadata(shape, format, f"Synthetic {label} {format}").items():
+        writer.add(key, *entry)
     for name, length, mean, deviation in _vectors(shape):
         _add_vector(writer, name, length, mean, deviation, seed)
     for name, layer, sizes in _matrices(shape):

@@ -6,8 +6,10 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from lumen_mlir import byte_level
+from lumen_mlir.gguf import types as T
 
 # Qwen2.5's own special tokens and its count of other tokens; larger vocabularies are padded, as its files
 # are.
@@ -50,6 +52,20 @@ class Vocabulary:
     merges: list[str]
     end_of_text: int
     end_of_turn: int
+
+    def metadata(self) -> dict[str, tuple[Any, int]]:
+        """Keys, values and GGUF types of a file that has this vocabulary, but for a chat template."""
+        return {
+            "tokenizer.ggml.model": ("gpt2", T.STRING),
+            "tokenizer.ggml.pre": ("qwen2", T.STRING),
+            "tokenizer.ggml.tokens": (self.tokens, T.STRING),
+            "tokenizer.ggml.token_type": (self.types, T.I32),
+            "tokenizer.ggml.merges": (self.merges, T.STRING),
+            "tokenizer.ggml.bos_token_id": (self.end_of_text, T.U32),
+            "tokenizer.ggml.eos_token_id": (self.end_of_turn, T.U32),
+            "tokenizer.ggml.padding_token_id": (self.end_of_text, T.U32),
+            "tokenizer.ggml.add_bos_token": (False, T.BOOL),
+        }
 
 
 def synthetic_vocabulary(size: int) -> Vocabulary:
