@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from lumen_mlir import models
-from lumen_mlir.testing import families
+from lumen_mlir.testing import families, hf_families
 from lumen_mlir.testing.families import Family
 
 LLAMA_VOCABULARY = 283
@@ -19,42 +19,23 @@ def hf_config(family: Family, vocabulary: int):
     import transformers
 
     cls = getattr(transformers, family.hf_class)
-    sizes = {
-        "vocab_size": vocabulary,
-        "hidden_size": families.WIDTH,
-        "intermediate_size": families.HIDDEN,
-        "num_hidden_layers": family.layers,
-        "num_attention_heads": families.HEADS,
-        "num_key_value_heads": families.KV_HEADS,
-        "head_dim": family.head_size,
-        "max_position_embeddings": families.CONTEXT,
-        "rms_norm_eps": 1e-5,
-        "rope_parameters": {"rope_type": "default", "rope_theta": 5000.0},
-        "tie_word_embeddings": family.tied,
-        "attn_implementation": "eager",
-        "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2,
-    }  # fmt: skip
-    return cls, cls.config_class(**{**sizes, **family.hf})
+    tokens = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+    sizes = hf_families.sizes(family, vocabulary)
+    return cls, cls.config_class(attn_implementation="eager", **tokens, **sizes)
 
 
-def hf_state(family: Family, weights: dict[str, np.ndarray], layers: int) -> dict:
+def hf_state(family: Family, vocabulary: int) -> dict:
     """The weights by the names they have inside the model (experts stacked, gate and up joined)."""
     import torch
 
     architecture = models.get(family.architecture)
-    state = {}
-    for name, values in weights.items():
-        if name in family.divisors:
-            continue
-        module = name.split(".")[-2]
-        if architecture.rope_style == "norm" and module in ("attn_q", "attn_k"):
-            # Files have neighbours as pairs, transformers has pairs half a head apart.
-            shape = (-1, family.head_size // 2, 2, *values.shape[1:])
-            values = values.reshape(shape).swapaxes(1, 2).reshape(values.shape)
-        if name.endswith("_exps.weight"):
-            continue
-        state[architecture.hf_name(name)] = values
-    for layer in range(layers):
+    weights = hf_families.weights(family, vocabulary)
+    state = {
+        architecture.hf_name(name): values
+        for name, values in weights.items()
+        if not name.endswith("_exps.weight")
+    }
+    for layer in range(family.layers):
         if f"blk.{layer}.ffn_gate_exps.weight" in weights:
             gate, up, down = (
                 weights[f"blk.{layer}.ffn_{part}_exps.weight"] for part in ("gate", "up", "down")
@@ -73,7 +54,7 @@ def transformers_logits(family: Family, vocabulary: int = families.VOCABULARY) -
 
     cls, config = hf_config(family, vocabulary)
     model = cls(config).to(torch.float32).eval()
-    state = hf_state(family, families.weights(family, vocabulary), family.layers)
+    state = hf_state(family, vocabulary)
     expected = dict(model.named_parameters(remove_duplicate=False)) | {
         name: buffer for name, buffer in model.named_buffers() if "correction_bias" in name
     }

@@ -35,7 +35,7 @@ def saved(request, tmp_path):
     family = FAMILIES[request.param]
     cls, config = hf_config(family, LLAMA_VOCABULARY)
     model = cls(config).to(torch.float32).eval()
-    state = hf_state(family, families.weights(family, LLAMA_VOCABULARY), family.layers)
+    state = hf_state(family, LLAMA_VOCABULARY)
     model.load_state_dict(state, strict=False)
     with torch.no_grad():
         ids = torch.from_numpy(families.tokens(LLAMA_VOCABULARY).astype(np.int64))

@@ -15,7 +15,7 @@ from tokenizers import AddedToken
 from lumen_mlir import models
 from lumen_mlir.formats.types import bf16, from_float32
 from lumen_mlir.pretokenizers import PRE_TOKENIZERS
-from lumen_mlir.testing import families
+from lumen_mlir.testing import families, hf_families
 from lumen_mlir.testing.families import FAMILIES, Family
 from lumen_mlir.testing.vocabulary import SPECIAL_TOKENS, synthetic_vocabulary
 
@@ -57,32 +57,16 @@ def hf_config(family: Family) -> dict[str, Any]:
     return {
         "architectures": [family.hf_class],
         "model_type": family.architecture,
-        "vocab_size": VOCABULARY,
-        "hidden_size": families.WIDTH,
-        "intermediate_size": families.HIDDEN,
-        "num_hidden_layers": family.layers,
-        "num_attention_heads": families.HEADS,
-        "num_key_value_heads": families.KV_HEADS,
-        "head_dim": family.head_size,
-        "max_position_embeddings": families.CONTEXT,
-        "rms_norm_eps": 1e-5,
         "hidden_act": "silu",
-        "rope_parameters": {"rope_type": "default", "rope_theta": 5000.0},
-        "tie_word_embeddings": family.tied,
-        **family.hf,
+        **hf_families.sizes(family, VOCABULARY),
     }
 
 
 def hf_weights(family: Family) -> dict[str, np.ndarray]:
-    """The weights by their names in files of transformers: experts one by one, Q and K as it turns them."""
+    """The weights by their names in files of transformers, where experts are one by one."""
     architecture = models.of_hf_class(family.hf_class or "ExaoneForCausalLM")
     found = {}
-    for name, values in families.weights(family, VOCABULARY).items():
-        if name in family.divisors:
-            continue
-        if architecture.rope_style == "norm" and name.split(".")[-2] in ("attn_q", "attn_k"):
-            pairs = values.reshape(-1, family.head_size // 2, 2, *values.shape[1:])
-            values = pairs.swapaxes(1, 2).reshape(values.shape)
+    for name, values in hf_families.weights(family, VOCABULARY).items():
         stored = architecture.hf_name(name)
         if "{}" in stored:
             found |= {stored.format(expert): values[expert] for expert in range(len(values))}
