@@ -3,19 +3,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from vocabularies import CASES, open_vocabulary, references
+from vocabularies import CASES, open_vocabulary, references, write_vocabulary
 
 from lumen_mlir import sentence_piece
 from lumen_mlir.errors import LumenError
-from lumen_mlir.gguf import GGUFFile
 from lumen_mlir.gguf import types as T
-from lumen_mlir.gguf.writer import GGUFWriter
 from lumen_mlir.tokenizer import Tokenizer
 
 
@@ -74,22 +70,14 @@ def small_fields() -> dict:
     }
 
 
-def write(folder: Path, fields: dict) -> GGUFFile:
-    writer = GGUFWriter(folder / "v.gguf")
-    for key, (value, kind) in fields.items():
-        writer.add(key, value, kind)
-    writer.write()
-    return GGUFFile.open(folder / "v.gguf")
-
-
 def test_small_vocabulary(tmp_path):
-    tokenizer = Tokenizer.from_gguf(write(tmp_path, small_fields()))
+    tokenizer = Tokenizer.from_gguf(write_vocabulary(tmp_path, small_fields()))
     assert tokenizer.encode("ab ab", add_bos=False) == [262, 263] and tokenizer.decode([263]) == " ab"
     # User-defined tokens are found even where control tokens are not.
     assert tokenizer.encode("ab<tool>b<s>", special=False)[:4] == [1, 262, 264, 261]
     assert tokenizer.decode([264]) == "<tool>" and tokenizer.encode("c", add_bos=False) == [3 + ord("c")]
     with pytest.raises(LumenError, match="SentencePiece tokenizer has no pre-tokenizer .'qwen2'"):
-        Tokenizer.from_gguf(write(tmp_path, small_fields()), pre_tokenizer="qwen2")
+        Tokenizer.from_gguf(write_vocabulary(tmp_path, small_fields()), pre_tokenizer="qwen2")
 
 
 def test_vocabularies_that_the_package_would_refuse(tmp_path):
@@ -98,11 +86,11 @@ def test_vocabularies_that_the_package_would_refuse(tmp_path):
     tokens += ["", "ab", "<unk2>"]
     types += [1, 1, 2]
     fields["tokenizer.ggml.scores"][0].extend([0.0, -1.0, 0.0])
-    tokenizer = Tokenizer.from_gguf(write(tmp_path, fields))
+    tokenizer = Tokenizer.from_gguf(write_vocabulary(tmp_path, fields))
     assert tokenizer.encode("ab", add_bos=False) == [266], "the last of two equal tokens counts"
     assert tokenizer.decode([262, 266, 265]) == "abab" and tokenizer.token_text(267) == "<unk2>"
     tokens[0], types[0], types[267] = "<none>", 3, 3
-    assert Tokenizer.from_gguf(write(tmp_path, fields)).encode("b", add_bos=False) == [261]
+    assert Tokenizer.from_gguf(write_vocabulary(tmp_path, fields)).encode("b", add_bos=False) == [261]
 
 
 def test_without_bytes_what_is_not_in_the_vocabulary_is_unknown(tmp_path):
@@ -112,7 +100,7 @@ def test_without_bytes_what_is_not_in_the_vocabulary_is_unknown(tmp_path):
         "tokenizer.ggml.scores": ([0.0, -1.0, -2.0], T.F32),
         "tokenizer.ggml.token_type": ([2, 1, 1], T.I32),
     }
-    tokenizer = Tokenizer.from_gguf(write(tmp_path, fields))
+    tokenizer = Tokenizer.from_gguf(write_vocabulary(tmp_path, fields))
     assert tokenizer.bos is None and tokenizer.encode("aa b") == [1, 2, 2, 1, 0]
 
 
@@ -133,7 +121,7 @@ def types(numbers: list[int]) -> dict:
     ],
 )  # fmt: skip
 def test_broken_metadata(tmp_path, change, parts):
-    file = write(tmp_path, small_fields() | change)
+    file = write_vocabulary(tmp_path, small_fields() | change)
     with pytest.raises(LumenError) as caught:
         Tokenizer.from_gguf(file)
     message = str(caught.value)

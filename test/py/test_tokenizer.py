@@ -4,12 +4,11 @@
 from __future__ import annotations
 
 import unicodedata
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from vocabularies import CASES, open_vocabulary, references
+from vocabularies import CASES, open_vocabulary, references, write_vocabulary
 
 from lumen_mlir import byte_level, byte_pair
 from lumen_mlir.cache import Cache
@@ -17,7 +16,6 @@ from lumen_mlir.data import embedded_model_path
 from lumen_mlir.errors import LumenError
 from lumen_mlir.gguf import GGUFFile
 from lumen_mlir.gguf import types as T
-from lumen_mlir.gguf.writer import GGUFWriter
 from lumen_mlir.pretokenizers import PRE_TOKENIZERS
 from lumen_mlir.tokenizer import Tokenizer
 
@@ -144,7 +142,7 @@ def test_a_vocabulary_with_line_feeds(tmp_path):
     cache = Cache(tmp_path / "cache")
     fields = small_fields()
     fields["tokenizer.ggml.tokens"][0][-1] = "<|a\nb|>"
-    file = write(tmp_path, fields)
+    file = write_vocabulary(tmp_path, fields)
     for _ in range(2):
         assert Tokenizer.from_gguf(file, cache).decode([258], special=True) == "<|a\nb|>"
         assert len(cache.entries()) == 1
@@ -163,14 +161,6 @@ def small_fields(pre: str = "qwen2") -> dict:
     }
 
 
-def write(folder: Path, fields: dict) -> GGUFFile:
-    writer = GGUFWriter(folder / "v.gguf")
-    for key, (value, kind) in fields.items():
-        writer.add(key, value, kind)
-    writer.write()
-    return GGUFFile.open(folder / "v.gguf")
-
-
 @pytest.mark.parametrize(
     ("pre", "digits"),
     [("qwen2", [1] * 4), ("llama-bpe", [3, 1]), ("gpt-2", [4]), ("exaone", [1] * 4), ("kanana2", [3, 1])],
@@ -181,14 +171,14 @@ def test_pre_tokenizers_cut_digits_their_own_way(tmp_path, pre, digits):
     tokens[-1:-1] = ["12", "123", "1234"]
     fields["tokenizer.ggml.merges"][0].extend(["1 2", "12 3", "123 4"])
     fields["tokenizer.ggml.token_type"] = ([1] * 261 + [3], T.I32)
-    tokenizer = Tokenizer.from_gguf(write(tmp_path, fields))
+    tokenizer = Tokenizer.from_gguf(write_vocabulary(tmp_path, fields))
     ids = tokenizer.encode("1234", add_bos=False)
     assert [len(tokenizer.decode([i])) for i in ids] == digits
     assert tokenizer.add_bos == (pre == "llama-bpe")
 
 
 def test_small_vocabulary(tmp_path):
-    tokenizer = Tokenizer.from_gguf(write(tmp_path, small_fields()))
+    tokenizer = Tokenizer.from_gguf(write_vocabulary(tmp_path, small_fields()))
     assert tokenizer.encode(" ab") == [257] and tokenizer.encode("<|end|>ab") == [258, 256]
     assert tokenizer.eos is None and tokenizer.bos == 258 and tokenizer.end_tokens == {258}
     assert tokenizer.encode("ab", add_eos=True) == [256]
@@ -230,7 +220,7 @@ def test_small_vocabulary(tmp_path):
 )
 def test_broken_metadata(tmp_path, change, parts):
     fields = small_fields() | change
-    file = write(tmp_path, {key: value for key, value in fields.items() if value is not None})
+    file = write_vocabulary(tmp_path, {key: value for key, value in fields.items() if value is not None})
     with pytest.raises(LumenError) as caught:
         Tokenizer.from_gguf(file)
     message = str(caught.value)
@@ -241,7 +231,7 @@ def test_end_tokens_of_harmony_style_files(tmp_path):
     fields = small_fields()
     fields["tokenizer.ggml.tokens"][0].extend(["<|return|>", "<|call|>", "</s>"])
     fields["tokenizer.ggml.token_type"] = ([1] * 258 + [3, 3, 3, 1], T.I32)
-    assert Tokenizer.from_gguf(write(tmp_path, fields)).end_tokens == {259, 260}
+    assert Tokenizer.from_gguf(write_vocabulary(tmp_path, fields)).end_tokens == {259, 260}
 
 
 def test_end_tokens_that_the_makers_list(tmp_path):
@@ -249,15 +239,15 @@ def test_end_tokens_that_the_makers_list(tmp_path):
         "lumen.eog_token_ids": ([5, 7], T.I32),
         "tokenizer.ggml.eot_token_id": (9, T.U32),
     }
-    assert Tokenizer.from_gguf(write(tmp_path, fields)).end_tokens == {5, 7, 9, 258}
+    assert Tokenizer.from_gguf(write_vocabulary(tmp_path, fields)).end_tokens == {5, 7, 9, 258}
 
 
 def test_a_given_pre_tokenizer_overrules_the_file(tmp_path):
     fields = small_fields("none-such")
-    tokenizer = Tokenizer.from_gguf(write(tmp_path, fields), pre_tokenizer="llama-bpe")
+    tokenizer = Tokenizer.from_gguf(write_vocabulary(tmp_path, fields), pre_tokenizer="llama-bpe")
     assert tokenizer.add_bos and tokenizer.encode("ab") == [258, 256]
     with pytest.raises(LumenError, match="unknown pre-tokenizer 'lama-bpe' .did you mean 'llama-bpe'"):
-        Tokenizer.from_gguf(write(tmp_path, fields), pre_tokenizer="lama-bpe")
+        Tokenizer.from_gguf(write_vocabulary(tmp_path, fields), pre_tokenizer="lama-bpe")
 
 
 # What each family makes of one text, cut by hand from its published rules.
@@ -307,7 +297,7 @@ def test_a_text_twice_in_the_vocabulary(tmp_path):
     fields["tokenizer.ggml.tokens"][0].insert(258, "ab")
     fields["tokenizer.ggml.token_type"] = ([1] * 259 + [3], T.I32)
     fields["tokenizer.ggml.bos_token_id"] = (259, T.U32)
-    tokenizer = Tokenizer.from_gguf(write(tmp_path, fields))
+    tokenizer = Tokenizer.from_gguf(write_vocabulary(tmp_path, fields))
     assert tokenizer.encode("ab") == [258] and tokenizer.decode([256, 258]) == "abab"
     assert tokenizer.encode("ab" * 2000) == [258] * 2000 == tokenizer.encode("ab" * 500) * 4
 
@@ -315,7 +305,7 @@ def test_a_text_twice_in_the_vocabulary(tmp_path):
 def test_clean_spaces_is_done_only_where_asked_for(tmp_path):
     ids = [64, 220, 0]  # "a", a space, "!"
     for pre, cleaned in (("gpt-2", "a!"), ("qwen2", "a !")):
-        tokenizer = Tokenizer.from_gguf(write(tmp_path, small_fields(pre)))
+        tokenizer = Tokenizer.from_gguf(write_vocabulary(tmp_path, small_fields(pre)))
         assert tokenizer.decode(ids) == "a !" and tokenizer.decode(ids, clean_spaces=True) == cleaned
 
 

@@ -246,14 +246,19 @@ def leftovers(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if path.is_file() and path.suffix != ".lumen"]
 
 
-def test_interrupt(environment, tmp_path):
-    environment["LUMEN_CACHE_DIR"] = str(tmp_path)
-    run = subprocess.Popen(
+def generating(environment: dict[str, str]) -> subprocess.Popen:
+    """Lumen, at a text that takes it a while."""
+    return subprocess.Popen(
         [sys.executable, "-m", "lumen_mlir", "generate", "-p", "이 영화", "-n", "2000", "--ignore-eos"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env=environment,
     )
+
+
+def test_interrupt(environment, tmp_path):
+    environment["LUMEN_CACHE_DIR"] = str(tmp_path)
+    run = generating(environment)
     assert run.stdout.read(3)  # it is generating
     run.send_signal(signal.SIGINT)
     out, err = run.communicate(timeout=60)
@@ -266,12 +271,7 @@ def test_interrupt(environment, tmp_path):
 @pytest.mark.parametrize("delay", [0.05, 0.2, 0.5, 1.0])
 def test_interrupt_at_any_time(environment, tmp_path, delay):
     environment["LUMEN_CACHE_DIR"] = str(tmp_path)
-    run = subprocess.Popen(
-        [sys.executable, "-m", "lumen_mlir", "generate", "-p", "이 영화", "-n", "2000", "--ignore-eos"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env=environment,
-    )
+    run = generating(environment)
     time.sleep(delay)
     run.send_signal(signal.SIGINT)
     _, err = run.communicate(timeout=60)
@@ -282,12 +282,7 @@ def test_interrupt_at_any_time(environment, tmp_path, delay):
 
 
 def test_reader_goes_away(environment):
-    run = subprocess.Popen(
-        [sys.executable, "-m", "lumen_mlir", "generate", "-p", "이 영화", "-n", "2000", "--ignore-eos"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env=environment,
-    )
+    run = generating(environment)
     assert run.stdout.read(3)
     run.stdout.close()
     err = run.stderr.read()
