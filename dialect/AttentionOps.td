@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Attention, and what it needs of positions: rotation, the KV cache.
+#ifndef LUMEN_ATTENTION_OPS
+#define LUMEN_ATTENTION_OPS
+
+include "dialect/LumenOpBase.td"
+
+def Lumen_RopeOp : Lumen_Op<"rope", [Pure, AllTypesMatch<["x", "result"]>]> {
+  let summary = "rotary position embedding";
+  let description = [{
+    Rotates pairs of every head of `x` (T x heads*head_dim). Row p of `table` holds
+    cos(theta_i p) for i < rot/2, then sin(theta_i p), for the absolute position p;
+    row t of `x` stands at `position` + t. The first `rot` values of a head turn;
+    the pair i is (i, i + rot/2) in style "neox" and (2i, 2i + 1) in style "norm":
+
+        a' = a cos - b sin,   b' = a sin + b cos.
+
+    ```mlir
+    %r = lumen.rope %q, %table, %position {head_dim = 64 : i64, style = "neox"}
+       : tensor<?x896xf32>, tensor<?x64xf32>
+    ```
+  }];
+  let arguments = (ins Lumen_Rows:$x, Lumen_Rows:$table, Index:$position,
+    ConfinedAttr<I64Attr, [IntPositive]>:$head_dim, StrAttr:$style);
+  let results = (outs Lumen_Rows:$result);
+  let assemblyFormat = "$x `,` $table `,` $position attr-dict `:` type($x) `,` type($table)";
+  let hasVerifier = 1;
+}
+
+def Lumen_KvAppendOp : Lumen_Op<"kv_append", [Pure, AllTypesMatch<["cache", "result"]>]> {
+  let summary = "writes new rows into a KV cache";
+  let description = [{
+    Writes the rows of `x` (T x kv_heads*D) as positions `position` + t of layer
+    `layer`. A "key" cache is `[layer][kv head][position/16][d][position%16]`: the
+    lanes of a vector are positions, so a score needs no horizontal sum. A "value"
+    cache is `[layer][kv head][position/16][position%16][d]`. A cache is a ring: past
+    its last block, positions begin again at the first one.
+
+    A cache of i8 is `[layer][kv head][position/16][byte]`. Per 32 values of a head (the
+    last group may be shorter), with m = max|x|, it keeps `code = round_half_even(x *
+    (127 / m))` and the scale `m / 127` as f16. First the codes of the 16 positions of
+    a page, of keys as `[d/4][position%16][d%4]` with 128 added, of values as
+    `[position%16][d]`; then the scales, `[group][position%16]`. D is a multiple of 4.
+
+    ```mlir
+    %k2 = lumen.kv_append %k, %x, %layer, %position {kind = "key"}
+        : tensor<24x2x?x64x16xf16>, tensor<?x128xf32>
+    %k3 = lumen.kv_append %k8, %x, %layer, %position {kind = "key"}
+        : tensor<24x2x?x1088xi8>, tensor<?x128xf32>
+    ```
+  }];
+  let arguments = (ins Lumen_Cache:$cache, Lumen_Rows:$x, Index:$layer, Index:$position, StrAttr:$kind);
+  let results = (outs Lumen_Cache:$result);
+  let extraClassDeclaration = [{
+    /// D, the values of a head.
+    int64_t getHeadDim();
+  }];
+  let assemblyFormat = [{
+    $cache `,` $x `,` $layer `,` $position attr-dict `:` type($cache) `,` type($x)
+  }];
+  let hasVerifier = 1;
+}
+
+def Lumen_AttentionOp : Lumen_Op<"attention", [Pure, AllTypesMatch<["q", "result"]>]> {
+  let summary = "causal attention over the KV cache";
+  let description = [{
+    Row t of `q` (T x heads*D) stands at `position` + t and attends to the positions
+    0 .. `position` + t of `layer`. Query head h reads KV head h / (heads / kv_heads):
+
+        result[t, h] = sum_j softmax_j(scale * q[t, h] . k[j]) v[j].
+
+    With a `window` of w, only the last w of these positions count, and the caches
+    may be rings (see `lumen.kv_append`) of a multiple of 64 positions that hold at
+    least the w - 1 positions before the step's first and those of the step.
+
+    Where the caches are of i8, `scale * log2(e) * q[t, h]` is rounded to 8-bit codes
+    in the same groups, with a scale in float32, so that the products are integers.
+
+    ```mlir
+    %a = lumen.attention %q, %k, %v, %layer, %position
+           {heads = 14 : i64, kv_heads = 2 : i64, scale = 1.250000e-01 : f32}
+       : tensor<?x896xf32>, tensor<24x2x?x64x16xf16>, tensor<24x2x?x16x64xf16>
+    ```
+  }];
+  let arguments = (ins Lumen_Rows:$q, Lumen_Cache:$k, Lumen_Cache:$v, Index:$layer, Index:$position,
+    ConfinedAttr<I64Attr, [IntPositive]>:$heads,
+    ConfinedAttr<I64Attr, [IntPositive]>:$kv_heads,
+    F32Attr:$scale,
+    OptionalAttr<ConfinedAttr<I64Attr, [IntPositive]>>:$window);
+  let results = (outs Lumen_Rows:$result);
+  let extraClassDeclaration = [{
+    /// D, the values of a head.
+    int64_t getHeadDim();
+  }];
+  let assemblyFormat = [{
+    $q `,` $k `,` $v `,` $layer `,` $position attr-dict `:` type($q) `,` type($k) `,` type($v)
+  }];
+  let hasVerifier = 1;
+}
+
+#endif // LUMEN_ATTENTION_OPS

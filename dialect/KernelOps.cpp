@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "dialect/FormatLayout.h"
+#include "dialect/OpVerification.h"
+
+using namespace mlir;
+using namespace mlir::lumen;
+
+LogicalResult FromBytesOp::verify() {
+  auto type = rankedType(getWeight());
+  if (int64_t(getSizes().size()) != type.getNumDynamicDims())
+    return emitOpError() << "needs one size per dynamic dimension ("
+                         << type.getNumDynamicDims() << "), got "
+                         << getSizes().size();
+  return success();
+}
+
+LogicalResult FromBytesOp::verifySymbolUses(SymbolTableCollection &symbols) {
+  auto type = rankedType(getWeight());
+  if (failed(verifyWeight(*this, type, symbols)))
+    return failure();
+  int64_t actual = cast<MemRefType>(getBytes().getType()).getDimSize(0);
+  if (!type.hasStaticShape() || ShapedType::isDynamic(actual))
+    return success();
+  FailureOr<int64_t> expected = getWeightBytes(type, *this);
+  if (succeeded(expected) && *expected != actual)
+    return emitOpError() << "bytes must hold the weight exactly (" << *expected
+                         << " bytes), got " << actual;
+  return success();
+}
+
+LogicalResult Dot4Op::verify() {
+  auto codes = cast<VectorType>(getCodes().getType()),
+       x = cast<VectorType>(getX().getType()),
+       acc = cast<VectorType>(getAcc().getType());
+  if (x.getNumElements() != 4)
+    return emitOpError() << "x must have 4 elements, got "
+                         << x.getNumElements();
+  if (codes.getNumElements() != 4 * acc.getNumElements())
+    return emitOpError() << "codes must have four elements per lane of acc ("
+                         << 4 * acc.getNumElements() << "), got "
+                         << codes.getNumElements();
+  return success();
+}
+
+LogicalResult LookupOp::verify() {
+  if (getTable().empty() || getTable().size() > 16)
+    return emitOpError() << "table must have 1 to 16 entries, got "
+                         << getTable().size();
+  if (!getElementTypeOrSelf(getIndex().getType()).isInteger(8))
+    return emitOpError() << "index must be i8, got " << getIndex().getType();
+  return success();
+}
+
+OpFoldResult LookupOp::fold(FoldAdaptor adaptor) {
+  ArrayRef<int8_t> table = getTable();
+  auto codes = dyn_cast_if_present<DenseIntElementsAttr>(adaptor.getIndex());
+  if (!codes || !llvm::all_of(codes.getValues<APInt>(), [&](const APInt &code) {
+        return code.ult(table.size());
+      }))
+    return {};
+  return codes.mapValues(codes.getElementType(), [&](const APInt &code) {
+    return APInt(8, table[code.getZExtValue()], /*isSigned=*/true);
+  });
+}

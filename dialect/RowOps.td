@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What is computed of every row (a token's activations) on its own.
+#ifndef LUMEN_ROW_OPS
+#define LUMEN_ROW_OPS
+
+include "dialect/LumenOpBase.td"
+
+def Lumen_EmbeddingOp : Lumen_Op<"embedding", [Pure,
+    DeclareOpInterfaceMethods<SymbolUserOpInterface>]> {
+  let summary = "rows of the embedding table";
+  let description = [{
+    `result[t, :] = table[tokens[t], :]`, dequantized to float32. The table is in
+    the file's own layout, so only the rows asked for are ever touched.
+    A `lumen.dequantize` of the table folds into the op.
+
+    ```mlir
+    %x = lumen.embedding %tokens, %table
+       : tensor<?xi32>, tensor<151936x896x!lumen.q<@q8_0>> -> tensor<?x896xf32>
+    ```
+  }];
+  let arguments = (ins Lumen_Tokens:$tokens, Lumen_Weight:$table);
+  let results = (outs Lumen_Rows:$result);
+  let assemblyFormat = [{
+    $tokens `,` $table attr-dict `:` type($tokens) `,` type($table) `->` type($result)
+  }];
+  let hasVerifier = 1;
+  let hasCanonicalizer = 1;
+}
+
+def Lumen_LastRowsOp : Lumen_Op<"last_rows", [Pure]> {
+  let summary = "the rows from `first` on";
+  let description = [{
+    `result[i, :] = x[first + i, :]`; used so that the output head is computed only
+    for the tokens whose logits are wanted. `first` is at most the number of rows.
+    A constant `first` of zero folds away.
+
+    ```mlir
+    %y = lumen.last_rows %x, %first : tensor<?x896xf32> -> tensor<?x896xf32>
+    ```
+  }];
+  let arguments = (ins Lumen_Rows:$x, Index:$first);
+  let results = (outs Lumen_Rows:$result);
+  let assemblyFormat = "$x `,` $first attr-dict `:` type($x) `->` type($result)";
+  let hasVerifier = 1;
+  let hasFolder = 1;
+}
+
+def Lumen_RmsNormOp : Lumen_Op<"rms_norm", [Pure, AllTypesMatch<["x", "result"]>]> {
+  let summary = "root mean square normalization";
+  let description = [{
+    `result[t, k] = x[t, k] / sqrt(mean_k(x[t, k]^2) + epsilon) * weight[k]`.
+
+    A weight of fewer values than a row normalizes every head of so many columns on
+    its own, each with this weight.
+
+    ```mlir
+    %n = lumen.rms_norm %x, %w {epsilon = 1.0e-06 : f32}
+       : tensor<?x896xf32>, tensor<896xf32>
+    %h = lumen.rms_norm %q, %wq {epsilon = 1.0e-06 : f32}
+       : tensor<?x896xf32>, tensor<64xf32>
+    ```
+  }];
+  let arguments = (ins Lumen_Rows:$x, Lumen_Vec:$weight, F32Attr:$epsilon);
+  let results = (outs Lumen_Rows:$result);
+  let assemblyFormat = "$x `,` $weight attr-dict `:` type($x) `,` type($weight)";
+  let hasVerifier = 1;
+  let extraClassDeclaration = [{
+    /// True where every head is normalized on its own.
+    bool isPerHead();
+  }];
+}
+
+def Lumen_SwigluOp : Lumen_Op<"swiglu", [Pure, AllTypesMatch<["gate", "up", "result"]>]> {
+  let summary = "gated activation of the feed-forward block";
+  let description = [{
+    `result = gate / (1 + exp(-gate)) * up`, element by element.
+
+    ```mlir
+    %h = lumen.swiglu %gate, %up : tensor<?x4864xf32>
+    ```
+  }];
+  let arguments = (ins Lumen_Rows:$gate, Lumen_Rows:$up);
+  let results = (outs Lumen_Rows:$result);
+  let assemblyFormat = "$gate `,` $up attr-dict `:` type($gate)";
+}
+
+def Lumen_AddOp : Lumen_Op<"add", [Pure, Commutative, AllTypesMatch<["lhs", "rhs", "result"]>]> {
+  let summary = "sum of two activations (the residual connection)";
+  let description = [{
+    `result = lhs + rhs`, element by element.
+
+    ```mlir
+    %y = lumen.add %x, %a : tensor<?x896xf32>
+    ```
+  }];
+  let arguments = (ins Lumen_Rows:$lhs, Lumen_Rows:$rhs);
+  let results = (outs Lumen_Rows:$result);
+  let assemblyFormat = "$lhs `,` $rhs attr-dict `:` type($lhs)";
+}
+
+def Lumen_ScaleOp : Lumen_Op<"scale", [Pure, AllTypesMatch<["x", "result"]>]> {
+  let summary = "an activation times a constant";
+  let description = [{
+    `result = factor * x`, element by element: the multipliers of some models.
+
+    ```mlir
+    %y = lumen.scale %x {factor = 2.5 : f32} : tensor<?x896xf32>
+    ```
+  }];
+  let arguments = (ins Lumen_Rows:$x, F32Attr:$factor);
+  let results = (outs Lumen_Rows:$result);
+  let assemblyFormat = "$x attr-dict `:` type($x)";
+}
+
+def Lumen_GateOp : Lumen_Op<"gate", [Pure, AllTypesMatch<["x", "result"]>]> {
+  let summary = "rows times the sigmoid of one number each";
+  let description = [{
+    `result[t, n] = x[t, n] / (1 + exp(-gate[t, 0]))`: how much of a shared expert
+    a token takes.
+
+    ```mlir
+    %y = lumen.gate %x, %g : tensor<?x896xf32>, tensor<?x1xf32>
+    ```
+  }];
+  let arguments = (ins Lumen_Rows:$x, Lumen_Rows:$gate);
+  let results = (outs Lumen_Rows:$result);
+  let assemblyFormat = "$x `,` $gate attr-dict `:` type($x) `,` type($gate)";
+  let hasVerifier = 1;
+}
+
+#endif // LUMEN_ROW_OPS
