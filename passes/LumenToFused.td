@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Passes lumen -> fused, in the order in which the pipeline runs them.
+#ifndef LUMEN_PASSES_LUMEN_TO_FUSED
+#define LUMEN_PASSES_LUMEN_TO_FUSED
+
+include "mlir/Pass/PassBase.td"
+
+def FuseQuantizedLinearPass : Pass<"lumen-fuse-quantized-linear", "::mlir::ModuleOp"> {
+  let summary = "fuse dequantization and linear layers into lumen.qlinear";
+  let description = [{
+    A `lumen.linear` becomes a `lumen.qlinear` of one weight that reads its float32
+    activation. Where the weight is a `lumen.dequantize`, the quantized weight is
+    taken instead, so no float copy of it is ever made; a float weight stays as it
+    is. A dequantized embedding table goes into `lumen.embedding` the same way.
+
+    Before:
+    ```mlir
+    %f = lumen.dequantize %w : tensor<128x896x!lumen.q<@q8_0>> -> tensor<128x896xf32>
+    %y = lumen.linear %x, %f bias(%b : tensor<128xf32>)
+       : tensor<?x896xf32>, tensor<128x896xf32> -> tensor<?x128xf32>
+    ```
+    After:
+    ```mlir
+    %y = lumen.qlinear activations(%x : tensor<?x896xf32>)
+      weights(%w : tensor<128x896x!lumen.q<@q8_0>>) biases(%b : tensor<128xf32>)
+      -> tensor<?x128xf32>
+    ```
+  }];
+}
+
+def QuantizeActivationsPass : Pass<"lumen-quantize-activations", "::mlir::ModuleOp"> {
+  let summary = "give quantized products 8-bit activations";
+  let description = [{
+    In mode `int8` every activation that meets quantized weights is quantized once,
+    right after it is computed, and all its `lumen.qlinear` users read the codes.
+    The sums are kept per `sum_group` = the smallest scale group among the users'
+    formats, at most 32. Products with float weights keep reading float32, and so
+    does an activation whose rows are not whole groups of 32.
+
+    In mode `exact` nothing changes: codes of weights meet float32 activations.
+
+    Before:
+    ```mlir
+    %q = lumen.qlinear activations(%x : tensor<?x896xf32>)
+      weights(%wq : tensor<896x896x!lumen.q<@q4_k>>) -> tensor<?x896xf32>
+    %v = lumen.qlinear activations(%x : tensor<?x896xf32>)
+      weights(%wv : tensor<128x896x!lumen.q<@q6_k>>) -> tensor<?x128xf32>
+    ```
+    After:
+    ```mlir
+    %c, %s, %o, %m = lumen.quantize %x {sum_group = 16 : i64} : tensor<?x896xf32>
+      -> tensor<?x896xi8>, tensor<?x28xf32>, tensor<?x56xi32>, tensor<?x56xf32>
+    %q = lumen.qlinear activations(%c, %s, %o, %m : ...)
+      weights(%wq : tensor<896x896x!lumen.q<@q4_k>>) -> tensor<?x896xf32>
+    %v = lumen.qlinear activations(%c, %s, %o, %m : ...)
+      weights(%wv : tensor<128x896x!lumen.q<@q6_k>>) -> tensor<?x128xf32>
+    ```
+  }];
+  let options = [
+    Option<"mode", "mode", "::mlir::lumen::ActivationMode",
+           "::mlir::lumen::ActivationMode::Int8", "what quantized weights are multiplied with",
+           [{::llvm::cl::values(
+               clEnumValN(::mlir::lumen::ActivationMode::Int8, "int8",
+                          "8-bit codes, one scale per 32 values"),
+               clEnumValN(::mlir::lumen::ActivationMode::Exact, "exact", "float32 rows"))}]>
+  ];
+}
+
+def MergeLinearsPass : Pass<"lumen-merge-linears", "::mlir::ModuleOp"> {
+  let summary = "merge products that read the same activation";
+  let description = [{
+    `lumen.qlinear` ops of one block with the same activations become one op with
+    several weights, at the place of the first: Q, K and V, or gate and up. The
+    activation is then read once, and the op has enough rows to keep a team of
+    workers busy. The order of the weights is that of the program. Ops with biases
+    merge with ops with biases only, since a `lumen.qlinear` has as many biases as
+    weights or none. An op whose weight or bias is computed after the first stays.
+
+    Before:
+    ```mlir
+    %g = lumen.qlinear activations(%x : tensor<?x896xf32>)
+      weights(%wg : tensor<4864x896xf16>) -> tensor<?x4864xf32>
+    %u = lumen.qlinear activations(%x : tensor<?x896xf32>)
+      weights(%wu : tensor<4864x896xf16>) -> tensor<?x4864xf32>
+    ```
+    After:
+    ```mlir
+    %g, %u = lumen.qlinear activations(%x : tensor<?x896xf32>)
+      weights(%wg, %wu : tensor<4864x896xf16>, tensor<4864x896xf16>)
+      -> tensor<?x4864xf32>, tensor<?x4864xf32>
+    ```
+  }];
+}
+
+def PackWeightsPass : Pass<"lumen-pack-weights", "::mlir::ModuleOp"> {
+  let summary = "make product weights arrive in their packed layout";
+  let description = [{
+    Every weight of a `lumen.qlinear` becomes an argument with the encoding
+    `#lumen.packed<rows = R>`, through all calls up to the public functions, whose
+    caller packs each weight once, at load. R is the number of rows of the module's
+    `lumen.target`, unless the option `rows` says otherwise.
+
+    Where an argument is also read in the file's layout (a table used by the
+    embedding and by the output head), the packed form becomes a second argument
+    next to it, with the same attributes, `lumen.name` among them.
+
+    Before:
+    ```mlir
+    func.func @head(%tokens: tensor<?xi32>,
+        %e: tensor<151936x896x!lumen.q<@q8_0>> {lumen.name = "token_embd.weight"})
+        -> tensor<?x151936xf32> {
+      %x = lumen.embedding %tokens, %e : ...
+      %y = lumen.qlinear activations(%x : tensor<?x896xf32>)
+        weights(%e : tensor<151936x896x!lumen.q<@q8_0>>) -> tensor<?x151936xf32>
+      return %y : tensor<?x151936xf32>
+    }
+    ```
+    After:
+    ```mlir
+    func.func @head(%tokens: tensor<?xi32>,
+        %e: tensor<151936x896x!lumen.q<@q8_0>> {lumen.name = "token_embd.weight"},
+        %p: tensor<151936x896x!lumen.q<@q8_0>, #lumen.packed<rows = 16>>
+          {lumen.name = "token_embd.weight"}) -> tensor<?x151936xf32> {
+      %x = lumen.embedding %tokens, %e : ...
+      %y = lumen.qlinear activations(%x : tensor<?x896xf32>)
+        weights(%p : tensor<151936x896x!lumen.q<@q8_0>, #lumen.packed<rows = 16>>)
+        -> tensor<?x151936xf32>
+      return %y : tensor<?x151936xf32>
+    }
+    ```
+  }];
+  let options = [
+    Option<"rows", "rows", "int64_t", "0",
+           "rows of a tile; 0 takes them from the module's lumen.target">
+  ];
+}
+
+def FormKernelsPass : Pass<"lumen-form-kernels", "::mlir::ModuleOp"> {
+  let summary = "outline the ops of every function into kernels";
+  let description = [{
+    Divides the body of every function into kernels, the units that are scheduled
+    as one loop nest: private functions with the attribute `lumen.kernel`, called
+    in the place of their ops. What belongs together:
+
+    - "product": a `lumen.qlinear` with its element-wise epilogue, that is a
+      `lumen.swiglu` of two of its results and `lumen.add` of a result and a value
+      from elsewhere (the residual), where nothing else reads the result;
+    - "attention": `lumen.attention` and the `lumen.quantize` of its result;
+    - "rows": chains of ops that work row by row, such as norm and quantize, with
+      `lumen.last_rows` only at the beginning;
+      and the `lumen.rope` and `lumen.kv_append` of one position;
+    - "pack": `lumen.pack`.
+
+    Kernels of equal content are one function, so that compile time does not grow
+    with the number of layers. The name says the content: the ops, the formats and
+    the shapes. Kernels stand at the end of the module.
+
+    Before:
+    ```mlir
+    func.func private @layer(%x: tensor<?x896xf32>, %n: tensor<896xf32>, %w: !packed)
+        -> tensor<?x896xf32> {
+      %0 = lumen.rms_norm %x, %n {epsilon = 1.0e-06 : f32} : ...
+      %c, %s, %o, %m = lumen.quantize %0 : ...
+      %1 = lumen.qlinear activations(%c, %s, %o, %m : ...) weights(%w : !packed) -> ...
+      %2 = lumen.add %x, %1 : tensor<?x896xf32>
+      return %2 : tensor<?x896xf32>
+    }
+    ```
+    After:
+    ```mlir
+    func.func private @layer(%x: tensor<?x896xf32>, %n: tensor<896xf32>, %w: !packed)
+        -> tensor<?x896xf32> {
+      %0:4 = call @rms_norm_quantize_896(%x, %n) : ...
+      %1 = call @qlinear_q8_0_896x896_add(%0#0, %0#1, %0#2, %0#3, %w, %x) : ...
+      return %1 : tensor<?x896xf32>
+    }
+    func.func private @rms_norm_quantize_896(%x: tensor<?x896xf32>, %n: tensor<896xf32>)
+        -> (...) attributes {lumen.kernel = "rows"} {
+      %0 = lumen.rms_norm %x, %n {epsilon = 1.0e-06 : f32} : ...
+      %c, %s, %o, %m = lumen.quantize %0 : ...
+      return %c, %s, %o, %m : ...
+    }
+    func.func private @qlinear_q8_0_896x896_add(...) -> tensor<?x896xf32>
+        attributes {lumen.kernel = "product"} { ... }
+    ```
+  }];
+  let dependentDialects = ["::mlir::func::FuncDialect"];
+}
+
+def CheckFusedPass : Pass<"lumen-check-fused", "::mlir::ModuleOp"> {
+  let summary = "check what the fused stage promises";
+  let description = [{
+    Changes nothing; fails with a diagnostic at the op that breaks the contract:
+
+    - a function that is not a kernel only calls functions (besides constants and
+      arithmetic on index);
+    - a kernel is private (but "pack" kernels can be entry points), calls nothing
+      and holds the ops of its kind, as `lumen-form-kernels` makes them;
+    - no `lumen.dequantize` or `lumen.linear` is left, so there is no float copy of
+      a quantized weight;
+    - every weight of a `lumen.qlinear` is an argument in a packed layout.
+
+    ```mlir
+    func.func @f(%w: tensor<64x64x!lumen.q<@q8_0>>) -> tensor<64x64xf32> {
+      // error: makes a float copy of a quantized weight; ...
+      %0 = lumen.dequantize %w : tensor<64x64x!lumen.q<@q8_0>> -> tensor<64x64xf32>
+      return %0 : tensor<64x64xf32>
+    }
+    ```
+  }];
+}
+
+#endif // LUMEN_PASSES_LUMEN_TO_FUSED

@@ -1,0 +1,313 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Passes vector -> llvm, in the order in which the pipeline runs them.
+#ifndef LUMEN_PASSES_VECTOR_TO_LLVM
+#define LUMEN_PASSES_VECTOR_TO_LLVM
+
+include "mlir/Pass/PassBase.td"
+
+def ApproximateMathPass : Pass<"lumen-approximate-math"> {
+  let summary = "compute math functions by arithmetic instead of library calls";
+  let description = [{
+    `math.exp` becomes a polynomial (on vectors and scalars alike, so both give the
+    same result), and `math.fma` a multiplication and an addition that are fused only
+    where the target has the instruction.
+
+    Before:
+
+    ```mlir
+    %y = math.exp %x : vector<16xf32>
+    %z = math.fma %a, %b, %c : vector<16xf32>
+    ```
+
+    After:
+
+    ```mlir
+    ...
+    %y = arith.select %is_small, %zero, %scaled : vector<16xi1>, vector<16xf32>
+    %z = vector.fma %a, %b, %c : vector<16xf32>
+    ```
+  }];
+  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::LLVM::LLVMDialect",
+    "::mlir::math::MathDialect", "::mlir::vector::VectorDialect"];
+}
+
+def LowerDot4Pass : Pass<"lumen-lower-dot4", "::mlir::ModuleOp"> {
+  let summary = "lower lumen.dot4 and lumen.lookup to the target's instructions";
+  let description = [{
+    `lumen.dot4` becomes `vpdpbusd`, or `vpmaddubsw` and `vpmaddwd`, or plain vector
+    arithmetic. Pairs of products have 16 bits: signed codes give their sign to the
+    activations, unsigned ones of 8 bits go in two parts, and narrower ones are added up
+    over as many steps as fit.
+    `lumen.lookup` becomes a byte shuffle or a chain of selects. Vectors wider than
+    the target's are split.
+
+    Before:
+
+    ```mlir
+    %r = lumen.dot4 %codes, %x, %acc {bits = 4 : i64} : vector<64xi8>, vector<4xi8>, vector<16xi32>
+    ```
+
+    After, with `dot4 = "avx512vnni"`:
+
+    ```mlir
+    %word = vector.bitcast %x : vector<4xi8> to vector<1xi32>
+    ...
+    %r = llvm.call_intrinsic "llvm.x86.avx512.vpdpbusd.512"(%acc, %codes, %bytes)
+       : (vector<16xi32>, vector<64xi8>, vector<64xi8>) -> vector<16xi32>
+    ```
+  }];
+  let options = [
+    Option<"dot4", "dot4", "std::string", "\"\"",
+           "implementation to use instead of the one of the module's target">
+  ];
+  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::LLVM::LLVMDialect",
+    "::mlir::vector::VectorDialect"];
+}
+
+def ExpandF16Pass : Pass<"lumen-expand-f16", "::mlir::ModuleOp"> {
+  let summary = "convert between f16 and f32 in integer arithmetic where the target cannot";
+  let description = [{
+    The baseline of x86 has no conversion between f16 and f32, and LLVM would call a
+    library function for every element. On such targets `arith.extf` and
+    `arith.truncf` become integer arithmetic with the same results (round to nearest
+    even; subnormals, infinities and NaN included).
+
+    Before:
+
+    ```mlir
+    %f = arith.extf %h : vector<8xf16> to vector<8xf32>
+    ```
+
+    After:
+
+    ```mlir
+    %bits = arith.bitcast %h : vector<8xf16> to vector<8xi16>
+    %word = arith.extui %bits : vector<8xi16> to vector<8xi32>
+    ...
+    %f = arith.bitcast %result : vector<8xi32> to vector<8xf32>
+    ```
+  }];
+  let options = [
+    Option<"force", "force", "bool", "false", "expand whatever the target has">
+  ];
+  let dependentDialects = ["::mlir::arith::ArithDialect"];
+}
+
+def SpmdPass : Pass<"lumen-spmd", "::mlir::func::FuncOp"> {
+  let summary = "divide parallel loops among the workers of a team";
+  let description = [{
+    Every worker runs the same function. A `scf.forall` at the top level becomes a
+    loop over the worker's own share of the iterations, taken as one sequence with
+    the last dimension fastest: worker w of n has w*total/n up to (w+1)*total/n, a
+    contiguous piece. Behind it the workers wait for each other, unless the loop
+    says `lumen.nowait`; the last loop of a function must not say so. Behind a loop
+    that follows one that waited, they only wait if it has iterations.
+
+    Before:
+
+    ```mlir
+    scf.forall (%t, %n) in (%tokens, 56) {
+      "use"(%t, %n) : (index, index) -> ()
+    }
+    ```
+
+    After:
+
+    ```mlir
+    %id = lumen.worker_id
+    %count = lumen.worker_count
+    %c56 = arith.constant 56 : index
+    %c1 = arith.constant 1 : index
+    %total = arith.muli %tokens, %c56 : index
+    %next = arith.addi %id, %c1 : index
+    %0 = arith.muli %id, %total : index
+    %begin = arith.divui %0, %count : index
+    %1 = arith.muli %next, %total : index
+    %end = arith.divui %1, %count : index
+    scf.for %i = %begin to %end step %c1 {
+      %n = arith.remui %i, %c56 : index
+      %t = arith.divui %i, %c56 : index
+      "use"(%t, %n) : (index, index) -> ()
+    }
+    lumen.barrier
+    ```
+  }];
+  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::lumen::LumenDialect",
+    "::mlir::scf::SCFDialect"];
+}
+
+def ProfileKernelsPass : Pass<"lumen-profile-kernels", "::mlir::ModuleOp"> {
+  let summary = "count the calls and the time of every kernel";
+  let description = [{
+    Not part of a normal compilation: `lumen bench --profile` asks for it. Around
+    every call of a kernel the clock is read, and worker 0 adds what it took to
+    `@lumen_profile`, which has two words for each kernel of the module, in their
+    order: calls and nanoseconds. A kernel ends where its workers have met, so the
+    time of worker 0 is that of all of them, waiting included.
+
+    Before:
+
+    ```mlir
+    func.func private @kernel() attributes {lumen.kernel = "rows"}
+    func.func @f() {
+      call @kernel() : () -> ()
+      return
+    }
+    ```
+
+    After:
+
+    ```mlir
+    func.func private @kernel() attributes {lumen.kernel = "rows"}
+    func.func @f() {
+      %begin = llvm.call @lumen_clock() : () -> i64
+      call @kernel() : () -> ()
+      %end = llvm.call @lumen_clock() : () -> i64
+      %taken = arith.subi %end, %begin : i64
+      %id = lumen.worker_id
+      %c0 = arith.constant 0 : index
+      %first = arith.cmpi eq, %id, %c0 : index
+      scf.if %first {
+        %rows = llvm.mlir.addressof @lumen_profile : !llvm.ptr
+        ... // rows[0] += 1, rows[1] += %taken
+      }
+      return
+    }
+    llvm.func @lumen_clock() -> i64 attributes {no_unwind}
+    llvm.mlir.global external @lumen_profile() : !llvm.array<2 x i64> { ... }
+    ```
+  }];
+  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::LLVM::LLVMDialect",
+    "::mlir::scf::SCFDialect"];
+}
+
+def LowerTeamPass : Pass<"lumen-lower-team", "::mlir::ModuleOp"> {
+  let summary = "make the workers of a team threads";
+  let description = [{
+    Every function that asks for the worker, itself or in a function it calls, gets
+    a last argument `!llvm.ptr {lumen.worker}` to the runtime's
+
+    ```c
+    struct lumen_worker { uint64_t id; uint64_t count; void *team; };
+    ```
+
+    `lumen.worker_id` and `lumen.worker_count` become loads from it and
+    `lumen.barrier` a call of the runtime's `void lumen_barrier(lumen_worker *)`.
+
+    Before:
+
+    ```mlir
+    func.func @f() {
+      %id = lumen.worker_id
+      "use"(%id) : (index) -> ()
+      lumen.barrier
+      return
+    }
+    ```
+
+    After:
+
+    ```mlir
+    func.func @f(%worker: !llvm.ptr {lumen.worker}) {
+      %0 = llvm.load %worker invariant {alignment = 8 : i64} : !llvm.ptr -> i64
+      %id = arith.index_cast %0 : i64 to index
+      "use"(%id) : (index) -> ()
+      llvm.call @lumen_barrier(%worker) : (!llvm.ptr) -> ()
+      return
+    }
+    llvm.func @lumen_barrier(!llvm.ptr) attributes {no_unwind}
+    ```
+  }];
+  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::LLVM::LLVMDialect"];
+}
+
+def FlattenArgumentsPass : Pass<"lumen-flatten-arguments", "::mlir::ModuleOp"> {
+  let summary = "pass buffers as bare pointers, with what is known of them";
+  let description = [{
+    A memref argument becomes a pointer and one index per dynamic dimension, in
+    functions and calls alike: shapes that the type says need not be passed, and a
+    plain pointer can carry what LLVM may assume of it:
+
+    - `llvm.align`: of arenas and packed weights, and of what callers make of them;
+    - `llvm.noalias` on kernels, whose buffers are distinct. A kernel with several
+      phases (workers meet inside it) has it only where it does not write: what
+      other workers wrote must be read again after they met;
+    - `llvm.readonly` on kernels, where no store reaches the buffer.
+
+    Inside, the memref is built again; the conversion to the llvm dialect folds it.
+
+    Before:
+
+    ```mlir
+    func.func private @kernel(%x: memref<?x64xf32>, %y: memref<64xf32>)
+        attributes {lumen.kernel = "rows"} {
+      %v = memref.load %x[%c0, %c0] : memref<?x64xf32>
+      memref.store %v, %y[%c0] : memref<64xf32>
+      return
+    }
+    ```
+
+    After:
+
+    ```mlir
+    func.func private @kernel(%x: !llvm.ptr {llvm.noalias, llvm.noundef, llvm.readonly},
+        %rows: index, %y: !llvm.ptr {llvm.noalias, llvm.noundef})
+        attributes {lumen.kernel = "rows"} {
+      %0 = ... llvm.insertvalue %x, ...
+      %1 = builtin.unrealized_conversion_cast %0 : !llvm.struct<...> to memref<?x64xf32>
+      ...
+      %v = memref.load %1[%c0, %c0] : memref<?x64xf32>
+      memref.store %v, %3[%c0] : memref<64xf32>
+      return
+    }
+    ```
+  }];
+  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::LLVM::LLVMDialect",
+    "::mlir::memref::MemRefDialect"];
+}
+
+def ExportEntryPass : Pass<"lumen-export-entry", "::mlir::ModuleOp"> {
+  let summary = "give public functions native entries";
+  let description = [{
+    Every public function f gets an entry with the runtime's signature,
+
+    ```c
+    void lumen_entry_f(uint64_t *slots, lumen_worker *worker);
+    ```
+
+    which loads the arguments from 64-bit slots in their order (a pointer, an index,
+    or the low bits of a slot for narrower numbers) and calls f. All other functions
+    become internal, kernels stay functions of their own so that profiles name them,
+    and the formats, whose bytes are decoded by now, are erased.
+
+    Before:
+
+    ```mlir
+    func.func @f(%x: !llvm.ptr, %rows: index, %worker: !llvm.ptr {lumen.worker}) {
+      return
+    }
+    ```
+
+    After:
+
+    ```mlir
+    func.func @lumen_entry_f(%slots: !llvm.ptr {llvm.noalias, llvm.noundef},
+        %worker: !llvm.ptr {llvm.noalias, llvm.noundef}) attributes {passthrough = ["nounwind"]} {
+      %x = llvm.load %slots {alignment = 8 : i64} : !llvm.ptr -> !llvm.ptr
+      %1 = llvm.getelementptr %slots[1] : (!llvm.ptr) -> !llvm.ptr, i64
+      %2 = llvm.load %1 {alignment = 8 : i64} : !llvm.ptr -> i64
+      %rows = arith.index_cast %2 : i64 to index
+      call @f(%x, %rows, %worker) : (!llvm.ptr, index, !llvm.ptr) -> ()
+      return
+    }
+    func.func private @f(%x: !llvm.ptr, %rows: index, %worker: !llvm.ptr {lumen.worker})
+        attributes {llvm.linkage = #llvm.linkage<internal>, passthrough = ["nounwind"]} {
+      return
+    }
+    ```
+  }];
+  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::LLVM::LLVMDialect"];
+}
+
+#endif // LUMEN_PASSES_VECTOR_TO_LLVM
