@@ -14,22 +14,24 @@ using namespace mlir::lumen;
 
 namespace {
 
+/// The weight as it is stored: `weight`, or what it was dequantized from.
+Value getStored(Value weight) {
+  auto dequantize = weight.getDefiningOp<DequantizeOp>();
+  return dequantize ? dequantize.getWeight() : weight;
+}
+
 /// linear(x, w) or linear(x, dequantize(w)) -> qlinear(x, w).
 struct FuseLinear : OpRewritePattern<LinearOp> {
   using OpRewritePattern::OpRewritePattern;
 
   LogicalResult matchAndRewrite(LinearOp op,
                                 PatternRewriter &rewriter) const override {
-    Value weight = op.getWeight();
-    if (auto dequantize = weight.getDefiningOp<DequantizeOp>())
-      weight = dequantize.getWeight();
     SmallVector<Value, 1> biases;
     if (Value bias = op.getBias())
       biases.push_back(bias);
-    rewriter.replaceOpWithNewOp<QLinearOp>(op, op->getResultTypes(),
-                                           ValueRange(op.getX()),
-                                           ValueRange(weight), biases,
-                                           /*groups=*/Value());
+    rewriter.replaceOpWithNewOp<QLinearOp>(
+        op, op->getResultTypes(), ValueRange(op.getX()),
+        ValueRange(getStored(op.getWeight())), biases, /*groups=*/Value());
     return success();
   }
 };
@@ -40,12 +42,10 @@ struct FuseExpertLinear : OpRewritePattern<ExpertLinearOp> {
 
   LogicalResult matchAndRewrite(ExpertLinearOp op,
                                 PatternRewriter &rewriter) const override {
-    Value weight = op.getWeight();
-    if (auto dequantize = weight.getDefiningOp<DequantizeOp>())
-      weight = dequantize.getWeight();
     rewriter.replaceOpWithNewOp<QLinearOp>(
-        op, op->getResultTypes(), ValueRange(op.getX()), ValueRange(weight),
-        /*biases=*/ValueRange(), op.getGroups());
+        op, op->getResultTypes(), ValueRange(op.getX()),
+        ValueRange(getStored(op.getWeight())), /*biases=*/ValueRange(),
+        op.getGroups());
     return success();
   }
 };
