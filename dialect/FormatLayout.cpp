@@ -162,7 +162,7 @@ int64_t lumen::getComponentBytes(const PackedComponent &component, int64_t n,
                                  int64_t k, int64_t rows) {
   int64_t tiles = llvm::divideCeil(n, rows);
   return llvm::alignTo(
-      tiles * component.getEntries(k) * component.getEntryBytes(), 64);
+      tiles * component.getEntries(k) * component.getEntryBytes(), kAlignment);
 }
 
 FormatOp lumen::lookupFormat(RankedTensorType type, Operation *from) {

@@ -13,6 +13,11 @@ namespace mlir::lumen {
 /// Codes per span, the unit that all bit planes share: 8 steps of 4 codes.
 inline constexpr int64_t kSpan = 32;
 
+/// Bytes of which arenas, the buffers in them and the components of packed
+/// weights begin at multiples: a cache line, and the widest vector of any
+/// target.
+inline constexpr int64_t kAlignment = 64;
+
 /// One bit plane: bits [offset, offset + width) of every code or factor.
 struct BitPlane {
   int64_t width;
@@ -81,7 +86,7 @@ struct PackedComponent {
 SmallVector<PackedComponent>
 getPackedComponents(FormatOp format, Type elementType, int64_t rows);
 
-/// Bytes of a component for a weight of n x k, rounded up to 64.
+/// Bytes of a component for a weight of n x k, rounded up to kAlignment.
 int64_t getComponentBytes(const PackedComponent &component, int64_t n,
                           int64_t k, int64_t rows);
 

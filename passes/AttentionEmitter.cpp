@@ -53,8 +53,7 @@ void AttentionEmitter::emitPrologue(int64_t sharedTiles, int64_t sharedRows) {
     v = memref::CollapseShapeOp::create(
         b, v, SmallVector<ReassociationIndices>{{0}, {1}, {2, 3}, {4}});
   auto allocate = [&](ArrayRef<int64_t> shape, Type element) -> Value {
-    return memref::AllocaOp::create(b, MemRefType::get(shape, element),
-                                    b.getI64IntegerAttr(64));
+    return allocateScratch(b, shape, element);
   };
   Type f32 = b.getF32Type();
   scores = allocate({kAttentionRows, kAttentionPositions}, f32);

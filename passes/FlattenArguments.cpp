@@ -2,6 +2,7 @@
 //
 // Passes buffers as bare pointers and the sizes that their types leave open,
 // and tells LLVM what is known of the pointers.
+#include "dialect/FormatLayout.h"
 #include "passes/CallOrder.h"
 #include "passes/Passes.h"
 
@@ -26,9 +27,6 @@ using namespace mlir;
 using namespace mlir::lumen;
 
 namespace {
-
-/// Arenas and packed weights begin at a multiple of this.
-constexpr int64_t kAlignment = 64;
 
 /// What is known of the buffers of a function's arguments.
 struct Facts {

@@ -40,7 +40,8 @@ static Value emitTable(OpBuilder &b, Location loc, FormatOp format,
     b.setInsertionPointAfter(format);
     memref::GlobalOp::create(b, format.getLoc(), name,
                              b.getStringAttr("private"), type, table.getValue(),
-                             /*constant=*/true, b.getI64IntegerAttr(64));
+                             /*constant=*/true,
+                             b.getI64IntegerAttr(kAlignment));
   }
   return memref::GetGlobalOp::create(b, loc, type, name);
 }

@@ -2,6 +2,7 @@
 //
 // Gives every intermediate buffer a fixed place in one arena. Functions are
 // straight lines of calls, so a buffer lives from its first to its last use.
+#include "dialect/FormatLayout.h"
 #include "passes/CallOrder.h"
 #include "passes/Passes.h"
 
@@ -21,9 +22,6 @@ using namespace mlir;
 using namespace mlir::lumen;
 
 namespace {
-
-/// A cache line, and the widest vector of any target.
-constexpr int64_t kAlignment = 64;
 
 /// Part of an arena: a buffer, or the arena of a callee while it runs.
 struct Piece {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Counts the calls of every kernel and the time that they take.
+#include "dialect/FormatLayout.h"
 #include "passes/Passes.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -46,7 +47,7 @@ LogicalResult ProfileKernelsPass::declare(int64_t kernels) {
   auto type = LLVM::LLVMArrayType::get(b.getI64Type(), 2 * kernels);
   auto rows = LLVM::GlobalOp::create(b, type, /*isConstant=*/false,
                                      LLVM::Linkage::External, kProfile,
-                                     /*value=*/Attribute(), /*alignment=*/64);
+                                     /*value=*/Attribute(), kAlignment);
   b.setInsertionPointToStart(&rows.getInitializerRegion().emplaceBlock());
   LLVM::ReturnOp::create(b, LLVM::ZeroOp::create(b, type).getResult());
   return success();

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "passes/RowUtils.h"
 
+#include "dialect/FormatLayout.h"
+
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Bufferization/IR/Bufferization.h"
 #include "mlir/Dialect/Math/IR/Math.h"
@@ -33,6 +35,12 @@ SmallVector<Value> lumen::getDestinations(Value result) {
       if (store.getSource() == result)
         destinations.push_back(store.getDest());
   return destinations;
+}
+
+Value lumen::allocateScratch(ImplicitLocOpBuilder &b, ArrayRef<int64_t> shape,
+                             Type element) {
+  return memref::AllocaOp::create(b, MemRefType::get(shape, element),
+                                  b.getI64IntegerAttr(kAlignment));
 }
 
 void lumen::eraseTensorOps(func::FuncOp kernel) {

@@ -25,6 +25,10 @@ Value getSourceBuffer(Value tensor);
 /// `result`.
 SmallVector<Value> getDestinations(Value result);
 
+/// Memory of a worker's own, aligned for any vector.
+Value allocateScratch(ImplicitLocOpBuilder &b, ArrayRef<int64_t> shape,
+                      Type element);
+
 /// Erases all ops of the kernel's body that have a tensor operand or result.
 void eraseTensorOps(func::FuncOp kernel);
 

@@ -100,8 +100,8 @@ void PackSynthesizer::viewComponents() {
                                store.getBytes(), offset, count);
     destinations.push_back({component, buffer, entries});
     Value bytes = mul(mul(tiles, entries), index(component.getEntryBytes()));
-    Value aligned =
-        mul(arith::CeilDivUIOp::create(b, bytes, index(64)), index(64));
+    Value unit = index(kAlignment);
+    Value aligned = mul(arith::CeilDivUIOp::create(b, bytes, unit), unit);
     offset = add(offset, aligned);
   }
 }

@@ -41,10 +41,6 @@ private:
   Value index(int64_t value) {
     return arith::ConstantIndexOp::create(b, value);
   }
-  Value allocate(int64_t size, Type element) {
-    return memref::AllocaOp::create(b, MemRefType::get({size}, element),
-                                    b.getI64IntegerAttr(64));
-  }
   /// `body(i)` for i = 0, …, count - 1.
   void emitLoop(Value count, function_ref<void(Value)> body) {
     auto loop = scf::ForOp::create(b, index(0), count, index(1));
@@ -91,8 +87,9 @@ void RoutingSynthesizer::emitRoute(RouteOp op) {
   int64_t used =
       cast<RankedTensorType>(op.getExperts().getType()).getDimSize(1);
   Value source = getSourceBuffer(op.getLogits());
-  Value probabilities = allocate(experts, f32), choice = allocate(experts, f32);
-  Value chosen = allocate(used, f32);
+  Value probabilities = allocateScratch(b, experts, f32),
+        choice = allocateScratch(b, experts, f32);
+  Value chosen = allocateScratch(b, used, f32);
   auto type = VectorType::get({experts}, f32);
   auto numberType = VectorType::get({experts}, i32);
   SmallVector<int32_t> lanes(experts);
@@ -158,7 +155,7 @@ void RoutingSynthesizer::emitGroup(GroupTokensOp op) {
           experts = groupsType.getDimSize(0) - 1;
   Value source = getSourceBuffer(op.getExperts());
   // How many tokens an expert has, then where its next one goes.
-  Value next = allocate(experts, i32);
+  Value next = allocateScratch(b, experts, i32);
   Value tokens = memref::DimOp::create(b, source, 0);
   // One iteration. A loop that is known to have just one would be folded away,
   // and every worker would sort.

@@ -180,8 +180,7 @@ Value RowsSynthesizer::allocateStaging() {
     }
   if (!headDim)
     return {};
-  return memref::AllocaOp::create(b, MemRefType::get({headDim}, element),
-                                  b.getI64IntegerAttr(64));
+  return allocateScratch(b, headDim, element);
 }
 
 void RowsSynthesizer::emitLoop(const ColumnLoop &loop, Value row, Value chunk,
