@@ -31,17 +31,40 @@ template <typename Impl, typename Base> struct Concrete : Base {
   Impl impl() const { return cast<Impl>(this->value); }
 };
 
-/// The Python object of a type or attribute, of its most specific class.
-nb::typed<nb::object, PyType> wrap(const ContextRef &context, Type type);
-nb::typed<nb::object, PyAttribute> wrap(const ContextRef &context,
-                                        Attribute attribute);
+template <typename Value>
+using WrapFunction = nb::object (*)(const ContextRef &, Value);
 
-template <typename Impl>
-using WrapFunction = nb::object (*)(const ContextRef &, Impl);
+/// By the TypeID of a type or attribute, what makes an object of its class.
+template <typename Value>
+llvm::DenseMap<TypeID, WrapFunction<Value>> &wrapFunctions() {
+  static llvm::DenseMap<TypeID, WrapFunction<Value>> map;
+  return map;
+}
 
 /// Lets wrap() return the class registered for this TypeID.
-void registerWrap(TypeID id, WrapFunction<Type> function);
-void registerWrap(TypeID id, WrapFunction<Attribute> function);
+template <typename Value>
+void registerWrap(TypeID id, WrapFunction<Value> function) {
+  wrapFunctions<Value>()[id] = function;
+}
+
+template <typename Root>
+nb::typed<nb::object, Root> wrapAs(const ContextRef &context,
+                                   decltype(Root::value) value) {
+  if (!value)
+    return nb::none();
+  auto &functions = wrapFunctions<decltype(Root::value)>();
+  if (auto function = functions.lookup(value.getTypeID()))
+    return function(context, value);
+  return nb::cast(Root{context, value});
+}
+
+/// The Python object of a type or attribute, of its most specific class.
+inline auto wrap(const ContextRef &context, Type type) {
+  return wrapAs<PyType>(context, type);
+}
+inline auto wrap(const ContextRef &context, Attribute attribute) {
+  return wrapAs<PyAttribute>(context, attribute);
+}
 
 /// Declares the Python class of an MLIR type or attribute: the cast from the
 /// base class, isinstance, and wrap(). Where one kind of attribute has several
@@ -71,7 +94,7 @@ public:
                      [](const Root &other) { return isa<Impl>(other.value); });
     // Classes that narrow another one (BoolAttr) have no kind of their own.
     if constexpr (std::is_same_v<decltype(&Impl::getTypeID), TypeID (*)()>)
-      registerWrap(Impl::getTypeID(), &BindConcrete::wrapSelf);
+      registerWrap<Value>(Impl::getTypeID(), &BindConcrete::wrapSelf);
   }
 
   static nb::object wrapSelf(const ContextRef &context, Value value) {

@@ -16,26 +16,6 @@ using namespace mlir::lumen::python;
 using AttributeObject = nb::typed<nb::object, PyAttribute>;
 using OptionalContext = std::optional<PyIRContext>;
 
-static llvm::DenseMap<TypeID, WrapFunction<Attribute>> &wrappers() {
-  static llvm::DenseMap<TypeID, WrapFunction<Attribute>> map;
-  return map;
-}
-
-void mlir::lumen::python::registerWrap(TypeID id,
-                                       WrapFunction<Attribute> function) {
-  wrappers()[id] = function;
-}
-
-AttributeObject mlir::lumen::python::wrap(const ContextRef &context,
-                                          Attribute attribute) {
-  if (!attribute)
-    return nb::none();
-  if (WrapFunction<Attribute> function =
-          wrappers().lookup(attribute.getTypeID()))
-    return function(context, attribute);
-  return nb::cast(PyAttribute{context, attribute});
-}
-
 static void bindAttributeRoot(nb::module_ &m) {
   auto cls = nb::class_<PyAttribute>(
       m, "Attribute", "An MLIR attribute; subclasses exist for builtin ones.");
@@ -113,7 +93,7 @@ static void bindNumbers(nb::module_ &m) {
       });
 
   // `true` and `false` are integer attributes of type i1.
-  registerWrap(
+  registerWrap<Attribute>(
       IntegerAttr::getTypeID(),
       [](const ContextRef &context, Attribute attribute) -> nb::object {
         if (isa<BoolAttr>(attribute))
@@ -200,7 +180,7 @@ static void bindNames(nb::module_ &m) {
       .def_prop_ro("value", [](Concrete<FlatSymbolRefAttr, PyAttribute> &self) {
         return self.impl().getValue().str();
       });
-  registerWrap(
+  registerWrap<Attribute>(
       SymbolRefAttr::getTypeID(),
       [](const ContextRef &context, Attribute attribute) -> nb::object {
         if (isa<FlatSymbolRefAttr>(attribute))
@@ -326,9 +306,9 @@ static void bindDenseArrays(nb::module_ &m) {
   bindDenseArray<DenseI32ArrayAttr, int32_t>(m, "DenseI32ArrayAttr");
   bindDenseArray<DenseI64ArrayAttr, int64_t>(m, "DenseI64ArrayAttr");
   bindDenseArray<DenseF32ArrayAttr, float>(m, "DenseF32ArrayAttr");
-  registerWrap(DenseArrayAttr::getTypeID(),
-               wrapFirstOf<DenseI8ArrayAttr, DenseI32ArrayAttr,
-                           DenseI64ArrayAttr, DenseF32ArrayAttr>);
+  registerWrap<Attribute>(DenseArrayAttr::getTypeID(),
+                          wrapFirstOf<DenseI8ArrayAttr, DenseI32ArrayAttr,
+                                      DenseI64ArrayAttr, DenseF32ArrayAttr>);
 }
 
 void mlir::lumen::python::bindAttributes(nb::module_ &m) {

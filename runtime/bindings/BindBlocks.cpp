@@ -118,10 +118,8 @@ static void bindBlock(nb::module_ &m) {
           nb::arg("arg_locs") = nb::none())
       .def_prop_ro("arguments",
                    [](PyBlock &self) {
-                     nb::list list;
-                     for (Value argument : self.get()->getArguments())
-                       list.append(wrapValue(self.context(), argument));
-                     return list;
+                     return wrapValues(self.context(),
+                                       self.get()->getArguments());
                    })
       .def(
           "add_argument",

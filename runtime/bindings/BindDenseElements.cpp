@@ -188,6 +188,7 @@ void mlir::lumen::python::bindDenseElements(nb::module_ &m) {
             return dtype.is_none() ? array : array.attr("astype")(dtype);
           },
           nb::arg("dtype") = nb::none(), nb::arg("copy") = nb::none());
-  registerWrap(DenseIntOrFPElementsAttr::getTypeID(),
-               &BindConcrete<DenseElementsAttr, PyAttribute>::wrapSelf);
+  registerWrap<Attribute>(
+      DenseIntOrFPElementsAttr::getTypeID(),
+      &BindConcrete<DenseElementsAttr, PyAttribute>::wrapSelf);
 }

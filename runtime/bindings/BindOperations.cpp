@@ -136,10 +136,8 @@ void mlir::lumen::python::bindOperations(nb::module_ &m) {
                    [](PyOperation &self) { return AttributeMap{self}; })
       .def_prop_ro("results",
                    [](PyOperation &self) {
-                     nb::list list;
-                     for (Value result : self.get()->getResults())
-                       list.append(wrapValue(self.context(), result));
-                     return list;
+                     return wrapValues(self.context(),
+                                       self.get()->getResults());
                    })
       .def_prop_ro(
           "result",

@@ -11,24 +11,6 @@
 using namespace mlir;
 using namespace mlir::lumen::python;
 
-static llvm::DenseMap<TypeID, WrapFunction<Type>> &wrappers() {
-  static llvm::DenseMap<TypeID, WrapFunction<Type>> map;
-  return map;
-}
-
-void mlir::lumen::python::registerWrap(TypeID id, WrapFunction<Type> function) {
-  wrappers()[id] = function;
-}
-
-nb::typed<nb::object, PyType>
-mlir::lumen::python::wrap(const ContextRef &context, Type type) {
-  if (!type)
-    return nb::none();
-  if (WrapFunction<Type> function = wrappers().lookup(type.getTypeID()))
-    return function(context, type);
-  return nb::cast(PyType{context, type});
-}
-
 using TypeObject = nb::typed<nb::object, PyType>;
 using OptionalContext = std::optional<PyIRContext>;
 using OptionalLocation = std::optional<PyLocation>;

@@ -208,3 +208,11 @@ nb::object mlir::lumen::python::wrapValue(const ContextRef &context,
   Operation *owner = cast<BlockArgument>(value).getOwner()->getParentOp();
   return nb::cast(PyBlockArgument(OpHandle::get(context, owner), value));
 }
+
+nb::list mlir::lumen::python::wrapValues(const ContextRef &context,
+                                         ValueRange values) {
+  nb::list list;
+  for (Value value : values)
+    list.append(wrapValue(context, value));
+  return list;
+}

@@ -223,6 +223,8 @@ void checkSameContext(const ContextRef &context, const ContextRef &other,
 
 /// The Python object of a value: an OpResult or a BlockArgument.
 nb::object wrapValue(const ContextRef &context, Value value);
+/// The Python objects of values.
+nb::list wrapValues(const ContextRef &context, ValueRange values);
 
 } // namespace mlir::lumen::python
 
