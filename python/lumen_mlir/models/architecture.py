@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from lumen_mlir import ir
 from lumen_mlir.dialects import lumen
@@ -57,6 +57,8 @@ class Architecture:
       rope_style: "neox" or "norm" (for which GGUF files have the rows of Q and K permuted).
       qkv_bias: queries, keys and values have biases: True, False, or None where the file decides.
       qk_norm: the heads of queries and keys are normalized, in the same three ways.
+      experts: its own defaults for a mixture of experts, as ``ConfigReader.experts`` takes them; None where
+        all models are dense.
     """
 
     name: ClassVar[str]
@@ -66,6 +68,7 @@ class Architecture:
     rope_style: ClassVar[str] = "neox"
     qkv_bias: ClassVar[bool | None] = False
     qk_norm: ClassVar[bool | None] = False
+    experts: ClassVar[Mapping[str, Any] | None] = None
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -85,7 +88,8 @@ class Architecture:
 
     def read(self, reader: ConfigReader, vocabulary: int) -> ModelConfig:
         """The hyperparameters, where the embedding table has ``vocabulary`` rows."""
-        return reader.config(rope_style=self.rope_style, vocabulary=vocabulary)
+        experts = None if self.experts is None else reader.experts(**self.experts)
+        return reader.config(rope_style=self.rope_style, vocabulary=vocabulary, experts=experts)
 
     def layer_tensors(self, config: ModelConfig, index: int) -> Iterator[TensorSpec]:
         """Tensors of layer ``index`` without their prefix, in the order of the layer function's arguments."""

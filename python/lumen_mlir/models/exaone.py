@@ -74,9 +74,9 @@ class ExaoneMoe(Architecture):
     name = "exaone-moe"
     hf_classes = ("ExaoneMoeForCausalLM", "ExaoneMoEForCausalLM")
     qk_norm = True
+    experts = {"gating": "sigmoid"}
 
     def read(self, reader: ConfigReader, vocabulary: int) -> ModelConfig:
-        experts = reader.experts(gating="sigmoid")
-        config = reader.config(rope_style=self.rope_style, vocabulary=vocabulary, experts=experts)
+        config = super().read(reader, vocabulary)
         attentions = reader.attentions(config, window=reader.window(), period=4, global_rope=None)
         return replace(config, attentions=attentions)

@@ -21,10 +21,10 @@ class Llama(Architecture):
     hf_classes = ("LlamaForCausalLM", "MistralForCausalLM")
     rope_style = "norm"
     qkv_bias = None
+    experts = {}
 
     def read(self, reader: ConfigReader, vocabulary: int) -> ModelConfig:
-        experts = reader.experts()
-        config = reader.config(rope_style=self.rope_style, vocabulary=vocabulary, experts=experts)
+        config = super().read(reader, vocabulary)
         attentions = reader.attentions(config, window=reader.window(), global_rope=config.rope)
         return replace(config, attentions=attentions)
 

@@ -42,10 +42,7 @@ class Qwen2Moe(Qwen2):
         "ffn_up_shexp": "mlp.shared_expert.up_proj",
         "ffn_down_shexp": "mlp.shared_expert.down_proj",
     }
-
-    def read(self, reader: ConfigReader, vocabulary: int) -> ModelConfig:
-        experts = reader.experts(normalized=False)
-        return reader.config(rope_style=self.rope_style, vocabulary=vocabulary, experts=experts)
+    experts = {"normalized": False}
 
 
 class Qwen3Moe(Architecture):
@@ -54,6 +51,4 @@ class Qwen3Moe(Architecture):
     name = "qwen3moe"
     hf_classes = ("Qwen3MoeForCausalLM",)
     qk_norm = True
-
-    def read(self, reader: ConfigReader, vocabulary: int) -> ModelConfig:
-        return reader.config(rope_style=self.rope_style, vocabulary=vocabulary, experts=reader.experts())
+    experts = {}

@@ -9,7 +9,6 @@ from lumen_mlir import ir
 from lumen_mlir.models import blocks
 from lumen_mlir.models.architecture import Architecture
 from lumen_mlir.models.config import ModelConfig
-from lumen_mlir.models.reader import ConfigReader
 from lumen_mlir.models.scope import Scope
 from lumen_mlir.models.tensors import TensorSpec
 
@@ -25,10 +24,7 @@ class Glm4Moe(Architecture):
     hf_modules = {"post_attention_norm": "post_attention_layernorm"}
     qkv_bias = None
     qk_norm = None
-
-    def read(self, reader: ConfigReader, vocabulary: int) -> ModelConfig:
-        experts = reader.experts(gating="sigmoid")
-        return reader.config(rope_style=self.rope_style, vocabulary=vocabulary, experts=experts)
+    experts = {"gating": "sigmoid"}
 
     def layer_tensors(self, config: ModelConfig, index: int) -> Iterator[TensorSpec]:
         yield from blocks.norm_tensors("attn_norm", config.width)
