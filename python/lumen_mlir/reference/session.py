@@ -42,7 +42,7 @@ class ReferenceSession:
             with ir.Context():
                 module = model.module(kv_type=kv_type)
         self.module = module
-        self._interpreter = Interpreter(module, activations=activations)
+        self._interpreter = self._open_interpreter(module, activations)
         self._ropes = model.rope_tables(self.context)
         shapes, dtype = model.cache_shapes(self.context, kv_type=kv_type), kv_cache.get(kv_type).dtype
         self._caches = [np.zeros(shape, dtype) for shape in shapes]
@@ -50,6 +50,9 @@ class ReferenceSession:
         self._weights = [
             self._by_name[name] for name in self._interpreter.weight_names("step") if name is not None
         ]
+
+    def _open_interpreter(self, module: ir.Module, activations: str) -> Interpreter:
+        return Interpreter(module, activations=activations)
 
     def observe(self, callback: Callable[[str, np.ndarray], None]) -> None:
         """Calls ``callback`` with the tensor's name and the activations, float32 [T, K], of every product
