@@ -17,6 +17,7 @@
 #include "llvm/MC/MCSubtargetInfo.h"
 #include "llvm/MC/TargetRegistry.h"
 #include "llvm/Passes/PassBuilder.h"
+#include "llvm/Support/CommandLine.h"
 #include "llvm/Support/CrashRecoveryContext.h"
 #include "llvm/Support/SmallVectorMemoryBuffer.h"
 #include "llvm/Support/TargetSelect.h"
@@ -32,9 +33,20 @@ using namespace mlir::lumen;
 /// message.
 static thread_local std::string *fatalMessage = nullptr;
 
+/// Register tiles are written in the order that keeps their operands in
+/// registers. LLVM's scheduler would move loads up to hide their latency, which
+/// the processor's own reordering hides already, and for want of registers
+/// sums then go through the stack. Only this option turns it off.
+static void keepInstructionOrder() {
+  auto &options = llvm::cl::getRegisteredOptions();
+  if (auto option = options.find("enable-misched"); option != options.end())
+    option->second->addOccurrence(0, option->first, "false");
+}
+
 static void initializeOnce() {
   static std::once_flag once;
   std::call_once(once, [] {
+    keepInstructionOrder();
     llvm::InitializeNativeTarget();
     llvm::InitializeNativeTargetAsmPrinter();
     llvm::InitializeNativeTargetAsmParser();
