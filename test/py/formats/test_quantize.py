@@ -200,6 +200,8 @@ def error_bound(recipe, x):
     step = np.ptp(blocks, axis=1).max() / ((1 << recipe.bits) - 1)
     greatest_value = max(abs(recipe.bias), abs(recipe.bias + (1 << recipe.bits) - 1))
     minimum = step * abs(recipe.bias) + np.abs(blocks).max()
-    # An i8 factor is off by up to half of 1/127 of its block's greatest; two f16 ones by 2^-11 each.
-    rounding = 1 / 254 + 2**-10 if "b" in recipe.scale + recipe.min else 2**-10
+    # An i8 factor is off by up to half of 1/127 of its block's greatest, one of 4 bits by half of 1/15; two
+    # f16 ones by 2^-11 each.
+    kinds = recipe.scale + recipe.min
+    rounding = 2**-10 + (1 / 30 if "n" in kinds else 1 / 254 if "b" in kinds else 0)
     return step / 2 + rounding * (step * greatest_value + minimum)
