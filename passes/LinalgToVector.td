@@ -10,10 +10,16 @@ def VectorizeProductPass : Pass<"lumen-vectorize-product", "::mlir::ModuleOp"> {
   let summary = "turn the register tiles of product kernels into vectors";
   let description = [{
     In kernels of kind "product", every small static tensor becomes vectors: its
-    last dimension is the lanes, the others are unrolled. Slices of buffers become
-    1-D loads where they are used, accumulators become vector values carried by the
-    loops. A `linalg.generic` that adds products of unsigned and signed 8-bit
+    last dimension is the lanes, the others are unrolled. A slice of a buffer becomes
+    one address, and 1-D loads at constant distances from it where they are used;
+    accumulators become vector values carried by the loops. A `linalg.generic` that adds products of unsigned and signed 8-bit
     operands over four consecutive k becomes `lumen.dot4`.
+
+    LLVM keeps the order of the unrolled code, so it decides what must be in
+    registers at a time. Sums of one group per span take the steps first, for all
+    tokens; the codes of a step are needed no longer than that. Sums of several
+    groups are unrolled together with what scales them, token by token: a token has
+    the sums of one group at a time, and the codes of a whole span stay.
 
     Before:
 

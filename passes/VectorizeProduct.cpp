@@ -42,12 +42,15 @@ struct RegisterTile {
   }
 };
 
-/// A slice of a buffer: where it begins, and which of the buffer's dimensions
-/// it has.
+/// A tensor that is a buffer: which of the buffer's dimensions it has, the
+/// others being of size 1.
 struct BufferView {
   Value buffer;
-  SmallVector<Value> offsets;
   SmallVector<unsigned> dims;
+
+  int64_t getRank() const {
+    return cast<MemRefType>(buffer.getType()).getRank();
+  }
 };
 
 int64_t getVectorCount(ArrayRef<int64_t> shape) {
@@ -85,6 +88,8 @@ uint64_t getMaximum(Value value) {
   return 255;
 }
 
+class GenericUnroller;
+
 class Vectorizer {
 public:
   explicit Vectorizer(func::FuncOp kernel)
@@ -108,15 +113,10 @@ private:
   LogicalResult visit(tensor::ExtractSliceOp slice);
   LogicalResult visit(linalg::GenericOp generic);
   LogicalResult visit(bufferization::MaterializeInDestinationOp store);
-  /// acc += code * signed code over four k: the operands of that form.
-  bool matchDot(linalg::GenericOp generic, Value &code, Value &activation);
+  const RegisterTile *findTile(Value tensor);
 
   Value constantIndex(int64_t value) {
     return arith::ConstantIndexOp::create(b, value);
-  }
-  Value addIndex(Value base, int64_t offset) {
-    return offset ? b.createOrFold<arith::AddIOp>(base, constantIndex(offset))
-                  : base;
   }
   /// The buffer with its last two dimensions joined.
   Value collapseInner(Value buffer);
@@ -124,6 +124,7 @@ private:
   ImplicitLocOpBuilder b;
   func::FuncOp kernel;
   DenseMap<Value, RegisterTile> tiles;
+  DenseMap<Value, std::unique_ptr<GenericUnroller>> deferred;
   DenseMap<Value, BufferView> views;
   DenseMap<Value, Value> collapsed;
   SmallVector<Operation *> replaced;
@@ -134,25 +135,37 @@ private:
 /// Unrolls one linalg.generic over its non-lane dimensions.
 class GenericUnroller {
 public:
-  GenericUnroller(Vectorizer &v, linalg::GenericOp generic)
-      : v(v), b(v.b), generic(generic), maps(generic.getIndexingMapsArray()),
-        sizes(generic.getStaticLoopRanges()) {
-    laneDim =
-        cast<AffineDimExpr>(maps.back().getResults().back()).getPosition();
-    lanes = sizes[laneDim];
-  }
+  GenericUnroller(Vectorizer &v, linalg::GenericOp generic);
 
-  LogicalResult run(Value code, Value activation);
+  /// Whether the result is one of groups (dimensions between the first and the
+  /// lanes) that a single other generic reads group by group. It is unrolled
+  /// together with that one, so that the sums of one group need registers at a
+  /// time.
+  bool isDeferred();
+
+  /// Unrolls everything, or what belongs to a group: `fixed` are positions of
+  /// dimensions, -1 for those that are free.
+  LogicalResult run() { return run(Point(sizes.size(), -1)); }
+  LogicalResult run(ArrayRef<int64_t> fixed);
+
+  const RegisterTile &getResult() const { return result; }
 
 private:
   using Point = SmallVector<int64_t>;
+
+  /// The dimensions that number the groups of the deferred operands.
+  SmallVector<unsigned> getGroupDims();
+  /// Unrolls what belongs to a group of the deferred operands.
+  LogicalResult runDeferred(ArrayRef<int64_t> fixed);
+  LogicalResult runPoints(ArrayRef<int64_t> fixed);
 
   FailureOr<Value> load(unsigned operand, ArrayRef<int64_t> point,
                         bool wholeStep);
   FailureOr<Value> evaluate(Value value, ArrayRef<int64_t> point,
                             bool wholeStep);
-  /// Calls `visit` with every point of the dimensions that are not in `fixed`.
-  LogicalResult forEachPoint(ArrayRef<unsigned> order,
+  /// Calls `visit` with every point of the dimensions in `order`, the first one
+  /// outermost, from `point` on.
+  LogicalResult forEachPoint(Point point, ArrayRef<unsigned> order,
                              function_ref<LogicalResult(Point &)> visit);
   int64_t resultIndex(ArrayRef<int64_t> point) {
     SmallVector<int64_t> leading;
@@ -169,9 +182,46 @@ private:
   unsigned laneDim;
   int64_t lanes;
   RegisterTile result;
+  Value code, activation; // of a dot product
   std::map<std::pair<unsigned, SmallVector<int64_t>>, Value> loads;
   DenseMap<Value, Value> values; // of the body, at the current point
 };
+
+/// acc += code * signed code over four k: the operands of that form.
+static bool matchDot(linalg::GenericOp generic, Value &code,
+                     Value &activation) {
+  auto iterators = generic.getIteratorTypesArray();
+  auto ranges = generic.getStaticLoopRanges();
+  if (iterators.back() != utils::IteratorType::reduction || ranges.back() != 4)
+    return false;
+  Value yielded =
+      cast<linalg::YieldOp>(generic.getBody()->getTerminator()).getOperand(0);
+  auto add = yielded.getDefiningOp<arith::AddIOp>();
+  auto product = add ? add.getRhs().getDefiningOp<arith::MulIOp>() : nullptr;
+  if (!product || add.getLhs() != generic.getBody()->getArguments().back())
+    return false;
+  Operation *lhs = product.getLhs().getDefiningOp();
+  auto rhs = product.getRhs().getDefiningOp<arith::ExtSIOp>();
+  if (!isa_and_nonnull<arith::ExtUIOp, arith::ExtSIOp>(lhs) || !rhs ||
+      !lhs->getOperand(0).getType().isInteger(8) ||
+      !rhs.getIn().getType().isInteger(8))
+    return false;
+  code = lhs->getOperand(0);
+  activation = rhs.getIn();
+  return true;
+}
+
+GenericUnroller::GenericUnroller(Vectorizer &v, linalg::GenericOp generic)
+    : v(v), b(v.b), generic(generic), maps(generic.getIndexingMapsArray()),
+      sizes(generic.getStaticLoopRanges()) {
+  laneDim = cast<AffineDimExpr>(maps.back().getResults().back()).getPosition();
+  lanes = sizes[laneDim];
+  auto type = cast<RankedTensorType>(generic.getResult(0).getType());
+  result = {SmallVector<int64_t>(type.getShape()),
+            SmallVector<Value>(getVectorCount(type.getShape()))};
+  if (!matchDot(generic, code, activation))
+    code = activation = nullptr;
+}
 
 Value Vectorizer::collapseInner(Value buffer) {
   Value &result = collapsed[buffer];
@@ -203,14 +253,12 @@ FailureOr<Value> GenericUnroller::load(unsigned operand,
   if (cached)
     return cached;
 
-  if (auto tile = v.tiles.find(source); tile != v.tiles.end()) {
+  if (const RegisterTile *tile = v.findTile(source)) {
     if (dims.empty() || dims.back() != laneDim)
       return generic.emitOpError()
                  << "reads operand " << operand << " across its lanes",
              failure();
-    cached =
-        tile->second.vectors[tile->second.flatten(ArrayRef(key).drop_back())];
-    return cached;
+    return cached = tile->vectors[tile->flatten(ArrayRef(key).drop_back())];
   }
   auto found = v.views.find(source);
   if (found == v.views.end())
@@ -221,9 +269,9 @@ FailureOr<Value> GenericUnroller::load(unsigned operand,
   const BufferView &view = found->second;
   auto type = cast<MemRefType>(view.buffer.getType());
   Type element = type.getElementType();
-  SmallVector<Value> indices(view.offsets);
+  SmallVector<Value> indices(view.getRank(), v.constantIndex(0));
   for (auto [dim, position] : llvm::zip(view.dims, key))
-    indices[dim] = v.addIndex(indices[dim], position);
+    indices[dim] = v.constantIndex(position);
 
   auto lane = llvm::find(dims, laneDim);
   if (lane == dims.end()) {
@@ -252,10 +300,7 @@ FailureOr<Value> GenericUnroller::load(unsigned operand,
   Value &step = loads[{operand, stepKey}];
   if (!step) {
     Value buffer = v.collapseInner(view.buffer);
-    SmallVector<Value> outer(view.offsets);
-    for (auto [dim, position] : llvm::zip(view.dims, key))
-      if (dim + 2 < type.getRank())
-        outer[dim] = v.addIndex(outer[dim], position);
+    SmallVector<Value> outer(indices);
     outer.pop_back();
     outer.back() = v.constantIndex(0);
     step = vector::LoadOp::create(b, VectorType::get(4 * lanes, element),
@@ -335,9 +380,10 @@ FailureOr<Value> GenericUnroller::evaluate(Value value, ArrayRef<int64_t> point,
 }
 
 LogicalResult
-GenericUnroller::forEachPoint(ArrayRef<unsigned> order,
+GenericUnroller::forEachPoint(Point point, ArrayRef<unsigned> order,
                               function_ref<LogicalResult(Point &)> visit) {
-  Point point(sizes.size(), 0);
+  for (unsigned dim : order)
+    point[dim] = 0;
   while (true) {
     if (failed(visit(point)))
       return failure();
@@ -349,79 +395,112 @@ GenericUnroller::forEachPoint(ArrayRef<unsigned> order,
   }
 }
 
-LogicalResult GenericUnroller::run(Value code, Value activation) {
-  auto type = cast<RankedTensorType>(generic.getResult(0).getType());
-  Value init = generic.getDpsInits()[0];
-  if (auto tile = v.tiles.find(init); tile != v.tiles.end())
-    result = tile->second;
-  else
-    result = {SmallVector<int64_t>(type.getShape()),
-              SmallVector<Value>(getVectorCount(type.getShape()))};
+bool GenericUnroller::isDeferred() {
+  Value tensor = generic.getResult(0);
+  bool hasGroups = result.shape.size() > 2;
+  bool readsDeferred = llvm::any_of(generic->getOperands(), [&](Value operand) {
+    return v.deferred.count(operand);
+  });
+  if (!(hasGroups || readsDeferred) || !tensor.hasOneUse())
+    return false;
+  auto reader = dyn_cast<linalg::GenericOp>(*tensor.user_begin());
+  return reader && reader->getBlock() == generic->getBlock();
+}
 
-  // Reductions outermost and in ascending order, so that what the lanes of all
-  // tokens share is computed once and every sum has one order.
+SmallVector<unsigned> GenericUnroller::getGroupDims() {
+  SmallVector<unsigned> dims;
+  for (auto [operand, map] : llvm::zip(generic->getOperands(), maps))
+    if (v.deferred.count(operand))
+      for (AffineExpr expr : map.getResults().drop_back())
+        if (unsigned dim = cast<AffineDimExpr>(expr).getPosition();
+            !llvm::is_contained(dims, dim))
+          dims.push_back(dim);
+  return dims;
+}
+
+LogicalResult GenericUnroller::runDeferred(ArrayRef<int64_t> fixed) {
+  for (auto [operand, map] : llvm::zip(generic->getOperands(), maps)) {
+    auto found = v.deferred.find(operand);
+    if (found == v.deferred.end())
+      continue;
+    // A group of the operand is where its middle dimensions stand.
+    GenericUnroller &source = *found->second;
+    Point group(source.sizes.size(), -1);
+    for (auto [here, there] :
+         llvm::zip(map.getResults().drop_back(),
+                   source.maps.back().getResults().drop_back()))
+      group[cast<AffineDimExpr>(there).getPosition()] =
+          fixed[cast<AffineDimExpr>(here).getPosition()];
+    if (failed(source.run(group)))
+      return failure();
+  }
+  return success();
+}
+
+LogicalResult GenericUnroller::run(ArrayRef<int64_t> fixed) {
+  SmallVector<unsigned> groups;
+  for (unsigned dim : getGroupDims())
+    if (fixed[dim] < 0)
+      groups.push_back(dim);
+  return forEachPoint(Point(fixed), groups, [&](Point &point) {
+    return success(succeeded(runDeferred(point)) &&
+                   succeeded(runPoints(point)));
+  });
+}
+
+/// Reductions outermost and in ascending order, so that what the lanes of all
+/// tokens share is computed once and every sum has one order.
+LogicalResult GenericUnroller::runPoints(ArrayRef<int64_t> fixed) {
+  const RegisterTile *init = v.findTile(generic.getDpsInits()[0]);
   bool dot = !!code;
   SmallVector<unsigned> order;
   for (auto kind :
        {utils::IteratorType::reduction, utils::IteratorType::parallel})
     for (auto [dim, iterator] :
          llvm::enumerate(generic.getIteratorTypesArray()))
-      if (iterator == kind && dim != laneDim &&
+      if (iterator == kind && dim != laneDim && fixed[dim] < 0 &&
           !(dot && dim + 1 == sizes.size()))
         order.push_back(dim);
   Value yielded =
       cast<linalg::YieldOp>(generic.getBody()->getTerminator()).getOperand(0);
-  auto laneType = VectorType::get(lanes, type.getElementType());
-  LogicalResult status =
-      forEachPoint(order, [&](Point &point) -> LogicalResult {
-        values.clear();
-        Value &slot = result.vectors[resultIndex(point)];
-        if (dot) {
-          FailureOr<Value> codes = evaluate(code, point, true);
-          FailureOr<Value> x = evaluate(activation, point, true);
-          if (failed(codes) || failed(x))
-            return failure();
-          bool isSigned =
-              llvm::any_of(code.getUsers(), llvm::IsaPred<arith::ExtSIOp>);
-          int64_t bits =
-              isSigned ? 8
-                       : std::max(1u, llvm::Log2_64_Ceil(getMaximum(code) + 1));
-          slot = Dot4Op::create(b, laneType, *codes, *x, slot, bits, isSigned);
-          return success();
-        }
-        FailureOr<Value> made = evaluate(yielded, point, false);
-        if (failed(made))
-          return failure();
-        slot = *made;
-        if (!isa<VectorType>(slot.getType()))
-          slot = vector::BroadcastOp::create(b, laneType, slot);
-        return success();
-      });
-  v.tiles[generic.getResult(0)] = result;
-  return status;
+  auto laneType = VectorType::get(
+      lanes, getElementTypeOrSelf(generic.getResult(0).getType()));
+  Point first;
+  for (int64_t position : fixed)
+    first.push_back(std::max<int64_t>(position, 0));
+  return forEachPoint(first, order, [&](Point &point) -> LogicalResult {
+    values.clear();
+    int64_t index = resultIndex(point);
+    Value &slot = result.vectors[index];
+    if (!slot && init)
+      slot = init->vectors[index];
+    if (dot) {
+      FailureOr<Value> codes = evaluate(code, point, true);
+      FailureOr<Value> x = evaluate(activation, point, true);
+      if (failed(codes) || failed(x))
+        return failure();
+      bool isSigned =
+          llvm::any_of(code.getUsers(), llvm::IsaPred<arith::ExtSIOp>);
+      int64_t bits =
+          isSigned ? 8 : std::max(1u, llvm::Log2_64_Ceil(getMaximum(code) + 1));
+      slot = Dot4Op::create(b, laneType, *codes, *x, slot, bits, isSigned);
+      return success();
+    }
+    FailureOr<Value> made = evaluate(yielded, point, false);
+    if (failed(made))
+      return failure();
+    slot = *made;
+    if (!isa<VectorType>(slot.getType()))
+      slot = vector::BroadcastOp::create(b, laneType, slot);
+    return success();
+  });
 }
 
-bool Vectorizer::matchDot(linalg::GenericOp generic, Value &code,
-                          Value &activation) {
-  auto iterators = generic.getIteratorTypesArray();
-  auto ranges = generic.getStaticLoopRanges();
-  if (iterators.back() != utils::IteratorType::reduction || ranges.back() != 4)
-    return false;
-  Value yielded =
-      cast<linalg::YieldOp>(generic.getBody()->getTerminator()).getOperand(0);
-  auto add = yielded.getDefiningOp<arith::AddIOp>();
-  auto product = add ? add.getRhs().getDefiningOp<arith::MulIOp>() : nullptr;
-  if (!product || add.getLhs() != generic.getBody()->getArguments().back())
-    return false;
-  Operation *lhs = product.getLhs().getDefiningOp();
-  auto rhs = product.getRhs().getDefiningOp<arith::ExtSIOp>();
-  if (!isa_and_nonnull<arith::ExtUIOp, arith::ExtSIOp>(lhs) || !rhs ||
-      !lhs->getOperand(0).getType().isInteger(8) ||
-      !rhs.getIn().getType().isInteger(8))
-    return false;
-  code = lhs->getOperand(0);
-  activation = rhs.getIn();
-  return true;
+const RegisterTile *Vectorizer::findTile(Value tensor) {
+  if (auto unroller = deferred.find(tensor); unroller != deferred.end())
+    return &unroller->second->getResult();
+  auto tile = tiles.find(tensor);
+  return tile == tiles.end() ? nullptr : &tile->second;
 }
 
 LogicalResult Vectorizer::visit(linalg::GenericOp generic) {
@@ -432,12 +511,15 @@ LogicalResult Vectorizer::visit(linalg::GenericOp generic) {
     if (!map.isProjectedPermutation())
       return generic.emitOpError(
           "in a product kernel needs plain dimensions as indices");
-  Value code, activation;
-  if (!matchDot(generic, code, activation))
-    code = activation = nullptr;
-  if (failed(GenericUnroller(*this, generic).run(code, activation)))
-    return failure();
   replaced.push_back(generic);
+  auto unroller = std::make_unique<GenericUnroller>(*this, generic);
+  if (unroller->isDeferred()) {
+    deferred[generic.getResult(0)] = std::move(unroller);
+    return success();
+  }
+  if (failed(unroller->run()))
+    return failure();
+  tiles[generic.getResult(0)] = unroller->getResult();
   return success();
 }
 
@@ -462,16 +544,22 @@ LogicalResult Vectorizer::visit(tensor::ExtractSliceOp slice) {
   auto found = views.find(slice.getSource());
   if (found == views.end() || !slice.hasUnitStride())
     return slice.emitOpError("is neither of a buffer nor of a register tile");
+  // One address per slice: what is loaded from it lies at constant distances.
   BufferView view = found->second;
   llvm::SmallBitVector dropped = slice.getDroppedDims();
+  SmallVector<OpFoldResult> offsets(view.getRank(), b.getIndexAttr(0));
+  SmallVector<OpFoldResult> sizes(offsets.size(), b.getIndexAttr(1));
+  SmallVector<OpFoldResult> strides(offsets.size(), b.getIndexAttr(1));
   SmallVector<unsigned> dims;
   for (auto [i, offset] : llvm::enumerate(slice.getMixedOffsets())) {
     unsigned dim = view.dims[i];
-    Value value = getValueOrCreateConstantIndexOp(b, slice.getLoc(), offset);
-    view.offsets[dim] = b.createOrFold<arith::AddIOp>(view.offsets[dim], value);
+    offsets[dim] = offset;
+    sizes[dim] = slice.getMixedSizes()[i];
     if (!dropped.test(i))
       dims.push_back(dim);
   }
+  view.buffer =
+      memref::SubViewOp::create(b, view.buffer, offsets, sizes, strides);
   view.dims = dims;
   views[slice.getResult()] = std::move(view);
   return success();
@@ -543,12 +631,8 @@ LogicalResult Vectorizer::visit(Operation &op) {
   b.setInsertionPoint(&op);
   b.setLoc(op.getLoc());
   if (auto toTensor = dyn_cast<bufferization::ToTensorOp>(op)) {
-    BufferView view{toTensor.getBuffer(), {}, {}};
-    int64_t rank = cast<MemRefType>(toTensor.getBuffer().getType()).getRank();
-    for (int64_t i = 0; i < rank; ++i) {
-      view.offsets.push_back(constantIndex(0));
-      view.dims.push_back(i);
-    }
+    BufferView view{toTensor.getBuffer(), {}};
+    llvm::append_range(view.dims, llvm::seq<unsigned>(0, view.getRank()));
     views[toTensor.getResult()] = std::move(view);
     replaced.push_back(&op);
     return success();
