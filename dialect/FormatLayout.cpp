@@ -165,6 +165,25 @@ int64_t lumen::getComponentBytes(const PackedComponent &component, int64_t n,
       tiles * component.getEntries(k) * component.getEntryBytes(), kAlignment);
 }
 
+int64_t lumen::getCodeBias(FormatOp format) {
+  auto table = format.getTable();
+  if (!table)
+    return format.getBias();
+  int64_t least = *llvm::min_element(*table);
+  // Where the entries allow it a power of two, which formats have in common.
+  int64_t power = llvm::PowerOf2Ceil(std::max<int64_t>(0, -least));
+  return least < 0 && *llvm::max_element(*table) + power <= 255 ? -power
+                                                                : least;
+}
+
+bool lumen::hasSignedBytes(FormatOp format) {
+  int64_t bias = getCodeBias(format),
+          largest = (int64_t(1) << format.getBits()) - 1;
+  if (auto table = format.getTable())
+    largest = *llvm::max_element(*table) - bias;
+  return largest > 127 && bias >= -128 && bias + largest <= 127;
+}
+
 FormatOp lumen::lookupFormat(RankedTensorType type, Operation *from) {
   auto quant = dyn_cast<QuantType>(type.getElementType());
   if (!quant)

@@ -57,6 +57,13 @@ bool dependsOnStored(Value factor);
 /// the factors themselves. What two factors share is kept once.
 SmallVector<StoredFactor> getStoredFactors(FormatOp format);
 
+/// What is added to an unsigned code of the format: a table's entries are
+/// shifted to be unsigned, and the shift is the bias.
+int64_t getCodeBias(FormatOp format);
+
+/// Whether codes take all 8 bits and are signed bytes with their bias.
+bool hasSignedBytes(FormatOp format);
+
 //===----------------------------------------------------------------------===//
 // Components
 //===----------------------------------------------------------------------===//

@@ -76,20 +76,20 @@ LogicalResult ExpertLinearOp::verify() {
 }
 
 void QuantizeOp::build(OpBuilder &builder, OperationState &state, Value x,
-                       int64_t group, int64_t sumGroup) {
+                       int64_t group, int64_t sumGroup, int64_t bias) {
   auto type = rankedType(x);
   int64_t tokens = type.getDimSize(0), columns = type.getDimSize(1);
   Type f32 = builder.getF32Type();
-  build(
-      builder, state,
-      {RankedTensorType::get({tokens, columns}, builder.getI8Type()),
-       RankedTensorType::get({tokens, countGroups(columns, group)}, f32),
-       RankedTensorType::get({tokens, countGroups(columns, sumGroup)},
-                             builder.getI32Type()),
-       RankedTensorType::get({tokens, countGroups(columns, sumGroup)}, f32)},
-      {x},
-      {builder.getNamedAttr("group", builder.getI64IntegerAttr(group)),
-       builder.getNamedAttr("sum_group", builder.getI64IntegerAttr(sumGroup))});
+  build(builder, state,
+        {RankedTensorType::get({tokens, columns}, builder.getI8Type()),
+         RankedTensorType::get({tokens, countGroups(columns, group)}, f32),
+         RankedTensorType::get({tokens, countGroups(columns, sumGroup)},
+                               builder.getI32Type()),
+         RankedTensorType::get({tokens, countGroups(columns, sumGroup)}, f32)},
+        {x},
+        {builder.getNamedAttr("group", builder.getI64IntegerAttr(group)),
+         builder.getNamedAttr("sum_group", builder.getI64IntegerAttr(sumGroup)),
+         builder.getNamedAttr("bias", builder.getI64IntegerAttr(bias))});
 }
 
 LogicalResult QuantizeOp::verify() {
@@ -263,7 +263,8 @@ void QLinearOp::getCanonicalizationPatterns(RewritePatternSet &patterns,
       return failure();
     auto smaller =
         QLinearOp::create(rewriter, op.getLoc(), TypeRange(ValueRange(outputs)),
-                          op.getActivations(), weights, biases, op.getGroups());
+                          op.getActivations(), weights, biases, op.getGroups(),
+                          op.getOffsetBias());
     smaller->setDiscardableAttrs(op->getDiscardableAttrDictionary());
     rewriter.replaceAllUsesWith(outputs, smaller.getOutputs());
     rewriter.eraseOp(op);

@@ -78,9 +78,9 @@ def Lumen_QuantizeOp : Lumen_Op<"quantize", [Pure]> {
 
     all codes being 0 where m < 2^-120, whose inverse may not fit float32,
 
-    and for every `sum_group` values `offset = -sum code` and `sum = scale * sum code`.
-    The offset is negated so that a bias of -2^n of the weight's codes is one
-    shift; `sum` multiplies the minima of formats that have them.
+    and for every `sum_group` values `offset = bias * sum code` and
+    `sum = scale * sum code`. Where `bias` is that of a weight's codes, integer sums
+    start from the offset; `sum` multiplies the minima of formats that have them.
 
     ```mlir
     %codes, %scales, %offsets, %sums = lumen.quantize %x {group = 32 : i64, sum_group = 32 : i64}
@@ -89,12 +89,14 @@ def Lumen_QuantizeOp : Lumen_Op<"quantize", [Pure]> {
   }];
   let arguments = (ins Lumen_Rows:$x,
     DefaultValuedAttr<I64Attr, "32">:$group,
-    DefaultValuedAttr<I64Attr, "32">:$sum_group);
+    DefaultValuedAttr<I64Attr, "32">:$sum_group,
+    DefaultValuedAttr<I64Attr, "-1">:$bias);
   let results = (outs Lumen_Codes:$codes, Lumen_Rows:$scales, Lumen_Offsets:$offsets, Lumen_Rows:$sums);
   let assemblyFormat = [{
     $x attr-dict `:` type($x) `->` type($codes) `,` type($scales) `,` type($offsets) `,` type($sums)
   }];
-  let builders = [OpBuilder<(ins "Value":$x, "int64_t":$group, "int64_t":$sumGroup)>];
+  let builders = [OpBuilder<(ins "Value":$x, "int64_t":$group, "int64_t":$sumGroup,
+    CArg<"int64_t", "-1">:$bias)>];
   let hasVerifier = 1;
 }
 
@@ -125,9 +127,10 @@ def Lumen_QLinearOp : Lumen_Op<"qlinear", [Pure, AttrSizedOperandSegments,
     op: Q, K and V, or gate and up. There are as many biases as weights, or none.
     A weight whose result nobody reads is dropped.
 
-    For each group of min(group, 32) weights, in ascending order, the integer form
-    adds `f32(isum) * (scale[n, g] * xscale[t, k/32])` to the result, with
-    `isum = sum v(code) * xcode` exact, and then `-min[n, g] * sum[t, g]`.
+    For every 32 columns, in ascending order, the integer form adds
+    `xscale[t, k/32] * sum_g f32(isum_g) * scale[n, g]` over their groups to the
+    result, with `isum = sum v(code) * xcode` exact, and then `-min[n, g] * sum[t, g]`.
+    The offsets are the sums of codes times `offset_bias`.
 
     With `groups` the weights are those of experts: see `lumen.expert_linear`.
 
@@ -139,7 +142,8 @@ def Lumen_QLinearOp : Lumen_Op<"qlinear", [Pure, AttrSizedOperandSegments,
     ```
   }];
   let arguments = (ins Variadic<Lumen_Activation>:$activations, Variadic<Lumen_Weight>:$weights,
-    Variadic<Lumen_Vec>:$biases, Optional<Lumen_Groups>:$groups);
+    Variadic<Lumen_Vec>:$biases, Optional<Lumen_Groups>:$groups,
+    DefaultValuedAttr<I64Attr, "-1">:$offset_bias);
   let results = (outs Variadic<Lumen_Rows>:$outputs);
   let assemblyFormat = [{
     `activations` `(` $activations `:` type($activations) `)`

@@ -59,9 +59,9 @@ static void merge(ArrayRef<QLinearOp> members) {
   }
   QLinearOp first = members.front();
   OpBuilder builder(first);
-  auto merged = QLinearOp::create(builder, builder.getFusedLoc(locations),
-                                  types, first.getActivations(), weights,
-                                  biases, first.getGroups());
+  auto merged = QLinearOp::create(
+      builder, builder.getFusedLoc(locations), types, first.getActivations(),
+      weights, biases, first.getGroups(), first.getOffsetBias());
   unsigned position = 0;
   for (QLinearOp op : members) {
     unsigned count = op->getNumResults();

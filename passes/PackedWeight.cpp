@@ -70,23 +70,10 @@ unsigned PackedWeight::getGroupBits() const {
   return llvm::Log2_64(kSpan / format.getSumGroup());
 }
 
-int64_t PackedWeight::getBias() const {
-  auto table = format.getTable();
-  if (!table)
-    return format.getBias();
-  int64_t least = *llvm::min_element(*table);
-  // Where the entries allow it a power of two: sums that start from a shift are
-  // cheaper than from a product.
-  int64_t power = llvm::PowerOf2Ceil(std::max<int64_t>(0, -least));
-  return least < 0 && *llvm::max_element(*table) + power <= 255 ? -power
-                                                                : least;
-}
+int64_t PackedWeight::getBias() const { return getCodeBias(format); }
 
 bool PackedWeight::hasSignedBytes() const {
-  int64_t largest = (int64_t(1) << format.getBits()) - 1;
-  if (auto table = format.getTable())
-    largest = *llvm::max_element(*table) - getBias();
-  return largest > 127 && getBias() >= -128 && getBias() + largest <= 127;
+  return lumen::hasSignedBytes(format);
 }
 
 bool PackedWeight::hasMin() const {

@@ -43,6 +43,25 @@ static int64_t getSharedSumGroup(ArrayRef<QLinearOp> products) {
   return sumGroup;
 }
 
+/// What sums of codes are multiplied with, so that most integer sums start from
+/// the product as it is: the bias that divides those of all weights of
+/// `products`.
+static int64_t getSharedBias(ArrayRef<QLinearOp> products) {
+  int64_t shared = 0;
+  for (QLinearOp op : products)
+    for (Type type : op.getWeights().getTypes()) {
+      int64_t bias =
+          getCodeBias(lookupFormat(cast<RankedTensorType>(type), op));
+      if (!bias)
+        continue;
+      if (!shared || shared % bias == 0)
+        shared = bias;
+      else if (bias % shared)
+        return -1;
+    }
+  return shared ? shared : -1;
+}
+
 namespace {
 
 struct QuantizeActivationsPass
@@ -57,10 +76,13 @@ struct QuantizeActivationsPass
       for (auto &[x, products] : collectProducts(function)) {
         // Next to its definition the codes are visible wherever x is.
         builder.setInsertionPointAfterValue(x);
+        int64_t bias = getSharedBias(products);
         auto quantize = QuantizeOp::create(builder, x.getLoc(), x, kSpan,
-                                           getSharedSumGroup(products));
-        for (QLinearOp op : products)
+                                           getSharedSumGroup(products), bias);
+        for (QLinearOp op : products) {
           op.getActivationsMutable().assign(quantize->getResults());
+          op.setOffsetBias(bias);
+        }
       }
   }
 };

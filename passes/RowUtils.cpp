@@ -169,7 +169,7 @@ Value lumen::emitTreeSum(ImplicitLocOpBuilder &b, Value vector) {
 //===----------------------------------------------------------------------===//
 
 QuantizedGroup lumen::emitQuantizedGroup(ImplicitLocOpBuilder &b, Value x,
-                                         int64_t sumGroup) {
+                                         int64_t sumGroup, int64_t bias) {
   auto type = cast<VectorType>(x.getType());
   int64_t lanes = type.getNumElements();
   Type f32 = b.getF32Type();
@@ -193,11 +193,11 @@ QuantizedGroup lumen::emitQuantizedGroup(ImplicitLocOpBuilder &b, Value x,
   Value scaled = arith::MulFOp::create(b, x, broadcast(b, inverse, lanes));
   Value wide = emitRoundEven(b, scaled).integer;
   group.codes = arith::TruncIOp::create(b, type.clone(b.getI8Type()), wide);
-  Value none = arith::ConstantOp::create(b, b.getI32IntegerAttr(0));
+  Value biased = arith::ConstantOp::create(b, b.getI32IntegerAttr(bias));
   for (Value part : splitVector(b, wide, sumGroup)) {
     Value sum =
         vector::ReductionOp::create(b, vector::CombiningKind::ADD, part);
-    group.offsets.push_back(arith::SubIOp::create(b, none, sum));
+    group.offsets.push_back(arith::MulIOp::create(b, sum, biased));
     Value real = arith::SIToFPOp::create(b, f32, sum);
     group.sums.push_back(arith::MulFOp::create(b, group.scale, real));
   }
@@ -214,7 +214,7 @@ void lumen::emitQuantizeStore(ImplicitLocOpBuilder &b, QuantizeOp op, Value row,
                                 ValueRange{row, addConstant(b, first, i)});
   };
   for (auto [i, part] : llvm::enumerate(splitVector(b, values, groupSize))) {
-    QuantizedGroup group = emitQuantizedGroup(b, part, sumGroup);
+    QuantizedGroup group = emitQuantizedGroup(b, part, sumGroup, op.getBias());
     Value begin = addConstant(b, column, i * groupSize);
     for (Value buffer : getDestinations(op.getCodes()))
       vector::StoreOp::create(b, group.codes, buffer, ValueRange{row, begin});

@@ -90,7 +90,7 @@ struct QuantizedGroup {
 
 /// Quantizes the lanes of `x` with one scale; see `lumen.quantize`.
 QuantizedGroup emitQuantizedGroup(ImplicitLocOpBuilder &b, Value x,
-                                  int64_t sumGroup);
+                                  int64_t sumGroup, int64_t bias = -1);
 
 /// Quantizes the columns `column`, … of row `row`, which are `values` (whole
 /// groups), and stores codes, scales, offsets and sums where `op` has

@@ -8,6 +8,7 @@
 #include "passes/Passes.h"
 #include "passes/ProductEpilogue.h"
 #include "passes/TileBuilder.h"
+#include "passes/TileShape.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Bufferization/IR/Bufferization.h"
@@ -33,16 +34,21 @@ constexpr arith::FastMathFlags kContract = arith::FastMathFlags::contract;
 
 class ProductSynthesizer {
 public:
-  ProductSynthesizer(func::FuncOp kernel, QLinearOp product, int64_t tokenTile,
+  ProductSynthesizer(func::FuncOp kernel, QLinearOp product, TileShape shape,
                      int64_t blockBytes, bool signedCodes)
       : b(product.getLoc(), kernel.getContext()), kernel(kernel),
-        product(product), tokenTile(tokenTile), blockBytes(blockBytes),
+        product(product), shape(shape), blockBytes(blockBytes),
         signedCodes(signedCodes) {}
 
   LogicalResult run();
 
 private:
   void viewActivations();
+  /// Tokens of a register tile: more where a weight's tiles have fewer rows.
+  int64_t getTokens(const ProductSink &sink) const {
+    int64_t rows = weights[sink.products.front()].rows;
+    return shape.tokens * std::max<int64_t>(1, shape.rows / rows);
+  }
   void emitSink(ProductSink &sink, bool last);
   void emitExpertSink(ProductSink &sink, bool last);
   void emitRegisterTiles(ProductSink &sink, Value first, Value count,
@@ -72,7 +78,7 @@ private:
   TileBuilder b;
   func::FuncOp kernel;
   QLinearOp product;
-  int64_t tokenTile;
+  TileShape shape;    // of the target's register tile
   int64_t blockBytes; // of activations
   /// What 8-bit codes meet the target's instructions as.
   bool signedCodes;
@@ -155,6 +161,7 @@ Value ProductSynthesizer::emitInitialSums(const PackedWeight &weight,
   int64_t bias = weight.getBias();
   if (!bias || isSigned(weight))
     return zero;
+  int64_t factor = bias / int64_t(product.getOffsetBias());
   // dims: token, the bits of the sums (the last sumBits - groupBits reduced),
   // row.
   unsigned dims = sumBits + 2;
@@ -165,11 +172,13 @@ Value ProductSynthesizer::emitInitialSums(const PackedWeight &weight,
   return b.generic(
       zero, input, {b.map(dims, in), b.map(dims, out)}, dims,
       [&](OpBuilder &nested, Location loc, ValueRange arguments) -> Value {
-        Value scaled =
-            arith::MulIOp::create(nested, loc, arguments[0],
-                                  arith::ConstantIntOp::create(
-                                      nested, loc, nested.getI32Type(), -bias));
-        return arith::AddIOp::create(nested, loc, arguments[1], scaled);
+        Value offset = arguments[0];
+        if (factor != 1)
+          offset = arith::MulIOp::create(
+              nested, loc, offset,
+              arith::ConstantIntOp::create(nested, loc, nested.getI32Type(),
+                                           factor));
+        return arith::AddIOp::create(nested, loc, arguments[1], offset);
       });
 }
 
@@ -211,37 +220,35 @@ Value ProductSynthesizer::emitSpan(const PackedWeight &weight, int64_t tokens,
             .getResult();
       });
 
-  // Scaled and added up: dims token, group bits, row.
+  // Scaled and added up: dims token, group bits, row. The scale of the
+  // activations is that of all groups in the span.
   FactorDims dims = {groupBits + 2, 1, groupBits + 1};
   auto all = llvm::to_vector(llvm::seq<unsigned>(0, dims.dims));
-  inputs = {isum, b.slice(scales, {token, at.span}, tokens)};
-  maps = {b.map(dims.dims, all), b.map(dims.dims, {0})};
-  bool minHere = weight.hasMin() && sumBits == groupBits;
-  if (minHere) {
-    inputs.push_back(b.slice(sums, {token, at.span}, tokens));
-    maps.push_back(b.map(dims.dims, ArrayRef(all).drop_back()));
-  }
+  inputs = {isum};
+  maps = {b.map(dims.dims, all)};
   FactorOperands factors = weight.collectFactors(b, at, dims, inputs, maps);
   maps.push_back(b.map(dims.dims, {0, dims.row}));
-  Value result = b.generic(
-      acc, inputs, maps, dims.dims,
-      [&](OpBuilder &nested, Location loc, ValueRange arguments) {
+  Value scaled = b.generic(
+      b.zeros({tokens, weight.rows}, b.getF32Type()), inputs, maps, dims.dims,
+      [&](OpBuilder &nested, Location loc, ValueRange arguments) -> Value {
         Value scale = weight.emitScale(nested, loc, factors, dims, arguments);
         Value sum = arith::SIToFPOp::create(nested, loc, nested.getF32Type(),
                                             arguments[0]);
-        Value factor = arith::MulFOp::create(nested, loc, scale, arguments[1]);
-        Value term = arith::MulFOp::create(nested, loc, sum, factor, kContract);
-        Value result = arith::AddFOp::create(nested, loc, arguments.back(),
-                                             term, kContract);
-        if (!minHere)
-          return result;
-        Value min = weight.emitMin(nested, loc, factors, dims, arguments);
-        Value lowered =
-            arith::MulFOp::create(nested, loc, min, arguments[2], kContract);
-        return arith::SubFOp::create(nested, loc, result, lowered, kContract)
-            .getResult();
+        Value term = arith::MulFOp::create(nested, loc, sum, scale, kContract);
+        return groupBits ? arith::AddFOp::create(nested, loc, arguments.back(),
+                                                 term, kContract)
+                         : term;
       });
-  if (weight.hasMin() && !minHere)
+  Value result = b.generic(
+      acc, {scaled, b.slice(scales, {token, at.span}, tokens)},
+      {b.map(2, {0, 1}), b.map(2, {0}), b.map(2, {0, 1})}, 2,
+      [&](OpBuilder &nested, Location loc, ValueRange arguments) -> Value {
+        Value term = arith::MulFOp::create(nested, loc, arguments[0],
+                                           arguments[1], kContract);
+        return arith::AddFOp::create(nested, loc, arguments.back(), term,
+                                     kContract);
+      });
+  if (weight.hasMin())
     result = emitMinima(weight, tokens, token, at, result);
   return result;
 }
@@ -403,6 +410,7 @@ void ProductSynthesizer::emitTile(ProductSink &sink, int64_t tokens,
 /// of rows, and inside it register tiles of decreasing numbers of tokens.
 void ProductSynthesizer::emitSink(ProductSink &sink, bool last) {
   const PackedWeight &weight = weights[sink.products.front()];
+  int64_t tokenTile = getTokens(sink);
   int64_t bytesPerToken = weight.getColumns() * (product.isInteger() ? 1 : 4);
   int64_t tokenBlock =
       std::max<int64_t>(tokenTile, llvm::bit_floor(uint64_t(std::max<int64_t>(
@@ -471,7 +479,7 @@ void ProductSynthesizer::emitRegisterTiles(ProductSink &sink, Value first,
                                            Value count, Value tile,
                                            Value rowTile) {
   Value lower = first;
-  for (int64_t tokens = tokenTile; tokens >= 1; tokens /= 2) {
+  for (int64_t tokens = getTokens(sink); tokens >= 1; tokens /= 2) {
     Value whole = count;
     if (tokens > 1)
       whole = arith::SubIOp::create(
@@ -517,6 +525,13 @@ LogicalResult ProductSynthesizer::run() {
              << "has activation sums of " << (kSpan >> sumBits)
              << " codes, but the format " << weight.format.getSymName()
              << " needs them per " << int64_t(weight.format.getGroup());
+  for (const PackedWeight &weight : weights)
+    if (product.isInteger() &&
+        weight.getBias() % int64_t(product.getOffsetBias()))
+      return product.emitOpError()
+             << "has activation offsets for a bias of "
+             << product.getOffsetBias() << ", which does not divide that of "
+             << weight.format.getSymName() << " (" << weight.getBias() << ")";
   for (ProductSink &sink : sinks) {
     bool last = &sink == &sinks.back();
     sink.buffer = splitSlots(sink.buffer);
@@ -559,8 +574,12 @@ struct SynthesizeProductPass final
                            << products.size();
         return signalPassFailure();
       }
-      int64_t tile = tokens ? int64_t(tokens) : target ? target.getTokens() : 4;
-      if (failed(ProductSynthesizer(kernel, products.front(), tile, blockBytes,
+      TileShape shape = {0, 4};
+      if (target)
+        shape = {target.getRows(), target.getTokens()};
+      if (tokens)
+        shape.tokens = tokens;
+      if (failed(ProductSynthesizer(kernel, products.front(), shape, blockBytes,
                                     prefersSignedCodes(target))
                      .run()))
         return signalPassFailure();

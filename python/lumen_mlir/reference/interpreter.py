@@ -249,10 +249,12 @@ class Interpreter:
             case "lumen.last_rows":
                 return lambda x, first: x[first:]
             case "lumen.quantize":
-                group, sum_group = (
-                    attributes[name].value if name in attributes else 32 for name in ("group", "sum_group")
-                )
-                return lambda x: ops.quantize(x, group, sum_group)
+                defaults = {"group": 32, "sum_group": 32, "bias": -1}
+                chosen = {
+                    name: attributes[name].value if name in attributes else default
+                    for name, default in defaults.items()
+                }
+                return lambda x: ops.quantize(x, **chosen)
             case "lumen.qlinear":
                 *segments, _ = attributes["operandSegmentSizes"]
                 return lambda *operands: self._qlinear(operands, *segments)

@@ -212,12 +212,12 @@ def linear(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None = None) ->
 
 
 def quantize(
-    x: np.ndarray, group: int, sum_group: int
+    x: np.ndarray, group: int, sum_group: int, bias: int = -1
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """8-bit codes of activations f32 [T, K].
 
-    Returns codes i8 [T, K], scales f32 [T, K/group], offsets i32 [T, K/sum_group] (minus the sum of the
-    codes) and sums f32 [T, K/sum_group] (scale times the sum of the codes).
+    Returns codes i8 [T, K], scales f32 [T, K/group], offsets i32 [T, K/sum_group] (``bias`` times the
+    sum of the codes) and sums f32 [T, K/sum_group] (scale times the sum of the codes).
     """
     tokens = len(x)
     groups = x.reshape(tokens, -1, group)
@@ -229,7 +229,7 @@ def quantize(
     codes = np.rint(groups * inverse[..., None]).astype(np.int8).reshape(x.shape)
     totals = codes.reshape(tokens, -1, sum_group).sum(axis=-1, dtype=np.int32)
     sums = np.repeat(scales, group // sum_group, axis=1) * totals.astype(np.float32)
-    return codes, scales, -totals, sums
+    return codes, scales, bias * totals, sums
 
 
 def integer_product(
@@ -243,17 +243,21 @@ def integer_product(
       values: f32 [G, g, N]: integers v(code) of each group of g weights, exact in float32.
       weight_scales, minima: f32 [G, N].
 
-    Per group in ascending order ``y += f32(isum) * (scale * xscale)``, then ``y += -min * sum``. Integer sums
-    are below 2^24, so the float32 matrix product that computes them is exact. Returns f32 [T, N].
+    For each scale of the activations in ascending order ``y += xscale * (f32(isum) * scale + ...)`` over the
+    groups behind it, then ``y += -min * sum`` for each of them. Integer sums are below 2^24, so the float32
+    matrix product that computes them is exact. Returns f32 [T, N].
     """
     tokens, columns = codes.shape
     groups, size, rows = values.shape
     per_scale = columns // scales.shape[1] // size  # weight groups per activation scale
     x = codes.astype(np.float32).reshape(tokens, groups, size)
     y = np.zeros((tokens, rows), dtype=np.float32)
-    for g in range(groups):
-        isum = np.ascontiguousarray(x[:, g]) @ values[g]
-        y += isum * (weight_scales[g] * scales[:, g // per_scale, None])
-        if minima is not None:
+    for span in range(groups // per_scale):
+        inside = range(span * per_scale, (span + 1) * per_scale)
+        scaled = np.zeros_like(y)
+        for g in inside:
+            scaled += (np.ascontiguousarray(x[:, g]) @ values[g]) * weight_scales[g]
+        y += scaled * scales[:, span, None]
+        for g in inside if minima is not None else ():
             y += -minima[g] * sums[:, g, None]
     return y

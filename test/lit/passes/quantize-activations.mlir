@@ -23,7 +23,7 @@ lumen.format @fine block(64) group(16) bits(8) storage(["sc", "qs"]) {
 // One quantize right after the activation serves all its products.
 // CHECK-LABEL: func.func @shared
 // CHECK: %[[X:.*]] = lumen.rms_norm
-// CHECK-NEXT: %[[C:.*]], %[[S:.*]], %[[O:.*]], %[[M:.*]] = lumen.quantize %[[X]] : tensor<?x64xf32>
+// CHECK-NEXT: %[[C:.*]], %[[S:.*]], %[[O:.*]], %[[M:.*]] = lumen.quantize %[[X]] {bias = -128 : i64} : tensor<?x64xf32>
 // CHECK-SAME: -> tensor<?x64xi8>, tensor<?x2xf32>, tensor<?x2xi32>, tensor<?x2xf32>
 // CHECK-NEXT: lumen.qlinear activations(%[[C]], %[[S]], %[[O]], %[[M]] :
 // CHECK-NEXT: lumen.qlinear activations(%[[C]], %[[S]], %[[O]], %[[M]] :
@@ -40,7 +40,7 @@ func.func @shared(%x: tensor<?x64xf32>, %n: tensor<64xf32>, %w0: tensor<48x64x!l
 
 // The finest scale group among the weights decides how fine the sums are.
 // CHECK-LABEL: func.func @fine_sums
-// CHECK-NEXT: lumen.quantize %arg0 {sum_group = 16 : i64} : tensor<?x64xf32>
+// CHECK-NEXT: lumen.quantize %arg0 {bias = -128 : i64, sum_group = 16 : i64} : tensor<?x64xf32>
 // CHECK-SAME: -> tensor<?x64xi8>, tensor<?x2xf32>, tensor<?x4xi32>, tensor<?x4xf32>
 func.func @fine_sums(%x: tensor<?x64xf32>, %w0: tensor<48x64x!lumen.q<@q8_0>>,
     %w1: tensor<32x64x!lumen.q<@fine>>) -> (tensor<?x48xf32>, tensor<?x32xf32>) {
@@ -72,4 +72,34 @@ func.func @float_only(%x: tensor<?x40xf32>, %w: tensor<48x40xf32>) -> tensor<?x4
   %1 = lumen.qlinear activations(%x : tensor<?x40xf32>)
     weights(%w : tensor<48x40xf32>) -> tensor<?x48xf32>
   return %1 : tensor<?x48xf32>
+}
+
+lumen.format @b8 block(32) group(32) bits(4) bias(-8) storage(["d", "qs"]) {
+^bb0(%d: f16, %qs: vector<32xi8>):
+  lumen.decoded codes(%qs : vector<32xi8>) scale(%d : f16)
+}
+lumen.format @b3 block(32) group(32) bits(3) bias(-3) storage(["d", "qs"]) {
+^bb0(%d: f16, %qs: vector<32xi8>):
+  lumen.decoded codes(%qs : vector<32xi8>) scale(%d : f16)
+}
+
+// The offsets are for the bias that divides the others, -1 where none does.
+// CHECK-LABEL: func.func @biases
+// CHECK-DAG: lumen.quantize %arg0 {bias = -8 : i64} : tensor<?x64xf32>
+// CHECK-DAG: lumen.quantize %arg1 : tensor<?x64xf32>
+// CHECK: lumen.qlinear {{.*}} {offset_bias = -8 : i64}
+// CHECK: lumen.qlinear {{.*}} {offset_bias = -8 : i64}
+// CHECK-NOT: offset_bias
+func.func @biases(%x: tensor<?x64xf32>, %z: tensor<?x64xf32>, %w0: tensor<48x64x!lumen.q<@q8_0>>,
+    %w1: tensor<48x64x!lumen.q<@b8>>, %w2: tensor<48x64x!lumen.q<@b3>>)
+    -> (tensor<?x48xf32>, tensor<?x48xf32>, tensor<?x48xf32>, tensor<?x48xf32>) {
+  %0 = lumen.qlinear activations(%x : tensor<?x64xf32>)
+    weights(%w0 : tensor<48x64x!lumen.q<@q8_0>>) -> tensor<?x48xf32>
+  %1 = lumen.qlinear activations(%x : tensor<?x64xf32>)
+    weights(%w1 : tensor<48x64x!lumen.q<@b8>>) -> tensor<?x48xf32>
+  %2 = lumen.qlinear activations(%z : tensor<?x64xf32>)
+    weights(%w1 : tensor<48x64x!lumen.q<@b8>>) -> tensor<?x48xf32>
+  %3 = lumen.qlinear activations(%z : tensor<?x64xf32>)
+    weights(%w2 : tensor<48x64x!lumen.q<@b3>>) -> tensor<?x48xf32>
+  return %0, %1, %2, %3 : tensor<?x48xf32>, tensor<?x48xf32>, tensor<?x48xf32>, tensor<?x48xf32>
 }

@@ -26,8 +26,10 @@
 // CHECK: linalg.index 3
 // CHECK: arith.shrui
 // CHECK: arith.andi
-// CHECK: linalg.generic {{.*}} ins(%[[ISUM]], %{{.*}}, %{{.*}} : tensor<8x16xi32>, tensor<8xf32>, tensor<16xf16>)
+// The weights' scales, then those of the activations.
+// CHECK: %[[SCALED:.*]] = linalg.generic {{.*}} ins(%[[ISUM]], %{{.*}} : tensor<8x16xi32>, tensor<16xf16>)
 // CHECK: arith.extf
+// CHECK: linalg.generic {{.*}} ins(%[[SCALED]], %{{.*}} : tensor<8x16xf32>, tensor<8xf32>)
 // CHECK: scf.yield
 // The bias of the layer and the residual follow in registers; the last tile is partial.
 // CHECK: scf.if
