@@ -23,6 +23,8 @@ def Lumen_Dialect : Dialect {
   let extraClassDeclaration = [{
     /// Argument attribute: the name of the file's tensor that feeds this argument.
     static constexpr StringLiteral kNameAttr = "lumen.name";
+    /// Argument attribute (i64): a packed weight of a public function, in tiles of so many rows.
+    static constexpr StringLiteral kTileAttr = "lumen.tile";
     /// Function attribute: the schedule of a kernel ("product", "rows", "attention", "pack").
     static constexpr StringLiteral kKernelAttr = "lumen.kernel";
     /// Argument attribute (i64): the result of the function on tensors that this buffer holds.

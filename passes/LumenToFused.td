@@ -35,7 +35,7 @@ def QuantizeActivationsPass : Pass<"lumen-quantize-activations", "::mlir::Module
     In mode `int8` every activation that meets quantized weights is quantized once,
     right after it is computed, and all its `lumen.qlinear` users read the codes.
     The sums are kept per `sum_group` = the smallest scale group among the users'
-    formats, at most 32. Products with float weights keep reading float32, and so
+    formats, at most 32, and the offsets for the bias that divides all of theirs. Products with float weights keep reading float32, and so
     does an activation whose rows are not whole groups of 32.
 
     In mode `exact` nothing changes: codes of weights meet float32 activations.
@@ -49,7 +49,7 @@ def QuantizeActivationsPass : Pass<"lumen-quantize-activations", "::mlir::Module
     ```
     After:
     ```mlir
-    %c, %s, %o, %m = lumen.quantize %x {sum_group = 16 : i64} : tensor<?x896xf32>
+    %c, %s, %o, %m = lumen.quantize %x {bias = -32 : i64, sum_group = 16 : i64} : tensor<?x896xf32>
       -> tensor<?x896xi8>, tensor<?x28xf32>, tensor<?x56xi32>, tensor<?x56xf32>
     %q = lumen.qlinear activations(%c, %s, %o, %m : ...)
       weights(%wq : tensor<896x896x!lumen.q<@q4_k>>) -> tensor<?x896xf32>
@@ -98,8 +98,10 @@ def PackWeightsPass : Pass<"lumen-pack-weights", "::mlir::ModuleOp"> {
   let description = [{
     Every weight of a `lumen.qlinear` becomes an argument with the encoding
     `#lumen.packed<rows = R>`, through all calls up to the public functions, whose
-    caller packs each weight once, at load. R is the number of rows of the module's
-    `lumen.target`, unless the option `rows` says otherwise.
+    caller packs each weight once, at load; `lumen.tile` on their arguments is R. R is
+    the number of rows of the module's `lumen.target`, but one vector of rows for a
+    format with several groups in 32 weights and for what one op joins with such a
+    weight, and a divisor of the rows of an expert. The option `rows` sets it for all.
 
     Where an argument is also read in the file's layout (a table used by the
     embedding and by the output head), the packed form becomes a second argument

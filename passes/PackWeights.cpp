@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "passes/Passes.h"
+#include "passes/TileShape.h"
 
 #include "mlir/IR/Builders.h"
 #include "llvm/ADT/DenseMap.h"
@@ -14,23 +15,30 @@ using namespace mlir::lumen;
 
 namespace {
 
-/// The layouts in which an argument is read.
+/// The layouts in which an argument is read: that of the file, and tiles of so
+/// many rows (0: none).
 struct Layouts {
   bool raw = false;
-  bool packed = false;
+  int64_t rows = 0;
 
   bool operator==(Layouts other) const {
-    return raw == other.raw && packed == other.packed;
+    return raw == other.raw && rows == other.rows;
   }
   bool operator!=(Layouts other) const { return !(*this == other); }
+  /// Both; tiles of fewer rows serve whoever wants more.
+  Layouts operator|(Layouts other) const {
+    int64_t least = std::min(rows, other.rows);
+    return {raw || other.raw, least ? least : std::max(rows, other.rows)};
+  }
 };
 
 /// Reads the whole module first, then rewrites every function and every call
 /// once.
 class WeightPacker {
 public:
-  WeightPacker(ModuleOp module, PackedAttr layout)
-      : module(module), layout(layout) {}
+  /// `rows` is what all tiles have; 0: what the target says.
+  WeightPacker(ModuleOp module, TargetAttr target, int64_t rows)
+      : module(module), target(target), rows(rows) {}
 
   /// Finds the layouts that every argument is read in.
   LogicalResult analyze();
@@ -51,14 +59,17 @@ private:
   void rewriteArguments(func::FuncOp function);
   void rewriteCall(func::CallOp call);
 
-  RankedTensorType getPackedType(Type type) const {
+  /// Rows of the tiles in which weight `number` of a product is packed.
+  int64_t getRows(QLinearOp product, unsigned number);
+  RankedTensorType getPackedType(Type type, int64_t rows) const {
     auto tensor = cast<RankedTensorType>(type);
     return RankedTensorType::get(tensor.getShape(), tensor.getElementType(),
-                                 layout);
+                                 PackedAttr::get(type.getContext(), rows));
   }
 
   ModuleOp module;
-  PackedAttr layout;
+  TargetAttr target;
+  int64_t rows;
   SymbolTableCollection symbols;
   llvm::DenseMap<Value, Layouts> layouts;
   /// The packed form of an argument that is read in both layouts.
@@ -73,22 +84,52 @@ static bool isRawWeight(Value value) {
   return type && type.getRank() == 2 && !type.getEncoding();
 }
 
-static bool isProductWeight(OpOperand &use) {
+/// The number of the weight that `use` is of its product, if it is one.
+static std::optional<unsigned> getWeightNumber(OpOperand &use) {
   auto product = dyn_cast<QLinearOp>(use.getOwner());
   if (!product)
-    return false;
-  unsigned begin = product.getWeights().getBeginOperandIndex();
-  unsigned index = use.getOperandNumber();
-  return index >= begin && index < begin + product.getWeights().size();
+    return std::nullopt;
+  unsigned number =
+      use.getOperandNumber() - product.getWeights().getBeginOperandIndex();
+  if (number >= product.getWeights().size())
+    return std::nullopt;
+  return number;
+}
+
+static bool isProductWeight(OpOperand &use) {
+  return getWeightNumber(use).has_value();
+}
+
+int64_t WeightPacker::getRows(QLinearOp product, unsigned number) {
+  if (rows)
+    return rows;
+  auto rowsOf = [&](unsigned i) {
+    auto type = cast<RankedTensorType>(product.getWeights()[i].getType());
+    return getTileShape(target, type, product).rows;
+  };
+  int64_t least = rowsOf(number);
+  // What one op joins (gate and up) is computed tile by tile.
+  for (Operation *user : product.getOutputs()[number].getUsers())
+    for (Value operand : user->getOperands())
+      if (isa<AddOp, SwigluOp>(user) && operand.getDefiningOp() == product)
+        least =
+            std::min(least, rowsOf(cast<OpResult>(operand).getResultNumber()));
+  // A tile holds rows of one expert.
+  int64_t n = cast<RankedTensorType>(product.getWeights()[number].getType())
+                  .getDimSize(0);
+  if (product.getGroups() && !ShapedType::isDynamic(n))
+    while (least > 1 && n / product.getExperts() % least)
+      least /= 2;
+  return least;
 }
 
 Layouts WeightPacker::getLayouts(OpOperand &use) {
-  if (isProductWeight(use))
-    return {false, true};
+  if (std::optional<unsigned> number = getWeightNumber(use))
+    return {false, getRows(cast<QLinearOp>(use.getOwner()), *number)};
   if (auto call = dyn_cast<func::CallOp>(use.getOwner()))
     if (func::FuncOp callee = lookup(call); callee && !callee.isDeclaration())
       return getLayouts(callee.getArgument(use.getOperandNumber()));
-  return {true, false};
+  return {true, 0};
 }
 
 LogicalResult WeightPacker::analyze() {
@@ -101,10 +142,8 @@ LogicalResult WeightPacker::analyze() {
         if (!isRawWeight(argument))
           continue;
         Layouts found;
-        for (OpOperand &use : argument.getUses()) {
-          Layouts here = getLayouts(use);
-          found = {found.raw || here.raw, found.packed || here.packed};
-        }
+        for (OpOperand &use : argument.getUses())
+          found = found | getLayouts(use);
         changed |= found != layouts[argument];
         layouts[argument] = found;
       }
@@ -120,7 +159,7 @@ LogicalResult WeightPacker::analyze() {
 LogicalResult WeightPacker::checkOperands(Operation *op) {
   for (OpOperand &use : op->getOpOperands()) {
     Value value = use.get();
-    if (!isRawWeight(value) || !getLayouts(use).packed || layouts.count(value))
+    if (!isRawWeight(value) || !getLayouts(use).rows || layouts.count(value))
       continue;
     InFlightDiagnostic diag =
         op->emitOpError()
@@ -138,16 +177,23 @@ void WeightPacker::rewriteArguments(func::FuncOp function) {
   for (unsigned i = function.getNumArguments(); i-- > 0;) {
     BlockArgument argument = function.getArgument(i);
     Layouts needs = getLayouts(argument);
-    if (!needs.packed)
+    if (!needs.rows)
       continue;
+    auto tile = IntegerAttr::get(IntegerType::get(function.getContext(), 64),
+                                 needs.rows);
     if (!needs.raw) {
-      argument.setType(getPackedType(argument.getType()));
+      if (function.isPublic())
+        function.setArgAttr(i, LumenDialect::kTileAttr, tile);
+      argument.setType(getPackedType(argument.getType(), needs.rows));
       continue;
     }
     auto attributes = function.getArgAttrDict(i);
-    if (failed(function.insertArgument(i + 1, getPackedType(argument.getType()),
-                                       attributes, argument.getLoc())))
+    if (failed(function.insertArgument(
+            i + 1, getPackedType(argument.getType(), needs.rows), attributes,
+            argument.getLoc())))
       llvm_unreachable("the type of a function with a body can be rebuilt");
+    if (function.isPublic())
+      function.setArgAttr(i + 1, LumenDialect::kTileAttr, tile);
     Value packed = function.getArgument(i + 1);
     second[argument] = packed;
     argument.replaceUsesWithIf(packed, isProductWeight);
@@ -196,12 +242,10 @@ struct PackWeightsPass : lumen::impl::PackWeightsPassBase<PackWeightsPass> {
                          << " or the option rows to choose a packed layout";
       return signalPassFailure();
     }
-    auto layout = PackedAttr::getChecked(
-        [&] { return module.emitError(); }, &getContext(),
-        rows ? int64_t(rows) : target.getRows());
-    if (!layout)
+    if (rows && !PackedAttr::getChecked([&] { return module.emitError(); },
+                                        &getContext(), int64_t(rows)))
       return signalPassFailure();
-    WeightPacker packer(module, layout);
+    WeightPacker packer(module, target, rows);
     if (failed(packer.analyze()))
       return signalPassFailure();
     packer.rewrite();

@@ -144,14 +144,17 @@ class KernelBench:
     def _weights(self, fmt: Format, n: int, k: int) -> list[np.ndarray]:
         """Packed copies of a random weight."""
         raw = random_weight(fmt, n, k, self._random)
-        size = packing.packed_bytes(fmt, n, k, self.target.rows)
+        rows = self.target.tile_rows(fmt)
+        size = packing.packed_bytes(fmt, n, k, rows)
         pitch = -(-size // packing.ALIGNMENT) * packing.ALIGNMENT
         copies = min(-(-_COLD_BYTES // pitch), _MOST_COPIES)
         memory = packed_weights.zeros((copies * pitch,), huge=True)
         with ir.Context():
-            module = packed_weights.pack_module([fmt.name], self.target.rows)
+            module = packed_weights.pack_module([(fmt.name, rows)])
             packer = engine.compile(module, self.target, self.threads, cache=self._cache)
-        packer.invoke(f"pack_{fmt.name}", raw.reshape(-1), n, k, outs=[memory[:size]])
+        packer.invoke(
+            packed_weights.pack_function(fmt.name, rows), raw.reshape(-1), n, k, outs=[memory[:size]]
+        )
         for copy in range(1, copies):
             memory[copy * pitch : copy * pitch + size] = memory[:size]
         return [memory[copy * pitch : copy * pitch + size] for copy in range(copies)]

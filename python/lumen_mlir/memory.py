@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from lumen_mlir import kv_cache, targets
+from lumen_mlir import kv_cache
 from lumen_mlir.cache import Cache
 from lumen_mlir.description import size_text
 from lumen_mlir.engine import Engine
@@ -74,7 +74,7 @@ def footprint(
 
 
 def _footprint(model: Model, options: SessionOptions, engine: Engine) -> Footprint:
-    layout = packed_layout(model, engine, targets.get(options.target).rows)
+    layout = packed_layout(model, engine)
     # A tied embedding table is there twice: packed for the output, as it is for looking tokens up.
     arguments = engine.signatures["step"].arguments
     infos = [model.tensors[a.name] for a in arguments if a.name and a.alignment <= 1]

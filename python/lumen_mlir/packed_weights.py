@@ -8,7 +8,7 @@ import hashlib
 import logging
 import math
 import mmap
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,7 +25,7 @@ from lumen_mlir.system import available_memory
 from lumen_mlir.version import __version__
 
 # Goes into the key of cached entries: raise it when the meaning of the bytes changes.
-_LAYOUT_VERSION = 2
+_LAYOUT_VERSION = 3
 
 logger = logging.getLogger("lumen_mlir.packed_weights")
 
@@ -39,44 +39,55 @@ class PackedLayout:
 
     Attributes:
       places: name to (offset, bytes); offsets are multiples of 64.
+      tiles: name to the rows of its tiles.
       size: bytes of the buffer.
       key: of the cache entry; other files, tiles or formats have other keys.
     """
 
     places: dict[str, tuple[int, int]]
+    tiles: dict[str, int]
     size: int
     key: str
 
     @staticmethod
-    def of(model: Model, names: Iterable[str], rows: int) -> PackedLayout:
-        """The layout of the tensors ``names`` of ``model`` in tiles of ``rows`` rows."""
+    def of(model: Model, tiles: Mapping[str, int]) -> PackedLayout:
+        """The layout of tensors of ``model``; ``tiles``: name to the rows of its tiles."""
         places: dict[str, tuple[int, int]] = {}
-        size, parts = 0, [__version__, str(_LAYOUT_VERSION), str(rows)]
-        for name in names:
+        size, parts = 0, [__version__, str(_LAYOUT_VERSION)]
+        for name, rows in tiles.items():
             info = model.tensors[name]
             used = packing.packed_bytes(formats.get(info.type), *info.shape, rows)
             places[name] = size, used
             size += -(-used // packing.ALIGNMENT) * packing.ALIGNMENT
-            parts.append(f"{name} {info.type} {info.shape}")
+            parts.append(f"{name} {info.type} {info.shape} {rows}")
         types = sorted({model.tensors[name].type for name in places})
         # A format that is described anew packs anew.
         parts += [fmt.emit_ir() for fmt in map(formats.get, types) if not fmt.is_float]
         digest = hashlib.blake2b("\n".join(parts).encode(), digest_size=16).hexdigest()
-        return PackedLayout(places, size, f"{model.file.fingerprint()}-{digest}")
+        return PackedLayout(places, dict(tiles), size, f"{model.file.fingerprint()}-{digest}")
 
 
-def pack_module(types: Iterable[str], rows: int) -> ir.Module:
-    """A module with ``pack_<type>`` for each type of tensor, in the current context."""
+def pack_function(type_: str, rows: int) -> str:
+    """The name of the function that packs tensors of a type into tiles of ``rows`` rows."""
+    return f"pack_{type_}_{rows}"
+
+
+def pack_module(kinds: Iterable[tuple[str, int]]) -> ir.Module:
+    """A module with the ``pack_function`` of each type and number of rows, in the current context."""
+    kinds = sorted(set(kinds))
     module = ir.Module.create()
     dynamic = [ir.ShapedType.get_dynamic_size()] * 2
-    layout = ir.Attribute.parse(f"#lumen.packed<rows = {rows}>")
     with ir.InsertionPoint(module.body):
-        for name in types:
+        for name in sorted({name for name, _ in kinds}):
             if not formats.get(name).is_float:
                 lumen.format(formats.get(name).emit_ir())
+        for name, rows in kinds:
+            layout = ir.Attribute.parse(f"#lumen.packed<rows = {rows}>")
             element = lumen.element_type(name)
             raw = ir.RankedTensorType.get(dynamic, element)
-            block = func.func(f"pack_{name}", [raw], [ir.RankedTensorType.get(dynamic, element, layout)])
+            block = func.func(
+                pack_function(name, rows), [raw], [ir.RankedTensorType.get(dynamic, element, layout)]
+            )
             with ir.InsertionPoint(block):
                 func.return_([lumen.pack(block.arguments[0], rows)])
     module.operation.verify()

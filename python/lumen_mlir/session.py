@@ -262,7 +262,7 @@ class Session:
     def _load_weights(self, progress: Progress) -> None:
         start = time.perf_counter()
         parameters = [argument for argument in self._engine.signatures["step"].arguments if argument.name]
-        layout = packed_layout(self.model, self._engine, self.target.rows)
+        layout = packed_layout(self.model, self._engine)
         self._warn_of_little_memory(layout)
         cache = self._cache if self.options.pack_cache else None
         buffer = None if cache is None else packed_weights.load_packed(layout, cache)
@@ -272,7 +272,7 @@ class Session:
         self._packed_bytes = layout.size
         self._weights = []
         for parameter in parameters:
-            if parameter.alignment > 1:
+            if parameter.tile:
                 offset, size = layout.places[parameter.name]
                 weight = buffer[offset : offset + size]
             else:
@@ -284,13 +284,16 @@ class Session:
         self.timings.pack = time.perf_counter() - start
 
     def _pack(self, layout: PackedLayout, cache: Cache | None, progress: Progress) -> np.ndarray:
-        types = sorted({self.model.tensors[name].type for name in layout.places})
+        tensors = self.model.tensors
         with ir.Context():
-            module = packed_weights.pack_module(types, self.target.rows)
+            module = packed_weights.pack_module(
+                (tensors[name].type, rows) for name, rows in layout.tiles.items()
+            )
             packers = _compiled(module, self.options, self._cache, silent)
 
         def pack(info: TensorInfo, raw: np.ndarray, buffer: np.ndarray) -> None:
-            packers.invoke(f"pack_{info.type}", raw, *info.shape, outs=[buffer])
+            function = packed_weights.pack_function(info.type, layout.tiles[info.name])
+            packers.invoke(function, raw, *info.shape, outs=[buffer])
 
         return packed_weights.pack(
             self.model, layout, pack, cache, lambda done, total: progress("pack", done, total)
@@ -337,12 +340,10 @@ class Session:
             self._rope_rows = rows
 
 
-def packed_layout(model: Model, engine: Engine, rows: int) -> PackedLayout:
-    """Where the weights lie that the compiled step wants packed, in tiles of so many rows."""
-    # Only packed weights have an alignment that they need.
+def packed_layout(model: Model, engine: Engine) -> PackedLayout:
+    """Where the weights lie that the compiled step wants packed."""
     arguments = engine.signatures["step"].arguments
-    names = [argument.name for argument in arguments if argument.name and argument.alignment > 1]
-    return PackedLayout.of(model, names, rows)
+    return PackedLayout.of(model, {a.name: a.tile for a in arguments if a.name and a.tile})
 
 
 @dataclass(frozen=True)

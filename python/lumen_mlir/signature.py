@@ -34,6 +34,7 @@ class Argument:
         arguments with the others.
       tokens: the rows are tokens, of which the module allows a limited number.
       alignment: bytes of which the address must be a multiple; 64 for packed weights.
+      tile: of a packed weight: rows of its tiles.
     """
 
     element: str
@@ -44,6 +45,7 @@ class Argument:
     rows: tuple[int, ...] = ()
     tokens: bool = False
     alignment: int = 1
+    tile: int | None = None
 
     @property
     def dtype(self) -> np.dtype:
@@ -172,6 +174,7 @@ def _read_argument(type_: ir.Type, attrs: Any) -> Argument:
         rows=tuple(attrs["lumen.rows"]) if "lumen.rows" in attrs else (),
         tokens="lumen.tokens" in attrs,
         alignment=attrs["llvm.align"].value if "llvm.align" in attrs else 1,
+        tile=attrs["lumen.tile"].value if "lumen.tile" in attrs else None,
     )
 
 

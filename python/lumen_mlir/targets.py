@@ -4,9 +4,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from lumen_mlir._mlir import codegen
 from lumen_mlir.errors import LumenError
+
+if TYPE_CHECKING:
+    from lumen_mlir.formats import Format
 
 _TRIPLE = "x86_64-unknown-linux-gnu"
 
@@ -44,6 +48,14 @@ class Target:
             f"rows = {self.rows}, tokens = {self.tokens}>"
         )
 
+    def tile_rows(self, fmt: Format) -> int:
+        """Rows of the tiles in which a weight of this format is packed.
+
+        Formats with several groups in 32 weights have one vector of rows in a tile (``TileShape.cpp``).
+        """
+        lanes = self.vector_bits // 32
+        return min(self.rows, lanes) if not fmt.is_float and fmt.group < 32 else self.rows
+
     def missing(self) -> tuple[str, ...]:
         """The features that this machine's CPU lacks to run the target's code."""
         host = codegen.host_features()
@@ -51,11 +63,12 @@ class Target:
 
 
 # From the most capable to the least: the first one that a CPU can run is its native target.
-# AVX-512 has 32 registers: accumulators of 8 tokens, as many partial sums of a group, and room for the
-# weights; with 16 registers half of that. With SSE 8 rows take two registers, which leaves room for 2 tokens.
+# AVX-512 has 32 registers: for 4 tokens two vectors of rows each, which share an activation spread over the
+# lanes, as many partial sums of a group, and room for the weights. With 16 registers one vector of rows is
+# all that fits. With SSE 8 rows take two registers, which leaves room for 2 tokens.
 TARGETS = (
-    Target("x86-64-v4+vnni", "avx512vnni", 512, 16, 8, "x86-64-v4", "+avx512vnni", (*_V4, "avx512vnni")),
-    Target("x86-64-v4", "avx512bw", 512, 16, 8, "x86-64-v4", "", _V4),
+    Target("x86-64-v4+vnni", "avx512vnni", 512, 32, 4, "x86-64-v4", "+avx512vnni", (*_V4, "avx512vnni")),
+    Target("x86-64-v4", "avx512bw", 512, 32, 4, "x86-64-v4", "", _V4),
     Target("x86-64-v3+avxvnni", "avxvnni", 256, 8, 4, "x86-64-v3", "+avxvnni", (*_V3, "avxvnni")),
     Target("x86-64-v3", "avx2", 256, 8, 4, "x86-64-v3", "", _V3),
     Target("x86-64-v2", "ssse3", 128, 8, 2, "x86-64-v2", "", _V2),

@@ -29,8 +29,9 @@ FORMATS = ("q8_0", "q4_0", "q5_0", "q2_k", "q3_k", "q4_k", "q5_k", "q6_k", "iq4_
 _DOTS = ("vpdpbusd", "vpmaddubsw", "pmaddubsw")
 _LABEL = re.compile(r"^(\.LBB\w+):")
 _JUMP = re.compile(r"^\s+j\w+\s+(\.LBB\w+)")
-# Vectors only: an address that is kept on the stack costs next to nothing.
-_SPILL = re.compile(r"\((%rsp|%rbp)\b.*%[xyz]mm|%[xyz]mm.*\((%rsp|%rbp)\b")
+# Vectors only: an address that is kept on the stack costs next to nothing. (%rbp is a pointer like others:
+# where vectors are kept on the stack, it is aligned, and found by %rsp.)
+_SPILL = re.compile(r"\(%rsp\b.*%[xyz]mm|%[xyz]mm.*\(%rsp\b")
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 
 import ctypes
 import faulthandler
+import math
 import mmap
 import os
 import resource
@@ -109,7 +110,9 @@ class Mixture:
 
     def __init__(self, experts, used, width, hidden, kind, target):
         self.experts, self.used, self.width, self.hidden = experts, used, width, hidden
-        self.format, rows = formats.get(kind), targets.get(target).rows
+        self.format = formats.get(kind)
+        # A tile holds rows of one expert.
+        rows = math.gcd(targets.get(target).tile_rows(self.format), width, hidden)
         self.kernel = Kernel(mixture_text(experts, used, width, hidden, kind, rows), target)
         rng = np.random.default_rng([experts, width, hidden])
         self.raw, self.packed = [], []

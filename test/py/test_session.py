@@ -200,12 +200,12 @@ def test_packs_what_the_layout_says(odd, cache):
         if path.name.startswith(odd.file.fingerprint()) and run.target.rows == targets.native().rows
     ][:1]
     assert entry.stat().st_size > 0
-    rows = run.target.rows
     parameters = [a for a in run._engine.signatures["step"].arguments if a.name]
     for parameter, weight in zip(parameters, run._weights, strict=True):
         if parameter.alignment > 1:
             info = odd.tensors[parameter.name]
-            expected = packing.pack(get_format(info.type), odd.weight(parameter.name), rows)
+            fmt = get_format(info.type)
+            expected = packing.pack(fmt, odd.weight(parameter.name), run.target.tile_rows(fmt))
             np.testing.assert_array_equal(weight, expected)
 
 

@@ -42,7 +42,8 @@ class Step:
         if len(info.shape) == 1:
             return array
         if argument.alignment == 64:
-            packed = packing.pack(formats.get(info.type), array, self.target.rows)
+            fmt = formats.get(info.type)
+            packed = packing.pack(fmt, array, self.target.tile_rows(fmt))
             array = aligned_empty(argument.shape)
             array[:] = packed
         return array.reshape(-1)

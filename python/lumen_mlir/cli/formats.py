@@ -165,7 +165,12 @@ def _sections(fmt: QuantFormat, target: Target) -> Iterator[str]:
             [
                 ("target", "instruction", "rows of a tile", "packed bits per weight"),
                 *(
-                    (row.name, row.dot4, row.rows, f"{fmt.packed_bits_per_weight(row.rows):.4g}")
+                    (
+                        row.name,
+                        row.dot4,
+                        row.tile_rows(fmt),
+                        f"{fmt.packed_bits_per_weight(row.tile_rows(fmt)):.4g}",
+                    )
                     for row in targets.TARGETS
                 ),
             ],
@@ -255,7 +260,8 @@ def _packed(fmt: QuantFormat, target: Target) -> str:
     from lumen_mlir.cli.drawing import draw, plane_lines
     from lumen_mlir.formats.packing import PLANES, components
 
-    parts = components(fmt, target.rows, fmt.block, target.rows)
+    tile = target.tile_rows(fmt)
+    parts = components(fmt, tile, fmt.block, tile)
     planes = dict(zip((f"codes.{i}" for i in range(8)), PLANES[fmt.bits], strict=False))
     rows = [("component", "offset", "bytes", "array", "holds")]
     low, drawings = 0, []
@@ -269,12 +275,12 @@ def _packed(fmt: QuantFormat, target: Target) -> str:
             holds = f"bit {low} of the codes" if width == 1 else f"bits {low}-{low + width - 1} of the codes"
             drawings.append(
                 f"{part.name}: the first load of a tile, [row][k mod 4]\n\n"
-                + draw(plane_lines(fmt, target.rows, width, low))
+                + draw(plane_lines(fmt, tile, width, low))
             )
             low += width
         rows.append((part.name, part.offset, part.bytes, f"{shape} {dtype}", holds))
     head = (
-        f"What one block of {fmt.block} columns takes of a tile of {target.rows} rows. A vector has a row "
+        f"What one block of {fmt.block} columns takes of a tile of {tile} rows. A vector has a row "
         "per lane of 32 bits;\na lane holds the codes of four neighbouring columns, which one instruction "
         f"({target.dot4}) multiplies and adds."
     )
@@ -303,6 +309,7 @@ def _details(fmt: Format, target: Target) -> dict[str, Any]:
     from lumen_mlir.formats.packing import components
     from lumen_mlir.formats.storage import segments
 
+    tile = target.tile_rows(fmt)
     fields, offset = [], 0
     for name, kind in fmt.fields.items():
         per = "row" if kind.in_header else "block"
@@ -310,7 +317,7 @@ def _details(fmt: Format, target: Target) -> dict[str, Any]:
         offset += kind.bytes
     packed = [
         {"name": c.name, "offset": c.offset, "bytes": c.bytes, "shape": c.shape, "dtype": str(c.dtype)}
-        for c in components(fmt, target.rows, fmt.block, target.rows)
+        for c in components(fmt, tile, fmt.block, tile)
     ]
     return {
         "fields": fields,
@@ -318,7 +325,7 @@ def _details(fmt: Format, target: Target) -> dict[str, Any]:
             [{"high": s.high, "low": s.low, "holds": s.label, "elements": s.elements} for s in row]
             for row in segments(fmt)
         ],
-        "packed": {"target": target.name, "rows": target.rows, "components": packed},
+        "packed": {"target": target.name, "rows": tile, "components": packed},
         "source": source_of(fmt)[0],
         "ir": fmt.emit_ir(),
     }

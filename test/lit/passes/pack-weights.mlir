@@ -17,9 +17,9 @@ lumen.format @q8_0 block(32) group(32) bits(8) bias(-128) storage(["d", "qs"]) {
 // CHECK-LABEL: func.func @step(
 // CHECK-SAME: %[[TOKENS:.*]]: tensor<?xi32>,
 // CHECK-SAME: %[[RAW:.*]]: tensor<48x64x!lumen.q<@q8_0>> {lumen.name = "token_embd.weight"},
-// CHECK-SAME: %[[PACKED:.*]]: tensor<48x64x!lumen.q<@q8_0>, #lumen.packed<rows = 8>> {lumen.name = "token_embd.weight"},
-// CHECK-SAME: %[[W0:.*]]: tensor<64x64xf16, #lumen.packed<rows = 8>> {lumen.name = "blk.0.w"},
-// CHECK-SAME: %[[W1:.*]]: tensor<64x64xf16, #lumen.packed<rows = 8>> {lumen.name = "blk.1.w"},
+// CHECK-SAME: %[[PACKED:.*]]: tensor<48x64x!lumen.q<@q8_0>, #lumen.packed<rows = 8>> {lumen.name = "token_embd.weight", lumen.tile = 8 : i64},
+// CHECK-SAME: %[[W0:.*]]: tensor<64x64xf16, #lumen.packed<rows = 8>> {lumen.name = "blk.0.w", lumen.tile = 8 : i64},
+// CHECK-SAME: %[[W1:.*]]: tensor<64x64xf16, #lumen.packed<rows = 8>> {lumen.name = "blk.1.w", lumen.tile = 8 : i64},
 // CHECK-SAME: %[[UNUSED:.*]]: tensor<64x64xf16> {lumen.name = "unused"})
 // ROWS4: func.func @step(
 // ROWS4-SAME: tensor<48x64x!lumen.q<@q8_0>, #lumen.packed<rows = 4>>
@@ -61,7 +61,7 @@ module attributes {lumen.target = #lumen.target<name = "x86-64-v4",
   vector_bits = 512, rows = 16, tokens = 8>} {
 // CHECK-LABEL: func.func @two_levels(
 // CHECK-SAME: %[[TOKENS:.*]]: tensor<?xi32>, %[[R:.*]]: tensor<48x64xf16> {lumen.name = "t"},
-// CHECK-SAME: %[[P:.*]]: tensor<48x64xf16, #lumen.packed<rows = 16>> {lumen.name = "t"})
+// CHECK-SAME: %[[P:.*]]: tensor<48x64xf16, #lumen.packed<rows = 16>> {lumen.name = "t", lumen.tile = 16 : i64})
 // CHECK-NEXT: call @middle(%[[TOKENS]], %[[R]], %[[P]])
 // CHECK-NEXT: call @inner(%[[TOKENS]], %[[R]], %[[P]])
 func.func @two_levels(%tokens: tensor<?xi32>, %t: tensor<48x64xf16> {lumen.name = "t"})
@@ -82,6 +82,53 @@ func.func private @inner(%tokens: tensor<?xi32>, %t: tensor<48x64xf16>) -> tenso
   %x = lumen.embedding %tokens, %t : tensor<?xi32>, tensor<48x64xf16> -> tensor<?x64xf32>
   %y = lumen.qlinear activations(%x : tensor<?x64xf32>)
     weights(%t : tensor<48x64xf16>) -> tensor<?x48xf32>
+  return %y : tensor<?x48xf32>
+}
+}
+
+// -----
+
+// Tiles of two vectors of rows, but one for a format with several groups in 32
+// weights, for what is computed together with it, and where 32 rows would hold
+// two experts.
+module attributes {lumen.target = #lumen.target<name = "x86-64-v4",
+  triple = "x86_64-unknown-linux-gnu", cpu = "x86-64-v4", features = "", dot4 = "avx512bw",
+  vector_bits = 512, rows = 32, tokens = 4>} {
+lumen.format @coarse block(32) group(32) bits(8) storage(["d", "qs"]) {
+^bb0(%d: f16, %qs: vector<32xi8>):
+  lumen.decoded codes(%qs : vector<32xi8>) scale(%d : f16)
+}
+lumen.format @fine block(64) group(16) bits(8) storage(["sc", "qs"]) {
+^bb0(%sc: vector<4xi8>, %qs: vector<64xi8>):
+  lumen.decoded codes(%qs : vector<64xi8>) scale(%sc : vector<4xi8>)
+}
+// CHECK-LABEL: func.func @tiles(
+// CHECK-SAME: tensor<64x64x!lumen.q<@coarse>, #lumen.packed<rows = 32>>
+// CHECK-SAME: tensor<64x64x!lumen.q<@fine>, #lumen.packed<rows = 16>>
+func.func @tiles(%x: tensor<?x64xf32>, %w0: tensor<64x64x!lumen.q<@coarse>>,
+    %w1: tensor<64x64x!lumen.q<@fine>>) -> (tensor<?x64xf32>, tensor<?x64xf32>) {
+  %y:2 = lumen.qlinear activations(%x : tensor<?x64xf32>)
+    weights(%w0, %w1 : tensor<64x64x!lumen.q<@coarse>>, tensor<64x64x!lumen.q<@fine>>)
+    -> tensor<?x64xf32>, tensor<?x64xf32>
+  return %y#0, %y#1 : tensor<?x64xf32>, tensor<?x64xf32>
+}
+// CHECK-LABEL: func.func @joined(
+// CHECK-SAME: tensor<64x64x!lumen.q<@coarse>, #lumen.packed<rows = 16>>
+// CHECK-SAME: tensor<64x64x!lumen.q<@fine>, #lumen.packed<rows = 16>>
+func.func @joined(%x: tensor<?x64xf32>, %w0: tensor<64x64x!lumen.q<@coarse>>,
+    %w1: tensor<64x64x!lumen.q<@fine>>) -> tensor<?x64xf32> {
+  %y:2 = lumen.qlinear activations(%x : tensor<?x64xf32>)
+    weights(%w0, %w1 : tensor<64x64x!lumen.q<@coarse>>, tensor<64x64x!lumen.q<@fine>>)
+    -> tensor<?x64xf32>, tensor<?x64xf32>
+  %z = lumen.swiglu %y#0, %y#1 : tensor<?x64xf32>
+  return %z : tensor<?x64xf32>
+}
+// CHECK-LABEL: func.func @experts(
+// CHECK-SAME: tensor<96x64x!lumen.q<@coarse>, #lumen.packed<rows = 16>>
+func.func @experts(%x: tensor<?x64xf32>, %w: tensor<96x64x!lumen.q<@coarse>>,
+    %groups: tensor<3x2xi32>) -> tensor<?x48xf32> {
+  %y = lumen.qlinear activations(%x : tensor<?x64xf32>)
+    weights(%w : tensor<96x64x!lumen.q<@coarse>>) groups(%groups : tensor<3x2xi32>) -> tensor<?x48xf32>
   return %y : tensor<?x48xf32>
 }
 }

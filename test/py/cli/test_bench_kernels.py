@@ -11,7 +11,7 @@ from lumen_mlir import engine, formats, ir, targets
 from lumen_mlir.formats import packing
 from lumen_mlir.kernel_bench import KernelBench, Measurement, random_weight
 
-SMALL = ("--shape", "48x512", "-r", "2")
+SMALL = ("--shape", "64x512", "-r", "2")
 
 
 def test_json(lumen, tmp_path):
@@ -25,9 +25,9 @@ def test_json(lumen, tmp_path):
     ]  # fmt: skip
     for result in results:
         fmt = formats.get(result["format"])
-        rows = targets.get(result["target"]).rows
-        assert result["weight_bytes"] == packing.packed_bytes(fmt, 48, 512, rows)
-        assert result["operations"] == 2 * result["rows"] * 48 * 512
+        rows = targets.get(result["target"]).tile_rows(fmt)
+        assert result["weight_bytes"] == packing.packed_bytes(fmt, 64, 512, rows)
+        assert result["operations"] == 2 * result["rows"] * 64 * 512
         assert len(result["seconds"]) == len(result["limit_bytes_per_second"]) == 2
         assert min(result["seconds"]) > 0 and min(result["limit_operations_per_second"]) > 1e8
         reading = result["weight_bytes"] / max(result["limit_bytes_per_second"])
@@ -76,14 +76,14 @@ def test_what_is_timed_is_the_product():
         program = engine.compile(bench._module(fmt, n, k, rows), form="fused", use_cache=False)
     random = np.random.default_rng(1)
     raw = random_weight(fmt, n, k, random)
-    packed = packing.pack(fmt, raw, targets.native().rows)
+    packed = packing.pack(fmt, raw, targets.native().tile_rows(fmt))
     weight = engine.aligned_empty(packed.shape)
     weight[:] = packed
     codes = random.integers(-127, 128, (rows, k)).astype(np.int8)
     scales = random.random((rows, k // 32), np.float32)
     sums = codes.reshape(rows, -1, 32).sum(axis=2, dtype=np.int32)
     x = (codes.reshape(rows, -1, 32) * scales[..., None]).reshape(rows, k)
-    y = program.invoke("product", codes, scales, -sums, (sums * scales).astype(np.float32), weight)
+    y = program.invoke("product", codes, scales, fmt.bias * sums, (sums * scales).astype(np.float32), weight)
     np.testing.assert_allclose(y, x @ fmt.dequantize(raw).T, rtol=1e-4, atol=1e-4)
 
 

@@ -42,7 +42,7 @@ class Case:
         return self.fmt.name
 
     def packed(self, target: str) -> np.ndarray:
-        return aligned(packing.pack(self.fmt, self.raw, targets.get(target).rows))
+        return aligned(packing.pack(self.fmt, self.raw, targets.get(target).tile_rows(self.fmt)))
 
 
 def _functions(case: Case, tile: int) -> str:
@@ -72,7 +72,7 @@ def compile_cases(cases: Sequence[Case], target: str, activations: str, tokens: 
     """
     chosen = targets.get(target)
     text = "module attributes {lumen.max_tokens = 17 : i64} {\n"
-    text += "\n".join(_functions(case, chosen.rows) for case in cases) + "}"
+    text += "\n".join(_functions(case, chosen.tile_rows(case.fmt)) for case in cases) + "}"
     chosen = dataclasses.replace(chosen, tokens=tokens or chosen.tokens)
     options = CompilerOptions(activations=activations)
     return lumen_mlir.compile(text, chosen, threads=1, options=options, use_cache=False)

@@ -102,7 +102,7 @@ every_kernel = pytest.mark.parametrize(
 def test_pack(case, target):
     """The bytes that NumPy packs, of any bytes."""
     raw = np.random.default_rng(0).integers(0, 256, case.raw.shape, dtype=np.uint8)
-    expected = packing.pack(case.fmt, raw, targets.get(target).rows)
+    expected = packing.pack(case.fmt, raw, targets.get(target).tile_rows(case.fmt))
     # What lies between components is not written.
     found = aligned(np.zeros_like(expected))
     engine(target).invoke(f"pack_{case.name}", raw.reshape(-1), ROWS, case.columns, outs=[found])

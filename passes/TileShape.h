@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// How large the register tiles of products are.
+#ifndef LUMEN_PASSES_TILESHAPE_H
+#define LUMEN_PASSES_TILESHAPE_H
+
+#include "dialect/LumenDialect.h"
+
+namespace mlir::lumen {
+
+/// A register tile: so many rows of a weight by so many tokens.
+struct TileShape {
+  int64_t rows, tokens;
+};
+
+/// The register tile of a weight of this type, whose format is looked up from
+/// `from`.
+///
+/// A target's tile holds two vectors of rows where its registers allow it, so
+/// that activations spread over the lanes serve twice. A format with several
+/// groups in a span holds the codes of a whole span instead, which makes one
+/// vector of rows and more tokens the better use of as many sums.
+TileShape getTileShape(TargetAttr target, RankedTensorType weight,
+                       Operation *from);
+
+} // namespace mlir::lumen
+
+#endif // LUMEN_PASSES_TILESHAPE_H
