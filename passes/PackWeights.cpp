@@ -118,7 +118,8 @@ int64_t WeightPacker::getRows(QLinearOp product, unsigned number) {
   int64_t n = cast<RankedTensorType>(product.getWeights()[number].getType())
                   .getDimSize(0);
   if (product.getGroups() && !ShapedType::isDynamic(n))
-    while (least > 1 && n / product.getExperts() % least)
+    while (least > target.getVectorBits() / 32 &&
+           n / product.getExperts() % least)
       least /= 2;
   return least;
 }

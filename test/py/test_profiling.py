@@ -91,9 +91,10 @@ def test_work_is_what_the_shapes_say(path):
     pairs = sum(11 + i + 1 for i in range(7))
     assert attention.float32 == s.layers * 4 * query * pairs
     assert attention.read == s.layers * 18 * 2 * key * 2
+    target = targets.get("x86-64-v4+vnni")
     q4_0, head = get("q4_0"), get("q6_k" if s.hidden % 256 == 0 else "q8_0")
-    matrices = s.layers * sum(packing.packed_bytes(q4_0, n, k, 16) for n, k in layer)
-    matrices += packing.packed_bytes(head, s.vocabulary, s.hidden, 16)
+    matrices = s.layers * sum(packing.packed_bytes(q4_0, n, k, target.tile_rows(q4_0)) for n, k in layer)
+    matrices += packing.packed_bytes(head, s.vocabulary, s.hidden, target.tile_rows(head))
     embedding = 7 * head.row_bytes(s.hidden)
     assert total_read == matrices + embedding + attention.read
 

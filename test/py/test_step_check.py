@@ -47,13 +47,13 @@ def test_kernels(model, activations, kv_type):
     assert np.linalg.norm(logits - expected) <= bound * np.linalg.norm(expected)
 
 
-def floor_codes(x, group, sum_group):
+def floor_codes(x, group, sum_group, bias):
     codes, scales, _, _ = QUANTIZE(x, group, sum_group)
     values = x.reshape(len(x), -1, group) / scales[..., None]
     codes = np.floor(values).clip(-127, 127).astype(np.int8).reshape(codes.shape)
     totals = codes.reshape(len(x), -1, sum_group).sum(axis=-1, dtype=np.int32)
     sums = np.repeat(scales, group // sum_group, axis=1) * totals.astype(np.float32)
-    return codes, scales, -totals, sums
+    return codes, scales, bias * totals, sums
 
 
 def larger_keys(cache, x, *operands):

@@ -9,6 +9,7 @@ may differ by rounding alone, and a code may move only where it was half-way.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,10 +65,12 @@ class Codes:
     Attributes:
       values: float32 [T, K], what is rounded: from -127 to 127.
       codes: int8 [T, K], what it was rounded to.
+      bias: what the sums of codes were multiplied with.
     """
 
     values: np.ndarray
     codes: np.ndarray
+    bias: int
 
 
 class RecordedSession(ReferenceSession):
@@ -121,7 +124,7 @@ class CheckedSession(RecordedSession):
                     del op.attributes["sym_visibility"]
             options = CompilerOptions(activations)
             engine = lumen_mlir.compile(public, self._target, 1, options, form="fused", use_cache=False)
-        return _Checker(module, engine, self._target.rows)
+            return _Checker(module, engine, _tiles(public))
 
 
 class _Recorder(Interpreter):
@@ -136,11 +139,13 @@ class _Recorder(Interpreter):
         if op.name != "lumen.quantize":
             return step
 
+        bias = op.attributes["bias"].value if "bias" in op.attributes else -1
+
         def quantize(x: np.ndarray) -> tuple:
             results = step(x)
             groups = x.reshape(len(x), -1, _GROUP)
             largest = np.maximum(np.abs(groups).max(axis=-1, keepdims=True), np.float32(2.0**-120))
-            self.activations.append(Codes((groups / largest * 127).reshape(x.shape), results[0]))
+            self.activations.append(Codes((groups / largest * 127).reshape(x.shape), results[0], bias))
             return results
 
         return quantize
@@ -149,11 +154,11 @@ class _Recorder(Interpreter):
 class _Checker(_Recorder):
     """Goes on with the results of compiled kernels and compares them with its own."""
 
-    def __init__(self, module: ir.Module, engine: Engine, rows: int):
+    def __init__(self, module: ir.Module, engine: Engine, tiles: dict[str, list[int | None]]):
         super().__init__(module)
         self.checks: list[KernelCheck] = []
-        self._engine, self._rows = engine, rows
-        self._packed: dict[int, np.ndarray] = {}
+        self._engine, self._tiles = engine, tiles
+        self._packed: dict[tuple[int, int], np.ndarray] = {}
         # The float16 caches of the kernel at work before they are rounded.
         self._unrounded: list[np.ndarray] = []
 
@@ -190,8 +195,8 @@ class _Checker(_Recorder):
     def _invoke(self, name: str, arguments: tuple, expected: tuple) -> tuple:
         signature = self._engine.signatures[name]
         inputs = [
-            self._bytes(value, argument.alignment) if isinstance(value, Weight) else value
-            for value, argument in zip(arguments, signature.inputs, strict=True)
+            self._bytes(value, tile) if isinstance(value, Weight) else value
+            for value, tile in zip(arguments, self._tiles[name], strict=True)
         ]
         # Poisoned, so that what is not written is seen.
         outs = [np.full_like(expected[argument.result], -77) for argument in signature.outs]
@@ -199,15 +204,27 @@ class _Checker(_Recorder):
         call.run()
         return call.results
 
-    def _bytes(self, weight: Weight, alignment: int) -> np.ndarray:
-        if alignment == 1:
+    def _bytes(self, weight: Weight, rows: int | None) -> np.ndarray:
+        if rows is None:
             return weight.data.reshape(-1).view(np.uint8)
-        if id(weight) not in self._packed:
+        key = id(weight), rows
+        if key not in self._packed:
             fmt = formats.get(weight.element if isinstance(weight.element, str) else weight.element.name)
-            packed = packing.pack(fmt, np.ascontiguousarray(weight.data).view(np.uint8), self._rows)
-            self._packed[id(weight)] = aligned_empty(packed.shape)
-            self._packed[id(weight)][:] = packed
-        return self._packed[id(weight)]
+            packed = packing.pack(fmt, np.ascontiguousarray(weight.data).view(np.uint8), rows)
+            self._packed[key] = aligned_empty(packed.shape)
+            self._packed[key][:] = packed
+        return self._packed[key]
+
+
+def _tiles(module: ir.Module) -> dict[str, list[int | None]]:
+    """Of every function's arguments: the rows of the tiles of a packed weight."""
+    tiles = {}
+    for op in module.body.operations:
+        if op.name == "func.func":
+            inputs = ir.TypeAttr(op.attributes["function_type"]).value.inputs
+            found = [re.search(r"#lumen\.packed<rows = (\d+)>", str(kind)) for kind in inputs]
+            tiles[op.attributes["sym_name"].value] = [int(match[1]) if match else None for match in found]
+    return tiles
 
 
 def _compare(
@@ -222,7 +239,7 @@ def _compare(
     pairs = iter(list(zip(results, expected, strict=True)))
     for result, numpy in pairs:
         if result.dtype == np.int8:
-            # Codes, scales, minus the sums of codes, and those times the scales: the last two of these codes.
+            # Codes, scales, biased sums of codes, and sums times the scales: the last two of these codes.
             (scales, expected_scales), (offsets, _), (sums, _) = (next(pairs) for _ in range(3))
             held = next(activations_left)
             differing = result != numpy
@@ -231,7 +248,7 @@ def _compare(
             half_way = (result.astype(np.float32) + numpy)[differing] / 2
             margins.append(_finite(np.abs(held.values[differing] - half_way).max(initial=0)))
             totals = result.reshape(*sums.shape, -1).sum(axis=-1, dtype=np.int32)
-            if (steps > 1).any() or (offsets != -totals).any():
+            if (steps > 1).any() or (offsets != held.bias * totals).any():
                 margins.append(np.inf)
             repeated = np.repeat(scales, sums.shape[1] // scales.shape[1], axis=1)
             errors += [_error(scales, expected_scales), _error(sums, repeated * totals)]
