@@ -41,6 +41,9 @@ def Lumen_Dialect : Dialect {
     static constexpr StringLiteral kArenaAttr = "lumen.arena";
     /// Name of the i64 constant with the bytes of a public function's arena, less its name.
     static constexpr StringLiteral kArenaSizePrefix = "lumen_arena_size_";
+    /// Attribute (i64) of an op on register tiles: what it loads lane by lane is fetched so many
+    /// bytes ahead.
+    static constexpr StringLiteral kPrefetchAttr = "lumen.prefetch";
     /// Loop attribute (unit): workers need not wait for each other behind this scf.forall.
     static constexpr StringLiteral kNowaitAttr = "lumen.nowait";
     /// Argument attribute (unit): the pointer to the worker that runs the function.

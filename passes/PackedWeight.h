@@ -55,6 +55,8 @@ public:
   /// Whether codes take all 8 bits and are signed bytes with their bias.
   bool hasSignedBytes() const;
   bool hasMin() const;
+  /// Whether a code takes a byte of its own.
+  bool hasByteCodes() const { return codes.front().first.width == 8; }
 
   /// Adds the bytes of the code planes of a span to the operands of a generic
   /// over `SpanDim`.

@@ -30,6 +30,10 @@ using namespace mlir::lumen;
 
 namespace {
 
+/// How far ahead weights are fetched that are used once. A page, which is where
+/// the hardware's own prefetching ends.
+constexpr int64_t kPrefetchBytes = 4096;
+
 constexpr arith::FastMathFlags kContract = arith::FastMathFlags::contract;
 
 class ProductSynthesizer {
@@ -65,6 +69,15 @@ private:
                       const SpanPosition &at, Value acc);
   Value emitFloatProduct(const PackedWeight &weight, int64_t tokens,
                          Value token, Value tile);
+  /// Lets the op that makes `value` fetch what it reads of the weight ahead,
+  /// where that helps: with one token memory is the limit. A single stream of
+  /// whole bytes the hardware follows better by itself than several of
+  /// different pace.
+  void fetchAhead(Value value, const PackedWeight &weight, int64_t tokens) {
+    if (tokens == 1 && !weight.hasByteCodes())
+      value.getDefiningOp()->setAttr(LumenDialect::kPrefetchAttr,
+                                     b.getI64IntegerAttr(kPrefetchBytes));
+  }
   bool isSigned(const PackedWeight &weight) const {
     return signedCodes && weight.hasSignedBytes();
   }
@@ -220,6 +233,8 @@ Value ProductSynthesizer::emitSpan(const PackedWeight &weight, int64_t tokens,
             .getResult();
       });
 
+  fetchAhead(isum, weight, tokens);
+
   // Scaled and added up: dims token, group bits, row. The scale of the
   // activations is that of all groups in the span.
   FactorDims dims = {groupBits + 2, 1, groupBits + 1};
@@ -239,6 +254,7 @@ Value ProductSynthesizer::emitSpan(const PackedWeight &weight, int64_t tokens,
                                                  term, kContract)
                          : term;
       });
+  fetchAhead(scaled, weight, tokens);
   Value result = b.generic(
       acc, {scaled, b.slice(scales, {token, at.span}, tokens)},
       {b.map(2, {0, 1}), b.map(2, {0}), b.map(2, {0, 1})}, 2,
@@ -264,16 +280,18 @@ Value ProductSynthesizer::emitMinima(const PackedWeight &weight, int64_t tokens,
   SmallVector<AffineMap> maps = {b.map(dims.dims, tokenSums)};
   FactorOperands factors = weight.collectFactors(b, at, dims, inputs, maps);
   maps.push_back(b.map(dims.dims, {0, dims.row}));
-  return b.generic(acc, inputs, maps, dims.dims,
-                   [&](OpBuilder &nested, Location loc, ValueRange arguments) {
-                     Value min =
-                         weight.emitMin(nested, loc, factors, dims, arguments);
-                     Value lowered = arith::MulFOp::create(
-                         nested, loc, min, arguments[0], kContract);
-                     return arith::SubFOp::create(nested, loc, arguments.back(),
-                                                  lowered, kContract)
-                         .getResult();
-                   });
+  Value result = b.generic(
+      acc, inputs, maps, dims.dims,
+      [&](OpBuilder &nested, Location loc, ValueRange arguments) {
+        Value min = weight.emitMin(nested, loc, factors, dims, arguments);
+        Value lowered =
+            arith::MulFOp::create(nested, loc, min, arguments[0], kContract);
+        return arith::SubFOp::create(nested, loc, arguments.back(), lowered,
+                                     kContract)
+            .getResult();
+      });
+  fetchAhead(result, weight, tokens);
+  return result;
 }
 
 /// One span with float activations: the weights' values meet them in registers.
@@ -289,7 +307,7 @@ Value ProductSynthesizer::emitExactSpan(const PackedWeight &weight,
   maps.push_back(b.map(kSpanDims, {kToken, kX, kY, kZ, kK4}));
   FactorOperands factors = weight.collectFactors(b, at, dims, inputs, maps);
   maps.push_back(b.map(kSpanDims, {kToken, kRow}));
-  return b.generic(
+  Value result = b.generic(
       acc, inputs, maps, kSpanDims,
       [&](OpBuilder &nested, Location loc, ValueRange arguments) {
         Value scale = weight.emitScale(nested, loc, factors, dims, arguments);
@@ -313,6 +331,8 @@ Value ProductSynthesizer::emitExactSpan(const PackedWeight &weight,
                                      kContract)
             .getResult();
       });
+  fetchAhead(result, weight, tokens);
+  return result;
 }
 
 Value ProductSynthesizer::emitFloatProduct(const PackedWeight &weight,

@@ -161,6 +161,8 @@ private:
 
   FailureOr<Value> load(unsigned operand, ArrayRef<int64_t> point,
                         bool wholeStep);
+  /// A load of lanes, and the prefetches that the op wants for it.
+  Value loadLanes(int64_t elements, Value buffer, ArrayRef<Value> indices);
   FailureOr<Value> evaluate(Value value, ArrayRef<int64_t> point,
                             bool wholeStep);
   /// Calls `visit` with every point of the dimensions in `order`, the first one
@@ -237,6 +239,25 @@ Value Vectorizer::collapseInner(Value buffer) {
   return result = memref::CollapseShapeOp::create(b, buffer, groups);
 }
 
+Value GenericUnroller::loadLanes(int64_t elements, Value buffer,
+                                 ArrayRef<Value> indices) {
+  Type element = cast<MemRefType>(buffer.getType()).getElementType();
+  if (auto ahead =
+          generic->getAttrOfType<IntegerAttr>(LumenDialect::kPrefetchAttr)) {
+    constexpr int64_t kLine = 64;
+    int64_t bytes = element.getIntOrFloatBitWidth() / 8;
+    for (int64_t line = 0; line < elements * bytes; line += kLine) {
+      SmallVector<Value> later(indices);
+      later.back() = b.createOrFold<arith::AddIOp>(
+          indices.back(), v.constantIndex((ahead.getInt() + line) / bytes));
+      memref::PrefetchOp::create(b, buffer, later, /*isWrite=*/false,
+                                 /*localityHint=*/3, /*isDataCache=*/true);
+    }
+  }
+  return vector::LoadOp::create(b, VectorType::get(elements, element), buffer,
+                                indices);
+}
+
 /// The operand at a point: a vector of lanes, of 4 codes per lane or of the
 /// four activations of a step (`wholeStep`), or a scalar.
 FailureOr<Value> GenericUnroller::load(unsigned operand,
@@ -287,8 +308,7 @@ FailureOr<Value> GenericUnroller::load(unsigned operand,
                b, VectorType::get(lanes, element), scalar);
   }
   if (lane + 1 == dims.end())
-    return cached = vector::LoadOp::create(b, VectorType::get(lanes, element),
-                                           view.buffer, indices);
+    return cached = loadLanes(lanes, view.buffer, indices);
   if (lane + 2 != dims.end())
     return generic.emitOpError()
                << "operand " << operand << " has no contiguous lanes",
@@ -303,8 +323,7 @@ FailureOr<Value> GenericUnroller::load(unsigned operand,
     SmallVector<Value> outer(indices);
     outer.pop_back();
     outer.back() = v.constantIndex(0);
-    step = vector::LoadOp::create(b, VectorType::get(4 * lanes, element),
-                                  buffer, outer);
+    step = loadLanes(4 * lanes, buffer, outer);
   }
   if (wholeStep)
     return cached = step;

@@ -25,7 +25,13 @@
 // CHECK: lumen.dot4 %[[HIGH]], %{{.*}}, %[[A1]]
 // CHECK-COUNT-12: lumen.dot4
 // CHECK: arith.sitofp
+// CHECK-NOT: memref.prefetch
 // CHECK: scf.yield %{{.*}}, %{{.*}} : vector<16xf32>, vector<16xf32>
 // The whole tile, then the ten rows of the last.
 // CHECK: vector.store %{{.*}} vector<16xf32>
 // CHECK: vector.store %{{.*}} vector<10xf32>
+// One token: memory is the limit, and every stream is fetched a page ahead.
+// CHECK: memref.prefetch %[[CODES:.*]][%c0, %c0, %c0, %c0, %c4096], read, locality<3>, data
+// CHECK-NEXT: vector.load %[[CODES]][%c0, %c0, %c0, %c0, %c0]
+// CHECK: memref.prefetch %[[SCALES:.*]][%c0, %c0, %c2048], read, locality<3>, data
+// CHECK-NEXT: vector.load %[[SCALES]][%c0, %c0, %c0]
