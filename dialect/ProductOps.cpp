@@ -101,6 +101,8 @@ LogicalResult QuantizeOp::verify() {
   if (sumGroup < 1 || group % sumGroup)
     return emitOpError() << "sum_group must divide the group (" << group
                          << "), got " << sumGroup;
+  if (getBias() == 0)
+    return emitOpError() << "bias must not be 0";
   if (failed(verifyDim(*this, "columns of codes", columns,
                        rankedType(getCodes()).getDimSize(1))) ||
       failed(verifyDim(*this, "columns of scales", countGroups(columns, group),
@@ -153,6 +155,8 @@ LogicalResult QLinearOp::verify() {
         return emitOpError() << "activation " << kNames[i]
                              << " has the element type " << element;
     }
+    if (getOffsetBias() == 0)
+      return emitOpError() << "offset_bias must not be 0";
     int64_t columns = rankedType(getActivations().front()).getDimSize(1);
     auto columnsOf = [&](unsigned i) {
       return rankedType(getActivations()[i]).getDimSize(1);

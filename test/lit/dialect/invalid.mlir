@@ -679,6 +679,15 @@ func.func @f(%x: tensor<?x64xf32>) {
 // -----
 
 func.func @f(%x: tensor<?x64xf32>) {
+  // expected-error@below {{bias must not be 0}}
+  %c, %s, %o, %m = lumen.quantize %x {bias = 0 : i64} : tensor<?x64xf32>
+    -> tensor<?x64xi8>, tensor<?x2xf32>, tensor<?x2xi32>, tensor<?x2xf32>
+  return
+}
+
+// -----
+
+func.func @f(%x: tensor<?x64xf32>) {
   // expected-error@below {{sum_group must divide the group (32), got 64}}
   %c, %s, %o, %m = lumen.quantize %x {sum_group = 64 : i64} : tensor<?x64xf32>
     -> tensor<?x64xi8>, tensor<?x2xf32>, tensor<?x2xi32>, tensor<?x2xf32>
@@ -767,6 +776,17 @@ func.func @f(%w: tensor<48x64x!lumen.q<@q8_0>>) {
 //===----------------------------------------------------------------------===//
 // lumen.qlinear
 //===----------------------------------------------------------------------===//
+
+func.func @f(%c: tensor<?x64xi8>, %s: tensor<?x2xf32>, %o: tensor<?x2xi32>,
+    %w: tensor<8x64x!lumen.q<@q8_0>>) {
+  // expected-error@below {{offset_bias must not be 0}}
+  %0 = lumen.qlinear activations(%c, %s, %o, %s
+      : tensor<?x64xi8>, tensor<?x2xf32>, tensor<?x2xi32>, tensor<?x2xf32>)
+    weights(%w : tensor<8x64x!lumen.q<@q8_0>>) {offset_bias = 0 : i64} -> tensor<?x8xf32>
+  return
+}
+
+// -----
 
 func.func @f(%x: tensor<?x64xf32>, %w: tensor<48x64xf16>) {
   // expected-error@below {{takes one float activation or the four results of lumen.quantize, got 2 values}}
