@@ -105,7 +105,7 @@ int64_t WeightPacker::getRows(QLinearOp product, unsigned number) {
     return rows;
   auto rowsOf = [&](unsigned i) {
     auto type = cast<RankedTensorType>(product.getWeights()[i].getType());
-    return getTileShape(target, type, product).rows;
+    return getTileRows(target, type, product);
   };
   int64_t least = rowsOf(number);
   // What one op joins (gate and up) is computed tile by tile.

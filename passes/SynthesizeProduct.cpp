@@ -8,7 +8,6 @@
 #include "passes/Passes.h"
 #include "passes/ProductEpilogue.h"
 #include "passes/TileBuilder.h"
-#include "passes/TileShape.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Bufferization/IR/Bufferization.h"
@@ -35,6 +34,12 @@ namespace {
 constexpr int64_t kPrefetchBytes = 4096;
 
 constexpr arith::FastMathFlags kContract = arith::FastMathFlags::contract;
+
+/// The target's register tile: so many rows of a weight (0: any) by so many
+/// tokens.
+struct TileShape {
+  int64_t rows, tokens;
+};
 
 class ProductSynthesizer {
 public:
@@ -91,7 +96,7 @@ private:
   TileBuilder b;
   func::FuncOp kernel;
   QLinearOp product;
-  TileShape shape;    // of the target's register tile
+  TileShape shape;
   int64_t blockBytes; // of activations
   /// What 8-bit codes meet the target's instructions as.
   bool signedCodes;
@@ -269,8 +274,8 @@ Value ProductSynthesizer::emitSpan(const PackedWeight &weight, int64_t tokens,
   return result;
 }
 
-/// The minima of a span where the activations' sums are finer than the weight's
-/// groups (another weight of the same product needs them so).
+/// The minima of a span, by the activations' sums. These may be finer than the
+/// weight's groups, where another weight of the same product needs them so.
 Value ProductSynthesizer::emitMinima(const PackedWeight &weight, int64_t tokens,
                                      Value token, const SpanPosition &at,
                                      Value acc) {

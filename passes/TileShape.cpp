@@ -6,12 +6,10 @@
 using namespace mlir;
 using namespace mlir::lumen;
 
-TileShape lumen::getTileShape(TargetAttr target, RankedTensorType weight,
-                              Operation *from) {
-  TileShape shape = {target.getRows(), target.getTokens()};
-  int64_t lanes = target.getVectorBits() / 32;
+int64_t lumen::getTileRows(TargetAttr target, RankedTensorType weight,
+                           Operation *from) {
+  int64_t rows = target.getRows(), lanes = target.getVectorBits() / 32;
   FormatOp format = lookupFormat(weight, from);
-  if (format && format.getSumGroup() < kSpan && shape.rows > lanes)
-    return {lanes, shape.tokens * shape.rows / lanes};
-  return shape;
+  bool hasGroups = format && format.getSumGroup() < kSpan;
+  return hasGroups ? std::min(rows, lanes) : rows;
 }

@@ -8,20 +8,15 @@
 
 namespace mlir::lumen {
 
-/// A register tile: so many rows of a weight by so many tokens.
-struct TileShape {
-  int64_t rows, tokens;
-};
-
-/// The register tile of a weight of this type, whose format is looked up from
-/// `from`.
+/// Rows of the register tile of a weight of this type, whose format is looked
+/// up from `from`.
 ///
 /// A target's tile holds two vectors of rows where its registers allow it, so
 /// that activations spread over the lanes serve twice. A format with several
 /// groups in a span holds the codes of a whole span instead, which makes one
 /// vector of rows and more tokens the better use of as many sums.
-TileShape getTileShape(TargetAttr target, RankedTensorType weight,
-                       Operation *from);
+int64_t getTileRows(TargetAttr target, RankedTensorType weight,
+                    Operation *from);
 
 } // namespace mlir::lumen
 
