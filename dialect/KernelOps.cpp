@@ -2,6 +2,10 @@
 #include "dialect/FormatLayout.h"
 #include "dialect/OpVerification.h"
 
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/IR/Matchers.h"
+#include "mlir/IR/PatternMatch.h"
+
 using namespace mlir;
 using namespace mlir::lumen;
 
@@ -61,4 +65,33 @@ OpFoldResult LookupOp::fold(FoldAdaptor adaptor) {
   return codes.mapValues(codes.getElementType(), [&](const APInt &code) {
     return APInt(8, table[code.getZExtValue()], /*isSigned=*/true);
   });
+}
+
+namespace {
+
+/// What is added to every entry the table can hold.
+struct AddToTable final : OpRewritePattern<arith::AddIOp> {
+  using OpRewritePattern::OpRewritePattern;
+
+  LogicalResult matchAndRewrite(arith::AddIOp op,
+                                PatternRewriter &rewriter) const override {
+    auto lookup = op.getLhs().getDefiningOp<LookupOp>();
+    APInt term;
+    if (!lookup || !lookup->hasOneUse() ||
+        !matchPattern(op.getRhs(), m_ConstantInt(&term)))
+      return failure();
+    auto table = llvm::map_to_vector(lookup.getTable(), [&](int8_t entry) {
+      return int8_t(entry + term.getSExtValue());
+    });
+    rewriter.replaceOpWithNewOp<LookupOp>(op, op.getType(), lookup.getIndex(),
+                                          table);
+    return success();
+  }
+};
+
+} // namespace
+
+void LookupOp::getCanonicalizationPatterns(RewritePatternSet &patterns,
+                                           MLIRContext *context) {
+  patterns.add<AddToTable>(context);
 }

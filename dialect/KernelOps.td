@@ -87,6 +87,7 @@ def Lumen_LookupOp : Lumen_Op<"lookup", [Pure, SameOperandsAndResultType, Elemen
   let assemblyFormat = "$index $table attr-dict `:` type($index)";
   let hasVerifier = 1;
   let hasFolder = 1;
+  let hasCanonicalizer = 1;
 }
 
 def Lumen_WorkerIdOp : Lumen_Op<"worker_id", [Pure]> {

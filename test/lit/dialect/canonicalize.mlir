@@ -90,3 +90,21 @@ func.func @lookup_outside() -> vector<4xi8> {
   %0 = lumen.lookup %codes [5, -7, 127] : vector<4xi8>
   return %0 : vector<4xi8>
 }
+
+// What is added to every entry is added to the table, with the wrapping of bytes. An
+// entry that is needed by itself is looked up once.
+// CHECK-LABEL: func.func @add_to_table
+// CHECK-SAME: %[[I:.*]]: vector<64xi8>, %[[J:.*]]: vector<64xi8>
+// CHECK-DAG: %[[SUM:.*]] = lumen.lookup %[[I]] [-123, 121, 127] : vector<64xi8>
+// CHECK-DAG: %[[ENTRY:.*]] = lumen.lookup %[[J]] [5, -7, -1] : vector<64xi8>
+// CHECK-DAG: %[[OTHER:.*]] = arith.addi %[[ENTRY]],
+// CHECK: return %[[SUM]], %[[ENTRY]], %[[OTHER]]
+func.func @add_to_table(%i: vector<64xi8>, %j: vector<64xi8>)
+    -> (vector<64xi8>, vector<64xi8>, vector<64xi8>) {
+  %term = arith.constant dense<-128> : vector<64xi8>
+  %0 = lumen.lookup %i [5, -7, -1] : vector<64xi8>
+  %1 = arith.addi %0, %term : vector<64xi8>
+  %2 = lumen.lookup %j [5, -7, -1] : vector<64xi8>
+  %3 = arith.addi %2, %term : vector<64xi8>
+  return %1, %2, %3 : vector<64xi8>, vector<64xi8>, vector<64xi8>
+}
