@@ -96,6 +96,9 @@ Value slice(ImplicitLocOpBuilder &b, Value vector, int64_t first,
       ArrayRef<int64_t>{1});
 }
 
+/// The largest sum that a 16-bit lane holds.
+constexpr int64_t kMostPair = 32767;
+
 struct LowerDot4 final : OpRewritePattern<Dot4Op> {
   LowerDot4(MLIRContext *context, const Dot4Instructions *instructions)
       : OpRewritePattern(context), instructions(instructions) {}
@@ -197,11 +200,46 @@ private:
     });
   }
 
+  /// The most that a step adds to a 16-bit lane: a pair of products.
+  static int64_t getMostPair(Dot4Op op) {
+    int64_t largest = op.getSignedCodes() ? 128 : (1 << op.getBits()) - 1;
+    return largest * 127 * 2;
+  }
+
+  /// The runs of a chain whose pairs of products fit into 16 bits together; a
+  /// step that does not fit alone is a run of its own.
+  static SmallVector<ArrayRef<Dot4Op>> splitRuns(ArrayRef<Dot4Op> chain) {
+    SmallVector<ArrayRef<Dot4Op>> runs;
+    while (!chain.empty()) {
+      size_t length = 1;
+      int64_t most = getMostPair(chain.front());
+      while (length < chain.size() &&
+             (most += getMostPair(chain[length])) <= kMostPair)
+        ++length;
+      runs.push_back(chain.take_front(length));
+      chain = chain.drop_front(length);
+    }
+    return runs;
+  }
+
+  /// Moves what only spreads `value` over the lanes to `op`, so that it needs
+  /// no register before. The load follows when instructions are selected.
+  static void sink(Value value, Operation *op) {
+    Operation *maker = value.getDefiningOp();
+    if (!maker || !maker->hasOneUse() || maker->getBlock() != op->getBlock() ||
+        !isMemoryEffectFree(maker))
+      return;
+    maker->moveBefore(op);
+    for (Value operand : maker->getOperands())
+      sink(operand, maker);
+  }
+
   /// Bytes to pairs of 16 bits to words. As many steps are added up in 16 bits
-  /// as fit there. A pair of unsigned 8-bit codes does not (255 * 127 * 2 >
-  /// 32767), so their top bit goes its own way. Signed ones fit: the sign moves
-  /// to the activations (128 * 127 * 2 < 32768).
-  Value emitPairs(ImplicitLocOpBuilder &b, SmallVector<Dot4Op> chain,
+  /// as fit there, and no sum waits there for longer than that: of each token
+  /// it would take a register. A pair of unsigned 8-bit codes does not fit
+  /// (255 * 127 * 2 > 32767), so their top bit goes its own way. Signed ones
+  /// do: the sign moves to the activations (128 * 127 * 2 < 32768).
+  Value emitPairs(ImplicitLocOpBuilder &b, ArrayRef<Dot4Op> chain,
                   VectorType accType) const {
     int64_t size = instructions->bits / 32;
     auto words = VectorType::get(size, b.getI32Type());
@@ -209,52 +247,51 @@ private:
     auto halves = VectorType::get(2 * size, b.getI16Type());
     // Each step stays where it is, so that the steps of several tokens, which
     // share their codes, stay interleaved.
-    SmallVector<Value> activations;
+    DenseMap<Operation *, Value> activations;
     for (Dot4Op op : chain) {
       b.setInsertionPoint(op);
-      activations.push_back(spread(b, op.getX()));
+      activations[op] = spread(b, op.getX());
     }
+    SmallVector<ArrayRef<Dot4Op>> runs = splitRuns(chain);
+    Dot4Op start = chain.front();
+    Value initial = start.getAcc();
+    sink(initial, runs.front().back());
     return splitVector(b, accType, size, [&](int64_t first) -> Value {
-      b.setInsertionPoint(chain.front());
-      Value acc = slice(b, chain.front().getAcc(), first, size);
-      Value sum16;
-      int64_t most16 = 0;
-      auto flush = [&](int64_t weight) {
+      Value acc;
+      auto multiply = [&](Value codes, Value x) {
+        return callIntrinsic(b, instructions->multiplyBytes, halves,
+                             {codes, x});
+      };
+      auto addPairs = [&](Value pairs, int64_t weight) {
+        if (!acc)
+          acc = slice(b, initial, first, size);
         Value sums = callIntrinsic(b, instructions->addPairs, words,
-                                   {sum16, splat(b, halves, weight)});
+                                   {pairs, splat(b, halves, weight)});
         acc = arith::AddIOp::create(b, acc, sums);
-        sum16 = {};
-        most16 = 0;
       };
-      auto add = [&](Value codes, Value x, int64_t largest) {
-        int64_t most = largest * 127 * 2;
-        if (sum16 && most16 + most > 32767)
-          flush(1);
-        Value pairs =
-            callIntrinsic(b, instructions->multiplyBytes, halves, {codes, x});
-        sum16 =
-            sum16 ? arith::AddIOp::create(b, sum16, pairs).getResult() : pairs;
-        most16 += most;
-      };
-      for (auto [op, x] : llvm::zip(chain, activations)) {
-        b.setInsertionPoint(op);
-        Value codes = slice(b, op.getCodes(), 4 * first, 4 * size);
-        if (op.getSignedCodes()) {
-          // -128 becomes 128, as an unsigned byte.
-          Value negated = arith::SubIOp::create(b, splat(b, bytes, 0), codes);
-          add(arith::MaxSIOp::create(b, codes, negated),
-              negateWhere(b, x, codes), 128);
-        } else if (op.getBits() < 8) {
-          add(codes, x, (1 << op.getBits()) - 1);
-        } else {
-          if (sum16)
-            flush(1);
-          add(arith::ShRUIOp::create(b, codes, splat(b, bytes, 7)), x, 1);
-          flush(128);
-          add(arith::AndIOp::create(b, codes, splat(b, bytes, 127)), x, 127);
+      for (ArrayRef<Dot4Op> run : runs) {
+        Value pairs;
+        for (Dot4Op op : run) {
+          b.setInsertionPoint(op);
+          Value x = activations[op];
+          Value codes = slice(b, op.getCodes(), 4 * first, 4 * size);
+          if (op.getSignedCodes()) {
+            // -128 becomes 128, as an unsigned byte.
+            Value negated = arith::SubIOp::create(b, splat(b, bytes, 0), codes);
+            Value magnitude = arith::MaxSIOp::create(b, codes, negated);
+            x = negateWhere(b, x, codes);
+            codes = magnitude;
+          } else if (getMostPair(op) > kMostPair) {
+            Value top = arith::ShRUIOp::create(b, codes, splat(b, bytes, 7));
+            addPairs(multiply(top, x), 128);
+            codes = arith::AndIOp::create(b, codes, splat(b, bytes, 127));
+          }
+          Value more = multiply(codes, x);
+          pairs =
+              pairs ? arith::AddIOp::create(b, pairs, more).getResult() : more;
         }
+        addPairs(pairs, 1);
       }
-      flush(1);
       return acc;
     });
   }

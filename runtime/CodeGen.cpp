@@ -34,13 +34,15 @@ using namespace mlir::lumen;
 static thread_local std::string *fatalMessage = nullptr;
 
 /// Register tiles are written in the order that keeps their operands in
-/// registers. LLVM's scheduler would move loads up to hide their latency, which
-/// the processor's own reordering hides already, and for want of registers
-/// sums then go through the stack. Only this option turns it off.
+/// registers. LLVM's scheduler would move loads up to hide their latency, and
+/// its combiner would add sums up in trees of less depth, both of which the
+/// processor's own reordering makes needless, and for want of registers sums
+/// then go through the stack. Only these options turn them off.
 static void keepInstructionOrder() {
   auto &options = llvm::cl::getRegisteredOptions();
-  if (auto option = options.find("enable-misched"); option != options.end())
-    option->second->addOccurrence(0, option->first, "false");
+  for (StringRef name : {"enable-misched", "x86-machine-combiner"})
+    if (auto option = options.find(name); option != options.end())
+      option->second->addOccurrence(0, name, "false");
 }
 
 static void initializeOnce() {

@@ -84,6 +84,28 @@ func.func @chain(%c: vector<64xi8>, %x: vector<4xi8>, %a: vector<16xi32>) -> vec
   return %2 : vector<16xi32>
 }
 
+// A sum that the next step does not fit into goes on to 32 bits at once, and what the
+// sums start from is spread over the lanes no earlier than that.
+// BW-LABEL: func.func @start
+// BW: %[[SCALAR:.*]] = memref.load
+// BW: %[[P0:.*]] = llvm.call_intrinsic "llvm.x86.avx512.pmaddubs.w.512"
+// BW: %[[START:.*]] = vector.broadcast %[[SCALAR]] : i32 to vector<16xi32>
+// BW: %[[P1:.*]] = llvm.call_intrinsic "llvm.x86.avx512.pmaddubs.w.512"
+// BW: %[[P01:.*]] = arith.addi %[[P0]], %[[P1]] : vector<32xi16>
+// BW: %[[SUM:.*]] = llvm.call_intrinsic "llvm.x86.avx512.pmaddw.d.512"(%[[P01]],
+// BW: %[[FIRST:.*]] = arith.addi %[[START]], %[[SUM]] : vector<16xi32>
+// BW: llvm.call_intrinsic "llvm.x86.avx512.pmaddubs.w.512"
+// BW: arith.addi %[[FIRST]],
+// BW: return
+func.func @start(%c: vector<64xi8>, %x: vector<4xi8>, %m: memref<8xi32>, %i: index) -> vector<16xi32> {
+  %s = memref.load %m[%i] : memref<8xi32>
+  %a = vector.broadcast %s : i32 to vector<16xi32>
+  %0 = lumen.dot4 %c, %x, %a {bits = 6 : i64} : vector<64xi8>, vector<4xi8>, vector<16xi32>
+  %1 = lumen.dot4 %c, %x, %0 {bits = 6 : i64} : vector<64xi8>, vector<4xi8>, vector<16xi32>
+  %2 = lumen.dot4 %c, %x, %1 {bits = 6 : i64} : vector<64xi8>, vector<4xi8>, vector<16xi32>
+  return %2 : vector<16xi32>
+}
+
 // VNNI-LABEL: func.func @table
 // VNNI: llvm.call_intrinsic "llvm.x86.avx512.pshuf.b.512"
 // PLAIN-LABEL: func.func @table
