@@ -63,15 +63,16 @@ class Target:
 
 
 # From the most capable to the least: the first one that a CPU can run is its native target.
-# AVX-512 has 32 registers: for 4 tokens two vectors of rows each, which share an activation spread over the
-# lanes, as many partial sums of a group, and room for the weights. With 16 registers one vector of rows is
-# all that fits. With SSE 8 rows take two registers, which leaves room for 2 tokens.
+# A register tile is two vectors of rows by 4 tokens: an activation spread over the lanes serves two vectors,
+# and what is unpacked of a weight serves 4 tokens. With 32 registers (AVX-512) all of it stays in them. 16
+# hold the 8 integer sums, the codes and an activation; the 8 running float sums, which a span of 32 columns
+# touches once, then lie on the stack: a load and a store each beside some 20 to 40 instructions.
 TARGETS = (
     Target("x86-64-v4+vnni", "avx512vnni", 512, 32, 4, "x86-64-v4", "+avx512vnni", (*_V4, "avx512vnni")),
     Target("x86-64-v4", "avx512bw", 512, 32, 4, "x86-64-v4", "", _V4),
-    Target("x86-64-v3+avxvnni", "avxvnni", 256, 8, 4, "x86-64-v3", "+avxvnni", (*_V3, "avxvnni")),
-    Target("x86-64-v3", "avx2", 256, 8, 4, "x86-64-v3", "", _V3),
-    Target("x86-64-v2", "ssse3", 128, 8, 2, "x86-64-v2", "", _V2),
+    Target("x86-64-v3+avxvnni", "avxvnni", 256, 16, 4, "x86-64-v3", "+avxvnni", (*_V3, "avxvnni")),
+    Target("x86-64-v3", "avx2", 256, 16, 4, "x86-64-v3", "", _V3),
+    Target("x86-64-v2", "ssse3", 128, 8, 4, "x86-64-v2", "", _V2),
     # Plain vector arithmetic, which any CPU that LLVM knows can run: how a port to another one begins.
     Target("generic", "generic", 128, 8, 2, "x86-64"),
 )

@@ -43,7 +43,7 @@ class AnyTarget:
     def attribute(self):
         return (
             f'#lumen.target<name = "{self.cpu}", triple = "{self.triple}", cpu = "{self.cpu}",'
-            ' features = "", dot4 = "avx2", vector_bits = 256, rows = 8, tokens = 4>'
+            ' features = "", dot4 = "avx2", vector_bits = 256, rows = 16, tokens = 4>'
         )
 
 
