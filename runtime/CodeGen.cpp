@@ -9,6 +9,7 @@
 #include "mlir/IR/Operation.h"
 #include "mlir/Target/LLVMIR/Export.h"
 
+#include "llvm/Analysis/TargetTransformInfo.h"
 #include "llvm/IR/DiagnosticInfo.h"
 #include "llvm/IR/DiagnosticPrinter.h"
 #include "llvm/IR/IRBuilder.h"
@@ -160,6 +161,22 @@ static void addPackedInterface(llvm::Module &module) {
   }
 }
 
+/// Lets vectors that are kept on the stack be aligned there: the ABI promises
+/// 16 bytes, with which a vector may lie in two cache lines or even pages,
+/// depending on where the process has its stack. It takes a register for
+/// addresses, so targets whose 32 vector registers hold a register tile go
+/// without.
+static void alignStack(llvm::Module &module, llvm::TargetMachine &machine) {
+  for (llvm::Function &function : module) {
+    if (function.isDeclaration())
+      continue;
+    auto info = machine.getTargetTransformInfo(function);
+    if (info.getNumberOfRegisters(
+            info.getRegisterClassForType(/*Vector=*/true)) < 32)
+      function.addFnAttr("stackrealign");
+  }
+}
+
 static void optimize(llvm::Module &module, llvm::TargetMachine &machine,
                      unsigned optLevel) {
   llvm::LoopAnalysisManager loops;
@@ -243,6 +260,7 @@ mlir::lumen::generateCode(Operation *op, CodeGenOutput output,
   bool finished = recovery.RunSafely([&] {
     if (packedInterface)
       addPackedInterface(*module);
+    alignStack(*module, **machine);
     optimize(*module, **machine, optLevel);
     if (errors.empty())
       result = emit(*module, **machine, output, errors);
