@@ -151,6 +151,7 @@ void AttentionEmitter::emitScores(Value head, Value start, Value valid,
   Value passes = arith::CeilDivUIOp::create(b, blocks, index(perPass));
   emitLoop(passes, [&](Value pass) {
     Value base = arith::MulIOp::create(b, pass, index(perPass));
+    Value position = arith::MulIOp::create(b, base, index(kCacheBlock));
     // A block past the last one repeats it; the mask hides its scores.
     SmallVector<Value> cacheBlocks;
     for (int64_t i = 0; i < perPass; ++i) {
@@ -163,6 +164,10 @@ void AttentionEmitter::emitScores(Value head, Value start, Value valid,
       SmallVector<Value> init(count * perPass, splat(b, kCacheBlock, 0.0));
       auto result =
           emitAccumulation(index(headDim), init, [&](Value d, ValueRange acc) {
+            // The values of these positions come next.
+            if (begin == 0)
+              emitFetch(v, head, arith::AddIOp::create(b, start, position),
+                        arith::MulIOp::create(b, d, index(registers.lanes)));
             SmallVector<Value> keys, next;
             for (Value block : cacheBlocks) {
               Value key = vector::LoadOp::create(
@@ -179,7 +184,6 @@ void AttentionEmitter::emitScores(Value head, Value start, Value valid,
             }
             return next;
           });
-      Value position = arith::MulIOp::create(b, base, index(kCacheBlock));
       for (int64_t i = 0; i < count; ++i)
         for (int64_t j = 0; j < perPass; ++j)
           vector::StoreOp::create(
@@ -282,6 +286,26 @@ void AttentionEmitter::emitSoftmax(Value start, int64_t rows) {
   });
 }
 
+void AttentionEmitter::emitFetch(Value cache, Value head, Value position,
+                                 Value offset) {
+  auto type = cast<MemRefType>(cache.getType());
+  SmallVector<Value> at = {op.getLayer(), head};
+  if (type.getRank() == 4) {
+    at.push_back(position);
+  } else {
+    at.push_back(divideByConstant(b, position, kCacheBlock));
+    at.push_back(index(0));
+  }
+  at.push_back(offset);
+  constexpr int64_t kLine = 64;
+  int64_t perLine = 8 * kLine / type.getElementTypeBitWidth();
+  for (int64_t i = 0; i < registers.lanes; i += perLine) {
+    at.back() = addConstant(b, offset, i);
+    memref::PrefetchOp::create(b, cache, at, /*isWrite=*/false,
+                               /*localityHint=*/3, /*isDataCache=*/true);
+  }
+}
+
 Value AttentionEmitter::loadValues(Value head, Value position, int64_t d,
                                    int64_t lanes) {
   if (isQuantized)
@@ -312,6 +336,12 @@ void AttentionEmitter::emitValues(Value head, Value start, Value valid,
       }
       auto result = emitAccumulation(valid, init, [&](Value j, ValueRange acc) {
         Value position = arith::AddIOp::create(b, start, j);
+        // The keys of the positions behind these come next.
+        if (begin == 0 && !isQuantized) {
+          Value here = arith::MulIOp::create(b, j, index(headDim));
+          emitFetch(k, head, addConstant(b, start, kAttentionPositions),
+                    addConstant(b, here, d));
+        }
         Value value = loadValues(head, position, d, lanes);
         SmallVector<Value> next;
         for (int64_t i = 0; i < count; ++i) {

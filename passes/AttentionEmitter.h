@@ -76,6 +76,9 @@ private:
   void emitLoadQueries(Value head, Value first, int64_t rows);
   /// `start` is where the first position of the tile lies in the caches.
   void emitScores(Value head, Value start, Value valid, int64_t rows);
+  /// Starts to fetch `registers.lanes` elements, from element `offset` on, of
+  /// what `cache` (of floats) holds for a head from position `position` on.
+  void emitFetch(Value cache, Value head, Value position, Value offset);
   Value loadValues(Value head, Value position, int64_t d, int64_t lanes);
   void emitSoftmax(Value start, int64_t rows);
   void emitValues(Value head, Value start, Value valid, int64_t rows);
@@ -98,6 +101,8 @@ private:
   /// Probabilities times the scales of one group of the values.
   void emitWeights(Value head, Value start, Value valid, int64_t rows,
                    int64_t group);
+  /// Starts to fetch a page of `cache`.
+  void emitFetchPage(Value cache, Value head, Value block);
   Value loadCodeValues(Value head, Value position, int64_t d, int64_t lanes);
   /// The scales of a group at the positions of a page.
   Value loadScales(Value cache, Value head, Value block, int64_t group);

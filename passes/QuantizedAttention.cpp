@@ -65,6 +65,8 @@ void AttentionEmitter::emitCodeScores(Value head, Value start, Value valid,
   emitLoop(blocks, [&](Value i) {
     Value block = arith::AddIOp::create(b, firstBlock, i);
     Value position = arith::MulIOp::create(b, i, index(kCacheBlock));
+    // The values of these positions come next.
+    emitFetchPage(v, head, block);
     for (int64_t begin = 0; begin < rows; begin += registers.rows) {
       int64_t count = std::min(registers.rows, rows - begin);
       SmallVector<Value> sums(count, splat(b, kCacheBlock, 0.0));
@@ -118,6 +120,14 @@ void AttentionEmitter::emitCodeScores(Value head, Value start, Value valid,
   });
 }
 
+void AttentionEmitter::emitFetchPage(Value cache, Value head, Value block) {
+  constexpr int64_t kLine = 64;
+  for (int64_t at = 0; at < QuantizedPage{headDim}.getBytes(); at += kLine)
+    memref::PrefetchOp::create(
+        b, cache, ValueRange{op.getLayer(), head, block, index(at)},
+        /*isWrite=*/false, /*localityHint=*/3, /*isDataCache=*/true);
+}
+
 void AttentionEmitter::emitWeights(Value head, Value start, Value valid,
                                    int64_t rows, int64_t group) {
   auto type = VectorType::get({kCacheBlock}, b.getF32Type());
@@ -126,6 +136,10 @@ void AttentionEmitter::emitWeights(Value head, Value start, Value valid,
   emitLoop(blocks, [&](Value i) {
     Value block = arith::AddIOp::create(b, firstBlock, i);
     Value position = arith::MulIOp::create(b, i, index(kCacheBlock));
+    // The keys of the positions behind these come next.
+    if (group == 0)
+      emitFetchPage(k, head,
+                    addConstant(b, block, kAttentionPositions / kCacheBlock));
     Value scales = loadScales(v, head, block, group);
     for (int64_t row = 0; row < rows; ++row) {
       SmallVector<Value> at = {index(row), position};
