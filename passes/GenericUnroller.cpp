@@ -14,7 +14,12 @@ using namespace mlir::lumen;
 //===----------------------------------------------------------------------===//
 
 RegisterValues::RegisterValues(func::FuncOp kernel)
-    : b(kernel.getLoc(), kernel.getContext()) {}
+    : b(kernel.getLoc(), kernel.getContext()) {
+  auto target = kernel->getParentOfType<ModuleOp>()->getAttrOfType<TargetAttr>(
+      LumenDialect::kTargetAttr);
+  vectorBits = target ? target.getVectorBits() : 128;
+  registers = vectorBits >= 512 ? 32 : 16;
+}
 
 RegisterValues::~RegisterValues() = default;
 
@@ -305,11 +310,18 @@ bool GenericUnroller::isDeferred() {
   return reader && reader->getBlock() == generic->getBlock();
 }
 
+bool GenericUnroller::holdsGroup() {
+  int64_t vectors = llvm::divideCeil(32 * lanes, v.vectorBits);
+  // Some are left for codes, scales and what is on its way.
+  return 2 * result.shape.front() * vectors <= v.registers * 3 / 4;
+}
+
 SmallVector<unsigned> GenericUnroller::getGroupDims() {
   SmallVector<unsigned> dims;
+  unsigned skipped = holdsGroup() ? 1 : 0;
   for (auto [operand, map] : llvm::zip(generic->getOperands(), maps))
     if (v.deferred.count(operand))
-      for (AffineExpr expr : map.getResults().drop_back())
+      for (AffineExpr expr : map.getResults().drop_front(skipped).drop_back())
         if (unsigned dim = cast<AffineDimExpr>(expr).getPosition();
             !llvm::is_contained(dims, dim))
           dims.push_back(dim);

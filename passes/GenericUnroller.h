@@ -61,6 +61,8 @@ struct RegisterValues {
   DenseMap<Value, std::unique_ptr<GenericUnroller>> deferred;
   DenseMap<Value, BufferView> views;
   DenseMap<Value, Value> collapsed;
+  /// Of the target.
+  int64_t vectorBits, registers;
 };
 
 /// Vectors that a tensor of this shape takes.
@@ -87,7 +89,12 @@ public:
 private:
   using Point = SmallVector<int64_t>;
 
-  /// The dimensions that number the groups of the deferred operands.
+  /// Whether the registers hold the sums of one group of all tokens beside the
+  /// sums of those before it.
+  bool holdsGroup();
+  /// The dimensions that number the groups of the deferred operands, behind the
+  /// tokens where they are taken one by one. Tokens side by side have more sums
+  /// that do not wait for each other.
   SmallVector<unsigned> getGroupDims();
   /// Unrolls what belongs to a group of the deferred operands.
   LogicalResult runDeferred(ArrayRef<int64_t> fixed);

@@ -154,6 +154,46 @@ private:
 };
 } // namespace
 
+/// The buffers of float rows that `value` is computed from besides `product`.
+static void collectBuffers(QLinearOp product, Value value,
+                           SmallVectorImpl<Value> &buffers) {
+  Operation *op = value.getDefiningOp();
+  if (op == product)
+    return;
+  if (auto tensor = dyn_cast<bufferization::ToTensorOp>(op)) {
+    if (!llvm::is_contained(buffers, tensor.getBuffer()))
+      buffers.push_back(tensor.getBuffer());
+    return;
+  }
+  for (Value operand : op->getOperands())
+    collectBuffers(product, operand, buffers);
+}
+
+void lumen::fetchEpilogue(ImplicitLocOpBuilder &b, const ProductSink &sink,
+                          QLinearOp product, int64_t tokens, int64_t rows,
+                          Value token, Value row) {
+  constexpr int64_t kLanes = 64 / sizeof(float); // of a cache line
+  SmallVector<Value> buffers;
+  collectBuffers(product, sink.value, buffers);
+  if (!llvm::is_contained(buffers, sink.buffer))
+    buffers.push_back(sink.buffer);
+  for (Value buffer : buffers)
+    for (int64_t i = 0; i < tokens; ++i)
+      for (int64_t lane = 0; lane < rows; lane += kLanes) {
+        auto at = [&](Value base, int64_t offset) -> Value {
+          return offset
+                     ? arith::AddIOp::create(
+                           b, base, arith::ConstantIndexOp::create(b, offset))
+                           .getResult()
+                     : base;
+        };
+        memref::PrefetchOp::create(
+            b, buffer, ValueRange{at(token, i), at(row, lane)},
+            /*isWrite=*/buffer == sink.buffer, /*localityHint=*/3,
+            /*isDataCache=*/true);
+      }
+}
+
 void lumen::emitEpilogue(ImplicitLocOpBuilder &b, const ProductSink &sink,
                          QLinearOp product, ArrayRef<Value> results,
                          int64_t tokens, int64_t rows, Value token, Value row) {

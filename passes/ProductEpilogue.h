@@ -28,6 +28,13 @@ struct ProductSink {
 LogicalResult collectSinks(func::FuncOp kernel, QLinearOp product,
                            SmallVectorImpl<ProductSink> &sinks);
 
+/// Starts to fetch what `emitEpilogue` will read and write. It meets every row
+/// of a buffer once for a tile, which no hardware foresees, and late: the
+/// product comes between.
+void fetchEpilogue(ImplicitLocOpBuilder &b, const ProductSink &sink,
+                   QLinearOp product, int64_t tokens, int64_t rows, Value token,
+                   Value row);
+
 /// Computes rows [row, row + rows) of `tokens` tokens of a sink from the
 /// register tiles in `results` (indexed like the product's results; tokens x R
 /// values, of which the first `rows` lanes count) and stores them.
