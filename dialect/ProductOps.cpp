@@ -137,6 +137,11 @@ int64_t QLinearOp::getSlots() {
   return rankedType(getActivations().front()).getDimSize(1) / getColumns();
 }
 
+int64_t QLinearOp::getActivationGroup() {
+  return rankedType(getActivations()[0]).getDimSize(1) /
+         rankedType(getActivations()[1]).getDimSize(1);
+}
+
 LogicalResult QLinearOp::verify() {
   unsigned count = getActivations().size();
   if (count != 1 && count != 4)
@@ -161,20 +166,18 @@ LogicalResult QLinearOp::verify() {
     auto columnsOf = [&](unsigned i) {
       return rankedType(getActivations()[i]).getDimSize(1);
     };
-    if (!compatible(columnsOf(1), countGroups(columns, kSpan)))
-      return emitOpError() << "activation scales must have one column per "
-                           << kSpan << " codes, got " << columnsOf(1) << " for "
-                           << columns << " codes";
     if (failed(verifyDim(*this, "columns of activation sums", columnsOf(2),
                          columnsOf(3))))
       return failure();
-    int64_t groups = columnsOf(2);
-    bool known =
-        !ShapedType::isDynamic(columns) && !ShapedType::isDynamic(groups);
-    if (known && (groups < 1 || columns % groups))
-      return emitOpError() << "activation offsets must divide the codes into "
-                              "equal groups, got "
-                           << groups << " for " << columns << " codes";
+    for (unsigned i : {1, 2}) {
+      int64_t groups = columnsOf(i);
+      bool known =
+          !ShapedType::isDynamic(columns) && !ShapedType::isDynamic(groups);
+      if (known && (groups < 1 || columns % groups))
+        return emitOpError() << "activation " << kNames[i]
+                             << " must divide the codes into equal groups, got "
+                             << groups << " for " << columns << " codes";
+    }
   } else if (!rankedType(getActivations().front()).getElementType().isF32()) {
     return emitOpError() << "a single activation has f32 elements, got "
                          << getActivations().front().getType();
@@ -230,11 +233,18 @@ LogicalResult QLinearOp::verifySymbolUses(SymbolTableCollection &symbols) {
     return failure();
   if (!isInteger())
     return success();
-  // Sums may be finer than a format's groups, not coarser.
+  // Sums may be finer than a format's groups, not coarser, and scales finer
+  // than its blocks.
   int64_t columns = rankedType(getActivations().front()).getDimSize(1),
+          scales = rankedType(getActivations()[1]).getDimSize(1),
           groups = rankedType(getActivations()[2]).getDimSize(1);
-  if (ShapedType::isDynamic(columns) || ShapedType::isDynamic(groups))
+  if (ShapedType::isDynamic(columns) || ShapedType::isDynamic(scales) ||
+      ShapedType::isDynamic(groups))
     return success();
+  int64_t perScale = columns / scales;
+  if (perScale % kSpan)
+    return emitOpError() << "activation scales must be per a multiple of "
+                         << kSpan << " codes, got one per " << perScale;
   for (Value weight : getWeights()) {
     auto quant = cast<QuantType>(rankedType(weight).getElementType());
     auto format =
@@ -245,6 +255,11 @@ LogicalResult QLinearOp::verifySymbolUses(SymbolTableCollection &symbols) {
                            << " codes or finer for the format "
                            << quant.getFormat() << ", got one per "
                            << columns / groups;
+    if (int64_t(format.getBlock()) % perScale)
+      return emitOpError() << "activation scales must divide the blocks of "
+                           << int64_t(format.getBlock())
+                           << " codes of the format " << quant.getFormat()
+                           << ", got one per " << perScale;
   }
   return success();
 }

@@ -78,9 +78,9 @@ def Lumen_QuantizeOp : Lumen_Op<"quantize", [Pure]> {
 
     all codes being 0 where m < 2^-120, whose inverse may not fit float32,
 
-    and for every `sum_group` values `offset = bias * sum code` and
-    `sum = scale * sum code`. Where `bias` is that of a weight's codes, integer sums
-    start from the offset; `sum` multiplies the minima of formats that have them.
+    and for every `sum_group` values `sum = sum code` and `offset = bias * sum code`.
+    Where `bias` is that of a weight's codes, integer sums start from the offset;
+    `sum` multiplies the minima of formats that have them.
 
     ```mlir
     %codes, %scales, %offsets, %sums = lumen.quantize %x {group = 32 : i64, sum_group = 32 : i64}
@@ -127,10 +127,11 @@ def Lumen_QLinearOp : Lumen_Op<"qlinear", [Pure, AttrSizedOperandSegments,
     op: Q, K and V, or gate and up. There are as many biases as weights, or none.
     A weight whose result nobody reads is dropped.
 
-    For every 32 columns, in ascending order, the integer form adds
-    `xscale[t, k/32] * sum_g f32(isum_g) * scale[n, g]` over their groups to the
-    result, with `isum = sum v(code) * xcode` exact, and then `-min[n, g] * sum[t, g]`.
-    The offsets are the sums of codes times `offset_bias`.
+    For every scale of the activations, in ascending order, the integer form adds
+    `xscale[t] * sum_g (f32(isum_g) * scale[n, g] - min[n, g] * sum[t, g])` over the
+    groups behind it to the result, with `isum = sum v(code) * xcode` exact. A scale
+    serves a multiple of 32 columns that divides the blocks of all weights. The
+    offsets are the sums of codes times `offset_bias`.
 
     With `groups` the weights are those of experts: see `lumen.expert_linear`.
 
@@ -164,6 +165,8 @@ def Lumen_QLinearOp : Lumen_Op<"qlinear", [Pure, AttrSizedOperandSegments,
     int64_t getExperts() {
       return getGroups() ? getGroups().getType().getDimSize(0) - 1 : 1;
     }
+    /// Codes that share a scale, of an integer activation.
+    int64_t getActivationGroup();
     /// Rows of `getColumns()` columns that every row of an activation holds.
     int64_t getSlots();
   }];

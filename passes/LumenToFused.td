@@ -32,29 +32,33 @@ def FuseQuantizedLinearPass : Pass<"lumen-fuse-quantized-linear", "::mlir::Modul
 def QuantizeActivationsPass : Pass<"lumen-quantize-activations", "::mlir::ModuleOp"> {
   let summary = "give quantized products 8-bit activations";
   let description = [{
-    In mode `int8` every activation that meets quantized weights is quantized once,
-    right after it is computed, and all its `lumen.qlinear` users read the codes.
+    In mode `int8` every activation that meets quantized weights is quantized right
+    after it is computed, and its `lumen.qlinear` users read the codes. `group` codes
+    share a scale: 256 where the blocks of the format they meet are multiples of it, 32
+    otherwise. Formats of one group share the codes; those of another have codes of
+    their own, so that no result depends on what else reads the same values.
     The sums are kept per `sum_group` = the smallest scale group among the users'
-    formats, at most 32, and the offsets for the bias that divides all of theirs. Products with float weights keep reading float32, and so
-    does an activation whose rows are not whole groups of 32.
+    formats, at most 32, and the offsets for the bias that divides all of theirs.
+    Products with float weights keep reading float32, and so does an activation whose
+    rows are not whole groups of 32.
 
     In mode `exact` nothing changes: codes of weights meet float32 activations.
 
     Before:
     ```mlir
-    %q = lumen.qlinear activations(%x : tensor<?x896xf32>)
-      weights(%wq : tensor<896x896x!lumen.q<@q4_k>>) -> tensor<?x896xf32>
-    %v = lumen.qlinear activations(%x : tensor<?x896xf32>)
-      weights(%wv : tensor<128x896x!lumen.q<@q6_k>>) -> tensor<?x128xf32>
+    %q = lumen.qlinear activations(%x : tensor<?x1536xf32>)
+      weights(%wq : tensor<1536x1536x!lumen.q<@q4_k>>) -> tensor<?x1536xf32>
+    %v = lumen.qlinear activations(%x : tensor<?x1536xf32>)
+      weights(%wv : tensor<256x1536x!lumen.q<@q6_k>>) -> tensor<?x256xf32>
     ```
     After:
     ```mlir
-    %c, %s, %o, %m = lumen.quantize %x {bias = -32 : i64, sum_group = 16 : i64} : tensor<?x896xf32>
-      -> tensor<?x896xi8>, tensor<?x28xf32>, tensor<?x56xi32>, tensor<?x56xf32>
+    %c, %s, %o, %m = lumen.quantize %x {bias = -32 : i64, group = 256 : i64, sum_group = 16 : i64}
+      : tensor<?x1536xf32> -> tensor<?x1536xi8>, tensor<?x6xf32>, tensor<?x96xi32>, tensor<?x96xf32>
     %q = lumen.qlinear activations(%c, %s, %o, %m : ...)
-      weights(%wq : tensor<896x896x!lumen.q<@q4_k>>) -> tensor<?x896xf32>
+      weights(%wq : tensor<1536x1536x!lumen.q<@q4_k>>) {offset_bias = -32 : i64} -> tensor<?x1536xf32>
     %v = lumen.qlinear activations(%c, %s, %o, %m : ...)
-      weights(%wv : tensor<128x896x!lumen.q<@q6_k>>) -> tensor<?x128xf32>
+      weights(%wv : tensor<256x1536x!lumen.q<@q6_k>>) {offset_bias = -32 : i64} -> tensor<?x256xf32>
     ```
   }];
   let options = [
@@ -62,7 +66,7 @@ def QuantizeActivationsPass : Pass<"lumen-quantize-activations", "::mlir::Module
            "::mlir::lumen::ActivationMode::Int8", "what quantized weights are multiplied with",
            [{::llvm::cl::values(
                clEnumValN(::mlir::lumen::ActivationMode::Int8, "int8",
-                          "8-bit codes, one scale per 32 values"),
+                          "8-bit codes with scales"),
                clEnumValN(::mlir::lumen::ActivationMode::Exact, "exact", "float32 rows"))}]>
   ];
 }

@@ -12,11 +12,29 @@ namespace mlir::lumen {
 using namespace mlir;
 using namespace mlir::lumen;
 
+/// The codes of an activation that share a scale where it meets the weights of
+/// `product`: 256 where their blocks are multiples of it, and 32 otherwise, as
+/// ggml has it. In a block the sums of its groups are then added up with the
+/// scales of the weights alone.
+static int64_t getActivationGroup(QLinearOp product) {
+  constexpr int64_t kBlock = 256;
+  bool inBlocks = llvm::all_of(product.getWeights().getTypes(), [&](Type type) {
+    auto format = lookupFormat(cast<RankedTensorType>(type), product);
+    return int64_t(format.getBlock()) % kBlock == 0;
+  });
+  return inBlocks ? kBlock : kSpan;
+}
+
+/// An activation as products read it: the values, and the codes that share a
+/// scale. Weights of other blocks read other codes, so that no result depends
+/// on what else reads the same values.
+using Activation = std::pair<Value, int64_t>;
+
 /// The products of `function` that can read 8-bit activations, by activation,
 /// in program order.
-static llvm::MapVector<Value, SmallVector<QLinearOp>>
+static llvm::MapVector<Activation, SmallVector<QLinearOp>>
 collectProducts(func::FuncOp function) {
-  llvm::MapVector<Value, SmallVector<QLinearOp>> products;
+  llvm::MapVector<Activation, SmallVector<QLinearOp>> products;
   function.walk([&](QLinearOp op) {
     auto isQuantized = [](Type type) {
       return isa<QuantType>(cast<RankedTensorType>(type).getElementType());
@@ -24,8 +42,10 @@ collectProducts(func::FuncOp function) {
     int64_t columns = op.getColumns();
     if (!op.isInteger() &&
         llvm::all_of(op.getWeights().getTypes(), isQuantized) &&
-        !ShapedType::isDynamic(columns) && columns % kSpan == 0)
-      products[op.getActivations().front()].push_back(op);
+        !ShapedType::isDynamic(columns) && columns % kSpan == 0) {
+      Activation x = {op.getActivations().front(), getActivationGroup(op)};
+      products[x].push_back(op);
+    }
   });
   return products;
 }
@@ -73,11 +93,12 @@ struct QuantizeActivationsPass
       return;
     OpBuilder builder(&getContext());
     for (auto function : getOperation().getOps<func::FuncOp>())
-      for (auto &[x, products] : collectProducts(function)) {
+      for (auto &[activation, products] : collectProducts(function)) {
+        auto [x, group] = activation;
         // Next to its definition the codes are visible wherever x is.
         builder.setInsertionPointAfterValue(x);
         int64_t bias = getSharedBias(products);
-        auto quantize = QuantizeOp::create(builder, x.getLoc(), x, kSpan,
+        auto quantize = QuantizeOp::create(builder, x.getLoc(), x, group,
                                            getSharedSumGroup(products), bias);
         for (QLinearOp op : products) {
           op.getActivationsMutable().assign(quantize->getResults());

@@ -198,8 +198,7 @@ QuantizedGroup lumen::emitQuantizedGroup(ImplicitLocOpBuilder &b, Value x,
     Value sum =
         vector::ReductionOp::create(b, vector::CombiningKind::ADD, part);
     group.offsets.push_back(arith::MulIOp::create(b, sum, biased));
-    Value real = arith::SIToFPOp::create(b, f32, sum);
-    group.sums.push_back(arith::MulFOp::create(b, group.scale, real));
+    group.sums.push_back(arith::SIToFPOp::create(b, f32, sum));
   }
   return group;
 }

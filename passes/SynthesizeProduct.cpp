@@ -29,9 +29,10 @@ using namespace mlir::lumen;
 
 namespace {
 
-/// How far ahead weights are fetched that are used once. A page, which is where
-/// the hardware's own prefetching ends.
-constexpr int64_t kPrefetchBytes = 4096;
+/// How many bytes ahead weights are fetched. What is used once comes from
+/// memory: a page, which is where the hardware's own prefetching ends. What is
+/// used by the tiles of a block of tokens comes from the second-level cache.
+constexpr int64_t kMemoryAhead = 4096, kCacheAhead = 1024;
 
 constexpr arith::FastMathFlags kContract = arith::FastMathFlags::contract;
 
@@ -68,26 +69,31 @@ private:
   Value splitSlots(Value memref);
   Value emitProduct(const PackedWeight &weight, int64_t tokens, Value token,
                     Value tile);
+  Value emitGroup(const PackedWeight &weight, int64_t tokens, Value token,
+                  SpanPosition at, Value acc);
   Value emitSpan(const PackedWeight &weight, int64_t tokens, Value token,
-                 const SpanPosition &at, Value acc);
+                 const SpanPosition &at, Value partial);
   Value emitExactSpan(const PackedWeight &weight, int64_t tokens, Value token,
                       const SpanPosition &at, Value acc);
   Value emitFloatProduct(const PackedWeight &weight, int64_t tokens,
                          Value token, Value tile);
   /// Lets the op that makes `value` fetch what it reads of the weight ahead,
-  /// where that helps: with one token memory is the limit. A single stream of
-  /// whole bytes the hardware follows better by itself than several of
-  /// different pace.
+  /// where that helps. A single stream of whole bytes the hardware follows
+  /// better by itself than several of different pace.
   void fetchAhead(Value value, const PackedWeight &weight, int64_t tokens) {
-    if (tokens == 1 && !weight.hasByteCodes())
-      value.getDefiningOp()->setAttr(LumenDialect::kPrefetchAttr,
-                                     b.getI64IntegerAttr(kPrefetchBytes));
+    if (!weight.hasByteCodes())
+      value.getDefiningOp()->setAttr(
+          LumenDialect::kPrefetchAttr,
+          b.getI64IntegerAttr(tokens == 1 ? kMemoryAhead : kCacheAhead));
   }
   bool isSigned(const PackedWeight &weight) const {
     return signedCodes && weight.hasSignedBytes();
   }
   Value emitInitialSums(const PackedWeight &weight, int64_t tokens, Value token,
                         Value span);
+  /// What `emitBody` makes of its index and `initial` in `count` rounds.
+  Value emitLoop(int64_t count, Value initial,
+                 function_ref<Value(Value, Value)> emitBody);
   Value emitMinima(const PackedWeight &weight, int64_t tokens, Value token,
                    const SpanPosition &at, Value acc);
   /// memref<TxKxE> seen as [token][span][bits…][rest] (`rest` omitted when 1).
@@ -200,10 +206,11 @@ Value ProductSynthesizer::emitInitialSums(const PackedWeight &weight,
       });
 }
 
-/// One span with 8-bit activations: an integer generic, then a float one.
+/// One span with 8-bit activations: an integer generic, then a float one. A
+/// null `partial` counts as 0.
 Value ProductSynthesizer::emitSpan(const PackedWeight &weight, int64_t tokens,
                                    Value token, const SpanPosition &at,
-                                   Value acc) {
+                                   Value partial) {
   unsigned groupBits = weight.getGroupBits();
   // The integer sums of the span's groups.
   SmallVector<Value> inputs;
@@ -240,28 +247,53 @@ Value ProductSynthesizer::emitSpan(const PackedWeight &weight, int64_t tokens,
 
   fetchAhead(isum, weight, tokens);
 
-  // Scaled and added up: dims token, group bits, row. The scale of the
-  // activations is that of all groups in the span.
+  // Scaled and added up: dims token, group bits, row.
   FactorDims dims = {groupBits + 2, 1, groupBits + 1};
   auto all = llvm::to_vector(llvm::seq<unsigned>(0, dims.dims));
   inputs = {isum};
   maps = {b.map(dims.dims, all)};
   FactorOperands factors = weight.collectFactors(b, at, dims, inputs, maps);
   maps.push_back(b.map(dims.dims, {0, dims.row}));
-  Value scaled = b.generic(
-      b.zeros({tokens, weight.rows}, b.getF32Type()), inputs, maps, dims.dims,
+  bool adds = partial || groupBits;
+  if (!partial)
+    partial = b.zeros({tokens, weight.rows}, b.getF32Type());
+  partial = b.generic(
+      partial, inputs, maps, dims.dims,
       [&](OpBuilder &nested, Location loc, ValueRange arguments) -> Value {
         Value scale = weight.emitScale(nested, loc, factors, dims, arguments);
         Value sum = arith::SIToFPOp::create(nested, loc, nested.getF32Type(),
                                             arguments[0]);
         Value term = arith::MulFOp::create(nested, loc, sum, scale, kContract);
-        return groupBits ? arith::AddFOp::create(nested, loc, arguments.back(),
-                                                 term, kContract)
-                         : term;
+        return adds ? arith::AddFOp::create(nested, loc, arguments.back(), term,
+                                            kContract)
+                    : term;
       });
-  fetchAhead(scaled, weight, tokens);
-  Value result = b.generic(
-      acc, {scaled, b.slice(scales, {token, at.span}, tokens)},
+  fetchAhead(partial, weight, tokens);
+  if (weight.hasMin())
+    partial = emitMinima(weight, tokens, token, at, partial);
+  return partial;
+}
+
+/// The spans behind one scale of the activations, the first of which `at`
+/// tells.
+Value ProductSynthesizer::emitGroup(const PackedWeight &weight, int64_t tokens,
+                                    Value token, SpanPosition at, Value acc) {
+  int64_t spans = product.getActivationGroup() / kSpan;
+  Value group = at.span, partial;
+  if (spans == 1) {
+    partial = emitSpan(weight, tokens, token, at, nullptr);
+  } else {
+    group = arith::DivUIOp::create(b, at.span, b.index(spans));
+    partial =
+        emitLoop(spans, b.zeros({tokens, weight.rows}, b.getF32Type()),
+                 [&](Value i, Value partial) {
+                   SpanPosition position = at;
+                   position.span = arith::AddIOp::create(b, at.span, i);
+                   return emitSpan(weight, tokens, token, position, partial);
+                 });
+  }
+  return b.generic(
+      acc, {partial, b.slice(scales, {token, group}, tokens)},
       {b.map(2, {0, 1}), b.map(2, {0}), b.map(2, {0, 1})}, 2,
       [&](OpBuilder &nested, Location loc, ValueRange arguments) -> Value {
         Value term = arith::MulFOp::create(nested, loc, arguments[0],
@@ -269,9 +301,6 @@ Value ProductSynthesizer::emitSpan(const PackedWeight &weight, int64_t tokens,
         return arith::AddFOp::create(nested, loc, arguments.back(), term,
                                      kContract);
       });
-  if (weight.hasMin())
-    result = emitMinima(weight, tokens, token, at, result);
-  return result;
 }
 
 /// The minima of a span, by the activations' sums. These may be finer than the
@@ -372,48 +401,55 @@ Value ProductSynthesizer::emitFloatProduct(const PackedWeight &weight,
   return loop.getResult(0);
 }
 
+Value ProductSynthesizer::emitLoop(int64_t count, Value initial,
+                                   function_ref<Value(Value, Value)> emitBody) {
+  if (count == 1)
+    return emitBody(b.index(0), initial);
+  auto loop =
+      scf::ForOp::create(b, b.index(0), b.index(count), b.index(1), initial);
+  OpBuilder::InsertionGuard guard(b);
+  b.setInsertionPointToStart(loop.getBody());
+  scf::YieldOp::create(
+      b, emitBody(loop.getInductionVar(), loop.getRegionIterArgs()[0]));
+  return loop.getResult(0);
+}
+
 /// tokens x rows results of one tile, in registers.
 Value ProductSynthesizer::emitProduct(const PackedWeight &weight,
                                       int64_t tokens, Value token, Value tile) {
   if (!weight.format)
     return emitFloatProduct(weight, tokens, token, tile);
+  // Blocks, whose factors are the same throughout, and the parts of a block
+  // that have a scale of the activations each, or no scale at all.
+  int64_t block = weight.format.getBlock();
+  int64_t part = product.isInteger() ? product.getActivationGroup() : kSpan;
   Value zero = b.zeros({tokens, weight.rows}, b.getF32Type());
-  int64_t block = weight.format.getBlock(), spans = block / kSpan;
-  OpBuilder::InsertionGuard guard(b);
-  auto blocks = scf::ForOp::create(
-      b, b.index(0), b.index(weight.getColumns() / block), b.index(1), zero);
-  b.setInsertionPointToStart(blocks.getBody());
-  Value position = blocks.getInductionVar(), span = position;
-  Value acc = blocks.getRegionIterArgs()[0];
-  scf::ForOp inner;
-  if (spans > 1) {
-    inner = scf::ForOp::create(b, b.index(0), b.index(spans), b.index(1), acc);
-    b.setInsertionPointToStart(inner.getBody());
-    Value first = arith::MulIOp::create(b, position, b.index(spans));
-    span = arith::AddIOp::create(b, first, inner.getInductionVar());
-    acc = inner.getRegionIterArgs()[0];
-  }
-  SpanPosition at = {tile, position, span};
-  Value next = product.isInteger()
-                   ? emitSpan(weight, tokens, token, at, acc)
-                   : emitExactSpan(weight, tokens, token, at, acc);
-  scf::YieldOp::create(b, next);
-  if (inner) {
-    b.setInsertionPointAfter(inner);
-    scf::YieldOp::create(b, inner.getResult(0));
-  }
-  return blocks.getResult(0);
+  return emitLoop(
+      weight.getColumns() / block, zero, [&](Value position, Value acc) {
+        Value first =
+            arith::MulIOp::create(b, position, b.index(block / kSpan));
+        return emitLoop(block / part, acc, [&](Value i, Value acc) {
+          Value span = arith::MulIOp::create(b, i, b.index(part / kSpan));
+          SpanPosition at = {tile, position,
+                             arith::AddIOp::create(b, first, span)};
+          return product.isInteger()
+                     ? emitGroup(weight, tokens, token, at, acc)
+                     : emitExactSpan(weight, tokens, token, at, acc);
+        });
+      });
 }
 
 void ProductSynthesizer::emitTile(ProductSink &sink, int64_t tokens,
                                   Value token, Value tile, Value rowTile) {
-  SmallVector<Value> results(weights.size());
-  for (unsigned i : sink.products)
-    results[i] = emitProduct(weights[i], tokens, token, tile);
   const PackedWeight &weight = weights[sink.products.front()];
   int64_t n = weight.type.getDimSize(0) / product.getExperts(),
           rows = weight.rows;
   Value row = arith::MulIOp::create(b, rowTile, b.index(rows));
+  if (tokens > 1)
+    fetchEpilogue(b, sink, product, tokens, std::min(n, rows), token, row);
+  SmallVector<Value> results(weights.size());
+  for (unsigned i : sink.products)
+    results[i] = emitProduct(weights[i], tokens, token, tile);
   if (n % rows == 0)
     return emitEpilogue(b, sink, product, results, tokens, rows, token, row);
   // The last tile stores only the rows that exist.

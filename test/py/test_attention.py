@@ -8,37 +8,39 @@ from kernel_runner import TARGETS, Kernel, relative_error
 from lumen_mlir import kv_cache
 from lumen_mlir.reference import ops
 
-# Query heads, KV heads, head dimension, cache element, quantized result.
+# Query heads, KV heads, head dimension, cache element, codes of the result that share a scale (0: floats).
 SHAPES = [
-    (14, 2, 64, "f16", True),
-    (4, 4, 16, "f32", False),
-    (6, 2, 80, "f16", False),
-    (10, 1, 24, "f32", False),
-    (8, 8, 8, "f16", False),
-    (16, 2, 128, "f16", True),
-    (5, 1, 96, "f32", True),
-    (14, 2, 64, "i8", True),
-    (6, 2, 80, "i8", False),
-    (4, 4, 20, "i8", False),
-    (9, 1, 128, "i8", False),
+    (14, 2, 64, "f16", 32),
+    (4, 4, 16, "f32", 0),
+    (6, 2, 80, "f16", 0),
+    (10, 1, 24, "f32", 0),
+    (8, 8, 8, "f16", 0),
+    (16, 2, 128, "f16", 32),
+    (6, 1, 128, "f32", 128),
+    (12, 2, 64, "f16", 256),  # groups of several heads: quantized by a kernel of its own
+    (5, 1, 96, "f32", 32),
+    (14, 2, 64, "i8", 64),
+    (6, 2, 80, "i8", 0),
+    (4, 4, 20, "i8", 0),
+    (9, 1, 128, "i8", 0),
 ]
 
 
-def attention(heads, kv_heads, size, element, quantized, window=None):
+def attention(heads, kv_heads, size, element, group, window=None):
     local = f", window = {window} : i64" if window else ""
     width = heads * size
     pages = (f"{size}x16", f"16x{size}") if element != "i8" else [kv_cache.page_bytes(size)] * 2
     keys, values = (f"tensor<2x{kv_heads}x?x{page}x{element}>" for page in pages)
-    groups = width // 32
-    kinds = f"tensor<?x{width}xi8>, tensor<?x{groups}xf32>, tensor<?x{groups}xi32>, tensor<?x{groups}xf32>"
-    result = f"tensor<?x{width}xf32>"
-    if quantized:
-        end = f"%r:4 = lumen.quantize %a : {result} -> {kinds}\n return %r#0, %r#1, %r#2, %r#3 : {kinds}"
-    else:
-        end = f"return %a : {result}"
+    result = kinds = f"tensor<?x{width}xf32>"
+    end = f"return %a : {result}"
+    if group:
+        scales, sums = width // group, width // 32
+        kinds = f"tensor<?x{width}xi8>, tensor<?x{scales}xf32>, tensor<?x{sums}xi32>, tensor<?x{sums}xf32>"
+        end = f"%r:4 = lumen.quantize %a {{group = {group} : i64}} : {result} -> {kinds}\n"
+        end += f"return %r#0, %r#1, %r#2, %r#3 : {kinds}"
     return f"""
     func.func @f(%q: {result}, %k: {keys}, %v: {values}, %layer: index, %position: index)
-        -> ({kinds if quantized else result}) {{
+        -> ({kinds}) {{
       %a = lumen.attention %q, %k, %v, %layer, %position {{heads = {heads} : i64, kv_heads = {kv_heads} : i64,
         scale = {size**-0.5:.9e} : f32{local}}} : {result}, {keys}, {values}
       {end}
@@ -60,21 +62,21 @@ def caches(kv_heads, size, positions, element):
     return keys, values
 
 
-def result_shapes(tokens, width, quantized):
-    if not quantized:
+def result_shapes(tokens, width, group):
+    if not group:
         return [((tokens, width), np.float32)]
-    groups = (tokens, width // 32)
-    return [((tokens, width), np.int8), (groups, np.float32), (groups, np.int32), (groups, np.float32)]
+    scales, sums = (tokens, width // group), (tokens, width // 32)
+    return [((tokens, width), np.int8), (scales, np.float32), (sums, np.int32), (sums, np.float32)]
 
 
 @pytest.mark.parametrize("target", TARGETS)
-@pytest.mark.parametrize(("heads", "kv_heads", "size", "element", "quantized"), SHAPES)
-def test_attention(heads, kv_heads, size, element, quantized, target):
-    kernel = Kernel(attention(heads, kv_heads, size, element, quantized), target)
+@pytest.mark.parametrize(("heads", "kv_heads", "size", "element", "group"), SHAPES)
+def test_attention(heads, kv_heads, size, element, group, target):
+    kernel = Kernel(attention(heads, kv_heads, size, element, group), target)
     width = heads * size
 
     def run(q, keys, values, position, threads=1):
-        shapes = result_shapes(len(q), width, quantized)
+        shapes = result_shapes(len(q), width, group)
         return kernel.run(q, keys, values, 1, position, results=shapes, threads=threads)
 
     cases = [(1, 0), (1, 70), (2, 15), (7, 60), (8, 0), (9, 120), (33, 31), (130, 0)]
@@ -84,13 +86,13 @@ def test_attention(heads, kv_heads, size, element, quantized, target):
         q = 2 * rng.standard_normal((tokens, width), dtype=np.float32)
         results = run(q, keys, values, position)
         expected = ops.attention(q, keys, values, 1, position, heads, kv_heads, size**-0.5)
-        if quantized:
+        if group:
             codes, scales, offsets, sums = results
-            decoded = codes.reshape(tokens, -1, 32) * scales[..., None]
+            decoded = codes.reshape(tokens, -1, group) * scales[..., None]
             assert relative_error(decoded.reshape(tokens, width), expected) < 1e-2
             totals = codes.reshape(tokens, -1, 32).sum(axis=2, dtype=np.int32)
             np.testing.assert_array_equal(offsets, -totals)
-            np.testing.assert_array_equal(sums, scales * totals.astype(np.float32))
+            np.testing.assert_array_equal(sums, totals)
         else:
             # Where a query is almost halfway between two codes, the order of a product decides.
             assert relative_error(results[0], expected) < (2e-6 if element != "i8" else 2e-3)
@@ -108,7 +110,7 @@ def test_attention(heads, kv_heads, size, element, quantized, target):
 def test_window_over_a_ring(window, heads, kv_heads, target):
     """A ring that holds the window and the step gives the bits of a cache that holds everything."""
     size, pages = 32, 12
-    kernel = Kernel(attention(heads, kv_heads, size, "f16", False, window), target)
+    kernel = Kernel(attention(heads, kv_heads, size, "f16", 0, window), target)
     ring = 16 * pages
     for tokens, position in [(1, 0), (1, 70), (5, 60), (ring - window + 1, 300), (33, 511), (1, 1000)]:
         end = position + tokens
@@ -134,7 +136,7 @@ def test_window_over_a_ring(window, heads, kv_heads, target):
 @pytest.mark.parametrize("target", TARGETS)
 def test_large_scores(target):
     """Scores far apart: what is left is the value of the best position, without overflow."""
-    kernel = Kernel(attention(2, 1, 32, "f32", False), target)
+    kernel = Kernel(attention(2, 1, 32, "f32", 0), target)
     keys, values = caches(1, 32, 100, "f32")
     q = 1e4 * np.random.default_rng(0).standard_normal((3, 64), dtype=np.float32)
     (result,) = kernel.run(q, keys, values, 1, 97, results=[((3, 64), np.float32)])
@@ -146,7 +148,7 @@ def test_large_scores(target):
 @pytest.mark.parametrize(("heads", "kv_heads", "size"), [(6, 2, 16), (10, 1, 8)])
 def test_parts(heads, kv_heads, size, target):
     """Positions beyond one part: chunks and teams that cut them differently give the same bits."""
-    kernel = Kernel(attention(heads, kv_heads, size, "f16", False), target)
+    kernel = Kernel(attention(heads, kv_heads, size, "f16", 0), target)
     width, tokens = heads * size, 6
     # At the end of a part, inside the third, and where the last part is longer than the others.
     for position in (510, 1300, 33_500):

@@ -25,13 +25,14 @@ def every_team(kernel, arguments, results):
     return first
 
 
-def norm_quantize(width, sum_group):
-    groups, sums = width // 32, width // sum_group
+def norm_quantize(width, group, sum_group):
+    groups, sums = width // group, width // sum_group
     return f"""
     func.func @f(%x: tensor<?x{width}xf32>, %w: tensor<{width}xf32>) -> (tensor<?x{width}xf32>,
         tensor<?x{width}xi8>, tensor<?x{groups}xf32>, tensor<?x{sums}xi32>, tensor<?x{sums}xf32>) {{
       %n = lumen.rms_norm %x, %w {{epsilon = 1.0e-06 : f32}} : tensor<?x{width}xf32>, tensor<{width}xf32>
-      %q:4 = lumen.quantize %n {{sum_group = {sum_group} : i64}} : tensor<?x{width}xf32>
+      %q:4 = lumen.quantize %n {{group = {group} : i64, sum_group = {sum_group} : i64}}
+        : tensor<?x{width}xf32>
         -> tensor<?x{width}xi8>, tensor<?x{groups}xf32>, tensor<?x{sums}xi32>, tensor<?x{sums}xf32>
       return %n, %q#0, %q#1, %q#2, %q#3 : tensor<?x{width}xf32>, tensor<?x{width}xi8>,
         tensor<?x{groups}xf32>, tensor<?x{sums}xi32>, tensor<?x{sums}xf32>
@@ -39,30 +40,58 @@ def norm_quantize(width, sum_group):
 
 
 @pytest.mark.parametrize("target", TARGETS)
-@pytest.mark.parametrize(("width", "sum_group"), [(32, 32), (96, 16), (896, 32)])
-def test_norm_and_quantization(width, sum_group, target):
-    kernel = Kernel(norm_quantize(width, sum_group), target)
+@pytest.mark.parametrize(
+    ("width", "group", "sum_group"),
+    [(32, 32, 32), (96, 32, 16), (896, 32, 32), (320, 64, 4), (512, 256, 32), (768, 256, 16)],
+)
+def test_norm_and_quantization(width, group, sum_group, target):
+    kernel = Kernel(norm_quantize(width, group, sum_group), target)
     weight = normal((width,))
     rows = normal((max(TOKENS), width))
-    rows[3, :32] = 0
+    rows[3, :group] = 0
     alone = None
     for tokens in TOKENS:
         x = rows[:tokens]
         results = [
             ((tokens, width), np.float32),
             ((tokens, width), np.int8),
-            ((tokens, width // 32), np.float32),
+            ((tokens, width // group), np.float32),
             ((tokens, width // sum_group), np.int32),
             ((tokens, width // sum_group), np.float32),
         ]
         normed, *quantized = every_team(kernel, [x, weight], results)
         assert relative_error(normed, ops.rms_norm(x, weight, 1e-6)) < 1e-6
         # The quantization is exact arithmetic, given its input.
-        for mine, reference in zip(quantized, ops.quantize(normed, 32, sum_group), strict=True):
+        for mine, reference in zip(quantized, ops.quantize(normed, group, sum_group), strict=True):
             np.testing.assert_array_equal(mine, reference)
         # A row does not depend on how many there are.
         alone = normed if alone is None else alone
         np.testing.assert_array_equal(normed[:1], alone)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_two_groups_of_one_value(target):
+    """Products with other blocks read other codes of the same row, which one kernel makes."""
+    width, groups = 768, (256, 32)
+    rows = f"tensor<?x{width}xf32>"
+    kinds = [
+        f"tensor<?x{width}xi8>, tensor<?x{width // group}xf32>, tensor<?x24xi32>, tensor<?x24xf32>"
+        for group in groups
+    ]
+    text = f"""
+    func.func @f(%x: {rows}) -> ({kinds[0]}, {kinds[1]}) {{
+      %y = lumen.add %x, %x : {rows}
+      %p:4 = lumen.quantize %y {{group = {groups[0]} : i64}} : {rows} -> {kinds[0]}
+      %q:4 = lumen.quantize %y {{group = {groups[1]} : i64}} : {rows} -> {kinds[1]}
+      return %p#0, %p#1, %p#2, %p#3, %q#0, %q#1, %q#2, %q#3 : {kinds[0]}, {kinds[1]}
+    }}"""
+    kernel = Kernel(text, target)
+    for tokens in TOKENS:
+        x = normal((tokens, width))
+        expected = [part for group in groups for part in ops.quantize(x + x, group, 32)]
+        results = every_team(kernel, [x], [(part.shape, part.dtype) for part in expected])
+        for mine, reference in zip(results, expected, strict=True):
+            np.testing.assert_array_equal(mine, reference)
 
 
 @pytest.mark.parametrize("target", TARGETS)

@@ -211,8 +211,8 @@ def pack(weight: ir.Value, rows: int) -> ir.Value:
 
 
 def quantize(x: ir.Value, group: int = 32, sum_group: int = 32) -> list[ir.Value]:
-    """8-bit codes of ``x`` [T, K]: codes i8 [T, K], scales f32 [T, K/group], offsets i32 and sums f32
-    [T, K/sum_group]."""
+    """8-bit codes of ``x`` [T, K]: codes i8 [T, K], scales f32 [T, K/group], and the codes' sums, negated as
+    offsets i32 and as sums f32 [T, K/sum_group]."""
     columns = _columns(x)
     results = [
         rows_type(columns, ir.IntegerType.get_signless(8)),
@@ -227,7 +227,11 @@ def quantize(x: ir.Value, group: int = 32, sum_group: int = 32) -> list[ir.Value
 def qlinear(
     activations: Sequence[ir.Value], weights: Sequence[ir.Value], biases: Sequence[ir.Value] = ()
 ) -> list[ir.Value]:
-    """Products of one activation (the four results of ``quantize``, or float rows) with each weight."""
+    """Products of one activation with each weight: float32 [T, N].
+
+    The activation is float rows, or the four results of ``quantize``, whose group is a multiple of 32 that
+    divides the blocks of all weights.
+    """
     segments = ir.DenseI32ArrayAttr.get([len(activations), len(weights), len(biases), 0])
     return list(
         ir.Operation.create(

@@ -275,7 +275,8 @@ class Interpreter:
             self.observer(weight, x)
         if not (self._int8 and isinstance(weight, Weight) and weight.is_quantized):
             return ops.linear(x, _floats(weight), bias)
-        activations = ops.quantize(x, 32, min(weight.element.group, 32))
+        fmt = weight.element
+        activations = ops.quantize(x, ops.activation_group(fmt.block), min(fmt.group, 32))
         return self._product(activations, weight, bias)
 
     def _product(
@@ -288,8 +289,7 @@ class Interpreter:
         size = form.values.shape[1]
         if form.minima is not None and sums.shape[1] * size != codes.shape[1]:
             # The activation serves weights of several group sizes; the sums come at the finest.
-            totals = codes.reshape(len(codes), -1, size).sum(axis=-1, dtype=np.int32).astype(np.float32)
-            sums = np.repeat(scales, 32 // size, axis=1) * totals
+            sums = codes.reshape(len(codes), -1, size).sum(axis=-1, dtype=np.int32).astype(np.float32)
         y = ops.integer_product(codes, scales, sums, form.values, form.scales, form.minima)
         return y if bias is None else y + bias
 

@@ -211,13 +211,21 @@ def linear(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None = None) ->
     return y if bias is None else y + bias
 
 
+def activation_group(block: int) -> int:
+    """How many codes of an activation share a scale where they meet a weight in blocks of ``block``.
+
+    256 where blocks are multiples of it, 32 otherwise, as in ggml.
+    """
+    return 256 if block % 256 == 0 else 32
+
+
 def quantize(
     x: np.ndarray, group: int, sum_group: int, bias: int = -1
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """8-bit codes of activations f32 [T, K].
 
     Returns codes i8 [T, K], scales f32 [T, K/group], offsets i32 [T, K/sum_group] (``bias`` times the
-    sum of the codes) and sums f32 [T, K/sum_group] (scale times the sum of the codes).
+    sum of the codes) and sums f32 [T, K/sum_group] (the sum of the codes).
     """
     tokens = len(x)
     groups = x.reshape(tokens, -1, group)
@@ -228,8 +236,7 @@ def quantize(
     inverse = np.divide(np.float32(127), largest, out=np.zeros_like(largest), where=usable)
     codes = np.rint(groups * inverse[..., None]).astype(np.int8).reshape(x.shape)
     totals = codes.reshape(tokens, -1, sum_group).sum(axis=-1, dtype=np.int32)
-    sums = np.repeat(scales, group // sum_group, axis=1) * totals.astype(np.float32)
-    return codes, scales, bias * totals, sums
+    return codes, scales, bias * totals, totals.astype(np.float32)
 
 
 def integer_product(
@@ -243,9 +250,9 @@ def integer_product(
       values: f32 [G, g, N]: integers v(code) of each group of g weights, exact in float32.
       weight_scales, minima: f32 [G, N].
 
-    For each scale of the activations in ascending order ``y += xscale * (f32(isum) * scale + ...)`` over the
-    groups behind it, then ``y += -min * sum`` for each of them. Integer sums are below 2^24, so the float32
-    matrix product that computes them is exact. Returns f32 [T, N].
+    For each scale of the activations in ascending order
+    ``y += xscale * (f32(isum) * scale - min * sum + ...)`` over the groups behind it. Integer sums are below
+    2^24, so the float32 matrix product that computes them is exact. Returns f32 [T, N].
     """
     tokens, columns = codes.shape
     groups, size, rows = values.shape
@@ -257,7 +264,7 @@ def integer_product(
         scaled = np.zeros_like(y)
         for g in inside:
             scaled += (np.ascontiguousarray(x[:, g]) @ values[g]) * weight_scales[g]
+            if minima is not None:
+                scaled -= minima[g] * sums[:, g, None]
         y += scaled * scales[:, span, None]
-        for g in inside if minima is not None else ():
-            y += -minima[g] * sums[:, g, None]
     return y

@@ -861,12 +861,77 @@ lumen.format @q8_0 block(32) group(32) bits(8) bias(-128) storage(["d", "qs"]) {
 ^bb0(%d: f16, %qs: vector<32xi8>):
   lumen.decoded codes(%qs : vector<32xi8>) scale(%d : f16)
 }
+func.func @f(%c: tensor<?x64xi8>, %s: tensor<?x3xf32>, %o: tensor<?x2xi32>, %m: tensor<?x2xf32>,
+    %w: tensor<48x64x!lumen.q<@q8_0>>) {
+  // expected-error@below {{activation scales must divide the codes into equal groups, got 3 for 64 codes}}
+  %0 = lumen.qlinear activations(%c, %s, %o, %m
+      : tensor<?x64xi8>, tensor<?x3xf32>, tensor<?x2xi32>, tensor<?x2xf32>)
+    weights(%w : tensor<48x64x!lumen.q<@q8_0>>) -> tensor<?x48xf32>
+  return
+}
+
+// -----
+
+lumen.format @q8_0 block(32) group(32) bits(8) bias(-128) storage(["d", "qs"]) {
+^bb0(%d: f16, %qs: vector<32xi8>):
+  lumen.decoded codes(%qs : vector<32xi8>) scale(%d : f16)
+}
+func.func @f(%c: tensor<?x64xi8>, %s: tensor<?x0xf32>, %o: tensor<?x2xi32>, %m: tensor<?x2xf32>,
+    %w: tensor<48x64x!lumen.q<@q8_0>>) {
+  // expected-error@below {{activation scales must divide the codes into equal groups, got 0 for 64 codes}}
+  %0 = lumen.qlinear activations(%c, %s, %o, %m
+      : tensor<?x64xi8>, tensor<?x0xf32>, tensor<?x2xi32>, tensor<?x2xf32>)
+    weights(%w : tensor<48x64x!lumen.q<@q8_0>>) -> tensor<?x48xf32>
+  return
+}
+
+// -----
+
+lumen.format @q8_0 block(32) group(32) bits(8) bias(-128) storage(["d", "qs"]) {
+^bb0(%d: f16, %qs: vector<32xi8>):
+  lumen.decoded codes(%qs : vector<32xi8>) scale(%d : f16)
+}
 func.func @f(%c: tensor<?x64xi8>, %s: tensor<?x4xf32>, %o: tensor<?x2xi32>, %m: tensor<?x2xf32>,
     %w: tensor<48x64x!lumen.q<@q8_0>>) {
-  // expected-error@below {{activation scales must have one column per 32 codes, got 4 for 64 codes}}
+  // expected-error@below {{activation scales must be per a multiple of 32 codes, got one per 16}}
   %0 = lumen.qlinear activations(%c, %s, %o, %m
       : tensor<?x64xi8>, tensor<?x4xf32>, tensor<?x2xi32>, tensor<?x2xf32>)
     weights(%w : tensor<48x64x!lumen.q<@q8_0>>) -> tensor<?x48xf32>
+  return
+}
+
+// -----
+
+lumen.format @q8_0 block(32) group(32) bits(8) bias(-128) storage(["d", "qs"]) {
+^bb0(%d: f16, %qs: vector<32xi8>):
+  lumen.decoded codes(%qs : vector<32xi8>) scale(%d : f16)
+}
+lumen.format @wide block(64) group(32) bits(8) storage(["sc", "qs"]) {
+^bb0(%sc: vector<2xi8>, %qs: vector<64xi8>):
+  lumen.decoded codes(%qs : vector<64xi8>) scale(%sc : vector<2xi8>)
+}
+func.func @f(%c: tensor<?x64xi8>, %s: tensor<?x1xf32>, %o: tensor<?x2xi32>, %m: tensor<?x2xf32>,
+    %w0: tensor<48x64x!lumen.q<@wide>>, %w1: tensor<48x64x!lumen.q<@q8_0>>) {
+  // expected-error@below {{activation scales must divide the blocks of 32 codes of the format @q8_0, got one per 64}}
+  %0:2 = lumen.qlinear activations(%c, %s, %o, %m
+      : tensor<?x64xi8>, tensor<?x1xf32>, tensor<?x2xi32>, tensor<?x2xf32>)
+    weights(%w0, %w1 : tensor<48x64x!lumen.q<@wide>>, tensor<48x64x!lumen.q<@q8_0>>)
+    -> tensor<?x48xf32>, tensor<?x48xf32>
+  return
+}
+
+// -----
+
+lumen.format @odd block(96) group(32) bits(8) storage(["sc", "qs"]) {
+^bb0(%sc: vector<3xi8>, %qs: vector<96xi8>):
+  lumen.decoded codes(%qs : vector<96xi8>) scale(%sc : vector<3xi8>)
+}
+func.func @f(%c: tensor<?x192xi8>, %s: tensor<?x3xf32>, %o: tensor<?x6xi32>, %m: tensor<?x6xf32>,
+    %w: tensor<48x192x!lumen.q<@odd>>) {
+  // expected-error@below {{activation scales must divide the blocks of 96 codes of the format @odd, got one per 64}}
+  %0 = lumen.qlinear activations(%c, %s, %o, %m
+      : tensor<?x192xi8>, tensor<?x3xf32>, tensor<?x6xi32>, tensor<?x6xf32>)
+    weights(%w : tensor<48x192x!lumen.q<@odd>>) -> tensor<?x48xf32>
   return
 }
 

@@ -15,26 +15,89 @@ lumen.format @wide block(64) group(64) bits(8) storage(["d", "qs"]) {
 ^bb0(%d: f16, %qs: vector<64xi8>):
   lumen.decoded codes(%qs : vector<64xi8>) scale(%d : f16)
 }
-lumen.format @fine block(64) group(16) bits(8) storage(["sc", "qs"]) {
-^bb0(%sc: vector<4xi8>, %qs: vector<64xi8>):
-  lumen.decoded codes(%qs : vector<64xi8>) scale(%sc : vector<4xi8>)
+lumen.format @fine block(32) group(16) bits(8) storage(["sc", "qs"]) {
+^bb0(%sc: vector<2xi8>, %qs: vector<32xi8>):
+  lumen.decoded codes(%qs : vector<32xi8>) scale(%sc : vector<2xi8>)
 }
 
 // One quantize right after the activation serves all its products.
 // CHECK-LABEL: func.func @shared
 // CHECK: %[[X:.*]] = lumen.rms_norm
-// CHECK-NEXT: %[[C:.*]], %[[S:.*]], %[[O:.*]], %[[M:.*]] = lumen.quantize %[[X]] {bias = -128 : i64} : tensor<?x64xf32>
+// CHECK-NEXT: %[[C:.*]], %[[S:.*]], %[[O:.*]], %[[M:.*]] = lumen.quantize %[[X]] {bias = -8 : i64} : tensor<?x64xf32>
 // CHECK-SAME: -> tensor<?x64xi8>, tensor<?x2xf32>, tensor<?x2xi32>, tensor<?x2xf32>
 // CHECK-NEXT: lumen.qlinear activations(%[[C]], %[[S]], %[[O]], %[[M]] :
 // CHECK-NEXT: lumen.qlinear activations(%[[C]], %[[S]], %[[O]], %[[M]] :
 // CHECK-NEXT: return
 func.func @shared(%x: tensor<?x64xf32>, %n: tensor<64xf32>, %w0: tensor<48x64x!lumen.q<@q8_0>>,
-    %w1: tensor<32x64x!lumen.q<@wide>>) -> (tensor<?x48xf32>, tensor<?x32xf32>) {
+    %w1: tensor<32x64x!lumen.q<@b8>>) -> (tensor<?x48xf32>, tensor<?x32xf32>) {
   %0 = lumen.rms_norm %x, %n {epsilon = 1.0e-06 : f32} : tensor<?x64xf32>, tensor<64xf32>
   %1 = lumen.qlinear activations(%0 : tensor<?x64xf32>)
     weights(%w0 : tensor<48x64x!lumen.q<@q8_0>>) -> tensor<?x48xf32>
   %2 = lumen.qlinear activations(%0 : tensor<?x64xf32>)
+    weights(%w1 : tensor<32x64x!lumen.q<@b8>>) -> tensor<?x32xf32>
+  return %1, %2 : tensor<?x48xf32>, tensor<?x32xf32>
+}
+
+// Blocks of 32 and of 64 both read codes with a scale per 32.
+// CHECK-LABEL: func.func @blocks
+// CHECK-NEXT: %[[C:.*]], %[[S:.*]], %[[O:.*]], %[[M:.*]] = lumen.quantize %arg0 {bias = -128 : i64} : tensor<?x64xf32> -> tensor<?x64xi8>, tensor<?x2xf32>,
+// CHECK-NEXT: lumen.qlinear activations(%[[C]], %[[S]], %[[O]], %[[M]] :
+// CHECK-NEXT: lumen.qlinear activations(%[[C]], %[[S]], %[[O]], %[[M]] :
+// CHECK-NEXT: return
+func.func @blocks(%x: tensor<?x64xf32>, %w0: tensor<48x64x!lumen.q<@q8_0>>,
+    %w1: tensor<32x64x!lumen.q<@wide>>) -> (tensor<?x48xf32>, tensor<?x32xf32>) {
+  %1 = lumen.qlinear activations(%x : tensor<?x64xf32>)
+    weights(%w0 : tensor<48x64x!lumen.q<@q8_0>>) -> tensor<?x48xf32>
+  %2 = lumen.qlinear activations(%x : tensor<?x64xf32>)
     weights(%w1 : tensor<32x64x!lumen.q<@wide>>) -> tensor<?x32xf32>
+  return %1, %2 : tensor<?x48xf32>, tensor<?x32xf32>
+}
+
+lumen.format @q4_k block(256) group(32) bits(8) storage(["d", "sc", "m", "mn", "qs"]) {
+^bb0(%d: f16, %sc: vector<8xi8>, %m: f16, %mn: vector<8xi8>, %qs: vector<256xi8>):
+  lumen.decoded codes(%qs : vector<256xi8>) scale(%d, %sc : f16, vector<8xi8>) min(%m, %mn : f16, vector<8xi8>)
+}
+lumen.format @q6_k block(256) group(16) bits(6) bias(-32) storage(["d", "sc", "qs"]) {
+^bb0(%d: f16, %sc: vector<16xi8>, %qs: vector<256xi8>):
+  lumen.decoded codes(%qs : vector<256xi8>) scale(%d, %sc : f16, vector<16xi8>)
+}
+
+// Two formats of one block share the codes, and the finer sums.
+// CHECK-LABEL: func.func @long_blocks
+// CHECK-NEXT: %[[C:.*]], %[[S:.*]], %[[O:.*]], %[[M:.*]] = lumen.quantize %arg0 {bias = -32 : i64, group = 256 : i64, sum_group = 16 : i64} : tensor<?x768xf32>
+// CHECK-SAME: -> tensor<?x768xi8>, tensor<?x3xf32>, tensor<?x48xi32>, tensor<?x48xf32>
+// CHECK-NEXT: lumen.qlinear activations(%[[C]], %[[S]], %[[O]], %[[M]] :
+// CHECK-NEXT: lumen.qlinear activations(%[[C]], %[[S]], %[[O]], %[[M]] :
+// CHECK-NEXT: return
+func.func @long_blocks(%x: tensor<?x768xf32>, %w0: tensor<48x768x!lumen.q<@q4_k>>,
+    %w1: tensor<32x768x!lumen.q<@q6_k>>) -> (tensor<?x48xf32>, tensor<?x32xf32>) {
+  %1 = lumen.qlinear activations(%x : tensor<?x768xf32>)
+    weights(%w0 : tensor<48x768x!lumen.q<@q4_k>>) -> tensor<?x48xf32>
+  %2 = lumen.qlinear activations(%x : tensor<?x768xf32>)
+    weights(%w1 : tensor<32x768x!lumen.q<@q6_k>>) -> tensor<?x32xf32>
+  return %1, %2 : tensor<?x48xf32>, tensor<?x32xf32>
+}
+
+lumen.format @b96 block(96) group(96) bits(8) storage(["d", "qs"]) {
+^bb0(%d: f16, %qs: vector<96xi8>):
+  lumen.decoded codes(%qs : vector<96xi8>) scale(%d : f16)
+}
+lumen.format @b512 block(512) group(512) bits(8) storage(["d", "qs"]) {
+^bb0(%d: f16, %qs: vector<512xi8>):
+  lumen.decoded codes(%qs : vector<512xi8>) scale(%d : f16)
+}
+
+// 256 codes share a scale where they divide the block, 32 otherwise: weights of
+// other blocks read codes of their own.
+// CHECK-LABEL: func.func @other_blocks
+// CHECK-DAG: lumen.quantize %arg0 : tensor<?x1536xf32> -> tensor<?x1536xi8>, tensor<?x48xf32>,
+// CHECK-DAG: lumen.quantize %arg0 {group = 256 : i64} : tensor<?x1536xf32> -> tensor<?x1536xi8>, tensor<?x6xf32>,
+func.func @other_blocks(%x: tensor<?x1536xf32>, %w0: tensor<48x1536x!lumen.q<@b96>>,
+    %w1: tensor<32x1536x!lumen.q<@b512>>) -> (tensor<?x48xf32>, tensor<?x32xf32>) {
+  %1 = lumen.qlinear activations(%x : tensor<?x1536xf32>)
+    weights(%w0 : tensor<48x1536x!lumen.q<@b96>>) -> tensor<?x48xf32>
+  %2 = lumen.qlinear activations(%x : tensor<?x1536xf32>)
+    weights(%w1 : tensor<32x1536x!lumen.q<@b512>>) -> tensor<?x32xf32>
   return %1, %2 : tensor<?x48xf32>, tensor<?x32xf32>
 }
 

@@ -31,7 +31,7 @@ def test_what_is_written_runs(lumen, tmp_path):
     assert os.listdir(tmp_path) == ["m.gguf"]
     assert "Q4_K_M" in lumen("inspect", tmp_path / "m.gguf").stdout
     text = lumen("generate", tmp_path / "m.gguf", "-p", "배우들의", "-n", "16", "--temp", "0").stdout
-    assert text == " 연기가 정말 일품이었어요.\n"
+    assert text == " 연기가 정말 일품이었다.\n"
 
 
 def test_dry_run(lumen, f16, tmp_path):

@@ -65,14 +65,44 @@ def _functions(case: Case, tile: int) -> str:
     }}"""
 
 
+def _product(case: Case, tile: int, group: int) -> str:
+    """A product whose activations share a scale by ``group``, which the compiler need not have chosen."""
+    name, n, k, size = case.name, case.rows, case.columns, min(case.fmt.group, 32)
+    weight = f"tensor<{n}x{k}x!lumen.q<@{name}>, #lumen.packed<rows = {tile}>>"
+    sums = f"tensor<?x{k // size}xi32>, tensor<?x{k // size}xf32>"
+    codes = f"tensor<?x{k}xi8>, tensor<?x{k // group}xf32>, {sums}"
+    return f"""
+    func.func @product_{name}_{group}(%x: tensor<?x{k}xf32>, %w: {weight}) -> tensor<?x{n}xf32> {{
+      %q:4 = lumen.quantize %x {{group = {group} : i64, sum_group = {size} : i64}}
+        : tensor<?x{k}xf32> -> {codes}
+      %y = lumen.qlinear activations(%q#0, %q#1, %q#2, %q#3 : {codes}) weights(%w : {weight})
+        -> tensor<?x{n}xf32>
+      return %y : tensor<?x{n}xf32>
+    }}"""
+
+
 def compile_cases(cases: Sequence[Case], target: str, activations: str, tokens: int | None = None) -> Engine:
     """An engine with ``pack_NAME``, ``linear_NAME`` and ``embedding_NAME`` of every case.
 
     ``tokens`` makes register tiles smaller than the target's, which takes less time to compile.
     """
     chosen = targets.get(target)
-    text = "module attributes {lumen.max_tokens = 17 : i64} {\n"
-    text += "\n".join(_functions(case, chosen.tile_rows(case.fmt)) for case in cases) + "}"
+    functions = [_functions(case, chosen.tile_rows(case.fmt)) for case in cases]
+    return _compile(functions, target, activations, tokens)
+
+
+def compile_groups(cases: Sequence[Case], target: str, groups: Sequence[int], tokens: int) -> Engine:
+    """An engine with ``product_NAME_GROUP`` of every case and group; ``tokens`` as in ``compile_cases``."""
+    functions = []
+    for case in cases:
+        tile = targets.get(target).tile_rows(case.fmt)
+        functions += [case.fmt.emit_ir(), *(_product(case, tile, group) for group in groups)]
+    return _compile(functions, target, "int8", tokens)
+
+
+def _compile(functions: Sequence[str], target: str, activations: str, tokens: int | None) -> Engine:
+    text = "module attributes {lumen.max_tokens = 17 : i64} {\n" + "\n".join(functions) + "}"
+    chosen = targets.get(target)
     chosen = dataclasses.replace(chosen, tokens=tokens or chosen.tokens)
     options = CompilerOptions(activations=activations)
     return lumen_mlir.compile(text, chosen, threads=1, options=options, use_cache=False)
@@ -85,7 +115,7 @@ class Terms:
     Attributes:
       values: f32 [N, G, g], what the codes stand for.
       scale, minimum: f32 [N, G]; the minimum may be None.
-      codes, scales, sums: of the activations, see ``ops.quantize``; sums are per group.
+      codes, scales, sums: of the activations, see ``ops.quantize``; sums are per group of the weight.
     """
 
     values: np.ndarray
@@ -96,7 +126,8 @@ class Terms:
     sums: np.ndarray
 
     @staticmethod
-    def of(case: Case, x: np.ndarray) -> Terms:
+    def of(case: Case, x: np.ndarray, group: int | None = None) -> Terms:
+        """``group``: activations that share a scale (default: those that the compiler lets share one)."""
         fmt, size = case.fmt, min(case.fmt.group, 32)
         decoded = fmt.decode_codes(case.raw)
         values = fmt.values[decoded.codes].reshape(case.rows, -1, size)
@@ -104,7 +135,7 @@ class Terms:
             np.repeat(fmt.combine(name, getattr(decoded, name)), fmt.group // size, axis=1)
             for name, _ in fmt.factors
         ]
-        codes, scales, _, sums = ops.quantize(x, 32, size)
+        codes, scales, _, sums = ops.quantize(x, group or ops.activation_group(fmt.block), size)
         return Terms(values, *[*factors, None][:2], codes, scales, sums)
 
     def product(self) -> np.ndarray:
@@ -118,10 +149,10 @@ class Terms:
         tokens, size = len(self.codes), self.values.shape[-1]
         x = self.codes.reshape(tokens, -1, size).astype(np.float64)
         isums = np.einsum("tgk,ngk->tgn", x, self.values, optimize=True)
-        scales = np.repeat(self.scales, 32 // size, axis=1)
+        scales = np.repeat(self.scales, self.values.shape[1] // self.scales.shape[1], axis=1)
         magnitude = np.einsum("tgn,ng,tg->tn", abs(isums), abs(self.scale), scales, optimize=True)
         if self.minimum is not None:
-            magnitude += abs(self.sums) @ abs(self.minimum.T)
+            magnitude += (scales * abs(self.sums)) @ abs(self.minimum.T)
         return magnitude
 
 

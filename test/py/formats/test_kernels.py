@@ -8,7 +8,7 @@ import functools
 
 import numpy as np
 import pytest
-from format_kernels import Case, Terms, aligned, compile_cases, rounding_bound
+from format_kernels import Case, Terms, aligned, compile_cases, compile_groups, rounding_bound
 
 from lumen_mlir import formats, targets
 from lumen_mlir.formats import packing
@@ -78,6 +78,16 @@ CASES = {name: _case(name) for name in formats.names() if not formats.get(name).
 CASES |= {"channel": _with_header(Channel, 288), "two_headed": _with_header(TwoHeaded, 320)}
 
 
+# Groups of 32 and of 16, with minima and without.
+GROUPED = ("q4_k", "iq4_xs", "q2_k", "q6_k")
+GROUPS = (32, 64, 128, 256)
+
+
+@functools.cache
+def grouped_engine(target):
+    return compile_groups([CASES[name] for name in GROUPED], target, GROUPS, tokens=2)
+
+
 @functools.cache
 def engine(target, mode="int8"):
     # Tiles of products with floats are many times longer: two sizes of them say as much as four.
@@ -87,7 +97,7 @@ def engine(target, mode="int8"):
 def activations(columns):
     x = np.random.default_rng(3).standard_normal((max(TOKENS), columns), np.float32)
     x[1] *= 1e3
-    x[2, :32] = 0
+    x[2, :256] = 0
     return x
 
 
@@ -126,6 +136,21 @@ def test_int8_product(case, target):
     for tokens in TOKENS:
         found = engine(target).invoke(f"linear_{case.name}", x[:tokens], packed)
         assert found.shape == (tokens, ROWS)
+        difference = abs(found - expected[:tokens])
+        assert np.all(difference <= min(2e-6, rounding_bound(case)) * magnitude[:tokens])
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("group", GROUPS)
+@pytest.mark.parametrize("name", GROUPED)
+def test_groups_of_activations(name, group, target):
+    """Scales of activations may be finer than the blocks of the weight."""
+    case = CASES[name]
+    x, packed = activations(case.columns), case.packed(target)
+    terms = Terms.of(case, x, group)
+    expected, magnitude = terms.product(), terms.magnitude()
+    for tokens in (1, 3):
+        found = grouped_engine(target).invoke(f"product_{name}_{group}", x[:tokens], packed)
         difference = abs(found - expected[:tokens])
         assert np.all(difference <= min(2e-6, rounding_bound(case)) * magnitude[:tokens])
 

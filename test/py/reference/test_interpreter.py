@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
@@ -12,6 +14,7 @@ from lumen_mlir.formats import packing
 from lumen_mlir.models import Model
 from lumen_mlir.passmanager import PassManager
 from lumen_mlir.reference import Interpreter, ReferenceSession
+from lumen_mlir.testing.random_blocks import random_weights
 from lumen_mlir.testing.synthetic import Shape, write_synthetic
 
 SMALL = Shape(256, 2, 4, 2, 32, 512, 1031, 128, True)
@@ -61,6 +64,44 @@ def test_fusing_changes_nothing(model, format, mode):
     assert ("lumen.quantize" in str(module)) == (mode == "int8" and format != "f16")
     actual = ReferenceSession(model(format), kv_type="f32", module=module).step(IDS, 0)
     assert distance(actual, plain) < 1e-6
+
+
+def products(names, rows, columns):
+    """A module whose function ``f`` multiplies its argument with a weight of every format."""
+    kinds = [f"tensor<{rows}x{columns}x!lumen.q<@{name}>>" for name in names]
+    arguments = "".join(f", %w{i}: {kind}" for i, kind in enumerate(kinds))
+    x, floats, y = f"tensor<?x{columns}xf32>", f"tensor<{rows}x{columns}xf32>", f"tensor<?x{rows}xf32>"
+    body = "".join(
+        f"""
+      %f{i} = lumen.dequantize %w{i} : {kind} -> {floats}
+      %y{i} = lumen.linear %x, %f{i} : {x}, {floats} -> {y}"""
+        for i, kind in enumerate(kinds)
+    )
+    returned, types = ", ".join(f"%y{i}" for i in range(len(names))), ", ".join([y] * len(names))
+    declared = "".join(formats.get(name).emit_ir() for name in names)
+    return f"""{declared}
+    func.func @f(%x: {x}{arguments}) -> ({types}) {{{body}
+      return {returned} : {types}
+    }}"""
+
+
+def test_products_of_one_activation():
+    """Formats of other blocks round it by themselves: a product is the same with and without the others."""
+    names, rows, columns = ("q8_0", "q4_k", "nvfp4", "q6_k"), 16, 768
+    rng = np.random.default_rng(2)
+    x = rng.standard_normal((3, columns), np.float32)
+    weights = {name: random_weights(rng, name, rows * columns, 0.05).reshape(rows, -1) for name in names}
+    with ir.Context():
+        module = ir.Module.parse(products(names, rows, columns))
+        together = Interpreter(module, activations="int8").call("f", x, *weights.values())
+        PassManager.parse(FUSE.format(mode="int8")).run(module.operation)
+        scales = re.findall(r"lumen\.quantize .* -> tensor<\?x768xi8>, tensor<\?x(\d+)xf32>", str(module))
+        assert sorted(map(int, scales)) == [3, 24]
+        fused_results = Interpreter(module).call("f", x, *weights.values())
+        for name, one, other in zip(names, together, fused_results, strict=True):
+            alone = Interpreter(ir.Module.parse(products([name], rows, columns)), activations="int8")
+            np.testing.assert_array_equal(alone.call("f", x, weights[name])[0], one)
+            np.testing.assert_array_equal(other, one)
 
 
 @pytest.mark.parametrize("format", ["q8_0", "q4_k_m", "q6_k", "q5_1", "iq4_xs"])

@@ -76,19 +76,28 @@ def test_swiglu_has_no_overflow():
     )
 
 
-@pytest.mark.parametrize("sum_group", [16, 32])
-def test_quantize(sum_group):
-    x = floats(5, 96) * 10.0 ** np.arange(-2, 3)[:, None].astype(np.float32)
-    x[1, 32:64] = 0
-    codes, scales, offsets, sums = ops.quantize(x, 32, sum_group)
+@pytest.mark.parametrize(
+    ("block", "group"),
+    [(32, 32), (64, 32), (96, 32), (128, 32), (256, 256), (384, 32), (512, 256), (768, 256)],
+)
+def test_activation_group(block, group):
+    assert ops.activation_group(block) == group
+
+
+@pytest.mark.parametrize(("group", "sum_group"), [(32, 16), (32, 32), (64, 32), (64, 8)])
+def test_quantize(group, sum_group):
+    columns = 3 * group
+    x = floats(5, columns) * 10.0 ** np.arange(-2, 3)[:, None].astype(np.float32)
+    x[1, group : 2 * group] = 0
+    codes, scales, offsets, sums = ops.quantize(x, group, sum_group)
     assert (codes.dtype, scales.dtype, offsets.dtype, sums.dtype) == (np.int8, "f4", np.int32, "f4")
-    assert codes.shape == (5, 96) and scales.shape == (5, 3) and offsets.shape == (5, 96 // sum_group)
-    assert scales[1, 1] == 0 and not codes[1, 32:64].any() and np.abs(codes).max() == 127
-    error = np.abs(codes.reshape(5, 3, 32) * scales[..., None] - x.reshape(5, 3, 32))
+    assert codes.shape == x.shape and scales.shape == (5, 3) and offsets.shape == (5, columns // sum_group)
+    assert scales[1, 1] == 0 and not codes[1, group : 2 * group].any() and np.abs(codes).max() == 127
+    error = np.abs(codes.reshape(5, 3, group) * scales[..., None] - x.reshape(5, 3, group))
     assert (error <= scales[..., None] * 0.5001).all()
     totals = codes.reshape(5, -1, sum_group).astype(int).sum(axis=2)
     np.testing.assert_array_equal(offsets, -totals)
-    np.testing.assert_array_equal(sums, np.repeat(scales, 32 // sum_group, axis=1) * totals.astype("f4"))
+    np.testing.assert_array_equal(sums, totals)
 
 
 def test_quantize_rounds_half_to_even():
@@ -97,17 +106,18 @@ def test_quantize_rounds_half_to_even():
     assert ops.quantize(x, 32, 32)[0][0, :6].tolist() == [127, 0, 2, 2, 0, -2]
 
 
+@pytest.mark.parametrize("group", [32, 96])
 @pytest.mark.parametrize(("size", "with_minima"), [(32, False), (16, False), (32, True), (16, True)])
-def test_integer_product(size, with_minima):
+def test_integer_product(size, with_minima, group):
     rng = np.random.default_rng(0)
     tokens, rows, groups = 3, 5, 96 // size
     x = floats(tokens, 96)
-    codes, scales, _, sums = ops.quantize(x, 32, size)
+    codes, scales, _, sums = ops.quantize(x, group, size)
     values = rng.integers(-128, 256, (groups, size, rows)).astype(np.float32)
     weight_scales = floats(groups, rows, seed=3)
     minima = floats(groups, rows, seed=4) if with_minima else None
     y = ops.integer_product(codes, scales, sums, values, weight_scales, minima)
-    activation = codes.reshape(tokens, 3, 32) * scales[..., None].astype(np.float64)
+    activation = codes.reshape(tokens, -1, group) * scales[..., None].astype(np.float64)
     weight = values * weight_scales[:, None].astype(np.float64)
     if with_minima:
         weight -= minima[:, None]
