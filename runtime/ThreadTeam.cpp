@@ -24,8 +24,9 @@
 using namespace mlir::lumen;
 
 /// How long a waiter stays awake. Longer than the gaps between the steps of one
-/// sequence of calls, far shorter than anyone would notice as CPU use.
-static constexpr std::chrono::microseconds awakeTime(50);
+/// sequence of calls, in which Python picks a token, far shorter than anyone
+/// would notice as CPU use. Waking a thread up costs a virtual machine more.
+static constexpr std::chrono::microseconds awakeTime(1000);
 /// How much of that it keeps the processor to itself, if it has one.
 static constexpr std::chrono::microseconds spinTime(20);
 
