@@ -62,7 +62,7 @@ def test_results_do_not_depend_on_tuning(model, cache):
         np.testing.assert_array_equal(logits(model, cache, tuned, threads=2), expected, err_msg=str(tuned))
 
 
-@pytest.mark.parametrize("wanted", [Tuning(), Tuning(4), Tuning(4, 1 << 18), Tuning(0, 1 << 20)])
+@pytest.mark.parametrize("wanted", [Tuning(), Tuning(8), Tuning(8, 1 << 18), Tuning(0, 1 << 20)])
 def test_the_fastest_way_is_kept(model, cache, monkeypatch, wanted):
     """With a clock that prefers one tile and one block."""
 
