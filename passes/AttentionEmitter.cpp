@@ -7,6 +7,8 @@
 // leaves the row's state as it was.
 #include "passes/AttentionEmitter.h"
 
+#include "passes/Prefetch.h"
+
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
@@ -288,22 +290,16 @@ void AttentionEmitter::emitSoftmax(Value start, int64_t rows) {
 
 void AttentionEmitter::emitFetch(Value cache, Value head, Value position,
                                  Value offset) {
-  auto type = cast<MemRefType>(cache.getType());
   SmallVector<Value> at = {op.getLayer(), head};
-  if (type.getRank() == 4) {
+  // Of values positions are rows, of keys they are the lanes of blocks.
+  if (cache == v) {
     at.push_back(position);
   } else {
     at.push_back(divideByConstant(b, position, kCacheBlock));
     at.push_back(index(0));
   }
   at.push_back(offset);
-  constexpr int64_t kLine = 64;
-  int64_t perLine = 8 * kLine / type.getElementTypeBitWidth();
-  for (int64_t i = 0; i < registers.lanes; i += perLine) {
-    at.back() = addConstant(b, offset, i);
-    memref::PrefetchOp::create(b, cache, at, /*isWrite=*/false,
-                               /*localityHint=*/3, /*isDataCache=*/true);
-  }
+  emitPrefetch(b, cache, at, registers.lanes);
 }
 
 Value AttentionEmitter::loadValues(Value head, Value position, int64_t d,

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "passes/GenericUnroller.h"
 
+#include "passes/Prefetch.h"
+#include "passes/RowUtils.h"
+
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
 #include "mlir/IR/Matchers.h"
@@ -128,15 +131,11 @@ Value GenericUnroller::loadLanes(int64_t elements, Value buffer,
   Type element = cast<MemRefType>(buffer.getType()).getElementType();
   if (auto ahead =
           generic->getAttrOfType<IntegerAttr>(LumenDialect::kPrefetchAttr)) {
-    constexpr int64_t kLine = 64;
-    int64_t bytes = element.getIntOrFloatBitWidth() / 8;
-    for (int64_t line = 0; line < elements * bytes; line += kLine) {
-      SmallVector<Value> later(indices);
-      later.back() = b.createOrFold<arith::AddIOp>(
-          indices.back(), v.constantIndex((ahead.getInt() + line) / bytes));
-      memref::PrefetchOp::create(b, buffer, later, /*isWrite=*/false,
-                                 /*localityHint=*/3, /*isDataCache=*/true);
-    }
+    SmallVector<Value> later(indices);
+    later.back() =
+        addConstant(b, indices.back(),
+                    8 * ahead.getInt() / element.getIntOrFloatBitWidth());
+    emitPrefetch(b, buffer, later, elements);
   }
   return vector::LoadOp::create(b, VectorType::get(elements, element), buffer,
                                 indices);

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "passes/ProductEpilogue.h"
 
+#include "passes/Prefetch.h"
+#include "passes/RowUtils.h"
+
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Bufferization/IR/Bufferization.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
@@ -172,26 +175,14 @@ static void collectBuffers(QLinearOp product, Value value,
 void lumen::fetchEpilogue(ImplicitLocOpBuilder &b, const ProductSink &sink,
                           QLinearOp product, int64_t tokens, int64_t rows,
                           Value token, Value row) {
-  constexpr int64_t kLanes = 64 / sizeof(float); // of a cache line
   SmallVector<Value> buffers;
   collectBuffers(product, sink.value, buffers);
   if (!llvm::is_contained(buffers, sink.buffer))
     buffers.push_back(sink.buffer);
   for (Value buffer : buffers)
     for (int64_t i = 0; i < tokens; ++i)
-      for (int64_t lane = 0; lane < rows; lane += kLanes) {
-        auto at = [&](Value base, int64_t offset) -> Value {
-          return offset
-                     ? arith::AddIOp::create(
-                           b, base, arith::ConstantIndexOp::create(b, offset))
-                           .getResult()
-                     : base;
-        };
-        memref::PrefetchOp::create(
-            b, buffer, ValueRange{at(token, i), at(row, lane)},
-            /*isWrite=*/buffer == sink.buffer, /*localityHint=*/3,
-            /*isDataCache=*/true);
-      }
+      emitPrefetch(b, buffer, {addConstant(b, token, i), row}, rows,
+                   /*isWrite=*/buffer == sink.buffer);
 }
 
 void lumen::emitEpilogue(ImplicitLocOpBuilder &b, const ProductSink &sink,

@@ -5,6 +5,8 @@
 // probabilities. The sums have one order here too.
 #include "passes/AttentionEmitter.h"
 
+#include "passes/Prefetch.h"
+
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
@@ -121,11 +123,8 @@ void AttentionEmitter::emitCodeScores(Value head, Value start, Value valid,
 }
 
 void AttentionEmitter::emitFetchPage(Value cache, Value head, Value block) {
-  constexpr int64_t kLine = 64;
-  for (int64_t at = 0; at < QuantizedPage{headDim}.getBytes(); at += kLine)
-    memref::PrefetchOp::create(
-        b, cache, ValueRange{op.getLayer(), head, block, index(at)},
-        /*isWrite=*/false, /*localityHint=*/3, /*isDataCache=*/true);
+  emitPrefetch(b, cache, ValueRange{op.getLayer(), head, block, index(0)},
+               QuantizedPage{headDim}.getBytes());
 }
 
 void AttentionEmitter::emitWeights(Value head, Value start, Value valid,
