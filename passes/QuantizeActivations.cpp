@@ -16,7 +16,7 @@ using namespace mlir::lumen;
 /// `product`: 256 where their blocks are multiples of it, and 32 otherwise, as
 /// ggml has it. In a block the sums of its groups are then added up with the
 /// scales of the weights alone.
-static int64_t getActivationGroup(QLinearOp product) {
+static int64_t chooseActivationGroup(QLinearOp product) {
   constexpr int64_t kBlock = 256;
   bool inBlocks = llvm::all_of(product.getWeights().getTypes(), [&](Type type) {
     auto format = lookupFormat(cast<RankedTensorType>(type), product);
@@ -43,7 +43,7 @@ collectProducts(func::FuncOp function) {
     if (!op.isInteger() &&
         llvm::all_of(op.getWeights().getTypes(), isQuantized) &&
         !ShapedType::isDynamic(columns) && columns % kSpan == 0) {
-      Activation x = {op.getActivations().front(), getActivationGroup(op)};
+      Activation x = {op.getActivations().front(), chooseActivationGroup(op)};
       products[x].push_back(op);
     }
   });

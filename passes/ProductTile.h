@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The product of one register tile, as linalg on packed tensors: what meets in
+// the registers of a few tokens and the rows of a tile. Everything follows from
+// the components of the packed layout and the attributes of the format; no
+// format is known by name.
+#ifndef LUMEN_PASSES_PRODUCTTILE_H
+#define LUMEN_PASSES_PRODUCTTILE_H
+
+#include "passes/PackedWeight.h"
+
+namespace mlir::lumen {
+
+class ProductTile {
+public:
+  /// `signedCodes`: what 8-bit codes meet the target's instructions as.
+  ProductTile(TileBuilder &b, QLinearOp product, bool signedCodes)
+      : b(b), product(product), signedCodes(signedCodes) {}
+
+  /// Views weights and activations, in front of the loops. Fails, with an error
+  /// of the product, where they do not fit together.
+  LogicalResult viewOperands();
+
+  ArrayRef<PackedWeight> getWeights() const { return weights; }
+  /// The rows of the activations.
+  Value getTokens() const { return tokens; }
+  /// memref<TxC> seen as memref<(T*S)x(C/S)>, for S slots.
+  Value splitSlots(Value memref);
+  /// tokens x rows results of one tile, in registers: `tokens` of them from
+  /// `token` on, with the rows of tile `tile` of the weight.
+  Value emitProduct(const PackedWeight &weight, int64_t tokens, Value token,
+                    Value tile);
+
+private:
+  void viewActivations();
+  Value emitGroup(const PackedWeight &weight, int64_t tokens, Value token,
+                  SpanPosition at, Value acc);
+  Value emitSpan(const PackedWeight &weight, int64_t tokens, Value token,
+                 const SpanPosition &at, Value partial);
+  Value emitExactSpan(const PackedWeight &weight, int64_t tokens, Value token,
+                      const SpanPosition &at, Value acc);
+  Value emitFloatProduct(const PackedWeight &weight, int64_t tokens,
+                         Value token, Value tile);
+  /// Lets the op that makes `value` fetch what it reads of the weight ahead,
+  /// where that helps. A single stream of whole bytes the hardware follows
+  /// better by itself than several of different pace.
+  void fetchAhead(Value value, const PackedWeight &weight, int64_t tokens);
+  bool isSigned(const PackedWeight &weight) const {
+    return signedCodes && weight.hasSignedBytes();
+  }
+  Value emitInitialSums(const PackedWeight &weight, int64_t tokens, Value token,
+                        Value span);
+  /// What `emitBody` makes of its index and `initial` in `count` rounds.
+  Value emitLoop(int64_t count, Value initial,
+                 function_ref<Value(Value, Value)> emitBody);
+  Value emitMinima(const PackedWeight &weight, int64_t tokens, Value token,
+                   const SpanPosition &at, Value acc);
+  /// memref<TxKxE> seen as [token][span][bits…][rest] (`rest` omitted when 1).
+  Value expandSpans(Value memref, unsigned bits, int64_t rest);
+
+  TileBuilder &b;
+  QLinearOp product;
+  bool signedCodes;
+  SmallVector<PackedWeight> weights;
+  Value tokens;                          // T
+  Value codes, scales, offsets, sums, x; // activations as tensors
+  unsigned sumBits = 0;                  // log2 of the activation sums per span
+};
+
+} // namespace mlir::lumen
+
+#endif // LUMEN_PASSES_PRODUCTTILE_H
