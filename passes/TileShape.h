@@ -13,8 +13,9 @@ namespace mlir::lumen {
 ///
 /// A target's tile holds two vectors of rows where its registers allow it, so
 /// that activations spread over the lanes serve twice. A format with several
-/// groups in a span holds the codes of a whole span instead, which makes one
-/// vector of rows and more tokens the better use of as many sums.
+/// groups in a span converts and scales more sums beside what it unpacks: one
+/// vector of rows and more tokens, which share an unpacked code, are the better
+/// use of as many sums.
 int64_t getTileRows(TargetAttr target, RankedTensorType weight,
                     Operation *from);
 
