@@ -68,11 +68,11 @@ namespace {
 /// linalg.generic.
 class EpilogueBuilder {
 public:
-  EpilogueBuilder(ImplicitLocOpBuilder &b, QLinearOp product,
-                  ArrayRef<Value> results, int64_t tokens, int64_t rows,
-                  Value token, Value row)
-      : b(b), product(product), results(results), tokens(tokens), rows(rows),
-        token(token), row(row) {}
+  EpilogueBuilder(ImplicitLocOpBuilder &b, const ProductSink &sink,
+                  QLinearOp product, ArrayRef<Value> results, int64_t tokens,
+                  int64_t rows, Value token, Value row)
+      : b(b), sink(sink), product(product), results(results), tokens(tokens),
+        rows(rows), token(token), row(row) {}
 
   /// Collects the operands of the generic, in the order in which `emit` asks
   /// for them.
@@ -81,7 +81,7 @@ public:
     if (op == product) {
       unsigned number = cast<OpResult>(value).getResultNumber();
       addOperand(tileOf(number), {0, 1});
-      if (!product.getBiases().empty())
+      if (hasBias(number))
         addOperand(sliceOf(product.getBiases()[number], {row}, {rows}), {1});
       return;
     }
@@ -96,7 +96,7 @@ public:
     Operation *op = value.getDefiningOp();
     if (op == product) {
       Value result = arguments[next++];
-      if (product.getBiases().empty())
+      if (!hasBias(cast<OpResult>(value).getResultNumber()))
         return result;
       return arith::AddFOp::create(nested, loc, result, arguments[next++]);
     }
@@ -121,6 +121,11 @@ public:
   SmallVector<AffineMap> maps;
 
 private:
+  /// Whether a bias is still to be added to a result of the product.
+  bool hasBias(unsigned number) {
+    return !product.getBiases().empty() && number != sink.stored;
+  }
+
   void addOperand(Value operand, ArrayRef<unsigned> dims) {
     SmallVector<AffineExpr> exprs;
     for (unsigned dim : dims)
@@ -141,6 +146,12 @@ private:
   }
 
   Value tileOf(unsigned number) {
+    if (number == sink.stored) {
+      auto type = memref::getTensorTypeFromMemRefType(sink.buffer.getType());
+      Value buffer = bufferization::ToTensorOp::create(b, type, sink.buffer,
+                                                       /*restrict=*/true);
+      return sliceOf(buffer, {token, row}, {tokens, rows});
+    }
     auto type = cast<RankedTensorType>(results[number].getType());
     if (type.getDimSize(1) == rows)
       return results[number];
@@ -149,6 +160,7 @@ private:
   }
 
   ImplicitLocOpBuilder &b;
+  const ProductSink &sink;
   QLinearOp product;
   ArrayRef<Value> results;
   int64_t tokens, rows;
@@ -172,6 +184,12 @@ static void collectBuffers(QLinearOp product, Value value,
     collectBuffers(product, operand, buffers);
 }
 
+bool lumen::joinsTwoProducts(const ProductSink &sink, QLinearOp product) {
+  SmallVector<Value> buffers;
+  collectBuffers(product, sink.value, buffers);
+  return sink.products.size() == 2 && buffers.empty();
+}
+
 void lumen::fetchEpilogue(ImplicitLocOpBuilder &b, const ProductSink &sink,
                           QLinearOp product, int64_t tokens, int64_t rows,
                           Value token, Value row) {
@@ -188,7 +206,7 @@ void lumen::fetchEpilogue(ImplicitLocOpBuilder &b, const ProductSink &sink,
 void lumen::emitEpilogue(ImplicitLocOpBuilder &b, const ProductSink &sink,
                          QLinearOp product, ArrayRef<Value> results,
                          int64_t tokens, int64_t rows, Value token, Value row) {
-  EpilogueBuilder epilogue(b, product, results, tokens, rows, token, row);
+  EpilogueBuilder epilogue(b, sink, product, results, tokens, rows, token, row);
   epilogue.collect(sink.value);
   auto type = RankedTensorType::get({tokens, rows}, b.getF32Type());
   Value tile;

@@ -20,6 +20,8 @@ struct ProductSink {
   Value value, buffer;
   /// Which results of the product it is computed from.
   SmallVector<unsigned> products;
+  /// The one of them, if any, that the buffer holds already, bias included.
+  std::optional<unsigned> stored = std::nullopt;
 };
 
 /// Finds the stored results of `kernel`. Each must follow from `product`
@@ -27,6 +29,9 @@ struct ProductSink {
 /// size.
 LogicalResult collectSinks(func::FuncOp kernel, QLinearOp product,
                            SmallVectorImpl<ProductSink> &sinks);
+
+/// Whether a sink is computed from two results of `product` and nothing else.
+bool joinsTwoProducts(const ProductSink &sink, QLinearOp product);
 
 /// Starts to fetch what `emitEpilogue` will read and write. It meets every row
 /// of a buffer once for a tile, which no hardware foresees, and late: the

@@ -50,12 +50,18 @@ private:
     int64_t rows = getWeight(sink).rows;
     return shape.tokens * std::max<int64_t>(1, shape.rows / rows);
   }
-  void emitSink(ProductSink &sink, bool last);
-  void emitExpertSink(ProductSink &sink, bool last);
-  void emitRegisterTiles(ProductSink &sink, Value first, Value count,
+  void emitSink(const ProductSink &sink, bool last);
+  Value emitSingleToken(const ProductSink &sink);
+  void emitTokenBlocks(const ProductSink &sink, Value single, bool last);
+  void emitExpertGroups(const ProductSink &sink, Value single, bool last);
+  void emitRegisterTiles(const ProductSink &sink, Value first, Value count,
                          Value tile, Value rowTile);
-  void emitTile(ProductSink &sink, int64_t tokens, Value token, Value tile,
-                Value rowTile);
+  void emitTile(const ProductSink &sink, int64_t tokens, Value token,
+                Value tile, Value rowTile);
+  void emitLoop(ArrayRef<OpFoldResult> sizes, bool waits,
+                function_ref<void(ValueRange)> emitBody);
+  void emitGroup(Value group, Value tiles, Value rowTile,
+                 function_ref<void(Value, Value, Value)> emitBody);
 
   TileBuilder b;
   func::FuncOp kernel;
@@ -65,7 +71,7 @@ private:
   ProductTile registerTile;
 };
 
-void ProductSynthesizer::emitTile(ProductSink &sink, int64_t tokens,
+void ProductSynthesizer::emitTile(const ProductSink &sink, int64_t tokens,
                                   Value token, Value tile, Value rowTile) {
   const PackedWeight &weight = getWeight(sink);
   int64_t n = weight.type.getDimSize(0) / product.getExperts(),
@@ -76,8 +82,9 @@ void ProductSynthesizer::emitTile(ProductSink &sink, int64_t tokens,
     fetchEpilogue(b, sink, product, tokens, std::min(n, rows), token, row);
   SmallVector<Value> results(product.getWeights().size());
   for (unsigned i : sink.products)
-    results[i] = registerTile.emitProduct(registerTile.getWeights()[i], tokens,
-                                          token, tile);
+    if (i != sink.stored)
+      results[i] = registerTile.emitProduct(registerTile.getWeights()[i],
+                                            tokens, token, tile);
   if (n % rows == 0)
     return emitEpilogue(b, sink, product, results, tokens, rows, token, row);
   // The last tile stores only the rows that exist.
@@ -95,9 +102,93 @@ void ProductSynthesizer::emitTile(ProductSink &sink, int64_t tokens,
   scf::IfOp::create(b, full, emitRows(rows), emitRows(n % rows));
 }
 
-/// All tiles behind one result: a parallel loop over blocks of tokens and tiles
-/// of rows, and inside it register tiles of decreasing numbers of tokens.
-void ProductSynthesizer::emitSink(ProductSink &sink, bool last) {
+/// A parallel loop, behind which the workers may go on without each other.
+void ProductSynthesizer::emitLoop(ArrayRef<OpFoldResult> sizes, bool waits,
+                                  function_ref<void(ValueRange)> emitBody) {
+  auto forall = scf::ForallOp::create(b, sizes, ValueRange{}, std::nullopt);
+  if (!waits)
+    forall->setAttr(LumenDialect::kNowaitAttr, b.getUnitAttr());
+  OpBuilder::InsertionGuard guard(b);
+  b.setInsertionPointToStart(forall.getBody());
+  emitBody(forall.getInductionVars());
+}
+
+/// The tokens of a group, the first and the one behind the last, and the tile
+/// of its expert's weights, each of which has `tiles`, that holds the rows of
+/// tile `rowTile` of the result.
+void ProductSynthesizer::emitGroup(
+    Value group, Value tiles, Value rowTile,
+    function_ref<void(Value, Value, Value)> emitBody) {
+  Value table = product.getGroups()
+                    .getDefiningOp<bufferization::ToTensorOp>()
+                    .getBuffer();
+  auto load = [&](Value row, int64_t column) -> Value {
+    Value entry =
+        memref::LoadOp::create(b, table, ValueRange{row, b.index(column)});
+    return arith::IndexCastUIOp::create(b, b.getIndexType(), entry);
+  };
+  Value first = load(group, 1);
+  Value end = load(arith::AddIOp::create(b, group, b.index(1)), 1);
+  Value tile = arith::MulIOp::create(b, load(group, 0), tiles);
+  emitBody(first, end, arith::AddIOp::create(b, tile, rowTile));
+}
+
+/// All tiles behind one result.
+void ProductSynthesizer::emitSink(const ProductSink &sink, bool last) {
+  Value single;
+  if (product.getGroups() || joinsTwoProducts(sink, product))
+    single = emitSingleToken(sink);
+  if (product.getGroups())
+    emitExpertGroups(sink, single, last);
+  else
+    emitTokenBlocks(sink, single, last);
+}
+
+/// Loops of their own for a single token, whose weights come from memory, which
+/// is read faster from end to end than from several places in turn: all tiles
+/// of an expert, then the next, and all of one weight, then the other. The
+/// results of the first weight wait in the buffer of the sink. Loops over as
+/// many tiles are divided alike, so a worker meets its own results and needs to
+/// wait for no other. Returns whether there is a single token.
+Value ProductSynthesizer::emitSingleToken(const ProductSink &sink) {
+  Value single = arith::CmpIOp::create(b, arith::CmpIPredicate::eq,
+                                       registerTile.getTokens(),
+                                       b.index(product.getSlots()));
+  Value tiles = b.index(getWeight(sink).getTiles() / product.getExperts());
+  // Every slot has an expert of its own, or shares one and leaves a group
+  // empty.
+  Value count = arith::MulIOp::create(b, tiles, b.index(product.getSlots()));
+  count = arith::SelectOp::create(b, single, count, b.index(0));
+  auto emitTiles = [&](const ProductSink &part) {
+    emitLoop({count}, /*waits=*/false, [&](ValueRange indices) {
+      if (!product.getGroups())
+        return emitTile(part, 1, b.index(0), indices[0], indices[0]);
+      Value rowTile = arith::RemUIOp::create(b, indices[0], tiles);
+      Value group = arith::DivUIOp::create(b, indices[0], tiles);
+      emitGroup(group, tiles, rowTile, [&](Value first, Value end, Value tile) {
+        auto loop = scf::ForOp::create(b, first, end, b.index(1));
+        OpBuilder::InsertionGuard guard(b);
+        b.setInsertionPointToStart(loop.getBody());
+        emitTile(part, 1, loop.getInductionVar(), tile, rowTile);
+      });
+    });
+  };
+  ProductSink rest = sink;
+  if (joinsTwoProducts(sink, product)) {
+    unsigned number = sink.products.front();
+    emitTiles(
+        {sink.store, product.getOutputs()[number], sink.buffer, {number}});
+    rest.stored = number;
+  }
+  emitTiles(rest);
+  return single;
+}
+
+/// A parallel loop over blocks of tokens and tiles of rows, and inside it
+/// register tiles of decreasing numbers of tokens. Nothing where there is a
+/// `single` token, which is null if that makes no difference.
+void ProductSynthesizer::emitTokenBlocks(const ProductSink &sink, Value single,
+                                         bool last) {
   Value tokens = registerTile.getTokens();
   const PackedWeight &weight = getWeight(sink);
   int64_t tokenTile = getTokens(sink);
@@ -107,66 +198,41 @@ void ProductSynthesizer::emitSink(ProductSink &sink, bool last) {
                                        1, blockBytes / bytesPerToken))));
   tokenBlock = llvm::alignTo(tokenBlock, tokenTile);
   Value blocks = arith::CeilDivUIOp::create(b, tokens, b.index(tokenBlock));
-  auto forall = scf::ForallOp::create(
-      b, ArrayRef<OpFoldResult>{blocks, b.getIndexAttr(weight.getTiles())},
-      ValueRange{}, std::nullopt);
-  if (!last)
-    forall->setAttr("lumen.nowait", b.getUnitAttr());
-  OpBuilder::InsertionGuard guard(b);
-  b.setInsertionPointToStart(forall.getBody());
-  Value first =
-      arith::MulIOp::create(b, forall.getInductionVar(0), b.index(tokenBlock));
-  Value rest = arith::SubIOp::create(b, tokens, first);
-  Value count = arith::MinUIOp::create(b, rest, b.index(tokenBlock));
-  Value tile = forall.getInductionVar(1);
-  emitRegisterTiles(sink, first, count, tile, tile);
+  if (single)
+    blocks = arith::SelectOp::create(b, single, b.index(0), blocks);
+  SmallVector<OpFoldResult> sizes = {blocks, b.getIndexAttr(weight.getTiles())};
+  emitLoop(sizes, last, [&](ValueRange indices) {
+    Value first = arith::MulIOp::create(b, indices[0], b.index(tokenBlock));
+    Value rest = arith::SubIOp::create(b, tokens, first);
+    Value count = arith::MinUIOp::create(b, rest, b.index(tokenBlock));
+    emitRegisterTiles(sink, first, count, indices[1], indices[1]);
+  });
 }
 
 /// The same for the weights of experts: a parallel loop over tiles of rows and
 /// the groups of tokens. Tiles come first, so that all workers get equal shares
-/// however the tokens are spread. The groups of a single token are equal, and
-/// come first themselves: the weights of an expert are then read from end to
-/// end.
-void ProductSynthesizer::emitExpertSink(ProductSink &sink, bool last) {
-  Value tokens = registerTile.getTokens();
+/// however the tokens are spread.
+void ProductSynthesizer::emitExpertGroups(const ProductSink &sink, Value single,
+                                          bool last) {
   int64_t experts = product.getExperts();
-  int64_t tiles = getWeight(sink).getTiles() / experts;
-  Value table = product.getGroups()
-                    .getDefiningOp<bufferization::ToTensorOp>()
-                    .getBuffer();
+  Value tiles = b.index(getWeight(sink).getTiles() / experts);
   // A group has at least one token.
-  Value groups = arith::MinUIOp::create(b, tokens, b.index(experts));
-  Value single = arith::CmpIOp::create(b, arith::CmpIPredicate::eq, tokens,
-                                       b.index(product.getSlots()));
-  Value inner = arith::SelectOp::create(b, single, b.index(tiles), groups);
-  Value count = arith::MulIOp::create(b, b.index(tiles), groups);
-  auto forall = scf::ForallOp::create(b, ArrayRef<OpFoldResult>{count},
-                                      ValueRange{}, std::nullopt);
-  if (!last)
-    forall->setAttr("lumen.nowait", b.getUnitAttr());
-  OpBuilder::InsertionGuard guard(b);
-  b.setInsertionPointToStart(forall.getBody());
-  Value outer = arith::DivUIOp::create(b, forall.getInductionVar(0), inner);
-  Value rest = arith::RemUIOp::create(b, forall.getInductionVar(0), inner);
-  Value rowTile = arith::SelectOp::create(b, single, rest, outer);
-  Value group = arith::SelectOp::create(b, single, outer, rest);
-  auto load = [&](Value row, int64_t column) -> Value {
-    Value entry =
-        memref::LoadOp::create(b, table, ValueRange{row, b.index(column)});
-    return arith::IndexCastUIOp::create(b, b.getIndexType(), entry);
-  };
-  Value first = load(group, 1);
-  Value end = load(arith::AddIOp::create(b, group, b.index(1)), 1);
-  Value tile = arith::MulIOp::create(b, load(group, 0), b.index(tiles));
-  tile = arith::AddIOp::create(b, tile, rowTile);
-  emitRegisterTiles(sink, first, arith::SubIOp::create(b, end, first), tile,
-                    rowTile);
+  Value groups =
+      arith::MinUIOp::create(b, registerTile.getTokens(), b.index(experts));
+  groups = arith::SelectOp::create(b, single, b.index(0), groups);
+  emitLoop({tiles, groups}, last, [&](ValueRange indices) {
+    emitGroup(indices[1], tiles, indices[0],
+              [&](Value first, Value end, Value tile) {
+                Value count = arith::SubIOp::create(b, end, first);
+                emitRegisterTiles(sink, first, count, tile, indices[0]);
+              });
+  });
 }
 
 /// The tokens `first`, … (`count` of them) in register tiles of decreasing
 /// numbers of tokens. `tile` is the tile of the weights, `rowTile` that of the
 /// result.
-void ProductSynthesizer::emitRegisterTiles(ProductSink &sink, Value first,
+void ProductSynthesizer::emitRegisterTiles(const ProductSink &sink, Value first,
                                            Value count, Value tile,
                                            Value rowTile) {
   Value lower = first;
@@ -194,10 +260,7 @@ LogicalResult ProductSynthesizer::run() {
   for (ProductSink &sink : sinks) {
     bool last = &sink == &sinks.back();
     sink.buffer = registerTile.splitSlots(sink.buffer);
-    if (product.getGroups())
-      emitExpertSink(sink, last);
-    else
-      emitSink(sink, last);
+    emitSink(sink, last);
   }
 
   // What the loops replace.

@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// RUN: lumen-opt %S/../Inputs/gated.mlir --lumen-synthesize-product --canonicalize --cse \
+// RUN:   | FileCheck %s
+
+// CHECK-LABEL: func.func private @gated(
+// CHECK: %[[GATE_BIAS:.*]] = bufferization.to_tensor %arg3
+// CHECK: %[[UP_BIAS:.*]] = bufferization.to_tensor %arg4
+// CHECK: %[[TOKENS:.*]] = memref.dim %arg0, %c0
+// CHECK: %[[SINGLE:.*]] = arith.cmpi eq, %[[TOKENS]], %c1
+// CHECK: %[[TILES:.*]] = arith.select %[[SINGLE]], %c2, %c0
+
+// With a single token all of the gate comes first, and waits with its bias in the result.
+// CHECK: scf.forall (%{{.*}}) in (%[[TILES]]) {
+// CHECK: %[[GATE:.*]] = scf.for {{.*}} -> (tensor<1x16xf32>)
+// CHECK: tensor.extract_slice %[[GATE_BIAS]]
+// CHECK-NOT: math.exp
+// CHECK: bufferization.materialize_in_destination
+// CHECK: } {lumen.nowait}
+
+// Then all of the other, whose bias alone is still to be added.
+// CHECK: scf.forall (%{{.*}}) in (%[[TILES]]) {
+// CHECK: %[[UP:.*]] = scf.for {{.*}} -> (tensor<1x16xf32>)
+// CHECK: %[[BUFFER:.*]] = bufferization.to_tensor %arg5
+// CHECK: %[[STORED:.*]] = tensor.extract_slice %[[BUFFER]]
+// CHECK-NOT: tensor.extract_slice %[[GATE_BIAS]]
+// CHECK: linalg.generic {{.*}} ins(%[[STORED]], %[[UP]], %{{.*}} : tensor<1x16xf32>, tensor<1x16xf32>, tensor<16xf32>)
+// CHECK: math.exp
+// CHECK: } {lumen.nowait}
+
+// Several tokens share the weights, tile by tile.
+// CHECK: %[[BLOCKS:.*]] = arith.select %[[SINGLE]], %c0, %
+// CHECK: scf.forall (%{{.*}}, %{{.*}}) in (%[[BLOCKS]], 2) {
+// CHECK: scf.for {{.*}} -> (tensor<4x16xf32>)
+// CHECK: scf.for {{.*}} -> (tensor<4x16xf32>)
+// CHECK-NOT: lumen.nowait
+// CHECK: return
