@@ -3,9 +3,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import mmap
 import os
 import stat
+import threading
+
+import numpy as np
 
 from lumen_mlir.errors import LumenError
 
@@ -41,6 +45,30 @@ def map_file(path: str, kind: str, error: type[LumenError], magic: bytes = b"") 
     finally:
         os.close(descriptor)
     return mapping, (status.st_size, status.st_mtime_ns, status.st_dev, status.st_ino)
+
+
+# Linux reads no more ahead for one request than the disk takes at once, which is some megabytes.
+_FETCH_BYTES = 1 << 20
+
+
+def fetch(array: np.ndarray) -> threading.Thread:
+    """Has the system read the file that ``array`` is a mapping of into memory, while the caller goes on.
+
+    ``array`` is a contiguous array of any dtype. What is in memory already, or no mapping of a file, stays as
+    it is; memory of the process grows when it is used. Returns the thread that asks.
+    """
+
+    def ask() -> None:
+        madvise = ctypes.CDLL(None).madvise
+        madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+        begin = array.ctypes.data // mmap.PAGESIZE * mmap.PAGESIZE
+        for place in range(begin, array.ctypes.data + array.nbytes, _FETCH_BYTES):
+            # Advice that is not taken changes nothing.
+            madvise(place, min(_FETCH_BYTES, array.ctypes.data + array.nbytes - place), mmap.MADV_WILLNEED)
+
+    thread = threading.Thread(target=ask, name="lumen-fetch", daemon=True)
+    thread.start()
+    return thread
 
 
 def release(mapping: mmap.mmap, begin: int, end: int) -> None:

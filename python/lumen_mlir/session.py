@@ -19,6 +19,7 @@ from lumen_mlir.description import size_text
 from lumen_mlir.engine import Engine
 from lumen_mlir.errors import LumenError
 from lumen_mlir.gguf import TensorInfo
+from lumen_mlir.mapping import fetch
 from lumen_mlir.models import Model, rope_table
 from lumen_mlir.packed_weights import PackedLayout
 from lumen_mlir.system import available_memory
@@ -277,8 +278,13 @@ class Session:
                 weight = buffer[offset : offset + size]
             else:
                 weight = self.model.weight(parameter.name)
-                # Vectors lie scattered among the matrices: as copies they take less memory than their pages.
-                weight = weight.copy() if weight.ndim == 1 else weight.reshape(-1)
+                if weight.ndim == 1:
+                    # They lie scattered among the matrices: as copies they take less memory than their pages.
+                    weight = weight.copy()
+                else:
+                    # Of an embedding table a step uses single rows, and would wait milliseconds for the disk.
+                    weight = weight.reshape(-1)
+                    fetch(weight)
             self._weights.append(weight)
         self.model.file.release()
         self.timings.pack = time.perf_counter() - start
