@@ -88,8 +88,7 @@ LogicalResult TargetAttr::verify(function_ref<InFlightDiagnostic()> emitError,
   if (rows < 1 || rows > 64 || (rows & (rows - 1)))
     return emitError() << "rows must be a power of two of at most 64, got "
                        << rows;
-  if (tokens < 1 || tokens > 32 || (tokens & (tokens - 1)))
-    return emitError() << "tokens must be a power of two of at most 32, got "
-                       << tokens;
+  if (tokens < 1 || tokens > 32)
+    return emitError() << "tokens must be 1 to 32, got " << tokens;
   return success();
 }

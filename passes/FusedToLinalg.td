@@ -105,7 +105,7 @@ def SynthesizeProductPass : Pass<"lumen-synthesize-product", "::mlir::ModuleOp">
   }];
   let options = [
     Option<"tokens", "tokens", "int64_t", "0",
-           "tokens per register tile (a power of two; 0: what the target says)">,
+           "tokens per register tile (0: what the target says)">,
     Option<"blockBytes", "block-bytes", "int64_t", "512 * 1024",
            "bytes of activations in a block of tokens, which stay in a cache while the weights pass by">
   ];

@@ -45,10 +45,12 @@ private:
   const PackedWeight &getWeight(const ProductSink &sink) const {
     return registerTile.getWeights()[sink.products.front()];
   }
-  /// Tokens of a register tile: more where a weight's tiles have fewer rows.
+  /// Tokens of a register tile: more where a weight's tiles have fewer rows. Of
+  /// these a power of two, which leaves fewer tokens over from a prompt.
   int64_t getTokens(const ProductSink &sink) const {
-    int64_t rows = getWeight(sink).rows;
-    return shape.tokens * std::max<int64_t>(1, shape.rows / rows);
+    int64_t ratio = shape.rows / getWeight(sink).rows;
+    return ratio > 1 ? llvm::bit_floor(uint64_t(shape.tokens)) * ratio
+                     : shape.tokens;
   }
   void emitSink(const ProductSink &sink, bool last);
   Value emitSingleToken(const ProductSink &sink);
@@ -230,18 +232,19 @@ void ProductSynthesizer::emitExpertGroups(const ProductSink &sink, Value single,
 }
 
 /// The tokens `first`, … (`count` of them) in register tiles of decreasing
-/// numbers of tokens. `tile` is the tile of the weights, `rowTile` that of the
-/// result.
+/// numbers of tokens: the target's, then the powers of two below. `tile` is the
+/// tile of the weights, `rowTile` that of the result.
 void ProductSynthesizer::emitRegisterTiles(const ProductSink &sink, Value first,
                                            Value count, Value tile,
                                            Value rowTile) {
-  Value lower = first;
-  for (int64_t tokens = getTokens(sink); tokens >= 1; tokens /= 2) {
-    Value whole = count;
-    if (tokens > 1)
-      whole = arith::SubIOp::create(
-          b, count, arith::RemUIOp::create(b, count, b.index(tokens)));
-    Value upper = arith::AddIOp::create(b, first, whole);
+  Value lower = first, rest = count;
+  for (int64_t tokens = getTokens(sink); tokens >= 1;
+       tokens = llvm::bit_ceil(uint64_t(tokens)) / 2) {
+    Value left = tokens == 1 ? b.index(0)
+                             : arith::RemUIOp::create(b, rest, b.index(tokens));
+    Value whole = arith::SubIOp::create(b, rest, left);
+    Value upper = arith::AddIOp::create(b, lower, whole);
+    rest = left;
     auto loop = scf::ForOp::create(b, lower, upper, b.index(tokens));
     OpBuilder::InsertionGuard inLoop(b);
     b.setInsertionPointToStart(loop.getBody());

@@ -35,7 +35,7 @@ class Target(Protocol):
 @dataclass(frozen=True)
 class CompilerOptions:
     """``activations``: ``int8`` or ``exact``. ``opt_level``: of LLVM, 0 to 3. ``profile``: the code counts
-    the calls and the time of its kernels. ``tile_tokens`` (a power of two) and ``block_bytes``: how products
+    the calls and the time of its kernels. ``tile_tokens`` (1 to 32) and ``block_bytes``: how products
     are cut, see ``lumen_mlir.tuning``; 0 for the compiler's own choice. They change no result.
     """
 
@@ -50,8 +50,8 @@ class CompilerOptions:
             raise LumenError(f"activations are 'int8' or 'exact', not {self.activations!r}")
         if self.opt_level not in range(4):
             raise LumenError(f"the optimization level is 0, 1, 2 or 3, not {self.opt_level!r}")
-        if self.tile_tokens not in (0, 1, 2, 4, 8, 16, 32):
-            raise LumenError(f"a tile has 1, 2, 4, 8, 16 or 32 tokens, not {self.tile_tokens!r}")
+        if self.tile_tokens not in range(33):
+            raise LumenError(f"a tile has 1 to 32 tokens, not {self.tile_tokens!r}")
         if self.block_bytes < 0:
             raise LumenError(f"a block of tokens has at least 0 bytes, not {self.block_bytes!r}")
 

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from lumen_mlir.models import Model
     from lumen_mlir.session import Session, SessionOptions
 
+# Tokens of a register tile.
+_TILE_TOKENS = (2, 4, 6, 8)
 # Blocks of activations for second-level caches of 256 KB to 4 MB; the compiler's own have 512 KB.
 _BLOCK_BYTES = tuple(1 << bits for bits in (17, 18, 20, 21))
 
@@ -86,7 +88,7 @@ def tune(
     from lumen_mlir.session import Session
 
     own = Session(model, options, cache=cache, tuned=Tuning())
-    sizes = sorted({max(1, own.target.tokens // 2), own.target.tokens * 2})
+    sizes = [size for size in _TILE_TOKENS if size != own.target.tokens]
     total, trials = 1 + len(sizes) + len(_BLOCK_BYTES), []
 
     def measure(base: Session, tunings: list[Tuning]) -> Session:

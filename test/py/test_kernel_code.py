@@ -25,10 +25,10 @@ def test_inner_loops(name, target):
 
 @pytest.mark.parametrize("name", ["q8_0", "q4_0", "q4_k"])
 def test_main_formats_fit_the_registers(name):
-    """With 32 registers the tile of 32 rows and 4 tokens is held whole; what is not a product or a load of an
-    activation unpacks and scales."""
+    """With 32 registers the sums of the tile of 32 rows and 6 tokens are held, but for a constant; what
+    is not a product or a load of an activation unpacks and scales."""
     loop = TABLE["x86-64-v4+vnni", name, "prefill"]
-    assert loop.spills == 0 and loop.overhead < 3.2
+    assert loop.spills <= 2 and loop.overhead < 2.8
 
 
 def test_loops_are_found():

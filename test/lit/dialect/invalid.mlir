@@ -43,7 +43,7 @@ module attributes {lumen.target = #lumen.target<name = "t", triple = "", cpu = "
 
 // -----
 
-// expected-error@+1 {{tokens must be a power of two of at most 32, got 64}}
+// expected-error@+1 {{tokens must be 1 to 32, got 64}}
 module attributes {lumen.target = #lumen.target<name = "t", triple = "", cpu = "", features = "",
   dot4 = "avx2", vector_bits = 256, rows = 8, tokens = 64>} {}
 
