@@ -72,6 +72,13 @@ unsigned PackedWeight::getGroupBits() const {
 
 int64_t PackedWeight::getBias() const { return getCodeBias(format); }
 
+int64_t PackedWeight::getCodeBits() const {
+  int64_t bits = 0;
+  for (const auto &code : codes)
+    bits += code.first.width;
+  return bits;
+}
+
 bool PackedWeight::hasSignedBytes() const {
   return lumen::hasSignedBytes(format);
 }

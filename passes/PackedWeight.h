@@ -55,6 +55,8 @@ public:
   /// Whether codes take all 8 bits and are signed bytes with their bias.
   bool hasSignedBytes() const;
   bool hasMin() const;
+  /// Bits of a code, in all of its planes.
+  int64_t getCodeBits() const;
   /// Whether a code takes a byte of its own.
   bool hasByteCodes() const { return codes.front().first.width == 8; }
 
