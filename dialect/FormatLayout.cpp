@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "dialect/FormatLayout.h"
 
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/IR/Matchers.h"
+#include "llvm/ADT/TypeSwitch.h"
 #include "llvm/Support/MathExtras.h"
 
 using namespace mlir;
@@ -80,6 +83,44 @@ static int64_t getStoredBits(Value value) {
   if (auto stored = value.getDefiningOp<StoredOp>())
     return stored.getBits();
   return getElementTypeOrSelf(value.getType()).getIntOrFloatBitWidth();
+}
+
+/// A bound on the magnitude of integers, or nothing.
+static std::optional<int64_t> getLargestMagnitude(Value value) {
+  using Bound = std::optional<int64_t>;
+  APInt constant;
+  if (matchPattern(value, m_ConstantInt(&constant)))
+    return std::abs(constant.getSExtValue());
+  Operation *op = value.getDefiningOp();
+  auto join = [](auto binary, auto function) -> Bound {
+    Bound lhs = getLargestMagnitude(binary.getLhs()),
+          rhs = getLargestMagnitude(binary.getRhs());
+    return lhs && rhs ? Bound(function(*lhs, *rhs)) : std::nullopt;
+  };
+  return llvm::TypeSwitch<Operation *, Bound>(op)
+      .Case([](StoredOp op) -> Bound {
+        bool isByte = getElementTypeOrSelf(op.getType()).isInteger(8);
+        return isByte ? Bound(int64_t(1) << op.getBits()) : std::nullopt;
+      })
+      .Case<arith::ExtSIOp, arith::ExtUIOp>(
+          [](auto op) { return getLargestMagnitude(op.getIn()); })
+      .Case<arith::AddIOp, arith::SubIOp>(
+          [&](auto op) { return join(op, std::plus<int64_t>()); })
+      .Case([&](arith::MulIOp op) {
+        return join(op, std::multiplies<int64_t>());
+      })
+      .Default([](Operation *) -> Bound { return std::nullopt; });
+}
+
+std::optional<int64_t> lumen::getLargestGroupInteger(OperandRange factor) {
+  if (factor.size() != 2 || !isa<FloatType>(factor[0].getType()))
+    return std::nullopt;
+  auto group = dyn_cast<VectorType>(factor[1].getType());
+  if (!group || !isa<IntegerType>(group.getElementType()))
+    return std::nullopt;
+  if (group.getElementType().isInteger(8))
+    return 128;
+  return getLargestMagnitude(factor[1]);
 }
 
 SmallVector<StoredFactor> lumen::getStoredFactors(FormatOp format) {

@@ -57,6 +57,12 @@ bool dependsOnStored(Value factor);
 /// the factors themselves. What two factors share is kept once.
 SmallVector<StoredFactor> getStoredFactors(FormatOp format);
 
+/// The largest magnitude of the integers of `factor`, the scale or the minimum
+/// of `lumen.decoded`, where it is a float of the block times an integer of the
+/// group; nothing where it is anything else, or has no bound that is plain to
+/// see.
+std::optional<int64_t> getLargestGroupInteger(OperandRange factor);
+
 /// What is added to an unsigned code of the format: a table's entries are
 /// shifted to be unsigned, and the shift is the bias.
 int64_t getCodeBias(FormatOp format);

@@ -32,19 +32,26 @@ LogicalResult FromBytesOp::verifySymbolUses(SymbolTableCollection &symbols) {
   return success();
 }
 
-LogicalResult Dot4Op::verify() {
-  auto codes = cast<VectorType>(getCodes().getType()),
-       x = cast<VectorType>(getX().getType()),
-       acc = cast<VectorType>(getAcc().getType());
-  if (x.getNumElements() != 4)
-    return emitOpError() << "x must have 4 elements, got "
-                         << x.getNumElements();
-  if (codes.getNumElements() != 4 * acc.getNumElements())
-    return emitOpError() << "codes must have four elements per lane of acc ("
-                         << 4 * acc.getNumElements() << "), got "
-                         << codes.getNumElements();
+/// The operands of a dot product of `ways` elements per lane of 32 bits.
+template <typename DotOp>
+static LogicalResult verifyDot(DotOp op, StringRef ways, int64_t count) {
+  auto codes = cast<VectorType>(op.getCodes().getType()),
+       x = cast<VectorType>(op.getX().getType()),
+       acc = cast<VectorType>(op.getAcc().getType());
+  if (x.getNumElements() != count)
+    return op.emitOpError() << "x must have " << count << " elements, got "
+                            << x.getNumElements();
+  if (codes.getNumElements() != count * acc.getNumElements())
+    return op.emitOpError()
+           << "codes must have " << ways << " elements per lane of acc ("
+           << count * acc.getNumElements() << "), got "
+           << codes.getNumElements();
   return success();
 }
+
+LogicalResult Dot4Op::verify() { return verifyDot(*this, "four", 4); }
+
+LogicalResult Dot2Op::verify() { return verifyDot(*this, "two", 2); }
 
 LogicalResult LookupOp::verify() {
   if (getTable().empty() || getTable().size() > 16)

@@ -70,6 +70,30 @@ def Lumen_Dot4Op : Lumen_Op<"dot4", [Pure, AllTypesMatch<["acc", "result"]>]> {
   let hasVerifier = 1;
 }
 
+def Lumen_Dot2Op : Lumen_Op<"dot2", [Pure, AllTypesMatch<["acc", "result"]>]> {
+  let summary = "two-way dot product of 16-bit lanes";
+  let description = [{
+    With R lanes of 32 bits:
+
+        result[r] = acc[r] + sum_{j<2} codes[2r + j] * x[j].
+
+    All are signed. It is what a target implements: `vpdpwssd`, `vpmaddwd`, ….
+
+    ```mlir
+    %r = lumen.dot2 %codes, %x, %acc : vector<32xi16>, vector<2xi16>, vector<16xi32>
+    ```
+  }];
+  let arguments = (ins
+    FixedVectorOfRankAndType<[1], [I16]>:$codes,
+    FixedVectorOfRankAndType<[1], [I16]>:$x,
+    FixedVectorOfRankAndType<[1], [I32]>:$acc);
+  let results = (outs FixedVectorOfRankAndType<[1], [I32]>:$result);
+  let assemblyFormat = [{
+    $codes `,` $x `,` $acc attr-dict `:` type($codes) `,` type($x) `,` type($acc)
+  }];
+  let hasVerifier = 1;
+}
+
 def Lumen_LookupOp : Lumen_Op<"lookup", [Pure, SameOperandsAndResultType, Elementwise, Scalarizable,
     Vectorizable, Tensorizable]> {
   let summary = "small table lookup in registers";

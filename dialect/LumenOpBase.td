@@ -23,13 +23,14 @@ def Lumen_Vec : 1DTensorOf<[F32]>;        // K values: norm weights, biases
 def Lumen_Tokens : 1DTensorOf<[I32]>;     // T token ids
 def Lumen_Codes : 2DTensorOf<[I8]>;       // T x K activation codes
 def Lumen_Offsets : 2DTensorOf<[I32]>;    // T x K/sum_group
+def Lumen_Sums : 2DTensorOf<[F32, I16]>;  // T x K/sum_group
 def Lumen_WeightElement : AnyTypeOf<[Lumen_QuantType, F32, F16, BF16]>;
 def Lumen_Slots : 2DTensorOf<[I32]>;      // T x used experts
 def Lumen_Groups : 2DTensorOf<[I32]>;     // (experts + 1) x 2
 def Lumen_Weight : 2DTensorOf<[Lumen_WeightElement]>;  // N x K, raw or packed
 def Lumen_Quantized : 2DTensorOf<[Lumen_QuantType]>;
 def Lumen_FloatWeight : 2DTensorOf<[F32, F16, BF16]>;
-def Lumen_Activation : AnyTypeOf<[Lumen_Rows, Lumen_Codes, Lumen_Offsets]>;
+def Lumen_Activation : AnyTypeOf<[Lumen_Rows, Lumen_Codes, Lumen_Offsets, Lumen_Sums]>;
 // Pages of floats, or of bytes (8-bit codes and their scales).
 def Lumen_Cache : AnyTypeOf<[TensorRankOf<[F16, F32], [5]>, TensorRankOf<[I8], [4]>]>;
 def Lumen_Bytes : MemRefRankOf<[I8], [1]>;

@@ -76,7 +76,8 @@ LogicalResult ExpertLinearOp::verify() {
 }
 
 void QuantizeOp::build(OpBuilder &builder, OperationState &state, Value x,
-                       int64_t group, int64_t sumGroup, int64_t bias) {
+                       int64_t group, int64_t sumGroup, int64_t bias,
+                       bool integerSums) {
   auto type = rankedType(x);
   int64_t tokens = type.getDimSize(0), columns = type.getDimSize(1);
   Type f32 = builder.getF32Type();
@@ -85,7 +86,8 @@ void QuantizeOp::build(OpBuilder &builder, OperationState &state, Value x,
          RankedTensorType::get({tokens, countGroups(columns, group)}, f32),
          RankedTensorType::get({tokens, countGroups(columns, sumGroup)},
                                builder.getI32Type()),
-         RankedTensorType::get({tokens, countGroups(columns, sumGroup)}, f32)},
+         RankedTensorType::get({tokens, countGroups(columns, sumGroup)},
+                               integerSums ? builder.getI16Type() : f32)},
         {x},
         {builder.getNamedAttr("group", builder.getI64IntegerAttr(group)),
          builder.getNamedAttr("sum_group", builder.getI64IntegerAttr(sumGroup)),
@@ -153,9 +155,10 @@ LogicalResult QLinearOp::verify() {
                                                "sums"};
     for (auto [i, value] : llvm::enumerate(getActivations())) {
       Type element = rankedType(value).getElementType();
-      bool fits = i == 0   ? element.isInteger(8)
-                  : i == 2 ? element.isInteger(32)
-                           : element.isF32();
+      bool fits = i == 0 ? element.isInteger(8)
+                  : i == 2
+                      ? element.isInteger(32)
+                      : element.isF32() || (i == 3 && element.isInteger(16));
       if (!fits)
         return emitOpError() << "activation " << kNames[i]
                              << " has the element type " << element;

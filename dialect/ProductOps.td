@@ -80,7 +80,8 @@ def Lumen_QuantizeOp : Lumen_Op<"quantize", [Pure]> {
 
     and for every `sum_group` values `sum = sum code` and `offset = bias * sum code`.
     Where `bias` is that of a weight's codes, integer sums start from the offset;
-    `sum` multiplies the minima of formats that have them.
+    `sum` multiplies the minima of formats that have them. Sums are f32, or i16
+    where the minima of all weights are small integers times a float of the block.
 
     ```mlir
     %codes, %scales, %offsets, %sums = lumen.quantize %x {group = 32 : i64, sum_group = 32 : i64}
@@ -91,12 +92,12 @@ def Lumen_QuantizeOp : Lumen_Op<"quantize", [Pure]> {
     DefaultValuedAttr<I64Attr, "32">:$group,
     DefaultValuedAttr<I64Attr, "32">:$sum_group,
     DefaultValuedAttr<I64Attr, "-1">:$bias);
-  let results = (outs Lumen_Codes:$codes, Lumen_Rows:$scales, Lumen_Offsets:$offsets, Lumen_Rows:$sums);
+  let results = (outs Lumen_Codes:$codes, Lumen_Rows:$scales, Lumen_Offsets:$offsets, Lumen_Sums:$sums);
   let assemblyFormat = [{
     $x attr-dict `:` type($x) `->` type($codes) `,` type($scales) `,` type($offsets) `,` type($sums)
   }];
   let builders = [OpBuilder<(ins "Value":$x, "int64_t":$group, "int64_t":$sumGroup,
-    CArg<"int64_t", "-1">:$bias)>];
+    CArg<"int64_t", "-1">:$bias, CArg<"bool", "false">:$integerSums)>];
   let hasVerifier = 1;
 }
 

@@ -90,12 +90,14 @@ static uint64_t getMaximum(Value value) {
   return 255;
 }
 
-/// acc += code * signed code over four k: the operands of that form.
+/// acc += code * signed code over four 8-bit or two 16-bit codes: the operands
+/// of that form. Those of 16 bits are 32 bits wide.
 static bool matchDot(linalg::GenericOp generic, Value &code,
                      Value &activation) {
   auto iterators = generic.getIteratorTypesArray();
-  auto ranges = generic.getStaticLoopRanges();
-  if (iterators.back() != utils::IteratorType::reduction || ranges.back() != 4)
+  int64_t steps = generic.getStaticLoopRanges().back();
+  if (iterators.back() != utils::IteratorType::reduction ||
+      (steps != 4 && steps != 2))
     return false;
   Value yielded =
       cast<linalg::YieldOp>(generic.getBody()->getTerminator()).getOperand(0);
@@ -105,8 +107,13 @@ static bool matchDot(linalg::GenericOp generic, Value &code,
     return false;
   Operation *lhs = product.getLhs().getDefiningOp();
   auto rhs = product.getRhs().getDefiningOp<arith::ExtSIOp>();
-  if (!isa_and_nonnull<arith::ExtUIOp, arith::ExtSIOp>(lhs) || !rhs ||
-      !lhs->getOperand(0).getType().isInteger(8) ||
+  if (steps == 2 && rhs && rhs.getIn().getType().isInteger(16)) {
+    code = product.getLhs();
+    activation = rhs.getIn();
+    return true;
+  }
+  if (steps != 4 || !isa_and_nonnull<arith::ExtUIOp, arith::ExtSIOp>(lhs) ||
+      !rhs || !lhs->getOperand(0).getType().isInteger(8) ||
       !rhs.getIn().getType().isInteger(8))
     return false;
   code = lhs->getOperand(0);
@@ -180,9 +187,10 @@ FailureOr<Value> GenericUnroller::load(unsigned operand,
   auto lane = llvm::find(dims, laneDim);
   if (lane == dims.end()) {
     if (wholeStep) {
-      // The four activations of a step lie next to each other.
-      return cached = vector::LoadOp::create(b, VectorType::get(4, element),
-                                             view.buffer, indices);
+      // The activations of a step lie next to each other.
+      return cached = vector::LoadOp::create(
+                 b, VectorType::get(sizes.back(), element), view.buffer,
+                 indices);
     }
     // Spread over the lanes at once: x86 does it as part of the next
     // instruction.
@@ -357,6 +365,45 @@ LogicalResult GenericUnroller::run(ArrayRef<int64_t> fixed) {
   });
 }
 
+FailureOr<Value> GenericUnroller::emitDot(ArrayRef<int64_t> point, Value sum) {
+  Type type = sum.getType();
+  if (sizes.back() == 2) {
+    Value pairs;
+    for (int64_t j = 0; j < 2; ++j) {
+      Point step(point);
+      step.back() = j;
+      values.clear();
+      FailureOr<Value> half = evaluate(code, step, false);
+      if (failed(half))
+        return failure();
+      auto constant = [&](int64_t value) -> Value {
+        return arith::ConstantOp::create(
+            b, DenseElementsAttr::get(cast<VectorType>(type),
+                                      b.getI32IntegerAttr(value)));
+      };
+      if (j == 0)
+        pairs = arith::AndIOp::create(b, *half, constant(0xffff));
+      else
+        pairs = arith::OrIOp::create(
+            b, pairs, arith::ShLIOp::create(b, *half, constant(16)));
+    }
+    auto halves = VectorType::get(2 * lanes, b.getI16Type());
+    pairs = vector::BitCastOp::create(b, halves, pairs);
+    FailureOr<Value> x = evaluate(activation, point, true);
+    if (failed(x))
+      return failure();
+    return Dot2Op::create(b, type, pairs, *x, sum).getResult();
+  }
+  FailureOr<Value> codes = evaluate(code, point, true);
+  FailureOr<Value> x = evaluate(activation, point, true);
+  if (failed(codes) || failed(x))
+    return failure();
+  bool isSigned = llvm::any_of(code.getUsers(), llvm::IsaPred<arith::ExtSIOp>);
+  int64_t bits =
+      isSigned ? 8 : std::max(1u, llvm::Log2_64_Ceil(getMaximum(code) + 1));
+  return Dot4Op::create(b, type, *codes, *x, sum, bits, isSigned).getResult();
+}
+
 /// Reductions outermost and in ascending order, so that what the lanes of all
 /// tokens share is computed once and every sum has one order.
 LogicalResult GenericUnroller::runPoints(ArrayRef<int64_t> fixed) {
@@ -383,19 +430,8 @@ LogicalResult GenericUnroller::runPoints(ArrayRef<int64_t> fixed) {
     Value &slot = result.vectors[index];
     if (!slot && init)
       slot = init->vectors[index];
-    if (dot) {
-      FailureOr<Value> codes = evaluate(code, point, true);
-      FailureOr<Value> x = evaluate(activation, point, true);
-      if (failed(codes) || failed(x))
-        return failure();
-      bool isSigned =
-          llvm::any_of(code.getUsers(), llvm::IsaPred<arith::ExtSIOp>);
-      int64_t bits =
-          isSigned ? 8 : std::max(1u, llvm::Log2_64_Ceil(getMaximum(code) + 1));
-      slot = Dot4Op::create(b, laneType, *codes, *x, slot, bits, isSigned);
-      return success();
-    }
-    FailureOr<Value> made = evaluate(yielded, point, false);
+    FailureOr<Value> made =
+        dot ? emitDot(point, slot) : evaluate(yielded, point, false);
     if (failed(made))
       return failure();
     slot = *made;

@@ -106,6 +106,9 @@ private:
   Value loadLanes(int64_t elements, Value buffer, ArrayRef<Value> indices);
   FailureOr<Value> evaluate(Value value, ArrayRef<int64_t> point,
                             bool wholeStep);
+  /// The next value of a sum of dot products, of four 8-bit or two 16-bit
+  /// codes at the point.
+  FailureOr<Value> emitDot(ArrayRef<int64_t> point, Value sum);
   /// Calls `visit` with every point of the dimensions in `order`, the first one
   /// outermost, from `point` on.
   LogicalResult forEachPoint(Point point, ArrayRef<unsigned> order,
@@ -125,7 +128,7 @@ private:
   unsigned laneDim;
   int64_t lanes;
   RegisterTile result;
-  Value code, activation; // of a dot product
+  Value code, activation; // of a dot product over the last dimension
   std::map<std::pair<unsigned, SmallVector<int64_t>>, Value> loads;
   DenseMap<Value, Value> values; // of the body, at the current point
 };

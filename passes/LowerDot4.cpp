@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Lowers lumen.dot4 and lumen.lookup to what the target has. This file and the
-// table of targets are all that knows instructions.
+// Lowers lumen.dot4, lumen.dot2 and lumen.lookup to what the target has. This
+// file and the table of targets are all that knows instructions.
 #include "passes/Dot4.h"
 #include "passes/Passes.h"
 
@@ -28,6 +28,9 @@ struct Dot4Instructions {
   /// u8 x s8, four at a time, added to i32 lanes; empty where the target has
   /// none.
   StringRef dot;
+  /// i16 x i16, two at a time, added to i32 lanes; empty where the target has
+  /// none.
+  StringRef dotPairs;
   /// u8 x s8 to pairs of i16 (saturating), and pairs of i16 to i32.
   StringRef multiplyBytes, addPairs;
   /// Byte shuffle inside 128-bit lanes.
@@ -39,16 +42,17 @@ struct Dot4Instructions {
 
 constexpr Dot4Instructions kInstructions[] = {
     {"avx512vnni", 512, "llvm.x86.avx512.vpdpbusd.512",
-     "llvm.x86.avx512.pmaddubs.w.512", "llvm.x86.avx512.pmaddw.d.512",
-     "llvm.x86.avx512.pshuf.b.512"},
-    {"avx512bw", 512, "", "llvm.x86.avx512.pmaddubs.w.512",
+     "llvm.x86.avx512.vpdpwssd.512", "llvm.x86.avx512.pmaddubs.w.512",
+     "llvm.x86.avx512.pmaddw.d.512", "llvm.x86.avx512.pshuf.b.512"},
+    {"avx512bw", 512, "", "", "llvm.x86.avx512.pmaddubs.w.512",
      "llvm.x86.avx512.pmaddw.d.512", "llvm.x86.avx512.pshuf.b.512"},
     {"avxvnni", 256, "llvm.x86.avx512.vpdpbusd.256",
-     "llvm.x86.avx2.pmadd.ub.sw", "llvm.x86.avx2.pmadd.wd",
+     "llvm.x86.avx512.vpdpwssd.256", "llvm.x86.avx2.pmadd.ub.sw",
+     "llvm.x86.avx2.pmadd.wd", "llvm.x86.avx2.pshuf.b",
+     "llvm.x86.avx2.psign.b"},
+    {"avx2", 256, "", "", "llvm.x86.avx2.pmadd.ub.sw", "llvm.x86.avx2.pmadd.wd",
      "llvm.x86.avx2.pshuf.b", "llvm.x86.avx2.psign.b"},
-    {"avx2", 256, "", "llvm.x86.avx2.pmadd.ub.sw", "llvm.x86.avx2.pmadd.wd",
-     "llvm.x86.avx2.pshuf.b", "llvm.x86.avx2.psign.b"},
-    {"ssse3", 128, "", "llvm.x86.ssse3.pmadd.ub.sw.128",
+    {"ssse3", 128, "", "", "llvm.x86.ssse3.pmadd.ub.sw.128",
      "llvm.x86.sse2.pmadd.wd", "llvm.x86.ssse3.pshuf.b.128",
      "llvm.x86.ssse3.psign.b.128"},
 };
@@ -94,6 +98,16 @@ Value slice(ImplicitLocOpBuilder &b, Value vector, int64_t first,
   return vector::ExtractStridedSliceOp::create(
       b, vector, ArrayRef<int64_t>{first}, ArrayRef<int64_t>{size},
       ArrayRef<int64_t>{1});
+}
+
+/// What fits one 32-bit word, in every word of `type`.
+Value spread(ImplicitLocOpBuilder &b, Value x, VectorType type) {
+  int64_t words = type.getNumElements() * type.getElementTypeBitWidth() / 32;
+  Type i32 = b.getI32Type();
+  Value word = vector::BitCastOp::create(b, VectorType::get(1, i32), x);
+  word = vector::ExtractOp::create(b, word, 0);
+  word = vector::BroadcastOp::create(b, VectorType::get(words, i32), word);
+  return vector::BitCastOp::create(b, type, word);
 }
 
 /// The largest sum that a 16-bit lane holds.
@@ -167,24 +181,12 @@ private:
     return result;
   }
 
-  /// The four activations, one 32-bit word in every lane, as bytes.
-  Value spread(ImplicitLocOpBuilder &b, Value x) const {
-    int64_t size = instructions->bits / 32;
-    Value word =
-        vector::BitCastOp::create(b, VectorType::get(1, b.getI32Type()), x);
-    word = vector::ExtractOp::create(b, word, 0);
-    word = vector::BroadcastOp::create(b, VectorType::get(size, b.getI32Type()),
-                                       word);
-    return vector::BitCastOp::create(
-        b, VectorType::get(4 * size, b.getI8Type()), word);
-  }
-
   Value emitNative(ImplicitLocOpBuilder &b, Dot4Op op,
                    VectorType accType) const {
     int64_t size = instructions->bits / 32;
     auto words = VectorType::get(size, b.getI32Type());
     auto bytes = VectorType::get(4 * size, b.getI8Type());
-    Value x = spread(b, op.getX());
+    Value x = spread(b, op.getX(), bytes);
     return splitVector(b, accType, size, [&](int64_t first) -> Value {
       Value codes = slice(b, op.getCodes(), 4 * first, 4 * size);
       Value acc = slice(b, op.getAcc(), first, size);
@@ -250,7 +252,7 @@ private:
     DenseMap<Operation *, Value> activations;
     for (Dot4Op op : chain) {
       b.setInsertionPoint(op);
-      activations[op] = spread(b, op.getX());
+      activations[op] = spread(b, op.getX(), bytes);
     }
     SmallVector<ArrayRef<Dot4Op>> runs = splitRuns(chain);
     Dot4Op start = chain.front();
@@ -305,6 +307,57 @@ private:
         arith::CmpIOp::create(b, arith::CmpIPredicate::slt, codes, zero);
     return arith::SelectOp::create(b, isNegative,
                                    arith::SubIOp::create(b, zero, x), x);
+  }
+
+  const Dot4Instructions *instructions;
+};
+
+struct LowerDot2 final : OpRewritePattern<Dot2Op> {
+  LowerDot2(MLIRContext *context, const Dot4Instructions *instructions)
+      : OpRewritePattern(context), instructions(instructions) {}
+
+  LogicalResult matchAndRewrite(Dot2Op op,
+                                PatternRewriter &rewriter) const override {
+    ImplicitLocOpBuilder b(op.getLoc(), rewriter);
+    auto type = cast<VectorType>(op.getAcc().getType());
+    bool fits =
+        instructions && type.getNumElements() % (instructions->bits / 32) == 0;
+    rewriter.replaceOp(op, fits ? emitNative(b, op, type)
+                                : emitGeneric(b, op, type));
+    return success();
+  }
+
+private:
+  Value emitNative(ImplicitLocOpBuilder &b, Dot2Op op, VectorType type) const {
+    int64_t size = instructions->bits / 32;
+    auto words = VectorType::get(size, b.getI32Type());
+    auto halves = VectorType::get(2 * size, b.getI16Type());
+    Value x = spread(b, op.getX(), halves);
+    return splitVector(b, type, size, [&](int64_t first) -> Value {
+      Value codes = slice(b, op.getCodes(), 2 * first, 2 * size);
+      Value acc = slice(b, op.getAcc(), first, size);
+      if (!instructions->dotPairs.empty())
+        return callIntrinsic(b, instructions->dotPairs, words, {acc, codes, x});
+      Value sums = callIntrinsic(b, instructions->addPairs, words, {codes, x});
+      return arith::AddIOp::create(b, acc, sums);
+    });
+  }
+
+  /// Plain vector arithmetic on 32-bit lanes.
+  Value emitGeneric(ImplicitLocOpBuilder &b, Dot2Op op, VectorType type) const {
+    Value codes = vector::BitCastOp::create(b, type, op.getCodes());
+    Value result = op.getAcc(), half = splat(b, type, 16);
+    for (int64_t j = 0; j < 2; ++j) {
+      Value code =
+          j ? codes : arith::ShLIOp::create(b, codes, half).getResult();
+      code = arith::ShRSIOp::create(b, code, half);
+      Value x = vector::ExtractOp::create(b, op.getX(), j);
+      x = arith::ExtSIOp::create(b, b.getI32Type(), x);
+      x = vector::BroadcastOp::create(b, type, x);
+      result =
+          arith::AddIOp::create(b, result, arith::MulIOp::create(b, code, x));
+    }
+    return result;
   }
 
   const Dot4Instructions *instructions;
@@ -381,7 +434,8 @@ struct LowerDot4Pass final : lumen::impl::LowerDot4PassBase<LowerDot4Pass> {
       return signalPassFailure();
     }
     RewritePatternSet patterns(&getContext());
-    patterns.add<LowerDot4, LowerLookup>(&getContext(), instructions);
+    patterns.add<LowerDot4, LowerDot2, LowerLookup>(&getContext(),
+                                                    instructions);
     if (failed(applyPatternsGreedily(getOperation(), std::move(patterns))))
       signalPassFailure();
   }

@@ -152,14 +152,19 @@ Value PackedWeight::emitCode(OpBuilder &nested, Location loc,
 // Factors
 //===----------------------------------------------------------------------===//
 
-FactorOperands
-PackedWeight::collectFactors(TileBuilder &b, const SpanPosition &at,
-                             FactorDims dims, SmallVectorImpl<Value> &inputs,
-                             SmallVectorImpl<AffineMap> &maps) const {
+FactorOperands PackedWeight::collectFactors(TileBuilder &b,
+                                            const SpanPosition &at,
+                                            FactorDims dims,
+                                            SmallVectorImpl<Value> &inputs,
+                                            SmallVectorImpl<AffineMap> &maps,
+                                            bool hasGroups) const {
   FactorOperands operands;
   operands.first = inputs.size();
+  operands.hasGroups = hasGroups;
   int64_t spansPerGroup = std::max<int64_t>(1, format.getGroup() / kSpan);
-  for (const Factor &factor : factors)
+  for (const Factor &factor : factors) {
+    if (!operands.holds(factor.stored))
+      continue;
     for (auto [plane, tensor] :
          llvm::zip(factor.stored.planes, factor.planes)) {
       SmallVector<OpFoldResult> position = {at.tile};
@@ -191,6 +196,7 @@ PackedWeight::collectFactors(TileBuilder &b, const SpanPosition &at,
       maps.push_back(b.map(dims.dims, results));
       operands.shifts.push_back(shift);
     }
+  }
   return operands;
 }
 
@@ -200,7 +206,8 @@ Value PackedWeight::emitStored(OpBuilder &nested, Location loc, unsigned number,
                                ValueRange arguments) const {
   unsigned next = 0;
   for (unsigned i = 0; i < number; ++i)
-    next += factors[i].planes.size();
+    if (operands.holds(factors[i].stored))
+      next += factors[i].planes.size();
   const Factor &factor = factors[number];
   if (factor.stored.planes.front().width >= 8)
     return arguments[operands.first + next];
@@ -272,18 +279,25 @@ static Value cloneElement(OpBuilder &nested, Location loc, Value value,
   return made;
 }
 
+Value PackedWeight::emitPart(OpBuilder &nested, Location loc, Value value,
+                             const FactorOperands &operands, FactorDims dims,
+                             ValueRange arguments) const {
+  DenseMap<Value, Value> known;
+  for (auto [i, factor] : llvm::enumerate(factors))
+    if (operands.holds(factor.stored))
+      known[factor.stored.value] =
+          emitStored(nested, loc, i, operands, dims, arguments);
+  return cloneElement(nested, loc, value, known);
+}
+
 Value PackedWeight::emitProduct(OpBuilder &nested, Location loc,
                                 OperandRange parts,
                                 const FactorOperands &operands, FactorDims dims,
                                 ValueRange arguments) const {
-  DenseMap<Value, Value> known;
-  for (auto [i, factor] : llvm::enumerate(factors))
-    known[factor.stored.value] =
-        emitStored(nested, loc, i, operands, dims, arguments);
   Value product;
   for (Value part : parts) {
-    Value factor =
-        extendToF32(nested, loc, cloneElement(nested, loc, part, known));
+    Value factor = extendToF32(
+        nested, loc, emitPart(nested, loc, part, operands, dims, arguments));
     product =
         product
             ? arith::MulFOp::create(nested, loc, product, factor).getResult()
@@ -304,4 +318,24 @@ Value PackedWeight::emitMin(OpBuilder &nested, Location loc,
                             ValueRange arguments) const {
   return emitProduct(nested, loc, format.getDecoded().getMin(), operands, dims,
                      arguments);
+}
+
+Value PackedWeight::emitMinOfBlock(OpBuilder &nested, Location loc,
+                                   const FactorOperands &operands,
+                                   FactorDims dims,
+                                   ValueRange arguments) const {
+  Value part = format.getDecoded().getMin().front();
+  return extendToF32(nested, loc,
+                     emitPart(nested, loc, part, operands, dims, arguments));
+}
+
+Value PackedWeight::emitMinOfGroup(OpBuilder &nested, Location loc,
+                                   const FactorOperands &operands,
+                                   FactorDims dims,
+                                   ValueRange arguments) const {
+  Value part = format.getDecoded().getMin().back();
+  Value min = emitPart(nested, loc, part, operands, dims, arguments);
+  Type i32 = nested.getI32Type();
+  return min.getType() == i32 ? min
+                              : arith::ExtSIOp::create(nested, loc, i32, min);
 }

@@ -28,9 +28,15 @@ struct FactorDims {
 /// Operands of a generic that hold factors, and what its body needs to know.
 struct FactorOperands {
   unsigned first = 0;
+  /// Without those of groups only what all columns of a block share is there.
+  bool hasGroups = true;
   /// Per operand: a shift in bits on top of what the group in the span asks
   /// for; null where there is none.
   SmallVector<Value> shifts;
+
+  bool holds(const StoredFactor &factor) const {
+    return hasGroups || factor.level != FactorLevel::Group;
+  }
 };
 
 class PackedWeight {
@@ -69,16 +75,26 @@ public:
   /// The code as an unsigned i8, from the bytes of its planes.
   Value emitCode(OpBuilder &nested, Location loc, ValueRange planeBytes) const;
 
-  /// Adds the factors of a span to the operands of a generic.
+  /// Adds the factors of a span to the operands of a generic; `hasGroups`:
+  /// those of its groups too.
   FactorOperands collectFactors(TileBuilder &b, const SpanPosition &at,
                                 FactorDims dims, SmallVectorImpl<Value> &inputs,
-                                SmallVectorImpl<AffineMap> &maps) const;
+                                SmallVectorImpl<AffineMap> &maps,
+                                bool hasGroups = true) const;
   /// The scale or the minimum in f32 from the block arguments of a generic.
   Value emitScale(OpBuilder &nested, Location loc,
                   const FactorOperands &operands, FactorDims dims,
                   ValueRange arguments) const;
   Value emitMin(OpBuilder &nested, Location loc, const FactorOperands &operands,
                 FactorDims dims, ValueRange arguments) const;
+  /// The two parts of a minimum that is a float of the block times an integer
+  /// of the group (see getLargestGroupInteger), in f32 and i32.
+  Value emitMinOfBlock(OpBuilder &nested, Location loc,
+                       const FactorOperands &operands, FactorDims dims,
+                       ValueRange arguments) const;
+  Value emitMinOfGroup(OpBuilder &nested, Location loc,
+                       const FactorOperands &operands, FactorDims dims,
+                       ValueRange arguments) const;
 
 private:
   struct Factor {
@@ -94,6 +110,10 @@ private:
   Value emitProduct(OpBuilder &nested, Location loc, OperandRange factors,
                     const FactorOperands &operands, FactorDims dims,
                     ValueRange arguments) const;
+  /// What the format's region computes as `value`, for one element.
+  Value emitPart(OpBuilder &nested, Location loc, Value value,
+                 const FactorOperands &operands, FactorDims dims,
+                 ValueRange arguments) const;
   Value emitStored(OpBuilder &nested, Location loc, unsigned factor,
                    const FactorOperands &operands, FactorDims dims,
                    ValueRange arguments) const;

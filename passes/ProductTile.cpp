@@ -54,6 +54,18 @@ Value ProductTile::expandSpans(Value memref, unsigned bits, int64_t rest) {
       memref::ExpandShapeOp::create(b, expanded, memref, groups, sizes));
 }
 
+Value ProductTile::viewPairs(Value memref) {
+  auto type = cast<MemRefType>(memref.getType());
+  int64_t pairs = type.getDimSize(1) / 2;
+  SmallVector<OpFoldResult> sizes = {tokens, b.getIndexAttr(pairs),
+                                     b.getIndexAttr(2)};
+  auto expanded =
+      MemRefType::get({ShapedType::kDynamic, pairs, 2}, type.getElementType());
+  return b.toTensor(memref::ExpandShapeOp::create(
+      b, expanded, memref, SmallVector<ReassociationIndices>{{0}, {1, 2}},
+      sizes));
+}
+
 Value ProductTile::splitSlots(Value memref) {
   int64_t slots = product.getSlots();
   if (slots == 1)
@@ -90,7 +102,10 @@ void ProductTile::viewActivations() {
                         kSpan / product.getColumns();
   sumBits = llvm::Log2_64(sumsPerSpan);
   offsets = expandSpans(memref(2), sumBits, 1);
-  sums = expandSpans(memref(3), sumBits, 1);
+  if (cast<MemRefType>(memref(3).getType()).getElementType().isInteger(16))
+    sumPairs = viewPairs(memref(3));
+  else
+    sums = expandSpans(memref(3), sumBits, 1);
 }
 
 LogicalResult ProductTile::viewOperands() {
@@ -227,7 +242,7 @@ Value ProductTile::emitSpan(const PackedWeight &weight, int64_t tokens,
                     : term;
       });
   fetchAhead(partial, weight, tokens);
-  if (weight.hasMin())
+  if (weight.hasMin() && !hasIntegerMinima())
     partial = emitMinima(weight, tokens, token, at, partial);
   return partial;
 }
@@ -250,6 +265,8 @@ Value ProductTile::emitGroup(const PackedWeight &weight, int64_t tokens,
                    return emitSpan(weight, tokens, token, position, partial);
                  });
   }
+  if (weight.hasMin() && hasIntegerMinima())
+    partial = emitIntegerMinima(weight, tokens, token, at, partial);
   return b.generic(
       acc, {partial, b.slice(scales, {token, group}, tokens)},
       {b.map(2, {0, 1}), b.map(2, {0}), b.map(2, {0, 1})}, 2,
@@ -283,6 +300,77 @@ Value ProductTile::emitMinima(const PackedWeight &weight, int64_t tokens,
       });
   fetchAhead(result, weight, tokens);
   return result;
+}
+
+/// The minima of all spans behind one scale of the activations. The integers of
+/// two groups, or of one whose activations have two sums, meet these in a dot
+/// product; the float of the block comes last.
+Value ProductTile::emitIntegerMinima(const PackedWeight &weight, int64_t tokens,
+                                     Value token, const SpanPosition &at,
+                                     Value acc) {
+  // A pair is the two sums of a span, or those of two spans.
+  int64_t spans = product.getActivationGroup() / kSpan;
+  int64_t spansPerPair = sumBits ? 1 : 2;
+  Value firstPair = arith::DivUIOp::create(b, at.span, b.index(spansPerPair));
+  enum : unsigned { kRowDim = 1, kPairDim = 2, kDims = 3 };
+  FactorDims dims = {kDims, kPairDim, kRowDim};
+  Value lowered = emitLoop(
+      spans / spansPerPair, b.zeros({tokens, weight.rows}, b.getI32Type()),
+      [&](Value i, Value lowered) {
+        Value pair = arith::AddIOp::create(b, firstPair, i);
+        SmallVector<Value> inputs = {b.slice(sumPairs, {token, pair}, tokens)};
+        SmallVector<AffineMap> maps = {b.map(kDims, {0, kPairDim})};
+        SmallVector<FactorOperands> factors;
+        for (int64_t j = 0; j < spansPerPair; ++j) {
+          SpanPosition position = at;
+          position.span = arith::MulIOp::create(b, pair, b.index(spansPerPair));
+          position.span = arith::AddIOp::create(b, position.span, b.index(j));
+          factors.push_back(
+              weight.collectFactors(b, position, dims, inputs, maps));
+        }
+        maps.push_back(b.map(kDims, {0, kRowDim}));
+        Value result = b.generic(
+            lowered, inputs, maps, kDims,
+            [&](OpBuilder &nested, Location loc, ValueRange arguments) {
+              auto emitMin = [&](const FactorOperands &operands) {
+                return weight.emitMinOfGroup(nested, loc, operands, dims,
+                                             arguments);
+              };
+              Value min = emitMin(factors.front());
+              if (spansPerPair == 2) {
+                Value j = linalg::IndexOp::create(nested, loc, kPairDim);
+                Value zero = arith::ConstantIndexOp::create(nested, loc, 0);
+                Value isFirst = arith::CmpIOp::create(
+                    nested, loc, arith::CmpIPredicate::eq, j, zero);
+                min = arith::SelectOp::create(nested, loc, isFirst, min,
+                                              emitMin(factors.back()));
+              }
+              Value sum = arith::ExtSIOp::create(
+                  nested, loc, nested.getI32Type(), arguments.front());
+              Value term = arith::MulIOp::create(nested, loc, min, sum);
+              return arith::AddIOp::create(nested, loc, arguments.back(), term)
+                  .getResult();
+            });
+        fetchAhead(result, weight, tokens);
+        return result;
+      });
+  FactorDims blockDims = {2, 2, 1};
+  SmallVector<Value> inputs = {lowered};
+  SmallVector<AffineMap> maps = {b.map(2, {0, 1})};
+  FactorOperands factors = weight.collectFactors(b, at, blockDims, inputs, maps,
+                                                 /*hasGroups=*/false);
+  maps.push_back(b.map(2, {0, 1}));
+  return b.generic(
+      acc, inputs, maps, 2,
+      [&](OpBuilder &nested, Location loc, ValueRange arguments) -> Value {
+        Value min =
+            weight.emitMinOfBlock(nested, loc, factors, blockDims, arguments);
+        Value sum = arith::SIToFPOp::create(nested, loc, nested.getF32Type(),
+                                            arguments[0]);
+        Value lowered = arith::MulFOp::create(nested, loc, min, sum, kContract);
+        return arith::SubFOp::create(nested, loc, arguments.back(), lowered,
+                                     kContract);
+      });
 }
 
 /// One span with float activations: the weights' values meet them in registers.

@@ -55,6 +55,13 @@ private:
                  function_ref<Value(Value, Value)> emitBody);
   Value emitMinima(const PackedWeight &weight, int64_t tokens, Value token,
                    const SpanPosition &at, Value acc);
+  Value emitIntegerMinima(const PackedWeight &weight, int64_t tokens,
+                          Value token, const SpanPosition &at, Value acc);
+  /// Whether the minima are integers times a float of the block, and the sums
+  /// of the activations pairs of 16 bits.
+  bool hasIntegerMinima() const { return !!sumPairs; }
+  /// memref<TxP> seen as [token][pair][2].
+  Value viewPairs(Value memref);
   /// memref<TxKxE> seen as [token][span][bits…][rest] (`rest` omitted when 1).
   Value expandSpans(Value memref, unsigned bits, int64_t rest);
 
@@ -62,9 +69,10 @@ private:
   QLinearOp product;
   bool signedCodes;
   SmallVector<PackedWeight> weights;
-  Value tokens;                          // T
-  Value codes, scales, offsets, sums, x; // activations as tensors
-  unsigned sumBits = 0;                  // log2 of the activation sums per span
+  Value tokens; // T
+  // Activations as tensors: either `sums`, or `sumPairs` [token][pair][2].
+  Value codes, scales, offsets, sums, sumPairs, x;
+  unsigned sumBits = 0; // log2 of the activation sums per span
 };
 
 } // namespace mlir::lumen

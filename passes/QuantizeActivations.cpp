@@ -82,6 +82,29 @@ static int64_t getSharedBias(ArrayRef<QLinearOp> products) {
   return shared ? shared : -1;
 }
 
+/// Whether the minima that the sums of codes meet are all small integers times
+/// a float of their block, so that two meet two sums in one instruction. Sums
+/// and integers take 16 bits, and the activations' scale comes behind pairs of
+/// sums.
+static bool haveIntegerMinima(ArrayRef<QLinearOp> products, int64_t group,
+                              int64_t sumGroup) {
+  if (group < 2 * kSpan || 2 * sumGroup < kSpan)
+    return false;
+  bool found = false;
+  for (QLinearOp op : products)
+    for (Type type : op.getWeights().getTypes()) {
+      FormatOp format = lookupFormat(cast<RankedTensorType>(type), op);
+      OperandRange min = format.getDecoded().getMin();
+      if (min.empty())
+        continue;
+      std::optional<int64_t> largest = getLargestGroupInteger(min);
+      if (!largest || *largest > std::numeric_limits<int16_t>::max())
+        return false;
+      found = true;
+    }
+  return found;
+}
+
 namespace {
 
 struct QuantizeActivationsPass
@@ -98,8 +121,10 @@ struct QuantizeActivationsPass
         // Next to its definition the codes are visible wherever x is.
         builder.setInsertionPointAfterValue(x);
         int64_t bias = getSharedBias(products);
-        auto quantize = QuantizeOp::create(builder, x.getLoc(), x, group,
-                                           getSharedSumGroup(products), bias);
+        int64_t sumGroup = getSharedSumGroup(products);
+        auto quantize =
+            QuantizeOp::create(builder, x.getLoc(), x, group, sumGroup, bias,
+                               haveIntegerMinima(products, group, sumGroup));
         for (QLinearOp op : products) {
           op.getActivationsMutable().assign(quantize->getResults());
           op.setOffsetBias(bias);

@@ -198,7 +198,7 @@ QuantizedGroup lumen::emitQuantizedGroup(ImplicitLocOpBuilder &b, Value x,
     Value sum =
         vector::ReductionOp::create(b, vector::CombiningKind::ADD, part);
     group.offsets.push_back(arith::MulIOp::create(b, sum, biased));
-    group.sums.push_back(arith::SIToFPOp::create(b, f32, sum));
+    group.sums.push_back(sum);
   }
   return group;
 }
@@ -221,6 +221,11 @@ void lumen::emitQuantizeStore(ImplicitLocOpBuilder &b, QuantizeOp op, Value row,
                  divideByConstant(b, begin, groupSize));
     Value firstSum = divideByConstant(b, begin, sumGroup);
     storeScalars(op.getOffsets(), group.offsets, firstSum);
+    Type sumType = getElementTypeOrSelf(op.getSums());
+    for (Value &sum : group.sums)
+      sum = sumType.isF32()
+                ? arith::SIToFPOp::create(b, sumType, sum).getResult()
+                : arith::TruncIOp::create(b, sumType, sum);
     storeScalars(op.getSums(), group.sums, firstSum);
   }
 }

@@ -85,7 +85,7 @@ struct QuantizedGroup {
   Value codes;                   // vector<group x i8>
   Value scale;                   // f32
   SmallVector<Value, 2> offsets; // i32, one per sum group
-  SmallVector<Value, 2> sums;    // f32, one per sum group
+  SmallVector<Value, 2> sums;    // i32, one per sum group
 };
 
 /// Quantizes the lanes of `x` with one scale; see `lumen.quantize`.

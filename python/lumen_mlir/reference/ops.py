@@ -252,7 +252,9 @@ def integer_product(
 
     For each scale of the activations in ascending order
     ``y += xscale * (f32(isum) * scale - min * sum + ...)`` over the groups behind it. Integer sums are below
-    2^24, so the float32 matrix product that computes them is exact. Returns f32 [T, N].
+    2^24, so the float32 matrix product that computes them is exact. Where minima are integers times a float
+    of the block, kernels add up the integers' products first, with one rounding instead of one each. Returns
+    f32 [T, N].
     """
     tokens, columns = codes.shape
     groups, size, rows = values.shape

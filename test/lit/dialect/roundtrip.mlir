@@ -181,9 +181,11 @@ func.func @pack(%bytes: memref<?xi8>, %to: memref<?xi8>, %fixed: memref<3264xi8>
 
 // CHECK-LABEL: func.func @registers
 func.func @registers(%codes: vector<64xi8>, %x: vector<4xi8>, %acc: vector<16xi32>,
-    %xf: vector<4xf32>, %accf: vector<16xf32>, %scalar: i8, %tensor: tensor<4xi8>) {
+    %halves: vector<32xi16>, %y: vector<2xi16>, %scalar: i8, %tensor: tensor<4xi8>) {
   // CHECK: lumen.dot4 %{{.*}}, %{{.*}}, %{{.*}} {bits = 4 : i64} : vector<64xi8>, vector<4xi8>, vector<16xi32>
   %0 = lumen.dot4 %codes, %x, %acc {bits = 4 : i64} : vector<64xi8>, vector<4xi8>, vector<16xi32>
+  // CHECK: lumen.dot2 %{{.*}}, %{{.*}}, %{{.*}} : vector<32xi16>, vector<2xi16>, vector<16xi32>
+  %1 = lumen.dot2 %halves, %y, %acc : vector<32xi16>, vector<2xi16>, vector<16xi32>
   // CHECK: lumen.lookup %{{.*}} [-3, -1, 1, 3] : vector<64xi8>
   %2 = lumen.lookup %codes [-3, -1, 1, 3] : vector<64xi8>
   // CHECK: lumen.lookup %{{.*}} [1] : i8

@@ -106,6 +106,28 @@ func.func @start(%c: vector<64xi8>, %x: vector<4xi8>, %m: memref<8xi32>, %i: ind
   return %2 : vector<16xi32>
 }
 
+// Pairs of 16 bits: one instruction, or a product and an addition.
+// VNNI-LABEL: func.func @pairs
+// VNNI: vector.broadcast %{{.*}} : i32 to vector<16xi32>
+// VNNI: llvm.call_intrinsic "llvm.x86.avx512.vpdpwssd.512"
+// VNNI-NOT: arith.addi
+// VNNI: return
+// AVXVNNI-LABEL: func.func @pairs
+// AVXVNNI-COUNT-2: llvm.call_intrinsic "llvm.x86.avx512.vpdpwssd.256"
+// BW-LABEL: func.func @pairs
+// BW: %[[SUMS:.*]] = llvm.call_intrinsic "llvm.x86.avx512.pmaddw.d.512"
+// BW: arith.addi %arg2, %[[SUMS]]
+// SSE-LABEL: func.func @pairs
+// SSE-COUNT-4: llvm.call_intrinsic "llvm.x86.sse2.pmadd.wd"
+// PLAIN-LABEL: func.func @pairs
+// PLAIN-NOT: call_intrinsic
+// PLAIN-COUNT-2: arith.muli
+// PLAIN: return
+func.func @pairs(%c: vector<32xi16>, %x: vector<2xi16>, %a: vector<16xi32>) -> vector<16xi32> {
+  %r = lumen.dot2 %c, %x, %a : vector<32xi16>, vector<2xi16>, vector<16xi32>
+  return %r : vector<16xi32>
+}
+
 // VNNI-LABEL: func.func @table
 // VNNI: llvm.call_intrinsic "llvm.x86.avx512.pshuf.b.512"
 // PLAIN-LABEL: func.func @table

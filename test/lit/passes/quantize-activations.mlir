@@ -62,10 +62,11 @@ lumen.format @q6_k block(256) group(16) bits(6) bias(-32) storage(["d", "sc", "q
   lumen.decoded codes(%qs : vector<256xi8>) scale(%d, %sc : f16, vector<16xi8>)
 }
 
-// Two formats of one block share the codes, and the finer sums.
+// Two formats of one block share the codes, and the finer sums: of 16 bits, which minima that are integers of
+// the group meet in pairs.
 // CHECK-LABEL: func.func @long_blocks
 // CHECK-NEXT: %[[C:.*]], %[[S:.*]], %[[O:.*]], %[[M:.*]] = lumen.quantize %arg0 {bias = -32 : i64, group = 256 : i64, sum_group = 16 : i64} : tensor<?x768xf32>
-// CHECK-SAME: -> tensor<?x768xi8>, tensor<?x3xf32>, tensor<?x48xi32>, tensor<?x48xf32>
+// CHECK-SAME: -> tensor<?x768xi8>, tensor<?x3xf32>, tensor<?x48xi32>, tensor<?x48xi16>
 // CHECK-NEXT: lumen.qlinear activations(%[[C]], %[[S]], %[[O]], %[[M]] :
 // CHECK-NEXT: lumen.qlinear activations(%[[C]], %[[S]], %[[O]], %[[M]] :
 // CHECK-NEXT: return
@@ -81,6 +82,22 @@ func.func @long_blocks(%x: tensor<?x768xf32>, %w0: tensor<48x768x!lumen.q<@q4_k>
 lumen.format @b96 block(96) group(96) bits(8) storage(["d", "qs"]) {
 ^bb0(%d: f16, %qs: vector<96xi8>):
   lumen.decoded codes(%qs : vector<96xi8>) scale(%d : f16)
+}
+lumen.format @float_min block(256) group(32) bits(8) storage(["d", "m", "qs"]) {
+^bb0(%d: f16, %m: vector<8xf16>, %qs: vector<256xi8>):
+  lumen.decoded codes(%qs : vector<256xi8>) scale(%d : f16) min(%m : vector<8xf16>)
+}
+
+// Where another weight has minima that are not, sums stay floats.
+// CHECK-LABEL: func.func @float_minima
+// CHECK: lumen.quantize %arg0 {group = 256 : i64} : {{.*}} tensor<?x24xi32>, tensor<?x24xf32>
+func.func @float_minima(%x: tensor<?x768xf32>, %w0: tensor<48x768x!lumen.q<@q4_k>>,
+    %w1: tensor<32x768x!lumen.q<@float_min>>) -> (tensor<?x48xf32>, tensor<?x32xf32>) {
+  %1 = lumen.qlinear activations(%x : tensor<?x768xf32>)
+    weights(%w0 : tensor<48x768x!lumen.q<@q4_k>>) -> tensor<?x48xf32>
+  %2 = lumen.qlinear activations(%x : tensor<?x768xf32>)
+    weights(%w1 : tensor<32x768x!lumen.q<@float_min>>) -> tensor<?x32xf32>
+  return %1, %2 : tensor<?x48xf32>, tensor<?x32xf32>
 }
 lumen.format @b512 block(512) group(512) bits(8) storage(["d", "qs"]) {
 ^bb0(%d: f16, %qs: vector<512xi8>):
