@@ -34,11 +34,12 @@ LogicalResult FromBytesOp::verifySymbolUses(SymbolTableCollection &symbols) {
 
 /// The operands of a dot product of `ways` elements per lane of 32 bits.
 template <typename DotOp>
-static LogicalResult verifyDot(DotOp op, StringRef ways, int64_t count) {
+static LogicalResult verifyDot(DotOp op, StringRef ways, int64_t count,
+                               bool laneWise) {
   auto codes = cast<VectorType>(op.getCodes().getType()),
        x = cast<VectorType>(op.getX().getType()),
        acc = cast<VectorType>(op.getAcc().getType());
-  if (x.getNumElements() != count)
+  if (x.getNumElements() != count && !(laneWise && x == codes))
     return op.emitOpError() << "x must have " << count << " elements, got "
                             << x.getNumElements();
   if (codes.getNumElements() != count * acc.getNumElements())
@@ -49,9 +50,9 @@ static LogicalResult verifyDot(DotOp op, StringRef ways, int64_t count) {
   return success();
 }
 
-LogicalResult Dot4Op::verify() { return verifyDot(*this, "four", 4); }
+LogicalResult Dot4Op::verify() { return verifyDot(*this, "four", 4, false); }
 
-LogicalResult Dot2Op::verify() { return verifyDot(*this, "two", 2); }
+LogicalResult Dot2Op::verify() { return verifyDot(*this, "two", 2, true); }
 
 LogicalResult LookupOp::verify() {
   if (getTable().empty() || getTable().size() > 16)

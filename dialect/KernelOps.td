@@ -75,9 +75,10 @@ def Lumen_Dot2Op : Lumen_Op<"dot2", [Pure, AllTypesMatch<["acc", "result"]>]> {
   let description = [{
     With R lanes of 32 bits:
 
-        result[r] = acc[r] + sum_{j<2} codes[2r + j] * x[j].
+        result[r] = acc[r] + sum_{j<2} codes[2r + j] * x[j],
 
-    All are signed. It is what a target implements: `vpdpwssd`, `vpmaddwd`, ….
+    or x[2r + j] where `x` has two elements per lane, too. All are signed. It is
+    what a target implements: `vpdpwssd`, `vpmaddwd`, ….
 
     ```mlir
     %r = lumen.dot2 %codes, %x, %acc : vector<32xi16>, vector<2xi16>, vector<16xi32>

@@ -13,6 +13,10 @@ namespace mlir::lumen {
 /// a target with an instruction for lumen.dot4.
 bool prefersSignedCodes(TargetAttr target);
 
+/// True where one instruction adds a pair of 16-bit products to a sum, and the
+/// registers hold the sums of two groups of codes for all tokens of a tile.
+bool addsPairs(TargetAttr target);
+
 } // namespace mlir::lumen
 
 #endif // LUMEN_PASSES_DOT4_H

@@ -91,7 +91,8 @@ static uint64_t getMaximum(Value value) {
 }
 
 /// acc += code * signed code over four 8-bit or two 16-bit codes: the operands
-/// of that form. Those of 16 bits are 32 bits wide.
+/// of that form. Those of 16 bits are 32 bits wide, and may meet other values
+/// of the lanes, truncated to 16 bits.
 static bool matchDot(linalg::GenericOp generic, Value &code,
                      Value &activation) {
   auto iterators = generic.getIteratorTypesArray();
@@ -317,6 +318,11 @@ bool GenericUnroller::isDeferred() {
   return reader && reader->getBlock() == generic->getBlock();
 }
 
+bool GenericUnroller::takesPairs() {
+  return activation &&
+         isa_and_nonnull<arith::TruncIOp>(activation.getDefiningOp());
+}
+
 bool GenericUnroller::holdsGroup() {
   int64_t vectors = llvm::divideCeil(32 * lanes, v.vectorBits);
   // Some are left for codes, scales and what is on its way.
@@ -359,40 +365,56 @@ LogicalResult GenericUnroller::run(ArrayRef<int64_t> fixed) {
   for (unsigned dim : getGroupDims())
     if (fixed[dim] < 0)
       groups.push_back(dim);
+  bool pairs = takesPairs();
+  if (pairs) // two groups of the operand meet in one product
+    llvm::erase(groups, sizes.size() - 1);
   return forEachPoint(Point(fixed), groups, [&](Point &point) {
-    return success(succeeded(runDeferred(point)) &&
-                   succeeded(runPoints(point)));
+    Point group(point);
+    for (int64_t j = 0; j < (pairs ? 2 : 1); ++j) {
+      if (pairs)
+        group.back() = j;
+      if (failed(runDeferred(group)))
+        return failure();
+    }
+    return runPoints(point);
   });
+}
+
+FailureOr<Value> GenericUnroller::emitPair(Value value,
+                                           ArrayRef<int64_t> point) {
+  auto words = VectorType::get(lanes, b.getI32Type());
+  auto constant = [&](int64_t value) -> Value {
+    return arith::ConstantOp::create(
+        b, DenseElementsAttr::get(words, b.getI32IntegerAttr(value)));
+  };
+  FailureOr<Value> halves[2];
+  for (int64_t j = 0; j < 2; ++j) {
+    Point step(point);
+    step.back() = j;
+    values.clear();
+    halves[j] = evaluate(value, step, false);
+    if (failed(halves[j]))
+      return failure();
+  }
+  Value low = arith::AndIOp::create(b, *halves[0], constant(0xffff));
+  Value high = arith::ShLIOp::create(b, *halves[1], constant(16));
+  return vector::BitCastOp::create(b,
+                                   VectorType::get(2 * lanes, b.getI16Type()),
+                                   arith::OrIOp::create(b, low, high))
+      .getResult();
 }
 
 FailureOr<Value> GenericUnroller::emitDot(ArrayRef<int64_t> point, Value sum) {
   Type type = sum.getType();
   if (sizes.back() == 2) {
-    Value pairs;
-    for (int64_t j = 0; j < 2; ++j) {
-      Point step(point);
-      step.back() = j;
-      values.clear();
-      FailureOr<Value> half = evaluate(code, step, false);
-      if (failed(half))
-        return failure();
-      auto constant = [&](int64_t value) -> Value {
-        return arith::ConstantOp::create(
-            b, DenseElementsAttr::get(cast<VectorType>(type),
-                                      b.getI32IntegerAttr(value)));
-      };
-      if (j == 0)
-        pairs = arith::AndIOp::create(b, *half, constant(0xffff));
-      else
-        pairs = arith::OrIOp::create(
-            b, pairs, arith::ShLIOp::create(b, *half, constant(16)));
-    }
-    auto halves = VectorType::get(2 * lanes, b.getI16Type());
-    pairs = vector::BitCastOp::create(b, halves, pairs);
-    FailureOr<Value> x = evaluate(activation, point, true);
-    if (failed(x))
+    FailureOr<Value> codes = emitPair(code, point), x;
+    if (takesPairs())
+      x = emitPair(activation.getDefiningOp()->getOperand(0), point);
+    else
+      x = evaluate(activation, point, true);
+    if (failed(codes) || failed(x))
       return failure();
-    return Dot2Op::create(b, type, pairs, *x, sum).getResult();
+    return Dot2Op::create(b, type, *codes, *x, sum).getResult();
   }
   FailureOr<Value> codes = evaluate(code, point, true);
   FailureOr<Value> x = evaluate(activation, point, true);

@@ -92,6 +92,8 @@ private:
   /// Whether the registers hold the sums of one group of all tokens beside the
   /// sums of those before it.
   bool holdsGroup();
+  /// Whether this is a dot product of two values of the lanes each.
+  bool takesPairs();
   /// The dimensions that number the groups of the deferred operands, behind the
   /// tokens where they are taken one by one. Tokens side by side have more sums
   /// that do not wait for each other.
@@ -106,6 +108,9 @@ private:
   Value loadLanes(int64_t elements, Value buffer, ArrayRef<Value> indices);
   FailureOr<Value> evaluate(Value value, ArrayRef<int64_t> point,
                             bool wholeStep);
+  /// The 32-bit values of the lanes at the two positions of the last dimension,
+  /// as pairs of 16 bits.
+  FailureOr<Value> emitPair(Value value, ArrayRef<int64_t> point);
   /// The next value of a sum of dot products, of four 8-bit or two 16-bit
   /// codes at the point.
   FailureOr<Value> emitDot(ArrayRef<int64_t> point, Value sum);

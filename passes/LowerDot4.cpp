@@ -332,9 +332,11 @@ private:
     int64_t size = instructions->bits / 32;
     auto words = VectorType::get(size, b.getI32Type());
     auto halves = VectorType::get(2 * size, b.getI16Type());
-    Value x = spread(b, op.getX(), halves);
+    bool laneWise = op.getX().getType() == op.getCodes().getType();
+    Value same = laneWise ? Value() : spread(b, op.getX(), halves);
     return splitVector(b, type, size, [&](int64_t first) -> Value {
       Value codes = slice(b, op.getCodes(), 2 * first, 2 * size);
+      Value x = laneWise ? slice(b, op.getX(), 2 * first, 2 * size) : same;
       Value acc = slice(b, op.getAcc(), first, size);
       if (!instructions->dotPairs.empty())
         return callIntrinsic(b, instructions->dotPairs, words, {acc, codes, x});
@@ -345,17 +347,25 @@ private:
 
   /// Plain vector arithmetic on 32-bit lanes.
   Value emitGeneric(ImplicitLocOpBuilder &b, Dot2Op op, VectorType type) const {
-    Value codes = vector::BitCastOp::create(b, type, op.getCodes());
-    Value result = op.getAcc(), half = splat(b, type, 16);
+    Value half = splat(b, type, 16), result = op.getAcc();
+    // Element j of every lane of two.
+    auto extend = [&](Value pairs, int64_t j) -> Value {
+      Value words = vector::BitCastOp::create(b, type, pairs);
+      if (j == 0)
+        words = arith::ShLIOp::create(b, words, half);
+      return arith::ShRSIOp::create(b, words, half);
+    };
     for (int64_t j = 0; j < 2; ++j) {
-      Value code =
-          j ? codes : arith::ShLIOp::create(b, codes, half).getResult();
-      code = arith::ShRSIOp::create(b, code, half);
-      Value x = vector::ExtractOp::create(b, op.getX(), j);
-      x = arith::ExtSIOp::create(b, b.getI32Type(), x);
-      x = vector::BroadcastOp::create(b, type, x);
-      result =
-          arith::AddIOp::create(b, result, arith::MulIOp::create(b, code, x));
+      Value x;
+      if (op.getX().getType() == op.getCodes().getType()) {
+        x = extend(op.getX(), j);
+      } else {
+        x = vector::ExtractOp::create(b, op.getX(), j);
+        x = arith::ExtSIOp::create(b, b.getI32Type(), x);
+        x = vector::BroadcastOp::create(b, type, x);
+      }
+      result = arith::AddIOp::create(
+          b, result, arith::MulIOp::create(b, extend(op.getCodes(), j), x));
     }
     return result;
   }
@@ -442,6 +452,13 @@ struct LowerDot4Pass final : lumen::impl::LowerDot4PassBase<LowerDot4Pass> {
 };
 
 } // namespace
+
+bool lumen::addsPairs(TargetAttr target) {
+  const Dot4Instructions *instructions =
+      target ? findInstructions(target.getDot4()) : nullptr;
+  return instructions && !instructions->dotPairs.empty() &&
+         instructions->bits >= 512;
+}
 
 bool lumen::prefersSignedCodes(TargetAttr target) {
   const Dot4Instructions *instructions =

@@ -320,22 +320,33 @@ Value PackedWeight::emitMin(OpBuilder &nested, Location loc,
                      arguments);
 }
 
-Value PackedWeight::emitMinOfBlock(OpBuilder &nested, Location loc,
-                                   const FactorOperands &operands,
-                                   FactorDims dims,
-                                   ValueRange arguments) const {
-  Value part = format.getDecoded().getMin().front();
-  return extendToF32(nested, loc,
-                     emitPart(nested, loc, part, operands, dims, arguments));
+Value PackedWeight::emitOfBlock(OpBuilder &nested, Location loc,
+                                OperandRange factor,
+                                const FactorOperands &operands, FactorDims dims,
+                                ValueRange arguments) const {
+  return extendToF32(
+      nested, loc,
+      emitPart(nested, loc, factor.front(), operands, dims, arguments));
 }
 
-Value PackedWeight::emitMinOfGroup(OpBuilder &nested, Location loc,
-                                   const FactorOperands &operands,
-                                   FactorDims dims,
-                                   ValueRange arguments) const {
-  Value part = format.getDecoded().getMin().back();
-  Value min = emitPart(nested, loc, part, operands, dims, arguments);
+Value PackedWeight::emitOfGroup(OpBuilder &nested, Location loc,
+                                OperandRange factor,
+                                const FactorOperands &operands, FactorDims dims,
+                                ValueRange arguments) const {
+  Value part = emitPart(nested, loc, factor.back(), operands, dims, arguments);
   Type i32 = nested.getI32Type();
-  return min.getType() == i32 ? min
-                              : arith::ExtSIOp::create(nested, loc, i32, min);
+  return part.getType() == i32 ? part
+                               : arith::ExtSIOp::create(nested, loc, i32, part);
+}
+
+int64_t PackedWeight::getLargestValue() const {
+  int64_t largest = 0;
+  if (auto table = format.getTable()) {
+    for (int8_t entry : *table)
+      largest = std::max<int64_t>(largest, std::abs(int64_t(entry)));
+    return largest;
+  }
+  int64_t least = getBias(),
+          most = (int64_t(1) << format.getBits()) - 1 + least;
+  return std::max(std::abs(least), std::abs(most));
 }

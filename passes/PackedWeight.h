@@ -87,14 +87,19 @@ public:
                   ValueRange arguments) const;
   Value emitMin(OpBuilder &nested, Location loc, const FactorOperands &operands,
                 FactorDims dims, ValueRange arguments) const;
-  /// The two parts of a minimum that is a float of the block times an integer
-  /// of the group (see getLargestGroupInteger), in f32 and i32.
-  Value emitMinOfBlock(OpBuilder &nested, Location loc,
-                       const FactorOperands &operands, FactorDims dims,
-                       ValueRange arguments) const;
-  Value emitMinOfGroup(OpBuilder &nested, Location loc,
-                       const FactorOperands &operands, FactorDims dims,
-                       ValueRange arguments) const;
+  /// The two parts of `factor`, the format's scale or minimum, where it is a
+  /// float of the block times an integer of the group (see
+  /// getLargestGroupInteger), in f32 and i32.
+  Value emitOfBlock(OpBuilder &nested, Location loc, OperandRange factor,
+                    const FactorOperands &operands, FactorDims dims,
+                    ValueRange arguments) const;
+  Value emitOfGroup(OpBuilder &nested, Location loc, OperandRange factor,
+                    const FactorOperands &operands, FactorDims dims,
+                    ValueRange arguments) const;
+  OperandRange getScale() const { return format.getDecoded().getScale(); }
+  OperandRange getMin() const { return format.getDecoded().getMin(); }
+  /// The largest magnitude of v(code).
+  int64_t getLargestValue() const;
 
 private:
   struct Factor {

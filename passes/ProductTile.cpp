@@ -179,13 +179,10 @@ Value ProductTile::emitInitialSums(const PackedWeight &weight, int64_t tokens,
       });
 }
 
-/// One span with 8-bit activations: an integer generic, then a float one. A
-/// null `partial` counts as 0.
-Value ProductTile::emitSpan(const PackedWeight &weight, int64_t tokens,
-                            Value token, const SpanPosition &at,
-                            Value partial) {
+/// The integer sums of a span's groups.
+Value ProductTile::emitIntegerSums(const PackedWeight &weight, int64_t tokens,
+                                   Value token, const SpanPosition &at) {
   unsigned groupBits = weight.getGroupBits();
-  // The integer sums of the span's groups.
   SmallVector<Value> inputs;
   SmallVector<AffineMap> maps;
   weight.collectCodes(b, at, inputs, maps);
@@ -219,12 +216,21 @@ Value ProductTile::emitSpan(const PackedWeight &weight, int64_t tokens,
       });
 
   fetchAhead(isum, weight, tokens);
+  return isum;
+}
 
+/// One span with 8-bit activations: an integer generic, then a float one. A
+/// null `partial` counts as 0.
+Value ProductTile::emitSpan(const PackedWeight &weight, int64_t tokens,
+                            Value token, const SpanPosition &at,
+                            Value partial) {
+  unsigned groupBits = weight.getGroupBits();
+  Value isum = emitIntegerSums(weight, tokens, token, at);
   // Scaled and added up: dims token, group bits, row.
   FactorDims dims = {groupBits + 2, 1, groupBits + 1};
   auto all = llvm::to_vector(llvm::seq<unsigned>(0, dims.dims));
-  inputs = {isum};
-  maps = {b.map(dims.dims, all)};
+  SmallVector<Value> inputs = {isum};
+  SmallVector<AffineMap> maps = {b.map(dims.dims, all)};
   FactorOperands factors = weight.collectFactors(b, at, dims, inputs, maps);
   maps.push_back(b.map(dims.dims, {0, dims.row}));
   bool adds = partial || groupBits;
@@ -247,24 +253,92 @@ Value ProductTile::emitSpan(const PackedWeight &weight, int64_t tokens,
   return partial;
 }
 
+bool ProductTile::hasPairedScales(const PackedWeight &weight) {
+  int64_t spans = product.getActivationGroup() / kSpan;
+  std::optional<int64_t> largest = getLargestGroupInteger(weight.getScale());
+  // Without minima, which the same pipes multiply, loads are the limit.
+  bool hasMinima = weight.hasMin() && hasIntegerMinima();
+  if (!addsPairs || spans == 1 || weight.getGroupBits() != 1 || !largest ||
+      !hasMinima)
+    return false;
+  constexpr int64_t kMost = std::numeric_limits<int16_t>::max(),
+                    kMostCode = 127;
+  int64_t sum = kSpan / 2 * kMostCode * weight.getLargestValue();
+  return *largest <= kMost && sum <= kMost &&
+         2 * spans * *largest * sum <= std::numeric_limits<int32_t>::max();
+}
+
+/// One span, whose two integer sums meet the integers of their scales in a dot
+/// product.
+Value ProductTile::emitPairedSpan(const PackedWeight &weight, int64_t tokens,
+                                  Value token, const SpanPosition &at,
+                                  Value sums) {
+  enum : unsigned { kRowDim = 1, kPairDim = 2, kDims = 3 };
+  FactorDims dims = {kDims, kPairDim, kRowDim};
+  SmallVector<Value> inputs = {emitIntegerSums(weight, tokens, token, at)};
+  SmallVector<AffineMap> maps = {b.map(kDims, {0, kPairDim, kRowDim})};
+  FactorOperands factors = weight.collectFactors(b, at, dims, inputs, maps);
+  maps.push_back(b.map(kDims, {0, kRowDim}));
+  Value result = b.generic(
+      sums, inputs, maps, kDims,
+      [&](OpBuilder &nested, Location loc, ValueRange arguments) -> Value {
+        Type i32 = nested.getI32Type();
+        Value scale = weight.emitOfGroup(nested, loc, weight.getScale(),
+                                         factors, dims, arguments);
+        Value sum = arith::TruncIOp::create(nested, loc, nested.getI16Type(),
+                                            arguments.front());
+        sum = arith::ExtSIOp::create(nested, loc, i32, sum);
+        Value term = arith::MulIOp::create(nested, loc, scale, sum);
+        return arith::AddIOp::create(nested, loc, arguments.back(), term);
+      });
+  fetchAhead(result, weight, tokens);
+  return result;
+}
+
+/// The spans behind one scale of the activations, without their minima where
+/// these are integers.
+Value ProductTile::emitSpans(const PackedWeight &weight, int64_t tokens,
+                             Value token, const SpanPosition &at) {
+  int64_t spans = product.getActivationGroup() / kSpan;
+  if (spans == 1)
+    return emitSpan(weight, tokens, token, at, nullptr);
+  bool paired = hasPairedScales(weight);
+  Type element = paired ? Type(b.getI32Type()) : b.getF32Type();
+  Value sums = emitLoop(
+      spans, b.zeros({tokens, weight.rows}, element), [&](Value i, Value sums) {
+        SpanPosition position = at;
+        position.span = arith::AddIOp::create(b, at.span, i);
+        return paired ? emitPairedSpan(weight, tokens, token, position, sums)
+                      : emitSpan(weight, tokens, token, position, sums);
+      });
+  if (!paired)
+    return sums;
+  FactorDims dims = {2, 2, 1};
+  SmallVector<Value> inputs = {sums};
+  SmallVector<AffineMap> maps = {b.map(2, {0, 1})};
+  FactorOperands factors = weight.collectFactors(b, at, dims, inputs, maps,
+                                                 /*hasGroups=*/false);
+  maps.push_back(b.map(2, {0, 1}));
+  return b.generic(
+      b.zeros({tokens, weight.rows}, b.getF32Type()), inputs, maps, 2,
+      [&](OpBuilder &nested, Location loc, ValueRange arguments) -> Value {
+        Value scale = weight.emitOfBlock(nested, loc, weight.getScale(),
+                                         factors, dims, arguments);
+        Value sum = arith::SIToFPOp::create(nested, loc, nested.getF32Type(),
+                                            arguments.front());
+        return arith::MulFOp::create(nested, loc, scale, sum, kContract);
+      });
+}
+
 /// The spans behind one scale of the activations, the first of which `at`
 /// tells.
 Value ProductTile::emitGroup(const PackedWeight &weight, int64_t tokens,
                              Value token, SpanPosition at, Value acc) {
   int64_t spans = product.getActivationGroup() / kSpan;
-  Value group = at.span, partial;
-  if (spans == 1) {
-    partial = emitSpan(weight, tokens, token, at, nullptr);
-  } else {
+  Value group = at.span;
+  if (spans > 1)
     group = arith::DivUIOp::create(b, at.span, b.index(spans));
-    partial =
-        emitLoop(spans, b.zeros({tokens, weight.rows}, b.getF32Type()),
-                 [&](Value i, Value partial) {
-                   SpanPosition position = at;
-                   position.span = arith::AddIOp::create(b, at.span, i);
-                   return emitSpan(weight, tokens, token, position, partial);
-                 });
-  }
+  Value partial = emitSpans(weight, tokens, token, at);
   if (weight.hasMin() && hasIntegerMinima())
     partial = emitIntegerMinima(weight, tokens, token, at, partial);
   return b.generic(
@@ -333,8 +407,8 @@ Value ProductTile::emitIntegerMinima(const PackedWeight &weight, int64_t tokens,
             lowered, inputs, maps, kDims,
             [&](OpBuilder &nested, Location loc, ValueRange arguments) {
               auto emitMin = [&](const FactorOperands &operands) {
-                return weight.emitMinOfGroup(nested, loc, operands, dims,
-                                             arguments);
+                return weight.emitOfGroup(nested, loc, weight.getMin(),
+                                          operands, dims, arguments);
               };
               Value min = emitMin(factors.front());
               if (spansPerPair == 2) {
@@ -363,8 +437,8 @@ Value ProductTile::emitIntegerMinima(const PackedWeight &weight, int64_t tokens,
   return b.generic(
       acc, inputs, maps, 2,
       [&](OpBuilder &nested, Location loc, ValueRange arguments) -> Value {
-        Value min =
-            weight.emitMinOfBlock(nested, loc, factors, blockDims, arguments);
+        Value min = weight.emitOfBlock(nested, loc, weight.getMin(), factors,
+                                       blockDims, arguments);
         Value sum = arith::SIToFPOp::create(nested, loc, nested.getF32Type(),
                                             arguments[0]);
         Value lowered = arith::MulFOp::create(nested, loc, min, sum, kContract);

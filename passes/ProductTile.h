@@ -13,9 +13,12 @@ namespace mlir::lumen {
 
 class ProductTile {
 public:
-  /// `signedCodes`: what 8-bit codes meet the target's instructions as.
-  ProductTile(TileBuilder &b, QLinearOp product, bool signedCodes)
-      : b(b), product(product), signedCodes(signedCodes) {}
+  /// `signedCodes`: what 8-bit codes meet the target's instructions as;
+  /// `addsPairs`: whether it has one for pairs of 16-bit products.
+  ProductTile(TileBuilder &b, QLinearOp product, bool signedCodes,
+              bool addsPairs)
+      : b(b), product(product), signedCodes(signedCodes), addsPairs(addsPairs) {
+  }
 
   /// Views weights and activations, in front of the loops. Fails, with an error
   /// of the product, where they do not fit together.
@@ -35,8 +38,17 @@ private:
   void viewActivations();
   Value emitGroup(const PackedWeight &weight, int64_t tokens, Value token,
                   SpanPosition at, Value acc);
+  Value emitIntegerSums(const PackedWeight &weight, int64_t tokens, Value token,
+                        const SpanPosition &at);
   Value emitSpan(const PackedWeight &weight, int64_t tokens, Value token,
                  const SpanPosition &at, Value partial);
+  Value emitPairedSpan(const PackedWeight &weight, int64_t tokens, Value token,
+                       const SpanPosition &at, Value sums);
+  Value emitSpans(const PackedWeight &weight, int64_t tokens, Value token,
+                  const SpanPosition &at);
+  /// Whether the scales are integers times a float of the block, two of which
+  /// meet the sums of a span, these fitting 16 bits.
+  bool hasPairedScales(const PackedWeight &weight);
   Value emitExactSpan(const PackedWeight &weight, int64_t tokens, Value token,
                       const SpanPosition &at, Value acc);
   Value emitFloatProduct(const PackedWeight &weight, int64_t tokens,
@@ -67,7 +79,7 @@ private:
 
   TileBuilder &b;
   QLinearOp product;
-  bool signedCodes;
+  bool signedCodes, addsPairs;
   SmallVector<PackedWeight> weights;
   Value tokens; // T
   // Activations as tensors: either `sums`, or `sumPairs` [token][pair][2].

@@ -33,10 +33,10 @@ struct TileShape {
 class ProductSynthesizer {
 public:
   ProductSynthesizer(func::FuncOp kernel, QLinearOp product, TileShape shape,
-                     int64_t blockBytes, bool signedCodes)
+                     int64_t blockBytes, bool signedCodes, bool addsPairs)
       : b(product.getLoc(), kernel.getContext()), kernel(kernel),
         product(product), shape(shape), blockBytes(blockBytes),
-        registerTile(b, product, signedCodes) {}
+        registerTile(b, product, signedCodes, addsPairs) {}
 
   LogicalResult run();
 
@@ -305,7 +305,8 @@ struct SynthesizeProductPass final
       if (tokens)
         shape.tokens = tokens;
       if (failed(ProductSynthesizer(kernel, products.front(), shape, blockBytes,
-                                    prefersSignedCodes(target))
+                                    prefersSignedCodes(target),
+                                    addsPairs(target))
                      .run()))
         return signalPassFailure();
     }

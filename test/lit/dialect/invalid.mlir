@@ -1162,6 +1162,14 @@ func.func @f(%c: vector<32xi16>, %x: vector<4xi16>, %a: vector<16xi32>) {
 
 // -----
 
+func.func @f(%c: vector<64xi8>, %x: vector<64xi8>, %a: vector<16xi32>) {
+  // expected-error@below {{x must have 4 elements, got 64}}
+  %0 = lumen.dot4 %c, %x, %a {bits = 8 : i64} : vector<64xi8>, vector<64xi8>, vector<16xi32>
+  return
+}
+
+// -----
+
 func.func @f(%c: vector<32xi16>, %x: vector<2xi16>, %a: vector<8xi32>) {
   // expected-error@below {{codes must have two elements per lane of acc (16), got 32}}
   %0 = lumen.dot2 %c, %x, %a : vector<32xi16>, vector<2xi16>, vector<8xi32>

@@ -186,6 +186,8 @@ func.func @registers(%codes: vector<64xi8>, %x: vector<4xi8>, %acc: vector<16xi3
   %0 = lumen.dot4 %codes, %x, %acc {bits = 4 : i64} : vector<64xi8>, vector<4xi8>, vector<16xi32>
   // CHECK: lumen.dot2 %{{.*}}, %{{.*}}, %{{.*}} : vector<32xi16>, vector<2xi16>, vector<16xi32>
   %1 = lumen.dot2 %halves, %y, %acc : vector<32xi16>, vector<2xi16>, vector<16xi32>
+  // CHECK: lumen.dot2 %{{.*}}, %{{.*}}, %{{.*}} : vector<32xi16>, vector<32xi16>, vector<16xi32>
+  %5 = lumen.dot2 %halves, %halves, %acc : vector<32xi16>, vector<32xi16>, vector<16xi32>
   // CHECK: lumen.lookup %{{.*}} [-3, -1, 1, 3] : vector<64xi8>
   %2 = lumen.lookup %codes [-3, -1, 1, 3] : vector<64xi8>
   // CHECK: lumen.lookup %{{.*}} [1] : i8

@@ -128,6 +128,20 @@ func.func @pairs(%c: vector<32xi16>, %x: vector<2xi16>, %a: vector<16xi32>) -> v
   return %r : vector<16xi32>
 }
 
+// Every lane has a pair of its own.
+// VNNI-LABEL: func.func @lanes
+// VNNI-NOT: vector.broadcast
+// VNNI: llvm.call_intrinsic "llvm.x86.avx512.vpdpwssd.512"(%arg2, %arg0, %arg1)
+// SSE-LABEL: func.func @lanes
+// SSE: vector.extract_strided_slice %arg1 {offsets = [24]
+// PLAIN-LABEL: func.func @lanes
+// PLAIN-COUNT-4: arith.shrsi
+// PLAIN: return
+func.func @lanes(%c: vector<32xi16>, %x: vector<32xi16>, %a: vector<16xi32>) -> vector<16xi32> {
+  %r = lumen.dot2 %c, %x, %a : vector<32xi16>, vector<32xi16>, vector<16xi32>
+  return %r : vector<16xi32>
+}
+
 // VNNI-LABEL: func.func @table
 // VNNI: llvm.call_intrinsic "llvm.x86.avx512.pshuf.b.512"
 // PLAIN-LABEL: func.func @table
