@@ -17,8 +17,8 @@ from lumen_mlir.reference.blocks import BlockFormat
 from lumen_mlir.reference.weights import Budget, Weight
 
 _DTYPES = {
-    "f32": np.dtype("<f4"), "f16": np.dtype("<f2"), "i8": np.dtype("i1"), "i32": np.dtype("<i4"),
-    "i64": np.dtype("<i8"), "index": np.dtype("<i8"),
+    "f32": np.dtype("<f4"), "f16": np.dtype("<f2"), "i8": np.dtype("i1"), "i16": np.dtype("<i2"),
+    "i32": np.dtype("<i4"), "i64": np.dtype("<i8"), "index": np.dtype("<i8"),
 }  # fmt: skip
 
 Step = Callable[..., Any]
@@ -254,7 +254,13 @@ class Interpreter:
                     name: attributes[name].value if name in attributes else default
                     for name, default in defaults.items()
                 }
-                return lambda x: ops.quantize(x, **chosen)
+                sums = _DTYPES[str(op.results[3].type.element_type)]
+
+                def quantize(x):
+                    *others, totals = ops.quantize(x, **chosen)
+                    return *others, totals.astype(sums)
+
+                return quantize
             case "lumen.qlinear":
                 *segments, _ = attributes["operandSegmentSizes"]
                 return lambda *operands: self._qlinear(operands, *segments)

@@ -375,7 +375,7 @@ def test_tune(lumen, refused, tiny):
     done = lumen("tune", tiny, "--rounds", "1", "--chunk", "32")
     assert done.returncode == 0, done.stderr
     header, _, *rows = done.stdout.splitlines()
-    assert header.split("|")[1].strip() == "products in" and len(rows) == 7
+    assert header.split("|")[1].strip() == "products in" and len(rows) == 8
     best = rows[0].split("|")[1].strip()
     assert done.stderr == f"lumen: from now on: {best}\n"
     assert refused("tune", tiny, "--rounds", "0").startswith("--rounds is 0")
