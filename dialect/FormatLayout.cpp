@@ -91,17 +91,20 @@ static std::optional<int64_t> getLargestMagnitude(Value value) {
   APInt constant;
   if (matchPattern(value, m_ConstantInt(&constant)))
     return std::abs(constant.getSExtValue());
+  if (auto stored = value.getDefiningOp<StoredOp>();
+      stored && stored.getBits() <= 8)
+    return int64_t(1) << stored.getBits();
+  if (getElementTypeOrSelf(value.getType()).isInteger(8))
+    return 1 << 8;
   Operation *op = value.getDefiningOp();
+  if (!op)
+    return std::nullopt;
   auto join = [](auto binary, auto function) -> Bound {
     Bound lhs = getLargestMagnitude(binary.getLhs()),
           rhs = getLargestMagnitude(binary.getRhs());
     return lhs && rhs ? Bound(function(*lhs, *rhs)) : std::nullopt;
   };
   return llvm::TypeSwitch<Operation *, Bound>(op)
-      .Case([](StoredOp op) -> Bound {
-        bool isByte = getElementTypeOrSelf(op.getType()).isInteger(8);
-        return isByte ? Bound(int64_t(1) << op.getBits()) : std::nullopt;
-      })
       .Case<arith::ExtSIOp, arith::ExtUIOp>(
           [](auto op) { return getLargestMagnitude(op.getIn()); })
       .Case<arith::AddIOp, arith::SubIOp>(
@@ -118,9 +121,16 @@ std::optional<int64_t> lumen::getLargestGroupInteger(OperandRange factor) {
   auto group = dyn_cast<VectorType>(factor[1].getType());
   if (!group || !isa<IntegerType>(group.getElementType()))
     return std::nullopt;
-  if (group.getElementType().isInteger(8))
-    return 128;
   return getLargestMagnitude(factor[1]);
+}
+
+bool lumen::takesIntegerSums(FormatOp format, int64_t group, int64_t sumGroup) {
+  OperandRange min = format.getDecoded().getMin();
+  if (min.empty())
+    return true;
+  std::optional<int64_t> largest = getLargestGroupInteger(min);
+  return largest && *largest <= std::numeric_limits<int16_t>::max() &&
+         group % (2 * kSpan) == 0 && 2 * sumGroup >= kSpan;
 }
 
 SmallVector<StoredFactor> lumen::getStoredFactors(FormatOp format) {

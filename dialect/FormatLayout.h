@@ -63,6 +63,12 @@ SmallVector<StoredFactor> getStoredFactors(FormatOp format);
 /// see.
 std::optional<int64_t> getLargestGroupInteger(OperandRange factor);
 
+/// Whether the minima of a weight, if it has any, can meet sums of activation
+/// codes as pairs of 16 bits: they are small integers times a float of the
+/// block, and the `group` codes that share a scale hold whole pairs of sums, of
+/// `sumGroup` codes each.
+bool takesIntegerSums(FormatOp format, int64_t group, int64_t sumGroup);
+
 /// What is added to an unsigned code of the format: a table's entries are
 /// shifted to be unsigned, and the shift is the bias.
 int64_t getCodeBias(FormatOp format);

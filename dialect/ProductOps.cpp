@@ -105,6 +105,11 @@ LogicalResult QuantizeOp::verify() {
                          << "), got " << sumGroup;
   if (getBias() == 0)
     return emitOpError() << "bias must not be 0";
+  constexpr int64_t kMostCode = 127;
+  if (rankedType(getSums()).getElementType().isInteger(16) &&
+      sumGroup * kMostCode > std::numeric_limits<int16_t>::max())
+    return emitOpError() << "sums of " << sumGroup
+                         << " codes do not fit 16 bits";
   if (failed(verifyDim(*this, "columns of codes", columns,
                        rankedType(getCodes()).getDimSize(1))) ||
       failed(verifyDim(*this, "columns of scales", countGroups(columns, group),

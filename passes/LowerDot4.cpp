@@ -65,6 +65,10 @@ const Dot4Instructions *findInstructions(StringRef name) {
   return found == std::end(kInstructions) ? nullptr : found;
 }
 
+const Dot4Instructions *findInstructions(TargetAttr target) {
+  return target ? findInstructions(target.getDot4()) : nullptr;
+}
+
 Value callIntrinsic(ImplicitLocOpBuilder &b, StringRef name, Type type,
                     ValueRange operands) {
   return LLVM::CallIntrinsicOp::create(b, type, b.getStringAttr(name), operands)
@@ -454,14 +458,12 @@ struct LowerDot4Pass final : lumen::impl::LowerDot4PassBase<LowerDot4Pass> {
 } // namespace
 
 bool lumen::addsPairs(TargetAttr target) {
-  const Dot4Instructions *instructions =
-      target ? findInstructions(target.getDot4()) : nullptr;
+  const Dot4Instructions *instructions = findInstructions(target);
   return instructions && !instructions->dotPairs.empty() &&
          instructions->bits >= 512;
 }
 
 bool lumen::prefersSignedCodes(TargetAttr target) {
-  const Dot4Instructions *instructions =
-      target ? findInstructions(target.getDot4()) : nullptr;
+  const Dot4Instructions *instructions = findInstructions(target);
   return instructions && instructions->dot.empty();
 }

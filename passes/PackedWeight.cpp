@@ -83,9 +83,7 @@ bool PackedWeight::hasSignedBytes() const {
   return lumen::hasSignedBytes(format);
 }
 
-bool PackedWeight::hasMin() const {
-  return !format.getDecoded().getMin().empty();
-}
+bool PackedWeight::hasMin() const { return !getMin().empty(); }
 
 //===----------------------------------------------------------------------===//
 // Codes
@@ -309,15 +307,13 @@ Value PackedWeight::emitProduct(OpBuilder &nested, Location loc,
 Value PackedWeight::emitScale(OpBuilder &nested, Location loc,
                               const FactorOperands &operands, FactorDims dims,
                               ValueRange arguments) const {
-  return emitProduct(nested, loc, format.getDecoded().getScale(), operands,
-                     dims, arguments);
+  return emitProduct(nested, loc, getScale(), operands, dims, arguments);
 }
 
 Value PackedWeight::emitMin(OpBuilder &nested, Location loc,
                             const FactorOperands &operands, FactorDims dims,
                             ValueRange arguments) const {
-  return emitProduct(nested, loc, format.getDecoded().getMin(), operands, dims,
-                     arguments);
+  return emitProduct(nested, loc, getMin(), operands, dims, arguments);
 }
 
 Value PackedWeight::emitOfBlock(OpBuilder &nested, Location loc,

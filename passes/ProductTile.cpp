@@ -20,6 +20,10 @@ using namespace mlir::lumen;
 static constexpr int64_t kMemoryAhead = 4096, kFewBitsAhead = 7168,
                          kCacheAhead = 1024, kFewBits = 3;
 
+/// Iteration dimensions behind the token where two groups meet: row lane, which
+/// of the two.
+enum PairDim : unsigned { kPairRow = 1, kPair, kPairDims };
+
 static constexpr arith::FastMathFlags kContract =
     arith::FastMathFlags::contract;
 
@@ -130,6 +134,13 @@ LogicalResult ProductTile::viewOperands() {
     if (!!weight.format != !!weights.front().format)
       return product.emitOpError() << "mixes quantized and float weights";
   viewActivations();
+  for (const PackedWeight &weight : weights)
+    if (sumPairs &&
+        !takesIntegerSums(weight.format, product.getActivationGroup(),
+                          kSpan >> sumBits))
+      return product.emitOpError()
+             << "has activation sums of 16 bits, which the minima of "
+             << weight.format.getSymName() << " cannot meet in pairs";
   for (const PackedWeight &weight : weights)
     if (product.isInteger() && sumBits < weight.getGroupBits())
       return product.emitOpError()
@@ -273,14 +284,13 @@ bool ProductTile::hasPairedScales(const PackedWeight &weight) {
 Value ProductTile::emitPairedSpan(const PackedWeight &weight, int64_t tokens,
                                   Value token, const SpanPosition &at,
                                   Value sums) {
-  enum : unsigned { kRowDim = 1, kPairDim = 2, kDims = 3 };
-  FactorDims dims = {kDims, kPairDim, kRowDim};
+  FactorDims dims = {kPairDims, kPair, kPairRow};
   SmallVector<Value> inputs = {emitIntegerSums(weight, tokens, token, at)};
-  SmallVector<AffineMap> maps = {b.map(kDims, {0, kPairDim, kRowDim})};
+  SmallVector<AffineMap> maps = {b.map(kPairDims, {0, kPair, kPairRow})};
   FactorOperands factors = weight.collectFactors(b, at, dims, inputs, maps);
-  maps.push_back(b.map(kDims, {0, kRowDim}));
+  maps.push_back(b.map(kPairDims, {0, kPairRow}));
   Value result = b.generic(
-      sums, inputs, maps, kDims,
+      sums, inputs, maps, kPairDims,
       [&](OpBuilder &nested, Location loc, ValueRange arguments) -> Value {
         Type i32 = nested.getI32Type();
         Value scale = weight.emitOfGroup(nested, loc, weight.getScale(),
@@ -313,6 +323,18 @@ Value ProductTile::emitSpans(const PackedWeight &weight, int64_t tokens,
       });
   if (!paired)
     return sums;
+  Value zero = b.zeros({tokens, weight.rows}, b.getF32Type());
+  return emitBlockFactor(
+      weight, weight.getScale(), at, sums, zero,
+      [](OpBuilder &, Location, Value, Value term) { return term; });
+}
+
+/// What `combine` makes of `acc` and the integers `sums` times the float of the
+/// block of `factor`.
+Value ProductTile::emitBlockFactor(
+    const PackedWeight &weight, OperandRange factor, const SpanPosition &at,
+    Value sums, Value acc,
+    function_ref<Value(OpBuilder &, Location, Value, Value)> combine) {
   FactorDims dims = {2, 2, 1};
   SmallVector<Value> inputs = {sums};
   SmallVector<AffineMap> maps = {b.map(2, {0, 1})};
@@ -320,13 +342,15 @@ Value ProductTile::emitSpans(const PackedWeight &weight, int64_t tokens,
                                                  /*hasGroups=*/false);
   maps.push_back(b.map(2, {0, 1}));
   return b.generic(
-      b.zeros({tokens, weight.rows}, b.getF32Type()), inputs, maps, 2,
+      acc, inputs, maps, 2,
       [&](OpBuilder &nested, Location loc, ValueRange arguments) -> Value {
-        Value scale = weight.emitOfBlock(nested, loc, weight.getScale(),
-                                         factors, dims, arguments);
+        Value ofBlock =
+            weight.emitOfBlock(nested, loc, factor, factors, dims, arguments);
         Value sum = arith::SIToFPOp::create(nested, loc, nested.getF32Type(),
                                             arguments.front());
-        return arith::MulFOp::create(nested, loc, scale, sum, kContract);
+        Value term =
+            arith::MulFOp::create(nested, loc, ofBlock, sum, kContract);
+        return combine(nested, loc, arguments.back(), term);
       });
 }
 
@@ -386,14 +410,13 @@ Value ProductTile::emitIntegerMinima(const PackedWeight &weight, int64_t tokens,
   int64_t spans = product.getActivationGroup() / kSpan;
   int64_t spansPerPair = sumBits ? 1 : 2;
   Value firstPair = arith::DivUIOp::create(b, at.span, b.index(spansPerPair));
-  enum : unsigned { kRowDim = 1, kPairDim = 2, kDims = 3 };
-  FactorDims dims = {kDims, kPairDim, kRowDim};
+  FactorDims dims = {kPairDims, kPair, kPairRow};
   Value lowered = emitLoop(
       spans / spansPerPair, b.zeros({tokens, weight.rows}, b.getI32Type()),
       [&](Value i, Value lowered) {
         Value pair = arith::AddIOp::create(b, firstPair, i);
         SmallVector<Value> inputs = {b.slice(sumPairs, {token, pair}, tokens)};
-        SmallVector<AffineMap> maps = {b.map(kDims, {0, kPairDim})};
+        SmallVector<AffineMap> maps = {b.map(kPairDims, {0, kPair})};
         SmallVector<FactorOperands> factors;
         for (int64_t j = 0; j < spansPerPair; ++j) {
           SpanPosition position = at;
@@ -402,9 +425,9 @@ Value ProductTile::emitIntegerMinima(const PackedWeight &weight, int64_t tokens,
           factors.push_back(
               weight.collectFactors(b, position, dims, inputs, maps));
         }
-        maps.push_back(b.map(kDims, {0, kRowDim}));
+        maps.push_back(b.map(kPairDims, {0, kPairRow}));
         Value result = b.generic(
-            lowered, inputs, maps, kDims,
+            lowered, inputs, maps, kPairDims,
             [&](OpBuilder &nested, Location loc, ValueRange arguments) {
               auto emitMin = [&](const FactorOperands &operands) {
                 return weight.emitOfGroup(nested, loc, weight.getMin(),
@@ -412,7 +435,7 @@ Value ProductTile::emitIntegerMinima(const PackedWeight &weight, int64_t tokens,
               };
               Value min = emitMin(factors.front());
               if (spansPerPair == 2) {
-                Value j = linalg::IndexOp::create(nested, loc, kPairDim);
+                Value j = linalg::IndexOp::create(nested, loc, kPair);
                 Value zero = arith::ConstantIndexOp::create(nested, loc, 0);
                 Value isFirst = arith::CmpIOp::create(
                     nested, loc, arith::CmpIPredicate::eq, j, zero);
@@ -428,22 +451,10 @@ Value ProductTile::emitIntegerMinima(const PackedWeight &weight, int64_t tokens,
         fetchAhead(result, weight, tokens);
         return result;
       });
-  FactorDims blockDims = {2, 2, 1};
-  SmallVector<Value> inputs = {lowered};
-  SmallVector<AffineMap> maps = {b.map(2, {0, 1})};
-  FactorOperands factors = weight.collectFactors(b, at, blockDims, inputs, maps,
-                                                 /*hasGroups=*/false);
-  maps.push_back(b.map(2, {0, 1}));
-  return b.generic(
-      acc, inputs, maps, 2,
-      [&](OpBuilder &nested, Location loc, ValueRange arguments) -> Value {
-        Value min = weight.emitOfBlock(nested, loc, weight.getMin(), factors,
-                                       blockDims, arguments);
-        Value sum = arith::SIToFPOp::create(nested, loc, nested.getF32Type(),
-                                            arguments[0]);
-        Value lowered = arith::MulFOp::create(nested, loc, min, sum, kContract);
-        return arith::SubFOp::create(nested, loc, arguments.back(), lowered,
-                                     kContract);
+  return emitBlockFactor(
+      weight, weight.getMin(), at, lowered, acc,
+      [](OpBuilder &nested, Location loc, Value acc, Value term) -> Value {
+        return arith::SubFOp::create(nested, loc, acc, term, kContract);
       });
 }
 

@@ -69,6 +69,10 @@ private:
                    const SpanPosition &at, Value acc);
   Value emitIntegerMinima(const PackedWeight &weight, int64_t tokens,
                           Value token, const SpanPosition &at, Value acc);
+  Value emitBlockFactor(
+      const PackedWeight &weight, OperandRange factor, const SpanPosition &at,
+      Value sums, Value acc,
+      function_ref<Value(OpBuilder &, Location, Value, Value)> combine);
   /// Whether the minima are integers times a float of the block, and the sums
   /// of the activations pairs of 16 bits.
   bool hasIntegerMinima() const { return !!sumPairs; }

@@ -82,25 +82,17 @@ static int64_t getSharedBias(ArrayRef<QLinearOp> products) {
   return shared ? shared : -1;
 }
 
-/// Whether the minima that the sums of codes meet are all small integers times
-/// a float of their block, so that two meet two sums in one instruction. Sums
-/// and integers take 16 bits, and the activations' scale comes behind pairs of
-/// sums.
-static bool haveIntegerMinima(ArrayRef<QLinearOp> products, int64_t group,
-                              int64_t sumGroup) {
-  if (group < 2 * kSpan || 2 * sumGroup < kSpan)
-    return false;
+/// Whether sums had better be pairs of 16 bits, two of which meet two minima in
+/// one instruction: all weights of `products` take them, and one has minima.
+static bool wantIntegerSums(ArrayRef<QLinearOp> products, int64_t group,
+                            int64_t sumGroup) {
   bool found = false;
   for (QLinearOp op : products)
     for (Type type : op.getWeights().getTypes()) {
       FormatOp format = lookupFormat(cast<RankedTensorType>(type), op);
-      OperandRange min = format.getDecoded().getMin();
-      if (min.empty())
-        continue;
-      std::optional<int64_t> largest = getLargestGroupInteger(min);
-      if (!largest || *largest > std::numeric_limits<int16_t>::max())
+      if (!takesIntegerSums(format, group, sumGroup))
         return false;
-      found = true;
+      found |= !format.getDecoded().getMin().empty();
     }
   return found;
 }
@@ -124,7 +116,7 @@ struct QuantizeActivationsPass
         int64_t sumGroup = getSharedSumGroup(products);
         auto quantize =
             QuantizeOp::create(builder, x.getLoc(), x, group, sumGroup, bias,
-                               haveIntegerMinima(products, group, sumGroup));
+                               wantIntegerSums(products, group, sumGroup));
         for (QLinearOp op : products) {
           op.getActivationsMutable().assign(quantize->getResults());
           op.setOffsetBias(bias);

@@ -279,7 +279,7 @@ class Session:
             else:
                 weight = self.model.weight(parameter.name)
                 if weight.ndim == 1:
-                    # They lie scattered among the matrices: as copies they take less memory than their pages.
+                    # Vectors lie scattered among matrices: as copies they take less memory than their pages.
                     weight = weight.copy()
                 else:
                     # Of an embedding table a step uses single rows, and would wait milliseconds for the disk.

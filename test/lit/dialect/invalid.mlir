@@ -723,6 +723,15 @@ func.func @f(%x: tensor<?x64xf32>) {
 
 // -----
 
+func.func @f(%x: tensor<?x512xf32>) {
+  // expected-error@below {{sums of 512 codes do not fit 16 bits}}
+  %c, %s, %o, %m = lumen.quantize %x {group = 512 : i64, sum_group = 512 : i64} : tensor<?x512xf32>
+    -> tensor<?x512xi8>, tensor<?x1xf32>, tensor<?x1xi32>, tensor<?x1xi16>
+  return
+}
+
+// -----
+
 func.func @f(%x: tensor<?x64xf32>) {
   // expected-error@below {{columns of sums must be 4, got 2}}
   %c, %s, %o, %m = lumen.quantize %x {sum_group = 16 : i64} : tensor<?x64xf32>

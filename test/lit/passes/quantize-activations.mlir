@@ -88,6 +88,30 @@ lumen.format @float_min block(256) group(32) bits(8) storage(["d", "m", "qs"]) {
   lumen.decoded codes(%qs : vector<256xi8>) scale(%d : f16) min(%m : vector<8xf16>)
 }
 
+lumen.format @wide_min block(256) group(32) bits(8) storage(["d", "m", "mn", "qs"]) {
+^bb0(%d: f16, %m: f16, %mn: vector<8xi8>, %qs: vector<256xi8>):
+  %n = arith.extui %mn : vector<8xi8> to vector<8xi32>
+  lumen.decoded codes(%qs : vector<256xi8>) scale(%d : f16) min(%m, %n : f16, vector<8xi32>)
+}
+lumen.format @large_min block(256) group(32) bits(8) storage(["d", "m", "mn", "qs"]) {
+^bb0(%d: f16, %m: f16, %mn: vector<8xi32>, %qs: vector<256xi8>):
+  lumen.decoded codes(%qs : vector<256xi8>) scale(%d : f16) min(%m, %mn : f16, vector<8xi32>)
+}
+
+// Integers of the storage count too, where they are bytes; wider ones may not fit.
+// CHECK-LABEL: func.func @stored_minima
+// CHECK-DAG: lumen.quantize %arg0 {group = 256 : i64} : {{.*}} tensor<?x24xi32>, tensor<?x24xi16>
+// CHECK-DAG: lumen.quantize %arg1 {group = 256 : i64} : {{.*}} tensor<?x24xi32>, tensor<?x24xf32>
+func.func @stored_minima(%x: tensor<?x768xf32>, %y: tensor<?x768xf32>,
+    %w0: tensor<48x768x!lumen.q<@wide_min>>,
+    %w1: tensor<32x768x!lumen.q<@large_min>>) -> (tensor<?x48xf32>, tensor<?x32xf32>) {
+  %1 = lumen.qlinear activations(%x : tensor<?x768xf32>)
+    weights(%w0 : tensor<48x768x!lumen.q<@wide_min>>) -> tensor<?x48xf32>
+  %2 = lumen.qlinear activations(%y : tensor<?x768xf32>)
+    weights(%w1 : tensor<32x768x!lumen.q<@large_min>>) -> tensor<?x32xf32>
+  return %1, %2 : tensor<?x48xf32>, tensor<?x32xf32>
+}
+
 // Where another weight has minima that are not, sums stay floats.
 // CHECK-LABEL: func.func @float_minima
 // CHECK: lumen.quantize %arg0 {group = 256 : i64} : {{.*}} tensor<?x24xi32>, tensor<?x24xf32>

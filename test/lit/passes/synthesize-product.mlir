@@ -88,3 +88,25 @@ func.func private @foreign(%x: memref<?x5xf32>, %n: memref<7xf32>, %weight: memr
     : (tensor<?x7xf32>, memref<?x7xf32>) -> ()
   return
 }
+
+// -----
+
+lumen.format @float_min block(64) group(32) bits(8) storage(["d", "m", "qs"]) {
+^bb0(%d: f16, %m: vector<2xf16>, %qs: vector<64xi8>):
+  lumen.decoded codes(%qs : vector<64xi8>) scale(%d : f16) min(%m : vector<2xf16>)
+}
+func.func private @pairs(%c: memref<?x64xi8>, %s: memref<?x1xf32>, %o: memref<?x2xi32>, %m: memref<?x2xi16>,
+    %weight: memref<1152xi8>, %out: memref<?x16xf32>) attributes {lumen.kernel = "product"} {
+  %0 = bufferization.to_tensor %c restrict : memref<?x64xi8> to tensor<?x64xi8>
+  %1 = bufferization.to_tensor %s restrict : memref<?x1xf32> to tensor<?x1xf32>
+  %2 = bufferization.to_tensor %o restrict : memref<?x2xi32> to tensor<?x2xi32>
+  %3 = bufferization.to_tensor %m restrict : memref<?x2xi16> to tensor<?x2xi16>
+  %w = lumen.from_bytes %weight : memref<1152xi8> -> tensor<16x64x!lumen.q<@float_min>, #lumen.packed<rows = 16>>
+  // expected-error @below {{has activation sums of 16 bits, which the minima of float_min cannot meet in pairs}}
+  %y = lumen.qlinear activations(%0, %1, %2, %3
+      : tensor<?x64xi8>, tensor<?x1xf32>, tensor<?x2xi32>, tensor<?x2xi16>)
+    weights(%w : tensor<16x64x!lumen.q<@float_min>, #lumen.packed<rows = 16>>) -> tensor<?x16xf32>
+  bufferization.materialize_in_destination %y in restrict writable %out
+    : (tensor<?x16xf32>, memref<?x16xf32>) -> ()
+  return
+}
