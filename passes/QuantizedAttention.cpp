@@ -17,8 +17,9 @@ using namespace mlir::lumen;
 
 void AttentionEmitter::emitQuantizeQuery(Value i, Value x) {
   QuantizedPage page{headDim};
+  auto sumType = VectorType::get({1}, b.getI32Type());
   Value bias = arith::ConstantOp::create(
-      b, b.getI32IntegerAttr(QuantizedPage::kKeyBias));
+      b, DenseElementsAttr::get(sumType, -int32_t(QuantizedPage::kKeyBias)));
   for (int64_t group = 0; group < page.getGroups(); ++group) {
     int64_t begin = group * QuantizedPage::kGroup,
             size = page.getGroupSize(group);
@@ -32,9 +33,8 @@ void AttentionEmitter::emitQuantizeQuery(Value i, Value x) {
                             ValueRange{i, index(begin)});
     memref::StoreOp::create(b, quantized.scale, queryScales,
                             ValueRange{i, index(group)});
-    memref::StoreOp::create(
-        b, arith::MulIOp::create(b, quantized.offsets.front(), bias),
-        queryBiases, ValueRange{i, index(group)});
+    vector::StoreOp::create(b, arith::MulIOp::create(b, quantized.sums, bias),
+                            queryBiases, ValueRange{i, index(group)});
   }
 }
 

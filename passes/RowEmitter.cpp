@@ -4,6 +4,7 @@
 #include "dialect/CacheLayout.h"
 #include "dialect/FormatLayout.h"
 #include "passes/FormatInliner.h"
+#include "passes/Prefetch.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Bufferization/IR/Bufferization.h"
@@ -15,6 +16,10 @@
 
 using namespace mlir;
 using namespace mlir::lumen;
+
+/// How many values ahead rows are fetched. The largest magnitude of a group
+/// holds up what follows, so the core by itself looks hardly past a group.
+static constexpr int64_t kFetchAhead = 1024;
 
 static Value constantIndex(ImplicitLocOpBuilder &b, int64_t value) {
   return arith::ConstantIndexOp::create(b, value);
@@ -159,7 +164,10 @@ SmallVector<Value> RowEmitter::emitLoads(Value buffer, Value at, Tile &tile) {
     SmallVector<Value> indices;
     if (at)
       indices.push_back(at);
-    indices.push_back(addConstant(b, tile.base, begin));
+    indices.push_back(addConstant(b, tile.base, begin + kFetchAhead));
+    if (at)
+      emitPrefetch(b, buffer, indices, type.getNumElements());
+    indices.back() = addConstant(b, tile.base, begin);
     loads.push_back(vector::LoadOp::create(b, type, buffer, indices));
   }
   return loads;

@@ -106,7 +106,9 @@ Value lumen::concatVectors(ImplicitLocOpBuilder &b, ArrayRef<Value> vectors) {
   int64_t lanes = 0;
   for (Value vector : vectors)
     lanes += getLanes(vector);
-  Value result = splat(b, lanes, 0.0);
+  auto type =
+      VectorType::get({lanes}, getElementTypeOrSelf(vectors.front().getType()));
+  Value result = arith::ConstantOp::create(b, b.getZeroAttr(type));
   int64_t begin = 0;
   for (Value vector : vectors) {
     result = vector::InsertStridedSliceOp::create(
@@ -149,6 +151,35 @@ Rounded lumen::emitRoundEven(ImplicitLocOpBuilder &b, Value x) {
           arith::SubIOp::create(b, bits, shiftBits)};
 }
 
+Value lumen::emitGroupSums(ImplicitLocOpBuilder &b, Value integers,
+                           int64_t group) {
+  auto type = cast<VectorType>(integers.getType());
+  if (type.getNumElements() == group) {
+    Value sum =
+        vector::ReductionOp::create(b, vector::CombiningKind::ADD, integers);
+    return broadcast(b, sum, 1);
+  }
+  // Whole registers first, which takes no shuffles.
+  constexpr int64_t kRegister = 16;
+  if (group > kRegister) {
+    SmallVector<Value> sums;
+    for (Value lanes : splitVector(b, integers, group)) {
+      SmallVector<Value> parts = splitVector(b, lanes, kRegister);
+      Value sum = parts.front();
+      for (Value part : ArrayRef(parts).drop_front())
+        sum = arith::AddIOp::create(b, sum, part);
+      sums.push_back(sum);
+    }
+    integers = concatVectors(b, sums);
+    group = kRegister;
+  }
+  for (; group > 1; group /= 2) {
+    auto pairs = vector::DeinterleaveOp::create(b, integers);
+    integers = arith::AddIOp::create(b, pairs.getRes1(), pairs.getRes2());
+  }
+  return integers;
+}
+
 Value lumen::emitTreeSum(ImplicitLocOpBuilder &b, Value vector) {
   int64_t lanes = getLanes(vector);
   if (int64_t full = llvm::PowerOf2Ceil(lanes); full != lanes) {
@@ -169,7 +200,7 @@ Value lumen::emitTreeSum(ImplicitLocOpBuilder &b, Value vector) {
 //===----------------------------------------------------------------------===//
 
 QuantizedGroup lumen::emitQuantizedGroup(ImplicitLocOpBuilder &b, Value x,
-                                         int64_t sumGroup, int64_t bias) {
+                                         int64_t sumGroup) {
   auto type = cast<VectorType>(x.getType());
   int64_t lanes = type.getNumElements();
   Type f32 = b.getF32Type();
@@ -193,39 +224,34 @@ QuantizedGroup lumen::emitQuantizedGroup(ImplicitLocOpBuilder &b, Value x,
   Value scaled = arith::MulFOp::create(b, x, broadcast(b, inverse, lanes));
   Value wide = emitRoundEven(b, scaled).integer;
   group.codes = arith::TruncIOp::create(b, type.clone(b.getI8Type()), wide);
-  Value biased = arith::ConstantOp::create(b, b.getI32IntegerAttr(bias));
-  for (Value part : splitVector(b, wide, sumGroup)) {
-    Value sum =
-        vector::ReductionOp::create(b, vector::CombiningKind::ADD, part);
-    group.offsets.push_back(arith::MulIOp::create(b, sum, biased));
-    group.sums.push_back(sum);
-  }
+  group.sums = emitGroupSums(b, wide, sumGroup);
   return group;
 }
 
 void lumen::emitQuantizeStore(ImplicitLocOpBuilder &b, QuantizeOp op, Value row,
                               Value column, Value values) {
   int64_t groupSize = op.getGroup(), sumGroup = op.getSumGroup();
-  auto storeScalars = [&](Value result, ArrayRef<Value> scalars, Value first) {
+  auto store = [&](Value result, Value lanes, Value first) {
     for (Value buffer : getDestinations(result))
-      for (auto [i, scalar] : llvm::enumerate(scalars))
-        memref::StoreOp::create(b, scalar, buffer,
-                                ValueRange{row, addConstant(b, first, i)});
+      vector::StoreOp::create(b, lanes, buffer, ValueRange{row, first});
   };
   for (auto [i, part] : llvm::enumerate(splitVector(b, values, groupSize))) {
-    QuantizedGroup group = emitQuantizedGroup(b, part, sumGroup, op.getBias());
+    QuantizedGroup group = emitQuantizedGroup(b, part, sumGroup);
     Value begin = addConstant(b, column, i * groupSize);
-    for (Value buffer : getDestinations(op.getCodes()))
-      vector::StoreOp::create(b, group.codes, buffer, ValueRange{row, begin});
-    storeScalars(op.getScales(), group.scale,
-                 divideByConstant(b, begin, groupSize));
+    store(op.getCodes(), group.codes, begin);
+    store(op.getScales(), broadcast(b, group.scale, 1),
+          divideByConstant(b, begin, groupSize));
     Value firstSum = divideByConstant(b, begin, sumGroup);
-    storeScalars(op.getOffsets(), group.offsets, firstSum);
-    Type sumType = getElementTypeOrSelf(op.getSums());
-    for (Value &sum : group.sums)
-      sum = sumType.isF32()
-                ? arith::SIToFPOp::create(b, sumType, sum).getResult()
-                : arith::TruncIOp::create(b, sumType, sum);
-    storeScalars(op.getSums(), group.sums, firstSum);
+    auto type = cast<VectorType>(group.sums.getType());
+    Value bias = arith::ConstantOp::create(
+        b, DenseElementsAttr::get(type, int32_t(op.getBias())));
+    store(op.getOffsets(), arith::MulIOp::create(b, group.sums, bias),
+          firstSum);
+    auto sumType = type.clone(getElementTypeOrSelf(op.getSums()));
+    Value sums =
+        sumType.getElementType().isF32()
+            ? arith::SIToFPOp::create(b, sumType, group.sums).getResult()
+            : arith::TruncIOp::create(b, sumType, group.sums);
+    store(op.getSums(), sums, firstSum);
   }
 }

@@ -72,6 +72,10 @@ struct Rounded {
 /// Two additions on every target, while not all have an instruction for it.
 Rounded emitRoundEven(ImplicitLocOpBuilder &b, Value x);
 
+/// Sums of every `group` neighbouring lanes of `integers` (a power of two), in
+/// order.
+Value emitGroupSums(ImplicitLocOpBuilder &b, Value integers, int64_t group);
+
 /// Sum of the lanes in a fixed order: the upper half is added to the lower one
 /// until one lane is left. An odd number of lanes is filled up with zeros.
 Value emitTreeSum(ImplicitLocOpBuilder &b, Value vector);
@@ -82,15 +86,14 @@ Value emitTreeSum(ImplicitLocOpBuilder &b, Value vector);
 
 /// One group of `lumen.quantize`.
 struct QuantizedGroup {
-  Value codes;                   // vector<group x i8>
-  Value scale;                   // f32
-  SmallVector<Value, 2> offsets; // i32, one per sum group
-  SmallVector<Value, 2> sums;    // i32, one per sum group
+  Value codes; // vector<group x i8>
+  Value scale; // f32
+  Value sums;  // vector of i32, a lane per sum group
 };
 
 /// Quantizes the lanes of `x` with one scale; see `lumen.quantize`.
 QuantizedGroup emitQuantizedGroup(ImplicitLocOpBuilder &b, Value x,
-                                  int64_t sumGroup, int64_t bias = -1);
+                                  int64_t sumGroup);
 
 /// Quantizes the columns `column`, … of row `row`, which are `values` (whole
 /// groups), and stores codes, scales, offsets and sums where `op` has
