@@ -195,10 +195,8 @@ void ProductSynthesizer::emitTokenBlocks(const ProductSink &sink, Value single,
   const PackedWeight &weight = getWeight(sink);
   int64_t tokenTile = getTokens(sink);
   int64_t bytesPerToken = weight.getColumns() * (product.isInteger() ? 1 : 4);
-  int64_t tokenBlock =
-      std::max<int64_t>(tokenTile, llvm::bit_floor(uint64_t(std::max<int64_t>(
-                                       1, blockBytes / bytesPerToken))));
-  tokenBlock = llvm::alignTo(tokenBlock, tokenTile);
+  int64_t tokenBlock = std::max<int64_t>(
+      tokenTile, llvm::alignDown(blockBytes / bytesPerToken, tokenTile));
   Value blocks = arith::CeilDivUIOp::create(b, tokens, b.index(tokenBlock));
   if (single)
     blocks = arith::SelectOp::create(b, single, b.index(0), blocks);
