@@ -13,10 +13,13 @@ namespace mlir::lumen {
 /// Codes per span, the unit that all bit planes share: 8 steps of 4 codes.
 inline constexpr int64_t kSpan = 32;
 
-/// Bytes of which arenas, the buffers in them and the components of packed
-/// weights begin at multiples: a cache line, and the widest vector of any
+/// Bytes of which arenas, the buffers in them and the streams of packed weights
+/// begin at multiples: a cache line, and the widest vector of any
 /// target.
 inline constexpr int64_t kAlignment = 64;
+
+/// Bytes of an element, or of a vector of elements.
+int64_t getBytes(Type type);
 
 /// One bit plane: bits [offset, offset + width) of every code or factor.
 struct BitPlane {
@@ -80,7 +83,9 @@ bool hasSignedBytes(FormatOp format);
 // Components
 //===----------------------------------------------------------------------===//
 
-/// One component of a packed weight.
+/// One component of a packed weight. Components that go by at the same pace are
+/// a stream, in whose units they lie in the order in which a product reads
+/// them: what belongs to a span, then what blocks and rows have beside it.
 struct PackedComponent {
   enum class Kind { Codes, Factor, Values };
   Kind kind;
@@ -89,15 +94,28 @@ struct PackedComponent {
   /// Kind::Factor: its position in `getStoredFactors`.
   unsigned factor;
   Type elementType;
-  /// Logical columns of the weight behind one entry along K; 0: the whole row.
+  /// Logical columns of the weight behind a unit of the stream; 0: the whole
+  /// row.
   int64_t columns;
-  /// Elements behind one entry: `rows` for factors, `loads * rows * 4` for
-  /// codes.
-  int64_t elementsPerEntry;
-  /// Bytes per entry.
-  int64_t getEntryBytes() const;
-  /// Entries along K of a weight of `k` columns.
-  int64_t getEntries(int64_t k) const { return columns ? k / columns : 1; }
+  /// Entries in a unit, and elements in each: `rows` for factors, `rows * 4`
+  /// for codes, an entry of which is a vector load.
+  int64_t entries, elementsPerEntry;
+  /// Where this component begins in a unit, and whether that is the first of a
+  /// stream.
+  int64_t offset = 0;
+  bool beginsStream = false;
+  /// Bytes of a unit.
+  int64_t unitBytes = 0;
+  /// Bytes from the first half of the loads of codes to the second (x of a
+  /// step), where there are halves.
+  int64_t halfBytes = 0;
+
+  /// Bytes of this component in a unit.
+  int64_t getBytes() const;
+  /// Units along K of a weight of `k` columns.
+  int64_t getUnits(int64_t k) const { return columns ? k / columns : 1; }
+  /// Where in a unit entry `entry` begins.
+  int64_t getEntryOffset(int64_t entry) const;
 };
 
 /// The components of a packed weight with element type `elementType` and `rows`
@@ -105,9 +123,10 @@ struct PackedComponent {
 SmallVector<PackedComponent>
 getPackedComponents(FormatOp format, Type elementType, int64_t rows);
 
-/// Bytes of a component for a weight of n x k, rounded up to kAlignment.
-int64_t getComponentBytes(const PackedComponent &component, int64_t n,
-                          int64_t k, int64_t rows);
+/// Bytes of a component's stream for a weight of n x k, rounded up to
+/// kAlignment.
+int64_t getStreamBytes(const PackedComponent &component, int64_t n, int64_t k,
+                       int64_t rows);
 
 /// Bytes of a whole weight of this type, raw or packed. The type has a static
 /// shape. Fails (without a message) where the format cannot be found from

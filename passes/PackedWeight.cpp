@@ -25,40 +25,72 @@ bool PackedWeight::hasEntryPerSpan(const StoredFactor &factor,
          getGroupBits() >= getSharedBits(plane);
 }
 
+/// A component as a tensor: [tile][unit], then what a unit holds.
+Value PackedWeight::viewComponent(TileBuilder &b, Value bytes,
+                                  int64_t streamBegin,
+                                  const PackedComponent &component) const {
+  SmallVector<int64_t> inUnit, strides;
+  int64_t size = getBytes(component.elementType);
+  if (component.kind == Kind::Codes) {
+    inUnit.assign(llvm::Log2_64(component.entries), 2);
+    inUnit.append({rows, 4});
+  } else {
+    const StoredFactor *stored = component.kind == Kind::Factor
+                                     ? &factors[component.factor].stored
+                                     : nullptr;
+    if (stored && hasEntryPerSpan(*stored, component.plane)) {
+      int64_t spans = component.columns / kSpan;
+      if (spans > 1)
+        inUnit.push_back(spans);
+      inUnit.append(llvm::Log2_64(component.entries / spans), 2);
+    } else if (stored && stored->level == FactorLevel::Group) {
+      inUnit.push_back(component.entries);
+    }
+    inUnit.push_back(rows);
+  }
+  int64_t units = component.getUnits(getColumns()),
+          unit = component.unitBytes / size,
+          stride = component.getBytes() / size;
+  SmallVector<int64_t> shape = {getTiles()};
+  strides.push_back(units * unit);
+  if (component.columns) {
+    shape.push_back(units);
+    strides.push_back(unit);
+  }
+  shape.append(inUnit);
+  for (auto [i, extent] : llvm::enumerate(inUnit)) {
+    stride /= extent;
+    bool isHalf = i == 0 && component.halfBytes;
+    strides.push_back(isHalf ? component.halfBytes / size : stride);
+  }
+  return b.toTensor(b.view(bytes, streamBegin, getTiles() * units * unit,
+                           component.offset / size, shape, strides,
+                           component.elementType));
+}
+
 PackedWeight::PackedWeight(TileBuilder &b, Value weight)
     : type(cast<RankedTensorType>(weight.getType())),
       rows(cast<PackedAttr>(type.getEncoding()).getRows()) {
   auto fromBytes = weight.getDefiningOp<FromBytesOp>();
   format = lookupFormat(type, fromBytes);
-  int64_t n = type.getDimSize(0), k = getColumns(), offset = 0;
   if (format)
     for (StoredFactor &stored : getStoredFactors(format))
       factors.push_back({stored, {}});
+  int64_t begin = 0, end = 0;
   for (const PackedComponent &component :
        getPackedComponents(format, type.getElementType(), rows)) {
-    SmallVector<int64_t> shape = {getTiles()};
-    if (component.columns)
-      shape.push_back(component.getEntries(k));
-    if (component.kind == Kind::Codes) {
-      shape.append(llvm::Log2_64(component.plane.getLoads()), 2);
-      shape.append({rows, 4});
-    } else {
-      if (component.kind == Kind::Factor &&
-          hasEntryPerSpan(factors[component.factor].stored, component.plane)) {
-        shape.back() = k / kSpan;
-        shape.append(getGroupBits() - getSharedBits(component.plane), 2);
-      }
-      shape.push_back(rows);
+    if (component.beginsStream) {
+      begin = end;
+      end += getStreamBytes(component, type.getDimSize(0), getColumns(), rows);
     }
-    Value tensor = b.toTensor(
-        b.view(fromBytes.getBytes(), offset, shape, component.elementType));
+    Value tensor = viewComponent(b, fromBytes.getBytes(), begin, component);
     if (component.kind == Kind::Codes)
       codes.push_back({component.plane, tensor});
-    else if (component.kind == Kind::Factor)
-      factors[component.factor].planes.push_back(tensor);
-    else
+    else if (component.kind == Kind::Factor) {
+      bool isInSpan = component.columns == kSpan;
+      factors[component.factor].planes.push_back({tensor, isInSpan});
+    } else
       values = tensor;
-    offset += getComponentBytes(component, n, k, rows);
   }
 }
 
@@ -160,22 +192,29 @@ FactorOperands PackedWeight::collectFactors(TileBuilder &b,
   operands.first = inputs.size();
   operands.hasGroups = hasGroups;
   int64_t spansPerGroup = std::max<int64_t>(1, format.getGroup() / kSpan);
+  auto spanInBlock = [&]() -> Value {
+    Value first = arith::MulIOp::create(
+        b, at.block, b.index(int64_t(format.getBlock()) / kSpan));
+    return arith::SubIOp::create(b, at.span, first);
+  };
   for (const Factor &factor : factors) {
     if (!operands.holds(factor.stored))
       continue;
-    for (auto [plane, tensor] :
-         llvm::zip(factor.stored.planes, factor.planes)) {
+    for (auto [plane, view] : llvm::zip(factor.stored.planes, factor.planes)) {
       SmallVector<OpFoldResult> position = {at.tile};
       SmallVector<unsigned> results;
       Value shift;
       if (factor.stored.level == FactorLevel::Block) {
         position.push_back(at.block);
       } else if (hasEntryPerSpan(factor.stored, plane)) {
-        position.push_back(at.span);
+        if (view.isInSpan)
+          position.push_back(at.span);
+        else
+          position.append({at.block, spanInBlock()});
         for (unsigned i = getSharedBits(plane); i < getGroupBits(); ++i)
           results.push_back(dims.firstGroup + i - getSharedBits(plane));
       } else if (factor.stored.level == FactorLevel::Group) {
-        Value group = at.span;
+        Value group = spanInBlock();
         if (spansPerGroup > 1)
           group = arith::DivUIOp::create(b, group, b.index(spansPerGroup));
         // A byte serves 2^more units of a span or group.
@@ -187,10 +226,10 @@ FactorOperands PackedWeight::collectFactors(TileBuilder &b,
           shift = arith::IndexCastOp::create(b, b.getI32Type(), unit);
           group = arith::DivUIOp::create(b, group, b.index(1 << more));
         }
-        position.push_back(group);
+        position.append({at.block, group});
       }
       results.push_back(dims.row);
-      inputs.push_back(b.slice(tensor, position));
+      inputs.push_back(b.slice(view.tensor, position));
       maps.push_back(b.map(dims.dims, results));
       operands.shifts.push_back(shift);
     }

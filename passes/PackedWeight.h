@@ -104,12 +104,20 @@ public:
 private:
   struct Factor {
     StoredFactor stored;
-    /// One tensor per plane: [tile][entry][row], [tile][row] for a whole row,
-    /// or [tile][span][bits of the group…][row].
-    SmallVector<Value> planes;
+    /// One tensor per plane: [tile][row] for a whole row, [tile][block][row]
+    /// for a block, and for groups [tile][block][entry][row] or, where a span
+    /// has entries of its own, [bits of the group…][row] behind [tile][span] or
+    /// [tile][block][span in the block].
+    struct Plane {
+      Value tensor;
+      bool isInSpan;
+    };
+    SmallVector<Plane, 2> planes;
   };
   /// log2 of the groups in a byte of this plane.
   static unsigned getSharedBits(BitPlane plane);
+  Value viewComponent(TileBuilder &b, Value bytes, int64_t streamBegin,
+                      const PackedComponent &component) const;
   /// True where a span has an entry of its own (or several) in this plane.
   bool hasEntryPerSpan(const StoredFactor &factor, BitPlane plane) const;
   Value emitProduct(OpBuilder &nested, Location loc, OperandRange factors,

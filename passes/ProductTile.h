@@ -84,7 +84,7 @@ private:
   TileBuilder &b;
   QLinearOp product;
   bool signedCodes, addsPairs;
-  SmallVector<PackedWeight> weights;
+  SmallVector<PackedWeight, 3> weights;
   Value tokens; // T
   // Activations as tensors: either `sums`, or `sumPairs` [token][pair][2].
   Value codes, scales, offsets, sums, sumPairs, x;

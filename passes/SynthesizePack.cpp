@@ -36,13 +36,15 @@ public:
   void run();
 
 private:
-  /// A component in the output, seen as elements of its type (codes: as i32
-  /// steps).
+  /// A component in the output. Its stream is seen as elements of its type
+  /// (codes: as i32 steps).
   struct Destination {
     PackedComponent component;
     Value buffer;
-    /// Entries along K of one tile of rows.
-    Value entries;
+    /// Units along K of one tile of rows.
+    Value units;
+    /// Bytes of an element.
+    int64_t size;
   };
 
   Value index(int64_t value) {
@@ -53,6 +55,12 @@ private:
   }
   Value add(Value lhs, Value rhs) {
     return b.createOrFold<arith::AddIOp>(lhs, rhs);
+  }
+  /// The first element of an entry in a unit of a tile.
+  Value entryOf(const Destination &to, Value tile, Value unit, int64_t entry) {
+    Value number = add(mul(tile, to.units), unit);
+    return add(mul(number, index(to.component.unitBytes / to.size)),
+               index(to.component.getEntryOffset(entry) / to.size));
   }
   Value sizeOf(unsigned dim);
   void viewComponents();
@@ -84,25 +92,27 @@ Value PackSynthesizer::sizeOf(unsigned dim) {
 
 void PackSynthesizer::viewComponents() {
   Value tiles = arith::CeilDivUIOp::create(b, n, index(rows));
-  Value offset = index(0);
+  Value begin, end = index(0);
   for (const PackedComponent &component :
        getPackedComponents(format, elementType, rows)) {
     bool isCodes = component.kind == Kind::Codes;
     Type type = isCodes ? b.getI32Type() : component.elementType;
-    Value entries = index(1);
+    int64_t size = getBytes(type);
+    Value units = index(1);
     if (component.columns)
-      entries = arith::DivUIOp::create(b, k, index(component.columns));
-    Value perEntry = index(isCodes ? component.elementsPerEntry / 4
-                                   : component.elementsPerEntry);
-    Value count = mul(mul(tiles, entries), perEntry);
+      units = arith::DivUIOp::create(b, k, index(component.columns));
+    Value all = mul(tiles, units);
+    if (component.beginsStream) {
+      begin = end;
+      Value bytes = mul(all, index(component.unitBytes));
+      Value line = index(kAlignment);
+      end = add(begin, mul(arith::CeilDivUIOp::create(b, bytes, line), line));
+    }
+    Value count = mul(all, index(component.unitBytes / size));
     Value buffer =
         memref::ViewOp::create(b, MemRefType::get({ShapedType::kDynamic}, type),
-                               store.getBytes(), offset, count);
-    destinations.push_back({component, buffer, entries});
-    Value bytes = mul(mul(tiles, entries), index(component.getEntryBytes()));
-    Value unit = index(kAlignment);
-    Value aligned = mul(arith::CeilDivUIOp::create(b, bytes, unit), unit);
-    offset = add(offset, aligned);
+                               store.getBytes(), begin, count);
+    destinations.push_back({component, buffer, units, size});
   }
 }
 
@@ -126,9 +136,9 @@ void PackSynthesizer::storeCodes(const Destination &to, Value codes, Value tile,
         b, steps, splat(stepsType, 0x01010101 * ((1 << plane.width) - 1)));
   }
   auto loadsType = VectorType::get(loads, b.getI32Type());
-  Value first = mul(add(mul(tile, to.entries), mul(block, index(spans))),
-                    index(loads * rows));
+  Value firstSpan = mul(block, index(spans));
   for (int64_t span = 0; span < spans; ++span) {
+    Value unit = add(firstSpan, index(span));
     Value bytes;
     for (int64_t s = 0; s < stepsPerByte; ++s) {
       SmallVector<int64_t> mask;
@@ -142,7 +152,7 @@ void PackSynthesizer::storeCodes(const Destination &to, Value codes, Value tile,
     }
     for (int64_t load = 0; load < loads; ++load) {
       Value word = vector::ExtractOp::create(b, bytes, load);
-      Value at = add(add(first, index((span * loads + load) * rows)), lane);
+      Value at = add(entryOf(to, tile, unit, load), lane);
       memref::StoreOp::create(b, word, to.buffer, at);
     }
   }
@@ -180,15 +190,16 @@ void PackSynthesizer::storeFactor(const Destination &to, Value factor,
     factor = bytes;
   }
   // What belongs to the row is stored again by each of its blocks.
-  Value entry = mul(tile, to.entries);
-  if (to.component.columns)
-    entry = add(entry, mul(block, index(count)));
-  Value first = mul(entry, index(rows));
+  int64_t columns = to.component.columns, entries = to.component.entries;
+  Value first = index(0);
+  if (columns)
+    first = mul(block, index(int64_t(format.getBlock()) / columns));
   for (int64_t i = 0; i < count; ++i) {
     Value element =
         vector ? vector::ExtractOp::create(b, factor, i).getResult() : factor;
+    Value unit = add(first, index(i / entries));
     memref::StoreOp::create(b, element, to.buffer,
-                            add(add(first, index(i * rows)), lane));
+                            add(entryOf(to, tile, unit, i % entries), lane));
   }
 }
 

@@ -6,6 +6,7 @@
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
+#include "mlir/Dialect/Utils/IndexingUtils.h"
 
 using namespace mlir;
 using namespace mlir::lumen;
@@ -14,10 +15,19 @@ Value TileBuilder::index(int64_t value) {
   return arith::ConstantIndexOp::create(*this, value);
 }
 
-Value TileBuilder::view(Value bytes, int64_t offset, ArrayRef<int64_t> shape,
-                        Type element) {
-  return memref::ViewOp::create(*this, MemRefType::get(shape, element), bytes,
-                                index(offset), ValueRange{});
+Value TileBuilder::view(Value bytes, int64_t offset, int64_t count,
+                        int64_t first, ArrayRef<int64_t> shape,
+                        ArrayRef<int64_t> strides, Type element) {
+  auto viewAs = [&](MemRefType type) -> Value {
+    return memref::ViewOp::create(*this, type, bytes, index(offset),
+                                  ValueRange{});
+  };
+  if (!first && strides == ArrayRef(computeStrides(shape)))
+    return viewAs(MemRefType::get(shape, element));
+  auto layout = StridedLayoutAttr::get(getContext(), first, strides);
+  return memref::ReinterpretCastOp::create(
+      *this, MemRefType::get(shape, element, layout),
+      viewAs(MemRefType::get({count}, element)), first, shape, strides);
 }
 
 Value TileBuilder::toTensor(Value memref) {

@@ -15,9 +15,10 @@ public:
 
   Value index(int64_t value);
 
-  /// The bytes from `offset` on as a buffer of this shape and element type.
-  Value view(Value bytes, int64_t offset, ArrayRef<int64_t> shape,
-             Type element);
+  /// The bytes from `offset` on as `count` elements, of which element `first`
+  /// is the first of a buffer of this shape and strides.
+  Value view(Value bytes, int64_t offset, int64_t count, int64_t first,
+             ArrayRef<int64_t> shape, ArrayRef<int64_t> strides, Type element);
 
   /// A buffer as a tensor.
   Value toTensor(Value memref);

@@ -25,7 +25,7 @@ from lumen_mlir.system import available_memory
 from lumen_mlir.version import __version__
 
 # Goes into the key of cached entries: raise it when the meaning of the bytes changes.
-_LAYOUT_VERSION = 3
+_LAYOUT_VERSION = 4
 
 logger = logging.getLogger("lumen_mlir.packed_weights")
 

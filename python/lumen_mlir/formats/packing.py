@@ -1,17 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """NumPy meaning of ``lumen.pack``: the layout that kernels read.
 
-A packed weight is one buffer. Its components are aligned to 64 bytes and hold tiles of R rows, lane by
-lane, with zero lanes past the last row. Codes of b bits are split into planes of 4, 2 and 1 bits (8 stay
-whole), low bits first. Each span of 32 codes is 8 steps of 4; a plane of width w packs the steps
-p*(8/w) + s of a span into byte [r][k4] of load p, at bit s*w. What is kept of scales and minima follows
-(see ``stored``), as whole elements or in planes whose bytes hold neighbouring groups. Floats are stored
-transposed, [tile][K][R].
+A packed weight is one buffer. Its components hold tiles of R rows, lane by lane, with zero lanes past the
+last row. Codes of b bits are split into planes of 4, 2 and 1 bits (8 stay whole), low bits first. Each span
+of 32 codes is 8 steps of 4; a plane of width w packs the steps p*(8/w) + s of a span into byte [r][k4] of
+load p, at bit s*w. What is kept of scales and minima follows (see ``stored``), as whole elements or in planes
+whose bytes hold neighbouring groups. Floats are stored transposed, [tile][K][R].
+
+Components that go by at the same pace are a stream, in whose units they lie in the order in which a kernel
+reads them: the planes and then the factors of a span, the factors of a block, those of a row. The planes of
+a span lie by halves of its steps: first planes of one load, then for either half the loads of the others,
+fewest first. Factors of which every span has as many are with the span if it then still fills whole cache
+lines of 64 bytes, to which streams are aligned, and with the block otherwise.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import TYPE_CHECKING
 
@@ -19,7 +24,6 @@ import numpy as np
 
 from ..errors import LumenError
 from .quantized import Decoded
-from .types import DType
 
 if TYPE_CHECKING:
     from . import Format
@@ -41,22 +45,51 @@ class Component:
       name: "codes.0" (plane with the lowest bits), "codes.1", …; what is kept of the factors by the name of
         its first use, "scale.super", "scale.sub", "min.super" or "min.sub", and ".0", ".1", … for planes of
         it; "values" for float weights.
-      offset: bytes from the start of the buffer, a multiple of 64.
-      shape, dtype: of the array; bf16 is uint16.
+      offset: bytes from the start of the buffer.
+      shape, dtype: of the array, [tile][unit] and what a unit holds; bf16 is uint16.
+      strides: in bytes.
     """
 
     name: str
     offset: int
     shape: tuple[int, ...]
+    strides: tuple[int, ...]
     dtype: np.dtype
 
     @property
     def bytes(self) -> int:
         return prod(self.shape) * self.dtype.itemsize
 
+    @property
+    def end(self) -> int:
+        """Bytes from the start of the buffer to behind the last element."""
+        steps = [(size - 1) * stride for size, stride in zip(self.shape, self.strides, strict=True)]
+        return self.offset + sum(steps) + self.dtype.itemsize
+
     def view(self, buffer: np.ndarray) -> np.ndarray:
-        """The component inside ``buffer`` (uint8), without copying."""
-        return buffer[self.offset : self.offset + self.bytes].view(self.dtype).reshape(self.shape)
+        """The component inside ``buffer`` (contiguous uint8), without copying."""
+        return np.ndarray(self.shape, self.dtype, buffer.data, self.offset, self.strides)
+
+
+@dataclass
+class _Part:
+    """What a unit of a stream holds of a component, from byte ``offset`` of the unit on."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    offset: int = 0
+    # Bytes to the second half of what it holds, where that is apart.
+    half: int = 0
+
+    @property
+    def bytes(self) -> int:
+        return prod(self.shape) * self.dtype.itemsize
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        steps = [prod(self.shape[i + 1 :]) * self.dtype.itemsize for i in range(len(self.shape))]
+        return (self.half, *steps[1:]) if self.half else tuple(steps)
 
 
 def _align(size: int) -> int:
@@ -97,32 +130,55 @@ def components(fmt: Format, n: int, k: int, rows: int) -> list[Component]:
     if rows < 1 or n < 1 or k < 1:
         raise LumenError(f"cannot pack a weight of {n} x {k} in tiles of {rows} rows")
     tiles = -(-n // rows)
-    arrays: list[tuple[str, tuple[int, ...], DType | None]] = []
     if fmt.is_float:
-        arrays.append(("values", (tiles, k, rows), fmt.dtype))
+        streams = [(k, [_Part("values", (rows,), fmt.dtype.numpy)])]
     else:
         fmt.row_bytes(k)
-        for i, width in enumerate(PLANES[fmt.bits]):
-            arrays.append((f"codes.{i}", (tiles, k // SPAN, *_plane_shape(width), rows, 4), None))
-        for kept, widths in zip(fmt.stored, factor_planes(fmt), strict=True):
-            entries = {"row": 1, "block": k // fmt.block, "group": k // fmt.group}[kept.level]
-            if widths is None:
-                arrays.append((kept.name, (tiles, entries, rows), kept.value.dtype))
-            else:
-                arrays += [
-                    (f"{kept.name}.{i}", (tiles, entries * width // 8, rows), None)
-                    for i, width in enumerate(widths)
-                ]
-    result, offset = [], 0
-    for name, shape, kind in arrays:
-        result.append(Component(name, offset, shape, kind.numpy if kind else np.dtype(np.uint8)))
-        offset += _align(result[-1].bytes)
+        spans, blocks, whole = _parts(fmt, rows)
+        streams = [(k // SPAN, spans), (k // fmt.block, blocks), (1, whole)]
+    result, begin = [], 0
+    for units, parts in streams:
+        unit = sum(part.bytes for part in parts)
+        for part in parts:
+            shape, strides = (tiles, units, *part.shape), (units * unit, unit, *part.strides)
+            result.append(Component(part.name, begin + part.offset, shape, strides, part.dtype))
+        begin += _align(tiles * units * unit)
     return result
+
+
+def _parts(fmt: QuantFormat, rows: int) -> tuple[list[_Part], list[_Part], list[_Part]]:
+    """What spans, blocks and rows hold in tiles of ``rows`` rows, placed."""
+    byte = np.dtype(np.uint8)
+    spans = [_Part(f"codes.{i}", (*_plane_shape(w), rows, 4), byte) for i, w in enumerate(PLANES[fmt.bits])]
+    used, half = 0, sum(part.bytes // 2 for part in spans if len(part.shape) > 2)
+    for part in reversed(spans):
+        part.offset = used
+        part.half = half if len(part.shape) > 2 else 0
+        used += part.bytes // 2 if part.half else part.bytes
+    blocks, whole = [], []
+    for kept, widths in zip(fmt.stored, factor_planes(fmt), strict=True):
+        count = fmt.block // fmt.group if kept.level == "group" else 1
+        planes = [(f"{kept.name}.{i}", count * width // 8, byte) for i, width in enumerate(widths or ())]
+        for name, entries, dtype in planes or [(kept.name, count, kept.value.dtype.numpy)]:
+            part = _Part(name, (entries, rows), dtype)
+            (whole if kept.level == "row" else blocks).append(part)
+    in_block = fmt.block // SPAN
+    of_spans = [part for part in blocks if part.shape[0] % in_block == 0]
+    if (used + sum(part.bytes for part in of_spans) // in_block) % ALIGNMENT == 0:
+        blocks = [part for part in blocks if part not in of_spans]
+        spans += [replace(part, shape=(part.shape[0] // in_block, rows)) for part in of_spans]
+    for parts in (spans, blocks, whole):
+        used = 0
+        for part in parts:
+            if not part.name.startswith("codes"):
+                part.offset = used
+            used += part.bytes
+    return spans, blocks, whole
 
 
 def packed_bytes(fmt: Format, n: int, k: int, rows: int) -> int:
     """Size of the packed weight's buffer in bytes."""
-    return sum(_align(component.bytes) for component in components(fmt, n, k, rows))
+    return max(_align(component.end) for component in components(fmt, n, k, rows))
 
 
 def _to_lanes(array: np.ndarray, rows: int) -> np.ndarray:
@@ -136,6 +192,11 @@ def _to_lanes(array: np.ndarray, rows: int) -> np.ndarray:
 def _from_lanes(array: np.ndarray, n: int) -> np.ndarray:
     """The inverse of ``_to_lanes``."""
     return array.swapaxes(1, 2).reshape(-1, array.shape[1])[:n]
+
+
+def _from_units(array: np.ndarray, n: int) -> np.ndarray:
+    """[tiles, units, …, rows] -> [n, columns]."""
+    return _from_lanes(array.reshape(len(array), -1, array.shape[-1]), n)
 
 
 def _pack_plane(codes: np.ndarray, offset: int, width: int, rows: int) -> np.ndarray:
@@ -215,7 +276,7 @@ def unpack(fmt: Format, packed: np.ndarray, n: int, k: int, rows: int) -> Decode
         raise LumenError(f"a packed {fmt.name} weight of {n} x {k} has {expected} bytes, not {packed.shape}")
     arrays = {component.name: component.view(packed) for component in components(fmt, n, k, rows)}
     if fmt.is_float:
-        return _from_lanes(arrays["values"], n)
+        return _from_units(arrays["values"], n)
     codes, offset = np.zeros((n, k), dtype=np.uint8), 0
     for i, width in enumerate(PLANES[fmt.bits]):
         codes |= _unpack_plane(arrays[f"codes.{i}"], offset, width, n)
@@ -223,9 +284,9 @@ def unpack(fmt: Format, packed: np.ndarray, n: int, k: int, rows: int) -> Decode
     stored = []
     for kept, widths in zip(fmt.stored, factor_planes(fmt), strict=True):
         if widths is None:
-            stored.append(_from_lanes(arrays[kept.name], n))
+            stored.append(_from_units(arrays[kept.name], n))
             continue
-        planes = [_from_lanes(arrays[f"{kept.name}.{i}"], n) for i in range(len(widths))]
+        planes = [_from_units(arrays[f"{kept.name}.{i}"], n) for i in range(len(widths))]
         parts = [_unpack_factor(plane, sum(widths[:i]), widths[i]) for i, plane in enumerate(planes)]
         stored.append(np.bitwise_or.reduce(parts).astype(kept.value.dtype.numpy))
     return Decoded(codes, *fmt.complete(stored, k))

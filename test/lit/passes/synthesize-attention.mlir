@@ -93,9 +93,9 @@ module attributes {lumen.target = #lumen.target<name = "x86-64-v3",
 // CHECK-COUNT-6:   %{{.*}}:4 = scf.for {{.*}} -> (vector<16xf32>, vector<16xf32>, vector<16xf32>, vector<16xf32>)
 // CHECK:         arith.divf
 // CHECK:           vector.store %{{.*}}, %[[CODES]]{{.*}} vector<16xi8>
-// CHECK:           memref.store %{{.*}}, %[[SCALES]]
-// CHECK:           memref.store %{{.*}}, %[[OFFSETS]]
-// CHECK:           memref.store %{{.*}}, %[[SUMS]]
+// CHECK:           vector.store %{{.*}}, %[[SCALES]]
+// CHECK:           vector.store %{{.*}}, %[[OFFSETS]]
+// CHECK:           vector.store %{{.*}}, %[[SUMS]]
 func.func private @attention_quantize(%q: memref<?x384xf32>, %k: memref<1x1x?x48x16xf32>,
     %v: memref<1x1x?x16x48xf32>, %layer: index, %position: index, %codes: memref<?x384xi8>,
     %scales: memref<?x24xf32>, %offsets: memref<?x24xi32>, %sums: memref<?x24xf32>)

@@ -10,12 +10,11 @@ lumen.format @five block(32) group(32) bits(5) storage(["d", "qs"]) {
   lumen.decoded codes(%codes : vector<32xi8>) scale(%d : f16)
 }
 
-// Five bits are a plane of four and one of one; then the scales.
+// Five bits are a plane of four and one of one, side by side; then the scales.
 // CHECK-LABEL: func.func @pack(
 // CHECK-SAME: %[[RAW:.*]]: memref<?xi8>, %[[N:.*]]: index, %[[K:.*]]: index, %[[OUT:.*]]: memref<?xi8>)
 // CHECK: %[[TILES:.*]] = arith.ceildivui %[[N]], %c16
-// CHECK: %[[FOUR:.*]] = memref.view %[[OUT]]{{.*}} : memref<?xi8> to memref<?xi32>
-// CHECK: %[[ONE:.*]] = memref.view %[[OUT]]{{.*}} : memref<?xi8> to memref<?xi32>
+// CHECK: %[[PLANES:.*]] = memref.view %[[OUT]]{{.*}} : memref<?xi8> to memref<?xi32>
 // CHECK: %[[SCALES:.*]] = memref.view %[[OUT]]{{.*}} : memref<?xi8> to memref<?xf16>
 // CHECK: scf.forall (%{{.*}}) in (%[[TILES]]) {
 // CHECK: scf.if
@@ -23,12 +22,11 @@ lumen.format @five block(32) group(32) bits(5) storage(["d", "qs"]) {
 // Two steps share a byte of the first plane, eight one of the second.
 // CHECK: vector.shuffle %{{.*}} [0, 2, 4, 6] : vector<8xi32>, vector<8xi32>
 // CHECK: vector.shuffle %{{.*}} [1, 3, 5, 7] : vector<8xi32>, vector<8xi32>
-// CHECK-COUNT-4: memref.store %{{.*}}, %[[FOUR]]
-// CHECK: memref.store %{{.*}}, %[[ONE]]
+// CHECK-COUNT-5: memref.store %{{.*}}, %[[PLANES]]
 // CHECK: memref.store %{{.*}}, %[[SCALES]]
 // Rows past the last are zeros.
 // CHECK: else
-// CHECK: memref.store %c0_i32, %[[FOUR]]
+// CHECK: memref.store %c0_i32, %[[PLANES]]
 func.func @pack(%raw: memref<?xi8>, %n: index, %k: index, %out: memref<?xi8>)
     attributes {lumen.kernel = "pack"} {
   %w = lumen.from_bytes %raw, %n, %k : memref<?xi8> -> tensor<?x?x!lumen.q<@five>>
@@ -59,14 +57,14 @@ lumen.format @narrow block(32) group(16) bits(2) header(1) storage(["d", "sc", "
 
 // CHECK: memref.global "private" constant @narrow_table0 : memref<2xi64> = dense<[0, 72057594037927937]>
 // CHECK-LABEL: func.func @pack_narrow(
-// CHECK: %[[ROW:.*]] = memref.view %{{.*}} : memref<?xi8> to memref<?xf32>
 // CHECK: %[[BYTES:.*]] = memref.view %{{.*}} : memref<?xi8> to memref<?xi8>
+// CHECK: %[[ROW:.*]] = memref.view %{{.*}} : memref<?xi8> to memref<?xf32>
 // CHECK: %[[TABLE:.*]] = memref.get_global @narrow_table0
 // CHECK-COUNT-4: memref.load %[[TABLE]]
-// CHECK: memref.store %{{.*}}, %[[ROW]]
 // CHECK: %[[HIGH:.*]] = arith.shli %{{.*}} : vector<1xi8>
 // CHECK: arith.ori %{{.*}}, %[[HIGH]] : vector<1xi8>
 // CHECK: memref.store %{{.*}}, %[[BYTES]]
+// CHECK: memref.store %{{.*}}, %[[ROW]]
 func.func @pack_narrow(%raw: memref<?xi8>, %n: index, %k: index, %out: memref<?xi8>)
     attributes {lumen.kernel = "pack"} {
   %w = lumen.from_bytes %raw, %n, %k : memref<?xi8> -> tensor<?x?x!lumen.q<@narrow>>

@@ -22,11 +22,15 @@
 // CHECK:           vector.load %[[W]][%[[C]]] : memref<96xf32>, vector<32xf32>
 // CHECK:           vector.reduction <maxnumf>
 // CHECK:           %[[CODE:.*]] = arith.trunci %{{.*}} : vector<32xi32> to vector<32xi8>
-// CHECK-COUNT-2:   vector.reduction <add>, {{.*}} : vector<16xi32> into i32
+// The two sums of 16 codes: neighbours are added up until there are two.
+// CHECK:           vector.deinterleave %{{.*}} : vector<32xi32> -> vector<16xi32>
+// CHECK:           vector.deinterleave %{{.*}} : vector<16xi32> -> vector<8xi32>
+// CHECK:           vector.deinterleave %{{.*}} : vector<8xi32> -> vector<4xi32>
+// CHECK:           vector.deinterleave %{{.*}} : vector<4xi32> -> vector<2xi32>
 // CHECK:           vector.store %[[CODE]], %[[CODES]][%[[ROW]], %[[C]]]
-// CHECK:           memref.store %{{.*}}, %[[SCALES]]
-// CHECK-COUNT-2:   memref.store %{{.*}}, %[[OFFSETS]]
-// CHECK-COUNT-2:   memref.store %{{.*}}, %[[SUMS]]
+// CHECK:           vector.store %{{.*}}, %[[SCALES]]{{.*}}vector<1xf32>
+// CHECK:           vector.store %{{.*}}, %[[OFFSETS]]{{.*}}vector<2xi32>
+// CHECK:           vector.store %{{.*}}, %[[SUMS]]{{.*}}vector<2xf32>
 // CHECK-NOT:   lumen.
 // CHECK-NOT:   tensor<
 // CHECK:       return

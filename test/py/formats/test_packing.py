@@ -2,6 +2,7 @@
 """The packed layout: each byte where the specification puts it, and back."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -87,37 +88,77 @@ def slow_factors(fmt, raw):
     return factors
 
 
-def test_scales_and_alignment(quantized):
+def test_scales(quantized):
     n, rows = 5, 4
     raw, k = make(quantized, n, 512, seed=4)
     packed = pack(quantized, raw, rows)
-    end = 0
     for component in components(quantized, n, k, rows):
-        assert component.offset == -(-end // 64) * 64
-        assert not packed[end : component.offset].any()
-        end = component.offset + component.bytes
         if component.name.startswith("codes"):
             continue
         array = slow_factors(quantized, raw)[component.name]
         lanes = component.view(packed)
-        assert lanes.shape == (2, array.shape[1], rows)
+        assert lanes.shape[0] == 2 and lanes.shape[-1] == rows
+        lanes = lanes.reshape(2, array.shape[1], rows)
         for row in range(2 * rows):
             column = lanes[row // rows, :, row % rows]
             assert column.tobytes() == (array[row].tobytes() if row < n else bytes(column.nbytes))
+
+
+def test_streams(quantized):
+    """Every byte belongs to one component but those that fill up the end of a stream, and they are zeros."""
+    n, rows = 5, 4
+    raw, k = make(quantized, n, 512, seed=4)
+    packed, streams = pack(quantized, raw, rows), {}
+    owners = np.zeros(len(packed), np.uint8)
+    for component in components(quantized, n, k, rows):
+        itemsize = component.dtype.itemsize
+        shape, strides = (*component.shape, itemsize), (*component.strides, 1)
+        owned = replace(component, shape=shape, strides=strides, dtype=np.dtype(np.uint8)).view(owners)
+        owned += 1
+        tile, unit = component.strides[:2]
+        streams.setdefault((tile, unit), []).append(component)
+    assert (owners <= 1).all() and not packed[owners == 0].any()
+    assert np.count_nonzero(owners == 0) < 64 * len(streams)
+    end = 0
+    for (tile, unit), parts in streams.items():
+        begin = min(part.offset for part in parts)
+        assert begin == -(-end // 64) * 64 and tile == unit * parts[0].shape[1]
+        assert all(begin <= part.offset < begin + unit for part in parts)
+        end = begin + 2 * tile
     assert -(-end // 64) * 64 == len(packed)
 
 
-def test_component_shapes():
-    shapes = {c.name: (c.offset, c.shape, str(c.dtype)) for c in components(get("q6_k"), 20, 512, 16)}
-    assert shapes == {
-        "codes.0": (0, (2, 16, 2, 2, 16, 4), "uint8"),
-        "codes.1": (8192, (2, 16, 2, 16, 4), "uint8"),
-        "scale.super": (12288, (2, 2, 16), "float16"),
-        "scale.sub": (12416, (2, 32, 16), "int8"),
+def layout(name, rows):
+    return {
+        c.name: (c.offset, c.shape, c.strides, str(c.dtype)) for c in components(get(name), 40, 512, rows)
     }
-    assert packed_bytes(get("q6_k"), 20, 512, 16) == 12416 + 1024
+
+
+def test_layouts():
+    # Halves of 64 bytes of the upper plane and 128 of the lower one; spans with scales would have 416 bytes.
+    assert layout("q6_k", 16) == {
+        "codes.0": (64, (3, 16, 2, 2, 16, 4), (6144, 384, 192, 64, 4, 1), "uint8"),
+        "codes.1": (0, (3, 16, 2, 16, 4), (6144, 384, 192, 4, 1), "uint8"),
+        "scale.super": (18432, (3, 2, 1, 16), (576, 288, 32, 2), "float16"),
+        "scale.sub": (18464, (3, 2, 16, 16), (576, 288, 16, 1), "int8"),
+    }
+    assert packed_bytes(get("q6_k"), 40, 512, 16) == 18432 + 27 * 64
+    # A plane of one load comes first, and the scale of a block of one span is in the span.
+    assert layout("q5_0", 32) == {
+        "codes.0": (128, (2, 16, 2, 2, 32, 4), (11264, 704, 256, 128, 4, 1), "uint8"),
+        "codes.1": (0, (2, 16, 32, 4), (11264, 704, 4, 1), "uint8"),
+        "scale.super": (640, (2, 16, 1, 32), (11264, 704, 64, 2), "float16"),
+    }
+    # Scale and minimum of a group are with its span, their units with the block.
+    assert layout("q4_k", 32) == {
+        "codes.0": (0, (2, 16, 2, 2, 32, 4), (9216, 576, 256, 128, 4, 1), "uint8"),
+        "scale.sub": (512, (2, 16, 1, 32), (9216, 576, 32, 1), "int8"),
+        "min.sub": (544, (2, 16, 1, 32), (9216, 576, 32, 1), "int8"),
+        "scale.super": (18432, (2, 2, 1, 32), (256, 128, 64, 2), "float16"),
+        "min.super": (18496, (2, 2, 1, 32), (256, 128, 64, 2), "float16"),
+    }
     (values,) = components(get("bf16"), 3, 7, 16)
-    assert (values.shape, values.bytes) == ((1, 7, 16), 224)
+    assert (values.shape, values.bytes, values.end) == ((1, 7, 16), 224, 224)
 
 
 def documented_sizes():
@@ -182,7 +223,7 @@ def test_what_factors_share_is_kept_once():
 def test_header():
     """What stands once per row is kept once per row, and rows of bytes say what is wrong with them."""
     (scales,) = [each for each in components(Shared, 5, 192, 4) if each.name == "scale.super"]
-    assert (scales.shape, scales.dtype) == ((2, 1, 4), np.float32)
+    assert (scales.shape, scales.dtype) == ((2, 1, 1, 4), np.float32)
     assert Shared.row_bytes(192) == 4 + 3 * 66 and Shared.bits_per_weight == 66 * 8 / 64
     with pytest.raises(LumenError, match="140 bytes is not 4 bytes and a multiple of the block of shared"):
         Shared.dequantize(np.zeros((2, 140), np.uint8))
