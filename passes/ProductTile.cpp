@@ -12,13 +12,12 @@
 using namespace mlir;
 using namespace mlir::lumen;
 
-/// How many bytes ahead weights are fetched. What is used once comes from
-/// memory: a page, which is where the hardware's own prefetching ends, and
-/// further where codes of few bits leave less work to a byte and so less time.
-/// What is used by the tiles of a block of tokens comes from the second-level
-/// cache.
-static constexpr int64_t kMemoryAhead = 4096, kFewBitsAhead = 7168,
-                         kCacheAhead = 1024, kFewBits = 3;
+/// How many bytes ahead weights are fetched, which come from memory in the
+/// first tile of tokens: a page, which is where the hardware's own prefetching
+/// ends, and further where codes of few bits leave less work to a byte and so
+/// less time. The one fast stream of codes that are whole bytes the hardware
+/// follows better by itself where a single token leaves it no time.
+static constexpr int64_t kAhead = 4096, kFewBitsAhead = 7168, kFewBits = 3;
 
 /// Iteration dimensions behind the token where two groups meet: row lane, which
 /// of the two.
@@ -29,11 +28,9 @@ static constexpr arith::FastMathFlags kContract =
 
 void ProductTile::fetchAhead(Value value, const PackedWeight &weight,
                              int64_t tokens) {
-  if (weight.hasByteCodes())
+  if (weight.hasByteCodes() && tokens == 1)
     return;
-  int64_t ahead = kCacheAhead;
-  if (tokens == 1)
-    ahead = weight.getCodeBits() <= kFewBits ? kFewBitsAhead : kMemoryAhead;
+  int64_t ahead = weight.getCodeBits() <= kFewBits ? kFewBitsAhead : kAhead;
   value.getDefiningOp()->setAttr(LumenDialect::kPrefetchAttr,
                                  b.getI64IntegerAttr(ahead));
 }

@@ -16,7 +16,7 @@
 // CHECK: %[[SPAN:.*]] = memref.subview %{{.*}}[%{{.*}}, %{{.*}}, 0, 0, 0, 0] [1, 1, 2, 2, 16, 4]
 // CHECK: %[[STEPS:.*]] = memref.collapse_shape %[[SPAN]]
 // Every byte is loaded once and used for two steps of both tokens.
-// CHECK: memref.prefetch %[[STEPS]][%c0, %c0, %c0, %c0, %c1024], read
+// CHECK: memref.prefetch %[[STEPS]][%c0, %c0, %c0, %c0, %c4096], read
 // CHECK-NEXT: %[[BYTES:.*]] = vector.load %[[STEPS]]{{.*}} vector<64xi8>
 // CHECK: %[[LOW:.*]] = arith.andi %[[BYTES]]
 // CHECK: %[[X0:.*]] = vector.load %{{.*}} vector<4xi8>
