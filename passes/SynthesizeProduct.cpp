@@ -198,13 +198,22 @@ void ProductSynthesizer::emitTokenBlocks(const ProductSink &sink, Value single,
   int64_t tokenBlock = std::max<int64_t>(
       tokenTile, llvm::alignDown(blockBytes / bytesPerToken, tokenTile));
   Value blocks = arith::CeilDivUIOp::create(b, tokens, b.index(tokenBlock));
+  // Alike to a tile, so that workers who get as many have as much to do.
+  Value tilesOfAll = arith::MulIOp::create(b, blocks, b.index(tokenTile));
+  auto beginOf = [&](Value block) -> Value {
+    Value share = arith::CeilDivUIOp::create(
+        b, arith::MulIOp::create(b, block, tokens), tilesOfAll);
+    return arith::MinUIOp::create(
+        b, tokens, arith::MulIOp::create(b, share, b.index(tokenTile)));
+  };
+  Value taken = blocks;
   if (single)
-    blocks = arith::SelectOp::create(b, single, b.index(0), blocks);
-  SmallVector<OpFoldResult> sizes = {blocks, b.getIndexAttr(weight.getTiles())};
+    taken = arith::SelectOp::create(b, single, b.index(0), blocks);
+  SmallVector<OpFoldResult> sizes = {taken, b.getIndexAttr(weight.getTiles())};
   emitLoop(sizes, last, [&](ValueRange indices) {
-    Value first = arith::MulIOp::create(b, indices[0], b.index(tokenBlock));
-    Value rest = arith::SubIOp::create(b, tokens, first);
-    Value count = arith::MinUIOp::create(b, rest, b.index(tokenBlock));
+    Value first = beginOf(indices[0]);
+    Value next = arith::AddIOp::create(b, indices[0], b.index(1));
+    Value count = arith::SubIOp::create(b, beginOf(next), first);
     emitRegisterTiles(sink, first, count, indices[1], indices[1]);
   });
 }
