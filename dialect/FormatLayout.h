@@ -14,8 +14,7 @@ namespace mlir::lumen {
 inline constexpr int64_t kSpan = 32;
 
 /// Bytes of which arenas, the buffers in them and the streams of packed weights
-/// begin at multiples: a cache line, and the widest vector of any
-/// target.
+/// begin at multiples: a cache line, and the widest vector of any target.
 inline constexpr int64_t kAlignment = 64;
 
 /// Bytes of an element, or of a vector of elements.
