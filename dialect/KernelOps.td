@@ -140,6 +140,24 @@ def Lumen_WorkerCountOp : Lumen_Op<"worker_count", [Pure]> {
   let assemblyFormat = "attr-dict";
 }
 
+def Lumen_ClaimOp : Lumen_Op<"claim"> {
+  let summary = "the next iterations of a loop for this worker";
+  let description = [{
+    Every worker of the team calls it in a loop with the same `total` until `first`
+    equals `last`; together they then have claimed the iterations 0 .. `total` - 1,
+    each of them once. Which worker gets which is decided at run time: first the
+    pieces of its own share, then what is left of the shares of others, who may be
+    slower or not have come yet.
+
+    ```mlir
+    %first, %last = lumen.claim %total
+    ```
+  }];
+  let arguments = (ins Index:$total);
+  let results = (outs Index:$first, Index:$last);
+  let assemblyFormat = "$total attr-dict";
+}
+
 def Lumen_BarrierOp : Lumen_Op<"barrier"> {
   let summary = "waits until every worker of the team is here";
   let description = [{

@@ -3,9 +3,9 @@
 // Makes a team a team of threads: every function that asks for the worker gets
 // a pointer to it,
 //
-//   struct lumen_worker { uint64_t id; uint64_t count; void *team; };
+//   struct lumen_worker { uint64_t id; uint64_t count; void *team; … };
 //
-// and waiting is a call of the runtime.
+// and claiming iterations and waiting are calls of the runtime.
 #include "passes/CallOrder.h"
 #include "passes/Passes.h"
 
@@ -22,8 +22,6 @@ using namespace mlir;
 using namespace mlir::lumen;
 
 namespace {
-
-constexpr StringLiteral kBarrier = LumenDialect::kBarrierFunction;
 
 struct LowerTeamPass final : lumen::impl::LowerTeamPassBase<LowerTeamPass> {
   using LowerTeamPassBase::LowerTeamPassBase;
@@ -42,7 +40,9 @@ struct LowerTeamPass final : lumen::impl::LowerTeamPassBase<LowerTeamPass> {
 private:
   bool lower(func::FuncOp function, const DenseSet<Operation *> &withWorker);
   Value loadField(Operation *op, Value worker, int32_t number);
-  FlatSymbolRefAttr getBarrier();
+  void lowerClaim(ClaimOp op, Value worker);
+  ValueRange callRuntime(Operation *op, StringRef name, Type result,
+                         ValueRange operands);
 };
 
 /// Word `number` of the worker. It never changes while the team runs.
@@ -60,18 +60,41 @@ Value LowerTeamPass::loadField(Operation *op, Value worker, int32_t number) {
   return arith::IndexCastOp::create(b, b.getIndexType(), word);
 }
 
-FlatSymbolRefAttr LowerTeamPass::getBarrier() {
+/// A call of a function of the runtime, in front of `op`.
+ValueRange LowerTeamPass::callRuntime(Operation *op, StringRef name,
+                                      Type result, ValueRange operands) {
   ModuleOp module = getOperation();
-  if (!module.lookupSymbol(kBarrier)) {
+  if (!module.lookupSymbol(name)) {
     auto b =
         ImplicitLocOpBuilder::atBlockEnd(module.getLoc(), module.getBody());
     auto type = LLVM::LLVMFunctionType::get(
-        LLVM::LLVMVoidType::get(&getContext()),
-        {LLVM::LLVMPointerType::get(&getContext())});
-    auto barrier = LLVM::LLVMFuncOp::create(b, kBarrier, type);
-    barrier.setNoUnwind(true);
+        result, llvm::to_vector(operands.getTypes()));
+    auto function = LLVM::LLVMFuncOp::create(b, name, type);
+    function.setNoUnwind(true);
   }
-  return FlatSymbolRefAttr::get(&getContext(), kBarrier);
+  ImplicitLocOpBuilder b(op->getLoc(), op);
+  TypeRange results = isa<LLVM::LLVMVoidType>(result) ? TypeRange{} : result;
+  return LLVM::CallOp::create(
+             b, results, FlatSymbolRefAttr::get(&getContext(), name), operands)
+      .getResults();
+}
+
+/// The worker's iterations are a struct of two words, which targets return in
+/// registers.
+void LowerTeamPass::lowerClaim(ClaimOp op, Value worker) {
+  ImplicitLocOpBuilder b(op.getLoc(), op);
+  Type i64 = b.getI64Type();
+  Value total = arith::IndexCastOp::create(b, i64, op.getTotal());
+  Value piece =
+      callRuntime(op, LumenDialect::kClaimFunction,
+                  LLVM::LLVMStructType::getLiteral(&getContext(), {i64, i64}),
+                  {worker, total})
+          .front();
+  for (auto [i, result] : llvm::enumerate(op.getResults())) {
+    Value word = LLVM::ExtractValueOp::create(b, piece, int64_t(i));
+    result.replaceAllUsesWith(
+        arith::IndexCastOp::create(b, b.getIndexType(), word));
+  }
 }
 
 /// Returns true where the function takes the worker.
@@ -84,7 +107,7 @@ bool LowerTeamPass::lower(func::FuncOp function,
         call &&
         withWorker.contains(SymbolTable::lookupNearestSymbolFrom<func::FuncOp>(
             call, call.getCalleeAttr()));
-    if (passesOn || isa<WorkerIdOp, WorkerCountOp, BarrierOp>(op))
+    if (passesOn || isa<WorkerIdOp, WorkerCountOp, ClaimOp, BarrierOp>(op))
       users.push_back(op);
   });
   if (users.empty())
@@ -106,8 +129,10 @@ bool LowerTeamPass::lower(func::FuncOp function,
       continue;
     }
     if (isa<BarrierOp>(op)) {
-      ImplicitLocOpBuilder b(op->getLoc(), op);
-      LLVM::CallOp::create(b, TypeRange{}, getBarrier(), worker);
+      callRuntime(op, LumenDialect::kBarrierFunction,
+                  LLVM::LLVMVoidType::get(&getContext()), worker);
+    } else if (auto claim = dyn_cast<ClaimOp>(op)) {
+      lowerClaim(claim, worker);
     } else {
       int32_t field = isa<WorkerIdOp>(op) ? 0 : 1;
       op->getResult(0).replaceAllUsesWith(loadField(op, worker, field));

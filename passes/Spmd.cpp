@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Divides the parallel loops of a function among the workers of the team that
-// runs it.
+// Shares out the parallel loops of a function among the workers of the team
+// that runs it.
 #include "passes/Passes.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -37,16 +37,13 @@ struct SpmdPass final : lumen::impl::SpmdPassBase<SpmdPass> {
                                "must wait for each other behind it");
       return signalPassFailure();
     }
-    ImplicitLocOpBuilder b(function.getLoc(), function.getContext());
-    b.setInsertionPointToStart(&function.getBody().front());
-    Value id = WorkerIdOp::create(b), count = WorkerCountOp::create(b);
     bool met = false;
     for (scf::ForallOp loop : loops) {
       Wait wait = met ? Wait::IfRun : Wait::Yes;
       if (loop->hasAttr(LumenDialect::kNowaitAttr))
         wait = Wait::No;
       met = wait != Wait::No;
-      divide(loop, id, count, wait);
+      shareOut(loop, wait);
     }
   }
 
@@ -57,7 +54,7 @@ private:
   enum class Wait { No, IfRun, Yes };
 
   LogicalResult verify(scf::ForallOp loop);
-  void divide(scf::ForallOp loop, Value id, Value count, Wait wait);
+  void shareOut(scf::ForallOp loop, Wait wait);
 };
 
 LogicalResult SpmdPass::verify(scf::ForallOp loop) {
@@ -70,9 +67,8 @@ LogicalResult SpmdPass::verify(scf::ForallOp loop) {
   return success();
 }
 
-/// begin(w) = w * total / count: shares differ by at most one iteration, and
-/// each is contiguous, so a worker reads one piece of the weights.
-void SpmdPass::divide(scf::ForallOp loop, Value id, Value count, Wait wait) {
+/// A loop over claims, and in it one over the iterations of a claim.
+void SpmdPass::shareOut(scf::ForallOp loop, Wait wait) {
   ImplicitLocOpBuilder b(loop.getLoc(), loop);
   auto value = [&](OpFoldResult size) {
     return getValueOrCreateConstantIndexOp(b, b.getLoc(), size);
@@ -91,14 +87,21 @@ void SpmdPass::divide(scf::ForallOp loop, Value id, Value count, Wait wait) {
     trips.push_back(trip);
     total = total ? Value(arith::MulIOp::create(b, total, trip)) : trip;
   }
-  auto begin = [&](Value worker) -> Value {
-    Value product = arith::MulIOp::create(b, worker, total);
-    return arith::DivUIOp::create(b, product, count);
-  };
   Value one = arith::ConstantIndexOp::create(b, 1);
-  Value next = arith::AddIOp::create(b, id, one);
-  Value first = begin(id), last = begin(next);
-  auto share = scf::ForOp::create(b, first, last, one);
+  scf::ForOp piece;
+  scf::WhileOp::create(
+      b, TypeRange{b.getIndexType(), b.getIndexType()}, ValueRange{},
+      [&](OpBuilder &nested, Location loc, ValueRange) {
+        auto claim = ClaimOp::create(nested, loc, total);
+        Value isLeft =
+            arith::CmpIOp::create(nested, loc, arith::CmpIPredicate::ult,
+                                  claim.getFirst(), claim.getLast());
+        scf::ConditionOp::create(nested, loc, isLeft, claim.getResults());
+      },
+      [&](OpBuilder &nested, Location loc, ValueRange claim) {
+        piece = scf::ForOp::create(nested, loc, claim[0], claim[1], one);
+        scf::YieldOp::create(nested, loc);
+      });
   if (wait == Wait::Yes) {
     BarrierOp::create(b);
   } else if (wait == Wait::IfRun) {
@@ -111,9 +114,9 @@ void SpmdPass::divide(scf::ForallOp loop, Value id, Value count, Wait wait) {
   }
 
   // The last dimension runs fastest.
-  b.setInsertionPointToStart(share.getBody());
+  b.setInsertionPointToStart(piece.getBody());
   SmallVector<Value> indices(rank);
-  Value rest = share.getInductionVar();
+  Value rest = piece.getInductionVar();
   for (unsigned i = rank; i-- > 0;) {
     Value index = rest;
     if (i > 0) {
@@ -127,8 +130,8 @@ void SpmdPass::divide(scf::ForallOp loop, Value id, Value count, Wait wait) {
     indices[i] = index;
   }
   loop.getTerminator()->erase();
-  share.getBody()->getTerminator()->erase();
-  Block *body = share.getBody();
+  piece.getBody()->getTerminator()->erase();
+  Block *body = piece.getBody();
   body->getOperations().splice(body->end(), loop.getBody()->getOperations());
   b.setInsertionPointToEnd(body);
   scf::YieldOp::create(b);

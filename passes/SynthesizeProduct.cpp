@@ -24,6 +24,11 @@ using namespace mlir::lumen;
 
 namespace {
 
+/// How many tiles of a weight a single token reads before those of another one.
+/// From as much memory in one piece the hardware reads as fast as from all of
+/// it.
+constexpr int64_t kTilesTogether = 4;
+
 /// The target's register tile: so many rows of a weight (0: any) by so many
 /// tokens.
 struct TileShape {
@@ -62,6 +67,7 @@ private:
                 Value tile, Value rowTile);
   void emitLoop(ArrayRef<OpFoldResult> sizes, bool waits,
                 function_ref<void(ValueRange)> emitBody);
+  void emitFor(Value first, Value end, function_ref<void(Value)> emitBody);
   void emitGroup(Value group, Value tiles, Value rowTile,
                  function_ref<void(Value, Value, Value)> emitBody);
 
@@ -115,6 +121,14 @@ void ProductSynthesizer::emitLoop(ArrayRef<OpFoldResult> sizes, bool waits,
   emitBody(forall.getInductionVars());
 }
 
+void ProductSynthesizer::emitFor(Value first, Value end,
+                                 function_ref<void(Value)> emitBody) {
+  auto loop = scf::ForOp::create(b, first, end, b.index(1));
+  OpBuilder::InsertionGuard guard(b);
+  b.setInsertionPointToStart(loop.getBody());
+  emitBody(loop.getInductionVar());
+}
+
 /// The tokens of a group, the first and the one behind the last, and the tile
 /// of its expert's weights, each of which has `tiles`, that holds the rows of
 /// tile `rowTile` of the result.
@@ -146,43 +160,51 @@ void ProductSynthesizer::emitSink(const ProductSink &sink, bool last) {
     emitTokenBlocks(sink, single, last);
 }
 
-/// Loops of their own for a single token, whose weights come from memory, which
-/// is read faster from end to end than from several places in turn: all tiles
-/// of an expert, then the next, and all of one weight, then the other. The
-/// results of the first weight wait in the buffer of the sink. Loops over as
-/// many tiles are divided alike, so a worker meets its own results and needs to
-/// wait for no other. Returns whether there is a single token.
+/// A loop of its own for a single token, whose weights come from memory, which
+/// is read faster from end to end than from several places in turn: of two
+/// weights that meet in one result, some tiles of the one, whose results wait
+/// in the buffer of the sink, then those of the other; of experts, all tiles of
+/// one, then the next. Returns whether there is a single token.
 Value ProductSynthesizer::emitSingleToken(const ProductSink &sink) {
   Value single = arith::CmpIOp::create(b, arith::CmpIPredicate::eq,
                                        registerTile.getTokens(),
                                        b.index(product.getSlots()));
-  Value tiles = b.index(getWeight(sink).getTiles() / product.getExperts());
-  // Every slot has an expert of its own, or shares one and leaves a group
-  // empty.
-  Value count = arith::MulIOp::create(b, tiles, b.index(product.getSlots()));
-  count = arith::SelectOp::create(b, single, count, b.index(0));
-  auto emitTiles = [&](const ProductSink &part) {
-    emitLoop({count}, /*waits=*/false, [&](ValueRange indices) {
-      if (!product.getGroups())
-        return emitTile(part, 1, b.index(0), indices[0], indices[0]);
-      Value rowTile = arith::RemUIOp::create(b, indices[0], tiles);
-      Value group = arith::DivUIOp::create(b, indices[0], tiles);
-      emitGroup(group, tiles, rowTile, [&](Value first, Value end, Value tile) {
-        auto loop = scf::ForOp::create(b, first, end, b.index(1));
-        OpBuilder::InsertionGuard guard(b);
-        b.setInsertionPointToStart(loop.getBody());
-        emitTile(part, 1, loop.getInductionVar(), tile, rowTile);
-      });
-    });
-  };
-  ProductSink rest = sink;
+  SmallVector<ProductSink, 2> parts = {sink};
   if (joinsTwoProducts(sink, product)) {
     unsigned number = sink.products.front();
-    emitTiles(
+    parts.front().stored = number;
+    parts.insert(
+        parts.begin(),
         {sink.store, product.getOutputs()[number], sink.buffer, {number}});
-    rest.stored = number;
   }
-  emitTiles(rest);
+  int64_t tiles = getWeight(sink).getTiles() / product.getExperts();
+  int64_t together = parts.size() == 1 ? 1 : kTilesTogether;
+  Value runs = b.index(llvm::divideCeil(tiles, together));
+  // Every slot has an expert of its own, or shares one and leaves a group
+  // empty.
+  Value count = arith::MulIOp::create(b, runs, b.index(product.getSlots()));
+  count = arith::SelectOp::create(b, single, count, b.index(0));
+  emitLoop({count}, /*waits=*/false, [&](ValueRange indices) {
+    Value run = indices[0], group;
+    if (product.getGroups()) {
+      run = arith::RemUIOp::create(b, indices[0], runs);
+      group = arith::DivUIOp::create(b, indices[0], runs);
+    }
+    Value first = arith::MulIOp::create(b, run, b.index(together));
+    Value end = arith::AddIOp::create(b, first, b.index(together));
+    end = arith::MinUIOp::create(b, end, b.index(tiles));
+    for (const ProductSink &part : parts)
+      emitFor(first, end, [&](Value rowTile) {
+        if (!group)
+          return emitTile(part, 1, b.index(0), rowTile, rowTile);
+        emitGroup(group, b.index(tiles), rowTile,
+                  [&](Value token, Value last, Value tile) {
+                    emitFor(token, last, [&](Value token) {
+                      emitTile(part, 1, token, tile, rowTile);
+                    });
+                  });
+      });
+  });
   return single;
 }
 

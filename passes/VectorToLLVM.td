@@ -95,14 +95,17 @@ def ExpandF16Pass : Pass<"lumen-expand-f16", "::mlir::ModuleOp"> {
 }
 
 def SpmdPass : Pass<"lumen-spmd", "::mlir::func::FuncOp"> {
-  let summary = "divide parallel loops among the workers of a team";
+  let summary = "share out parallel loops among the workers of a team";
   let description = [{
     Every worker runs the same function. A `scf.forall` at the top level becomes a
-    loop over the worker's own share of the iterations, taken as one sequence with
-    the last dimension fastest: worker w of n has w*total/n up to (w+1)*total/n, a
-    contiguous piece. Behind it the workers wait for each other, unless the loop
-    says `lumen.nowait`; the last loop of a function must not say so. Behind a loop
-    that follows one that waited, they only wait if it has iterations.
+    loop that claims pieces of the iterations, taken as one sequence with the last
+    dimension fastest, until none are left. Behind it the workers wait for each
+    other, unless the loop says `lumen.nowait`; the last loop of a function must not
+    say so. Behind a loop that follows one that waited, they only wait if it has
+    iterations.
+
+    Which worker gets an iteration is not known before: no loop may rely on what
+    the same worker did in an earlier one that it did not wait behind.
 
     Before:
 
@@ -115,20 +118,21 @@ def SpmdPass : Pass<"lumen-spmd", "::mlir::func::FuncOp"> {
     After:
 
     ```mlir
-    %id = lumen.worker_id
-    %count = lumen.worker_count
     %c56 = arith.constant 56 : index
     %c1 = arith.constant 1 : index
     %total = arith.muli %tokens, %c56 : index
-    %next = arith.addi %id, %c1 : index
-    %0 = arith.muli %id, %total : index
-    %begin = arith.divui %0, %count : index
-    %1 = arith.muli %next, %total : index
-    %end = arith.divui %1, %count : index
-    scf.for %i = %begin to %end step %c1 {
-      %n = arith.remui %i, %c56 : index
-      %t = arith.divui %i, %c56 : index
-      "use"(%t, %n) : (index, index) -> ()
+    scf.while : () -> (index, index) {
+      %first, %last = lumen.claim %total
+      %left = arith.cmpi ult, %first, %last : index
+      scf.condition(%left) %first, %last : index, index
+    } do {
+    ^bb0(%first: index, %last: index):
+      scf.for %i = %first to %last step %c1 {
+        %n = arith.remui %i, %c56 : index
+        %t = arith.divui %i, %c56 : index
+        "use"(%t, %n) : (index, index) -> ()
+      }
+      scf.yield
     }
     lumen.barrier
     ```
@@ -189,11 +193,17 @@ def LowerTeamPass : Pass<"lumen-lower-team", "::mlir::ModuleOp"> {
     a last argument `!llvm.ptr {lumen.worker}` to the runtime's
 
     ```c
-    struct lumen_worker { uint64_t id; uint64_t count; void *team; };
+    struct lumen_worker { uint64_t id; uint64_t count; void *team; /* … */ };
     ```
 
-    `lumen.worker_id` and `lumen.worker_count` become loads from it and
-    `lumen.barrier` a call of the runtime's `void lumen_barrier(lumen_worker *)`.
+    `lumen.worker_id` and `lumen.worker_count` become loads from it,
+    `lumen.barrier` a call of the runtime's `void lumen_barrier(lumen_worker *)`, and
+    `lumen.claim` one of its
+
+    ```c
+    struct lumen_piece { uint64_t first, last; };
+    lumen_piece lumen_claim(lumen_worker *worker, uint64_t total);
+    ```
 
     Before:
 

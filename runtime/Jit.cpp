@@ -75,6 +75,7 @@ static Error defineSymbols(LLJIT &jit, const LoadedObject::Options &options) {
                                           JITSymbolFlags::Exported};
   };
   define("lumen_barrier", reinterpret_cast<void *>(&lumen_barrier));
+  define("lumen_claim", reinterpret_cast<void *>(&lumen_claim));
   define("lumen_clock", reinterpret_cast<void *>(&readClock));
   for (auto [name, address] : getHalfConversionSymbols())
     define(name, address);

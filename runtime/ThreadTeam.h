@@ -5,7 +5,13 @@
 //===----------------------------------------------------------------------===//
 //
 // A team runs a function on all of its threads at once (SPMD). The functions
-// share their work out by worker number and meet at barriers.
+// share out their loops by claiming iterations and meet at barriers.
+//
+// A worker claims its own share of a loop piece by piece, then what is left of
+// the shares of others. So whoever is slowed down, by another program, another
+// virtual machine or because its core is a small one, does less, and a loop
+// takes as long as all of them together need. Where all are equally fast, each
+// reads its own, contiguous share.
 //
 // Waiting spins at first, so that a barrier takes well under a microsecond,
 // then gives up the processor, and after about 50 microseconds sleeps, so that
@@ -28,7 +34,22 @@ struct lumen_worker {
   uint64_t id;
   uint64_t count;
   void *team;
+  /// For lumen_claim alone: how many loops this worker has left behind, and in
+  /// the present one of how many workers nothing is left.
+  uint32_t loops;
+  uint32_t exhausted;
 };
+
+/// Iterations `first` up to `last` of a loop.
+struct lumen_piece {
+  uint64_t first;
+  uint64_t last;
+};
+
+/// The next iterations for this worker of a loop of `total`, fewer than 2^32
+/// for each worker; an empty piece where all are taken. Every worker calls it
+/// until then, with the same `total`. There is no waiting.
+lumen_piece lumen_claim(lumen_worker *worker, uint64_t total);
 
 /// Returns when all workers of the team have called it.
 void lumen_barrier(lumen_worker *worker);
@@ -70,8 +91,16 @@ public:
   void run(Entry entry, uint64_t *slots);
 
   void barrier();
+  lumen_piece claim(lumen_worker &worker, uint64_t total);
 
 private:
+  /// What is taken of a worker's share of a loop: the number of the loop in the
+  /// upper half, how many iterations in the lower one. A share of an earlier
+  /// loop counts as untouched, so nobody needs to wait until all have left it.
+  struct alignas(64) Share {
+    std::atomic<uint64_t> taken{0};
+  };
+
   void startThreads();
   void stopThreads();
   void workerLoop(unsigned id, uint32_t epochBefore);
@@ -81,6 +110,8 @@ private:
   std::mutex running;
   int process;
   std::vector<std::thread> threads;
+  std::vector<Share> shares;
+  lumen_worker caller;
 
   Entry entry = nullptr;
   uint64_t *slots = nullptr;

@@ -24,7 +24,9 @@ _PIECES = _READ_BYTES // _PIECE_BYTES
 # Independent sums, as many as hide the latency of a multiplication and still fit 16 registers.
 _SUMS = 12
 _STREAMS = 8
-_ROUNDS = 100_000
+# Products of a worker, and into how many pieces these are cut, so that a worker whose core is slower does
+# fewer of them.
+_ROUNDS, _PIECES_OF_WORKER = 100_000, 16
 _REPETITIONS = 10
 
 
@@ -87,11 +89,13 @@ class Meter:
         program = engine.compile(_module(lanes), target, threads, form="linalg", cache=cache)
         memory = zeros((_READ_BYTES // (4 * lanes), lanes), np.int32, huge=True)
         memory[:] = 1  # pages that nothing has written are all the same one
-        products = 2 * lanes * _SUMS * _ROUNDS * threads
+        pieces = min(_PIECES_OF_WORKER * threads, _PIECES)
+        rounds = _ROUNDS * threads // pieces
+        products = 2 * lanes * _SUMS * rounds * pieces
         self._calls = {
             "read": (program.bind("read", memory), memory.nbytes),
-            "int8": (program.bind("int8", threads, np.ones((64, _SUMS, 4), np.int8)), 4 * products),
-            "float32": (program.bind("float32", threads, np.ones((64, _SUMS), np.float32)), products),
+            "int8": (program.bind("int8", pieces, rounds, np.ones((64, _SUMS, 4), np.int8)), 4 * products),
+            "float32": (program.bind("float32", pieces, rounds, np.ones((64, _SUMS), np.float32)), products),
         }
 
     def once(self, name: str) -> float:
@@ -109,7 +113,7 @@ def _module(lanes: int) -> str:
 
 
 def _read(lanes: int) -> str:
-    """Adds up memory, piece by piece: every worker reads a contiguous share."""
+    """Adds up memory, piece by piece."""
     rows, piece = _READ_BYTES // (4 * lanes), _PIECE_BYTES // (4 * lanes)
     memory, vector = f"memref<{rows}x{lanes}xi32>", f"vector<{lanes}xi32>"
 
@@ -130,7 +134,7 @@ def _read(lanes: int) -> str:
 
 
 def _products(lanes: int, name: str) -> str:
-    """Sums of products, every worker its own. One factor comes from the first-level cache, as in a kernel:
+    """Sums of products, every piece its own. One factor comes from the first-level cache, as in a kernel:
     a product of values that never change would be moved out of the loop."""
     integer = name == "int8"
     small = f"memref<64x{_SUMS}x4xi8>" if integer else f"memref<64x{_SUMS}xf32>"
@@ -152,10 +156,10 @@ def _products(lanes: int, name: str) -> str:
     ones = f"dense<1> : vector<{4 * lanes}xi8>" if integer else f"dense<1.0> : {vector}"
     loop = f"""
     %ones = arith.constant {ones}
-    %rounds = arith.constant {_ROUNDS} : index
     %c63 = arith.constant 63 : index
     {_sums(vector, "%c0 to %rounds step %c1", _SUMS, body, "%place = arith.andi %i, %c63 : index")}"""
-    return _function(name, f"%workers: index, %x: {small}", vector, "(%piece) in (%workers)", loop)
+    arguments = f"%pieces: index, %rounds: index, %x: {small}"
+    return _function(name, arguments, vector, "(%piece) in (%pieces)", loop)
 
 
 def _sums(vector: str, bounds: str, count: int, body: Callable[[int], str], before: str = "") -> str:

@@ -53,6 +53,85 @@ llvm.func @stress(%slots: !llvm.ptr, %worker: !llvm.ptr) {
 }
 """
 
+# Each round, the workers claim a loop of iterations; who claims one adds 1 to its counter. Then follows a loop
+# without iterations, and in odd rounds nobody waits before the next one. slots: rounds, iterations of a loop,
+# how many of them worker 0 wants others to have done before it does any, how many they have done, counters.
+CLAIMS = """
+llvm.func @lumen_barrier(!llvm.ptr)
+llvm.func @lumen_claim(!llvm.ptr, i64) -> !llvm.struct<(i64, i64)>
+llvm.func @claims(%slots: !llvm.ptr, %worker: !llvm.ptr) {
+  %c0 = llvm.mlir.constant(0 : i64) : i64
+  %c1 = llvm.mlir.constant(1 : i64) : i64
+  %id = llvm.load %worker : !llvm.ptr -> i64
+  %rounds = llvm.load %slots : !llvm.ptr -> i64
+  %totalAt = llvm.getelementptr %slots[1] : (!llvm.ptr) -> !llvm.ptr, i64
+  %total = llvm.load %totalAt : !llvm.ptr -> i64
+  %wantAt = llvm.getelementptr %slots[2] : (!llvm.ptr) -> !llvm.ptr, i64
+  %want = llvm.load %wantAt : !llvm.ptr -> i64
+  %doneAt = llvm.getelementptr %slots[3] : (!llvm.ptr) -> !llvm.ptr, i64
+  %counters = llvm.getelementptr %slots[4] : (!llvm.ptr) -> !llvm.ptr, i64
+  %isFirst = llvm.icmp "eq" %id, %c0 : i64
+  %patience = llvm.mlir.constant(10000000000 : i64) : i64
+  llvm.br ^round(%c0 : i64)
+^round(%i: i64):
+  %next = llvm.add %i, %c1 : i64
+  llvm.br ^claim
+^claim:
+  %piece = llvm.call @lumen_claim(%worker, %total) : (!llvm.ptr, i64) -> !llvm.struct<(i64, i64)>
+  %first = llvm.extractvalue %piece[0] : !llvm.struct<(i64, i64)>
+  %last = llvm.extractvalue %piece[1] : !llvm.struct<(i64, i64)>
+  %left = llvm.icmp "ult" %first, %last : i64
+  llvm.cond_br %left, ^count(%first : i64), ^behind
+^count(%j: i64):
+  %at = llvm.getelementptr %counters[%j] : (!llvm.ptr, i64) -> !llvm.ptr, i64
+  %old = llvm.atomicrmw add %at, %c1 monotonic : !llvm.ptr, i64
+  llvm.cond_br %isFirst, ^turn(%c0 : i64), ^other
+^other:
+  %before = llvm.atomicrmw add %doneAt, %c1 monotonic : !llvm.ptr, i64
+  llvm.br ^counted
+^turn(%k: i64):
+  %done = llvm.load volatile %doneAt : !llvm.ptr -> i64
+  %k1 = llvm.add %k, %c1 : i64
+  %few = llvm.icmp "ult" %done, %want : i64
+  %patient = llvm.icmp "ult" %k1, %patience : i64
+  %on = llvm.and %few, %patient : i1
+  llvm.cond_br %on, ^turn(%k1 : i64), ^counted
+^counted:
+  %j1 = llvm.add %j, %c1 : i64
+  %more = llvm.icmp "ult" %j1, %last : i64
+  llvm.cond_br %more, ^count(%j1 : i64), ^claim
+^behind:
+  %none = llvm.call @lumen_claim(%worker, %c0) : (!llvm.ptr, i64) -> !llvm.struct<(i64, i64)>
+  %odd = llvm.and %i, %c1 : i64
+  %meets = llvm.icmp "eq" %odd, %c0 : i64
+  llvm.cond_br %meets, ^meet, ^on
+^meet:
+  llvm.call @lumen_barrier(%worker) : (!llvm.ptr) -> ()
+  llvm.br ^on
+^on:
+  %again = llvm.icmp "ult" %next, %rounds : i64
+  llvm.cond_br %again, ^round(%next : i64), ^end
+^end:
+  llvm.return
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def claims():
+    with ir.Context():
+        loaded = codegen.ObjectFile(codegen.emit(ir.Module.parse(CLAIMS)))
+    yield loaded.lookup("claims")
+
+
+def run_claims(team, address, rounds, total, want=0):
+    """Returns how many iterations others than worker 0 have done."""
+    slots = np.zeros(4 + total, np.uint64)
+    slots[:3] = rounds, total, want
+    team.run(address, slots)
+    assert slots[4:].tolist() == [rounds] * total
+    return slots[3]
+
 
 @pytest.fixture(scope="module")
 def stress():
@@ -77,6 +156,19 @@ def test_barrier_stress(stress, threads, record_property):
     seconds = min(team.measure_barrier(2000) for _ in range(5))
     record_property("barrier_microseconds", seconds * 1e6)
     print(f"{threads} threads: {seconds * 1e6:.2f} us per barrier")
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, 4])
+def test_every_iteration_is_claimed_once(claims, threads):
+    team = ThreadTeam(threads)
+    for total in (0, 1, 2, 3, 7, 64, 1000):
+        run_claims(team, claims, 2001, total)
+
+
+def test_others_do_what_a_slow_worker_leaves(claims):
+    """Worker 0 claims a piece and does nothing until the other one has done more than its own share."""
+    for total in (16, 64, 1000):
+        assert run_claims(ThreadTeam(2), claims, 1, total, want=total * 3 // 4) >= total * 3 // 4
 
 
 def test_many_short_runs(stress):

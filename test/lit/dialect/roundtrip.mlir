@@ -203,6 +203,8 @@ func.func @team() -> (index, index) {
   %0 = lumen.worker_id
   // CHECK: %[[N:.*]] = lumen.worker_count
   %1 = lumen.worker_count
+  // CHECK: lumen.claim %[[N]]
+  %first, %last = lumen.claim %1
   // CHECK: lumen.barrier
   lumen.barrier
   // CHECK: return %[[I]], %[[N]]

@@ -25,13 +25,23 @@ func.func private @plain(%x: memref<?xindex>) {
 // CHECK:         %[[COUNT64:[0-9]+]] = llvm.load %[[AT]] invariant
 // CHECK:         %[[COUNT:[0-9]+]] = arith.index_cast %[[COUNT64]] : i64 to index
 // CHECK:         memref.store %[[COUNT]], %{{[a-z0-9]+}}[%[[ID]]]
+// CHECK:         %[[TOTAL:[0-9]+]] = arith.index_cast %[[COUNT]] : index to i64
+// CHECK:         %[[PIECE:[0-9]+]] = llvm.call @lumen_claim(%[[WORKER]], %[[TOTAL]]) : (!llvm.ptr, i64) -> !llvm.struct<(i64, i64)>
+// CHECK:         %[[FIRST64:[0-9]+]] = llvm.extractvalue %[[PIECE]][0]
+// CHECK:         %[[FIRST:[0-9]+]] = arith.index_cast %[[FIRST64]] : i64 to index
+// CHECK:         %[[LAST64:[0-9]+]] = llvm.extractvalue %[[PIECE]][1]
+// CHECK:         %[[LAST:[0-9]+]] = arith.index_cast %[[LAST64]] : i64 to index
+// CHECK:         memref.store %[[LAST]], %{{[a-z0-9]+}}[%[[FIRST]]]
 // CHECK:         llvm.call @lumen_barrier(%[[WORKER]]) : (!llvm.ptr) -> ()
 func.func private @kernel(%x: memref<?xindex>) {
   %id = lumen.worker_id
   %count = lumen.worker_count
   memref.store %count, %x[%id] : memref<?xindex>
+  %first, %last = lumen.claim %count
+  memref.store %last, %x[%first] : memref<?xindex>
   lumen.barrier
   return
 }
 
-// CHECK: llvm.func @lumen_barrier(!llvm.ptr) attributes {no_unwind}
+// CHECK-DAG: llvm.func @lumen_claim(!llvm.ptr, i64) -> !llvm.struct<(i64, i64)> attributes {no_unwind}
+// CHECK-DAG: llvm.func @lumen_barrier(!llvm.ptr) attributes {no_unwind}

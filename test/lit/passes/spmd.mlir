@@ -2,20 +2,21 @@
 
 // CHECK-LABEL: func.func private @two_loops(
 // CHECK-SAME:    %[[TOKENS:[a-z0-9_]+]]: index
-// CHECK-DAG:     %[[ID:[a-z0-9_]+]] = lumen.worker_id
-// CHECK-DAG:     %[[COUNT:[a-z0-9_]+]] = lumen.worker_count
 // CHECK:         %[[C56:[a-z0-9_]+]] = arith.constant 56 : index
 // CHECK:         %[[TOTAL:[0-9]+]] = arith.muli %[[TOKENS]], %[[C56]]
 // CHECK:         %[[ONE:[a-z0-9_]+]] = arith.constant 1 : index
-// CHECK:         %[[NEXT:[0-9]+]] = arith.addi %[[ID]], %[[ONE]]
-// CHECK:         %[[M0:[0-9]+]] = arith.muli %[[ID]], %[[TOTAL]]
-// CHECK:         %[[BEGIN:[0-9]+]] = arith.divui %[[M0]], %[[COUNT]]
-// CHECK:         %[[M1:[0-9]+]] = arith.muli %[[NEXT]], %[[TOTAL]]
-// CHECK:         %[[END:[0-9]+]] = arith.divui %[[M1]], %[[COUNT]]
-// CHECK:         scf.for %[[I:[a-z0-9_]+]] = %[[BEGIN]] to %[[END]] step %[[ONE]] {
-// CHECK:           %[[N:[0-9]+]] = arith.remui %[[I]], %[[C56]]
-// CHECK:           %[[T:[0-9]+]] = arith.divui %[[I]], %[[C56]]
-// CHECK:           memref.store %{{.*}}, %{{.*}}[%[[T]], %[[N]]]
+// CHECK:         scf.while : () -> (index, index) {
+// CHECK-NEXT:      %[[FIRST:[a-z0-9_]+]], %[[LAST:[a-z0-9_]+]] = lumen.claim %[[TOTAL]]
+// CHECK-NEXT:      %[[LEFT:[0-9]+]] = arith.cmpi ult, %[[FIRST]], %[[LAST]]
+// CHECK-NEXT:      scf.condition(%[[LEFT]]) %[[FIRST]], %[[LAST]]
+// CHECK-NEXT:    } do {
+// CHECK-NEXT:    ^bb0(%[[BEGIN:[a-z0-9_]+]]: index, %[[END:[a-z0-9_]+]]: index):
+// CHECK-NEXT:      scf.for %[[I:[a-z0-9_]+]] = %[[BEGIN]] to %[[END]] step %[[ONE]] {
+// CHECK:             %[[N:[0-9]+]] = arith.remui %[[I]], %[[C56]]
+// CHECK:             %[[T:[0-9]+]] = arith.divui %[[I]], %[[C56]]
+// CHECK:             memref.store %{{.*}}, %{{.*}}[%[[T]], %[[N]]]
+// CHECK-NEXT:      }
+// CHECK-NEXT:      scf.yield
 // CHECK-NEXT:    }
 // CHECK-NOT:     lumen.barrier
 // A loop with bounds and a step: 2, 5, 8.
@@ -23,11 +24,14 @@
 // CHECK:         %[[STEP:[a-z0-9_]+]] = arith.constant 3 : index
 // CHECK:         %[[UB:[a-z0-9_]+]] = arith.constant 9 : index
 // CHECK:         %[[RANGE:[0-9]+]] = arith.subi %[[UB]], %[[LB]]
-// CHECK:         arith.ceildivui %[[RANGE]], %[[STEP]]
-// CHECK:         scf.for %[[J:[a-z0-9_]+]] =
-// CHECK:           %[[SCALED:[0-9]+]] = arith.muli %[[J]], %[[STEP]]
-// CHECK:           %[[AT:[0-9]+]] = arith.addi %[[SCALED]], %[[LB]]
-// CHECK:           memref.store %{{.*}}, %{{.*}}[%[[AT]], %[[AT]]]
+// CHECK:         %[[TRIPS:[0-9]+]] = arith.ceildivui %[[RANGE]], %[[STEP]]
+// CHECK:           lumen.claim %[[TRIPS]]
+// CHECK:           scf.for %[[J:[a-z0-9_]+]] =
+// CHECK:             %[[SCALED:[0-9]+]] = arith.muli %[[J]], %[[STEP]]
+// CHECK:             %[[AT:[0-9]+]] = arith.addi %[[SCALED]], %[[LB]]
+// CHECK:             memref.store %{{.*}}, %{{.*}}[%[[AT]], %[[AT]]]
+// CHECK-NEXT:      }
+// CHECK-NEXT:      scf.yield
 // CHECK-NEXT:    }
 // CHECK-NEXT:    lumen.barrier
 // CHECK-NEXT:    return
@@ -46,9 +50,9 @@ func.func private @two_loops(%tokens: index, %out: memref<?x56xf32>, %x: f32) {
 // Workers that have met do not wait again behind a loop without iterations.
 // CHECK-LABEL: func.func private @phases(
 // CHECK-SAME:    %[[TOKENS:[a-z0-9_]+]]: index
-// CHECK:         scf.for
+// CHECK:         lumen.claim
 // CHECK:         lumen.barrier
-// CHECK:         scf.for
+// CHECK:         lumen.claim %[[TOKENS]]
 // CHECK:         %[[ZERO:[a-z0-9_]+]] = arith.constant 0 : index
 // CHECK:         %[[RUNS:[0-9]+]] = arith.cmpi ne, %[[TOKENS]], %[[ZERO]]
 // CHECK-NEXT:    scf.if %[[RUNS]] {
