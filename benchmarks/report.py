@@ -25,6 +25,8 @@ class Summary:
     ours: list[float]
     theirs: list[float]
     of_limit: list[float]
+    read: list[float]
+    """Bytes per second that the machine read before each round; empty where that was not measured."""
 
     @property
     def ratios(self) -> list[float]:
@@ -54,20 +56,23 @@ def summarize(rows: list[Row], results: Iterable[dict[str, Any]]) -> list[Summar
             if not both:
                 continue
             limits = [ours[i]["least_ns"] / ours[i]["ns"] for i in both if ours[i].get("least_ns")]
+            read = [ours[i]["read_before"] for i in both if "read_before" in ours[i]]
             mine, peer = [speed(ours[i]) for i in both], [speed(theirs[i]) for i in both]
             if best is None or statistics.median(peer) > statistics.median(best.theirs):
-                best = Summary(row, name, mine, peer, limits)
+                best = Summary(row, name, mine, peer, limits, read)
         if best is not None:
             summaries.append(best)
     return summaries
 
 
 def table(summaries: list[Summary]) -> str:
-    """Medians, the ratio with its spread, and the share of the machine's limits that Lumen reaches."""
-    header = ("file", "test", "threads", "Lumen", "peer", "", "ratio", "goal", "of limit", "rounds")
+    """Medians, the ratio with its spread, the share of the machine's limits that Lumen reaches, and what the
+    machine read before the rounds."""
+    header = ("file", "test", "threads", "Lumen", "peer", "", "ratio", "goal", "of limit", "GB/s", "rounds")
     lines = []
     for summary in summaries:
         row, ratios = summary.row, summary.ratios
+        read = f"{statistics.median(summary.read) / 1e9:.0f}" if summary.read else ""
         limit = f"{statistics.median(summary.of_limit):.0%}" if summary.of_limit else ""
         lines.append(
             (
@@ -80,10 +85,11 @@ def table(summaries: list[Summary]) -> str:
                 f"{summary.ratio:.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})",
                 f"{row.goal:g}{'' if summary.ratio >= row.goal else ' missed'}" if row.goal else "",
                 limit,
+                read,
                 str(len(ratios)),
             )
         )
-    return markdown(header, lines, right=(2, 3, 4, 6, 7, 8, 9))
+    return markdown(header, lines, right=(2, 3, 4, 6, 7, 8, 9, 10))
 
 
 def limits_line(results: Iterable[dict[str, Any]]) -> str:

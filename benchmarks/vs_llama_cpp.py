@@ -10,7 +10,8 @@
 The peer is llama-cpp-python, built natively from its source package where it is missing; ``--llama-bench
 PATH`` takes any ``llama-bench`` binary instead (a fork's: name it with ``--peer-name``), and ``--peer
 openvino`` OpenVINO GenAI. Shared machines drift, so only ratios within a round count; the table shows their
-median and spread.
+median and spread. On a machine whose memory others use, too, ``--quiet`` begins a round when the row's
+threads read so much a second, before either engine has run; what they read is in the results of both.
 
 Every run is written down at once (``--results``), and what is there is not measured again: an interrupted
 benchmark goes on where it stopped, and more rounds add to those of before. ``--report`` only writes the table
@@ -23,10 +24,12 @@ import argparse
 import json
 import os
 import re
+import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Iterable
+from functools import cache
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -35,6 +38,8 @@ import engines
 import report
 import rows as plan
 from rows import Row, Test
+
+from lumen_mlir.limits import Meter
 
 ROOT = engines.ROOT
 # For a first guess of how long it takes: operations and bytes per second and thread of a slow engine.
@@ -86,6 +91,8 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     add("-b", "--batch", type=_numbers, default=[1], help="rows at once, for -n")
     add("-t", "--threads", type=_numbers, default=[1, 2])
     add("--rounds", type=int, default=5)
+    add("--quiet", type=float, default=0, metavar="GB/S", help="begin a round when memory is read so fast")
+    add("--patience", type=float, default=60, metavar="S", help="wait no longer for that; then go on")
     add("--target", default="native", help="of Lumen, and what llama.cpp is built for")
     add("--peer", choices=["llama.cpp", "openvino"], default="llama.cpp")
     add("--peer-python", help="a Python that has the peer")
@@ -190,9 +197,10 @@ def _measure(
                 for row in of_file:
                     if number not in _missing(row, names, options.rounds, results):
                         continue
+                    read = _wait_until_quiet(row.threads, options)
                     # Whoever begins has the cooler machine: they take turns at that too.
                     for engine in turns if number % 2 == 0 else turns[::-1]:
-                        _run(engine, row, number, options, results)
+                        _run(engine, row, number, read, options, results)
                     done += 1
                     left = (time.monotonic() - begin) / done * (total - done)
                     print(
@@ -206,10 +214,27 @@ def _measure(
     print(file=sys.stderr)
 
 
+@cache
+def _meter(threads: int) -> Meter:
+    return Meter(threads=threads)
+
+
+def _wait_until_quiet(threads: int, options: argparse.Namespace) -> float:
+    """Returns the bytes per second that ``threads`` threads read, once that is ``--quiet`` or more, or after
+    ``--patience`` seconds what it is by then."""
+    end = time.monotonic() + options.patience
+    while True:
+        read = statistics.median(_meter(threads).once("read") for _ in range(3))
+        if read >= 1e9 * options.quiet or time.monotonic() > end:
+            return read
+        time.sleep(0.2)
+
+
 def _run(
     engine: engines.Engine,
     row: Row,
     number: int,
+    read: float,
     options: argparse.Namespace,
     results: list[dict[str, Any]],
 ) -> None:
@@ -218,6 +243,7 @@ def _run(
         return
     moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     result = {"row": row.key, "engine": engine.name, "round": number, "threads": row.threads, "time": moment}
+    result |= {"read_before": round(read)}
     results.append(result | measured | engine.info)
     with open(options.results, "a", encoding="utf-8") as file:
         print(json.dumps(results[-1]), file=file)
