@@ -10,8 +10,8 @@
 The peer is llama-cpp-python, built natively from its source package where it is missing; ``--llama-bench
 PATH`` takes any ``llama-bench`` binary instead (a fork's: name it with ``--peer-name``), and ``--peer
 openvino`` OpenVINO GenAI. Shared machines drift, so only ratios within a round count; the table shows their
-median and spread. On a machine whose memory others use, too, ``--quiet`` begins a round when the row's
-threads read so much a second, before either engine has run; what they read is in the results of both.
+median and spread. On a machine that others use, too, ``--quiet`` begins a round when the row's threads read
+and multiply so much a second, before either engine has run; what they did is in the results of both.
 
 Every run is written down at once (``--results``), and what is there is not measured again: an interrupted
 benchmark goes on where it stopped, and more rounds add to those of before. ``--report`` only writes the table
@@ -91,7 +91,8 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     add("-b", "--batch", type=_numbers, default=[1], help="rows at once, for -n")
     add("-t", "--threads", type=_numbers, default=[1, 2])
     add("--rounds", type=int, default=5)
-    add("--quiet", type=float, default=0, metavar="GB/S", help="begin a round when memory is read so fast")
+    add("--quiet", type=float, default=0, metavar="GB/S", help="begin a round when memory is read so fast,")
+    add("--quiet-int8", type=float, default=0, metavar="GOP/S", help="and 8-bit numbers multiplied so fast")
     add("--patience", type=float, default=60, metavar="S", help="wait no longer for that; then go on")
     add("--target", default="native", help="of Lumen, and what llama.cpp is built for")
     add("--peer", choices=["llama.cpp", "openvino"], default="llama.cpp")
@@ -197,10 +198,10 @@ def _measure(
                 for row in of_file:
                     if number not in _missing(row, names, options.rounds, results):
                         continue
-                    read = _wait_until_quiet(row.threads, options)
+                    before = _wait_until_quiet(row.threads, options)
                     # Whoever begins has the cooler machine: they take turns at that too.
                     for engine in turns if number % 2 == 0 else turns[::-1]:
-                        _run(engine, row, number, read, options, results)
+                        _run(engine, row, number, before, options, results)
                     done += 1
                     left = (time.monotonic() - begin) / done * (total - done)
                     print(
@@ -219,14 +220,15 @@ def _meter(threads: int) -> Meter:
     return Meter(threads=threads)
 
 
-def _wait_until_quiet(threads: int, options: argparse.Namespace) -> float:
-    """Returns the bytes per second that ``threads`` threads read, once that is ``--quiet`` or more, or after
-    ``--patience`` seconds what it is by then."""
+def _wait_until_quiet(threads: int, options: argparse.Namespace) -> dict[str, int]:
+    """Returns what ``threads`` threads do a second once that is what was asked for, or after ``--patience``
+    seconds what it is by then: ``read_before`` in bytes, ``int8_before`` in operations."""
     end = time.monotonic() + options.patience
+    wanted = {"read": 1e9 * options.quiet, "int8": 1e9 * options.quiet_int8}
     while True:
-        read = statistics.median(_meter(threads).once("read") for _ in range(3))
-        if read >= 1e9 * options.quiet or time.monotonic() > end:
-            return read
+        now = {name: statistics.median(_meter(threads).once(name) for _ in range(3)) for name in wanted}
+        if all(now[name] >= wanted[name] for name in wanted) or time.monotonic() > end:
+            return {f"{name}_before": round(value) for name, value in now.items()}
         time.sleep(0.2)
 
 
@@ -234,7 +236,7 @@ def _run(
     engine: engines.Engine,
     row: Row,
     number: int,
-    read: float,
+    before: dict[str, int],
     options: argparse.Namespace,
     results: list[dict[str, Any]],
 ) -> None:
@@ -243,8 +245,7 @@ def _run(
         return
     moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     result = {"row": row.key, "engine": engine.name, "round": number, "threads": row.threads, "time": moment}
-    result |= {"read_before": round(read)}
-    results.append(result | measured | engine.info)
+    results.append(result | before | measured | engine.info)
     with open(options.results, "a", encoding="utf-8") as file:
         print(json.dumps(results[-1]), file=file)
 

@@ -53,9 +53,10 @@ llvm.func @stress(%slots: !llvm.ptr, %worker: !llvm.ptr) {
 }
 """
 
-# Each round, the workers claim a loop of iterations; who claims one adds 1 to its counter. Then follows a loop
-# without iterations, and in odd rounds nobody waits before the next one. slots: rounds, iterations of a loop,
-# how many of them worker 0 wants others to have done before it does any, how many they have done, counters.
+# Each round, the workers claim a loop of iterations; who claims one adds 1 to its counter. Then follows a
+# loop without iterations, and in odd rounds nobody waits before the next one. slots: rounds, iterations of a
+# loop, how many of them worker 0 wants others to have done before it does any, how many they have done, and
+# the counters.
 CLAIMS = """
 llvm.func @lumen_barrier(!llvm.ptr)
 llvm.func @lumen_claim(!llvm.ptr, i64) -> !llvm.struct<(i64, i64)>
