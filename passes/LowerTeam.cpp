@@ -71,6 +71,11 @@ ValueRange LowerTeamPass::callRuntime(Operation *op, StringRef name,
         result, llvm::to_vector(operands.getTypes()));
     auto function = LLVM::LLVMFuncOp::create(b, name, type);
     function.setNoUnwind(true);
+    // Otherwise every loop around a claim, which is every loop, would load the
+    // constants of its body anew.
+    if (name == LumenDialect::kClaimFunction)
+      function.setPassthroughAttr(
+          b.getStrArrayAttr({"no_caller_saved_registers"}));
   }
   ImplicitLocOpBuilder b(op->getLoc(), op);
   TypeRange results = isa<LLVM::LLVMVoidType>(result) ? TypeRange{} : result;

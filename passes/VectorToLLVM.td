@@ -205,6 +205,8 @@ def LowerTeamPass : Pass<"lumen-lower-team", "::mlir::ModuleOp"> {
     lumen_piece lumen_claim(lumen_worker *worker, uint64_t total);
     ```
 
+    which keeps all registers but those of its result.
+
     Before:
 
     ```mlir

@@ -95,7 +95,7 @@ static unsigned countProcessors() {
 
 ThreadTeam::ThreadTeam(unsigned count)
     : count(count), ownProcessors(count <= countProcessors()),
-      process(getpid()), shares(count), caller{0, count, this, 0, 0} {
+      process(getpid()), shares(count), caller(makeWorker(0)) {
   startThreads();
 }
 
@@ -136,7 +136,7 @@ void ThreadTeam::stopThreads() {
 }
 
 void ThreadTeam::workerLoop(unsigned id, uint32_t epochBefore) {
-  lumen_worker worker{id, count, this, 0, 0};
+  lumen_worker worker = makeWorker(id);
   while (true) {
     epoch.waitWhile(epochBefore, ownProcessors);
     // Only after all workers have met does the epoch advance again.
@@ -156,9 +156,9 @@ void ThreadTeam::run(Entry newEntry, uint64_t *newSlots) {
     epoch.reset();
     phase.reset();
     arrived.store(0);
-    for (Share &share : shares)
-      share.taken.store(0);
-    caller = {0, count, this, 0, 0};
+    for (lumen_share &share : shares)
+      share.taken = 0;
+    caller = makeWorker(0);
     process = getpid();
     startThreads();
   }
@@ -186,36 +186,37 @@ void ThreadTeam::barrier() {
 /// where workers that finish at different times would wait for each other.
 static constexpr uint64_t piecesLeft = 8;
 
-lumen_piece ThreadTeam::claim(lumen_worker &worker, uint64_t total) {
-  for (; worker.exhausted < count; ++worker.exhausted) {
-    uint64_t owner = (worker.id + worker.exhausted) % count;
+// Calls nothing, not even a function of std::atomic that is not inlined: that
+// might use other registers.
+lumen_piece lumen_claim(lumen_worker *worker, uint64_t total) {
+  const uint64_t count = worker->count;
+  if (count == 1) {
+    // Everything at once, then nothing.
+    if (total && (worker->exhausted ^= 1))
+      return {0, total};
+    return {total, total};
+  }
+  for (; worker->exhausted < count; ++worker->exhausted) {
+    uint64_t owner = (worker->id + worker->exhausted) % count;
     uint64_t first = owner * total / count;
     uint64_t size = (owner + 1) * total / count - first;
-    std::atomic<uint64_t> &share = shares[owner].taken;
-    uint64_t seen = share.load(std::memory_order_relaxed);
+    uint64_t *share = &worker->shares[owner].taken;
+    uint64_t seen = __atomic_load_n(share, __ATOMIC_RELAXED);
     while (true) {
-      int32_t ahead = int32_t(uint32_t(seen >> 32) - worker.loops);
+      int32_t ahead = int32_t(uint32_t(seen >> 32) - worker->loops);
       // Whoever goes on to another loop has left nothing of this one.
       uint64_t taken = ahead < 0 ? 0 : ahead > 0 ? size : uint32_t(seen);
       if (taken >= size)
         break;
       uint64_t piece = (size - taken + piecesLeft - 1) / piecesLeft;
-      uint64_t wanted = uint64_t(worker.loops) << 32 | (taken + piece);
-      if (share.compare_exchange_weak(seen, wanted, std::memory_order_relaxed))
+      uint64_t wanted = uint64_t(worker->loops) << 32 | (taken + piece);
+      if (__atomic_compare_exchange_n(share, &seen, wanted, /*weak=*/true,
+                                      __ATOMIC_RELAXED, __ATOMIC_RELAXED))
         return {first + taken, first + taken + piece};
     }
   }
-  worker.exhausted = 0;
-  ++worker.loops;
-  return {total, total};
-}
-
-lumen_piece lumen_claim(lumen_worker *worker, uint64_t total) {
-  if (worker->count > 1)
-    return static_cast<ThreadTeam *>(worker->team)->claim(*worker, total);
-  // Everything at once, then nothing.
-  if (total && (worker->exhausted ^= 1))
-    return {0, total};
+  worker->exhausted = 0;
+  ++worker->loops;
   return {total, total};
 }
 

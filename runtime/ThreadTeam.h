@@ -28,16 +28,32 @@
 #include <thread>
 #include <vector>
 
+#if defined(__x86_64__)
+#define LUMEN_KEEPS_REGISTERS                                                  \
+  __attribute__((no_caller_saved_registers, target("general-regs-only")))
+#else
+#define LUMEN_KEEPS_REGISTERS
+#endif
+
 extern "C" {
 /// What generated code knows of the thread it runs on.
 struct lumen_worker {
   uint64_t id;
   uint64_t count;
   void *team;
-  /// For lumen_claim alone: how many loops this worker has left behind, and in
-  /// the present one of how many workers nothing is left.
+  /// For lumen_claim alone: what is taken of the shares of all workers, how
+  /// many loops this worker has left behind, and in the present one of how many
+  /// workers nothing is left.
+  struct lumen_share *shares;
   uint32_t loops;
   uint32_t exhausted;
+};
+
+/// What is taken of a worker's share of a loop: the number of the loop in the
+/// upper half, how many iterations in the lower one. A share of an earlier loop
+/// counts as untouched, so nobody needs to wait until all have left it.
+struct alignas(64) lumen_share {
+  uint64_t taken;
 };
 
 /// Iterations `first` up to `last` of a loop.
@@ -48,8 +64,11 @@ struct lumen_piece {
 
 /// The next iterations for this worker of a loop of `total`, fewer than 2^32
 /// for each worker; an empty piece where all are taken. Every worker calls it
-/// until then, with the same `total`. There is no waiting.
-lumen_piece lumen_claim(lumen_worker *worker, uint64_t total);
+/// until then, with the same `total`. There is no waiting. All registers but
+/// those of the result are as before, so that a loop keeps its constants in
+/// vector registers across it.
+LUMEN_KEEPS_REGISTERS lumen_piece lumen_claim(lumen_worker *worker,
+                                              uint64_t total);
 
 /// Returns when all workers of the team have called it.
 void lumen_barrier(lumen_worker *worker);
@@ -91,16 +110,11 @@ public:
   void run(Entry entry, uint64_t *slots);
 
   void barrier();
-  lumen_piece claim(lumen_worker &worker, uint64_t total);
 
 private:
-  /// What is taken of a worker's share of a loop: the number of the loop in the
-  /// upper half, how many iterations in the lower one. A share of an earlier
-  /// loop counts as untouched, so nobody needs to wait until all have left it.
-  struct alignas(64) Share {
-    std::atomic<uint64_t> taken{0};
-  };
-
+  lumen_worker makeWorker(unsigned id) {
+    return {id, count, this, shares.data(), 0, 0};
+  }
   void startThreads();
   void stopThreads();
   void workerLoop(unsigned id, uint32_t epochBefore);
@@ -110,7 +124,7 @@ private:
   std::mutex running;
   int process;
   std::vector<std::thread> threads;
-  std::vector<Share> shares;
+  std::vector<lumen_share> shares;
   lumen_worker caller;
 
   Entry entry = nullptr;

@@ -5,7 +5,7 @@
 
 The table holds, for a format on a target, what the inner loops for a whole register tile and for one token
 have: dot instructions, instructions in all, and vectors that found no register (stored to the stack or read
-from it). A test compares new code with it; code that got better passes, and the table should then be written
+from it, or constants that are read in every turn). A test compares new code with it; code that got better passes, and the table should then be written
 anew.
 """
 
@@ -30,8 +30,8 @@ _DOTS = ("vpdpbusd", "vpmaddubsw", "pmaddubsw")
 _LABEL = re.compile(r"^(\.LBB\w+):")
 _JUMP = re.compile(r"^\s+j\w+\s+(\.LBB\w+)")
 # Vectors only: an address that is kept on the stack costs next to nothing. (%rbp is a pointer like others:
-# where vectors are kept on the stack, it is aligned, and found by %rsp.)
-_SPILL = re.compile(r"\(%rsp\b.*%[xyz]mm|%[xyz]mm.*\(%rsp\b")
+# where vectors are kept on the stack, it is aligned, and found by %rsp.) Constants lie beside the code.
+_SPILL = re.compile(r"\(%r(sp|ip)\b.*%[xyz]mm|%[xyz]mm.*\(%rsp\b")
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Loop:
 
     @property
     def spilled(self) -> float:
-        """Vectors on the stack per dot instruction."""
+        """Vectors without a register per dot instruction."""
         return self.spills / self.dots
 
 

@@ -43,5 +43,5 @@ func.func private @kernel(%x: memref<?xindex>) {
   return
 }
 
-// CHECK-DAG: llvm.func @lumen_claim(!llvm.ptr, i64) -> !llvm.struct<(i64, i64)> attributes {no_unwind}
+// CHECK-DAG: llvm.func @lumen_claim(!llvm.ptr, i64) -> !llvm.struct<(i64, i64)> attributes {no_unwind, passthrough = ["no_caller_saved_registers"]}
 // CHECK-DAG: llvm.func @lumen_barrier(!llvm.ptr) attributes {no_unwind}
