@@ -5,8 +5,8 @@
 
 The table holds, for a format on a target, what the inner loops for a whole register tile and for one token
 have: dot instructions, instructions in all, and vectors that found no register (stored to the stack or read
-from it, or constants that are read in every turn). A test compares new code with it; code that got better passes, and the table should then be written
-anew.
+from it, or constants that are read in every turn). A test compares new code with it; code that got better
+passes, and the table should then be written anew.
 """
 
 from __future__ import annotations
