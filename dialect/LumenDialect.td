@@ -52,6 +52,7 @@ def Lumen_Dialect : Dialect {
     static constexpr StringLiteral kEntryPrefix = "lumen_entry_";
     /// The runtime's function behind `lumen.barrier`.
     static constexpr StringLiteral kBarrierFunction = "lumen_barrier";
+    /// The runtime's function behind `lumen.claim`.
     static constexpr StringLiteral kClaimFunction = "lumen_claim";
     /// The runtime's function that says the time in nanoseconds.
     static constexpr StringLiteral kClockFunction = "lumen_clock";

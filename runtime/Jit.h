@@ -20,8 +20,8 @@ class LLJIT;
 namespace mlir::lumen {
 
 /// An object file whose code can be called. It may refer to lumen_claim,
-/// lumen_barrier, the f16 conversions of HalfConversion.h, the C and math libraries, and to
-/// `libraries`. The code is unloaded with this object.
+/// lumen_barrier, the f16 conversions of HalfConversion.h, the C and math
+/// libraries, and to `libraries`. The code is unloaded with this object.
 class LoadedObject {
 public:
   struct Options {

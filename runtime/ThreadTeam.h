@@ -14,8 +14,8 @@
 // reads its own, contiguous share.
 //
 // Waiting spins at first, so that a barrier takes well under a microsecond,
-// then gives up the processor, and after about 50 microseconds sleeps, so that
-// an idle team uses no CPU time.
+// then gives up the processor, and after about a millisecond sleeps, so that an
+// idle team uses no CPU time.
 //
 //===----------------------------------------------------------------------===//
 
