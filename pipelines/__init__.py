@@ -22,8 +22,12 @@ INPUT = "lumen"
 """The form that the compiler is given."""
 
 
+def _nested(operation: str, *passes: str) -> str:
+    return f"{operation}({','.join(passes)})"
+
+
 def _pipeline(*passes: str) -> str:
-    return f"builtin.module({','.join(passes)})"
+    return _nested("builtin.module", *passes)
 
 
 def stages(
@@ -94,9 +98,7 @@ LINALG_TO_VECTOR = Stage(
         # Any time after bufferization would do; here the vector stage shows where each buffer lies.
         "lumen-plan-memory",
         # Unrolled tiles repeat their constants: merged first, canonicalization takes a hundredth of the time.
-        "cse",
-        "canonicalize",
-        "cse",
+        _nested("func.func", "cse", "canonicalize", "cse"),
         "lumen-check-stage{stage=vector}",
     ),
 )
@@ -109,32 +111,35 @@ def vector_to_llvm(profile: bool) -> Stage:
         "llvm",
         _pipeline(
             # What targets differ in, while vectors still are of the vector dialect.
-            "func.func(lumen-approximate-math)",
+            _nested("func.func", "lumen-approximate-math"),
             "lumen-lower-dot4",
             "lumen-expand-f16",
             # Loops become shares of a worker, then the worker becomes a pointer that functions pass on. Only
             # then is it known which functions meet a barrier, which decides what LLVM may assume of pointers.
-            "func.func(lumen-spmd)",
+            _nested("func.func", "lumen-spmd"),
             # While kernels are called by name, and there still is a worker to ask for.
             *(["lumen-profile-kernels"] if profile else []),
             "lumen-lower-team",
             "lumen-flatten-arguments",
             # Its slots are the flat arguments.
             "lumen-export-entry",
-            # Division by constants and index arithmetic fold while they still are of the arith dialect.
-            "canonicalize",
-            "cse",
-            # Views become address arithmetic, which expands into affine.apply.
-            "expand-strided-metadata",
-            "lower-affine",
-            "convert-scf-to-cf",
-            # Lowers multi-dimensional vectors, which convert-to-llvm does not.
-            "convert-vector-to-llvm",
+            # Function by function, so that several are lowered at once.
+            _nested(
+                "func.func",
+                # Division by constants and index arithmetic fold while they still are of the arith dialect.
+                "canonicalize",
+                "cse",
+                # Views become address arithmetic, which expands into affine.apply.
+                "expand-strided-metadata",
+                "lower-affine",
+                "convert-scf-to-cf",
+                # Lowers multi-dimensional vectors, which convert-to-llvm does not.
+                "convert-vector-to-llvm",
+            ),
             "convert-to-llvm",
             # The memrefs built from pointers, and their uses by now-flat calls, cancel out.
             "reconcile-unrealized-casts",
-            "canonicalize",
-            "cse",
+            _nested("llvm.func", "canonicalize", "cse"),
             "lumen-check-stage{stage=llvm}",
         ),
     )
