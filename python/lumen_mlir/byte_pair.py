@@ -128,18 +128,11 @@ def read_vocabulary(file: ModelFile, cache: Cache | None) -> TokenTable:
         if payload is not None:
             return TokenTable(payload)
     metadata = file.metadata
-    tokens = metadata.strings("tokenizer.ggml.tokens").to_list()
+    tokens = metadata.strings("tokenizer.ggml.tokens").to_bytes()
     if not tokens:
         raise TokenizerError(f"{file.path}: 'tokenizer.ggml.tokens' is empty")
-    pairs = [merge.split(" ", 1) for merge in metadata.strings("tokenizer.ggml.merges").to_list()]
-    if any(len(pair) != 2 for pair in pairs):
-        index = next(index for index, pair in enumerate(pairs) if len(pair) != 2)
-        raise TokenizerError(
-            f"{file.path}: 'tokenizer.ggml.merges': element {index} is not two tokens and a space"
-        )
-    left, right = zip(*pairs, strict=True) if pairs else ((), ())
     try:
-        payload = TokenTable.encode(tokens, left, right)
+        payload = TokenTable.encode(tokens, metadata.strings("tokenizer.ggml.merges").to_bytes())
     except MergeError as error:
         raise TokenizerError(f"{file.path}: 'tokenizer.ggml.merges': {error}") from None
     if cache is not None:

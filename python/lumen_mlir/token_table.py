@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import struct
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -18,7 +18,7 @@ _HEADER = struct.Struct("<4Q")  # tokens, distinct tokens, merges, bytes of text
 
 
 class MergeError(ValueError):
-    """A merge of tokens that are not in the vocabulary."""
+    """A merge that is not one of tokens in the vocabulary."""
 
 
 class TokenTable:
@@ -44,29 +44,29 @@ class TokenTable:
         self._text = take("B", size)
 
     @staticmethod
-    def encode(tokens: Sequence[str], left: Sequence[str], right: Sequence[str]) -> bytes:
-        """The payload of tokens by id and the two sides of each merge by rank. Raises ``MergeError``."""
-        texts = [token.encode("utf-8") for token in tokens]
-        ids = dict(zip(texts, range(len(texts)), strict=True))
-        order = sorted(ids.values(), key=texts.__getitem__)
-        offsets = np.cumsum([0, *map(len, texts)])
+    def encode(tokens: Sequence[bytes], merges: Sequence[bytes]) -> bytes:
+        """The payload of tokens by id and merges (two tokens and a space between them) by rank, in UTF-8.
+
+        Raises ``MergeError``.
+        """
+        ids = dict(zip(tokens, range(len(tokens)), strict=True))
+        order = sorted(ids.values(), key=tokens.__getitem__)
+        offsets = np.cumsum([0, *map(len, tokens)])
         if offsets[-1] >= 1 << 32:
             raise MergeError(f"{offsets[-1]} bytes of tokens are more than 4 GB")
-        sides = []
-        for name, side in (("left", left), ("right", right)):
+        pairs = np.empty(len(merges), np.uint64)
+        for rank, merge in enumerate(merges):
+            left, _, right = merge.partition(b" ")
             try:
-                sides.append(np.array([ids[text.encode("utf-8")] for text in side], np.uint64))
-            except KeyError as error:
-                raise MergeError(f"the {name} side {error.args[0].decode()!r} is no token") from None
-        for a, b in zip(left, right, strict=True):
-            if (a + b).encode("utf-8") not in ids:
-                raise MergeError(f"the merge of {a!r} and {b!r} is no token")
-        keys = sides[0] << np.uint64(32) | sides[1]
+                pairs[rank] = ids[left] << 32 | ids[right]
+                ids[left + right]
+            except KeyError:
+                raise MergeError(f"element {rank} {_fault(merge, ids)}") from None
         # The first of equal merges counts.
-        keys, ranks = np.unique(keys, return_index=True)
-        text = b"".join(texts)
+        keys, ranks = np.unique(pairs, return_index=True)
+        text = b"".join(tokens)
         arrays = (keys, offsets.astype("<u4"), np.array(order, "<u4"), ranks.astype("<u4"))
-        header = _HEADER.pack(len(texts), len(order), len(keys), len(text))
+        header = _HEADER.pack(len(tokens), len(order), len(keys), len(text))
         return b"".join([header, *(array.tobytes() for array in arrays), text])
 
     def __len__(self) -> int:
@@ -121,3 +121,14 @@ class TokenTable:
     def _place(self, wanted: bytes) -> int:
         """Where a text is, or would be, among the tokens in their order."""
         return bisect_left(self._order, wanted, key=self._bytes)
+
+
+def _fault(merge: bytes, ids: Mapping[bytes, int]) -> str:
+    """What is wrong with a merge."""
+    left, space, right = merge.partition(b" ")
+    if not space:
+        return "is not two tokens and a space"
+    for name, side in (("left", left), ("right", right)):
+        if side not in ids:
+            return f"has the {name} side {side.decode()!r}, which is no token"
+    return f"merges {left.decode()!r} and {right.decode()!r}, which is no token"
