@@ -46,7 +46,7 @@ static void keepInstructionOrder() {
       option->second->addOccurrence(0, name, "false");
 }
 
-static void initializeOnce() {
+void mlir::lumen::initializeCodeGen() {
   static std::once_flag once;
   std::call_once(once, [] {
     keepInstructionOrder();
@@ -237,7 +237,7 @@ llvm::Expected<std::string>
 mlir::lumen::generateCode(Operation *op, CodeGenOutput output,
                           const CodeGenTarget &target, unsigned optLevel,
                           bool packedInterface) {
-  initializeOnce();
+  initializeCodeGen();
   if (optLevel > 3)
     return makeError("the optimization level is 0, 1, 2 or 3, not " +
                      llvm::Twine(optLevel));

@@ -16,6 +16,10 @@ class Operation;
 
 namespace lumen {
 
+/// Makes this machine's code generator known, once. LLVM's own functions for
+/// that must not run while another thread generates code.
+void initializeCodeGen();
+
 /// What to generate code for. An empty triple, CPU or feature list means the
 /// target's default; hostTarget() names this machine.
 struct CodeGenTarget {

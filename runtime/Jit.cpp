@@ -6,6 +6,7 @@
 
 #include "runtime/Jit.h"
 
+#include "runtime/CodeGen.h"
 #include "runtime/HalfConversion.h"
 #include "runtime/ThreadTeam.h"
 
@@ -16,7 +17,6 @@
 #include "llvm/ExecutionEngine/Orc/ObjectLinkingLayer.h"
 #include "llvm/Support/MemoryBuffer.h"
 #include "llvm/Support/Process.h"
-#include "llvm/Support/TargetSelect.h"
 
 #include <chrono>
 
@@ -106,7 +106,7 @@ Error LoadedObject::explain(Error error) {
 
 Expected<std::unique_ptr<LoadedObject>>
 LoadedObject::load(StringRef bytes, const Options &options) {
-  InitializeNativeTarget();
+  initializeCodeGen();
   LLJITBuilder builder;
   // Generated code has neither static constructors nor exceptions.
   builder.setPlatformSetUp(setUpInactivePlatform);

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The caches on disk: compiled objects, packed weights, tokenizers, quantized models, tuning results.
 
-An entry is one file: a page of header, then the payload. It is written under a temporary name and renamed, so
-other processes see it whole or not at all; it is checked before it is used, and one that is damaged is
-removed, with a warning, and made again. Nothing here is needed to run: where the folder cannot be written, a
-warning is given once and the work goes on without it.
+An entry is one file (``cache_entry``). It is written under a temporary name and renamed, so other processes
+see it whole or not at all; it is checked before it is used, and one that is damaged is removed, with a
+warning, and made again. Nothing here is needed to run: where the folder cannot be written, a warning is given
+once and the work goes on without it.
 """
 
 from __future__ import annotations
@@ -12,12 +12,10 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import hashlib
 import logging
 import mmap
 import os
 import re
-import struct
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,24 +23,14 @@ import numpy as np
 import platformdirs
 
 from lumen_mlir import env
-from lumen_mlir.atomic_file import TEMPORARY_SUFFIX, reserve, temporary_name
-from lumen_mlir.errors import LumenError
+from lumen_mlir.atomic_file import TEMPORARY_SUFFIX
+from lumen_mlir.cache_entry import HEADER_BYTES, CacheError, NewEntry, fault_of, prefer_large_pages
 
 KINDS = ("objects", "packed", "tokenizers", "models", "tunings")
 
 _SUFFIX = ".lumen"
-_HEADER_BYTES = 4096  # a page, so that a payload can be mapped at a page boundary
-_WRITE_BYTES = 32 << 20  # a multiple of a large page
-_MAGIC = b"LUMENC01"
-# Magic, payload length, sum of the payload, digest of kind and key; then a digest of those four.
-_HEADER = struct.Struct("<8sQQ16s")
-_DIGEST_BYTES = 16
 
 logger = logging.getLogger("lumen_mlir.cache")
-
-
-class CacheError(LumenError):
-    """An entry that cannot be written, most often because the disk is full."""
 
 
 @dataclass(frozen=True)
@@ -54,116 +42,6 @@ class Entry:
     path: Path
     size: int
     used: float
-
-
-def checksum(payload: np.ndarray) -> int:
-    """The sum of the payload as little-endian 64-bit words (the last padded with zeros), mod 2^64.
-
-    Any single wrong word changes it, and it runs at the speed of memory, so that gigabytes of packed weights
-    can be checked at each start.
-    """
-    whole = payload.size // 8 * 8
-    total = int(np.add.reduce(np.frombuffer(payload[:whole], "<u8"), dtype=np.uint64)) if whole else 0
-    return (total + int.from_bytes(payload[whole:].tobytes(), "little")) % (1 << 64)
-
-
-def prefer_large_pages(mapping: mmap.mmap) -> None:
-    """Asks for large pages in a mapping, where the system has them."""
-    # A kernel without them refuses the advice.
-    with contextlib.suppress(OSError):
-        mapping.madvise(mmap.MADV_HUGEPAGE)
-
-
-class MappedEntry:
-    """A new entry being filled: write ``array`` (uint8, 64-byte aligned), then ``commit``.
-
-    ``array`` is memory, which is written to the file in large pieces and given back meanwhile. A file that is
-    written so lies in large pages of the system's cache, where the file system has them, and a mapping of it
-    can use them; written through a mapping it would lie in small ones, and reading weights would take half as
-    long again. Used as a context manager an entry is given up (and leaves nothing) unless it was committed.
-    Where nothing can be cached, ``persistent`` is False and ``array`` stays.
-    """
-
-    def __init__(self, cache: Cache, kind: str, key: str, size: int):
-        self.persistent = False
-        self._cache, self._kind, self._key, self._size = cache, kind, key, size
-        self._temporary: Path | None = None
-        self._descriptor = -1
-        if cache._writable(kind, size):
-            self._create(cache._path(kind, key))
-        self._memory = mmap.mmap(-1, _HEADER_BYTES + size)
-        prefer_large_pages(self._memory)
-        self.array = np.frombuffer(self._memory, np.uint8)[_HEADER_BYTES:]
-
-    def _create(self, path: Path) -> None:
-        total = _HEADER_BYTES + self._size
-        temporary = temporary_name(path)
-        try:
-            self._descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
-            self._temporary = temporary
-            # The lock lasts as long as this process: whoever can take it knows that the file was left behind.
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX)
-            reserve(self._descriptor, total)
-        except OSError as error:
-            self.abort()
-            if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-                self._cache._unwritable(error)
-                return
-            raise CacheError(
-                f"{path.parent}: cannot write a cache entry of {total} bytes: {error.strerror or error}"
-            ) from None
-        self.persistent = True
-
-    def commit(self) -> np.ndarray:
-        """Put the entry in its place; the payload as a read-only array that stays valid."""
-        payload = self.array
-        payload.flags.writeable = False
-        if self._temporary is None:
-            return payload
-        self._memory[:_HEADER_BYTES] = _header(self._kind, self._key, payload)
-        path = self._cache._path(self._kind, self._key)
-        try:
-            self._write()
-            mapping = mmap.mmap(self._descriptor, len(self._memory), access=mmap.ACCESS_READ)
-            os.replace(self._temporary, path)
-        except OSError as error:
-            self.abort()
-            raise CacheError(f"{path}: cannot be put in its place: {error.strerror or error}") from None
-        self._temporary = None
-        self._close()
-        self._cache._evict(keep=path)
-        prefer_large_pages(mapping)
-        self.array = np.frombuffer(mapping, np.uint8)[_HEADER_BYTES:]
-        return self.array
-
-    def _write(self) -> None:
-        """Writes the memory to the file; what is written counts as this process's memory no longer."""
-        view = memoryview(self._memory)
-        for begin in range(0, len(view), _WRITE_BYTES):
-            end = min(begin + _WRITE_BYTES, len(view))
-            done = begin
-            while done < end:
-                done += os.pwrite(self._descriptor, view[done:end], done)
-            self._memory.madvise(mmap.MADV_DONTNEED, begin, end - begin)
-
-    def abort(self) -> None:
-        """Give the entry up; its file goes away."""
-        if self._temporary is not None:
-            with contextlib.suppress(OSError):
-                self._temporary.unlink()
-            self._temporary = None
-        self._close()
-
-    def _close(self) -> None:
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
-
-    def __enter__(self) -> MappedEntry:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.abort()
 
 
 class Cache:
@@ -199,8 +77,8 @@ class Cache:
             return None
         try:
             size = os.fstat(descriptor).st_size
-            if size < _HEADER_BYTES:
-                return self._discard(path, f"{size} bytes are less than the header's {_HEADER_BYTES}")
+            if size < HEADER_BYTES:
+                return self._discard(path, f"{size} bytes are less than the header's {HEADER_BYTES}")
             mapping = mmap.mmap(descriptor, size, access=mmap.ACCESS_READ)
             prefer_large_pages(mapping)
             with contextlib.suppress(OSError):
@@ -209,8 +87,8 @@ class Cache:
             return self._discard(path, str(error.strerror or error))
         finally:
             os.close(descriptor)
-        payload = np.frombuffer(mapping, np.uint8)[_HEADER_BYTES:]
-        fault = _fault(kind, key, mapping[:_HEADER_BYTES], payload, verify)
+        payload = np.frombuffer(mapping, np.uint8)[HEADER_BYTES:]
+        fault = fault_of(kind, key, mapping[:HEADER_BYTES], payload, verify)
         return self._discard(path, fault) if fault else payload
 
     def store(self, kind: str, key: str, payload: bytes | np.ndarray) -> bool:
@@ -220,16 +98,23 @@ class Cache:
             with self.create(kind, key, data.size) as entry:
                 if not entry.persistent:
                     return False
-                entry.array[:] = data
+                entry.write(0, data)
                 entry.commit()
         except CacheError as error:
             self._warn("store", str(error))
             return False
         return True
 
-    def create(self, kind: str, key: str, size: int) -> MappedEntry:
-        """Begin an entry of ``size`` bytes to be filled in place. ``CacheError`` where the disk is full."""
-        return MappedEntry(self, kind, key, size)
+    def create(self, kind: str, key: str, size: int) -> NewEntry:
+        """Begin an entry of ``size`` bytes. ``CacheError`` where the disk is full."""
+        path = self._path(kind, key)
+        if not self._writable(kind, size):
+            return NewEntry(None, kind, key, size)
+        try:
+            return NewEntry(path, kind, key, size, self._evict)
+        except PermissionError as error:
+            self._unwritable(error)
+            return NewEntry(None, kind, key, size)
 
     def file(self, kind: str, key: str) -> Path | None:
         """Where a file of its own form, without this module's header, is kept; None where nothing can be.
@@ -289,7 +174,7 @@ class Cache:
         """Make the folder; False where it cannot be written or ``size`` bytes would not be kept."""
         if self.limit == 0:
             return False
-        if size + _HEADER_BYTES > self.limit:
+        if size + HEADER_BYTES > self.limit:
             self._warn(
                 "limit", f"{size} bytes are over the cache's limit of {self.limit} bytes; they are not cached"
             )
@@ -343,31 +228,3 @@ class Cache:
         if topic not in self._warned:
             self._warned.add(topic)
             logger.warning("%s", message)
-
-
-def _header(kind: str, key: str, payload: np.ndarray) -> bytes:
-    fields = _HEADER.pack(_MAGIC, payload.size, checksum(payload), _name_digest(kind, key))
-    return (fields + _digest(fields)).ljust(_HEADER_BYTES, b"\0")
-
-
-def _fault(kind: str, key: str, header: bytes, payload: np.ndarray, verify: bool) -> str | None:
-    """What is wrong with an entry, or None."""
-    fields = header[: _HEADER.size]
-    magic, length, total, name = _HEADER.unpack(fields)
-    if magic != _MAGIC or header[_HEADER.size : _HEADER.size + _DIGEST_BYTES] != _digest(fields):
-        return "its header is not sound"
-    if name != _name_digest(kind, key):
-        return "it belongs to another key"
-    if length != payload.size:
-        return f"{payload.size} bytes where {length} were written"
-    if verify and total != checksum(payload):
-        return "its checksum differs"
-    return None
-
-
-def _digest(data: bytes) -> bytes:
-    return hashlib.blake2b(data, digest_size=_DIGEST_BYTES).digest()
-
-
-def _name_digest(kind: str, key: str) -> bytes:
-    return _digest(f"{kind}/{key}".encode())

@@ -42,6 +42,7 @@ def compile(
     cache: Cache | None = None,
     use_cache: bool = True,
     on_stage: Callable[[str], None] | None = None,
+    on_signatures: Callable[[tuple[Signature, ...]], None] | None = None,
 ) -> Engine:
     """Compiles a module of the ``lumen`` dialect, or takes the compiled object from the cache.
 
@@ -53,6 +54,8 @@ def compile(
       form: the form that the module is in: "lumen", or the name of the stage that it has passed.
       cache: where objects are kept, by default the user's cache; with ``use_cache`` False nowhere.
       on_stage: called with the name of each stage of the compiler before it runs.
+      on_signatures: called with what the functions take before the longest part of compiling; not where the
+        object comes from the cache.
 
     Raises:
       LumenError: the target or the form is not known, or this CPU cannot run code for the target.
@@ -63,14 +66,14 @@ def compile(
     options = options or CompilerOptions()
     stages = _stages_after(form, options)
     if not use_cache:
-        program = _compile(module, chosen, options, stages, on_stage)
+        program = _compile(module, chosen, options, stages, on_stage, on_signatures)
         return Engine(program, chosen, threads)
     cache = cache or Cache()
     key = _key(str(module), chosen, options, stages)
     payload = cache.load("objects", key)
     if payload is not None:
         return Engine(Program.from_bytes(payload), chosen, threads, cached=True)
-    program = _compile(module, chosen, options, stages, on_stage)
+    program = _compile(module, chosen, options, stages, on_stage, on_signatures)
     cache.store("objects", key, program.to_bytes())
     return Engine(program, chosen, threads)
 
@@ -370,6 +373,7 @@ def _compile(
     options: CompilerOptions,
     stages: tuple[pipelines.Stage, ...],
     on_stage: Callable[[str], None] | None,
+    on_signatures: Callable[[tuple[Signature, ...]], None] | None,
 ) -> Program:
     begin = time.perf_counter()
     if isinstance(module, str):
@@ -381,6 +385,8 @@ def _compile(
     to_code = Compiler(target, options, stages=stages[cut:], on_stage=on_stage)
     vector = to_vector.run(module)
     signatures = read_signatures(vector)
+    if on_signatures is not None:
+        on_signatures(signatures)
     functions = (op.operation for op in vector.body.operations)
     kernels = tuple(op.attributes["sym_name"].value for op in functions if "lumen.kernel" in op.attributes)
     code = to_code.compile(vector)

@@ -25,7 +25,7 @@ from lumen_mlir.generation import Generation
 from lumen_mlir.model_file import open_model_file
 from lumen_mlir.models import Model
 from lumen_mlir.sampling import Sampler
-from lumen_mlir.session import Progress, SessionOptions, Timings, silent
+from lumen_mlir.session_options import Progress, SessionOptions, Timings, silent
 from lumen_mlir.tokenizer import Tokenizer
 
 if TYPE_CHECKING:

@@ -10,12 +10,14 @@ import numpy as np
 
 from lumen_mlir import kv_cache
 from lumen_mlir.cache import Cache
+from lumen_mlir.compiled_step import compile_step, step_of
 from lumen_mlir.description import size_text
 from lumen_mlir.engine import Engine
 from lumen_mlir.env import parse_size
 from lumen_mlir.errors import LumenError
 from lumen_mlir.models import Model
-from lumen_mlir.session import Progress, SessionOptions, compile_step, packed_layout, silent
+from lumen_mlir.session_options import Progress, SessionOptions, silent
+from lumen_mlir.weight_loader import packed_layout
 
 # A context below this is of little use: f16 keys and values give way to 8-bit ones first.
 _USEFUL_CONTEXT = 4096
@@ -74,10 +76,10 @@ def footprint(
 
 
 def _footprint(model: Model, options: SessionOptions, engine: Engine) -> Footprint:
-    layout = packed_layout(model, engine)
+    step = step_of(engine.program.signatures)
+    layout = packed_layout(model, step)
     # A tied embedding table is there twice: packed for the output, as it is for looking tokens up.
-    arguments = engine.signatures["step"].arguments
-    infos = [model.tensors[a.name] for a in arguments if a.name and a.alignment <= 1]
+    infos = [model.tensors[a.name] for a in step.arguments if a.name and a.alignment <= 1]
     direct = sum(4 * info.shape[0] if len(info.shape) == 1 else info.nbytes for info in infos)
     context = options.context_of(model)
     tables = sum(4 * context * rope.dimensions for rope in model.config.ropes)

@@ -8,13 +8,14 @@ import hashlib
 import logging
 import math
 import mmap
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from lumen_mlir import formats, ir
-from lumen_mlir.cache import Cache, CacheError, prefer_large_pages
+from lumen_mlir.cache import Cache
+from lumen_mlir.cache_entry import CacheError, prefer_large_pages
 from lumen_mlir.description import size_text
 from lumen_mlir.dialects import func, lumen
 from lumen_mlir.errors import LumenError
@@ -26,6 +27,8 @@ from lumen_mlir.version import __version__
 
 # Goes into the key of cached entries: raise it when the meaning of the bytes changes.
 _LAYOUT_VERSION = 4
+# Packed at once: enough for many threads, little enough for a cache.
+_CHUNK_BYTES = 8 << 20
 
 logger = logging.getLogger("lumen_mlir.packed_weights")
 
@@ -108,17 +111,22 @@ def pack(
 ) -> np.ndarray:
     """Packs every weight of ``layout`` into one buffer (uint8), kept in ``cache`` where that is possible.
 
-    The pages of the file that were read are given back, so that the weights take memory once. ``progress`` is
-    called with the bytes done and the bytes of all.
+    Weights take memory once: the pages of the file that were read are given back, and what goes to the cache
+    is written chunk by chunk. ``progress`` is called with the bytes done and the bytes of all; what it raises
+    ends the work.
     """
     total = sum(model.tensors[name].nbytes for name in layout.places)
+    sizes = [_chunk_bytes(model.tensors[name], rows) for name, rows in layout.tiles.items()]
+    chunk = zeros((max(sizes, default=0),), huge=True)
 
-    def fill(buffer: np.ndarray) -> None:
+    def fill(write: Callable[[int, np.ndarray], None]) -> None:
         done = 0
         progress(done, total)
-        for name, (offset, size) in layout.places.items():
-            info = model.tensors[name]
-            packer(info, model.weight(name).reshape(-1), buffer[offset : offset + size])
+        for name, (offset, _) in layout.places.items():
+            info, raw = model.tensors[name], model.weight(name)
+            for place, data, rows in _packed_chunks(info, raw, layout.tiles[name], packer, chunk):
+                write(offset + place, data)
+                progress(done + rows * info.nbytes // len(raw), total)
             model.file.release(name)
             done += info.nbytes
             progress(done, total)
@@ -128,14 +136,63 @@ def pack(
             with cache.create("packed", layout.key, layout.size) as entry:
                 if not entry.persistent:
                     _check_memory(layout)
-                fill(entry.array)
+                fill(entry.write)
                 return entry.commit()
         except CacheError as error:
             logger.warning("%s; going on without", error)
     _check_memory(layout)
     buffer = zeros((layout.size,), huge=True)
-    fill(buffer)
+
+    def copy(begin: int, data: np.ndarray) -> None:
+        buffer[begin : begin + data.size] = data
+
+    fill(copy)
     return buffer
+
+
+def _chunk_rows(info: TensorInfo, rows: int) -> int:
+    """The rows of a weight that are packed at once, in tiles of ``rows``."""
+    per_tile = packing.stream_bytes(formats.get(info.type), info.shape[1], rows)
+    return max(_CHUNK_BYTES // sum(per_tile), 1) * rows
+
+
+def _chunk_bytes(info: TensorInfo, rows: int) -> int:
+    n, k = info.shape
+    return packing.packed_bytes(formats.get(info.type), min(_chunk_rows(info, rows), n), k, rows)
+
+
+def _packed_chunks(
+    info: TensorInfo, raw: np.ndarray, rows: int, packer: Packer, memory: np.ndarray
+) -> Iterator[tuple[int, np.ndarray, int]]:
+    """Packs a weight in chunks of some tiles: where each part lies in the packed weight, the part, rows done.
+
+    Parts come in ascending order. A chunk has its share of every stream; the first stream is nearly all of
+    it, and those of the others are kept until they follow. Chunks are packed into ``memory``.
+    """
+    n, k = info.shape
+    fmt = formats.get(info.type)
+    per_tile = packing.stream_bytes(fmt, k, rows)
+    kept: list[list[np.ndarray]] = [[] for _ in per_tile[1:]]
+    step = _chunk_rows(info, rows)
+    for begin in range(0, n, step):
+        end = min(begin + step, n)
+        chunk = memory[: packing.packed_bytes(fmt, end - begin, k, rows)]
+        packer(replace(info, shape=(end - begin, k)), raw[begin:end].reshape(-1), chunk)
+        place = 0
+        for stream, size in enumerate(per_tile):
+            part = chunk[place : place + -(-(end - begin) // rows) * size]
+            place += packing.align(part.size)
+            if stream == 0:
+                yield begin // rows * size, part, end
+            else:
+                kept[stream - 1].append(part.copy())
+    tiles, place = -(-n // rows), 0
+    for size, parts in zip(per_tile, [[], *kept], strict=True):
+        done = place
+        for part in parts:
+            yield done, part, n
+            done += part.size
+        place += packing.align(tiles * size)
 
 
 def _check_memory(layout: PackedLayout) -> None:

@@ -20,7 +20,8 @@ from lumen_mlir.targets import Target
 
 if TYPE_CHECKING:
     from lumen_mlir.models import Model
-    from lumen_mlir.session import Session, SessionOptions
+    from lumen_mlir.session import Session
+    from lumen_mlir.session_options import SessionOptions
 
 # Tokens of a register tile.
 _TILE_TOKENS = (2, 4, 6, 8)

@@ -30,7 +30,8 @@ def open_session(request, tmp_path_factory) -> Callable:
     from lumen_mlir.cache import Cache
     from lumen_mlir.models import Model
     from lumen_mlir.reference import ReferenceSession
-    from lumen_mlir.session import Session, SessionOptions
+    from lumen_mlir.session import Session
+    from lumen_mlir.session_options import SessionOptions
 
     def open_session(path: Path, activations: str = "exact", **options):
         model = Model.open(path)

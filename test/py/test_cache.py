@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from lumen_mlir import atomic_file
-from lumen_mlir import cache as module
-from lumen_mlir.cache import KINDS, Cache, CacheError, checksum
+from lumen_mlir import cache_entry as module
+from lumen_mlir.cache import KINDS, Cache
+from lumen_mlir.cache_entry import CacheError, checksum
 
 PAGE = 4096
 
@@ -57,8 +58,8 @@ def test_keys_stay_in_the_folder(cache, key):
 def test_mapped_entry(cache):
     data = np.arange(100_003, dtype=np.uint32).view(np.uint8)[:-1]
     with cache.create("packed", "w", data.size) as entry:
-        assert entry.persistent and entry.array.size == data.size and entry.array.ctypes.data % PAGE == 0
-        entry.array[:] = data
+        assert entry.persistent
+        entry.write(0, data)
         assert cache.load_mapped("packed", "w") is None
         written = entry.commit()
     assert np.array_equal(written, data) and not written.flags.writeable
@@ -69,10 +70,46 @@ def test_mapped_entry(cache):
     assert np.array_equal(read, data), "a mapped payload outlives its file"
 
 
+def test_an_entry_written_in_many_pieces(cache, monkeypatch):
+    monkeypatch.setattr(module, "_WRITE_BYTES", 2 * PAGE)
+    rng = np.random.default_rng(0)
+    expected = np.zeros(20 * PAGE + 13, np.uint8)
+    with cache.create("packed", "w", expected.size) as entry:
+        place = 0
+        while place < expected.size - 3 * PAGE:
+            data = rng.integers(1, 256, size=rng.integers(1, 3 * PAGE), dtype=np.uint8)
+            entry.write(place, data)
+            expected[place : place + data.size] = data
+            # Now and then something is left out.
+            place += data.size + int(rng.integers(0, 2) * rng.integers(0, PAGE))
+        assert np.array_equal(entry.commit(), expected)
+    assert np.array_equal(cache.load_mapped("packed", "w"), expected)
+
+
+@pytest.mark.parametrize(("place", "size"), [(9, 1), (50, 51)])
+def test_pieces_out_of_order_or_too_long_are_refused(cache, place, size):
+    with cache.create("packed", "w", 100) as entry:
+        entry.write(0, np.ones(10, np.uint8))
+        with pytest.raises(ValueError, match=f"no {size} bytes can be written at {place}"):
+            entry.write(place, np.ones(size, np.uint8))
+
+
+def test_a_disk_that_is_full_amid_the_work(cache, monkeypatch):
+    def full(descriptor, data, offset):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(module, "_WRITE_BYTES", PAGE)
+    with cache.create("packed", "w", 3 * PAGE) as entry:
+        monkeypatch.setattr(module.os, "pwrite", full)
+        with pytest.raises(CacheError, match="cannot be written: No space left"):
+            entry.write(0, np.ones(3 * PAGE, np.uint8))
+    assert files(cache) == []
+
+
 def test_giving_up_leaves_nothing(cache):
     with pytest.raises(KeyboardInterrupt), cache.create("packed", "w", 1000) as entry:
         assert len(files(cache)) == 1
-        entry.array[:] = 1
+        entry.write(0, np.ones(1000, np.uint8))
         raise KeyboardInterrupt
     assert files(cache) == []
 
@@ -129,7 +166,7 @@ def test_folder_that_cannot_be_made(tmp_path, caplog):
     assert not cache.store("objects", "k", b"x") and not cache.store("objects", "l", b"x")
     with cache.create("packed", "w", 100) as entry:
         assert not entry.persistent
-        entry.array[:] = 7
+        entry.write(0, np.full(100, 7, np.uint8))
         payload = entry.commit()
     assert payload.tolist() == [7] * 100
     assert cache.entries() == [] and cache.clear() == (0, 0)

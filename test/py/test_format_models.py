@@ -7,7 +7,8 @@ import pytest
 from lumen_mlir import mixtures
 from lumen_mlir.models import Model
 from lumen_mlir.reference import ReferenceSession
-from lumen_mlir.session import Session, SessionOptions
+from lumen_mlir.session import Session
+from lumen_mlir.session_options import SessionOptions
 from lumen_mlir.testing.synthetic import FORMATS, Shape, write_synthetic
 
 # As wide as the largest block; rows fill no tile.

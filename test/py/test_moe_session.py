@@ -10,7 +10,8 @@ from lumen_mlir import LLM
 from lumen_mlir.errors import LumenError
 from lumen_mlir.models import Model
 from lumen_mlir.reference import ReferenceSession
-from lumen_mlir.session import Session, SessionOptions
+from lumen_mlir.session import Session
+from lumen_mlir.session_options import SessionOptions
 from lumen_mlir.testing.synthetic import Shape, write_synthetic
 
 TOKENS = np.random.default_rng(4).integers(0, 301, 37)

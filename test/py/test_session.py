@@ -6,6 +6,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,8 +15,10 @@ import numpy as np
 import pytest
 from reference_data import TINY, distance, greedy, partings, tiny
 
-from lumen_mlir import LLM, kv_cache, targets
+from lumen_mlir import LLM, kv_cache, packed_weights, targets
 from lumen_mlir.cache import Cache
+from lumen_mlir.cache_entry import CacheError, NewEntry
+from lumen_mlir.compiler import Compiler
 from lumen_mlir.data import embedded_model_path
 from lumen_mlir.errors import LumenError
 from lumen_mlir.formats import get as get_format
@@ -22,7 +26,8 @@ from lumen_mlir.formats import packing
 from lumen_mlir.gguf import GGUFFile
 from lumen_mlir.models import Model
 from lumen_mlir.reference import ReferenceSession
-from lumen_mlir.session import Session, SessionOptions
+from lumen_mlir.session import Session
+from lumen_mlir.session_options import SessionOptions
 from lumen_mlir.testing.convert import convert_weights
 from lumen_mlir.testing.synthetic import SHAPES, Shape, write_synthetic
 
@@ -310,14 +315,60 @@ def test_without_room_in_the_cache(odd, tmp_path, options):
     np.testing.assert_array_equal(run.step([1, 2], 0), expected.step([1, 2], 0))
 
 
-def test_interrupted_packing_leaves_nothing(odd, tmp_path, monkeypatch):
+@pytest.mark.parametrize("when", ["compile", "pack"])
+def test_interrupted_packing_leaves_nothing(odd, tmp_path, monkeypatch, when):
+    packing_began = threading.Event()
+    pack_chunks = packed_weights._packed_chunks
+
+    def slowly(*arguments):
+        packing_began.set()
+        for chunk in pack_chunks(*arguments):
+            time.sleep(0.2)
+            yield chunk
+
     def interrupted(what, done, total):
-        if what == "pack" and done:
+        if what == when == "compile" and done == total - 1:
+            assert packing_began.wait(60)
+            raise KeyboardInterrupt
+        if what == when == "pack" and done:
             raise KeyboardInterrupt
 
+    monkeypatch.setattr(packed_weights, "_packed_chunks", slowly)
     with pytest.raises(KeyboardInterrupt):
         Session(odd, cache=Cache(tmp_path), progress=interrupted)
+    assert packing_began.is_set() and list((tmp_path / "packed").iterdir()) == []
+    assert not any(thread.name.startswith("lumen-weights") for thread in threading.enumerate())
+
+
+def test_a_stage_that_fails_while_weights_are_packed(odd, tmp_path, monkeypatch):
+    def fail(*arguments):
+        raise LumenError("no code today")
+
+    monkeypatch.setattr(Compiler, "compile", fail)
+    with pytest.raises(LumenError, match="no code today"):
+        session(odd, Cache(tmp_path))
+
+
+def test_packing_that_fails_while_code_compiles(odd, tmp_path, monkeypatch):
+    def fail(*arguments):
+        raise LumenError("no weights today")
+
+    monkeypatch.setattr(packed_weights, "_packed_chunks", fail)
+    with pytest.raises(LumenError, match="no weights today"):
+        session(odd, Cache(tmp_path))
     assert list((tmp_path / "packed").iterdir()) == []
+
+
+def test_a_disk_that_fills_while_weights_are_packed(odd, tmp_path, monkeypatch, caplog):
+    def full(self, place, data):
+        raise CacheError("No space left on device")
+
+    monkeypatch.setattr(NewEntry, "write", full)
+    run = session(odd, Cache(tmp_path))
+    assert "No space left on device; going on without" in caplog.text
+    monkeypatch.undo()
+    expected = session(odd, Cache(tmp_path / "other"))
+    np.testing.assert_array_equal(run.step([1, 2], 0), expected.step([1, 2], 0))
 
 
 # --- memory -------------------------------------------------------------------------------------------------

@@ -12,7 +12,8 @@ from lumen_mlir import LLM
 from lumen_mlir.errors import LumenError
 from lumen_mlir.models import Attention, Model
 from lumen_mlir.reference import ReferenceSession
-from lumen_mlir.session import Session, SessionOptions
+from lumen_mlir.session import Session
+from lumen_mlir.session_options import SessionOptions
 from lumen_mlir.testing.families import VOCABULARY, write_family
 
 CONTEXT, CHUNK = 256, 16

@@ -7,7 +7,8 @@ import pytest
 from lumen_mlir.errors import LumenError
 from lumen_mlir.models import Model
 from lumen_mlir.reference import ops
-from lumen_mlir.session import Session, SessionOptions
+from lumen_mlir.session import Session
+from lumen_mlir.session_options import SessionOptions
 from lumen_mlir.testing.step_check import CheckedSession, RecordedSession
 from lumen_mlir.testing.synthetic import Shape, write_synthetic
 

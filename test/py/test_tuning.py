@@ -13,7 +13,8 @@ from lumen_mlir.cache import Cache
 from lumen_mlir.compiler import CompilerOptions
 from lumen_mlir.errors import LumenError
 from lumen_mlir.models import Model
-from lumen_mlir.session import Session, SessionOptions
+from lumen_mlir.session import Session
+from lumen_mlir.session_options import SessionOptions
 from lumen_mlir.testing.synthetic import Shape, write_synthetic
 from lumen_mlir.tuning import Tuning
 

@@ -55,7 +55,7 @@ def command(
         raise click.UsageError("an object file needs -o FILE", click.get_current_context())
     from lumen_mlir import ir, targets
     from lumen_mlir.compiler import Compiler, CompilerOptions
-    from lumen_mlir.session import SessionOptions
+    from lumen_mlir.session_options import SessionOptions
 
     options = SessionOptions(kv_type=kv_type, activations=activations, target=target, chunk=chunk)
     compiler = Compiler(targets.get(options.target), CompilerOptions(activations=options.activations))

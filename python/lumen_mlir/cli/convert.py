@@ -44,7 +44,7 @@ def command(
     from lumen_mlir import quantization
     from lumen_mlir.description import model_type, size_text
     from lumen_mlir.hf import HFFolder
-    from lumen_mlir.session import SessionOptions
+    from lumen_mlir.session_options import SessionOptions
 
     if not os.path.isdir(folder):
         what = "is not a folder" if os.path.exists(folder) else "does not exist"

@@ -18,7 +18,7 @@ def report(model: str | None, reporter: Reporter, options: dict[str, Any]) -> No
     from lumen_mlir.description import size_text
     from lumen_mlir.model_file import open_model_file
     from lumen_mlir.models import Model
-    from lumen_mlir.session import SessionOptions
+    from lumen_mlir.session_options import SessionOptions
     from lumen_mlir.system import available_memory
 
     chosen = dict(options)

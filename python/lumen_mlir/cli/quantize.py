@@ -82,7 +82,7 @@ def command(
     from lumen_mlir import quantization
     from lumen_mlir.importance import ImportanceMatrix
     from lumen_mlir.model_file import open_model_file
-    from lumen_mlir.session import SessionOptions
+    from lumen_mlir.session_options import SessionOptions
 
     reporter = Reporter(quiet, verbose)
     file = open_model_file(source)

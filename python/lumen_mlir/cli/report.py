@@ -45,7 +45,7 @@ class Reporter:
             click.echo(f"lumen: {text}", err=True)
 
     def progress(self, what: str, done: int, total: int, note: str = "") -> None:
-        """A ``lumen_mlir.session.Progress``; ``note`` stands behind the title."""
+        """A ``lumen_mlir.session_options.Progress``; ``note`` stands behind the title."""
         if self.quiet or what == "load" or not sys.stderr.isatty():
             return
         if self._bars is None:

@@ -32,7 +32,7 @@ def command(model: str | None, rounds: int, quiet: bool, verbose: bool, **option
     from lumen_mlir.cache import Cache
     from lumen_mlir.data import embedded_model_path
     from lumen_mlir.models import Model
-    from lumen_mlir.session import SessionOptions
+    from lumen_mlir.session_options import SessionOptions
 
     if rounds < 1:
         raise LumenError(f"--rounds is {rounds}; a whole number of at least 1 was expected")

@@ -92,7 +92,8 @@ class _Part:
         return (self.half, *steps[1:]) if self.half else tuple(steps)
 
 
-def _align(size: int) -> int:
+def align(size: int) -> int:
+    """``size`` rounded up to a multiple of ``ALIGNMENT``."""
     return -(-size // ALIGNMENT) * ALIGNMENT
 
 
@@ -130,20 +131,28 @@ def components(fmt: Format, n: int, k: int, rows: int) -> list[Component]:
     if rows < 1 or n < 1 or k < 1:
         raise LumenError(f"cannot pack a weight of {n} x {k} in tiles of {rows} rows")
     tiles = -(-n // rows)
-    if fmt.is_float:
-        streams = [(k, [_Part("values", (rows,), fmt.dtype.numpy)])]
-    else:
-        fmt.row_bytes(k)
-        spans, blocks, whole = _parts(fmt, rows)
-        streams = [(k // SPAN, spans), (k // fmt.block, blocks), (1, whole)]
     result, begin = [], 0
-    for units, parts in streams:
+    for units, parts in _streams(fmt, k, rows):
         unit = sum(part.bytes for part in parts)
         for part in parts:
             shape, strides = (tiles, units, *part.shape), (units * unit, unit, *part.strides)
             result.append(Component(part.name, begin + part.offset, shape, strides, part.dtype))
-        begin += _align(tiles * units * unit)
+        begin += align(tiles * units * unit)
     return result
+
+
+def stream_bytes(fmt: Format, k: int, rows: int) -> list[int]:
+    """The bytes that a tile has in each stream; every stream begins at the next multiple of ``ALIGNMENT``."""
+    return [units * sum(part.bytes for part in parts) for units, parts in _streams(fmt, k, rows)]
+
+
+def _streams(fmt: Format, k: int, rows: int) -> list[tuple[int, list[_Part]]]:
+    """The units that a tile has in each stream, and what a unit holds."""
+    if fmt.is_float:
+        return [(k, [_Part("values", (rows,), fmt.dtype.numpy)])]
+    fmt.row_bytes(k)
+    spans, blocks, whole = _parts(fmt, rows)
+    return [(k // SPAN, spans), (k // fmt.block, blocks), (1, whole)]
 
 
 def _parts(fmt: QuantFormat, rows: int) -> tuple[list[_Part], list[_Part], list[_Part]]:
@@ -178,7 +187,7 @@ def _parts(fmt: QuantFormat, rows: int) -> tuple[list[_Part], list[_Part], list[
 
 def packed_bytes(fmt: Format, n: int, k: int, rows: int) -> int:
     """Size of the packed weight's buffer in bytes."""
-    return max(_align(component.end) for component in components(fmt, n, k, rows))
+    return max(align(component.end) for component in components(fmt, n, k, rows))
 
 
 def _to_lanes(array: np.ndarray, rows: int) -> np.ndarray:

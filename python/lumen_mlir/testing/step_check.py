@@ -24,7 +24,7 @@ from lumen_mlir.formats import packing
 from lumen_mlir.models import Model
 from lumen_mlir.reference import Interpreter, ReferenceSession
 from lumen_mlir.reference.weights import Weight
-from lumen_mlir.session import SessionOptions
+from lumen_mlir.session_options import SessionOptions
 
 # What sums of up to 10,000 float32 products in another order may differ by, as a part of the row's norm.
 TOLERANCE = 1e-5
