@@ -85,51 +85,70 @@ static int64_t getStoredBits(Value value) {
   return getElementTypeOrSelf(value.getType()).getIntOrFloatBitWidth();
 }
 
-/// A bound on the magnitude of integers, or nothing.
-static std::optional<int64_t> getLargestMagnitude(Value value) {
-  using Bound = std::optional<int64_t>;
+/// The least and the largest of some integers, or nothing.
+static std::optional<IntegerRange> getRange(Value value) {
+  using Range = std::optional<IntegerRange>;
   APInt constant;
   if (matchPattern(value, m_ConstantInt(&constant)))
-    return std::abs(constant.getSExtValue());
+    return IntegerRange{constant.getSExtValue(), constant.getSExtValue()};
   if (auto stored = value.getDefiningOp<StoredOp>();
-      stored && stored.getBits() <= 8)
-    return int64_t(1) << stored.getBits();
+      stored && stored.getBits() < 8)
+    return IntegerRange{0, (int64_t(1) << stored.getBits()) - 1};
+  // A byte is a number with or without a sign.
   if (getElementTypeOrSelf(value.getType()).isInteger(8))
-    return 1 << 8;
+    return IntegerRange{-128, 255};
   Operation *op = value.getDefiningOp();
   if (!op)
     return std::nullopt;
-  auto join = [](auto binary, auto function) -> Bound {
-    Bound lhs = getLargestMagnitude(binary.getLhs()),
-          rhs = getLargestMagnitude(binary.getRhs());
-    return lhs && rhs ? Bound(function(*lhs, *rhs)) : std::nullopt;
+  auto join = [](auto binary, auto function) -> Range {
+    Range lhs = getRange(binary.getLhs()), rhs = getRange(binary.getRhs());
+    return lhs && rhs ? Range(function(*lhs, *rhs)) : std::nullopt;
   };
-  return llvm::TypeSwitch<Operation *, Bound>(op)
+  return llvm::TypeSwitch<Operation *, Range>(op)
       .Case<arith::ExtSIOp, arith::ExtUIOp>(
-          [](auto op) { return getLargestMagnitude(op.getIn()); })
-      .Case<arith::AddIOp, arith::SubIOp>(
-          [&](auto op) { return join(op, std::plus<int64_t>()); })
-      .Case([&](arith::MulIOp op) {
-        return join(op, std::multiplies<int64_t>());
+          [](auto op) { return getRange(op.getIn()); })
+      .Case([&](arith::AddIOp op) {
+        return join(op, [](IntegerRange a, IntegerRange b) {
+          return IntegerRange{a.least + b.least, a.most + b.most};
+        });
       })
-      .Default([](Operation *) -> Bound { return std::nullopt; });
+      .Case([&](arith::SubIOp op) {
+        return join(op, [](IntegerRange a, IntegerRange b) {
+          return IntegerRange{a.least - b.most, a.most - b.least};
+        });
+      })
+      .Case([&](arith::MulIOp op) {
+        return join(op, [](IntegerRange a, IntegerRange b) { return a * b; });
+      })
+      .Default([](Operation *) -> Range { return std::nullopt; });
 }
 
-std::optional<int64_t> lumen::getLargestGroupInteger(OperandRange factor) {
+IntegerRange IntegerRange::operator*(IntegerRange other) const {
+  auto [low, high] = std::minmax({least * other.least, least * other.most,
+                                  most * other.least, most * other.most});
+  return {low, high};
+}
+
+int64_t IntegerRange::getMagnitude() const {
+  return std::max(std::abs(least), std::abs(most));
+}
+
+std::optional<IntegerRange> lumen::getGroupIntegers(OperandRange factor) {
   if (factor.size() != 2 || !isa<FloatType>(factor[0].getType()))
     return std::nullopt;
   auto group = dyn_cast<VectorType>(factor[1].getType());
   if (!group || !isa<IntegerType>(group.getElementType()))
     return std::nullopt;
-  return getLargestMagnitude(factor[1]);
+  return getRange(factor[1]);
 }
 
 bool lumen::takesIntegerSums(FormatOp format, int64_t group, int64_t sumGroup) {
   OperandRange min = format.getDecoded().getMin();
   if (min.empty())
     return true;
-  std::optional<int64_t> largest = getLargestGroupInteger(min);
-  return largest && *largest <= std::numeric_limits<int16_t>::max() &&
+  std::optional<IntegerRange> integers = getGroupIntegers(min);
+  return integers &&
+         integers->getMagnitude() <= std::numeric_limits<int16_t>::max() &&
          group % (2 * kSpan) == 0 && 2 * sumGroup >= kSpan;
 }
 

@@ -59,11 +59,18 @@ bool dependsOnStored(Value factor);
 /// the factors themselves. What two factors share is kept once.
 SmallVector<StoredFactor> getStoredFactors(FormatOp format);
 
-/// The largest magnitude of the integers of `factor`, the scale or the minimum
-/// of `lumen.decoded`, where it is a float of the block times an integer of the
-/// group; nothing where it is anything else, or has no bound that is plain to
-/// see.
-std::optional<int64_t> getLargestGroupInteger(OperandRange factor);
+/// Integers from `least` to `most`.
+struct IntegerRange {
+  int64_t least, most;
+  /// What products of both can be.
+  IntegerRange operator*(IntegerRange other) const;
+  int64_t getMagnitude() const;
+};
+
+/// The integers of `factor`, the scale or the minimum of `lumen.decoded`, where
+/// it is a float of the block times an integer of the group; nothing where it
+/// is anything else, or has no bounds that are plain to see.
+std::optional<IntegerRange> getGroupIntegers(OperandRange factor);
 
 /// Whether the minima of a weight, if it has any, can meet sums of activation
 /// codes as pairs of 16 bits: they are small integers times a float of the

@@ -80,6 +80,13 @@ def SynthesizeProductPass : Pass<"lumen-synthesize-product", "::mlir::ModuleOp">
     `linalg.index` (and looks tables up), and a float one that applies scales and
     minima. Biases and element-wise ops follow in registers.
 
+    Integer sums go on through all spans behind one scale of the activations where a
+    block of the weight has one scale. Where scales are integers of groups times a
+    float of the block, and codes times these integers fit a byte (q3_k), many tokens
+    have a loop of their own: it multiplies them for a tile of rows first, by vector
+    code, into room on the stack, which then serves as a weight of a format that the
+    pass adds to the module (`lumen.format @q3_k_scaled`).
+
     Before:
 
     ```mlir
@@ -111,7 +118,8 @@ def SynthesizeProductPass : Pass<"lumen-synthesize-product", "::mlir::ModuleOp">
   ];
   let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::bufferization::BufferizationDialect",
     "::mlir::linalg::LinalgDialect", "::mlir::math::MathDialect", "::mlir::memref::MemRefDialect",
-    "::mlir::scf::SCFDialect", "::mlir::tensor::TensorDialect"];
+    "::mlir::scf::SCFDialect", "::mlir::tensor::TensorDialect",
+    "::mlir::vector::VectorDialect"];
 }
 
 def SynthesizeRowsPass : Pass<"lumen-synthesize-rows", "::mlir::ModuleOp"> {

@@ -2,7 +2,10 @@
 #include "passes/PackedWeight.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Bufferization/IR/Bufferization.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
 #include "llvm/Support/MathExtras.h"
 
 using namespace mlir;
@@ -176,6 +179,56 @@ Value PackedWeight::emitCode(OpBuilder &nested, Location loc,
                             nested.getDenseI8ArrayAttr(shifted));
   }
   return code;
+}
+
+static Value getBuffer(Value tensor) {
+  return tensor.getDefiningOp<bufferization::ToTensorOp>().getBuffer();
+}
+
+Value PackedWeight::getCodeBuffer(TileBuilder &b, unsigned plane) const {
+  Value buffer = getBuffer(codes[plane].second);
+  int64_t rank = cast<MemRefType>(buffer.getType()).getRank();
+  SmallVector<ReassociationIndices> groups;
+  for (int64_t i = 0; i < rank - 2; ++i)
+    groups.push_back({i});
+  groups.push_back({rank - 2, rank - 1});
+  return memref::CollapseShapeOp::create(b, buffer, groups);
+}
+
+Value PackedWeight::getFactorBuffer(unsigned factor) const {
+  return getBuffer(factors[factor].planes.front().tensor);
+}
+
+Value PackedWeight::loadCodes(TileBuilder &b, const SpanPosition &at,
+                              int64_t step) const {
+  constexpr unsigned kStepBits = 3;
+  auto words = VectorType::get(rows, b.getI32Type()),
+       bytes = VectorType::get(4 * rows, b.getI8Type());
+  auto splat = [&](int64_t value) -> Value {
+    return arith::ConstantOp::create(
+        b, DenseElementsAttr::get(words, b.getI32IntegerAttr(value)));
+  };
+  Value joined;
+  for (auto [i, code] : llvm::enumerate(codes)) {
+    BitPlane plane = code.first;
+    unsigned inByte = kStepBits - llvm::Log2_64(plane.getLoads());
+    SmallVector<Value> place = {at.tile, at.span};
+    for (unsigned bit = kStepBits; bit-- > inByte;)
+      place.push_back(b.index(step >> bit & 1));
+    place.push_back(b.index(0));
+    Value bits = vector::LoadOp::create(b, bytes, getCodeBuffer(b, i), place);
+    bits = vector::BitCastOp::create(b, words, bits);
+    int64_t shift = plane.width * (step & ((1 << inByte) - 1));
+    if (shift)
+      bits = arith::ShRUIOp::create(b, bits, splat(shift));
+    if (plane.width < 8)
+      bits = arith::AndIOp::create(
+          b, bits, splat(0x01010101 * ((1 << plane.width) - 1)));
+    if (plane.offset)
+      bits = arith::ShLIOp::create(b, bits, splat(plane.offset));
+    joined = joined ? arith::OrIOp::create(b, joined, bits).getResult() : bits;
+  }
+  return joined;
 }
 
 //===----------------------------------------------------------------------===//
@@ -359,9 +412,17 @@ Value PackedWeight::emitOfBlock(OpBuilder &nested, Location loc,
                                 OperandRange factor,
                                 const FactorOperands &operands, FactorDims dims,
                                 ValueRange arguments) const {
-  return extendToF32(
-      nested, loc,
-      emitPart(nested, loc, factor.front(), operands, dims, arguments));
+  Value product;
+  for (Value part : factor) {
+    if (isa<VectorType>(part.getType()))
+      continue;
+    Value value = extendToF32(
+        nested, loc, emitPart(nested, loc, part, operands, dims, arguments));
+    product =
+        product ? arith::MulFOp::create(nested, loc, product, value).getResult()
+                : value;
+  }
+  return product;
 }
 
 Value PackedWeight::emitOfGroup(OpBuilder &nested, Location loc,
@@ -374,14 +435,16 @@ Value PackedWeight::emitOfGroup(OpBuilder &nested, Location loc,
                                : arith::ExtSIOp::create(nested, loc, i32, part);
 }
 
-int64_t PackedWeight::getLargestValue() const {
-  int64_t largest = 0;
+bool PackedWeight::hasBlockScale() const {
+  return llvm::none_of(
+      getScale(), [](Value part) { return isa<VectorType>(part.getType()); });
+}
+
+IntegerRange PackedWeight::getValues() const {
   if (auto table = format.getTable()) {
-    for (int8_t entry : *table)
-      largest = std::max<int64_t>(largest, std::abs(int64_t(entry)));
-    return largest;
+    auto [least, most] = std::minmax_element(table->begin(), table->end());
+    return {*least, *most};
   }
-  int64_t least = getBias(),
-          most = (int64_t(1) << format.getBits()) - 1 + least;
-  return std::max(std::abs(least), std::abs(most));
+  int64_t least = getBias();
+  return {least, (int64_t(1) << format.getBits()) - 1 + least};
 }

@@ -50,6 +50,8 @@ public:
   mutable FormatOp format;
   /// Float elements: [tile][k][row].
   Value values;
+  /// Whether it comes from memory, and not from a cache.
+  bool isFar = true;
 
   int64_t getTiles() const;
   int64_t getColumns() const { return type.getDimSize(1); }
@@ -72,6 +74,13 @@ public:
                     SmallVectorImpl<Value> &inputs,
                     SmallVectorImpl<AffineMap> &maps) const;
   unsigned getCodePlanes() const { return codes.size(); }
+  /// A plane of the codes as a buffer [tile][span][bits of the load…][row, k4],
+  /// and the only plane of a stored factor as it is.
+  Value getCodeBuffer(TileBuilder &b, unsigned plane) const;
+  Value getFactorBuffer(unsigned factor) const;
+  /// The codes of a step in all rows of a tile, from all planes: vector<Rxi32>
+  /// of four codes each. There must be no table.
+  Value loadCodes(TileBuilder &b, const SpanPosition &at, int64_t step) const;
   /// The code as an unsigned i8, from the bytes of its planes.
   Value emitCode(OpBuilder &nested, Location loc, ValueRange planeBytes) const;
 
@@ -87,19 +96,22 @@ public:
                   ValueRange arguments) const;
   Value emitMin(OpBuilder &nested, Location loc, const FactorOperands &operands,
                 FactorDims dims, ValueRange arguments) const;
-  /// The two parts of `factor`, the format's scale or minimum, where it is a
-  /// float of the block times an integer of the group (see
-  /// getLargestGroupInteger), in f32 and i32.
+  /// The parts of `factor`, the format's scale or minimum, that all columns of
+  /// a block share, multiplied, in f32.
   Value emitOfBlock(OpBuilder &nested, Location loc, OperandRange factor,
                     const FactorOperands &operands, FactorDims dims,
                     ValueRange arguments) const;
+  /// The other part where there is one, an integer of the group (see
+  /// getGroupIntegers), in i32.
   Value emitOfGroup(OpBuilder &nested, Location loc, OperandRange factor,
                     const FactorOperands &operands, FactorDims dims,
                     ValueRange arguments) const;
+  /// Whether all columns of a block have the same scale.
+  bool hasBlockScale() const;
   OperandRange getScale() const { return format.getDecoded().getScale(); }
   OperandRange getMin() const { return format.getDecoded().getMin(); }
-  /// The largest magnitude of v(code).
-  int64_t getLargestValue() const;
+  /// What v(code) can be.
+  IntegerRange getValues() const;
 
 private:
   struct Factor {

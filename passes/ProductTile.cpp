@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "passes/ProductTile.h"
 
+#include "passes/RowUtils.h"
+
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Bufferization/IR/Bufferization.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
@@ -19,6 +21,12 @@ using namespace mlir::lumen;
 /// follows better by itself where a single token leaves it no time.
 static constexpr int64_t kAhead = 4096, kFewBitsAhead = 7168, kFewBits = 3;
 
+/// Tokens that a register tile never exceeds.
+static constexpr int64_t kMostTokens = 64;
+
+/// The largest magnitude of the activations' codes.
+static constexpr int64_t kMostCode = 127;
+
 /// Iteration dimensions behind the token where two groups meet: row lane, which
 /// of the two.
 enum PairDim : unsigned { kPairRow = 1, kPair, kPairDims };
@@ -28,7 +36,7 @@ static constexpr arith::FastMathFlags kContract =
 
 void ProductTile::fetchAhead(Value value, const PackedWeight &weight,
                              int64_t tokens) {
-  if (weight.hasByteCodes() && tokens == 1)
+  if (!weight.isFar || (weight.hasByteCodes() && tokens == 1))
     return;
   int64_t ahead = weight.getCodeBits() <= kFewBits ? kFewBitsAhead : kAhead;
   value.getDefiningOp()->setAttr(LumenDialect::kPrefetchAttr,
@@ -102,7 +110,9 @@ void ProductTile::viewActivations() {
   int64_t sumsPerSpan = cast<MemRefType>(memref(2).getType()).getDimSize(1) *
                         kSpan / product.getColumns();
   sumBits = llvm::Log2_64(sumsPerSpan);
-  offsets = expandSpans(memref(2), sumBits, 1);
+  flatOffsets = memref(2);
+  offsets = expandSpans(flatOffsets, sumBits, 1);
+  blockOffsets = allocateScratch(b, {kMostTokens}, b.getI32Type());
   if (cast<MemRefType>(memref(3).getType()).getElementType().isInteger(16))
     sumPairs = viewPairs(memref(3));
   else
@@ -187,9 +197,48 @@ Value ProductTile::emitInitialSums(const PackedWeight &weight, int64_t tokens,
       });
 }
 
-/// The integer sums of a span's groups.
+/// The same for all spans behind one scale of the activations, whose sums are
+/// added up as they lie, once for all rows.
+Value ProductTile::emitInitialBlockSums(const PackedWeight &weight,
+                                        int64_t tokens, Value token,
+                                        Value span) {
+  Value zero = b.zeros({tokens, weight.rows}, b.getI32Type());
+  int64_t bias = weight.getBias();
+  if (!bias || isSigned(weight))
+    return zero;
+  int64_t factor = bias / int64_t(product.getOffsetBias());
+  int64_t perSpan = int64_t(1) << sumBits,
+          count = product.getActivationGroup() / kSpan * perSpan;
+  Value first = arith::MulIOp::create(b, span, b.index(perSpan));
+  for (int64_t i = 0; i < tokens; ++i) {
+    Value row = arith::AddIOp::create(b, token, b.index(i)), sum;
+    for (int64_t j = 0; j < count; ++j) {
+      Value place = arith::AddIOp::create(b, first, b.index(j));
+      Value next = memref::LoadOp::create(b, flatOffsets, {row, place});
+      sum = sum ? arith::AddIOp::create(b, sum, next).getResult() : next;
+    }
+    if (factor != 1)
+      sum = arith::MulIOp::create(
+          b, sum, arith::ConstantIntOp::create(b, b.getI32Type(), factor));
+    memref::StoreOp::create(b, sum, blockOffsets, b.index(i));
+  }
+  auto type = RankedTensorType::get({tokens}, b.getI32Type());
+  Value sums = tensor::ExtractSliceOp::create(
+      b, type, b.toTensor(blockOffsets),
+      ArrayRef<OpFoldResult>{b.getIndexAttr(0)},
+      ArrayRef<OpFoldResult>{b.getIndexAttr(tokens)},
+      ArrayRef<OpFoldResult>{b.getIndexAttr(1)});
+  return b.generic(zero, sums, {b.map(2, {0}), b.map(2, {0, 1})}, 2,
+                   [&](OpBuilder &, Location, ValueRange arguments) -> Value {
+                     return arguments.front();
+                   });
+}
+
+/// The integer sums of a span's groups, added to `initial` where that is not
+/// null.
 Value ProductTile::emitIntegerSums(const PackedWeight &weight, int64_t tokens,
-                                   Value token, const SpanPosition &at) {
+                                   Value token, const SpanPosition &at,
+                                   Value initial) {
   unsigned groupBits = weight.getGroupBits();
   SmallVector<Value> inputs;
   SmallVector<AffineMap> maps;
@@ -201,7 +250,8 @@ Value ProductTile::emitIntegerSums(const PackedWeight &weight, int64_t tokens,
     sumDims.push_back(kX + i);
   sumDims.push_back(kRow);
   maps.push_back(b.map(kSpanDims, sumDims));
-  Value initial = emitInitialSums(weight, tokens, token, at.span);
+  if (!initial)
+    initial = emitInitialSums(weight, tokens, token, at.span);
   Value isum = b.generic(
       initial, inputs, maps, kSpanDims,
       [&](OpBuilder &nested, Location loc, ValueRange arguments) {
@@ -241,15 +291,21 @@ Value ProductTile::emitSpan(const PackedWeight &weight, int64_t tokens,
   SmallVector<AffineMap> maps = {b.map(dims.dims, all)};
   FactorOperands factors = weight.collectFactors(b, at, dims, inputs, maps);
   maps.push_back(b.map(dims.dims, {0, dims.row}));
-  bool adds = partial || groupBits;
+  bool adds = partial || groupBits, isExact = hasIntegerScales(weight);
   if (!partial)
     partial = b.zeros({tokens, weight.rows}, b.getF32Type());
   partial = b.generic(
       partial, inputs, maps, dims.dims,
       [&](OpBuilder &nested, Location loc, ValueRange arguments) -> Value {
-        Value scale = weight.emitScale(nested, loc, factors, dims, arguments);
-        Value sum = arith::SIToFPOp::create(nested, loc, nested.getF32Type(),
-                                            arguments[0]);
+        Type f32 = nested.getF32Type();
+        Value scale =
+            isExact ? arith::SIToFPOp::create(
+                          nested, loc, f32,
+                          weight.emitOfGroup(nested, loc, weight.getScale(),
+                                             factors, dims, arguments))
+                          .getResult()
+                    : weight.emitScale(nested, loc, factors, dims, arguments);
+        Value sum = arith::SIToFPOp::create(nested, loc, f32, arguments[0]);
         Value term = arith::MulFOp::create(nested, loc, sum, scale, kContract);
         return adds ? arith::AddFOp::create(nested, loc, arguments.back(), term,
                                             kContract)
@@ -263,17 +319,33 @@ Value ProductTile::emitSpan(const PackedWeight &weight, int64_t tokens,
 
 bool ProductTile::hasPairedScales(const PackedWeight &weight) {
   int64_t spans = product.getActivationGroup() / kSpan;
-  std::optional<int64_t> largest = getLargestGroupInteger(weight.getScale());
+  std::optional<IntegerRange> scales = getGroupIntegers(weight.getScale());
   // Without minima, which the same pipes multiply, loads are the limit.
   bool hasMinima = weight.hasMin() && hasIntegerMinima();
-  if (!addsPairs || spans == 1 || weight.getGroupBits() != 1 || !largest ||
+  if (!addsPairs || spans == 1 || weight.getGroupBits() != 1 || !scales ||
       !hasMinima)
     return false;
-  constexpr int64_t kMost = std::numeric_limits<int16_t>::max(),
-                    kMostCode = 127;
-  int64_t sum = kSpan / 2 * kMostCode * weight.getLargestValue();
-  return *largest <= kMost && sum <= kMost &&
-         2 * spans * *largest * sum <= std::numeric_limits<int32_t>::max();
+  constexpr int64_t kMost = std::numeric_limits<int16_t>::max();
+  int64_t sum = kSpan / 2 * kMostCode * weight.getValues().getMagnitude();
+  int64_t scale = scales->getMagnitude();
+  return scale <= kMost && sum <= kMost &&
+         2 * spans * scale * sum <= std::numeric_limits<int32_t>::max();
+}
+
+bool ProductTile::hasIntegerScales(const PackedWeight &weight) {
+  int64_t group = product.getActivationGroup();
+  std::optional<IntegerRange> scales = getGroupIntegers(weight.getScale());
+  // Minima in floats would be added between the integers.
+  if (group == kSpan || !scales || (weight.hasMin() && !hasIntegerMinima()))
+    return false;
+  constexpr int64_t kExact = 1 << 24;
+  return group * kMostCode * (weight.getValues() * *scales).getMagnitude() <=
+         kExact;
+}
+
+bool ProductTile::hasIntegerSums(const PackedWeight &weight) {
+  return product.getActivationGroup() > kSpan && weight.hasBlockScale() &&
+         (!weight.hasMin() || hasIntegerMinima());
 }
 
 /// One span, whose two integer sums meet the integers of their scales in a dot
@@ -309,16 +381,19 @@ Value ProductTile::emitSpans(const PackedWeight &weight, int64_t tokens,
   int64_t spans = product.getActivationGroup() / kSpan;
   if (spans == 1)
     return emitSpan(weight, tokens, token, at, nullptr);
-  bool paired = hasPairedScales(weight);
-  Type element = paired ? Type(b.getI32Type()) : b.getF32Type();
-  Value sums = emitLoop(
-      spans, b.zeros({tokens, weight.rows}, element), [&](Value i, Value sums) {
-        SpanPosition position = at;
-        position.span = arith::AddIOp::create(b, at.span, i);
-        return paired ? emitPairedSpan(weight, tokens, token, position, sums)
-                      : emitSpan(weight, tokens, token, position, sums);
-      });
-  if (!paired)
+  bool paired = hasPairedScales(weight), whole = hasIntegerSums(weight);
+  Type element = paired || whole ? Type(b.getI32Type()) : b.getF32Type();
+  Value initial = whole ? emitInitialBlockSums(weight, tokens, token, at.span)
+                        : b.zeros({tokens, weight.rows}, element);
+  Value sums = emitLoop(spans, initial, [&](Value i, Value sums) {
+    SpanPosition position = at;
+    position.span = arith::AddIOp::create(b, at.span, i);
+    if (whole)
+      return emitIntegerSums(weight, tokens, token, position, sums);
+    return paired ? emitPairedSpan(weight, tokens, token, position, sums)
+                  : emitSpan(weight, tokens, token, position, sums);
+  });
+  if (!paired && !whole && !hasIntegerScales(weight))
     return sums;
   Value zero = b.zeros({tokens, weight.rows}, b.getF32Type());
   return emitBlockFactor(
@@ -326,8 +401,8 @@ Value ProductTile::emitSpans(const PackedWeight &weight, int64_t tokens,
       [](OpBuilder &, Location, Value, Value term) { return term; });
 }
 
-/// What `combine` makes of `acc` and the integers `sums` times the float of the
-/// block of `factor`.
+/// What `combine` makes of `acc` and the integers `sums` (in i32 or f32) times
+/// the float of the block of `factor`.
 Value ProductTile::emitBlockFactor(
     const PackedWeight &weight, OperandRange factor, const SpanPosition &at,
     Value sums, Value acc,
@@ -343,8 +418,9 @@ Value ProductTile::emitBlockFactor(
       [&](OpBuilder &nested, Location loc, ValueRange arguments) -> Value {
         Value ofBlock =
             weight.emitOfBlock(nested, loc, factor, factors, dims, arguments);
-        Value sum = arith::SIToFPOp::create(nested, loc, nested.getF32Type(),
-                                            arguments.front());
+        Value sum = arguments.front();
+        if (!sum.getType().isF32())
+          sum = arith::SIToFPOp::create(nested, loc, nested.getF32Type(), sum);
         Value term =
             arith::MulFOp::create(nested, loc, ofBlock, sum, kContract);
         return combine(nested, loc, arguments.back(), term);

@@ -25,6 +25,9 @@ public:
   LogicalResult viewOperands();
 
   ArrayRef<PackedWeight> getWeights() const { return weights; }
+  /// Whether the scales are integers times a float of the block, and sums of
+  /// products with both so small that they are exact in f32.
+  bool hasIntegerScales(const PackedWeight &weight);
   /// The rows of the activations.
   Value getTokens() const { return tokens; }
   /// memref<TxC> seen as memref<(T*S)x(C/S)>, for S slots.
@@ -39,7 +42,7 @@ private:
   Value emitGroup(const PackedWeight &weight, int64_t tokens, Value token,
                   SpanPosition at, Value acc);
   Value emitIntegerSums(const PackedWeight &weight, int64_t tokens, Value token,
-                        const SpanPosition &at);
+                        const SpanPosition &at, Value initial = nullptr);
   Value emitSpan(const PackedWeight &weight, int64_t tokens, Value token,
                  const SpanPosition &at, Value partial);
   Value emitPairedSpan(const PackedWeight &weight, int64_t tokens, Value token,
@@ -49,6 +52,9 @@ private:
   /// Whether the scales are integers times a float of the block, two of which
   /// meet the sums of a span, these fitting 16 bits.
   bool hasPairedScales(const PackedWeight &weight);
+  /// Whether the sums behind one scale of the activations are integers: one
+  /// scale serves them all.
+  bool hasIntegerSums(const PackedWeight &weight);
   Value emitExactSpan(const PackedWeight &weight, int64_t tokens, Value token,
                       const SpanPosition &at, Value acc);
   Value emitFloatProduct(const PackedWeight &weight, int64_t tokens,
@@ -62,6 +68,8 @@ private:
   }
   Value emitInitialSums(const PackedWeight &weight, int64_t tokens, Value token,
                         Value span);
+  Value emitInitialBlockSums(const PackedWeight &weight, int64_t tokens,
+                             Value token, Value span);
   /// What `emitBody` makes of its index and `initial` in `count` rounds.
   Value emitLoop(int64_t count, Value initial,
                  function_ref<Value(Value, Value)> emitBody);
@@ -88,6 +96,9 @@ private:
   Value tokens; // T
   // Activations as tensors: either `sums`, or `sumPairs` [token][pair][2].
   Value codes, scales, offsets, sums, sumPairs, x;
+  /// As buffers: the same offsets, and room for those of a block and the tokens
+  /// of a tile.
+  Value flatOffsets, blockOffsets;
   unsigned sumBits = 0; // log2 of the activation sums per span
 };
 

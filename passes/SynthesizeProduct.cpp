@@ -6,6 +6,7 @@
 #include "passes/Passes.h"
 #include "passes/ProductEpilogue.h"
 #include "passes/ProductTile.h"
+#include "passes/ScaledWeight.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Bufferization/IR/Bufferization.h"
@@ -29,6 +30,20 @@ namespace {
 /// it.
 constexpr int64_t kTilesTogether = 4;
 
+/// From how many tokens on it pays to multiply scales into the codes of a tile:
+/// that takes as long as the products of some ten tokens, and spares a quarter
+/// of their time.
+constexpr int64_t kManyTokens = 64;
+
+/// How much larger blocks of tokens are then: the work for a tile is done once
+/// for each. (Products of 8,960 columns reach 72 % of the peak with blocks as
+/// others have them, 77 to 84 with blocks 2 to 16 times as large.)
+constexpr int64_t kScaledBlocks = 8;
+
+/// Bytes of the stack that the products of a tile may take: less than a
+/// second-level cache, and of any thread's stack a small part.
+constexpr int64_t kMostRoom = 512 * 1024;
+
 /// The target's register tile: so many rows of a weight (0: any) by so many
 /// tokens.
 struct TileShape {
@@ -41,30 +56,35 @@ public:
                      int64_t blockBytes, bool signedCodes, bool addsPairs)
       : b(product.getLoc(), kernel.getContext()), kernel(kernel),
         product(product), shape(shape), blockBytes(blockBytes),
+        takesBytes(!signedCodes),
         registerTile(b, product, signedCodes, addsPairs) {}
 
   LogicalResult run();
 
 private:
+  /// The weights of the product, or what stands for them.
+  using Weights = ArrayRef<const PackedWeight *>;
   /// The weight of a sink, or one of several that are alike.
   const PackedWeight &getWeight(const ProductSink &sink) const {
     return registerTile.getWeights()[sink.products.front()];
   }
   /// Tokens of a register tile: more where a weight's tiles have fewer rows. Of
   /// these a power of two, which leaves fewer tokens over from a prompt.
-  int64_t getTokens(const ProductSink &sink) const {
-    int64_t ratio = shape.rows / getWeight(sink).rows;
+  int64_t getTokens(const PackedWeight &weight) const {
+    int64_t ratio = shape.rows / weight.rows;
     return ratio > 1 ? llvm::bit_floor(uint64_t(shape.tokens)) * ratio
                      : shape.tokens;
   }
   void emitSink(const ProductSink &sink, bool last);
   Value emitSingleToken(const ProductSink &sink);
-  void emitTokenBlocks(const ProductSink &sink, Value single, bool last);
+  Value emitManyTokens(const ProductSink &sink);
+  void emitTokenBlocks(const ProductSink &sink, Weights weights, Value taken,
+                       bool last, function_ref<Value(Value)> emitTileOf);
   void emitExpertGroups(const ProductSink &sink, Value single, bool last);
-  void emitRegisterTiles(const ProductSink &sink, Value first, Value count,
-                         Value tile, Value rowTile);
-  void emitTile(const ProductSink &sink, int64_t tokens, Value token,
-                Value tile, Value rowTile);
+  void emitRegisterTiles(const ProductSink &sink, Weights weights, Value first,
+                         Value count, Value tile, Value rowTile);
+  void emitTile(const ProductSink &sink, Weights weights, int64_t tokens,
+                Value token, Value tile, Value rowTile);
   void emitLoop(ArrayRef<OpFoldResult> sizes, bool waits,
                 function_ref<void(ValueRange)> emitBody);
   void emitFor(Value first, Value end, function_ref<void(Value)> emitBody);
@@ -76,14 +96,19 @@ private:
   QLinearOp product;
   TileShape shape;
   int64_t blockBytes; // of activations
+  /// Whether unsigned codes of 8 bits are as good as narrower ones.
+  bool takesBytes;
   ProductTile registerTile;
+  SmallVector<const PackedWeight *> plainWeights;
+  /// Null where scales cannot be multiplied into the codes.
+  SmallVector<std::unique_ptr<ScaledWeight>> scaledWeights;
 };
 
-void ProductSynthesizer::emitTile(const ProductSink &sink, int64_t tokens,
-                                  Value token, Value tile, Value rowTile) {
-  const PackedWeight &weight = getWeight(sink);
-  int64_t n = weight.type.getDimSize(0) / product.getExperts(),
-          rows = weight.rows;
+void ProductSynthesizer::emitTile(const ProductSink &sink, Weights weights,
+                                  int64_t tokens, Value token, Value tile,
+                                  Value rowTile) {
+  int64_t n = getWeight(sink).type.getDimSize(0) / product.getExperts(),
+          rows = weights[sink.products.front()]->rows;
   Value row = arith::MulIOp::create(b, rowTile, b.index(rows));
   // Those of a single token are in order, which the hardware foresees.
   if (tokens > 1)
@@ -91,8 +116,7 @@ void ProductSynthesizer::emitTile(const ProductSink &sink, int64_t tokens,
   SmallVector<Value> results(product.getWeights().size());
   for (unsigned i : sink.products)
     if (i != sink.stored)
-      results[i] = registerTile.emitProduct(registerTile.getWeights()[i],
-                                            tokens, token, tile);
+      results[i] = registerTile.emitProduct(*weights[i], tokens, token, tile);
   if (n % rows == 0)
     return emitEpilogue(b, sink, product, results, tokens, rows, token, row);
   // The last tile stores only the rows that exist.
@@ -155,9 +179,34 @@ void ProductSynthesizer::emitSink(const ProductSink &sink, bool last) {
   if (product.getGroups() || joinsTwoProducts(sink, product))
     single = emitSingleToken(sink);
   if (product.getGroups())
-    emitExpertGroups(sink, single, last);
-  else
-    emitTokenBlocks(sink, single, last);
+    return emitExpertGroups(sink, single, last);
+  Value others = single;
+  if (Value many = emitManyTokens(sink))
+    others = single ? arith::OrIOp::create(b, single, many) : many;
+  emitTokenBlocks(sink, plainWeights, others, last,
+                  [](Value rowTile) { return rowTile; });
+}
+
+/// A loop of its own for so many tokens that it pays to multiply the scales of
+/// a tile of rows into its codes first. Returns whether there are so many; null
+/// where that cannot be done.
+Value ProductSynthesizer::emitManyTokens(const ProductSink &sink) {
+  SmallVector<const PackedWeight *> weights(plainWeights.size());
+  for (unsigned i : sink.products) {
+    if (!scaledWeights[i])
+      return nullptr;
+    weights[i] = &scaledWeights[i]->getPacked();
+  }
+  Value few =
+      arith::CmpIOp::create(b, arith::CmpIPredicate::ult,
+                            registerTile.getTokens(), b.index(kManyTokens));
+  emitTokenBlocks(sink, weights, few, /*last=*/false, [&](Value rowTile) {
+    for (unsigned i : sink.products)
+      scaledWeights[i]->emit(b, rowTile);
+    return b.index(0);
+  });
+  return arith::XOrIOp::create(
+      b, few, arith::ConstantIntOp::create(b, /*value=*/1, /*width=*/1));
 }
 
 /// A loop of its own for a single token, whose weights come from memory, which
@@ -196,11 +245,11 @@ Value ProductSynthesizer::emitSingleToken(const ProductSink &sink) {
     for (const ProductSink &part : parts)
       emitFor(first, end, [&](Value rowTile) {
         if (!group)
-          return emitTile(part, 1, b.index(0), rowTile, rowTile);
+          return emitTile(part, plainWeights, 1, b.index(0), rowTile, rowTile);
         emitGroup(group, b.index(tiles), rowTile,
                   [&](Value token, Value last, Value tile) {
                     emitFor(token, last, [&](Value token) {
-                      emitTile(part, 1, token, tile, rowTile);
+                      emitTile(part, plainWeights, 1, token, tile, rowTile);
                     });
                   });
       });
@@ -209,16 +258,21 @@ Value ProductSynthesizer::emitSingleToken(const ProductSink &sink) {
 }
 
 /// A parallel loop over blocks of tokens and tiles of rows, and inside it
-/// register tiles of decreasing numbers of tokens. Nothing where there is a
-/// `single` token, which is null if that makes no difference.
-void ProductSynthesizer::emitTokenBlocks(const ProductSink &sink, Value single,
-                                         bool last) {
+/// register tiles of decreasing numbers of tokens. Nothing where `taken` is
+/// true, which may be null. `emitTileOf` gives the tile of `weights` that holds
+/// a tile of rows.
+void ProductSynthesizer::emitTokenBlocks(
+    const ProductSink &sink, Weights weights, Value taken, bool last,
+    function_ref<Value(Value)> emitTileOf) {
   Value tokens = registerTile.getTokens();
-  const PackedWeight &weight = getWeight(sink);
-  int64_t tokenTile = getTokens(sink);
+  const PackedWeight &weight = *weights[sink.products.front()];
+  int64_t tokenTile = getTokens(weight);
   int64_t bytesPerToken = weight.getColumns() * (product.isInteger() ? 1 : 4);
-  int64_t tokenBlock = std::max<int64_t>(
-      tokenTile, llvm::alignDown(blockBytes / bytesPerToken, tokenTile));
+  int64_t tokensInCache = blockBytes / bytesPerToken;
+  if (!weight.isFar)
+    tokensInCache *= kScaledBlocks;
+  int64_t tokenBlock =
+      std::max<int64_t>(tokenTile, llvm::alignDown(tokensInCache, tokenTile));
   Value blocks = arith::CeilDivUIOp::create(b, tokens, b.index(tokenBlock));
   // Alike to a tile, so that workers who get as many have as much to do.
   Value tilesOfAll = arith::MulIOp::create(b, blocks, b.index(tokenTile));
@@ -228,15 +282,18 @@ void ProductSynthesizer::emitTokenBlocks(const ProductSink &sink, Value single,
     return arith::MinUIOp::create(
         b, tokens, arith::MulIOp::create(b, share, b.index(tokenTile)));
   };
-  Value taken = blocks;
-  if (single)
-    taken = arith::SelectOp::create(b, single, b.index(0), blocks);
-  SmallVector<OpFoldResult> sizes = {taken, b.getIndexAttr(weight.getTiles())};
+  Value count = blocks;
+  if (taken)
+    count = arith::SelectOp::create(b, taken, b.index(0), blocks);
+  int64_t tiles =
+      llvm::divideCeil(getWeight(sink).type.getDimSize(0), weight.rows);
+  SmallVector<OpFoldResult> sizes = {count, b.getIndexAttr(tiles)};
   emitLoop(sizes, last, [&](ValueRange indices) {
     Value first = beginOf(indices[0]);
     Value next = arith::AddIOp::create(b, indices[0], b.index(1));
     Value count = arith::SubIOp::create(b, beginOf(next), first);
-    emitRegisterTiles(sink, first, count, indices[1], indices[1]);
+    emitRegisterTiles(sink, weights, first, count, emitTileOf(indices[1]),
+                      indices[1]);
   });
 }
 
@@ -252,22 +309,23 @@ void ProductSynthesizer::emitExpertGroups(const ProductSink &sink, Value single,
       arith::MinUIOp::create(b, registerTile.getTokens(), b.index(experts));
   groups = arith::SelectOp::create(b, single, b.index(0), groups);
   emitLoop({tiles, groups}, last, [&](ValueRange indices) {
-    emitGroup(indices[1], tiles, indices[0],
-              [&](Value first, Value end, Value tile) {
-                Value count = arith::SubIOp::create(b, end, first);
-                emitRegisterTiles(sink, first, count, tile, indices[0]);
-              });
+    emitGroup(
+        indices[1], tiles, indices[0], [&](Value first, Value end, Value tile) {
+          Value count = arith::SubIOp::create(b, end, first);
+          emitRegisterTiles(sink, plainWeights, first, count, tile, indices[0]);
+        });
   });
 }
 
 /// The tokens `first`, … (`count` of them) in register tiles of decreasing
 /// numbers of tokens: the target's, then the powers of two below. `tile` is the
 /// tile of the weights, `rowTile` that of the result.
-void ProductSynthesizer::emitRegisterTiles(const ProductSink &sink, Value first,
+void ProductSynthesizer::emitRegisterTiles(const ProductSink &sink,
+                                           Weights weights, Value first,
                                            Value count, Value tile,
                                            Value rowTile) {
   Value lower = first, rest = count;
-  for (int64_t tokens = getTokens(sink); tokens >= 1;
+  for (int64_t tokens = getTokens(*weights[sink.products.front()]); tokens >= 1;
        tokens = llvm::bit_ceil(uint64_t(tokens)) / 2) {
     Value left = tokens == 1 ? b.index(0)
                              : arith::RemUIOp::create(b, rest, b.index(tokens));
@@ -277,7 +335,7 @@ void ProductSynthesizer::emitRegisterTiles(const ProductSink &sink, Value first,
     auto loop = scf::ForOp::create(b, lower, upper, b.index(tokens));
     OpBuilder::InsertionGuard inLoop(b);
     b.setInsertionPointToStart(loop.getBody());
-    emitTile(sink, tokens, loop.getInductionVar(), tile, rowTile);
+    emitTile(sink, weights, tokens, loop.getInductionVar(), tile, rowTile);
     lower = upper;
   }
 }
@@ -289,6 +347,16 @@ LogicalResult ProductSynthesizer::run() {
   b.setInsertionPoint(kernel.getBody().front().getTerminator());
   if (failed(registerTile.viewOperands()))
     return failure();
+  for (const PackedWeight &weight : registerTile.getWeights()) {
+    plainWeights.push_back(&weight);
+    scaledWeights.emplace_back();
+    if (takesBytes && !product.getGroups() && weight.rows < shape.rows &&
+        shape.rows * weight.getColumns() <= kMostRoom && product.isInteger() &&
+        registerTile.hasIntegerScales(weight) &&
+        ScaledWeight::isPossible(weight))
+      scaledWeights.back() =
+          std::make_unique<ScaledWeight>(b, weight, shape.rows);
+  }
   for (ProductSink &sink : sinks) {
     bool last = &sink == &sinks.back();
     sink.buffer = registerTile.splitSlots(sink.buffer);

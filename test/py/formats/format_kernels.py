@@ -17,6 +17,8 @@ from lumen_mlir.formats import packing
 from lumen_mlir.formats.quantized import QuantFormat
 from lumen_mlir.reference import ops
 
+MOST_TOKENS = 71
+
 
 def aligned(array: np.ndarray) -> np.ndarray:
     """A copy of bytes at an address that kernels take."""
@@ -101,7 +103,7 @@ def compile_groups(cases: Sequence[Case], target: str, groups: Sequence[int], to
 
 
 def _compile(functions: Sequence[str], target: str, activations: str, tokens: int | None) -> Engine:
-    text = "module attributes {lumen.max_tokens = 17 : i64} {\n" + "\n".join(functions) + "}"
+    text = f"module attributes {{lumen.max_tokens = {MOST_TOKENS} : i64}} {{\n" + "\n".join(functions) + "}"
     chosen = targets.get(target)
     chosen = dataclasses.replace(chosen, tokens=tokens or chosen.tokens)
     options = CompilerOptions(activations=activations)

@@ -8,7 +8,7 @@ import functools
 
 import numpy as np
 import pytest
-from format_kernels import Case, Terms, aligned, compile_cases, compile_groups, rounding_bound
+from format_kernels import MOST_TOKENS, Case, Terms, aligned, compile_cases, compile_groups, rounding_bound
 
 from lumen_mlir import formats, targets
 from lumen_mlir.formats import packing
@@ -94,8 +94,8 @@ def engine(target, mode="int8"):
     return compile_cases([*CASES.values()], target, mode, tokens=2 if mode == "exact" else None)
 
 
-def activations(columns):
-    x = np.random.default_rng(3).standard_normal((max(TOKENS), columns), np.float32)
+def activations(columns, tokens=TOKENS[-1]):
+    x = np.random.default_rng(3).standard_normal((tokens, columns), np.float32)
     x[1] *= 1e3
     x[2, :256] = 0
     return x
@@ -138,6 +138,51 @@ def test_int8_product(case, target):
         assert found.shape == (tokens, ROWS)
         difference = abs(found - expected[:tokens])
         assert np.all(difference <= min(2e-6, rounding_bound(case)) * magnitude[:tokens])
+
+
+def check_many_tokens(case, target, compiled):
+    """A kernel may treat many tokens otherwise than few, but not with another result."""
+    x, packed = activations(case.columns, MOST_TOKENS), case.packed(target)
+    terms = Terms.of(case, x)
+
+    def linear(rows):
+        return compiled.invoke(f"linear_{case.name}", rows, packed)
+
+    found = linear(x)
+    few = [linear(x[first : first + 17]) for first in range(0, MOST_TOKENS, 17)]
+    np.testing.assert_array_equal(found, np.concatenate(few))
+    limit = min(2e-6, rounding_bound(case)) * terms.magnitude()
+    assert np.all(abs(found - terms.product()) <= limit)
+
+
+@every_kernel
+def test_many_tokens(case, target):
+    check_many_tokens(case, target, engine(target))
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("rows", [1, 16, 32, 33, 48])
+def test_many_tokens_with_other_tiles(rows, target):
+    """Scales that are multiplied into the codes take several tiles of rows together."""
+    whole = CASES["q3_k"]
+    raw = random_weights(np.random.default_rng(rows), "q3_k", rows * whole.columns, 0.05)
+    case = Case(whole.fmt, raw.reshape(rows, -1), whole.columns)
+    check_many_tokens(case, target, compile_cases([case], target, "int8"))
+
+
+def test_the_largest_scaled_codes():
+    """Products of codes and integers of scales take all of a byte: -4 * -32 to -4 * 31."""
+    raw = np.zeros((ROWS, formats.get("q3_k").row_bytes(512)), np.uint8)
+    blocks = raw.reshape(-1, 110)  # hmask 32, qs 64, scales 12, d 2
+    blocks[:, 96:108] = np.random.default_rng(0).choice([0, 255], (len(blocks), 12))
+    blocks[:, :96] = np.random.default_rng(1).choice([0, 255], (len(blocks), 96))
+    blocks[:, 108:] = np.float16(1).view(np.uint16).astype("<u2").reshape(1).view(np.uint8)
+    case = Case(formats.get("q3_k"), raw, 512)
+    decoded = case.fmt.dequantize(raw)
+    assert (decoded.min(), decoded.max()) == (-124, 128)
+    for target in TARGETS:
+        if not target.marks[0].args[0]:
+            check_many_tokens(case, *target.values, compile_cases([case], *target.values, "int8"))
 
 
 @pytest.mark.parametrize("target", TARGETS)
