@@ -78,8 +78,8 @@ CASES = {name: _case(name) for name in formats.names() if not formats.get(name).
 CASES |= {"channel": _with_header(Channel, 288), "two_headed": _with_header(TwoHeaded, 320)}
 
 
-# Groups of 32 and of 16, with minima and without.
-GROUPED = ("q4_k", "iq4_xs", "q2_k", "q6_k")
+# Groups of 32 and of 16, with minima and without; scales that fit the codes; one scale for a block.
+GROUPED = ("q4_k", "iq4_xs", "q2_k", "q6_k", "q3_k", "tq2_0")
 GROUPS = (32, 64, 128, 256)
 
 
@@ -191,10 +191,10 @@ def test_the_largest_scaled_codes():
 def test_groups_of_activations(name, group, target):
     """Scales of activations may be finer than the blocks of the weight."""
     case = CASES[name]
-    x, packed = activations(case.columns), case.packed(target)
+    x, packed = activations(case.columns, MOST_TOKENS), case.packed(target)
     terms = Terms.of(case, x, group)
     expected, magnitude = terms.product(), terms.magnitude()
-    for tokens in (1, 3):
+    for tokens in (1, 3, MOST_TOKENS):
         found = grouped_engine(target).invoke(f"product_{name}_{group}", x[:tokens], packed)
         difference = abs(found - expected[:tokens])
         assert np.all(difference <= min(2e-6, rounding_bound(case)) * magnitude[:tokens])
