@@ -31,9 +31,9 @@ namespace {
 constexpr int64_t kTilesTogether = 4;
 
 /// From how many tokens on it pays to multiply scales into the codes of a tile:
-/// that takes as long as the products of some ten tokens, and spares a quarter
-/// of their time.
-constexpr int64_t kManyTokens = 64;
+/// that takes as long as the products of five tokens, and spares a quarter of
+/// the time of all.
+constexpr int64_t kManyTokens = 24;
 
 /// How much larger blocks of tokens are then: the work for a tile is done once
 /// for each. (Products of 8,960 columns reach 72 % of the peak with blocks as

@@ -27,7 +27,7 @@ lumen.format @three block(256) group(16) bits(3) bias(-4) storage(["codes", "sca
 // CHECK-LABEL: func.func private @qlinear_three_33x512
 // CHECK-DAG: %[[ROOM:.*]] = memref.alloca() {alignment = 64 : i64} : memref<16640xi8>
 // CHECK-DAG: %[[INTEGERS:.*]] = memref.alloca() {alignment = 64 : i64} : memref<2x16xi32>
-// CHECK: %[[FEW:.*]] = arith.cmpi ult, %{{.*}}, %c64
+// CHECK: %[[FEW:.*]] = arith.cmpi ult, %{{.*}}, %c24
 // CHECK: arith.select %[[FEW]], %c0
 // CHECK: scf.forall (%{{.*}}, %[[PAIR:.*]]) in (%{{.*}}, 2) {
 // The float of a block, the integers of a span, then the codes.
