@@ -381,7 +381,7 @@ Value PackedWeight::emitPart(OpBuilder &nested, Location loc, Value value,
 }
 
 Value PackedWeight::emitProduct(OpBuilder &nested, Location loc,
-                                OperandRange parts,
+                                ValueRange parts,
                                 const FactorOperands &operands, FactorDims dims,
                                 ValueRange arguments) const {
   Value product;
@@ -412,17 +412,10 @@ Value PackedWeight::emitOfBlock(OpBuilder &nested, Location loc,
                                 OperandRange factor,
                                 const FactorOperands &operands, FactorDims dims,
                                 ValueRange arguments) const {
-  Value product;
-  for (Value part : factor) {
-    if (isa<VectorType>(part.getType()))
-      continue;
-    Value value = extendToF32(
-        nested, loc, emitPart(nested, loc, part, operands, dims, arguments));
-    product =
-        product ? arith::MulFOp::create(nested, loc, product, value).getResult()
-                : value;
-  }
-  return product;
+  auto shared = llvm::make_filter_range(
+      factor, [](Value part) { return !isa<VectorType>(part.getType()); });
+  return emitProduct(nested, loc, llvm::to_vector<2>(shared), operands, dims,
+                     arguments);
 }
 
 Value PackedWeight::emitOfGroup(OpBuilder &nested, Location loc,

@@ -132,7 +132,7 @@ private:
                       const PackedComponent &component) const;
   /// True where a span has an entry of its own (or several) in this plane.
   bool hasEntryPerSpan(const StoredFactor &factor, BitPlane plane) const;
-  Value emitProduct(OpBuilder &nested, Location loc, OperandRange factors,
+  Value emitProduct(OpBuilder &nested, Location loc, ValueRange parts,
                     const FactorOperands &operands, FactorDims dims,
                     ValueRange arguments) const;
   /// What the format's region computes as `value`, for one element.

@@ -67,8 +67,9 @@ PackedWeight ScaledWeight::allocate(TileBuilder &b, const PackedWeight &source,
 ScaledWeight::ScaledWeight(TileBuilder &b, const PackedWeight &source,
                            int64_t rows)
     : source(source), packed(allocate(b, source, rows)) {
-  integers = allocateScratch(
-      b, {int64_t(1) << source.getGroupBits(), source.rows}, b.getI32Type());
+  SmallVector<int64_t> shape(source.getGroupBits(), 2);
+  shape.push_back(source.rows);
+  integers = allocateScratch(b, shape, b.getI32Type());
 }
 
 /// A register tile stored where `destination`, a buffer of its shape, is.
@@ -115,24 +116,14 @@ void ScaledWeight::emitCodes(TileBuilder &b, const SpanPosition &at,
   FactorOperands factors = source.collectFactors(b, at, dims, inputs, maps);
   auto all = llvm::to_vector(llvm::seq<unsigned>(0, dims.dims));
   maps.push_back(b.map(dims.dims, all));
-  SmallVector<int64_t> shape(groupBits, 2);
-  shape.push_back(source.rows);
+  auto shape = cast<MemRefType>(integers.getType()).getShape();
   Value scales =
       b.generic(b.zeros(shape, b.getI32Type()), inputs, maps, dims.dims,
                 [&](OpBuilder &nested, Location loc, ValueRange arguments) {
                   return source.emitOfGroup(nested, loc, source.getScale(),
                                             factors, dims, arguments);
                 });
-  Value buffer = integers;
-  if (groupBits != 1) {
-    SmallVector<ReassociationIndices> groups(2);
-    for (unsigned i = 0; i < groupBits; ++i)
-      groups[0].push_back(i);
-    groups[1].push_back(groupBits);
-    buffer = memref::ExpandShapeOp::create(
-        b, MemRefType::get(shape, b.getI32Type()), integers, groups);
-  }
-  store(b, scales, buffer);
+  store(b, scales, integers);
 
   auto words = VectorType::get(source.rows, b.getI32Type()),
        halves = VectorType::get(2 * source.rows, b.getI16Type()),
@@ -148,8 +139,11 @@ void ScaledWeight::emitCodes(TileBuilder &b, const SpanPosition &at,
   // products with unsigned codes unsigned products.
   SmallVector<std::pair<Value, Value>> ofGroups;
   for (int64_t group = 0; group < 1 << groupBits; ++group) {
-    Value low = vector::LoadOp::create(b, words, integers,
-                                       {b.index(group), b.index(0)});
+    SmallVector<Value> place;
+    for (unsigned bit = groupBits; bit-- > 0;)
+      place.push_back(b.index(group >> bit & 1));
+    place.push_back(b.index(0));
+    Value low = vector::LoadOp::create(b, words, integers, place);
     Value high = arith::ShLIOp::create(b, low, splat(words, 16));
     low = arith::AndIOp::create(b, low, splat(words, 0xffff));
     Value scale = vector::BitCastOp::create(b, halves,

@@ -35,7 +35,7 @@ private:
                  int64_t firstRow) const;
 
   PackedWeight source, packed;
-  /// Of the groups of a span: [group][row].
+  /// Of the groups of a span: [bits of the group…][row].
   Value integers;
 };
 

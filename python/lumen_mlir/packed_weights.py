@@ -129,7 +129,6 @@ def pack(
                 progress(done + rows * info.nbytes // len(raw), total)
             model.file.release(name)
             done += info.nbytes
-            progress(done, total)
 
     if cache is not None:
         try:

@@ -26,7 +26,10 @@ def silent(what: str, done: int, total: int) -> None:
 
 @dataclass
 class Timings:
-    """Seconds that opening a model took, and whether code and packed weights came from the cache."""
+    """Seconds that opening a model took, and whether code and packed weights came from the cache.
+
+    Weights may be packed while code compiles: ``pack`` is what was waited for them after that.
+    """
 
     load: float = 0.0
     compile: float = 0.0

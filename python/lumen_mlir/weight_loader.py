@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import logging
 
 import numpy as np
@@ -21,6 +22,8 @@ from lumen_mlir.signature import Signature
 from lumen_mlir.system import available_memory
 
 _PROGRESS_SECONDS = 0.05
+
+_Begun = tuple[PackedLayout, "concurrent.futures.Future[np.ndarray]"]
 
 logger = logging.getLogger("lumen_mlir.weight_loader")
 
@@ -44,8 +47,7 @@ class WeightLoader:
         self.cached = False
         self._model, self._options, self._cache = model, options, cache
         self._executor = concurrent.futures.ThreadPoolExecutor(1, "lumen-weights")
-        self._buffer: concurrent.futures.Future[np.ndarray] | None = None
-        self._layout: PackedLayout | None = None
+        self._begun: _Begun | None = None
         self._packed: tuple[int, int] | None = None
         # While code is compiled, which takes one core, packing takes one more.
         self._threads = 1
@@ -66,17 +68,14 @@ class WeightLoader:
         Raises ``LumenError`` where there is no memory for them.
         """
         self._threads = self._options.thread_count()
-        if self._buffer is None or self._layout is None:
-            self._begin(packed_layout(self._model, step))
-            return self.finish(step, progress)
+        layout, future = self._begun or self._begin(packed_layout(self._model, step))
         while True:
-            try:
-                buffer = self._buffer.result(_PROGRESS_SECONDS)
-                break
-            except concurrent.futures.TimeoutError:
-                self._tell(progress)
-        self._tell(progress)
-        return self._layout, buffer
+            with contextlib.suppress(concurrent.futures.TimeoutError):
+                future.result(_PROGRESS_SECONDS)
+            if self._packed is not None:
+                progress("pack", *self._packed)
+            if future.done():
+                return layout, future.result()
 
     def __enter__(self) -> WeightLoader:
         return self
@@ -85,13 +84,9 @@ class WeightLoader:
         self._given_up = True
         self._executor.shutdown()
 
-    def _begin(self, layout: PackedLayout) -> None:
-        self._layout = layout
-        self._buffer = self._executor.submit(self._load, layout)
-
-    def _tell(self, progress: Progress) -> None:
-        if self._packed is not None:
-            progress("pack", *self._packed)
+    def _begin(self, layout: PackedLayout) -> _Begun:
+        self._begun = layout, self._executor.submit(self._load, layout)
+        return self._begun
 
     # --- on the thread --------------------------------------------------------------------------------------
 

@@ -340,23 +340,17 @@ def test_interrupted_packing_leaves_nothing(odd, tmp_path, monkeypatch, when):
     assert not any(thread.name.startswith("lumen-weights") for thread in threading.enumerate())
 
 
-def test_a_stage_that_fails_while_weights_are_packed(odd, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("owner", "name"), [(Compiler, "compile"), (packed_weights, "_packed_chunks")])
+def test_what_fails_while_weights_are_packed(odd, tmp_path, monkeypatch, owner, name):
+    """Be it the compiler or packing itself: its error is told, and nothing is left."""
+
     def fail(*arguments):
-        raise LumenError("no code today")
+        raise LumenError("not today")
 
-    monkeypatch.setattr(Compiler, "compile", fail)
-    with pytest.raises(LumenError, match="no code today"):
+    monkeypatch.setattr(owner, name, fail)
+    with pytest.raises(LumenError, match="not today"):
         session(odd, Cache(tmp_path))
-
-
-def test_packing_that_fails_while_code_compiles(odd, tmp_path, monkeypatch):
-    def fail(*arguments):
-        raise LumenError("no weights today")
-
-    monkeypatch.setattr(packed_weights, "_packed_chunks", fail)
-    with pytest.raises(LumenError, match="no weights today"):
-        session(odd, Cache(tmp_path))
-    assert list((tmp_path / "packed").iterdir()) == []
+    assert not list(tmp_path.glob("packed/*"))
 
 
 def test_a_disk_that_fills_while_weights_are_packed(odd, tmp_path, monkeypatch, caplog):
