@@ -106,9 +106,13 @@ def of_file(shape: str, format: str, layers: int | None, tests: list[Test], thre
     return [Row(shape, format, test, count, layers) for count in threads for test in tests]
 
 
+# What another installation of Lumen is called.
+OTHER_LUMEN = "other-lumen"
+
+
 def with_engine_goal(rows: list[Row], peer: str) -> list[Row]:
     """The goals beside engines other than llama.cpp: ik_llama.cpp in decode on two threads, OpenVINO in
-    prompts; none else.
+    prompts; none else, and none beside another Lumen.
     """
 
     def goal(row: Row) -> float | None:
@@ -116,6 +120,6 @@ def with_engine_goal(rows: list[Row], peer: str) -> list[Row]:
             return 1.3 if row.test.generate and row.test.batch == 1 and row.threads == 2 else None
         if peer == "openvino":
             return 1.35 if row.test.prompt else None
-        return row.goal
+        return None if peer == OTHER_LUMEN else row.goal
 
     return [replace(row, goal=goal(row)) for row in rows]

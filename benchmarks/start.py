@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """From the start of a process to its first token, and the memory it takes: Lumen beside llama.cpp.
 
-    python benchmarks/start.py MODEL.gguf [--peer-python PYTHON] [--rounds 5] [--threads 2]
+    python benchmarks/start.py MODEL.gguf [--peer-python PYTHON] [--other-lumen PYTHON] [--cold 1]
 
-Lumen starts once with empty caches (it compiles and packs) and then with warm ones; llama.cpp, by
-llama-cpp-python, with the file in the system's page cache. Prints a Markdown table: the time until the
+Lumen starts with empty caches (it compiles and packs) and then with warm ones; llama.cpp, by
+llama-cpp-python, with the file in the system's page cache. They take turns, and so does another installation
+of Lumen, such as the one before a change. Prints a Markdown table: the time until the
 process has printed one token and ended, and the most memory that was resident.
 """
 
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import statistics
 import sys
 import tempfile
@@ -49,23 +51,35 @@ def main() -> None:
     parser.add_argument("model", type=Path)
     parser.add_argument("--lumen-python", default=sys.executable)
     parser.add_argument("--peer-python", help="a Python that has llama-cpp-python")
+    parser.add_argument("--other-lumen", metavar="PYTHON", help="a Python that has another Lumen")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--cold", type=int, default=1, help="starts with empty caches")
     parser.add_argument("-t", "--threads", type=int, default=2)
     options = parser.parse_args()
     model, threads = str(options.model), str(options.threads)
-    lumen = [options.lumen_python, "-m", "lumen_mlir", "generate", model, "-p", PROMPT, "-n", "1"]
-    lumen += ["--temp", "0", "-q", "-t", threads]
+    pythons = {"Lumen": options.lumen_python, "other Lumen": options.other_lumen}
+    lumens = {
+        name: [python, "-m", "lumen_mlir", "generate", model, "-p", PROMPT, "-n", "1", "--temp", "0", "-q"]
+        + ["-t", threads]
+        for name, python in pythons.items()
+        if python
+    }
     peer = [options.peer_python, "-c", _LLAMA_CPP, model, threads, PROMPT]
-    with tempfile.TemporaryDirectory(prefix="lumen-start-") as cache:
-        environment = {**os.environ, "LUMEN_CACHE_DIR": cache}
-        with open(model, "rb") as file:  # into the page cache
-            while file.read(1 << 24):
-                pass
-        results = {"Lumen, empty caches": [start(lumen, environment)]}
+    with open(model, "rb") as file:  # into the page cache
+        while file.read(1 << 24):
+            pass
+    results: dict[str, list[tuple[float, float]]] = {}
+    with tempfile.TemporaryDirectory(prefix="lumen-start-") as folder:
+        caches = {name: {**os.environ, "LUMEN_CACHE_DIR": f"{folder}/{name}"} for name in lumens}
+        for _ in range(options.cold):
+            for name, command in lumens.items():
+                shutil.rmtree(f"{folder}/{name}", ignore_errors=True)
+                results.setdefault(f"{name}, empty caches", []).append(start(command, caches[name]))
         for _ in range(options.rounds):
-            results.setdefault("Lumen", []).append(start(lumen, environment))
+            for name, command in lumens.items():
+                results.setdefault(name, []).append(start(command, caches[name]))
             if options.peer_python:
-                results.setdefault("llama.cpp", []).append(start(peer, environment))
+                results.setdefault("llama.cpp", []).append(start(peer, dict(os.environ)))
     size = options.model.stat().st_size
     print(f"{options.model.name}, {size / 1e6:.0f} MB, {threads} threads\n")
     print("| start | seconds (median, minimum to maximum) | resident, MB | of the file |")

@@ -7,11 +7,13 @@
     python benchmarks/vs_llama_cpp.py --table goals --only 'q4_0 tg32 2t'
     python benchmarks/vs_llama_cpp.py MODEL.gguf -p 512 -n 32 -t 1,2
 
-The peer is llama-cpp-python, built natively from its source package where it is missing; ``--llama-bench
-PATH`` takes any ``llama-bench`` binary instead (a fork's: name it with ``--peer-name``), and ``--peer
-openvino`` OpenVINO GenAI. Shared machines drift, so only ratios within a round count; the table shows their
-median and spread. On a machine that others use, too, ``--quiet`` begins a round when the row's threads read
-and multiply so much a second, before either engine has run; what they did is in the results of both.
+The peer is llama-cpp-python, built natively from its source package where it is missing. ``--llama-bench
+PATH`` takes any ``llama-bench`` binary instead (a fork's: name it with ``--peer-name``), ``--peer openvino``
+OpenVINO GenAI, and ``--peer lumen`` another installation of Lumen, such as the one before a change.
+
+Shared machines drift, so only ratios within a round count; the table shows their median and spread. On a
+machine that others use, too, ``--quiet`` begins a round when the row's threads read and multiply so much a
+second, before either engine has run; what they did is in the results of both.
 
 Every run is written down at once (``--results``), and what is there is not measured again: an interrupted
 benchmark goes on where it stopped, and more rounds add to those of before. ``--report`` only writes the table
@@ -63,13 +65,7 @@ def main(arguments: list[str] | None = None) -> None:
             for row in rows:
                 print(row.key + ("" if row in missing else "  (done)"))
             return
-        ours = engines.Worker(
-            report.LUMEN,
-            options.lumen_python,
-            "lumen_worker.py",
-            [f"target={options.target}", *options.lumen_option],
-            {**os.environ, "LUMEN_CACHE_DIR": str(options.folder / "cache")},
-        )
+        ours = _lumen(report.LUMEN, options.lumen_python, options)
         _measure(missing, [ours, *peers], options, results)
     _write(options, rows, results)
 
@@ -95,7 +91,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     add("--quiet-int8", type=float, default=0, metavar="GOP/S", help="and 8-bit numbers multiplied so fast")
     add("--patience", type=float, default=60, metavar="S", help="wait no longer for that; then go on")
     add("--target", default="native", help="of Lumen, and what llama.cpp is built for")
-    add("--peer", choices=["llama.cpp", "openvino"], default="llama.cpp")
+    add("--peer", choices=["llama.cpp", "openvino", "lumen"], default="llama.cpp")
     add("--peer-python", help="a Python that has the peer")
     add("--llama-bench", metavar="PATH", help="a llama-bench binary instead of llama-cpp-python")
     add("--peer-name", help="what tables call the peer")
@@ -112,7 +108,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     if options.rounds < 1:
         parser.error("--rounds must be at least 1")
     default = "llama-bench" if options.llama_bench else options.peer
-    options.peer_name = options.peer_name or default
+    options.peer_name = options.peer_name or default.replace("lumen", plan.OTHER_LUMEN)
     options.folder = options.folder.resolve()
     options.folder.mkdir(parents=True, exist_ok=True)
     options.results = options.results or options.folder / f"{options.peer_name}-{options.target}.jsonl"
@@ -145,6 +141,16 @@ def _rows(options: argparse.Namespace) -> list[Row]:
     return rows
 
 
+def _lumen(name: str, python: str, options: argparse.Namespace) -> engines.Worker:
+    return engines.Worker(
+        name,
+        python,
+        "lumen_worker.py",
+        [f"target={options.target}", *options.lumen_option],
+        {**os.environ, "LUMEN_CACHE_DIR": str(options.folder / "cache")},
+    )
+
+
 def _peers(options: argparse.Namespace) -> list[engines.Engine]:
     name = options.peer_name
     if options.llama_bench:
@@ -153,6 +159,10 @@ def _peers(options: argparse.Namespace) -> list[engines.Engine]:
         if not options.peer_python:
             raise SystemExit("--peer openvino needs --peer-python, a Python that has openvino-genai")
         return [engines.OpenVino(name, options.peer_python)]
+    if options.peer == "lumen":
+        if not options.peer_python:
+            raise SystemExit("--peer lumen needs --peer-python, a Python that has the other installation")
+        return [_lumen(name, options.peer_python, options)]
     # A list of rows needs the names of the engines only, and builds nothing.
     python = options.peer_python or ("" if options.list else engines.llama_cpp_python(options.target))
     flags = options.flash.split(",")
