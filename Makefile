@@ -2,6 +2,8 @@
 #
 #   make run         install what is missing, build, and generate Korean text
 #   make test        all tests: lit, then pytest
+#   make fuzz        try millions of inputs; stopped, it goes on where it was (KINDS="folders templates", TIMES=10)
+#   make test-asan   tests of the compiler and the runtime under sanitizers
 #   make test-peers  compare with transformers and llama.cpp (installs and builds them first)
 #   make lint        formatters and linters
 #   make docs        write docs/reference/ from TableGen
@@ -31,7 +33,7 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 SOURCES := $(shell find dialect passes pipelines runtime tools python CMakeLists.txt pyproject.toml \
 	-type f ! -name '*.pyc' ! -name '*.so' 2>/dev/null)
 
-.PHONY: help run install test test-peers lint docs clean
+.PHONY: help run install test test-asan test-peers fuzz fuzz-coverage lint docs clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -71,6 +73,15 @@ test: install
 	$(BIN)/lit -v --no-progress-bar --order=lexical -D lumen_opt=$(BIN)/lumen-opt test/lit || status=1; \
 	$(BIN)/pytest -q || status=1; \
 	exit $$status
+
+# All kinds, one after the other; KINDS chooses some, TIMES multiplies what is tried of each.
+fuzz: install
+	@PYTHONPATH=test $(BIN)/python -m fuzz $(KINDS) --times $(or $(TIMES),1)
+
+# Guided by coverage, without an end; what reaches new code is kept in build/fuzz/corpus.
+fuzz-coverage: install
+	@$(BIN)/pip install -q --disable-pip-version-check 'lumen-mlir[fuzz]'
+	@PYTHONPATH=test $(BIN)/python -m fuzz.coverage
 
 # llama.cpp is built from source, for this machine.
 $(PEERS)/.installed: $(VENV)/.installed test/peers/requirements.txt
