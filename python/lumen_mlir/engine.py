@@ -7,10 +7,11 @@ import ctypes
 import hashlib
 import json
 import mmap
-import threading
+import os
 import time
+import weakref
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +19,19 @@ import numpy as np
 
 from lumen_mlir import _mlir, env, ir, pipelines, targets
 from lumen_mlir._mlir import codegen
+from lumen_mlir.bounds import Bound, Elements, Groups
 from lumen_mlir.cache import Cache
 from lumen_mlir.compiler import Compiler, CompilerOptions, stages_of
 from lumen_mlir.errors import LumenError
+from lumen_mlir.locks import turn_lock
 from lumen_mlir.signature import Signature, from_json, read_signatures, to_json
 from lumen_mlir.targets import Target
 from lumen_mlir.threads import ThreadTeam, default_thread_count
 from lumen_mlir.version import __version__
 
-# Counts up when the runtime passes other things to an entry, so that no old object is ever called.
-ABI_VERSION = 1
+# Counts up when the runtime passes other things to an entry or reads other things of a signature, so that no
+# old object is ever called.
+ABI_VERSION = 2
 
 _ALIGNMENT = 64
 
@@ -66,14 +70,14 @@ def compile(
     options = options or CompilerOptions()
     stages = _stages_after(form, options)
     if not use_cache:
-        program = _compile(module, chosen, options, stages, on_stage, on_signatures)
+        program = _compile(module, chosen, options, form, on_stage, on_signatures)
         return Engine(program, chosen, threads)
     cache = cache or Cache()
     key = _key(str(module), chosen, options, stages)
     payload = cache.load("objects", key)
     if payload is not None:
         return Engine(Program.from_bytes(payload), chosen, threads, cached=True)
-    program = _compile(module, chosen, options, stages, on_stage, on_signatures)
+    program = _compile(module, chosen, options, form, on_stage, on_signatures)
     cache.store("objects", key, program.to_bytes())
     return Engine(program, chosen, threads)
 
@@ -124,12 +128,14 @@ class Program:
 class Engine:
     """A loaded program and the team of threads that runs it. ``compile`` makes it.
 
-    Calls from several threads of Python run one after the other.
+    Calls from several threads of Python run one after the other. A forked process can go on with it: its
+    memory is its own, and its team begins anew.
 
     Attributes:
       program: what is loaded.
       target: what it was compiled for.
       cached: True where it came from the cache.
+      lock: reentrant; whoever holds it is the only one to change and run calls.
     """
 
     def __init__(self, program: Program, target: Target, threads: int | None = None, cached: bool = False):
@@ -146,13 +152,14 @@ class Engine:
             for signature in program.signatures
         }
         self._arena = allocate(max((f.arena_bytes for f in self._functions.values()), default=0))
-        self._lock = threading.Lock()
+        self.lock = turn_lock()
         self.set_threads(threads)
+        _engines.add(self)
 
     @property
     def threads(self) -> int:
         """The size of the team."""
-        return self._team.size
+        return self._threads
 
     def set_threads(self, threads: int | None) -> None:
         """Runs with a team of another size from now on."""
@@ -160,8 +167,9 @@ class Engine:
             threads = env.THREADS.get() or default_thread_count()
         if not isinstance(threads, int) or isinstance(threads, bool) or not 1 <= threads <= 1024:
             raise LumenError(f"a team has 1 to 1024 threads, not {threads!r}")
-        with self._lock:
-            self._team = ThreadTeam(threads)
+        with self.lock:
+            self._team = _team_of(threads)
+            self._threads = threads
 
     @property
     def signatures(self) -> dict[str, Signature]:
@@ -178,6 +186,8 @@ class Engine:
             raise LumenError("the program does not count the time of its kernels: compile it with profile")
         count = 2 * len(self.program.kernels)
         words = (ctypes.c_int64 * count).from_address(self._object.lookup("lumen_profile"))
+        # The counters are gone when the object is.
+        words.owner = self._object
         return np.frombuffer(words, np.int64).reshape(-1, 2)
 
     @property
@@ -222,8 +232,30 @@ class Engine:
         return Call(self, self._functions[name], [*inputs, *given])
 
     def _run(self, call: Call) -> None:
-        with self._lock:
-            self._team.run(call._function.address, call._slots)
+        with self.lock:
+            team = self._team
+            if team is None:
+                team = self._team = _team_of(self._threads)
+            team.run(call._function.address, call._slots)
+
+
+_engines: weakref.WeakSet[Engine] = weakref.WeakSet()
+
+
+def _forget_teams() -> None:
+    """In a forked child: the threads of the teams exist in the parent only, perhaps amid a call."""
+    for engine in list(_engines):
+        engine._team = None
+
+
+os.register_at_fork(after_in_child=_forget_teams)
+
+
+def _team_of(threads: int) -> ThreadTeam:
+    try:
+        return ThreadTeam(threads)
+    except RuntimeError as error:
+        raise LumenError(f"a team of {threads} threads cannot be started: {error}") from None
 
 
 @dataclass
@@ -233,8 +265,14 @@ class _Function:
     arena_bytes: int
     # Where the words of each argument begin.
     starts: list[int] = field(init=False)
+    # What arguments must keep to: what their shapes and numbers say, and what the elements of arrays do.
+    bounds: list[Bound] = field(init=False)
+    element_bounds: list[Bound] = field(init=False)
 
     def __post_init__(self):
+        of_elements = (Elements, Groups)
+        self.bounds = [b for b in self.signature.bounds if not isinstance(b, of_elements)]
+        self.element_bounds = [b for b in self.signature.bounds if isinstance(b, of_elements)]
         counts = [argument.slots for argument in self.signature.arguments]
         self.starts = [sum(counts[:i]) for i in range(len(counts) + 1)]
 
@@ -252,28 +290,45 @@ class Call:
         for number, value in enumerate(values):
             argument = function.signature.arguments[number]
             if argument.out and value is None:
-                value = self._values[number] = np.empty(self._out_shape(number), argument.dtype)
+                value = np.empty(self._out_shape(number), argument.dtype)
             self._encode(number, value)
 
     def set(self, number: int, value: Any) -> None:
         """Gives argument ``number`` (counted as in ``invoke``, outs behind inputs) another value."""
-        self._encode(number, value)
-        self._values[number] = value
+        if not isinstance(number, int) or not 0 <= number < len(self._values):
+            raise LumenError(
+                f"{self._function.signature.name} has arguments 0 to {len(self._values) - 1}, not {number!r}"
+            )
+        # Its workers may be reading the words.
+        with self._engine.lock:
+            self._encode(number, value)
 
     def words(self, number: int) -> np.ndarray:
         """The 64-bit words that pass argument ``number``: the value, or the address and dynamic dimensions.
 
-        For callers that run a call often and know that what they write fits: nothing is checked again, and
-        arrays are not kept alive.
+        For callers that ``repeat`` a call and know that what they write fits: nothing is checked again, and
+        arrays are not kept alive. To be written under the engine's ``lock``.
         """
         starts = self._function.starts
         return self._slots[starts[number] : starts[number + 1]]
 
     def run(self) -> None:
         """Calls the function. Raises ``LumenError`` where the arguments do not fit together."""
-        if not self._checked:
-            self._check_together()
-            self._checked = True
+        with self._engine.lock:
+            self.check()
+            self.repeat()
+
+    def check(self) -> None:
+        """Raises ``LumenError`` where the arguments do not fit together, or elements are out of range."""
+        with self._engine.lock:
+            if not self._checked:
+                self._check_together()
+                self._checked = True
+            for bound in self._function.element_bounds:
+                bound.check(self._function.signature, self._values)
+
+    def repeat(self) -> None:
+        """Calls the function without a check: for callers of ``words``, who called ``check`` once."""
         self._engine._run(self)
 
     @property
@@ -285,8 +340,12 @@ class Call:
 
     def _encode(self, number: int, value: Any) -> None:
         signature, starts = self._function.signature, self._function.starts
+        if isinstance(value, np.ndarray):
+            # What a subclass says of itself need not be so.
+            value = np.asarray(value)
         words = signature.arguments[number].encode(value, signature.describe(number))
         self._slots[starts[number] : starts[number + 1]] = words
+        self._values[number] = value
         self._checked = False
 
     def _rows(self, number: int) -> int:
@@ -329,6 +388,8 @@ class Call:
                 spans.append((begin, begin + value.nbytes, argument.result is not None, number))
         spans.sort()
         end, written, last = 0, False, -1
+        for bound in self._function.bounds:
+            bound.check(signature, self._values)
         for begin, stop, writes, number in spans:
             if begin < end and (writes or written):
                 raise LumenError(
@@ -340,7 +401,9 @@ class Call:
 
 def allocate(size: int) -> np.ndarray:
     """``size`` bytes (uint8) at a page boundary; pages count as memory when they are first touched."""
-    return np.frombuffer(mmap.mmap(-1, max(size, 1)), np.uint8)[:size]
+    # Python's default is memory that forked processes would share.
+    mapping = mmap.mmap(-1, max(size, 1), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    return np.frombuffer(mapping, np.uint8)[:size]
 
 
 def aligned_empty(shape: Sequence[int], dtype: Any = np.uint8) -> np.ndarray:
@@ -371,20 +434,31 @@ def _compile(
     module: ir.Module | str,
     target: Target,
     options: CompilerOptions,
-    stages: tuple[pipelines.Stage, ...],
+    form: str,
     on_stage: Callable[[str], None] | None,
     on_signatures: Callable[[tuple[Signature, ...]], None] | None,
 ) -> Program:
     begin = time.perf_counter()
+    stages = _stages_after(form, options)
     if isinstance(module, str):
         with ir.Context():
             module = ir.Module.parse(module)
-    # What a function takes is read where arguments are buffers, before they become words.
-    cut = len(stages) - 1
-    to_vector = Compiler(target, options, stages=stages[:cut], on_stage=on_stage)
-    to_code = Compiler(target, options, stages=stages[cut:], on_stage=on_stage)
-    vector = to_vector.run(module)
+    # What a function takes is read where arguments are buffers, before they become words; what it asks of them
+    # where there still are ops of the dialect, and kernels.
+    cut, names = len(stages) - 1, [stage.name for stage in stages]
+    formed = names.index("fused") + 1 if "fused" in names else 0
+    parts = (stages[:formed], stages[formed:cut], stages[cut:])
+    to_fused, to_vector, to_code = (
+        Compiler(target, options, stages=part, on_stage=on_stage) for part in parts
+    )
+    fused = to_fused.run(module) if formed else module
+    vector = to_vector.run(fused)
     signatures = read_signatures(vector)
+    if formed or form == "fused":
+        from lumen_mlir.bound_analysis import find_bounds
+
+        bounds = find_bounds(fused, signatures)
+        signatures = tuple(replace(signature, bounds=bounds[signature.name]) for signature in signatures)
     if on_signatures is not None:
         on_signatures(signatures)
     functions = (op.operation for op in vector.body.operations)

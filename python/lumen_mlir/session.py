@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Sequence
 
@@ -101,11 +102,14 @@ class Session:
         """Runs ``tokens`` at ``position``, ``position`` + 1, … on top of what the KV cache holds before it.
 
         Returns the logits of the tokens from number ``first`` on: float32 [len(tokens) - first, vocabulary],
-        written to ``out`` or to memory that the next step uses again. ``LumenError`` where the tokens do not
-        fit a step or the context, or are none of the vocabulary.
+        written to ``out`` or to memory that the next step of the same thread uses again. ``LumenError`` where
+        the tokens do not fit a step or the context, or are none of the vocabulary. Steps of several threads
+        run one after the other, on the same KV cache.
         """
-        ids = np.asarray(tokens)
+        # A copy: what is checked here is what runs.
+        ids = _token_ids(tokens)
         count, vocabulary = len(ids), self.model.config.vocabulary
+        position, first = _whole("position", position), _whole("first", first)
         if not 1 <= count <= self.options.chunk:
             raise LumenError(f"a step takes 1 to {self.options.chunk} tokens, not {count}")
         if not 0 <= first <= count:
@@ -118,22 +122,35 @@ class Session:
             raise LumenError(
                 f"token ids {ids.min()} to {ids.max()} are not in a vocabulary of {vocabulary} tokens"
             )
-        if not self.can_resume(position):
-            raise LumenError(
-                f"a step cannot go back to position {position}: {self._written} positions were written, and "
-                "of sliding windows only the last ones are kept"
-            )
         rows = count - first
-        out = self._logits_of(rows) if out is None else out
-        if out.shape != (rows, vocabulary) or out.dtype != np.float32 or not out.flags.c_contiguous:
-            raise LumenError(f"logits are float32 {[rows, vocabulary]}, not {out.dtype} {list(out.shape)}")
-        self._fill_rope(position + count)
-        self._tokens[:count] = ids
-        self._count[:], self._position[:], self._first[:] = count, position, first
-        self._out[:] = out.ctypes.data, rows
-        self._written = max(self._written if position else 0, position + count)
-        self._call.run()
+        if out is None:
+            out = self._logits_of(rows)
+        else:
+            self._check_out(out, rows)
+        with self._engine.lock:
+            if not self.can_resume(position):
+                raise LumenError(
+                    f"a step cannot go back to position {position}: {self._written} positions were written, "
+                    "and of sliding windows only the last ones are kept"
+                )
+            self._fill_rope(position + count)
+            self._tokens[:count] = ids
+            self._count[:], self._position[:], self._first[:] = count, position, first
+            self._out[:] = engine.address_of(out), rows
+            self._written = max(self._written if position else 0, position + count)
+            self._call.repeat()
         return out
+
+    def _check_out(self, out: np.ndarray, rows: int) -> None:
+        shape = (rows, self.model.config.vocabulary)
+        if not isinstance(out, np.ndarray):
+            raise LumenError(f"logits are an array float32 {list(shape)}, not {type(out).__name__}")
+        if out.shape != shape or out.dtype != np.float32 or not out.flags.c_contiguous:
+            raise LumenError(f"logits are float32 {list(shape)}, not {out.dtype} {list(out.shape)}")
+        if not out.flags.writeable:
+            raise LumenError("the array for logits must not be read-only")
+        if not out.flags.aligned:
+            raise LumenError("the array for logits must begin at a multiple of 4 bytes")
 
     def can_resume(self, position: int) -> bool:
         """True where the KV cache still holds all that a step at ``position`` attends to.
@@ -141,7 +158,7 @@ class Session:
         That is so for every position written to, except that rings of sliding windows forget: after H
         positions a ring of C holds from position H - C on, and a step needs ``window`` - 1 before its own.
         """
-        config, chunk = self.model.config, self.options.chunk
+        config, chunk, position = self.model.config, self.options.chunk, _whole("position", position)
         for window in config.windows:
             oldest = self._written - 16 * config.cache_pages(window, self.context, chunk)
             if window is not None and position and max(position - window + 1, 0) < oldest:
@@ -198,17 +215,20 @@ class Session:
         self._tokens = zeros((self.options.chunk,), np.int32)
         self._ropes = [zeros((self.context, rope.dimensions), np.float32) for rope in config.ropes]
         self._rope_rows = 0
-        self._logits = np.empty((1, config.vocabulary), np.float32)
+        self._memory = threading.local()
         inputs = [self._tokens[:1], 0, 0, *self._ropes, *caches, *self._weights]
-        self._call = self._engine.bind("step", *inputs, outs=[self._logits])
+        self._call = self._engine.bind("step", *inputs, outs=[self._logits_of(1)])
+        self._call.check()
         tokens, self._position, self._first = map(self._call.words, range(3))
         self._count = tokens[1:]
         self._out = self._call.words(len(inputs))
 
     def _logits_of(self, rows: int) -> np.ndarray:
-        if len(self._logits) < rows:
-            self._logits = np.empty((rows, self.model.config.vocabulary), np.float32)
-        return self._logits[:rows]
+        """Memory for logits. Each thread has its own, so that steps of others leave it alone."""
+        logits = getattr(self._memory, "logits", None)
+        if logits is None or len(logits) < rows:
+            logits = self._memory.logits = np.empty((rows, self.model.config.vocabulary), np.float32)
+        return logits[:rows]
 
     def _fill_rope(self, end: int) -> None:
         """Computes the rotary table up to position ``end``, twice as far each time it does not suffice."""
@@ -217,3 +237,22 @@ class Session:
             for rope, table in zip(self.model.config.ropes, self._ropes, strict=True):
                 table[self._rope_rows : rows] = rope_table(rope, self.context, self._rope_rows, rows)
             self._rope_rows = rows
+
+
+def _token_ids(tokens: Sequence[int] | np.ndarray) -> np.ndarray:
+    """A copy of ``tokens`` as an array of whole numbers."""
+    try:
+        ids = np.array(tokens)
+    except Exception as error:
+        raise LumenError(f"tokens are a list of whole numbers: {error}") from None
+    if ids.ndim != 1 or (ids.dtype.kind not in "iu" and ids.size):
+        raise LumenError(f"tokens are a list of whole numbers, not {ids.dtype} {list(ids.shape)}")
+    return ids
+
+
+def _whole(name: str, value: int) -> int:
+    if type(value) is int:
+        return value
+    if not isinstance(value, (int, np.integer)) or isinstance(value, bool):
+        raise LumenError(f"{name} must be a whole number, got {type(value).__name__}")
+    return int(value)

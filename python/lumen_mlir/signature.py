@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from lumen_mlir import ir
+from lumen_mlir import bounds, ir
+from lumen_mlir.bounds import Bound
 from lumen_mlir.errors import LumenError
 
 # bfloat16 has no NumPy type: its bits are passed.
@@ -106,12 +107,22 @@ class Argument:
 
 @dataclass(frozen=True)
 class Signature:
-    """A public function: its name, its arguments (inputs, then outs) and how many results they hold."""
+    """A public function.
+
+    Attributes:
+      name: of the function.
+      arguments: inputs, then outs.
+      results: how many results the arguments hold.
+      max_tokens: most rows of an argument whose rows are tokens.
+      bounds: what the arguments must keep to beyond their types. Empty for a module that was compiled from a
+        form behind ``fused``, whose caller has to know.
+    """
 
     name: str
     arguments: tuple[Argument, ...]
     results: int
     max_tokens: int
+    bounds: tuple[Bound, ...] = ()
 
     @property
     def inputs(self) -> tuple[Argument, ...]:
@@ -135,7 +146,7 @@ class Signature:
 def read_signatures(module: ir.Module) -> tuple[Signature, ...]:
     """The public functions of a module whose functions take buffers (stages ``linalg`` and ``vector``)."""
     attributes = module.operation.attributes
-    max_tokens = attributes["lumen.max_tokens"].value if "lumen.max_tokens" in attributes else 512
+    max_tokens = _integer(attributes, "lumen.max_tokens", "the module", least=1)
     signatures = []
     for op in module.body.operations:
         op = op.operation
@@ -143,18 +154,45 @@ def read_signatures(module: ir.Module) -> tuple[Signature, ...]:
             continue
         types = ir.TypeAttr(op.attributes["function_type"]).value.inputs
         dictionaries = list(op.attributes["arg_attrs"]) if "arg_attrs" in op.attributes else [{}] * len(types)
+        name = op.attributes["sym_name"].value
         arguments = tuple(
-            _read_argument(type_, attrs)
-            for type_, attrs in zip(types, dictionaries, strict=True)
+            _read_argument(type_, attrs, f"{name}: argument {number}")
+            for number, (type_, attrs) in enumerate(zip(types, dictionaries, strict=True))
             if "lumen.arena" not in attrs
         )
-        held = [argument.result for argument in arguments if argument.result is not None]
-        name = op.attributes["sym_name"].value
-        signatures.append(Signature(name, arguments, max(held, default=-1) + 1, max_tokens))
+        held = sorted(argument.result for argument in arguments if argument.result is not None)
+        signature = Signature(name, arguments, len(held), 512 if max_tokens is None else max_tokens)
+        _check_contract(signature, held)
+        signatures.append(signature)
     return tuple(signatures)
 
 
-def _read_argument(type_: ir.Type, attrs: Any) -> Argument:
+def _check_contract(signature: Signature, held: list[int]) -> None:
+    """Refuses attributes of arguments that contradict one another."""
+    name, arguments = signature.name, signature.arguments
+    if held != list(range(len(held))):
+        raise LumenError(f"{name}: the arguments hold the results {held}, not 0 to {len(held) - 1}, each once")
+    outs = [argument.out for argument in arguments]
+    if outs != sorted(outs):
+        raise LumenError(f"{name}: argument {outs.index(True)} is an out argument and stands before an input")
+    for number, argument in enumerate(arguments):
+        if argument.shape is None and (argument.out or argument.result is not None or argument.tokens):
+            raise LumenError(f"{name}: argument {number} ({argument}) is no array, so it can hold no result")
+        if argument.tokens and not argument.shape:
+            raise LumenError(f"{name}: argument {number} ({argument}) has no rows")
+        if not argument.rows:
+            continue
+        base, *minus = argument.rows
+        inputs = range(len(signature.inputs))
+        counts = argument.shape and argument.out and base in inputs and arguments[base].shape
+        if not counts or not all(i in inputs and str(arguments[i]) == "index" for i in minus):
+            raise LumenError(
+                f"{name}: argument {number} has the rows {list(argument.rows)}: the number of an array and of "
+                "what is left out of it, all inputs, were expected"
+            )
+
+
+def _read_argument(type_: ir.Type, attrs: Any, where: str) -> Argument:
     shape = None
     element = type_
     if ir.MemRefType.isinstance(type_):
@@ -168,19 +206,44 @@ def _read_argument(type_: ir.Type, attrs: Any) -> Argument:
     return Argument(
         element=str(element),
         shape=shape,
-        name=attrs["lumen.name"].value if "lumen.name" in attrs else None,
-        result=attrs["lumen.result"].value if "lumen.result" in attrs else None,
+        name=_typed(attrs, "lumen.name", where, ir.StringAttr, "a string"),
+        result=_integer(attrs, "lumen.result", where),
         out="lumen.out" in attrs,
-        rows=tuple(attrs["lumen.rows"]) if "lumen.rows" in attrs else (),
+        rows=tuple(_typed_list(attrs, "lumen.rows", where)),
         tokens="lumen.tokens" in attrs,
-        alignment=attrs["llvm.align"].value if "llvm.align" in attrs else 1,
-        tile=attrs["lumen.tile"].value if "lumen.tile" in attrs else None,
+        alignment=_integer(attrs, "llvm.align", where, least=1) or 1,
+        tile=_integer(attrs, "lumen.tile", where, least=1),
     )
+
+
+def _typed(attrs: Any, name: str, where: str, kind: type, expected: str) -> Any:
+    """The value of an attribute, or None where it is not there."""
+    if name not in attrs:
+        return None
+    if not isinstance(attrs[name], kind):
+        raise LumenError(f"{where}: {name} must be {expected}, got {attrs[name]}")
+    return attrs[name].value
+
+
+def _typed_list(attrs: Any, name: str, where: str) -> list[int]:
+    if name not in attrs:
+        return []
+    if not isinstance(attrs[name], ir.DenseI64ArrayAttr):
+        raise LumenError(f"{where}: {name} must be an array of numbers, got {attrs[name]}")
+    return list(attrs[name])
+
+
+def _integer(attrs: Any, name: str, where: str, least: int = 0) -> int | None:
+    value = _typed(attrs, name, where, ir.IntegerAttr, "a whole number")
+    if value is not None and value < least:
+        raise LumenError(f"{where}: {name} must be at least {least}, got {value}")
+    return value
 
 
 def to_json(signature: Signature) -> dict[str, Any]:
     """Plain data that ``from_json`` reads back."""
-    return asdict(signature)
+    fields = asdict(replace(signature, bounds=()))
+    return {**fields, "bounds": [bounds.to_json(bound) for bound in signature.bounds]}
 
 
 def from_json(data: dict[str, Any]) -> Signature:
@@ -192,4 +255,7 @@ def from_json(data: dict[str, Any]) -> Signature:
             **{**fields, "shape": None if shape is None else tuple(shape), "rows": tuple(fields["rows"])}
         )
 
-    return Signature(**{**data, "arguments": tuple(argument(fields) for fields in data["arguments"])})
+    arguments = tuple(argument(fields) for fields in data["arguments"])
+    return Signature(
+        **{**data, "arguments": arguments, "bounds": tuple(map(bounds.from_json, data["bounds"]))}
+    )
