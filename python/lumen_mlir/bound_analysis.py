@@ -95,17 +95,16 @@ class BoundAnalysis:
         type_ = ir.FunctionType(self._functions[name].attributes["function_type"].value)
         return list(type_.inputs), list(type_.results)
 
-    def check_format(self, name: str) -> None:
-        """Raises ``LumenError`` where the module describes a format otherwise than the package does."""
-        fmt = formats.get(name)
-        if fmt.is_float:
-            return
+    def description(self, name: str) -> str:
+        """The description of a format, or nothing where it is the one that the package has."""
         op = self._formats.get(name)
         if op is None:
-            raise LumenError(f"the module does not describe the format {name}")
-        described = ir.Module.parse(fmt.emit_ir(), op.context).body.operations[0].operation
-        if str(described) != str(op):
-            raise LumenError(f"the module describes the format {name} otherwise than lumen_mlir.formats does")
+            return ""
+        if name in formats.names():
+            known = ir.Module.parse(formats.get(name).emit_ir(), op.context).body.operations[0].operation
+            if str(known) == str(op):
+                return ""
+        return str(op)
 
 
 class _Function:
@@ -497,6 +496,6 @@ class _Public:
     def _add_weight(self, place: int, type_: ir.Type, sizes: list[Count]) -> None:
         tensor = ir.RankedTensorType(type_)
         name = str(tensor.element_type).removeprefix("!lumen.q<@").removesuffix(">")
-        self._analysis.check_format(name)
+        description = self._analysis.description(name)
         tile = re.fullmatch(r"#lumen\.packed<rows = (\d+)>", str(tensor.encoding))
-        self._weights.append(WeightBytes(place, name, int(tile[1]) if tile else None, *sizes))
+        self._weights.append(WeightBytes(place, name, description, int(tile[1]) if tile else None, *sizes))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -140,31 +141,58 @@ class Ring(Bound):
 
 @dataclass(frozen=True)
 class WeightBytes(Bound):
-    """An array holds a weight of ``rows`` x ``columns`` in a format, packed in tiles of ``tile`` rows or not."""
+    """An array holds a weight of ``rows`` x ``columns`` in a format, packed in tiles of ``tile`` rows or not.
+
+    ``description`` is the text of a ``lumen.format`` where the package does not know the format.
+    """
 
     argument: int
     format: str
+    description: str
     tile: int | None
     rows: Count
     columns: Count
 
     def check(self, signature: Signature, values: Sequence[Any]) -> None:
         rows, columns = self.rows.value(values), self.columns.value(values)
-        fmt, given = formats.get(self.format), values[self.argument].size
-        where = signature.describe(self.argument)
-        if rows < 1 or columns < 1 or columns % fmt.block:
-            raise LumenError(
-                f"{where}: a weight in {self.format} has at least one row and columns in multiples of "
-                f"{fmt.block}, not {rows} x {columns}"
-            )
-        if self.tile is None:
-            expected = rows * fmt.row_bytes(columns)
-        else:
-            expected = packing.packed_bytes(fmt, rows, columns, self.tile)
+        where, given = signature.describe(self.argument), values[self.argument].size
+        if rows < 1 or columns < 1:
+            raise LumenError(f"{where}: there is no weight of {rows} x {columns}")
+        expected = self._bytes(rows, columns, where)
         if given != expected:
             raise LumenError(
                 f"{where}: {given} bytes, but a weight of {rows} x {columns} in {self.format} has {expected}"
             )
+
+    def _bytes(self, rows: int, columns: int, where: str) -> int:
+        if self.description:
+            return _described_bytes(self.format, self.description, self.tile, rows, columns)
+        fmt = formats.get(self.format)
+        if columns % fmt.block:
+            raise LumenError(f"{where}: {columns} columns are no multiple of {self.format}'s block, {fmt.block}")
+        if self.tile is None:
+            return rows * fmt.row_bytes(columns)
+        return packing.packed_bytes(fmt, rows, columns, self.tile)
+
+
+@lru_cache(maxsize=256)
+def _described_bytes(name: str, description: str, tile: int | None, rows: int, columns: int) -> int:
+    """The bytes of a weight in a format that only a module describes, which the compiler knows."""
+    from lumen_mlir import ir
+    from lumen_mlir.passmanager import PassManager
+
+    layout = f", #lumen.packed<rows = {tile}>" if tile else ""
+    weight = f"tensor<{rows}x{columns}x!lumen.q<@{name}>{layout}>"
+    kernel = 'attributes {lumen.kernel = "pack"}'
+    # An op that uses the weight has its shape verified.
+    packed = f"tensor<{rows}x{columns}x!lumen.q<@{name}>, #lumen.packed<rows = 1>>"
+    use = "" if tile else f"%p = lumen.pack %w : {weight} -> {packed}"
+    text = f"{description}\nfunc.func private @f(%w: {weight}) {kernel} {{\n{use}\nreturn\n}}"
+    with ir.Context():
+        module = ir.Module.parse(text)
+        PassManager.parse("builtin.module(lumen-bufferize)").run(module)
+        function = module.body.operations[1].operation
+        return ir.MemRefType(function.regions[0].blocks[0].arguments[0].type).get_dim_size(0)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ import pytest
 from lumen_mlir import ir, targets
 from lumen_mlir._mlir import codegen
 from lumen_mlir.compiler import Compiler
+from lumen_mlir.testing import guarded
 from lumen_mlir.threads import ThreadTeam
 
 # One target per width of vectors; what implements dot4 makes no difference to these kernels.
@@ -49,14 +50,28 @@ class Kernel:
         ]
 
     def run(
-        self, *arguments: np.ndarray | int, results: Sequence[tuple[tuple[int, ...], type]], threads: int = 1
+        self,
+        *arguments: np.ndarray | int,
+        results: Sequence[tuple[tuple[int, ...], type]],
+        threads: int = 1,
+        in_place: bool = False,
     ) -> list[np.ndarray]:
         """Calls the function on a team of threads.
 
         ``results`` are the shape and dtype of every result but the caches, which change in place. The first
-        dimension of a result is dynamic, unless a third entry () says that none is.
+        dimension of a result is dynamic, unless a third entry () says that none is. Every buffer lies at a
+        page without access: at its end, or at its beginning where the number of threads is even. ``in_place``:
+        the arguments are used where they are.
         """
-        outputs = [np.full(shape, 99, dtype) for shape, dtype, *_ in results]
+        at_end = threads % 2 == 1
+        outputs = [guarded.array(shape, dtype, at_end=at_end) for shape, dtype, *_ in results]
+        for output in outputs:
+            output.fill(99)
+        given = arguments
+        if not in_place:
+            arguments = tuple(
+                guarded.copy(value, at_end=at_end) if isinstance(value, np.ndarray) else value for value in given
+            )
         free = [list(entry[2]) if len(entry) > 2 else [0] for entry in results]
         slots: list[int] = []
         for value, dynamic in zip([*arguments, *outputs], [*self._dynamic, *free], strict=True):
@@ -65,7 +80,12 @@ class Kernel:
                 slots += [value.ctypes.data, *(value.shape[dim] for dim in dynamic)]
             else:
                 slots.append(value)
-        arena = np.empty(self._object.read_i64("lumen_arena_size_f") + 64, np.uint8)
-        slots.append(-(-arena.ctypes.data // 64) * 64)
+        arena = guarded.array((self._object.read_i64("lumen_arena_size_f"),), at_end=at_end)
+        assert arena.ctypes.data % 64 == 0
+        slots.append(arena.ctypes.data)
         _team(threads).run(self._object.lookup("lumen_entry_f"), np.array(slots, np.uint64))
+        for value, copy in zip(given, arguments, strict=True):
+            # Caches have changed; other arrays may be read-only.
+            if value is not copy and isinstance(value, np.ndarray) and value.tobytes() != copy.tobytes():
+                value[...] = copy
         return outputs

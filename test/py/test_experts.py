@@ -157,7 +157,10 @@ class Mixture:
 
     def run(self, inputs, threads=1, packed=None):
         shape = [((len(inputs[0]), self.width), np.float32)]
-        (result,) = self.kernel.run(*inputs, *(packed or self.packed), results=shape, threads=threads)
+        weights = packed or self.packed
+        (result,) = self.kernel.run(
+            *inputs, *weights, results=shape, threads=threads, in_place=packed is not None
+        )
         return result
 
 
