@@ -100,7 +100,7 @@ class BoundAnalysis:
         op = self._formats.get(name)
         if op is None:
             return ""
-        if name in formats.names():
+        if formats.is_known(name):
             known = ir.Module.parse(formats.get(name).emit_ir(), op.context).body.operations[0].operation
             if str(known) == str(op):
                 return ""

@@ -16,6 +16,7 @@ from lumen_mlir.errors import LumenError
 from lumen_mlir.mapping import fetch
 from lumen_mlir.models import Model, rope_table
 from lumen_mlir.session_options import MAX_THREADS, Progress, SessionOptions, Timings, check_count, silent
+from lumen_mlir.step_arguments import check_logits, place, token_ids, whole_number
 from lumen_mlir.tuning import Tuning
 from lumen_mlir.weight_loader import WeightLoader
 
@@ -106,27 +107,17 @@ class Session:
         the tokens do not fit a step or the context, or are none of the vocabulary. Steps of several threads
         run one after the other, on the same KV cache.
         """
-        # A copy: what is checked here is what runs.
-        ids = _token_ids(tokens)
-        count, vocabulary = len(ids), self.model.config.vocabulary
-        position, first = _whole("position", position), _whole("first", first)
-        if not 1 <= count <= self.options.chunk:
-            raise LumenError(f"a step takes 1 to {self.options.chunk} tokens, not {count}")
-        if not 0 <= first <= count:
-            raise LumenError(f"logits from token {first} on were asked for, of {count} tokens")
-        if position < 0 or position + count > self.context:
-            raise LumenError(
-                f"{count} tokens at position {position} do not fit a context of {self.context} tokens"
-            )
-        if ids.min() < 0 or ids.max() >= vocabulary:
-            raise LumenError(
-                f"token ids {ids.min()} to {ids.max()} are not in a vocabulary of {vocabulary} tokens"
-            )
+        vocabulary = self.model.config.vocabulary
+        ids = token_ids(tokens, vocabulary, self.options.chunk)
+        count = len(ids)
+        position, first = place(position, first, count, self.context)
         rows = count - first
         if out is None:
-            out = self._logits_of(rows)
+            out = memory = self._logits_of(rows)
         else:
-            self._check_out(out, rows)
+            check_logits(out, (rows, vocabulary))
+            # Of a subclass, the array itself.
+            memory = np.asarray(out)
         with self._engine.lock:
             if not self.can_resume(position):
                 raise LumenError(
@@ -136,21 +127,10 @@ class Session:
             self._fill_rope(position + count)
             self._tokens[:count] = ids
             self._count[:], self._position[:], self._first[:] = count, position, first
-            self._out[:] = engine.address_of(out), rows
+            self._out[:] = engine.address_of(memory), rows
             self._written = max(self._written if position else 0, position + count)
             self._call.repeat()
         return out
-
-    def _check_out(self, out: np.ndarray, rows: int) -> None:
-        shape = (rows, self.model.config.vocabulary)
-        if not isinstance(out, np.ndarray):
-            raise LumenError(f"logits are an array float32 {list(shape)}, not {type(out).__name__}")
-        if out.shape != shape or out.dtype != np.float32 or not out.flags.c_contiguous:
-            raise LumenError(f"logits are float32 {list(shape)}, not {out.dtype} {list(out.shape)}")
-        if not out.flags.writeable:
-            raise LumenError("the array for logits must not be read-only")
-        if not out.flags.aligned:
-            raise LumenError("the array for logits must begin at a multiple of 4 bytes")
 
     def can_resume(self, position: int) -> bool:
         """True where the KV cache still holds all that a step at ``position`` attends to.
@@ -158,7 +138,7 @@ class Session:
         That is so for every position written to, except that rings of sliding windows forget: after H
         positions a ring of C holds from position H - C on, and a step needs ``window`` - 1 before its own.
         """
-        config, chunk, position = self.model.config, self.options.chunk, _whole("position", position)
+        config, chunk, position = self.model.config, self.options.chunk, whole_number("position", position)
         for window in config.windows:
             oldest = self._written - 16 * config.cache_pages(window, self.context, chunk)
             if window is not None and position and max(position - window + 1, 0) < oldest:
@@ -237,22 +217,3 @@ class Session:
             for rope, table in zip(self.model.config.ropes, self._ropes, strict=True):
                 table[self._rope_rows : rows] = rope_table(rope, self.context, self._rope_rows, rows)
             self._rope_rows = rows
-
-
-def _token_ids(tokens: Sequence[int] | np.ndarray) -> np.ndarray:
-    """A copy of ``tokens`` as an array of whole numbers."""
-    try:
-        ids = np.array(tokens)
-    except Exception as error:
-        raise LumenError(f"tokens are a list of whole numbers: {error}") from None
-    if ids.ndim != 1 or (ids.dtype.kind not in "iu" and ids.size):
-        raise LumenError(f"tokens are a list of whole numbers, not {ids.dtype} {list(ids.shape)}")
-    return ids
-
-
-def _whole(name: str, value: int) -> int:
-    if type(value) is int:
-        return value
-    if not isinstance(value, (int, np.integer)) or isinstance(value, bool):
-        raise LumenError(f"{name} must be a whole number, got {type(value).__name__}")
-    return int(value)

@@ -9,9 +9,12 @@ import numpy as np
 
 from lumen_mlir import ir, kv_cache
 from lumen_mlir.errors import LumenError
+from lumen_mlir.locks import turn_lock
 from lumen_mlir.models import Model
 from lumen_mlir.reference.interpreter import Interpreter
 from lumen_mlir.reference.weights import Weight
+from lumen_mlir.session_options import check_count
+from lumen_mlir.step_arguments import check_logits, place, token_ids
 
 
 class ReferenceSession:
@@ -35,8 +38,10 @@ class ReferenceSession:
         module: ir.Module | None = None,
     ):
         self.model = model
+        self._lock = turn_lock()
         self.context = model.config.context if context is None else context
-        if not 1 <= self.context <= model.config.context:
+        check_count("context", self.context)
+        if self.context > model.config.context:
             raise LumenError(f"a context of {context} tokens is not from 1 to {model.config.context}")
         if module is None:
             with ir.Context():
@@ -71,16 +76,18 @@ class ReferenceSession:
 
         Returns the logits of the tokens from number ``first`` on: float32 [len(tokens) - first, vocabulary],
         in ``out`` where it is given.
-        LumenError where the tokens do not fit the context.
+        ``LumenError`` where the tokens do not fit the context, or are none of the vocabulary. Steps of several
+        threads run one after the other.
         """
-        ids = np.asarray(tokens, dtype=np.int32)
-        if position < 0 or position + len(ids) > self.context:
-            raise LumenError(
-                f"{len(ids)} tokens at position {position} do not fit a context of {self.context} tokens"
+        vocabulary = self.model.config.vocabulary
+        ids = token_ids(tokens, vocabulary, self.context)
+        position, first = place(position, first, len(ids), self.context)
+        if out is not None:
+            check_logits(out, (len(ids) - first, vocabulary))
+        with self._lock:
+            logits, *_ = self._interpreter.call(
+                "step", ids.astype(np.int32), position, first, *self._ropes, *self._caches, *self._weights
             )
-        logits, *_ = self._interpreter.call(
-            "step", ids, position, first, *self._ropes, *self._caches, *self._weights
-        )
         if out is None:
             return logits
         out[:] = logits

@@ -216,7 +216,7 @@ def test_wrong_steps(model):
     session = ReferenceSession(model("q8_0"), context=40)
     with pytest.raises(LumenError, match="4 tokens at position 37 do not fit a context of 40 tokens"):
         session.step([1, 2, 3, 4], 37)
-    with pytest.raises(LumenError, match="token ids 5 to 1031 are not below 1031"):
+    with pytest.raises(LumenError, match="token ids 5 to 1031 are not in a vocabulary of 1031 tokens"):
         session.step([5, 1031], 0)
     with pytest.raises(LumenError, match="a context of 129 tokens is not from 1 to 128"):
         ReferenceSession(model("q8_0"), context=129)
