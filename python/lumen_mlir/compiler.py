@@ -13,7 +13,7 @@ from typing import Protocol
 
 from lumen_mlir import ir, pipelines
 from lumen_mlir._mlir import codegen
-from lumen_mlir.errors import LumenCompileError, LumenError, MLIRError, describe
+from lumen_mlir.errors import LumenCompileError, LumenError, MLIRError, describe, shown
 from lumen_mlir.passmanager import PassManager
 from lumen_mlir.pipelines import Stage
 
@@ -46,14 +46,16 @@ class CompilerOptions:
     block_bytes: int = 0
 
     def __post_init__(self):
-        if self.activations not in ("int8", "exact"):
-            raise LumenError(f"activations are 'int8' or 'exact', not {self.activations!r}")
-        if self.opt_level not in range(4):
-            raise LumenError(f"the optimization level is 0, 1, 2 or 3, not {self.opt_level!r}")
-        if self.tile_tokens not in range(33):
-            raise LumenError(f"a tile has 1 to 32 tokens, not {self.tile_tokens!r}")
-        if self.block_bytes < 0:
-            raise LumenError(f"a block of tokens has at least 0 bytes, not {self.block_bytes!r}")
+        if not isinstance(self.profile, bool):
+            raise LumenError(f"profile is True or False, not {shown(self.profile)}")
+        if not isinstance(self.activations, str) or self.activations not in ("int8", "exact"):
+            raise LumenError(f"activations are 'int8' or 'exact', not {shown(self.activations)}")
+        if type(self.opt_level) is not int or self.opt_level not in range(4):
+            raise LumenError(f"the optimization level is 0, 1, 2 or 3, not {shown(self.opt_level)}")
+        if type(self.tile_tokens) is not int or self.tile_tokens not in range(33):
+            raise LumenError(f"a tile has 1 to 32 tokens, not {shown(self.tile_tokens)}")
+        if type(self.block_bytes) is not int or not 0 <= self.block_bytes < 2**31:
+            raise LumenError(f"a block of tokens has at least 0 bytes, not {shown(self.block_bytes)}")
 
 
 class Compiler:

@@ -22,7 +22,7 @@ from lumen_mlir._mlir import codegen
 from lumen_mlir.bounds import Bound, Elements, Groups
 from lumen_mlir.cache import Cache
 from lumen_mlir.compiler import Compiler, CompilerOptions, stages_of
-from lumen_mlir.errors import LumenError
+from lumen_mlir.errors import LumenError, shown
 from lumen_mlir.locks import turn_lock
 from lumen_mlir.signature import Signature, from_json, read_signatures, to_json
 from lumen_mlir.targets import Target
@@ -66,6 +66,8 @@ def compile(
       MLIRError: the text is no module.
       LumenCompileError: a stage failed.
     """
+    if not isinstance(module, (str, ir.Module)):
+        raise LumenError(f"a module or its text was expected, got {type(module).__name__}")
     chosen = targets.check_runs(targets.get(target))
     options = options or CompilerOptions()
     stages = _stages_after(form, options)
@@ -166,7 +168,7 @@ class Engine:
         if threads is None:
             threads = env.THREADS.get() or default_thread_count()
         if not isinstance(threads, int) or isinstance(threads, bool) or not 1 <= threads <= 1024:
-            raise LumenError(f"a team has 1 to 1024 threads, not {threads!r}")
+            raise LumenError(f"a team has 1 to 1024 threads, not {shown(threads)}")
         with self.lock:
             self._team = _team_of(threads)
             self._threads = threads
@@ -217,8 +219,8 @@ class Engine:
 
     def bind(self, name: str, *inputs: Any, outs: Sequence[np.ndarray | None] | None = None) -> Call:
         """A call that can run many times; the arguments are checked now. They are those of ``invoke``."""
-        if name not in self._functions:
-            raise LumenError(f"there is no function {name!r}; there are {', '.join(self._functions)}")
+        if not isinstance(name, str) or name not in self._functions:
+            raise LumenError(f"there is no function {shown(name)}; there are {', '.join(self._functions)}")
         signature = self._functions[name].signature
         if len(inputs) != len(signature.inputs):
             raise LumenError(
@@ -226,6 +228,8 @@ class Engine:
                 f"({', '.join(map(str, signature.inputs))}), not {len(inputs)}"
             )
         expected = len(signature.outs)
+        if outs is not None and not isinstance(outs, (list, tuple)):
+            raise LumenError(f"outs are a list of arrays or None, not {type(outs).__name__}")
         given = [None] * expected if outs is None else list(outs)
         if len(given) != expected:
             raise LumenError(f"{signature.name} has {expected} out arguments, not {len(given)}")
@@ -295,9 +299,9 @@ class Call:
 
     def set(self, number: int, value: Any) -> None:
         """Gives argument ``number`` (counted as in ``invoke``, outs behind inputs) another value."""
-        if not isinstance(number, int) or not 0 <= number < len(self._values):
+        if type(number) is not int or not 0 <= number < len(self._values):
             raise LumenError(
-                f"{self._function.signature.name} has arguments 0 to {len(self._values) - 1}, not {number!r}"
+                f"{self._function.signature.name} has arguments 0 to {len(self._values) - 1}, not {shown(number)}"
             )
         # Its workers may be reading the words.
         with self._engine.lock:
@@ -425,8 +429,8 @@ def _stages_after(form: str, options: CompilerOptions) -> tuple[pipelines.Stage,
     names = (pipelines.INPUT, *(stage.name for stage in stages))
     # Behind "vector" there are no buffers left to read the signatures from.
     usable = names[: names.index("vector") + 1]
-    if form not in usable:
-        raise LumenError(f"a module can be compiled from {', '.join(usable)}, not from {form!r}")
+    if not isinstance(form, str) or form not in usable:
+        raise LumenError(f"a module can be compiled from {', '.join(usable)}, not from {shown(form)}")
     return stages[names.index(form) :]
 
 

@@ -36,6 +36,12 @@ class LumenCompileError(LumenError):
         super().__init__(f"the compiler's stage '{stage}' failed: {message}{reproduce}")
 
 
+def shown(value: object) -> str:
+    """Any value in one line of at most about 60 characters."""
+    text = " ".join(repr(value)[:1000].split())
+    return text if len(text) <= 60 else text[:60] + "…"
+
+
 def describe(diagnostic) -> str:
     """One ``ir.DiagnosticInfo`` without its notes, as ``location: error: message``."""
     where = str(diagnostic.location).removeprefix("loc(").removesuffix(")")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lumen_mlir.errors import LumenError
+from lumen_mlir.errors import LumenError, shown
 
 PAGE = 16
 """Positions of a page."""
@@ -81,6 +81,6 @@ TYPES = {
 
 def get(name: str) -> KvType:
     """The type of this name; ``LumenError`` where there is none."""
-    if name not in TYPES:
-        raise LumenError(f"unknown KV type '{name}'; known are {', '.join(TYPES)}")
+    if not isinstance(name, str) or name not in TYPES:
+        raise LumenError(f"unknown KV type {shown(name)}; known are {', '.join(TYPES)}")
     return TYPES[name]

@@ -14,7 +14,7 @@ from lumen_mlir.compiled_step import compile_step, step_of
 from lumen_mlir.description import size_text
 from lumen_mlir.engine import Engine
 from lumen_mlir.env import parse_size
-from lumen_mlir.errors import LumenError
+from lumen_mlir.errors import LumenError, shown
 from lumen_mlir.models import Model
 from lumen_mlir.session_options import Progress, SessionOptions, silent
 from lumen_mlir.weight_loader import packed_layout
@@ -56,10 +56,10 @@ def parse_budget(value: int | str) -> int:
     """Bytes from a number or from text such as "2G" (decimal units). Raises ``LumenError``."""
     try:
         size = parse_size(value) if isinstance(value, str) else int(value)
-    except ValueError:
+    except (ValueError, TypeError, OverflowError):
         size = 0
     if size < 1:
-        raise LumenError(f"a memory budget of {value!r} is none; a size such as 500M or 2G was expected")
+        raise LumenError(f"a memory budget of {shown(value)} is none; a size such as 500M or 2G was expected")
     return size
 
 

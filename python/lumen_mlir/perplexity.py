@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lumen_mlir.errors import LumenError
+from lumen_mlir.errors import LumenError, shown
+from lumen_mlir.step_arguments import whole_number
 
 if TYPE_CHECKING:
     from lumen_mlir.llm import LLM
@@ -77,6 +78,8 @@ def perplexity(
 
     Raises LumenError where the text has less than two parts, or a number is out of range.
     """
+    context = whole_number("context", context)
+    parts = None if parts is None else whole_number("parts", parts)
     if not 4 <= context <= llm.context:
         raise LumenError(
             f"a part of {context} tokens was asked for; 4 to {llm.context}, the model's context, are possible"
@@ -84,7 +87,7 @@ def perplexity(
     if parts is not None and parts < 1:
         raise LumenError(f"{parts} parts were asked for; at least 1 was expected")
     # Control tokens written in the text are text, as in llama-perplexity.
-    ids = llm.tokenize(text, special=False) if isinstance(text, str) else list(text)
+    ids = llm.tokenize(text, special=False) if isinstance(text, str) else _ids(text)
     if len(ids) < 2 * context:
         raise LumenError(
             f"the text has {len(ids)} tokens; two parts of {context} need {2 * context}: take a longer text "
@@ -99,6 +102,16 @@ def perplexity(
         if progress is not None:
             progress(Perplexity.of(losses, number + 1, context), count)
     return Perplexity.of(losses, count, context)
+
+
+def _ids(text: Sequence[int]) -> list[int]:
+    try:
+        ids = np.asarray(text)
+    except Exception:
+        ids = np.empty((), object)
+    if ids.ndim != 1 or (ids.dtype.kind not in "iu" and ids.size):
+        raise LumenError(f"a text is a string or a list of token ids, not {shown(text)}")
+    return ids.tolist()
 
 
 def _losses(llm: LLM, ids: list[int]) -> np.ndarray:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from lumen_mlir import env, kv_cache
-from lumen_mlir.errors import LumenError
+from lumen_mlir.errors import LumenError, shown
 from lumen_mlir.models import Model
 from lumen_mlir.threads import default_thread_count
 
@@ -70,6 +70,9 @@ class SessionOptions:
         check_count("chunk", self.chunk, 65_536)
         kv_cache.get(self.kv_type)
         _check_choice("activations", self.activations, ("int8", "exact"))
+        for name in ("pack_cache", "profile"):
+            if not isinstance(getattr(self, name), bool):
+                raise LumenError(f"{name} is {shown(getattr(self, name))}; True or False was expected")
 
     @staticmethod
     def of(**options: Any) -> SessionOptions:
@@ -103,9 +106,9 @@ def check_count(name: str, value: Any, most: int | None = None) -> None:
     """Raises ``LumenError`` where ``value`` is no whole number from 1 to ``most``."""
     if not isinstance(value, int) or isinstance(value, bool) or value < 1 or (most and value > most):
         limit = f" and at most {most}" if most else ""
-        raise LumenError(f"{name} is {value!r}; a whole number of at least 1{limit} was expected")
+        raise LumenError(f"{name} is {shown(value)}; a whole number of at least 1{limit} was expected")
 
 
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise LumenError(f"unknown {name} '{value}'; known are {', '.join(choices)}")
+    if not isinstance(value, str) or value not in choices:
+        raise LumenError(f"unknown {name} {shown(value)}; known are {', '.join(choices)}")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lumen_mlir._mlir import codegen
-from lumen_mlir.errors import LumenError
+from lumen_mlir.errors import LumenError, shown
 
 if TYPE_CHECKING:
     from lumen_mlir.formats import Format
@@ -100,9 +100,9 @@ def get(name: str | Target | None) -> Target:
     if name is None or name == "native":
         return native()
     for target in TARGETS:
-        if name in (target.name, target.name.removeprefix("x86-64-")):
+        if isinstance(name, str) and name in (target.name, target.name.removeprefix("x86-64-")):
             return target
-    raise LumenError(f"unknown target {name!r}; there are {', '.join(names())}")
+    raise LumenError(f"unknown target {shown(name)}; there are {', '.join(names())}")
 
 
 def check_runs(target: Target) -> Target:

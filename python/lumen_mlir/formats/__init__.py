@@ -17,7 +17,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from .. import plugins
-from ..errors import LumenError
+from ..errors import LumenError, shown
 
 if TYPE_CHECKING:
     from .floats import FloatFormat
@@ -104,7 +104,7 @@ def names() -> list[str]:
 
 def is_known(name: str) -> bool:
     """True where ``get(name)`` finds a format; it looks no farther than it must."""
-    return name in _BUILTIN or name in _registered or name in names()
+    return isinstance(name, str) and (name in _BUILTIN or name in _registered or name in names())
 
 
 def origin(fmt: Format) -> str:
@@ -121,6 +121,8 @@ def origin(fmt: Format) -> str:
 
 def get(name: str) -> Format:
     """The format called ``name``; LumenError if there is none."""
+    if not isinstance(name, str):
+        raise LumenError(f"the name of a format was expected, got {shown(name)}")
     name = name.lower()
     if name in _registered:
         return _registered[name]
@@ -134,11 +136,13 @@ def get(name: str) -> Format:
         return _load_entry_point(name)
     close = difflib.get_close_matches(name, names(), n=1)
     hint = f"; did you mean '{close[0]}'?" if close else f"; known: {', '.join(names())}"
-    raise LumenError(f"unknown quantization format '{name}'{hint}")
+    raise LumenError(f"unknown quantization format {shown(name)}{hint}")
 
 
 def by_ggml_type(number: int) -> Format:
     """The format with the ggml type id ``number``; LumenError for unknown, removed and non-weight types."""
+    if not isinstance(number, int) or isinstance(number, bool):
+        raise LumenError(f"the number of a tensor type was expected, got {shown(number)}")
     if number in _GGML_TYPES:
         return get(_GGML_TYPES[number])
     if number in _REMOVED:

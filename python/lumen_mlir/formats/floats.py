@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import LumenError
-from .types import DType, bf16, f16, f32, from_float32, to_float32
+from .types import DType, bf16, f16, f32, float_array, from_float32, to_float32, whole_length
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,10 +42,13 @@ class FloatFormat:
         return float(self.dtype.bits)
 
     def row_bytes(self, length: int) -> int:
-        return length * self.dtype.bytes
+        """Bytes of a row of ``length`` weights."""
+        return whole_length(length) * self.dtype.bytes
 
     def elements(self, raw: np.ndarray) -> np.ndarray:
         """Bytes uint8 [..., K * bytes] as stored elements [..., K] (bf16 as uint16)."""
+        if not isinstance(raw, np.ndarray):
+            raise LumenError(f"{self.name} data must be an array of bytes, not {type(raw).__name__}")
         if raw.dtype != np.uint8 or not raw.ndim or raw.shape[-1] % self.dtype.bytes:
             raise LumenError(f"{self.name} data must be bytes of whole elements, not {raw.dtype} {raw.shape}")
         return np.ascontiguousarray(raw).view(self.dtype.numpy)
@@ -56,7 +59,7 @@ class FloatFormat:
 
     def quantize(self, weights: np.ndarray) -> np.ndarray:
         """float32 [..., K] -> bytes uint8 [..., K * bytes], rounded to the nearest even."""
-        values = from_float32(np.asarray(weights, dtype=np.float32), self.dtype)
+        values = from_float32(float_array(weights).astype(np.float32, copy=False), self.dtype)
         return np.ascontiguousarray(values).view(np.uint8)
 
 

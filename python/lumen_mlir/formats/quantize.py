@@ -11,7 +11,7 @@ from ..errors import LumenError
 from .encode import Encoder, encoder
 from .quantized import Decoded, QuantFormat
 from .search import Found, search
-from .types import DType, from_float32, to_float32
+from .types import DType, float_array, from_float32, to_float32
 
 if TYPE_CHECKING:
     from . import Format
@@ -103,11 +103,11 @@ def quantize(fmt: Format | str, weights: np.ndarray, importance: np.ndarray | No
     Returns bytes uint8 [..., row_bytes(K)]. Raises LumenError for other widths, weights that
     are not finite or too large for the format's scales, and formats that cannot be encoded.
     """
-    if isinstance(fmt, str):
+    if isinstance(fmt, str) or not hasattr(fmt, "is_float"):
         from . import get
 
         fmt = get(fmt)
-    weights = np.asarray(weights)
+    weights = float_array(weights)
     if fmt.is_float:
         return _rounded(fmt, weights)
     width = fmt.row_bytes(weights.shape[-1])
@@ -139,7 +139,7 @@ def _check_finite(fmt: Format, weights: np.ndarray) -> None:
 
 
 def _checked(importance: np.ndarray) -> np.ndarray:
-    importance = np.asarray(importance, dtype=np.float32)
+    importance = float_array(importance).astype(np.float32, copy=False)
     if not np.isfinite(importance).all() or (importance < 0).any():
         raise LumenError("the importance of a weight is a finite number of at least 0")
     # A little is left for weights of importance 0: they must not take any value whatever.

@@ -14,7 +14,7 @@ from ..errors import LumenError
 from .evaluate import evaluate
 from .graph import Expression, reachable
 from .stored import Stored, choose
-from .types import DType, Field, to_float32
+from .types import DType, Field, to_float32, whole_length
 
 # Weights decoded at once: intermediates of a batch stay in the cache.
 _BATCH = 1 << 18
@@ -168,7 +168,7 @@ class QuantFormat:
 
     def row_bytes(self, length: int) -> int:
         """Bytes of a row of ``length`` weights; LumenError if it is not a whole number of blocks."""
-        if length % self.block:
+        if whole_length(length) % self.block:
             raise LumenError(
                 f"a row of {length} weights is not a multiple of the block of {self.name}, {self.block}"
             )
@@ -176,6 +176,8 @@ class QuantFormat:
 
     def _blocks(self, raw: np.ndarray) -> np.ndarray:
         """Rows of bytes as blocks [n, header and block]: each has the row's header in front."""
+        if not isinstance(raw, np.ndarray):
+            raise LumenError(f"{self.name} data must be an array of bytes, not {type(raw).__name__}")
         if raw.dtype != np.uint8 or not raw.ndim:
             raise LumenError(f"{self.name} data must be an array of bytes, not {raw.dtype} {raw.shape}")
         blocks = raw[..., self.header_bytes :]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..errors import LumenError
+from ..errors import LumenError, shown
 
 
 @dataclass(frozen=True)
@@ -89,6 +89,24 @@ def _dtype(name: str, numpy: str, mlir: str) -> DType:
 u8, u16, u32 = _dtype("u8", "<u1", "i8"), _dtype("u16", "<u2", "i16"), _dtype("u32", "<u4", "i32")
 i8, i16, i32 = _dtype("i8", "<i1", "i8"), _dtype("i16", "<i2", "i16"), _dtype("i32", "<i4", "i32")
 f16, f32, bf16 = _dtype("f16", "<f2", "f16"), _dtype("f32", "<f4", "f32"), _dtype("bf16", "<u2", "bf16")
+
+
+def whole_length(length: int) -> int:
+    """``length``, if it is the length of a row; ``LumenError`` otherwise."""
+    if not isinstance(length, (int, np.integer)) or isinstance(length, bool) or length < 0:
+        raise LumenError(f"the length of a row is a whole number of at least 0, not {shown(length)}")
+    return length
+
+
+def float_array(weights: np.ndarray) -> np.ndarray:
+    """``weights`` as an array of at least one dimension; ``LumenError`` where they are no numbers."""
+    try:
+        array = np.asarray(weights)
+    except Exception:
+        array = np.empty((), object)
+    if array.dtype.kind not in "fiu" or not array.ndim:
+        raise LumenError(f"weights are an array of floats, not {shown(weights)}")
+    return array
 
 
 def to_float32(values: np.ndarray, dtype: DType) -> np.ndarray:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import struct
 from collections.abc import Callable, Collection, Iterable
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from lumen_mlir.atomic_file import replacing
+from lumen_mlir.errors import shown
 from lumen_mlir.gguf import described
 from lumen_mlir.gguf import types as T
 from lumen_mlir.gguf.errors import GGUFError, quoted
@@ -27,7 +29,12 @@ class GGUFWriter:
     """
 
     def __init__(self, path: str | os.PathLike[str], alignment: int = T.DEFAULT_ALIGNMENT):
-        self.path = os.fspath(path)
+        try:
+            self.path = os.fsdecode(path)
+        except TypeError:
+            raise GGUFError(f"the path of a file was expected, got {type(path).__name__}") from None
+        if type(alignment) is not int or alignment < 1 or alignment & (alignment - 1) or alignment >= 1 << 31:
+            raise GGUFError(f"{self.path}: the alignment is {shown(alignment)}, not a power of two")
         self._alignment = alignment
         self._fields: list[bytes] = []
         self._keys: set[str] = set()
@@ -41,6 +48,8 @@ class GGUFWriter:
 
         What names the types of formats from outside is the writer's own: it is left out of copied metadata.
         """
+        if not isinstance(key, str):
+            raise GGUFError(f"{self.path}: a metadata key is a string, not {shown(key)}")
         if key.startswith(described.PREFIX):
             return
         self._add(key, value, kind)
@@ -48,12 +57,19 @@ class GGUFWriter:
     def _add(self, key: str, value: Any, kind: int) -> None:
         if key in self._keys:
             raise GGUFError(f"{self.path}: metadata key {quoted(key)} is added twice")
+        try:
+            if isinstance(value, (list, tuple, np.ndarray)):
+                payload = struct.pack("<IIQ", T.ARRAY, kind, len(value)) + _array(value, kind)
+            else:
+                payload = struct.pack("<I", kind) + _scalar(value, kind)
+            name = _string(key)
+        except (TypeError, ValueError, LookupError, OverflowError, AttributeError, struct.error):
+            raise GGUFError(
+                f"{self.path}: metadata key {quoted(key)}: {shown(value)} cannot be written as value type "
+                f"{shown(kind)}"
+            ) from None
         self._keys.add(key)
-        if isinstance(value, (list, tuple, np.ndarray)):
-            payload = struct.pack("<IIQ", T.ARRAY, kind, len(value)) + _array(value, kind)
-        else:
-            payload = struct.pack("<I", kind) + _scalar(value, kind)
-        self._fields.append(_string(key) + payload)
+        self._fields.append(name + payload)
 
     def copy_metadata(self, metadata: Metadata, without: Collection[str] = ()) -> None:
         """Add what another file says, but for the keys ``without`` and its alignment."""
@@ -69,11 +85,18 @@ class GGUFWriter:
 
         ``type_name`` is a type of ggml's or any format that ``lumen_mlir.formats`` knows.
         """
+        if not isinstance(name, str) or not isinstance(type_name, str):
+            raise GGUFError(
+                f"{self.path}: the name and type of a tensor are strings, not {shown(name)} and {shown(type_name)}"
+            )
         kind = described.for_writing(type_name, self._described)
         if name in self._tensors:
             raise GGUFError(f"{self.path}: tensor {quoted(name)} is added twice")
+        if not isinstance(shape, (tuple, list)) or not all(isinstance(n, (int, np.integer)) for n in shape):
+            raise GGUFError(f"{self.path}: tensor {quoted(name)}: {shown(shape)} is no shape")
         if not shape or min(shape) < 1:
             raise GGUFError(f"{self.path}: tensor {quoted(name)}: shape {shape} has no elements")
+        shape = tuple(map(int, shape))
         if shape[-1] % kind.block:
             raise GGUFError(
                 f"{self.path}: tensor {quoted(name)}: row length {shape[-1]} is not a multiple of "
@@ -83,7 +106,9 @@ class GGUFWriter:
             self._described[kind.name] = kind
             for entry in described.metadata(kind):
                 self._add(*entry)
-        nbytes = kind.row_bytes(shape[-1]) * int(np.prod(shape[:-1], dtype=np.int64))
+        nbytes = kind.row_bytes(shape[-1]) * math.prod(shape[:-1])
+        if nbytes >= 1 << 63:
+            raise GGUFError(f"{self.path}: tensor {quoted(name)}: a shape of {shown(shape)} is too large")
         self._tensors[name] = shape, kind, pieces, nbytes
 
     def write(self) -> int:

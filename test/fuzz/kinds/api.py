@@ -25,6 +25,7 @@ from lumen_mlir.cache import Cache
 from lumen_mlir.compiler import CompilerOptions
 from lumen_mlir.engine import Engine
 from lumen_mlir.errors import LumenError
+from lumen_mlir.formats.quantize import quantize
 from lumen_mlir.gguf.writer import GGUFWriter
 from lumen_mlir.perplexity import perplexity
 from lumen_mlir.sampling import Sampler
@@ -45,9 +46,9 @@ func.func @look_up(%ids: tensor<?xi32>, %table: tensor<40x32xf16>) -> tensor<?x3
   %x = lumen.embedding %ids, %table : tensor<?xi32>, tensor<40x32xf16> -> tensor<?x32xf32>
   return %x : tensor<?x32xf32>
 }
-func.func @look_up_any(%ids: tensor<?xi32>, %table: tensor<?x?x!lumen.q<@q8_0>>) -> tensor<?x32xf32> {
+func.func @look_up_any(%ids: tensor<?xi32>, %table: tensor<?x32x!lumen.q<@q8_0>>) -> tensor<?x32xf32> {
   %x = lumen.embedding %ids, %table
-    : tensor<?xi32>, tensor<?x?x!lumen.q<@q8_0>> -> tensor<?x32xf32>
+    : tensor<?xi32>, tensor<?x32x!lumen.q<@q8_0>> -> tensor<?x32xf32>
   return %x : tensor<?x32xf32>
 }
 func.func @attend(%x: tensor<?x32xf32>, %table: tensor<?x16xf32>, %k: tensor<2x2x?x16x16xf32>,
@@ -272,8 +273,7 @@ def arguments(rng: random.Random, name: str) -> list[Any]:
         case "look_up_any":
             rows = rng.choice((1, 3, VOCABULARY))
             raw = guarded.array((rows * 34,), np.uint8)
-            sizes = (rows, WIDTH) if rng.random() < 0.8 else (rng.choice(NUMBERS), rng.choice(NUMBERS))
-            return [whole(rows, count), raw, *sizes]
+            return [whole(rows, count), raw, rows if rng.random() < 0.8 else rng.choice(NUMBERS)]
         case "attend":
             table = floats(rng.choice((0, 1, 48, 64)), 16)
             return [floats(count, WIDTH), table, *caches, rng.choice((0, 1, 2, 2**63 - 1)), position]
@@ -451,7 +451,7 @@ def in_formats(state: State, rng: random.Random) -> Any:
             return formats.is_known(odd(rng))
         case 3:
             values = np.full((2, rng.choice((256, 32, 0, 5))), rng.choice(FLOATS), rng.choice(("f4", "f8", "i4")))
-            return fmt.quantize(perhaps(rng, values, 0.4))
+            return quantize(perhaps(rng, name, 0.1), perhaps(rng, values, 0.4))
         case 4:
             raw = np.full((2, rng.choice((fmt.row_bytes(256), 34, 0, 7))), 0x7C, np.uint8)
             return fmt.dequantize(perhaps(rng, raw, 0.4))
