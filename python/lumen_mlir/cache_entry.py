@@ -62,7 +62,7 @@ class NewEntry:
             self._create(path, total)
             total = min(total, _WRITE_BYTES)
         # The bytes of the file from _begin on, of which those before _end are known.
-        self._memory = mmap.mmap(-1, total, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        self._memory = mmap.mmap(-1, total)
         prefer_large_pages(self._memory)
         self._bytes = np.frombuffer(self._memory, np.uint8)
         self._begin, self._end = 0, HEADER_BYTES

@@ -65,6 +65,8 @@ def open_model_file(
         from lumen_mlir.data import embedded_model_path
 
         path = embedded_model_path()
+    if not isinstance(path, (str, os.PathLike)):
+        raise LumenError(f"the path of a model was expected, got {type(path).__name__}")
     if not os.path.isdir(path):
         file = GGUFFile.open(path)
         if format is not None:

@@ -13,13 +13,15 @@ from lumen_mlir.errors import LumenError
 def token_ids(tokens: Sequence[int] | np.ndarray, vocabulary: int, most: int) -> np.ndarray:
     """A copy of 1 to ``most`` ids of a vocabulary: what is checked is what runs."""
     try:
-        ids = np.array(tokens)
+        count = len(tokens)
+        # (Before a copy is made.)
+        ids = np.array(tokens) if count <= most else np.empty(0)
     except Exception as error:
         raise LumenError(f"tokens are a list of whole numbers: {_one_line(error)}") from None
     if ids.ndim != 1 or (ids.dtype.kind not in "iu" and ids.size):
         raise LumenError(f"tokens are a list of whole numbers, not {_one_line(ids.dtype)} {list(ids.shape)}")
-    if not 1 <= len(ids) <= most:
-        raise LumenError(f"a step takes 1 to {most} tokens, not {len(ids)}")
+    if not 1 <= count <= most:
+        raise LumenError(f"a step takes 1 to {most} tokens, not {count}")
     if ids.min() < 0 or ids.max() >= vocabulary:
         raise LumenError(
             f"token ids {ids.min()} to {ids.max()} are not in a vocabulary of {vocabulary} tokens"

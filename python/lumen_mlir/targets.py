@@ -97,7 +97,7 @@ def get(name: str | Target | None) -> Target:
     """
     if isinstance(name, Target):
         return name
-    if name is None or name == "native":
+    if name is None or (isinstance(name, str) and name == "native"):
         return native()
     for target in TARGETS:
         if isinstance(name, str) and name in (target.name, target.name.removeprefix("x86-64-")):

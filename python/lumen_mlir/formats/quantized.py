@@ -168,7 +168,8 @@ class QuantFormat:
 
     def row_bytes(self, length: int) -> int:
         """Bytes of a row of ``length`` weights; LumenError if it is not a whole number of blocks."""
-        if whole_length(length) % self.block:
+        length = whole_length(length)
+        if length % self.block:
             raise LumenError(
                 f"a row of {length} weights is not a multiple of the block of {self.name}, {self.block}"
             )

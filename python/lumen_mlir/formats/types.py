@@ -95,7 +95,7 @@ def whole_length(length: int) -> int:
     """``length``, if it is the length of a row; ``LumenError`` otherwise."""
     if not isinstance(length, (int, np.integer)) or isinstance(length, bool) or length < 0:
         raise LumenError(f"the length of a row is a whole number of at least 0, not {shown(length)}")
-    return length
+    return int(length)
 
 
 def float_array(weights: np.ndarray) -> np.ndarray:

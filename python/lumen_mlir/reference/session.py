@@ -84,10 +84,13 @@ class ReferenceSession:
         position, first = place(position, first, len(ids), self.context)
         if out is not None:
             check_logits(out, (len(ids) - first, vocabulary))
+        # The interpreter does not compute arrays without rows.
+        computed = min(first, len(ids) - 1)
         with self._lock:
             logits, *_ = self._interpreter.call(
-                "step", ids.astype(np.int32), position, first, *self._ropes, *self._caches, *self._weights
+                "step", ids.astype(np.int32), position, computed, *self._ropes, *self._caches, *self._weights
             )
+        logits = logits[first - computed :]
         if out is None:
             return logits
         out[:] = logits

@@ -405,7 +405,7 @@ def chat(state: State, rng: random.Random) -> Any:
     messages: Any = [{"role": "user", "content": "안녕"}]
     if rng.random() < 0.6:
         messages = [
-            {perhaps(rng, "role", 0.1): perhaps(rng, "user"), perhaps_key(rng): perhaps(rng, "text")}
+            {rng.choice(("role", "role", "rôle", 1)): perhaps(rng, "user"), perhaps_key(rng): perhaps(rng, "text")}
             for _ in range(rng.randrange(3))
         ]
     options = some(rng, {"tools": lambda: [], "enable_thinking": lambda: False, "variables": lambda: {"a": 1}})
