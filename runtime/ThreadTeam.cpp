@@ -8,12 +8,16 @@
 
 #include <chrono>
 #include <climits>
+#include <csetjmp>
 #include <csignal>
+#include <mutex>
 #include <string>
+#include <utility>
 
 #include <linux/futex.h>
 #include <pthread.h>
 #include <sched.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -22,6 +26,7 @@
 #endif
 
 using namespace mlir::lumen;
+using Clock = TeamSize::Clock;
 
 /// How long a waiter stays awake. Longer than the gaps between the steps of one
 /// sequence of calls, in which Python picks a token, far shorter than anyone
@@ -29,6 +34,8 @@ using namespace mlir::lumen;
 static constexpr std::chrono::microseconds awakeTime(1000);
 /// How much of that it keeps the processor to itself, if it has one.
 static constexpr std::chrono::microseconds spinTime(20);
+/// Waking a thread up takes less where a processor is free for it.
+static constexpr std::chrono::microseconds wakingTime(250);
 
 static void pauseProcessor() {
 #if defined(__x86_64__)
@@ -38,48 +45,108 @@ static void pauseProcessor() {
 #endif
 }
 
-static void futex(std::atomic<uint32_t> &word, int operation, uint32_t value) {
+/// The kernel looks at 32 bits, the lower half of a longer word.
+template <typename Word>
+static void futex(std::atomic<Word> &word, int operation, uint32_t value) {
+  static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__);
   syscall(SYS_futex, reinterpret_cast<uint32_t *>(&word), operation, value,
           nullptr, nullptr, 0);
 }
+
+static int64_t nanoseconds(Clock::time_point time) {
+  return std::chrono::nanoseconds(time.time_since_epoch()).count();
+}
+
+/// How often another thread took this one's processor.
+static long countSwitches() {
+  rusage usage;
+  return getrusage(RUSAGE_THREAD, &usage) == 0 ? usage.ru_nivcsw : 0;
+}
+
+/// How many of them are known, each of which explains one delay; or that the
+/// thread has slept, and may have waited for a processor when it was woken up.
+static thread_local long knownSwitches = countSwitches();
+static constexpr long hasSlept = -1;
 
 //===----------------------------------------------------------------------===//
 // WaitWord
 //===----------------------------------------------------------------------===//
 
-void WaitWord::advance() {
-  // Sequentially consistent, here and in waitWhile: either this thread sees the
-  // sleeper or the sleeper sees the new value.
-  value.fetch_add(1, std::memory_order_seq_cst);
+void WaitWord::set(uint64_t next) {
+  // Sequentially consistent, here and in sleepWhile: either this thread sees
+  // the sleeper or the sleeper sees the new value.
+  value.store(next, std::memory_order_seq_cst);
   if (sleepers.load(std::memory_order_seq_cst) != 0)
     futex(value, FUTEX_WAKE_PRIVATE, INT_MAX);
 }
 
-void WaitWord::waitWhile(uint32_t old, bool ownProcessor) {
-  using Clock = std::chrono::steady_clock;
+bool WaitWord::waitWhile(uint64_t old, bool ownProcessor,
+                         std::atomic<int64_t> *since) {
   Clock::time_point start;
   auto awake = Clock::duration::zero();
   for (bool first = true; awake < awakeTime; first = false) {
     for (unsigned i = 0, checks = ownProcessor ? 64 : 8; i < checks; ++i) {
       if (load() != old)
-        return;
+        return false;
       pauseProcessor();
     }
     if (first)
       start = Clock::now();
     awake = Clock::now() - start;
-    if (!ownProcessor || awake > spinTime)
-      sched_yield();
+    if (ownProcessor && awake <= spinTime)
+      continue;
+    // Others may have the processor for long, so this comes first.
+    if (since && since->load(std::memory_order_relaxed) == 0)
+      since->store(nanoseconds(start), std::memory_order_relaxed);
+    sched_yield();
   }
+  sleepWhile(old);
+  return true;
+}
+
+void WaitWord::sleepWhile(uint64_t old) {
   sleepers.fetch_add(1, std::memory_order_seq_cst);
   while (value.load(std::memory_order_seq_cst) == old)
-    futex(value, FUTEX_WAIT_PRIVATE, old);
+    futex(value, FUTEX_WAIT_PRIVATE, uint32_t(old));
   sleepers.fetch_sub(1, std::memory_order_relaxed);
 }
 
 void WaitWord::reset() {
   value.store(0);
   sleepers.store(0);
+}
+
+//===----------------------------------------------------------------------===//
+// ProcessLock
+//===----------------------------------------------------------------------===//
+
+/// No id of a process is that large.
+static constexpr uint32_t contended = 1u << 31;
+
+void ProcessLock::lock() {
+  const uint32_t process = getpid();
+  uint32_t seen = 0, wanted = process;
+  // Where it is not open, either somebody of this process holds it, or nobody.
+  while (!word.compare_exchange_strong(seen, wanted,
+                                       std::memory_order_acquire)) {
+    wanted = process | contended;
+    if (seen == process &&
+        word.compare_exchange_strong(seen, wanted, std::memory_order_relaxed))
+      seen = wanted;
+    if (seen == wanted) {
+      futex(word, FUTEX_WAIT_PRIVATE, wanted);
+      seen = 0;
+    }
+  }
+}
+
+void ProcessLock::unlock() {
+  if (word.exchange(0, std::memory_order_release) & contended)
+    futex(word, FUTEX_WAKE_PRIVATE, 1);
+}
+
+uint32_t ProcessLock::getProcess() const {
+  return word.load(std::memory_order_relaxed) & ~contended;
 }
 
 //===----------------------------------------------------------------------===//
@@ -93,14 +160,22 @@ static unsigned countProcessors() {
              : std::thread::hardware_concurrency();
 }
 
+/// The words for runs and barriers: a number that changes each time, and the
+/// members.
+static uint64_t followedBy(uint64_t word, uint64_t members) {
+  return members << 32 | uint32_t(word + 1);
+}
+static uint64_t membersOf(uint64_t word) { return word >> 32; }
+
 ThreadTeam::ThreadTeam(unsigned count)
-    : count(count), ownProcessors(count <= countProcessors()),
-      process(getpid()), shares(count), caller(makeWorker(0)) {
+    : count(count), processors(countProcessors()), process(getpid()),
+      shares(count), teamSize(count), lastMembers(count),
+      caller(makeWorker(0)) {
   startThreads();
 }
 
 ThreadTeam::~ThreadTeam() {
-  if (process != getpid()) {
+  if (process != uint32_t(getpid())) {
     // After a fork the threads exist in the parent only.
     new std::vector<std::thread>(std::move(threads));
     return;
@@ -129,57 +204,123 @@ void ThreadTeam::startThreads() {
 
 void ThreadTeam::stopThreads() {
   stopping.store(true);
-  epoch.advance();
+  epoch.set(followedBy(epoch.load(), count));
+  admission.advance();
   for (std::thread &thread : threads)
     thread.join();
   threads.clear();
 }
 
-void ThreadTeam::workerLoop(unsigned id, uint32_t epochBefore) {
+void ThreadTeam::restartAfterFork() {
+  new std::vector<std::thread>(std::move(threads));
+  threads.clear();
+  stopping.store(false);
+  for (WaitWord *word : {&epoch, &admission, &phase})
+    word->reset();
+  arrived.store(0);
+  for (lumen_share &share : shares)
+    share.taken = 0;
+  caller = makeWorker(0);
+  teamSize = TeamSize(count);
+  startThreads();
+  process = getpid();
+}
+
+void ThreadTeam::workerLoop(unsigned id, uint64_t lastRun) {
   lumen_worker worker = makeWorker(id);
   while (true) {
-    epoch.waitWhile(epochBefore, ownProcessors);
-    // Only after all workers have met does the epoch advance again.
-    ++epochBefore;
+    bool slept = epoch.waitWhile(lastRun, spins(worker.members));
+    // A run does not end without its members. So what is read here is a new run
+    // that this worker is a member of, or one that it is not.
+    while (id >= membersOf(lastRun = epoch.load())) {
+      uint64_t before = admission.load();
+      if (id >= membersOf(epoch.load()))
+        admission.sleepWhile(before);
+      slept = true;
+    }
     if (stopping.load())
       return;
-    entry(slots, &worker);
-    barrier();
+    if (slept)
+      knownSwitches = hasSlept;
+    worker.count = worker.members = membersOf(lastRun);
+    worker.loops = firstLoop;
+    worker.exhausted = 0;
+    takePart(&worker);
   }
+}
+
+void ThreadTeam::takePart(lumen_worker *worker) {
+  jmp_buf leave;
+  worker->leave = &leave;
+  if (_setjmp(leave) == 0) {
+    entry(slots, worker);
+    barrier(worker);
+  }
+}
+
+/// Prepares for so many members in the next run.
+void ThreadTeam::admit(unsigned members) {
+  // Shares of those who were left out must count as those of an earlier loop.
+  for (unsigned id = caller.members; id < members; ++id)
+    shares[id].taken = uint64_t(caller.loops - 1) << 32;
+  caller.count = caller.members = members;
+  firstLoop = caller.loops;
 }
 
 void ThreadTeam::run(Entry newEntry, uint64_t *newSlots) {
-  std::lock_guard<std::mutex> lock(running);
-  if (process != getpid()) {
-    new std::vector<std::thread>(std::move(threads));
-    threads.clear();
-    epoch.reset();
-    phase.reset();
-    arrived.store(0);
-    for (lumen_share &share : shares)
-      share.taken = 0;
-    caller = makeWorker(0);
-    process = getpid();
-    startThreads();
-  }
+  std::lock_guard<ProcessLock> lock(running);
+  if (process != running.getProcess())
+    restartAfterFork();
   entry = newEntry;
   slots = newSlots;
-  if (count > 1)
-    epoch.advance();
+  if (count == 1)
+    return entry(slots, &caller);
+
+  teamSize.begin(Clock::now());
+  waitingSince.store(0, std::memory_order_relaxed);
+  unsigned before = caller.members, members = teamSize.get();
+  admit(members);
+  if (members > 1)
+    epoch.set(followedBy(epoch.load(), members));
+  if (members > before)
+    admission.advance();
   entry(slots, &caller);
-  barrier();
+  barrier(&caller);
+  teamSize.end(Clock::now());
+  lastMembers.store(caller.members, std::memory_order_relaxed);
 }
 
-void ThreadTeam::barrier() {
-  if (count == 1)
+void ThreadTeam::barrier(lumen_worker *worker) {
+  if (worker->members == 1)
     return;
-  uint32_t current = phase.load();
-  if (arrived.fetch_add(1, std::memory_order_acq_rel) + 1 == count) {
-    arrived.store(0, std::memory_order_relaxed);
-    phase.advance();
+  uint64_t current = phase.load();
+  if (arrived.fetch_add(1, std::memory_order_acq_rel) + 1 < worker->members) {
+    if (phase.waitWhile(current, spins(worker->members), &waitingSince))
+      knownSwitches = hasSlept;
+    // The next barrier needs all members, so this is still about the last one,
+    // or about one after this worker has left.
+    worker->members = membersOf(phase.load());
   } else {
-    phase.waitWhile(current, ownProcessors);
+    if (waitingSince.load(std::memory_order_relaxed))
+      countDelay();
+    worker->members = teamSize.get();
+    arrived.store(0, std::memory_order_relaxed);
+    phase.set(followedBy(current, worker->members));
   }
+  if (worker->id >= worker->members)
+    longjmp(*static_cast<jmp_buf *>(worker->leave), 1);
+}
+
+/// The last to arrive at a barrier says whether it had no processor for a
+/// while. If not, its part of the loop took longer than that of the others.
+void ThreadTeam::countDelay() {
+  int64_t since = waitingSince.exchange(0, std::memory_order_relaxed);
+  Clock::time_point now = Clock::now();
+  std::chrono::nanoseconds delay(nanoseconds(now) - since);
+  long switches = countSwitches();
+  long known = std::exchange(knownSwitches, switches);
+  if (known == hasSlept ? delay > wakingTime : switches != known)
+    teamSize.lose(delay, now);
 }
 
 /// So many pieces of what is left are one: they become smaller towards the end,
@@ -189,7 +330,7 @@ static constexpr uint64_t piecesLeft = 8;
 // Calls nothing, not even a function of std::atomic that is not inlined: that
 // might use other registers.
 lumen_piece lumen_claim(lumen_worker *worker, uint64_t total) {
-  const uint64_t count = worker->count;
+  const uint64_t count = worker->members;
   if (count == 1) {
     // Everything at once, then nothing.
     if (total && (worker->exhausted ^= 1))
@@ -221,6 +362,5 @@ lumen_piece lumen_claim(lumen_worker *worker, uint64_t total) {
 }
 
 void lumen_barrier(lumen_worker *worker) {
-  if (worker->count > 1)
-    static_cast<ThreadTeam *>(worker->team)->barrier();
+  static_cast<ThreadTeam *>(worker->team)->barrier(worker);
 }

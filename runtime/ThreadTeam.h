@@ -17,14 +17,19 @@
 // then gives up the processor, and after about a millisecond sleeps, so that an
 // idle team uses no CPU time.
 //
+// Where other programs keep processors busy, fewer workers take part (see
+// TeamSize.h). The number of members can fall at each barrier and rise with
+// each run; who is left out sleeps.
+//
 //===----------------------------------------------------------------------===//
 
 #ifndef LUMEN_RUNTIME_THREADTEAM_H
 #define LUMEN_RUNTIME_THREADTEAM_H
 
+#include "runtime/TeamSize.h"
+
 #include <atomic>
 #include <cstdint>
-#include <mutex>
 #include <thread>
 #include <vector>
 
@@ -39,14 +44,19 @@ extern "C" {
 /// What generated code knows of the thread it runs on.
 struct lumen_worker {
   uint64_t id;
+  /// The members at the beginning of the run.
   uint64_t count;
   void *team;
-  /// For lumen_claim alone: what is taken of the shares of all workers, how
-  /// many loops this worker has left behind, and in the present one of how many
-  /// workers nothing is left.
+  /// For the runtime alone, from here on. What is taken of the shares of all
+  /// workers, how many loops this worker has left behind, and in the present
+  /// one of how many workers nothing is left.
   struct lumen_share *shares;
   uint32_t loops;
   uint32_t exhausted;
+  /// Workers with a smaller id are members: they share out the present loop.
+  uint64_t members;
+  /// The jmp_buf by which a worker that is no longer a member leaves the run.
+  void *leave;
 };
 
 /// What is taken of a worker's share of a loop: the number of the loop in the
@@ -70,7 +80,7 @@ struct lumen_piece {
 LUMEN_KEEPS_REGISTERS lumen_piece lumen_claim(lumen_worker *worker,
                                               uint64_t total);
 
-/// Returns when all workers of the team have called it.
+/// Returns when all members have called it, to those who are members still.
 void lumen_barrier(lumen_worker *worker);
 }
 
@@ -79,17 +89,36 @@ namespace mlir::lumen {
 /// A number that threads wait on until it changes.
 class WaitWord {
 public:
-  uint32_t load() const { return value.load(std::memory_order_acquire); }
-  /// Adds one and wakes who waits.
-  void advance();
-  /// Returns once the value differs from `old`. Where threads share processors,
-  /// waiting gives up the processor sooner.
-  void waitWhile(uint32_t old, bool ownProcessor);
+  uint64_t load() const { return value.load(std::memory_order_acquire); }
+  /// Sets the value, of which the lower half must change, and wakes who waits.
+  void set(uint64_t next);
+  void advance() { set(load() + 1); }
+  /// Returns once the value differs from `old`, and whether the thread has
+  /// slept. Where threads share processors, waiting gives up the processor
+  /// sooner. Who does so tells in `since`, if nobody has, when the wait began.
+  bool waitWhile(uint64_t old, bool ownProcessor,
+                 std::atomic<int64_t> *since = nullptr);
+  /// The same, asleep from the start.
+  void sleepWhile(uint64_t old);
   void reset();
 
 private:
-  alignas(64) std::atomic<uint32_t> value{0};
+  alignas(64) std::atomic<uint64_t> value{0};
   std::atomic<uint32_t> sleepers{0};
+};
+
+/// A lock for the threads of one process. A process made by fork() finds it
+/// open, as the thread that held it exists in the parent only.
+class ProcessLock {
+public:
+  void lock();
+  void unlock();
+  /// The id of this process, for who holds the lock.
+  uint32_t getProcess() const;
+
+private:
+  /// The id of the holder's process, and whether others may wait.
+  std::atomic<uint32_t> word{0};
 };
 
 class ThreadTeam {
@@ -103,36 +132,59 @@ public:
   ThreadTeam &operator=(const ThreadTeam &) = delete;
 
   unsigned size() const { return count; }
+  /// The members at the end of the last run.
+  unsigned active() const { return lastMembers.load(std::memory_order_relaxed); }
 
-  /// Calls `entry` on every worker and returns when all have returned. Calls
-  /// from several threads run one after the other. In a process made by fork()
-  /// the threads are started again; a fork during run() is not supported.
+  /// Calls `entry` on every member and returns when all have returned or left.
+  /// Who leaves does so in lumen_barrier, by longjmp. Calls from several threads
+  /// run one after the other. In a process made by fork(), even during run(),
+  /// the threads are started again.
   void run(Entry entry, uint64_t *slots);
 
-  void barrier();
+  void barrier(lumen_worker *worker);
 
 private:
   lumen_worker makeWorker(unsigned id) {
-    return {id, count, this, shares.data(), 0, 0};
+    return {id, count, this, shares.data(), 0, 0, count, nullptr};
   }
   void startThreads();
   void stopThreads();
-  void workerLoop(unsigned id, uint32_t epochBefore);
+  void restartAfterFork();
+  void workerLoop(unsigned id, uint64_t lastRun);
+  void takePart(lumen_worker *worker);
+  void admit(unsigned members);
+  bool spins(uint64_t members) const { return members <= processors; }
+  void countDelay();
 
   const unsigned count;
-  const bool ownProcessors;
-  std::mutex running;
-  int process;
+  const unsigned processors;
+  ProcessLock running;
+  uint32_t process;
   std::vector<std::thread> threads;
   std::vector<lumen_share> shares;
-  lumen_worker caller;
+  /// Changed between runs, and at a barrier by the last to arrive.
+  TeamSize teamSize;
+  std::atomic<unsigned> lastMembers;
 
+  // What the members of a run read, written before it begins.
   Entry entry = nullptr;
   uint64_t *slots = nullptr;
+  uint32_t firstLoop = 0;
+
+  lumen_worker caller;
+
   std::atomic<bool> stopping{false};
+  /// The number of the last run, in the lower half, and its members.
   WaitWord epoch;
+  /// Changes when a run has more members than the one before.
+  WaitWord admission;
+  /// The number of the last barrier, in the lower half, and who are members
+  /// after it.
   WaitWord phase;
   alignas(64) std::atomic<uint32_t> arrived{0};
+  /// Since when a worker that has given up its processor has been waiting at the
+  /// present barrier, in nanoseconds, or 0.
+  std::atomic<int64_t> waitingSince{0};
 };
 
 } // namespace mlir::lumen

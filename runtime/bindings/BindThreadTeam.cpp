@@ -54,11 +54,15 @@ void mlir::lumen::python::bindThreadTeam(nb::module_ &m) {
           },
           nb::arg("threads"))
       .def_prop_ro("size", &ThreadTeam::size)
+      .def_prop_ro("active", &ThreadTeam::active,
+                   "Threads that took part in the last run: fewer than `size` "
+                   "where other programs keep processors busy.")
       .def(
           "run", &run, nb::arg("address"), nb::arg("slots").noconvert(),
           "Calls the native function `void f(uint64_t *slots, lumen_worker *)` "
-          "at `address` on all threads, without Python's global lock; returns "
-          "when all are done. `slots` is a contiguous uint64 array.")
+          "at `address` on the threads that take part, without Python's global "
+          "lock; returns when all are done. `slots` is a contiguous uint64 "
+          "array.")
       .def("measure_barrier", &measureBarrier, nb::arg("repetitions") = 10000,
            "Seconds per barrier, over so many in a row.");
 }

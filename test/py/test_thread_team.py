@@ -146,7 +146,7 @@ def run_stress(team, address, rounds):
     slots[0] = rounds
     team.run(address, slots)
     assert slots[1:17].sum() == 0
-    assert slots[17:].tolist() == [rounds] * team.size + [0] * (16 - team.size)
+    assert slots[17:].tolist() == [rounds] * team.active + [0] * (16 - team.active)
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3, 4])
