@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """How fast a team decodes while other programs keep some of the processors busy.
 
-    python benchmarks/busy_cores.py [MODEL.gguf ...] [--synthetic qwen2.5-0.5b:q4_0] [--threads 2] [--rounds 8]
+    python benchmarks/busy_cores.py [MODEL.gguf ...] [--synthetic qwen2.5-0.5b:q4_0] [-t 2] [--rounds 8]
 
 Without files it measures the embedded model and one with random weights, which --synthetic names. Beside 0,
 1, ... processes that only count, a team of all threads and one with a thread less per busy process decode

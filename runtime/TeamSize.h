@@ -52,7 +52,8 @@ private:
   Time accounted;
 
   /// More workers are tried when the pause is over: one more, then, as long as
-  /// that goes well, twice as many. Where it does not, the next pause is longer.
+  /// that goes well, twice as many. Where it does not, the next pause is
+  /// longer.
   Duration pause = shortestPause;
   Time pauseEnd;
   unsigned step = 1;

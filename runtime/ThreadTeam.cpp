@@ -127,8 +127,8 @@ void ProcessLock::lock() {
   const uint32_t process = getpid();
   uint32_t seen = 0, wanted = process;
   // Where it is not open, either somebody of this process holds it, or nobody.
-  while (!word.compare_exchange_strong(seen, wanted,
-                                       std::memory_order_acquire)) {
+  while (
+      !word.compare_exchange_strong(seen, wanted, std::memory_order_acquire)) {
     wanted = process | contended;
     if (seen == process &&
         word.compare_exchange_strong(seen, wanted, std::memory_order_relaxed))

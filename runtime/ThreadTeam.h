@@ -33,9 +33,11 @@
 #include <thread>
 #include <vector>
 
+// What sanitizers call keeps no registers.
 #if defined(__x86_64__)
 #define LUMEN_KEEPS_REGISTERS                                                  \
-  __attribute__((no_caller_saved_registers, target("general-regs-only")))
+  __attribute__((no_caller_saved_registers, target("general-regs-only"),       \
+                 disable_sanitizer_instrumentation))
 #else
 #define LUMEN_KEEPS_REGISTERS
 #endif
@@ -133,12 +135,14 @@ public:
 
   unsigned size() const { return count; }
   /// The members at the end of the last run.
-  unsigned active() const { return lastMembers.load(std::memory_order_relaxed); }
+  unsigned active() const {
+    return lastMembers.load(std::memory_order_relaxed);
+  }
 
   /// Calls `entry` on every member and returns when all have returned or left.
-  /// Who leaves does so in lumen_barrier, by longjmp. Calls from several threads
-  /// run one after the other. In a process made by fork(), even during run(),
-  /// the threads are started again.
+  /// Who leaves does so in lumen_barrier, by longjmp. Calls from several
+  /// threads run one after the other. In a process made by fork(), even during
+  /// run(), the threads are started again.
   void run(Entry entry, uint64_t *slots);
 
   void barrier(lumen_worker *worker);
@@ -171,7 +175,7 @@ private:
   uint64_t *slots = nullptr;
   uint32_t firstLoop = 0;
 
-  lumen_worker caller;
+  alignas(64) lumen_worker caller;
 
   std::atomic<bool> stopping{false};
   /// The number of the last run, in the lower half, and its members.
@@ -182,8 +186,8 @@ private:
   /// after it.
   WaitWord phase;
   alignas(64) std::atomic<uint32_t> arrived{0};
-  /// Since when a worker that has given up its processor has been waiting at the
-  /// present barrier, in nanoseconds, or 0.
+  /// Since when a worker that has given up its processor has been waiting at
+  /// the present barrier, in nanoseconds, or 0.
   std::atomic<int64_t> waitingSince{0};
 };
 

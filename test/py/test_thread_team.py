@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Thread teams: all workers run, barriers hold, idle teams sleep."""
+"""Thread teams: barriers hold, every iteration is run once, idle teams sleep, busy processors are left."""
 
+import mmap
 import os
+import subprocess
+import sys
 import threading
 import time
 
@@ -12,8 +15,8 @@ from lumen_mlir import ir
 from lumen_mlir._mlir import codegen
 from lumen_mlir.threads import ThreadTeam, default_thread_count
 
-# Each round, every worker adds 1 to its own counter, meets the others, and reads all counters: they must
-# all show the round. slots: rounds, errors of each worker [16], counters [16].
+# Each round, every worker adds 1 to its own counter, meets the others, and reads all counters: those of
+# members must show the round. slots: rounds, how many did not for each worker [16], counters [16].
 STRESS = """
 llvm.func @lumen_barrier(!llvm.ptr)
 llvm.func @stress(%slots: !llvm.ptr, %worker: !llvm.ptr) {
@@ -145,8 +148,16 @@ def run_stress(team, address, rounds):
     slots = np.zeros(33, np.uint64)
     slots[0] = rounds
     team.run(address, slots)
-    assert slots[1:17].sum() == 0
-    assert slots[17:].tolist() == [rounds] * team.active + [0] * (16 - team.active)
+    errors, counters = slots[1:17].tolist(), slots[17:].tolist()
+    assert counters[: team.active] == [rounds] * team.active
+    assert counters[team.size :] == [0] * (16 - team.size)
+    # Workers that leave the run do so from the last on. Their counters stay behind from then on, and all
+    # others must be right; who leaves at the first barrier of a round does not look any more.
+    assert counters == sorted(counters, reverse=True)
+    for number, own in enumerate(counters):
+        behind = [own - other for other in counters[number + 1 :] if 0 < other < own]
+        missed = len(behind) if number >= team.active else 0
+        assert sum(behind) - missed <= errors[number] <= sum(behind)
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3, 4])
@@ -206,6 +217,118 @@ def test_one_team_from_several_threads(stress):
         worker.start()
     for worker in workers:
         worker.join()
+
+
+# ---- processors that others keep busy ----
+
+BUSY = """
+import mmap, os, sys
+if len(sys.argv) > 2:
+    os.sched_setaffinity(0, {int(sys.argv[2])})
+with open(sys.argv[1], "r+b") as file:
+    count = memoryview(mmap.mmap(file.fileno(), 8)).cast("Q")
+while True:
+    count[0] += 1
+"""
+
+
+@pytest.fixture
+def busy(tmp_path):
+    """Starts a process that only counts, on one processor if one is given; returns it and its counter."""
+    processes = []
+
+    def start(*processor):
+        path = tmp_path / f"count-{len(processes)}"
+        path.write_bytes(bytes(8))
+        processes.append(subprocess.Popen([sys.executable, "-c", BUSY, *map(str, (path, *processor))]))
+        with open(path, "r+b") as file:
+            counter = memoryview(mmap.mmap(file.fileno(), 8)).cast("Q")
+        while not counter[0]:
+            time.sleep(0.001)
+        return processes[-1], counter
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.wait()
+
+
+needs_two_processors = pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two processors")
+
+
+@needs_two_processors
+def test_worker_without_a_processor_is_left_out(claims, busy):
+    """The caller then does all the work; when the processor is free again, both work."""
+    before = set(os.listdir("/proc/self/task"))
+    team = ThreadTeam(2)
+    (worker,) = set(os.listdir("/proc/self/task")) - before
+    all_processors = os.sched_getaffinity(0)
+    free, taken = sorted(all_processors)[:2]
+    process, _ = busy(taken)
+    os.setpriority(os.PRIO_PROCESS, int(worker), 19)
+    try:
+        os.sched_setaffinity(int(worker), {taken})
+        os.sched_setaffinity(0, {free})
+        alone = 0
+        for _ in range(100):
+            others = run_claims(team, claims, 100, 64)
+            alone += team.active == 1 and others == 0
+        assert alone > 50
+        process.kill()
+        process.wait()
+        deadline = time.monotonic() + 20
+        while team.active == 1 or run_claims(team, claims, 100, 64) == 0:
+            run_claims(team, claims, 100, 64)
+            assert time.monotonic() < deadline
+    finally:
+        os.sched_setaffinity(0, all_processors)
+
+
+@needs_two_processors
+def test_busy_processor_costs_a_team_little(claims, busy):
+    """What two threads do while a busy process counts so far, against what one thread does meanwhile."""
+    _, counter = busy()
+    teams = [ThreadTeam(1), ThreadTeam(2)]
+    runs, counts = [0, 0], [0, 0]
+    for turn in range(12):
+        team, before, deadline = teams[turn % 2], counter[0], time.monotonic() + 0.1
+        while time.monotonic() < deadline:
+            run_claims(team, claims, 200, 100)
+            runs[turn % 2] += 1
+        counts[turn % 2] += counter[0] - before
+    one, two = (n / count for n, count in zip(runs, counts, strict=True))
+    print(f"two threads: {two / one:.2f} of one")
+    assert two > one / 2
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_fork_during_a_run(claims):
+    """The thread that runs the team is not there in the child."""
+    team = ThreadTeam(2)
+    stop = threading.Event()
+
+    def work():
+        while not stop.is_set():
+            run_claims(team, claims, 200, 100)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    statuses = []
+    try:
+        for _ in range(20):
+            child = os.fork()
+            if child == 0:
+                status = 1
+                try:
+                    run_claims(team, claims, 20, 100)
+                    status = 0
+                finally:
+                    os._exit(status)
+            statuses.append(os.waitpid(child, 0)[1])
+    finally:
+        stop.set()
+        thread.join()
+    assert statuses == [0] * 20
 
 
 def test_idle_team_uses_no_cpu_time():
