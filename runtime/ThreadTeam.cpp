@@ -6,10 +6,12 @@
 
 #include "runtime/ThreadTeam.h"
 
+#include <algorithm>
 #include <chrono>
 #include <climits>
 #include <csetjmp>
 #include <csignal>
+#include <ctime>
 #include <mutex>
 #include <string>
 #include <utility>
@@ -27,6 +29,7 @@
 
 using namespace mlir::lumen;
 using Clock = TeamSize::Clock;
+using std::chrono::nanoseconds;
 
 /// How long a waiter stays awake. Longer than the gaps between the steps of one
 /// sequence of calls, in which Python picks a token, far shorter than anyone
@@ -53,20 +56,35 @@ static void futex(std::atomic<Word> &word, int operation, uint32_t value) {
           nullptr, nullptr, 0);
 }
 
-static int64_t nanoseconds(Clock::time_point time) {
-  return std::chrono::nanoseconds(time.time_since_epoch()).count();
-}
+static nanoseconds readClock() { return Clock::now().time_since_epoch(); }
 
-/// How often another thread took this one's processor.
+namespace {
+/// When a thread was without a processor.
+struct Absence {
+  /// How often another thread took its processor.
+  long switches;
+  /// All the time in which it did not run; only differences mean something.
+  nanoseconds time;
+
+  static Absence measure();
+};
+} // namespace
+
 static long countSwitches() {
-  rusage usage;
-  return getrusage(RUSAGE_THREAD, &usage) == 0 ? usage.ru_nivcsw : 0;
+  rusage usage{};
+  getrusage(RUSAGE_THREAD, &usage);
+  return usage.ru_nivcsw;
 }
 
-/// How many of them are known, each of which explains one delay; or that the
-/// thread has slept, and may have waited for a processor when it was woken up.
-static thread_local long knownSwitches = countSwitches();
-static constexpr long hasSlept = -1;
+Absence Absence::measure() {
+  timespec ran{};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ran);
+  return {countSwitches(), readClock() - std::chrono::seconds(ran.tv_sec) -
+                               nanoseconds(ran.tv_nsec)};
+}
+
+/// What needs no explanation any more, as it is past or was meant.
+static thread_local Absence knownAbsence = Absence::measure();
 
 //===----------------------------------------------------------------------===//
 // WaitWord
@@ -76,18 +94,20 @@ void WaitWord::set(uint64_t next) {
   // Sequentially consistent, here and in sleepWhile: either this thread sees
   // the sleeper or the sleeper sees the new value.
   value.store(next, std::memory_order_seq_cst);
-  if (sleepers.load(std::memory_order_seq_cst) != 0)
+  if (sleepers.load(std::memory_order_seq_cst) != 0) {
+    wokenAt.store(readClock().count(), std::memory_order_relaxed);
     futex(value, FUTEX_WAKE_PRIVATE, INT_MAX);
+  }
 }
 
-bool WaitWord::waitWhile(uint64_t old, bool ownProcessor,
+void WaitWord::waitWhile(uint64_t old, bool ownProcessor,
                          std::atomic<int64_t> *since) {
   Clock::time_point start;
   auto awake = Clock::duration::zero();
   for (bool first = true; awake < awakeTime; first = false) {
     for (unsigned i = 0, checks = ownProcessor ? 64 : 8; i < checks; ++i) {
       if (load() != old)
-        return false;
+        return;
       pauseProcessor();
     }
     if (first)
@@ -97,18 +117,31 @@ bool WaitWord::waitWhile(uint64_t old, bool ownProcessor,
       continue;
     // Others may have the processor for long, so this comes first.
     if (since && since->load(std::memory_order_relaxed) == 0)
-      since->store(nanoseconds(start), std::memory_order_relaxed);
+      since->store(nanoseconds(start.time_since_epoch()).count(),
+                   std::memory_order_relaxed);
     sched_yield();
   }
   sleepWhile(old);
-  return true;
 }
 
 void WaitWord::sleepWhile(uint64_t old) {
+  nanoseconds asleep{};
   sleepers.fetch_add(1, std::memory_order_seq_cst);
-  while (value.load(std::memory_order_seq_cst) == old)
+  while (value.load(std::memory_order_seq_cst) == old) {
+    asleep = readClock();
     futex(value, FUTEX_WAIT_PRIVATE, uint32_t(old));
+  }
   sleepers.fetch_sub(1, std::memory_order_relaxed);
+  if (asleep == nanoseconds::zero())
+    return;
+  // To sleep was meant. To wait for a processor after that was not.
+  knownAbsence = Absence::measure();
+  nanoseconds woken(wokenAt.load(std::memory_order_relaxed));
+  nanoseconds late = readClock() - woken;
+  if (woken > asleep && late > wakingTime) {
+    knownAbsence.switches -= 1;
+    knownAbsence.time -= late;
+  }
 }
 
 void WaitWord::reset() {
@@ -229,19 +262,16 @@ void ThreadTeam::restartAfterFork() {
 void ThreadTeam::workerLoop(unsigned id, uint64_t lastRun) {
   lumen_worker worker = makeWorker(id);
   while (true) {
-    bool slept = epoch.waitWhile(lastRun, spins(worker.members));
+    epoch.waitWhile(lastRun, spins(worker.members));
     // A run does not end without its members. So what is read here is a new run
     // that this worker is a member of, or one that it is not.
     while (id >= membersOf(lastRun = epoch.load())) {
       uint64_t before = admission.load();
       if (id >= membersOf(epoch.load()))
         admission.sleepWhile(before);
-      slept = true;
     }
     if (stopping.load())
       return;
-    if (slept)
-      knownSwitches = hasSlept;
     worker.count = worker.members = membersOf(lastRun);
     worker.loops = firstLoop;
     worker.exhausted = 0;
@@ -295,8 +325,7 @@ void ThreadTeam::barrier(lumen_worker *worker) {
     return;
   uint64_t current = phase.load();
   if (arrived.fetch_add(1, std::memory_order_acq_rel) + 1 < worker->members) {
-    if (phase.waitWhile(current, spins(worker->members), &waitingSince))
-      knownSwitches = hasSlept;
+    phase.waitWhile(current, spins(worker->members), &waitingSince);
     // The next barrier needs all members, so this is still about the last one,
     // or about one after this worker has left.
     worker->members = membersOf(phase.load());
@@ -315,12 +344,13 @@ void ThreadTeam::barrier(lumen_worker *worker) {
 /// while. If not, its part of the loop took longer than that of the others.
 void ThreadTeam::countDelay() {
   int64_t since = waitingSince.exchange(0, std::memory_order_relaxed);
-  Clock::time_point now = Clock::now();
-  std::chrono::nanoseconds delay(nanoseconds(now) - since);
-  long switches = countSwitches();
-  long known = std::exchange(knownSwitches, switches);
-  if (known == hasSlept ? delay > wakingTime : switches != known)
-    teamSize.lose(delay, now);
+  if (countSwitches() == knownAbsence.switches)
+    return;
+  nanoseconds absent = -knownAbsence.time;
+  knownAbsence = Absence::measure();
+  absent += knownAbsence.time;
+  nanoseconds delay = readClock() - nanoseconds(since);
+  teamSize.lose(std::min(delay, absent), Clock::now());
 }
 
 /// So many pieces of what is left are one: they become smaller towards the end,

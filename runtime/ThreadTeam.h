@@ -95,10 +95,10 @@ public:
   /// Sets the value, of which the lower half must change, and wakes who waits.
   void set(uint64_t next);
   void advance() { set(load() + 1); }
-  /// Returns once the value differs from `old`, and whether the thread has
-  /// slept. Where threads share processors, waiting gives up the processor
-  /// sooner. Who does so tells in `since`, if nobody has, when the wait began.
-  bool waitWhile(uint64_t old, bool ownProcessor,
+  /// Returns once the value differs from `old`. Where threads share processors,
+  /// waiting gives up the processor sooner. Who does so tells in `since`, if
+  /// nobody has, when the wait began.
+  void waitWhile(uint64_t old, bool ownProcessor,
                  std::atomic<int64_t> *since = nullptr);
   /// The same, asleep from the start.
   void sleepWhile(uint64_t old);
@@ -107,6 +107,8 @@ public:
 private:
   alignas(64) std::atomic<uint64_t> value{0};
   std::atomic<uint32_t> sleepers{0};
+  /// When those who slept were woken up, in nanoseconds.
+  std::atomic<int64_t> wokenAt{0};
 };
 
 /// A lock for the threads of one process. A process made by fork() finds it
