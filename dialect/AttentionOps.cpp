@@ -14,9 +14,9 @@ LogicalResult RopeOp::verify() {
   if (columns % headDim)
     return emitOpError() << "columns of x must be a multiple of head_dim ("
                          << headDim << "), got " << columns;
-  if (rot > headDim || rot % 2)
+  if (rot > headDim || rot % 2 || rot == 0)
     return emitOpError()
-           << "table must have an even number of columns of at most head_dim ("
+           << "table must have an even number of columns of 2 to head_dim ("
            << headDim << "), got " << rot;
   return success();
 }
@@ -45,7 +45,7 @@ static LogicalResult verifyPage(Operation *op, StringRef name, Value cache,
                                 Value x, int64_t heads) {
   int64_t columns = rankedType(x).getDimSize(1);
   if (ShapedType::isDynamic(heads) || ShapedType::isDynamic(columns) ||
-      columns % heads || columns / heads % 4)
+      heads < 1 || columns < 1 || columns % heads || columns / heads % 4)
     return op->emitOpError()
            << "with a cache of i8 needs heads of a multiple of 4 values, got "
            << rankedType(x) << " for " << heads << " heads";
@@ -74,9 +74,13 @@ LogicalResult KvAppendOp::verify() {
 LogicalResult AttentionOp::verify() {
   auto q = rankedType(getQ()), k = rankedType(getK()), v = rankedType(getV());
   int64_t heads = getHeads(), kvHeads = getKvHeads();
-  if (heads % kvHeads)
+  constexpr int64_t kMost = std::numeric_limits<int32_t>::max();
+  if (heads % kvHeads || heads > kMost)
     return emitOpError() << "heads must be a multiple of kv_heads (" << kvHeads
-                         << "), got " << heads;
+                         << ") below 2^31, got " << heads;
+  if (getWindow() && int64_t(*getWindow()) > kMost)
+    return emitOpError() << "window must be below 2^31, got "
+                         << int64_t(*getWindow());
   if (failed(verifyDim(*this, "kv heads of k", kvHeads, k.getDimSize(1))) ||
       failed(verifyDim(*this, "kv heads of v", kvHeads, v.getDimSize(1))))
     return failure();

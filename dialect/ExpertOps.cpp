@@ -12,6 +12,10 @@ LogicalResult RouteOp::verify() {
   int64_t used = rankedType(getExperts()).getDimSize(1);
   if (ShapedType::isDynamic(experts) || ShapedType::isDynamic(used))
     return emitOpError() << "needs known numbers of experts";
+  constexpr int64_t kMostExperts = 4096; // a vector
+  if (experts > kMostExperts)
+    return emitOpError() << "takes at most " << kMostExperts << " experts, got "
+                         << experts;
   if (used < 1 || used > experts)
     return emitOpError() << "must choose 1 to " << experts
                          << " experts per token, got " << used;

@@ -85,12 +85,18 @@ static int64_t getStoredBits(Value value) {
   return getElementTypeOrSelf(value.getType()).getIntOrFloatBitWidth();
 }
 
-/// The least and the largest of some integers, or nothing.
-static std::optional<IntegerRange> getRange(Value value) {
+/// The least and the largest of some integers, or nothing: also where they may
+/// need more than 32 bits, or follow from more than `depth` operations in a
+/// row.
+static std::optional<IntegerRange> getRange(Value value, unsigned depth = 8) {
   using Range = std::optional<IntegerRange>;
+  constexpr int64_t kMost = std::numeric_limits<int32_t>::max();
   APInt constant;
-  if (matchPattern(value, m_ConstantInt(&constant)))
+  if (matchPattern(value, m_ConstantInt(&constant))) {
+    if (!constant.isSignedIntN(32))
+      return std::nullopt;
     return IntegerRange{constant.getSExtValue(), constant.getSExtValue()};
+  }
   if (auto stored = value.getDefiningOp<StoredOp>();
       stored && stored.getBits() < 8)
     return IntegerRange{0, (int64_t(1) << stored.getBits()) - 1};
@@ -98,15 +104,19 @@ static std::optional<IntegerRange> getRange(Value value) {
   if (getElementTypeOrSelf(value.getType()).isInteger(8))
     return IntegerRange{-128, 255};
   Operation *op = value.getDefiningOp();
-  if (!op)
+  if (!op || !depth)
     return std::nullopt;
-  auto join = [](auto binary, auto function) -> Range {
-    Range lhs = getRange(binary.getLhs()), rhs = getRange(binary.getRhs());
-    return lhs && rhs ? Range(function(*lhs, *rhs)) : std::nullopt;
+  auto join = [&](auto binary, auto function) -> Range {
+    Range lhs = getRange(binary.getLhs(), depth - 1),
+          rhs = getRange(binary.getRhs(), depth - 1);
+    if (!lhs || !rhs)
+      return std::nullopt;
+    IntegerRange joined = function(*lhs, *rhs);
+    return joined.getMagnitude() <= kMost ? Range(joined) : std::nullopt;
   };
   return llvm::TypeSwitch<Operation *, Range>(op)
       .Case<arith::ExtSIOp, arith::ExtUIOp>(
-          [](auto op) { return getRange(op.getIn()); })
+          [&](auto op) { return getRange(op.getIn(), depth - 1); })
       .Case([&](arith::AddIOp op) {
         return join(op, [](IntegerRange a, IntegerRange b) {
           return IntegerRange{a.least + b.least, a.most + b.most};

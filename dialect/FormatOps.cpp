@@ -41,8 +41,54 @@ int64_t FormatOp::getRowBytes(int64_t columns) {
   return getHeaderBytes() + columns / int64_t(getBlock()) * getBlockBytes();
 }
 
+/// Blocks, and the bytes of a storage field, are below: a block becomes a
+/// vector.
+static constexpr int64_t kMostBlock = 4096;
+
+static bool isPlainVector(VectorType type) {
+  return type.getRank() == 1 && !type.isScalable() &&
+         type.getNumElements() <= kMostBlock;
+}
+
+/// A format's region computes with scalars and vectors alone. A constant tensor
+/// is a table that vector.gather looks up.
+static LogicalResult verifyDecoding(Operation *op) {
+  bool isLookup = op->getName().getStringRef() == "vector.gather";
+  if (op->getNumRegions() || !(isLookup || isMemoryEffectFree(op)))
+    return op->emitOpError("is not allowed in a format: it has regions or "
+                           "effects");
+  if (!isa<DecodedOp>(op) && op->getNumResults() != 1)
+    return op->emitOpError("is not allowed in a format: it has ")
+           << op->getNumResults() << " results, not one";
+  auto isValue = [](Type type) {
+    auto vector = dyn_cast<VectorType>(type);
+    return vector ? isPlainVector(vector) : type.isIntOrIndexOrFloat();
+  };
+  bool isTable = op->hasTrait<OpTrait::ConstantLike>() &&
+                 isa<RankedTensorType>(op->getResult(0).getType());
+  for (auto [i, operand] : llvm::enumerate(op->getOperands())) {
+    auto table = dyn_cast<RankedTensorType>(operand.getType());
+    if (table && isLookup && i == 0 && table.getRank() == 1)
+      continue;
+    if (!isValue(operand.getType()) || (isLookup && i == 0))
+      return op->emitOpError("is not allowed in a format: operand ")
+             << i << " is " << operand.getType();
+  }
+  if (!isTable)
+    for (Type type : op->getResultTypes())
+      if (!isValue(type))
+        return op->emitOpError("is not allowed in a format: it gives ") << type;
+  return success();
+}
+
 LogicalResult FormatOp::verify() {
   int64_t block = getBlock(), group = getGroup();
+  if (block > kMostBlock)
+    return emitOpError() << "block must be at most " << kMostBlock << ", got "
+                         << block;
+  if (int64_t(getBias()) < -255 || int64_t(getBias()) > 255)
+    return emitOpError() << "bias must be -255 to 255, got "
+                         << int64_t(getBias());
   if (block % kSpan)
     return emitOpError() << "block must be a multiple of " << kSpan << ", got "
                          << block;
@@ -65,7 +111,8 @@ LogicalResult FormatOp::verify() {
     Type element = getElementTypeOrSelf(argument.getType());
     auto vector = dyn_cast<VectorType>(argument.getType());
     if (!element.isIntOrFloat() || element.getIntOrFloatBitWidth() % 8 ||
-        (vector && vector.getRank() != 1))
+        element.getIntOrFloatBitWidth() > 64 ||
+        (vector && !isPlainVector(vector)))
       return emitOpError()
              << "storage field " << name
              << " must be a scalar or 1-D vector of whole bytes, got "
@@ -83,6 +130,9 @@ LogicalResult FormatOp::verify() {
   }
   if (body.empty() || !isa<DecodedOp>(body.back()))
     return emitOpError() << "region must end in lumen.decoded";
+  for (Operation &op : body)
+    if (failed(verifyDecoding(&op)))
+      return failure();
   return success();
 }
 
@@ -138,8 +188,10 @@ LogicalResult DecodedOp::verify() {
     for (Type type : factors.getTypes()) {
       auto vector = dyn_cast<VectorType>(type);
       Type element = vector ? vector.getElementType() : type;
+      bool isFloat =
+          isa<FloatType>(element) && element.getIntOrFloatBitWidth() <= 32;
       bool allowed =
-          isa<FloatType>(element) ||
+          isFloat ||
           (vector && (element.isInteger(8) || element.isInteger(32)));
       if (!allowed)
         return emitOpError() << what
@@ -181,5 +233,8 @@ LogicalResult StoredOp::verify() {
     return emitOpError() << "value of " << bits
                          << " bits must have elements of " << narrowest
                          << ", got " << getValue().getType();
+  if (bits > width)
+    return emitOpError() << "value of " << bits
+                         << " bits does not fit elements of " << width;
   return success();
 }

@@ -47,6 +47,80 @@ Operation *LumenDialect::materializeConstant(OpBuilder &builder,
   return arith::ConstantOp::materialize(builder, value, type, loc);
 }
 
+/// The value of an i64 attribute, if `attr` is one.
+static std::optional<int64_t> getInt64(Attribute attr) {
+  auto number = dyn_cast<IntegerAttr>(attr);
+  if (!number || !number.getType().isSignlessInteger(64))
+    return std::nullopt;
+  return number.getInt();
+}
+
+LogicalResult LumenDialect::verifyOperationAttribute(Operation *op,
+                                                     NamedAttribute attr) {
+  Attribute value = attr.getValue();
+  if (attr.getName() == kTargetAttr && !isa<TargetAttr>(value))
+    return op->emitError() << kTargetAttr << " must be a #lumen.target, got "
+                           << value;
+  if (attr.getName() == kMaxTokensAttr) {
+    std::optional<int64_t> tokens = getInt64(value);
+    if (!tokens || *tokens < 1 || *tokens > std::numeric_limits<int32_t>::max())
+      return op->emitError()
+             << kMaxTokensAttr << " must be an i64 of 1 to 2147483647, got "
+             << value;
+  }
+  if (attr.getName() == kPrefetchAttr) {
+    std::optional<int64_t> bytes = getInt64(value);
+    if (!bytes || *bytes < 0 || *bytes > std::numeric_limits<int32_t>::max())
+      return op->emitError()
+             << kPrefetchAttr << " must be an i64 of 0 to 2147483647, got "
+             << value;
+  }
+  return success();
+}
+
+LogicalResult LumenDialect::verifyRegionArgAttribute(Operation *op,
+                                                     unsigned /*region*/,
+                                                     unsigned argument,
+                                                     NamedAttribute attr) {
+  StringRef name = attr.getName();
+  Attribute value = attr.getValue();
+  auto fail = [&](StringRef expected) {
+    return op->emitError() << name << " of argument " << argument << " must be "
+                           << expected << ", got " << value;
+  };
+  if (name == kNameAttr && !isa<StringAttr>(value))
+    return fail("a string");
+  if (llvm::is_contained({kOutAttr, kTokensAttr, kArenaAttr, kWorkerAttr},
+                         name) &&
+      !isa<UnitAttr>(value))
+    return fail("a unit attribute");
+  if (name == kTileAttr) {
+    std::optional<int64_t> rows = getInt64(value);
+    if (!rows || *rows < 1 || *rows > 64)
+      return fail("an i64 of 1 to 64");
+  }
+  int64_t arguments = op->getRegion(0).getNumArguments();
+  if (name == kResultAttr) {
+    std::optional<int64_t> number = getInt64(value);
+    if (!number || *number < 0)
+      return fail("an i64 of at least 0");
+    // Every result of a public function has an argument of its own.
+    auto symbol = dyn_cast<SymbolOpInterface>(op);
+    if (symbol && symbol.isPublic() && *number >= arguments)
+      return fail("less than the number of arguments (" +
+                  std::to_string(arguments) + ")");
+  }
+  if (name == kRowsAttr) {
+    auto numbers = dyn_cast<DenseI64ArrayAttr>(value);
+    if (!numbers || numbers.empty() ||
+        llvm::any_of(numbers.asArrayRef(), [&](int64_t number) {
+          return number < 0 || number >= arguments;
+        }))
+      return fail("numbers of arguments in an array of i64");
+  }
+  return success();
+}
+
 LogicalResult PackedAttr::verify(function_ref<InFlightDiagnostic()> emitError,
                                  int64_t rows) {
   if (rows < 1 || rows > 64 || (rows & (rows - 1)))
@@ -61,6 +135,9 @@ PackedAttr::verifyEncoding(ArrayRef<int64_t> shape, Type elementType,
   if (shape.size() != 2)
     return emitError() << "a packed weight has two dimensions, got "
                        << shape.size();
+  // Null where the parser has refused it already.
+  if (!elementType)
+    return failure();
   if (!isa<QuantType, Float16Type, BFloat16Type, Float32Type>(elementType))
     return emitError()
            << "a packed weight has quantized, f16, bf16 or f32 elements, got "
@@ -81,9 +158,9 @@ LogicalResult TargetAttr::verify(function_ref<InFlightDiagnostic()> emitError,
     llvm::interleaveComma(kDot4, diag);
     return diag;
   }
-  if (vectorBits < 32 || (vectorBits & (vectorBits - 1)))
+  if (vectorBits < 32 || vectorBits > 2048 || (vectorBits & (vectorBits - 1)))
     return emitError()
-           << "vector_bits must be a power of two of at least 32, got "
+           << "vector_bits must be a power of two of 32 to 2048, got "
            << vectorBits;
   if (rows < 1 || rows > 64 || (rows & (rows - 1)))
     return emitError() << "rows must be a power of two of at most 64, got "

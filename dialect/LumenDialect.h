@@ -14,6 +14,22 @@
 #include "mlir/Interfaces/SideEffectInterfaces.h"
 #include "mlir/Interfaces/VectorInterfaces.h"
 
+namespace mlir::lumen {
+
+/// The tensors, buffers and vectors of `op` have dimensions below 2^31, and
+/// fewer than 2^48 elements.
+LogicalResult verifyBoundedShapes(Operation *op);
+
+template <typename ConcreteOp>
+class BoundedShapes : public OpTrait::TraitBase<ConcreteOp, BoundedShapes> {
+public:
+  static LogicalResult verifyTrait(Operation *op) {
+    return verifyBoundedShapes(op);
+  }
+};
+
+} // namespace mlir::lumen
+
 #include "dialect/LumenDialect.h.inc"
 
 #define GET_TYPEDEF_CLASSES

@@ -20,6 +20,8 @@ def Lumen_Dialect : Dialect {
   let hasConstantMaterializer = 1;
   let useDefaultAttributePrinterParser = 1;
   let useDefaultTypePrinterParser = 1;
+  let hasOperationAttrVerify = 1;
+  let hasRegionArgAttrVerify = 1;
   let extraClassDeclaration = [{
     /// Argument attribute: the name of the file's tensor that feeds this argument.
     static constexpr StringLiteral kNameAttr = "lumen.name";

@@ -11,8 +11,13 @@ include "mlir/IR/SymbolInterfaces.td"
 include "mlir/Interfaces/InferTypeOpInterface.td"
 include "mlir/Interfaces/SideEffectInterfaces.td"
 
+/// No dimension or number of elements is so large that sizes in bytes overflow.
+def Lumen_BoundedShapes : NativeOpTrait<"BoundedShapes"> {
+  let cppNamespace = "::mlir::lumen";
+}
+
 class Lumen_Op<string mnemonic, list<Trait> traits = []>
-    : Op<Lumen_Dialect, mnemonic, traits>;
+    : Op<Lumen_Dialect, mnemonic, !listconcat([Lumen_BoundedShapes], traits)>;
 
 //===----------------------------------------------------------------------===//
 // Operand types. T is the (dynamic) number of tokens of a step.

@@ -4,6 +4,33 @@
 using namespace mlir;
 using namespace mlir::lumen;
 
+LogicalResult lumen::verifyBoundedShapes(Operation *op) {
+  constexpr int64_t kMostDim = int64_t(1) << 31, kMostElements = int64_t(1)
+                                                                 << 48;
+  auto isBounded = [](Type type) {
+    auto shaped = dyn_cast<ShapedType>(type);
+    if (!shaped || !shaped.hasRank())
+      return true;
+    int64_t elements = 1;
+    for (int64_t size : shaped.getShape()) {
+      if (ShapedType::isDynamic(size))
+        continue;
+      if (size >= kMostDim || (size && elements > kMostElements / size))
+        return false;
+      elements *= size;
+    }
+    return true;
+  };
+  for (TypeRange types :
+       {TypeRange(op->getOperandTypes()), TypeRange(op->getResultTypes())})
+    for (Type type : types)
+      if (!isBounded(type))
+        return op->emitOpError()
+               << "takes dimensions below 2^31 and at most 2^48 elements, got "
+               << type;
+  return success();
+}
+
 LogicalResult lumen::verifyDim(Operation *op, StringRef what, int64_t expected,
                                int64_t actual) {
   if (compatible(expected, actual))

@@ -97,14 +97,20 @@ void QuantizeOp::build(OpBuilder &builder, OperationState &state, Value x,
 LogicalResult QuantizeOp::verify() {
   int64_t columns = rankedType(getX()).getDimSize(1);
   int64_t group = getGroup(), sumGroup = getSumGroup();
-  if (group < 1 || columns % group)
-    return emitOpError() << "group must divide the columns of x (" << columns
+  constexpr int64_t kMostGroup = 4096; // a group is a vector
+  if (group < 1 || group > kMostGroup || columns % group)
+    return emitOpError() << "group must be at most " << kMostGroup
+                         << " and divide the columns of x (" << columns
                          << "), got " << group;
   if (sumGroup < 1 || group % sumGroup)
     return emitOpError() << "sum_group must divide the group (" << group
                          << "), got " << sumGroup;
-  if (getBias() == 0)
-    return emitOpError() << "bias must not be 0";
+  // Sums of neighbours are formed by halves.
+  if (sumGroup != group && !llvm::isPowerOf2_64(sumGroup))
+    return emitOpError() << "sum_group must be a power of two or the group ("
+                         << group << "), got " << sumGroup;
+  if (int64_t bias = getBias(); bias == 0 || bias < -255 || bias > 255)
+    return emitOpError() << "bias must be -255 to 255 and not 0, got " << bias;
   constexpr int64_t kMostCode = 127;
   if (rankedType(getSums()).getElementType().isInteger(16) &&
       sumGroup * kMostCode > std::numeric_limits<int16_t>::max())
@@ -168,8 +174,9 @@ LogicalResult QLinearOp::verify() {
         return emitOpError() << "activation " << kNames[i]
                              << " has the element type " << element;
     }
-    if (getOffsetBias() == 0)
-      return emitOpError() << "offset_bias must not be 0";
+    if (int64_t bias = getOffsetBias(); bias == 0 || bias < -255 || bias > 255)
+      return emitOpError() << "offset_bias must be -255 to 255 and not 0, got "
+                           << bias;
     int64_t columns = rankedType(getActivations().front()).getDimSize(1);
     auto columnsOf = [&](unsigned i) {
       return rankedType(getActivations()[i]).getDimSize(1);
@@ -181,7 +188,7 @@ LogicalResult QLinearOp::verify() {
       int64_t groups = columnsOf(i);
       bool known =
           !ShapedType::isDynamic(columns) && !ShapedType::isDynamic(groups);
-      if (known && (groups < 1 || columns % groups))
+      if (known && (groups < 1 || columns < groups || columns % groups))
         return emitOpError() << "activation " << kNames[i]
                              << " must divide the codes into equal groups, got "
                              << groups << " for " << columns << " codes";

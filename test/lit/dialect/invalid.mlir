@@ -31,7 +31,7 @@ module attributes {lumen.target = #lumen.target<name = "t", triple = "", cpu = "
 
 // -----
 
-// expected-error@+1 {{vector_bits must be a power of two of at least 32, got 100}}
+// expected-error@+1 {{vector_bits must be a power of two of 32 to 2048, got 100}}
 module attributes {lumen.target = #lumen.target<name = "t", triple = "", cpu = "", features = "",
   dot4 = "avx2", vector_bits = 100, rows = 4, tokens = 4>} {}
 
@@ -451,7 +451,7 @@ func.func @f(%x: tensor<?x48xf32>, %t: tensor<?x16xf32>, %p: index) {
 // -----
 
 func.func @f(%x: tensor<?x64xf32>, %t: tensor<?x64xf32>, %p: index) {
-  // expected-error@below {{table must have an even number of columns of at most head_dim (32), got 64}}
+  // expected-error@below {{table must have an even number of columns of 2 to head_dim (32), got 64}}
   %0 = lumen.rope %x, %t, %p {head_dim = 32 : i64, style = "neox"}
     : tensor<?x64xf32>, tensor<?x64xf32>
   return
@@ -460,7 +460,7 @@ func.func @f(%x: tensor<?x64xf32>, %t: tensor<?x64xf32>, %p: index) {
 // -----
 
 func.func @f(%x: tensor<?x64xf32>, %t: tensor<?x15xf32>, %p: index) {
-  // expected-error@below {{table must have an even number of columns of at most head_dim (32), got 15}}
+  // expected-error@below {{table must have an even number of columns of 2 to head_dim (32), got 15}}
   %0 = lumen.rope %x, %t, %p {head_dim = 32 : i64, style = "neox"}
     : tensor<?x64xf32>, tensor<?x15xf32>
   return
@@ -559,7 +559,7 @@ func.func @f(%q: tensor<?x128xf32>, %k: tensor<4x2x?x544xi8>, %v: tensor<4x2x?x5
 // -----
 
 func.func @f(%q: tensor<?x128xf32>, %k: tensor<4x2x?x32x16xf16>, %v: tensor<4x2x?x16x32xf16>, %i: index) {
-  // expected-error@below {{heads must be a multiple of kv_heads (2), got 3}}
+  // expected-error@below {{heads must be a multiple of kv_heads (2) below 2^31, got 3}}
   %0 = lumen.attention %q, %k, %v, %i, %i
     {heads = 3 : i64, kv_heads = 2 : i64, scale = 0.125 : f32}
     : tensor<?x128xf32>, tensor<4x2x?x32x16xf16>, tensor<4x2x?x16x32xf16>
@@ -661,7 +661,7 @@ func.func @f(%x: tensor<?x64xf32>, %i: index) {
 //===----------------------------------------------------------------------===//
 
 func.func @f(%x: tensor<?x64xf32>) {
-  // expected-error@below {{group must divide the columns of x (64), got 48}}
+  // expected-error@below {{group must be at most 4096 and divide the columns of x (64), got 48}}
   %c, %s, %o, %m = lumen.quantize %x {group = 48 : i64} : tensor<?x64xf32>
     -> tensor<?x64xi8>, tensor<?x2xf32>, tensor<?x2xi32>, tensor<?x2xf32>
   return
@@ -679,7 +679,7 @@ func.func @f(%x: tensor<?x64xf32>) {
 // -----
 
 func.func @f(%x: tensor<?x64xf32>) {
-  // expected-error@below {{bias must not be 0}}
+  // expected-error@below {{bias must be -255 to 255 and not 0, got 0}}
   %c, %s, %o, %m = lumen.quantize %x {bias = 0 : i64} : tensor<?x64xf32>
     -> tensor<?x64xi8>, tensor<?x2xf32>, tensor<?x2xi32>, tensor<?x2xf32>
   return
@@ -788,7 +788,7 @@ func.func @f(%w: tensor<48x64x!lumen.q<@q8_0>>) {
 
 func.func @f(%c: tensor<?x64xi8>, %s: tensor<?x2xf32>, %o: tensor<?x2xi32>,
     %w: tensor<8x64x!lumen.q<@q8_0>>) {
-  // expected-error@below {{offset_bias must not be 0}}
+  // expected-error@below {{offset_bias must be -255 to 255 and not 0, got 0}}
   %0 = lumen.qlinear activations(%c, %s, %o, %s
       : tensor<?x64xi8>, tensor<?x2xf32>, tensor<?x2xi32>, tensor<?x2xf32>)
     weights(%w : tensor<8x64x!lumen.q<@q8_0>>) {offset_bias = 0 : i64} -> tensor<?x8xf32>
@@ -1368,5 +1368,177 @@ func.func @f(%x: tensor<?x128xf32>, %w: tensor<256x64xf32>, %b: tensor<256xf32>,
   // expected-error@below {{with groups takes no biases}}
   %0 = lumen.qlinear activations(%x : tensor<?x128xf32>) weights(%w : tensor<256x64xf32>)
     biases(%b : tensor<256xf32>) groups(%g : tensor<9x2xi32>) -> tensor<?x64xf32>
+  return
+}
+
+// -----
+
+//===----------------------------------------------------------------------===//
+// Attributes of modules and arguments, absurd sizes
+//===----------------------------------------------------------------------===//
+
+// expected-error@+2 {{unknown  type `x` in dialect `lumen`}}
+// A null element type reaches the verifier of the encoding.
+func.func private @f(tensor<8x8x!lumen.x, #lumen.packed<rows = 16>>)
+
+// -----
+
+// expected-error@+1 {{lumen.max_tokens must be an i64 of 1 to 2147483647, got 0 : i64}}
+module attributes {lumen.max_tokens = 0 : i64} {}
+
+// -----
+
+// expected-error@+1 {{lumen.max_tokens must be an i64 of 1 to 2147483647, got "x"}}
+module attributes {lumen.max_tokens = "x"} {}
+
+// -----
+
+// expected-error@+1 {{lumen.target must be a #lumen.target, got "x86-64-v3"}}
+module attributes {lumen.target = "x86-64-v3"} {}
+
+// -----
+
+// expected-error@+1 {{lumen.name of argument 0 must be a string, got 1 : i64}}
+func.func @f(%a: memref<4xf32> {lumen.name = 1 : i64}) { return }
+
+// -----
+
+// expected-error@+1 {{lumen.out of argument 0 must be a unit attribute, got true}}
+func.func @f(%a: memref<4xf32> {lumen.out = true}) { return }
+
+// -----
+
+// expected-error@+1 {{lumen.tile of argument 0 must be an i64 of 1 to 64, got 65 : i64}}
+func.func @f(%a: memref<4xf32> {lumen.tile = 65 : i64}) { return }
+
+// -----
+
+// expected-error@+1 {{lumen.result of argument 0 must be an i64 of at least 0, got "x"}}
+func.func @f(%a: memref<4xf32> {lumen.result = "x"}) { return }
+
+// -----
+
+// expected-error@+1 {{lumen.result of argument 0 must be less than the number of arguments (1), got 1 : i64}}
+func.func @f(%a: memref<4xf32> {lumen.result = 1 : i64}) { return }
+
+// -----
+
+// expected-error@+1 {{lumen.rows of argument 0 must be numbers of arguments in an array of i64, got array<i64: 99>}}
+func.func @f(%a: memref<4xf32> {lumen.rows = array<i64: 99>, lumen.out}) { return }
+
+// -----
+
+func.func @f(%a: tensor<2x2xf32>) {
+  // expected-error@+1 {{lumen.prefetch must be an i64 of 0 to 2147483647, got -1 : i64}}
+  %0 = lumen.add %a, %a {lumen.prefetch = -1 : i64} : tensor<2x2xf32>
+  return
+}
+
+// -----
+
+func.func @f(%a: tensor<2x9223372036854775807xf32>) {
+  // expected-error@+1 {{takes dimensions below 2^31 and at most 2^48 elements, got 'tensor<2x9223372036854775807xf32>'}}
+  %0 = lumen.add %a, %a : tensor<2x9223372036854775807xf32>
+  return
+}
+
+// -----
+
+// expected-error@below {{block must be at most 4096, got 8192}}
+lumen.format @f block(8192) group(32) bits(8) storage(["qs", "d"]) {
+^bb0(%qs: vector<32xi8>, %d: f16):
+  lumen.decoded codes(%qs : vector<32xi8>) scale(%d : f16)
+}
+
+// -----
+
+// expected-error@below {{bias must be -255 to 255, got 256}}
+lumen.format @f block(32) group(32) bits(8) bias(256) storage(["qs", "d"]) {
+^bb0(%qs: vector<32xi8>, %d: f16):
+  lumen.decoded codes(%qs : vector<32xi8>) scale(%d : f16)
+}
+
+// -----
+
+lumen.format @f block(32) group(32) bits(8) storage(["qs", "d"]) {
+^bb0(%qs: vector<32xi8>, %d: f16):
+  // expected-error@+1 {{is not allowed in a format: it has regions or effects}}
+  %a = memref.alloc() : memref<4xf32>
+  lumen.decoded codes(%qs : vector<32xi8>) scale(%d : f16)
+}
+
+// -----
+
+lumen.format @f block(32) group(32) bits(8) storage(["qs", "d"]) {
+^bb0(%qs: vector<32xi8>, %d: f16):
+  // expected-error@+1 {{is not allowed in a format: it has 2 results, not one}}
+  %a, %b = arith.addui_extended %qs, %qs : vector<32xi8>, vector<32xi1>
+  lumen.decoded codes(%a : vector<32xi8>) scale(%d : f16)
+}
+
+// -----
+
+lumen.format @f block(32) group(32) bits(8) storage(["qs", "d"]) {
+^bb0(%qs: vector<32xi8>, %d: f16):
+  %i = arith.constant 0 : index
+  %t = arith.constant dense<1> : tensor<4xi8>
+  // expected-error@+1 {{is not allowed in a format: operand 0 is 'tensor<4xi8>'}}
+  %a = tensor.extract %t[%i] : tensor<4xi8>
+  lumen.decoded codes(%qs : vector<32xi8>) scale(%d : f16)
+}
+
+// -----
+
+lumen.format @f block(32) group(32) bits(8) storage(["qs", "d"]) {
+^bb0(%qs: vector<32xi8>, %d: f16):
+  // expected-error@+1 {{is not allowed in a format: it gives 'vector<1x32xi8>'}}
+  %a = vector.broadcast %qs : vector<32xi8> to vector<1x32xi8>
+  lumen.decoded codes(%qs : vector<32xi8>) scale(%d : f16)
+}
+
+// -----
+
+lumen.format @f block(32) group(32) bits(8) storage(["qs", "d"]) {
+^bb0(%qs: vector<32xi8>, %d: f16):
+  %t = arith.constant dense<1.0> : tensor<4xf32>
+  // expected-error@+1 {{is not allowed in a format: operand 0 is 'tensor<4xf32>'}}
+  %s = lumen.stored %t bits(32) : tensor<4xf32>
+  lumen.decoded codes(%qs : vector<32xi8>) scale(%d : f16)
+}
+
+// -----
+
+lumen.format @f block(32) group(32) bits(8) storage(["qs", "d"]) {
+^bb0(%qs: vector<32xi8>, %d: f16):
+  // expected-error@+1 {{value of 9223372036854775807 bits does not fit elements of 8}}
+  %s = lumen.stored %qs bits(9223372036854775807) : vector<32xi8>
+  lumen.decoded codes(%qs : vector<32xi8>) scale(%d : f16)
+}
+
+// -----
+
+func.func @f(%x: tensor<?x96xf32>) {
+  // expected-error@below {{sum_group must be a power of two or the group (96), got 24}}
+  %c, %s, %o, %m = lumen.quantize %x {group = 96 : i64, sum_group = 24 : i64}
+    : tensor<?x96xf32> -> tensor<?x96xi8>, tensor<?x1xf32>, tensor<?x4xi32>, tensor<?x4xf32>
+  return
+}
+
+// -----
+
+func.func @f(%q: tensor<?x64xf32>, %k: tensor<1x1x?x64x16xf32>, %v: tensor<1x1x?x16x64xf32>, %i: index) {
+  // expected-error@below {{window must be below 2^31, got 2147483648}}
+  %0 = lumen.attention %q, %k, %v, %i, %i
+      {heads = 1 : i64, kv_heads = 1 : i64, scale = 1.0 : f32, window = 2147483648 : i64}
+    : tensor<?x64xf32>, tensor<1x1x?x64x16xf32>, tensor<1x1x?x16x64xf32>
+  return
+}
+
+// -----
+
+func.func @f(%logits: tensor<?x4097xf32>) {
+  // expected-error@below {{takes at most 4096 experts, got 4097}}
+  %e, %w = lumen.route %logits {gating = "softmax", normalized = true, scale = 1.0 : f32}
+    : tensor<?x4097xf32> -> tensor<?x2xi32>, tensor<?x2xf32>
   return
 }
