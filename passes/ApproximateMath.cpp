@@ -27,6 +27,8 @@ struct RelaxFma : OpRewritePattern<math::FmaOp> {
 
   LogicalResult matchAndRewrite(math::FmaOp op,
                                 PatternRewriter &rewriter) const override {
+    if (isa<ShapedType>(op.getType()) && !isa<VectorType>(op.getType()))
+      return failure();
     if (isa<VectorType>(op.getType()))
       rewriter.replaceOpWithNewOp<vector::FMAOp>(op, op.getA(), op.getB(),
                                                  op.getC());

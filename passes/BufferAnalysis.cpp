@@ -46,6 +46,15 @@ FailureOr<MemRefType> lumen::getBufferType(RankedTensorType type, bool isWeight,
   Type i8 = IntegerType::get(type.getContext(), 8);
   if (!type.hasStaticShape())
     return MemRefType::get({ShapedType::kDynamic}, i8);
+  if (!isa<QuantType>(type.getElementType()) &&
+      !type.getElementType().isIntOrFloat()) {
+    from->emitError("uses a weight of ") << type;
+    return failure();
+  }
+  if (type.getEncoding() && !isa<PackedAttr>(type.getEncoding())) {
+    from->emitError("uses a weight of an unknown layout, ") << type;
+    return failure();
+  }
   FailureOr<int64_t> bytes = getWeightBytes(type, from);
   if (failed(bytes)) {
     from->emitError("uses the unknown format ") << type;
@@ -103,8 +112,15 @@ static void subtract(RowCount &rows, Value value, Operation *from) {
 /// changes their number.
 FailureOr<RowCount> BufferAnalysis::getRows(Value tensor) {
   tensor = resolve(tensor);
-  if (auto argument = dyn_cast<BlockArgument>(tensor))
-    return RowCount{argument.getArgNumber(), {}};
+  auto unknown = [&](Operation *op) {
+    return op->emitOpError("gives a tensor whose number of rows is not known");
+  };
+  if (auto argument = dyn_cast<BlockArgument>(tensor)) {
+    if (isa<RankedTensorType>(tensor.getType()) &&
+        !isWeightType(tensor.getType()))
+      return RowCount{argument.getArgNumber(), {}};
+    return unknown(argument.getOwner()->getParentOp());
+  }
   Operation *op = tensor.getDefiningOp();
   if (auto call = dyn_cast<func::CallOp>(op)) {
     // The callee counts in its own arguments.
@@ -124,7 +140,7 @@ FailureOr<RowCount> BufferAnalysis::getRows(Value tensor) {
   }
   if (!isa_and_nonnull<LumenDialect>(op->getDialect()) ||
       op->getNumOperands() == 0)
-    return op->emitOpError("gives a tensor whose number of rows is not known");
+    return unknown(op);
   FailureOr<RowCount> rows = getRows(op->getOperand(0));
   if (auto last = dyn_cast<LastRowsOp>(op); last && succeeded(rows))
     subtract(*rows, last.getFirst(), last);
@@ -137,7 +153,8 @@ LogicalResult BufferAnalysis::markWritten(OpOperand &cache,
                                           BufferSignature &signature) {
   Operation *writer = cache.getOwner();
   for (Operation *user : cache.get().getUsers())
-    if (writer->isBeforeInBlock(user))
+    if (Operation *place = writer->getBlock()->findAncestorOpInBlock(*user);
+        place && writer->isBeforeInBlock(place))
       return user->emitOpError("uses a cache as it was before it was updated")
                  .attachNote(writer->getLoc())
              << "updated here";

@@ -42,6 +42,7 @@ public:
 
 private:
   LogicalResult bufferize(func::FuncOp function);
+  LogicalResult verifyBody(func::FuncOp function);
   void addContract(SmallVectorImpl<NamedAttribute> &attrs, Type type,
                    bool countsRows);
   LogicalResult replaceArguments(func::FuncOp function,
@@ -84,6 +85,8 @@ LogicalResult Bufferizer::bufferize(func::FuncOp function) {
   if (!function.getBody().hasOneBlock())
     return function.emitError("must be a straight line of one block, got ")
            << function.getBody().getBlocks().size() << " blocks";
+  if (failed(verifyBody(function)))
+    return failure();
   FailureOr<BufferSignature> signature = analysis.analyze(function);
   if (failed(signature))
     return failure();
@@ -96,6 +99,36 @@ LogicalResult Bufferizer::bufferize(func::FuncOp function) {
   return function->hasAttr(LumenDialect::kKernelAttr)
              ? rewriteKernel(function, *signature)
              : rewriteCaller(function, *signature);
+}
+
+/// Tensors are ranked, only at the top level, and of elements that memory
+/// holds.
+LogicalResult Bufferizer::verifyBody(func::FuncOp function) {
+  Block &body = function.getBody().front();
+  if (!isa<func::ReturnOp>(body.back()))
+    return function.emitError("must end in a func.return");
+  auto isBuffer = [](Type type) {
+    auto ranked = dyn_cast<RankedTensorType>(type);
+    return ranked ? MemRefType::isValidElementType(ranked.getElementType())
+                  : !isa<TensorType>(type);
+  };
+  for (Type type : body.getArgumentTypes())
+    if (!isBuffer(type))
+      return function.emitError("takes a tensor that no buffer can hold: ")
+             << type;
+  WalkResult walk = function.getBody().walk([&](Operation *op) -> WalkResult {
+    for (TypeRange types :
+         {TypeRange(op->getOperandTypes()), TypeRange(op->getResultTypes())})
+      for (Type type : types) {
+        if (isa<TensorType>(type) && op->getBlock() != &body)
+          return op->emitOpError("works on tensors inside of a region");
+        if (!isBuffer(type))
+          return op->emitOpError("works on a tensor that no buffer can hold: ")
+                 << type;
+      }
+    return WalkResult::advance();
+  });
+  return failure(walk.wasInterrupted());
 }
 
 /// What the callers of a public function must know of a buffer: packed weights
@@ -321,11 +354,17 @@ LogicalResult Bufferizer::rewriteCaller(func::FuncOp caller,
         return failure();
       dead.push_back(call);
     } else if (auto dim = dyn_cast<tensor::DimOp>(op)) {
+      const Buffer &source = buffers[analysis.resolve(dim.getSource())];
+      auto type = dyn_cast_or_null<MemRefType>(
+          source.memref ? source.memref.getType() : Type());
+      if (!type || type.getRank() != dim.getSource().getType().getRank())
+        return dim.emitOpError("asks for a size of a tensor without a buffer "
+                               "of its shape: ")
+               << dim.getSource().getType();
       b.setInsertionPoint(dim);
       b.setLoc(dim.getLoc());
-      dim.replaceAllUsesWith(Value(memref::DimOp::create(
-          b, buffers[analysis.resolve(dim.getSource())].memref,
-          dim.getIndex())));
+      dim.replaceAllUsesWith(
+          Value(memref::DimOp::create(b, source.memref, dim.getIndex())));
       dead.push_back(dim);
     } else if (isa<func::ReturnOp>(op)) {
       op.setOperands({});

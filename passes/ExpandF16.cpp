@@ -61,12 +61,17 @@ private:
   Type model;
 };
 
+bool isScalarOrVector(Type type) {
+  return !isa<ShapedType>(type) || isa<VectorType>(type);
+}
+
 struct ExpandExtF16 final : OpRewritePattern<arith::ExtFOp> {
   using OpRewritePattern::OpRewritePattern;
 
   LogicalResult matchAndRewrite(arith::ExtFOp op,
                                 PatternRewriter &rewriter) const override {
-    if (!getElementTypeOrSelf(op.getIn().getType()).isF16() ||
+    if (!isScalarOrVector(op.getType()) ||
+        !getElementTypeOrSelf(op.getIn().getType()).isF16() ||
         !getElementTypeOrSelf(op.getType()).isF32())
       return failure();
     BitArithmetic a(op.getLoc(), rewriter, op.getType());
@@ -97,7 +102,8 @@ struct ExpandTruncF16 final : OpRewritePattern<arith::TruncFOp> {
 
   LogicalResult matchAndRewrite(arith::TruncFOp op,
                                 PatternRewriter &rewriter) const override {
-    if (!getElementTypeOrSelf(op.getIn().getType()).isF32() ||
+    if (!isScalarOrVector(op.getType()) ||
+        !getElementTypeOrSelf(op.getIn().getType()).isF32() ||
         !getElementTypeOrSelf(op.getType()).isF16())
       return failure();
     BitArithmetic a(op.getLoc(), rewriter, op.getType());

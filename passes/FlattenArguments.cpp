@@ -28,6 +28,9 @@ using namespace mlir::lumen;
 
 namespace {
 
+/// What LLVM takes as an alignment.
+constexpr int64_t kMostAlignment = int64_t(1) << 32;
+
 /// What is known of the buffers of a function's arguments.
 struct Facts {
   /// Bytes; 1 where nothing is known.
@@ -140,11 +143,23 @@ LogicalResult Flattener::run() {
 LogicalResult Flattener::verify(func::FuncOp function) {
   for (BlockArgument argument : function.getArguments()) {
     auto type = dyn_cast<MemRefType>(argument.getType());
-    if (type ? !type.getLayout().isIdentity() || type.getMemorySpace()
+    if (type ? !type.getLayout().isIdentity() || type.getMemorySpace() ||
+                   !typeConverter.convertType(type)
              : isa<UnrankedMemRefType>(argument.getType()))
       return function.emitError("cannot pass argument ")
              << argument.getArgNumber()
              << " by its pointer: " << argument.getType();
+  }
+  for (unsigned i = 0; i < function.getNumArguments(); ++i) {
+    Attribute attr =
+        function.getArgAttr(i, LLVM::LLVMDialect::getAlignAttrName());
+    auto known = dyn_cast_or_null<IntegerAttr>(attr);
+    if (attr && (!known || !known.getType().isSignlessInteger(64) ||
+                 !llvm::isPowerOf2_64(known.getInt()) ||
+                 known.getInt() > kMostAlignment))
+      return function.emitError("aligns argument ")
+             << i << " to " << attr << ", which is no power of two of at most "
+             << kMostAlignment;
   }
   if (llvm::any_of(function.getResultTypes(), llvm::IsaPred<BaseMemRefType>))
     return function.emitError("returns a buffer; results are out arguments");
@@ -154,7 +169,10 @@ LogicalResult Flattener::verify(func::FuncOp function) {
 /// 0 stands for "any", the alignment of what no caller has given yet.
 int64_t Flattener::getAlignment(Value buffer, const Facts &caller) {
   if (auto argument = dyn_cast<BlockArgument>(buffer))
-    return caller.alignment[argument.getArgNumber()];
+    return isa<func::FuncOp>(argument.getOwner()->getParentOp()) &&
+                   argument.getOwner()->isEntryBlock()
+               ? caller.alignment[argument.getArgNumber()]
+               : 1;
   auto view = buffer.getDefiningOp<memref::ViewOp>();
   IntegerAttr offset;
   if (!view || !matchPattern(view.getByteShift(), m_Constant(&offset)))

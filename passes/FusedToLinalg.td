@@ -65,7 +65,7 @@ def BufferizePass : Pass<"lumen-bufferize", "::mlir::ModuleOp"> {
     }
     ```
   }];
-  let dependentDialects = ["::mlir::arith::ArithDialect",
+  let dependentDialects = ["::mlir::lumen::LumenDialect", "::mlir::arith::ArithDialect",
     "::mlir::bufferization::BufferizationDialect", "::mlir::memref::MemRefDialect"];
 }
 
@@ -116,7 +116,7 @@ def SynthesizeProductPass : Pass<"lumen-synthesize-product", "::mlir::ModuleOp">
     Option<"blockBytes", "block-bytes", "int64_t", "512 * 1024",
            "bytes of activations in a block of tokens, which stay in a cache while the weights pass by">
   ];
-  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::bufferization::BufferizationDialect",
+  let dependentDialects = ["::mlir::lumen::LumenDialect", "::mlir::arith::ArithDialect", "::mlir::bufferization::BufferizationDialect",
     "::mlir::linalg::LinalgDialect", "::mlir::math::MathDialect", "::mlir::memref::MemRefDialect",
     "::mlir::scf::SCFDialect", "::mlir::tensor::TensorDialect",
     "::mlir::vector::VectorDialect"];
@@ -165,7 +165,7 @@ def SynthesizeRowsPass : Pass<"lumen-synthesize-rows", "::mlir::ModuleOp"> {
     }
     ```
   }];
-  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::math::MathDialect",
+  let dependentDialects = ["::mlir::lumen::LumenDialect", "::mlir::arith::ArithDialect", "::mlir::math::MathDialect",
     "::mlir::memref::MemRefDialect", "::mlir::scf::SCFDialect", "::mlir::vector::VectorDialect"];
 }
 
@@ -223,7 +223,7 @@ def SynthesizeAttentionPass : Pass<"lumen-synthesize-attention", "::mlir::Module
     }
     ```
   }];
-  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::math::MathDialect",
+  let dependentDialects = ["::mlir::lumen::LumenDialect", "::mlir::arith::ArithDialect", "::mlir::math::MathDialect",
     "::mlir::memref::MemRefDialect", "::mlir::scf::SCFDialect", "::mlir::vector::VectorDialect"];
 }
 
@@ -255,7 +255,7 @@ def SynthesizeRoutingPass : Pass<"lumen-synthesize-routing", "::mlir::ModuleOp">
     }
     ```
   }];
-  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::math::MathDialect",
+  let dependentDialects = ["::mlir::lumen::LumenDialect", "::mlir::arith::ArithDialect", "::mlir::math::MathDialect",
     "::mlir::memref::MemRefDialect", "::mlir::scf::SCFDialect", "::mlir::vector::VectorDialect"];
 }
 
@@ -288,7 +288,7 @@ def SynthesizePackPass : Pass<"lumen-synthesize-pack", "::mlir::ModuleOp"> {
     }
     ```
   }];
-  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::memref::MemRefDialect",
+  let dependentDialects = ["::mlir::lumen::LumenDialect", "::mlir::arith::ArithDialect", "::mlir::memref::MemRefDialect",
     "::mlir::scf::SCFDialect", "::mlir::vector::VectorDialect"];
 }
 

@@ -63,22 +63,26 @@ Value RegisterValues::collapseInner(Value buffer) {
 //===----------------------------------------------------------------------===//
 
 /// Largest value of an unsigned i8 computed in the body of a generic.
-static uint64_t getMaximum(Value value) {
+static uint64_t getMaximum(Value value, unsigned depth = 8) {
   Operation *op = value.getDefiningOp();
+  if (!depth--)
+    return 255;
   APInt constant;
   if (matchPattern(value, m_ConstantInt(&constant)))
     return constant.getZExtValue();
   if (auto mask = dyn_cast_or_null<arith::AndIOp>(op))
-    return std::min(getMaximum(mask.getLhs()), getMaximum(mask.getRhs()));
+    return std::min(getMaximum(mask.getLhs(), depth),
+                    getMaximum(mask.getRhs(), depth));
   if (auto shift = dyn_cast_or_null<arith::ShRUIOp>(op))
-    return getMaximum(shift.getLhs());
+    return getMaximum(shift.getLhs(), depth);
   if (auto shift = dyn_cast_or_null<arith::ShLIOp>(op))
-    if (matchPattern(shift.getRhs(), m_ConstantInt(&constant)))
-      return std::min<uint64_t>(255, getMaximum(shift.getLhs())
+    if (matchPattern(shift.getRhs(), m_ConstantInt(&constant)) &&
+        constant.ult(8))
+      return std::min<uint64_t>(255, getMaximum(shift.getLhs(), depth)
                                          << constant.getZExtValue());
   if (auto join = dyn_cast_or_null<arith::OrIOp>(op)) {
-    uint64_t larger =
-        std::max(getMaximum(join.getLhs()), getMaximum(join.getRhs()));
+    uint64_t larger = std::max(getMaximum(join.getLhs(), depth),
+                               getMaximum(join.getRhs(), depth));
     return llvm::NextPowerOf2(larger) - 1;
   }
   if (auto lookup = dyn_cast_or_null<LookupOp>(op)) {
@@ -166,7 +170,8 @@ FailureOr<Value> GenericUnroller::load(unsigned operand,
     return cached;
 
   if (const RegisterTile *tile = v.findTile(source)) {
-    if (dims.empty() || dims.back() != laneDim)
+    if (dims.empty() || dims.back() != laneDim ||
+        tile->shape.size() != dims.size())
       return generic.emitOpError()
                  << "reads operand " << operand << " across its lanes",
              failure();
@@ -180,6 +185,12 @@ FailureOr<Value> GenericUnroller::load(unsigned operand,
            failure();
   const BufferView &view = found->second;
   auto type = cast<MemRefType>(view.buffer.getType());
+  if (!VectorType::isValidElementType(type.getElementType()) ||
+      view.dims.size() != dims.size())
+    return generic.emitOpError("operand ")
+               << operand << " is a buffer of " << type.getElementType()
+               << " and rank " << view.dims.size(),
+           failure();
   Type element = type.getElementType();
   SmallVector<Value> indices(view.getRank(), v.constantIndex(0));
   for (auto [dim, position] : llvm::zip(view.dims, key))
@@ -244,8 +255,12 @@ FailureOr<Value> GenericUnroller::evaluate(Value value, ArrayRef<int64_t> point,
       made = *loaded;
     }
   } else if (Operation *op = value.getDefiningOp();
-             op->getBlock() != generic.getBody()) {
-    return value;
+             !op || op->getBlock() != generic.getBody()) {
+    // Of a loop around, or computed before it.
+    if (value.getType().isIntOrIndexOrFloat())
+      return value;
+    return generic.emitOpError("uses ") << value.getType() << " as a scalar",
+           failure();
   } else if (auto index = dyn_cast<linalg::IndexOp>(op)) {
     if (index.getDim() == laneDim)
       return op->emitOpError() << "of the lane dimension cannot be vectorized",

@@ -223,7 +223,8 @@ void ClusterGraph::formProducts() {
 /// An attention kernel computes head by head, so no group may cross two heads.
 static bool quantizesWholeHeads(QuantizeOp quantize) {
   auto attention = quantize.getX().getDefiningOp<AttentionOp>();
-  return attention.getHeadDim() % int64_t(quantize.getGroup()) == 0;
+  return attention &&
+         attention.getHeadDim() % int64_t(quantize.getGroup()) == 0;
 }
 
 void ClusterGraph::formAttention() {

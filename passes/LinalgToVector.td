@@ -37,7 +37,7 @@ def VectorizeProductPass : Pass<"lumen-vectorize-product", "::mlir::ModuleOp"> {
     %s0 = lumen.dot4 %low, %x0, %initial {bits = 4 : i64} : vector<64xi8>, vector<4xi8>, vector<16xi32>
     ```
   }];
-  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::memref::MemRefDialect",
+  let dependentDialects = ["::mlir::lumen::LumenDialect", "::mlir::arith::ArithDialect", "::mlir::memref::MemRefDialect",
     "::mlir::scf::SCFDialect", "::mlir::vector::VectorDialect"];
 }
 
@@ -89,7 +89,7 @@ def PlanMemoryPass : Pass<"lumen-plan-memory", "::mlir::ModuleOp"> {
     Option<"remark", "remark", "bool", "false",
            "say the size of each public function's arena in a remark">
   ];
-  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::LLVM::LLVMDialect",
+  let dependentDialects = ["::mlir::lumen::LumenDialect", "::mlir::arith::ArithDialect", "::mlir::LLVM::LLVMDialect",
     "::mlir::memref::MemRefDialect"];
 }
 

@@ -27,6 +27,7 @@ def FuseQuantizedLinearPass : Pass<"lumen-fuse-quantized-linear", "::mlir::Modul
       -> tensor<?x128xf32>
     ```
   }];
+  let dependentDialects = ["::mlir::lumen::LumenDialect"];
 }
 
 def QuantizeActivationsPass : Pass<"lumen-quantize-activations", "::mlir::ModuleOp"> {
@@ -69,6 +70,7 @@ def QuantizeActivationsPass : Pass<"lumen-quantize-activations", "::mlir::Module
                           "8-bit codes with scales"),
                clEnumValN(::mlir::lumen::ActivationMode::Exact, "exact", "float32 rows"))}]>
   ];
+  let dependentDialects = ["::mlir::lumen::LumenDialect"];
 }
 
 def MergeLinearsPass : Pass<"lumen-merge-linears", "::mlir::ModuleOp"> {
@@ -95,6 +97,7 @@ def MergeLinearsPass : Pass<"lumen-merge-linears", "::mlir::ModuleOp"> {
       -> tensor<?x4864xf32>, tensor<?x4864xf32>
     ```
   }];
+  let dependentDialects = ["::mlir::lumen::LumenDialect"];
 }
 
 def PackWeightsPass : Pass<"lumen-pack-weights", "::mlir::ModuleOp"> {
@@ -140,6 +143,7 @@ def PackWeightsPass : Pass<"lumen-pack-weights", "::mlir::ModuleOp"> {
     Option<"rows", "rows", "int64_t", "0",
            "rows of a tile; 0 takes them from the module's lumen.target">
   ];
+  let dependentDialects = ["::mlir::lumen::LumenDialect"];
 }
 
 def FormKernelsPass : Pass<"lumen-form-kernels", "::mlir::ModuleOp"> {
@@ -191,7 +195,7 @@ def FormKernelsPass : Pass<"lumen-form-kernels", "::mlir::ModuleOp"> {
         attributes {lumen.kernel = "product"} { ... }
     ```
   }];
-  let dependentDialects = ["::mlir::func::FuncDialect"];
+  let dependentDialects = ["::mlir::lumen::LumenDialect", "::mlir::func::FuncDialect"];
 }
 
 def CheckFusedPass : Pass<"lumen-check-fused", "::mlir::ModuleOp"> {
@@ -215,6 +219,7 @@ def CheckFusedPass : Pass<"lumen-check-fused", "::mlir::ModuleOp"> {
     }
     ```
   }];
+  let dependentDialects = ["::mlir::lumen::LumenDialect"];
 }
 
 #endif // LUMEN_PASSES_LUMEN_TO_FUSED

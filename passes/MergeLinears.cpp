@@ -37,6 +37,7 @@ static SmallVector<SmallVector<QLinearOp>> collectMergeable(Block &block) {
       return first.getActivations() == op.getActivations() &&
              first.getBiases().empty() == op.getBiases().empty() &&
              first.getGroups() == op.getGroups() &&
+             first.getOffsetBias() == op.getOffsetBias() &&
              areQuantized(first) == areQuantized(op) && canMoveTo(op, first);
     });
     if (set == sets.end())

@@ -35,6 +35,7 @@ def CheckStagePass : Pass<"lumen-check-stage", "::mlir::ModuleOp"> {
   let options = [
     Option<"stage", "stage", "std::string", "\"\"", "linalg, vector or llvm">
   ];
+  let dependentDialects = ["::mlir::lumen::LumenDialect"];
 }
 
 #endif // LUMEN_PASSES

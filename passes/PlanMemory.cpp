@@ -66,16 +66,25 @@ int64_t assignOffsets(MutableArrayRef<Piece> pieces) {
 }
 
 /// The position of the last op of the block that uses `buffer` or a view of it.
-void extendLife(Value buffer, const DenseMap<Operation *, unsigned> &positions,
-                Piece &piece) {
+LogicalResult extendLife(Value buffer,
+                         const DenseMap<Operation *, unsigned> &positions,
+                         Piece &piece) {
   for (Operation *user : buffer.getUsers()) {
+    auto view = dyn_cast<ViewLikeOpInterface>(user);
+    bool isBuffer =
+        llvm::any_of(user->getResultTypes(), llvm::IsaPred<BaseMemRefType>) ||
+        user->hasTrait<OpTrait::IsTerminator>();
+    if (!view && isBuffer)
+      return user->emitOpError("passes a buffer on, so that nobody can see how "
+                               "long it is in use");
     Block *block = piece.op->getBlock();
     unsigned position = positions.lookup(block->findAncestorOpInBlock(*user));
     piece.first = std::min(piece.first, position);
     piece.last = std::max(piece.last, position);
-    if (auto view = dyn_cast<ViewLikeOpInterface>(user))
-      extendLife(view->getResult(0), positions, piece);
+    if (view && failed(extendLife(view->getResult(0), positions, piece)))
+      return failure();
   }
+  return success();
 }
 
 struct PlanMemoryPass final : lumen::impl::PlanMemoryPassBase<PlanMemoryPass> {
@@ -102,10 +111,19 @@ FailureOr<int64_t> PlanMemoryPass::getBytes(memref::AllocOp alloc) {
     return alloc.emitOpError(
                "must have at most one dynamic dimension, the tokens; got ")
            << type;
-  int64_t bytes =
-      llvm::divideCeil(type.getElementType().getIntOrFloatBitWidth(), 8);
-  for (int64_t size : type.getShape())
-    bytes *= ShapedType::isDynamic(size) ? maxTokens : size;
+  Type element = type.getElementType();
+  if (!element.isIntOrFloat() || !type.getLayout().isIdentity())
+    return alloc.emitOpError("must be a plain buffer of numbers, got ") << type;
+  // As many as there are addresses.
+  constexpr int64_t kMost = int64_t(1) << 47;
+  int64_t bytes = llvm::divideCeil(element.getIntOrFloatBitWidth(), 8);
+  for (int64_t size : type.getShape()) {
+    int64_t count = ShapedType::isDynamic(size) ? maxTokens : size;
+    if (count && bytes > kMost / count)
+      return alloc.emitOpError("takes more than 2^47 bytes for ")
+             << maxTokens << " tokens: " << type;
+    bytes *= count;
+  }
   return llvm::alignTo(bytes, kAlignment);
 }
 
@@ -123,7 +141,8 @@ LogicalResult PlanMemoryPass::plan(func::FuncOp function) {
         return WalkResult::interrupt();
       // Allocating is no use: the life begins with the first real one.
       Piece piece{alloc, *bytes, unsigned(positions.size()), 0};
-      extendLife(alloc, positions, piece);
+      if (failed(extendLife(alloc, positions, piece)))
+        return WalkResult::interrupt();
       pieces.push_back(piece);
     } else if (auto call = dyn_cast<func::CallOp>(op)) {
       auto callee = SymbolTable::lookupNearestSymbolFrom<func::FuncOp>(
@@ -138,6 +157,14 @@ LogicalResult PlanMemoryPass::plan(func::FuncOp function) {
     return failure();
   if (pieces.empty() && !function.isPublic())
     return success();
+  if (!pieces.empty() && !function.getBody().hasOneBlock())
+    return function.emitError("must be a straight line of one block, got ")
+           << function.getBody().getBlocks().size() << " blocks";
+  std::string sizeName =
+      (LumenDialect::kArenaSizePrefix + function.getSymName()).str();
+  if (function.isPublic() && getOperation().lookupSymbol(sizeName))
+    return function.emitError("needs the name '")
+           << sizeName << "', which the module has already";
 
   int64_t total = assignOffsets(pieces);
   ImplicitLocOpBuilder b(function.getLoc(), function.getContext());
@@ -171,10 +198,9 @@ LogicalResult PlanMemoryPass::plan(func::FuncOp function) {
     return success();
   b.setInsertionPointAfter(function);
   b.setLoc(function.getLoc());
-  LLVM::GlobalOp::create(
-      b, b.getI64Type(), /*isConstant=*/true, LLVM::Linkage::External,
-      (LumenDialect::kArenaSizePrefix + function.getSymName()).str(),
-      b.getI64IntegerAttr(total));
+  LLVM::GlobalOp::create(b, b.getI64Type(), /*isConstant=*/true,
+                         LLVM::Linkage::External, sizeName,
+                         b.getI64IntegerAttr(total));
   if (remark)
     function.emitRemark() << "the arena of '" << function.getSymName()
                           << "' has " << total << " bytes for at most "
@@ -185,15 +211,9 @@ LogicalResult PlanMemoryPass::plan(func::FuncOp function) {
 void PlanMemoryPass::runOnOperation() {
   ModuleOp module = getOperation();
   maxTokens = 512;
-  if (Attribute attr = module->getAttr(LumenDialect::kMaxTokensAttr)) {
-    auto number = dyn_cast<IntegerAttr>(attr);
-    if (!number || number.getInt() < 1) {
-      module.emitError() << LumenDialect::kMaxTokensAttr
-                         << " must be a positive integer, got " << attr;
-      return signalPassFailure();
-    }
-    maxTokens = number.getInt();
-  }
+  // The dialect verifies it.
+  if (Attribute attr = module->getAttr(LumenDialect::kMaxTokensAttr))
+    maxTokens = cast<IntegerAttr>(attr).getInt();
   FailureOr<SmallVector<func::FuncOp>> order = sortCalleesFirst(module);
   if (failed(order))
     return signalPassFailure();

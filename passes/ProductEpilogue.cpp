@@ -16,8 +16,14 @@ using namespace mlir::lumen;
 
 /// Adds the results of `product` that `value` is computed from.
 static LogicalResult collectProducts(QLinearOp product, Value value,
-                                     SmallVectorImpl<unsigned> &products) {
+                                     SmallVectorImpl<unsigned> &products,
+                                     unsigned &visited) {
+  // A value that several ops read is computed by each of them.
+  constexpr unsigned kMost = 64;
   Operation *op = value.getDefiningOp();
+  if (++visited > kMost)
+    return product.emitOpError("is followed by more than ")
+           << kMost << " values that meet in one result";
   if (op == product) {
     unsigned number = cast<OpResult>(value).getResultNumber();
     if (!llvm::is_contained(products, number))
@@ -31,9 +37,30 @@ static LogicalResult collectProducts(QLinearOp product, Value value,
               : product.emitOpError(
                     "meets a value that is no buffer inside its kernel");
   for (Value operand : op->getOperands())
-    if (failed(collectProducts(product, operand, products)))
+    if (failed(collectProducts(product, operand, products, visited)))
       return failure();
   return success();
+}
+
+/// The buffers of float rows that `value` is computed from besides `product`.
+static void collectBuffers(QLinearOp product, Value value,
+                           SmallVectorImpl<Value> &buffers) {
+  Operation *op = value.getDefiningOp();
+  if (op == product)
+    return;
+  if (auto tensor = dyn_cast<bufferization::ToTensorOp>(op)) {
+    if (!llvm::is_contained(buffers, tensor.getBuffer()))
+      buffers.push_back(tensor.getBuffer());
+    return;
+  }
+  for (Value operand : op->getOperands())
+    collectBuffers(product, operand, buffers);
+}
+
+static bool readsBuffers(QLinearOp product, Value value) {
+  SmallVector<Value> buffers;
+  collectBuffers(product, value, buffers);
+  return !buffers.empty();
 }
 
 LogicalResult lumen::collectSinks(func::FuncOp kernel, QLinearOp product,
@@ -41,16 +68,30 @@ LogicalResult lumen::collectSinks(func::FuncOp kernel, QLinearOp product,
   for (auto store :
        kernel.getOps<bufferization::MaterializeInDestinationOp>()) {
     ProductSink sink{store, store.getSource(), store.getDest(), {}};
-    if (failed(collectProducts(product, sink.value, sink.products)))
+    unsigned visited = 0;
+    if (failed(collectProducts(product, sink.value, sink.products, visited)))
       return failure();
     if (sink.products.empty())
       return store.emitOpError(
           "stores a value that does not come from the product");
+    if (product.getGroups() && readsBuffers(product, sink.value))
+      return store.emitOpError(
+          "of a product with groups joins it with another buffer");
     llvm::sort(sink.products);
     auto rowsOf = [&](unsigned i) {
       return cast<RankedTensorType>(product.getOutputs()[i].getType())
           .getDimSize(1);
     };
+    auto tileOf = [&](unsigned i) {
+      auto type = cast<RankedTensorType>(product.getWeights()[i].getType());
+      auto packed = dyn_cast_or_null<PackedAttr>(type.getEncoding());
+      return packed ? packed.getRows() : 0;
+    };
+    for (unsigned i : sink.products)
+      if (tileOf(i) != tileOf(sink.products.front()))
+        return store.emitOpError() << "joins products of weights in tiles of "
+                                   << tileOf(sink.products.front()) << " and "
+                                   << tileOf(i) << " rows";
     for (unsigned i : sink.products)
       if (rowsOf(i) != rowsOf(sink.products.front()))
         return store.emitOpError()
@@ -169,25 +210,8 @@ private:
 };
 } // namespace
 
-/// The buffers of float rows that `value` is computed from besides `product`.
-static void collectBuffers(QLinearOp product, Value value,
-                           SmallVectorImpl<Value> &buffers) {
-  Operation *op = value.getDefiningOp();
-  if (op == product)
-    return;
-  if (auto tensor = dyn_cast<bufferization::ToTensorOp>(op)) {
-    if (!llvm::is_contained(buffers, tensor.getBuffer()))
-      buffers.push_back(tensor.getBuffer());
-    return;
-  }
-  for (Value operand : op->getOperands())
-    collectBuffers(product, operand, buffers);
-}
-
 bool lumen::joinsTwoProducts(const ProductSink &sink, QLinearOp product) {
-  SmallVector<Value> buffers;
-  collectBuffers(product, sink.value, buffers);
-  return sink.products.size() == 2 && buffers.empty();
+  return sink.products.size() == 2 && !readsBuffers(product, sink.value);
 }
 
 void lumen::fetchEpilogue(ImplicitLocOpBuilder &b, const ProductSink &sink,

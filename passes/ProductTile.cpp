@@ -120,6 +120,18 @@ void ProductTile::viewActivations() {
 }
 
 LogicalResult ProductTile::viewOperands() {
+  for (Value activation : product.getActivations())
+    if (!activation.getDefiningOp<bufferization::ToTensorOp>())
+      return product.emitOpError("needs activations in buffers, got ")
+             << activation.getType() << " made otherwise";
+  for (Value bias : product.getBiases())
+    if (!bias.getDefiningOp<bufferization::ToTensorOp>())
+      return product.emitOpError("needs biases in buffers, got ")
+             << bias.getType() << " made otherwise";
+  if (product.getGroups() &&
+      !product.getGroups().getDefiningOp<bufferization::ToTensorOp>())
+    return product.emitOpError("needs groups in a buffer, got ")
+           << product.getGroups().getType() << " made otherwise";
   for (unsigned i = 0; i < product.getWeights().size(); ++i) {
     if (!product.getWeights()[i].getDefiningOp<FromBytesOp>() ||
         !isa_and_nonnull<PackedAttr>(
@@ -127,6 +139,11 @@ LogicalResult ProductTile::viewOperands() {
                 .getEncoding()))
       return product.emitOpError()
              << "needs packed weights, but weight " << i << " is "
+             << product.getWeights()[i].getType();
+    if (!cast<RankedTensorType>(product.getWeights()[i].getType())
+             .hasStaticShape())
+      return product.emitOpError()
+             << "needs weights of known sizes, but weight " << i << " is "
              << product.getWeights()[i].getType();
     weights.emplace_back(b, product.getWeights()[i]);
   }

@@ -61,6 +61,8 @@ LogicalResult SpmdPass::verify(scf::ForallOp loop) {
   if (!isa<func::FuncOp>(loop->getParentOp()))
     return loop.emitOpError("must stand at the top level of a function, where "
                             "every worker comes by once");
+  if (loop.getRank() == 0)
+    return loop.emitOpError("must have at least one dimension");
   if (loop.getNumResults())
     return loop.emitOpError("must have no results, got ")
            << loop.getNumResults();

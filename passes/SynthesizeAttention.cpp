@@ -4,6 +4,7 @@
 // rows.
 #include "passes/AttentionEmitter.h"
 #include "passes/Dot4.h"
+#include "passes/KernelContract.h"
 #include "passes/Passes.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -27,16 +28,31 @@ static constexpr int64_t kTilesOfWorker = 4;
 /// The attention of a kernel and the quantization of its result, if any.
 static FailureOr<std::pair<AttentionOp, QuantizeOp>>
 findOps(func::FuncOp kernel) {
+  auto isOfKind = [](Operation *op) {
+    return isa<AttentionOp, QuantizeOp>(op);
+  };
+  if (failed(verifyKernel(kernel, isOfKind)))
+    return failure();
   auto attentions = llvm::to_vector(kernel.getOps<AttentionOp>());
   if (attentions.size() != 1)
     return kernel.emitError("holds ")
            << attentions.size() << " lumen.attention, expected one";
   AttentionOp attention = attentions.front();
+  if (failed(verifyIsBuffer(attention, "q", attention.getQ())) ||
+      failed(verifyIsBuffer(attention, "k", attention.getK())) ||
+      failed(verifyIsBuffer(attention, "v", attention.getV())))
+    return failure();
   QuantizeOp quantize;
-  for (Operation *user : attention->getUsers())
-    if (auto op = dyn_cast<QuantizeOp>(user))
-      quantize = op;
+  for (auto op : kernel.getOps<QuantizeOp>()) {
+    if (quantize || op.getX() != attention.getResult())
+      return op.emitOpError("in an attention kernel must be the only one, of "
+                            "the result of lumen.attention");
+    quantize = op;
+  }
   int64_t headDim = attention.getHeadDim();
+  if (headDim > kMostLanes)
+    return attention.emitOpError("has heads of ")
+           << headDim << " values, more than " << kMostLanes;
   if (quantize && headDim % int64_t(quantize.getGroup()))
     return quantize.emitOpError("cannot join attention: its group of ")
            << quantize.getGroup() << " does not divide the head dimension of "
@@ -138,12 +154,9 @@ public:
     auto registers = AttentionRegisters::forVectorBits(
         target ? target.getVectorBits() : 512);
     registers.signedCodes = prefersSignedCodes(target);
-    for (auto kernel : getOperation().getOps<func::FuncOp>()) {
-      auto kind = kernel->getAttrOfType<StringAttr>(LumenDialect::kKernelAttr);
-      if (kind && kind.getValue() == "attention" &&
-          failed(synthesize(kernel, registers)))
+    for (func::FuncOp kernel : getKernels(getOperation(), "attention"))
+      if (failed(synthesize(kernel, registers)))
         return signalPassFailure();
-    }
   }
 };
 

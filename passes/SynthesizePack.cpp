@@ -5,6 +5,7 @@
 // components that `dialect/FormatLayout.h` lists.
 #include "dialect/FormatLayout.h"
 #include "passes/FormatInliner.h"
+#include "passes/KernelContract.h"
 #include "passes/Passes.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -289,17 +290,19 @@ void PackSynthesizer::run() {
               blockLoop.getInductionVar());
   }
   store.erase();
-  pack.erase();
-  source.erase();
+  if (pack.use_empty())
+    pack.erase();
+  if (source.use_empty())
+    source.erase();
 }
 
 struct SynthesizePackPass final
     : lumen::impl::SynthesizePackPassBase<SynthesizePackPass> {
   void runOnOperation() override {
-    for (auto kernel : getOperation().getOps<func::FuncOp>()) {
-      auto kind = kernel->getAttrOfType<StringAttr>(LumenDialect::kKernelAttr);
-      if (!kind || kind.getValue() != "pack")
-        continue;
+    auto isOfKind = [](Operation *op) { return isa<PackOp, ToBytesOp>(op); };
+    for (func::FuncOp kernel : getKernels(getOperation(), "pack")) {
+      if (failed(verifyKernel(kernel, isOfKind)))
+        return signalPassFailure();
       for (auto store :
            llvm::make_early_inc_range(kernel.getOps<ToBytesOp>())) {
         auto pack = store.getWeight().getDefiningOp<PackOp>();

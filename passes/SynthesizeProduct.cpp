@@ -3,6 +3,7 @@
 // Synthesizes product kernels: the loops over the register tiles of a product,
 // and what follows it in each of them.
 #include "passes/Dot4.h"
+#include "passes/KernelContract.h"
 #include "passes/Passes.h"
 #include "passes/ProductEpilogue.h"
 #include "passes/ProductTile.h"
@@ -39,6 +40,9 @@ constexpr int64_t kManyTokens = 24;
 /// for each. (Products of 8,960 columns reach 72 % of the peak with blocks as
 /// others have them, 77 to 84 with blocks 2 to 16 times as large.)
 constexpr int64_t kScaledBlocks = 8;
+
+/// Tokens of a register tile, as `#lumen.target` limits them too.
+constexpr int64_t kMostTileTokens = 32;
 
 /// Bytes of the stack that the products of a tile may take: less than a
 /// second-level cache, and of any thread's stack a small part.
@@ -385,11 +389,17 @@ struct SynthesizeProductPass final
   void runOnOperation() override {
     ModuleOp module = getOperation();
     auto target = module->getAttrOfType<TargetAttr>(LumenDialect::kTargetAttr);
-    for (auto kernel :
-         llvm::make_early_inc_range(module.getOps<func::FuncOp>())) {
-      auto kind = kernel->getAttrOfType<StringAttr>(LumenDialect::kKernelAttr);
-      if (!kind || kind.getValue() != "product")
-        continue;
+    if (tokens > kMostTileTokens) {
+      module.emitError() << "a tile has at most " << kMostTileTokens
+                         << " tokens, not " << tokens;
+      return signalPassFailure();
+    }
+    auto isOfKind = [](Operation *op) {
+      return isa<QLinearOp, AddOp, SwigluOp>(op);
+    };
+    for (func::FuncOp kernel : getKernels(module, "product")) {
+      if (failed(verifyKernel(kernel, isOfKind)))
+        return signalPassFailure();
       auto products = llvm::to_vector(kernel.getOps<QLinearOp>());
       if (products.size() != 1) {
         kernel.emitError() << "a product kernel holds one lumen.qlinear, got "

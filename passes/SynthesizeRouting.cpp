@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Synthesizes the kernels that choose experts and sort tokens by them.
+#include "passes/KernelContract.h"
 #include "passes/Passes.h"
 #include "passes/RowUtils.h"
 
@@ -26,8 +27,7 @@ namespace {
 class RoutingSynthesizer {
 public:
   explicit RoutingSynthesizer(func::FuncOp kernel)
-      : kernel(kernel),
-        b(kernel.getLoc(), kernel.getBody().front().getTerminator()) {}
+      : kernel(kernel), b(kernel.getLoc(), kernel.getContext()) {}
 
   LogicalResult run();
 
@@ -230,21 +230,33 @@ void RoutingSynthesizer::emitGroup(GroupTokensOp op) {
 }
 
 LogicalResult RoutingSynthesizer::run() {
-  Operation &op = kernel.getBody().front().front();
-  for (Operation &candidate : kernel.getBody().front()) {
-    if (auto route = dyn_cast<RouteOp>(candidate)) {
-      emitRoute(route);
-      eraseTensorOps(kernel);
-      return success();
-    }
-    if (auto group = dyn_cast<GroupTokensOp>(candidate)) {
-      emitGroup(group);
-      eraseTensorOps(kernel);
-      return success();
-    }
+  auto isOfKind = [](Operation *op) { return isa<RouteOp, GroupTokensOp>(op); };
+  if (failed(verifyKernel(kernel, isOfKind)))
+    return failure();
+  Block &body = kernel.getBody().front();
+  SmallVector<Operation *> ops;
+  for (Operation &op : body)
+    if (isOfKind(&op))
+      ops.push_back(&op);
+  if (ops.size() != 1)
+    return kernel.emitError("a routing kernel holds one lumen.route or "
+                            "lumen.group_tokens, got ")
+           << ops.size();
+  b.setInsertionPoint(body.getTerminator());
+  if (auto route = dyn_cast<RouteOp>(ops.front())) {
+    if (failed(verifyIsBuffer(route, "logits", route.getLogits())) ||
+        (route.getBias() &&
+         failed(verifyIsBuffer(route, "bias", route.getBias()))))
+      return failure();
+    emitRoute(route);
+  } else {
+    auto group = cast<GroupTokensOp>(ops.front());
+    if (failed(verifyIsBuffer(group, "experts", group.getExperts())))
+      return failure();
+    emitGroup(group);
   }
-  return op.emitError("begins a routing kernel without lumen.route or "
-                      "lumen.group_tokens");
+  eraseTensorOps(kernel);
+  return success();
 }
 
 namespace {
@@ -254,12 +266,9 @@ class SynthesizeRoutingPass
           SynthesizeRoutingPass> {
 public:
   void runOnOperation() override {
-    for (auto kernel : getOperation().getOps<func::FuncOp>()) {
-      auto kind = kernel->getAttrOfType<StringAttr>(LumenDialect::kKernelAttr);
-      if (kind && kind.getValue() == "routing" &&
-          failed(RoutingSynthesizer(kernel).run()))
+    for (func::FuncOp kernel : getKernels(getOperation(), "routing"))
+      if (failed(RoutingSynthesizer(kernel).run()))
         return signalPassFailure();
-    }
   }
 };
 

@@ -2,6 +2,7 @@
 //
 // Synthesizes kernels of row-local ops as loops over rows and columns of vector
 // code.
+#include "passes/KernelContract.h"
 #include "passes/Passes.h"
 #include "passes/RowEmitter.h"
 
@@ -36,6 +37,29 @@ bool isRowOp(Operation *op) {
              LastRowsOp, QuantizeOp, RmsNormOp, RopeOp, ScaleOp, SwigluOp>(op);
 }
 
+/// What an op reads other places of than those it computes.
+SmallVector<std::pair<StringRef, Value>> getWholeOperands(Operation *op) {
+  using Operands = SmallVector<std::pair<StringRef, Value>>;
+  return llvm::TypeSwitch<Operation *, Operands>(op)
+      .Case([](CombineOp op) {
+        return Operands{{"x", op.getX()},
+                        {"weights", op.getWeights()},
+                        {"place", op.getPlace()}};
+      })
+      .Case([](EmbeddingOp op) {
+        return Operands{{"tokens", op.getTokens()}, {"table", op.getTable()}};
+      })
+      .Case([](GateOp op) { return Operands{{"gate", op.getGate()}}; })
+      .Case([](GatherRowsOp op) {
+        return Operands{{"x", op.getX()}, {"source", op.getSource()}};
+      })
+      .Case([](KvAppendOp op) { return Operands{{"cache", op.getCache()}}; })
+      .Case([](LastRowsOp op) { return Operands{{"x", op.getX()}}; })
+      .Case([](RmsNormOp op) { return Operands{{"weight", op.getWeight()}}; })
+      .Case([](RopeOp op) { return Operands{{"table", op.getTable()}}; })
+      .Default([](Operation *) { return Operands(); });
+}
+
 /// Replaces the body of one kernel.
 class RowsSynthesizer {
 public:
@@ -46,8 +70,8 @@ public:
 
 private:
   LogicalResult collectOps();
-  void formLoops();
-  void chooseWidths(ColumnLoop &loop);
+  LogicalResult formLoops();
+  LogicalResult chooseWidths(ColumnLoop &loop);
   Value emitRowCount();
   Value allocateStaging();
   void emitLoop(const ColumnLoop &loop, Value row, Value chunk, Value chunks);
@@ -61,26 +85,41 @@ private:
 
 } // namespace
 
-LogicalResult RowsSynthesizer::collectOps() {
-  for (Operation &op : kernel.getBody().front()) {
-    if (isRowOp(&op)) {
-      ops.push_back(&op);
-      continue;
-    }
-    bool isTensorOp =
-        llvm::any_of(op.getOperandTypes(), llvm::IsaPred<TensorType>);
-    if (isTensorOp && !isa<bufferization::MaterializeInDestinationOp>(op))
-      return op.emitOpError("does not work row by row");
+/// Every operand is a buffer, or rows that another op of the kernel computes
+/// piece by piece.
+static LogicalResult verifyOperands(Operation *op) {
+  auto whole = getWholeOperands(op);
+  for (auto [name, operand] : whole)
+    if (failed(verifyIsBuffer(op, name, operand)))
+      return failure();
+  for (auto [i, operand] : llvm::enumerate(op->getOperands())) {
+    Operation *maker = operand.getDefiningOp();
+    bool isWhole = llvm::is_contained(llvm::make_second_range(whole), operand);
+    bool isPieces =
+        isa_and_nonnull<bufferization::ToTensorOp>(maker) ||
+        (maker && isRowOp(maker) && !isa<QuantizeOp, KvAppendOp>(maker));
+    if (isa<TensorType>(operand.getType()) && !isWhole && !isPieces)
+      return op->emitOpError("operand ")
+             << i << " is neither a buffer nor rows of the kernel: "
+             << operand.getType();
   }
+  return success();
+}
+
+LogicalResult RowsSynthesizer::collectOps() {
+  if (failed(verifyKernel(kernel, isRowOp)))
+    return failure();
+  for (Operation &op : kernel.getBody().front())
+    if (isRowOp(&op))
+      ops.push_back(&op);
   if (ops.empty())
     return kernel.emitError("has nothing to compute row by row");
+  for (Operation *op : ops)
+    if (failed(verifyOperands(op)))
+      return failure();
   if (llvm::none_of(ops, llvm::IsaPred<LastRowsOp>))
     return success();
   // All rows of such a kernel start at `first`, so nothing may read past it.
-  for (Operation *op : ops)
-    if (auto last = dyn_cast<LastRowsOp>(op);
-        last && !getSourceBuffer(last.getX()))
-      return last.emitOpError("must read an argument of the kernel");
   for (Operation *op : ops)
     for (Value operand : op->getOperands()) {
       auto type = dyn_cast<RankedTensorType>(operand.getType());
@@ -92,7 +131,7 @@ LogicalResult RowsSynthesizer::collectOps() {
   return success();
 }
 
-void RowsSynthesizer::formLoops() {
+LogicalResult RowsSynthesizer::formLoops() {
   llvm::EquivalenceClasses<Operation *> connected;
   for (Operation *op : ops) {
     connected.insert(op);
@@ -108,15 +147,23 @@ void RowsSynthesizer::formLoops() {
     Value row = op->getResult(0);
     if (auto append = dyn_cast<KvAppendOp>(op))
       row = append.getX();
-    loop.columns = cast<RankedTensorType>(row.getType()).getDimSize(1);
+    int64_t columns = cast<RankedTensorType>(row.getType()).getDimSize(1);
+    if (loop.ops.size() > 1 && loop.columns != columns)
+      return op->emitOpError("works on rows of ")
+             << columns << " columns with ops on rows of " << loop.columns;
+    loop.columns = columns;
   }
   for (auto &[leader, loop] : byLeader) {
-    chooseWidths(loop);
+    if (failed(chooseWidths(loop)))
+      return failure();
     loops.push_back(std::move(loop));
   }
+  return success();
 }
 
-void RowsSynthesizer::chooseWidths(ColumnLoop &loop) {
+/// The verifiers of the ops have checked every width and block on its own: each
+/// divides the columns.
+LogicalResult RowsSynthesizer::chooseWidths(ColumnLoop &loop) {
   bool free = true;
   int64_t block = 1;
   auto require = [&](int64_t width) {
@@ -149,8 +196,23 @@ void RowsSynthesizer::chooseWidths(ColumnLoop &loop) {
   if (free)
     loop.piece = kFreePiece;
   loop.tile = std::lcm(loop.piece, block);
-  // The verifiers of the ops have checked every width and block on its own.
-  assert((free || !loop.getTail()) && "an op's width does not divide its row");
+  if (loop.piece > kMostLanes || loop.tile > kMostLanes)
+    return kernel.emitOpError("needs vectors of ")
+           << std::max(loop.piece, loop.tile) << " columns, more than "
+           << kMostLanes;
+  if (!free && loop.columns % loop.tile)
+    return kernel.emitOpError("needs pieces of ")
+           << loop.tile << " columns, which do not divide its rows of "
+           << loop.columns;
+  for (Operation *op : loop.ops)
+    if (auto gather = dyn_cast<GatherRowsOp>(op)) {
+      int64_t columns =
+          cast<RankedTensorType>(gather.getX().getType()).getDimSize(1);
+      if (columns % loop.piece)
+        return gather.emitOpError("gathers rows of ")
+               << columns << " columns in pieces of " << loop.piece;
+    }
+  return success();
 }
 
 Value RowsSynthesizer::emitRowCount() {
@@ -159,14 +221,12 @@ Value RowsSynthesizer::emitRowCount() {
       Value rows = memref::DimOp::create(b, getSourceBuffer(last.getX()), 0);
       return arith::SubIOp::create(b, rows, last.getFirst());
     }
-  for (Operation *op : ops) {
-    // Tokens, caches and activations are in front of tables and weights.
-    Value x =
-        isa<KvAppendOp>(op) ? cast<KvAppendOp>(op).getX() : op->getOperand(0);
-    if (Value buffer = getSourceBuffer(x))
-      return memref::DimOp::create(b, buffer, 0);
-  }
-  llvm_unreachable("the first op of a kernel reads an argument");
+  // Operands come before what is computed from them: the first op, which reads
+  // a buffer, has it in front of tables and weights.
+  Operation *op = ops.front();
+  Value x =
+      isa<KvAppendOp>(op) ? cast<KvAppendOp>(op).getX() : op->getOperand(0);
+  return memref::DimOp::create(b, getSourceBuffer(x), 0);
 }
 
 Value RowsSynthesizer::allocateStaging() {
@@ -217,7 +277,8 @@ void RowsSynthesizer::emitLoop(const ColumnLoop &loop, Value row, Value chunk,
 LogicalResult RowsSynthesizer::run() {
   if (failed(collectOps()))
     return failure();
-  formLoops();
+  if (failed(formLoops()))
+    return failure();
   b.setInsertionPoint(kernel.getBody().front().getTerminator());
   staging = allocateStaging();
   // Where rows are fewer than workers, a row is cut into chunks of columns.
@@ -251,12 +312,9 @@ class SynthesizeRowsPass
     : public mlir::lumen::impl::SynthesizeRowsPassBase<SynthesizeRowsPass> {
 public:
   void runOnOperation() override {
-    for (auto kernel : getOperation().getOps<func::FuncOp>()) {
-      auto kind = kernel->getAttrOfType<StringAttr>(LumenDialect::kKernelAttr);
-      if (kind && kind.getValue() == "rows" &&
-          failed(RowsSynthesizer(kernel).run()))
+    for (func::FuncOp kernel : getKernels(getOperation(), "rows"))
+      if (failed(RowsSynthesizer(kernel).run()))
         return signalPassFailure();
-    }
   }
 };
 

@@ -28,7 +28,7 @@ def ApproximateMathPass : Pass<"lumen-approximate-math"> {
     %z = vector.fma %a, %b, %c : vector<16xf32>
     ```
   }];
-  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::LLVM::LLVMDialect",
+  let dependentDialects = ["::mlir::lumen::LumenDialect", "::mlir::arith::ArithDialect", "::mlir::LLVM::LLVMDialect",
     "::mlir::math::MathDialect", "::mlir::vector::VectorDialect"];
 }
 
@@ -61,7 +61,7 @@ def LowerDot4Pass : Pass<"lumen-lower-dot4", "::mlir::ModuleOp"> {
     Option<"dot4", "dot4", "std::string", "\"\"",
            "implementation to use instead of the one of the module's target">
   ];
-  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::LLVM::LLVMDialect",
+  let dependentDialects = ["::mlir::lumen::LumenDialect", "::mlir::arith::ArithDialect", "::mlir::LLVM::LLVMDialect",
     "::mlir::vector::VectorDialect"];
 }
 
@@ -91,7 +91,7 @@ def ExpandF16Pass : Pass<"lumen-expand-f16", "::mlir::ModuleOp"> {
   let options = [
     Option<"force", "force", "bool", "false", "expand whatever the target has">
   ];
-  let dependentDialects = ["::mlir::arith::ArithDialect"];
+  let dependentDialects = ["::mlir::lumen::LumenDialect", "::mlir::arith::ArithDialect"];
 }
 
 def SpmdPass : Pass<"lumen-spmd", "::mlir::func::FuncOp"> {
@@ -182,7 +182,7 @@ def ProfileKernelsPass : Pass<"lumen-profile-kernels", "::mlir::ModuleOp"> {
     llvm.mlir.global external @lumen_profile() : !llvm.array<2 x i64> { ... }
     ```
   }];
-  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::LLVM::LLVMDialect",
+  let dependentDialects = ["::mlir::lumen::LumenDialect", "::mlir::arith::ArithDialect", "::mlir::LLVM::LLVMDialect",
     "::mlir::scf::SCFDialect"];
 }
 
@@ -231,7 +231,7 @@ def LowerTeamPass : Pass<"lumen-lower-team", "::mlir::ModuleOp"> {
     llvm.func @lumen_barrier(!llvm.ptr) attributes {no_unwind}
     ```
   }];
-  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::LLVM::LLVMDialect"];
+  let dependentDialects = ["::mlir::lumen::LumenDialect", "::mlir::arith::ArithDialect", "::mlir::LLVM::LLVMDialect"];
 }
 
 def FlattenArgumentsPass : Pass<"lumen-flatten-arguments", "::mlir::ModuleOp"> {
@@ -275,7 +275,7 @@ def FlattenArgumentsPass : Pass<"lumen-flatten-arguments", "::mlir::ModuleOp"> {
     }
     ```
   }];
-  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::LLVM::LLVMDialect",
+  let dependentDialects = ["::mlir::lumen::LumenDialect", "::mlir::arith::ArithDialect", "::mlir::LLVM::LLVMDialect",
     "::mlir::memref::MemRefDialect"];
 }
 
@@ -319,7 +319,7 @@ def ExportEntryPass : Pass<"lumen-export-entry", "::mlir::ModuleOp"> {
     }
     ```
   }];
-  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::LLVM::LLVMDialect"];
+  let dependentDialects = ["::mlir::lumen::LumenDialect", "::mlir::arith::ArithDialect", "::mlir::LLVM::LLVMDialect"];
 }
 
 #endif // LUMEN_PASSES_VECTOR_TO_LLVM

@@ -5,6 +5,7 @@
 // unrolled. Operands that are slices of buffers become loads where they are
 // used.
 #include "passes/GenericUnroller.h"
+#include "passes/KernelContract.h"
 #include "passes/Passes.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -32,7 +33,8 @@ public:
       : RegisterValues(kernel), kernel(kernel) {}
 
   LogicalResult run() {
-    if (failed(visit(kernel.getBody().front())))
+    if (failed(verifyKernelBody(kernel)) ||
+        failed(visit(kernel.getBody().front())) || failed(verifyReplaced()))
       return failure();
     // The replaced ops still use each other, across loops too.
     for (Operation *op : replaced)
@@ -50,14 +52,58 @@ private:
   LogicalResult visit(linalg::GenericOp generic);
   LogicalResult visit(bufferization::MaterializeInDestinationOp store);
 
+  /// Nothing else uses what the replaced ops gave.
+  LogicalResult verifyReplaced();
+
   func::FuncOp kernel;
   SmallVector<Operation *> replaced;
 };
 
+LogicalResult Vectorizer::verifyReplaced() {
+  DenseSet<Operation *> gone(replaced.begin(), replaced.end());
+  for (Operation *op : replaced)
+    for (Operation *user : op->getUsers()) {
+      // What a loop held has moved into the one that replaces it.
+      Operation *holder = user;
+      while (holder && !gone.contains(holder))
+        holder = holder->getParentOp();
+      if (!holder)
+        return user->emitOpError("in a product kernel uses the tensor of ")
+               << op->getName() << ", which becomes registers";
+    }
+  return success();
+}
+
+/// What a register tile is made of: the lanes are scalars, and there are not so
+/// many that unrolling has no end.
+static bool isTileType(Type type) {
+  constexpr int64_t kMostElements = 1 << 20;
+  auto tensor = dyn_cast<RankedTensorType>(type);
+  return tensor && tensor.getRank() && tensor.hasStaticShape() &&
+         tensor.getElementType().isIntOrIndexOrFloat() &&
+         llvm::all_of(
+             tensor.getShape(),
+             [](int64_t size) { return size > 0 && size <= kMostElements; }) &&
+         tensor.getNumElements() <= kMostElements;
+}
+
 LogicalResult Vectorizer::visit(linalg::GenericOp generic) {
-  if (generic.getNumResults() != 1 || generic.hasDynamicShape())
+  if (generic.getNumResults() != 1 || generic.hasDynamicShape() ||
+      !llvm::all_of(generic->getOperandTypes(), isTileType))
     return generic.emitOpError(
         "in a product kernel needs one result and static shapes");
+  constexpr int64_t kMostPoints = 1 << 20;
+  int64_t points = 1;
+  for (int64_t size : generic.getStaticLoopRanges())
+    if (size < 1 || (points *= size) > kMostPoints)
+      return generic.emitOpError("has more than ")
+             << kMostPoints << " points to unroll, or none";
+  for (Operation &op : generic.getBody()->without_terminator())
+    if (op.getNumRegions() || op.getNumResults() != 1 ||
+        !isMemoryEffectFree(&op) ||
+        !llvm::all_of(op.getResultTypes(),
+                      [](Type type) { return type.isIntOrIndexOrFloat(); }))
+      return op.emitOpError("in a product kernel is no arithmetic on scalars");
   for (AffineMap map : generic.getIndexingMapsArray())
     if (!map.isProjectedPermutation())
       return generic.emitOpError(
@@ -76,11 +122,16 @@ LogicalResult Vectorizer::visit(linalg::GenericOp generic) {
 
 LogicalResult Vectorizer::visit(tensor::ExtractSliceOp slice) {
   replaced.push_back(slice);
+  if (!isTileType(slice.getType()))
+    return slice.emitOpError("in a product kernel needs a static shape");
   if (auto tile = tiles.find(slice.getSource()); tile != tiles.end()) {
     // Fewer lanes of every vector.
     RegisterTile source = tile->second;
     int64_t lanes = slice.getType().getShape().back();
     if (slice.getType().getRank() != int64_t(source.shape.size()) ||
+        slice.getType().getShape().drop_back() !=
+            ArrayRef(source.shape).drop_back() ||
+        !slice.hasUnitStride() ||
         !llvm::all_of(slice.getMixedOffsets(),
                       [](OpFoldResult o) { return isConstantIntValue(o, 0); }))
       return slice.emitOpError("of a register tile must keep its first lanes");
@@ -119,8 +170,10 @@ LogicalResult Vectorizer::visit(tensor::ExtractSliceOp slice) {
 LogicalResult
 Vectorizer::visit(bufferization::MaterializeInDestinationOp store) {
   auto tile = tiles.find(store.getSource());
-  if (tile == tiles.end())
-    return store.emitOpError("in a product kernel stores a register tile");
+  auto dest = dyn_cast<MemRefType>(store.getDest().getType());
+  if (tile == tiles.end() || !dest)
+    return store.emitOpError(
+        "in a product kernel stores a register tile to a buffer");
   const RegisterTile &source = tile->second;
   SmallVector<int64_t> position(source.shape.size() - 1, 0);
   for (Value vector : source.vectors) {
@@ -170,8 +223,14 @@ LogicalResult Vectorizer::visit(scf::ForOp loop) {
     return failure();
   auto yield = cast<scf::YieldOp>(body->getTerminator());
   SmallVector<Value> yielded;
-  for (Value value : yield.getOperands())
-    llvm::append_range(yielded, tiles[value].vectors);
+  for (auto [value, init] :
+       llvm::zip(yield.getOperands(), loop.getInitArgs())) {
+    auto tile = tiles.find(value);
+    if (tile == tiles.end() || tile->second.shape != tiles[init].shape)
+      return yield.emitOpError("in a product kernel gives register tiles of "
+                               "the shape of those the loop begins with");
+    llvm::append_range(yielded, tile->second.vectors);
+  }
   b.setInsertionPoint(yield);
   yield->setOperands(yielded);
   replaced.push_back(loop);
@@ -182,6 +241,8 @@ LogicalResult Vectorizer::visit(Operation &op) {
   b.setInsertionPoint(&op);
   b.setLoc(op.getLoc());
   if (auto toTensor = dyn_cast<bufferization::ToTensorOp>(op)) {
+    if (!isa<MemRefType>(toTensor.getBuffer().getType()))
+      return op.emitOpError("in a product kernel needs a buffer of known rank");
     BufferView view{toTensor.getBuffer(), {}};
     llvm::append_range(view.dims, llvm::seq<unsigned>(0, view.getRank()));
     views[toTensor.getResult()] = std::move(view);
@@ -193,7 +254,7 @@ LogicalResult Vectorizer::visit(Operation &op) {
     auto type = dyn_cast<RankedTensorType>(constant.getType());
     if (!type)
       return success();
-    if (!splat)
+    if (!splat || !isTileType(type))
       return op.emitOpError("in a product kernel needs one value in all lanes");
     auto lanes = VectorType::get(type.getShape().back(), type.getElementType());
     Value vector = arith::ConstantOp::create(b, splat.resizeSplat(lanes));
@@ -205,6 +266,8 @@ LogicalResult Vectorizer::visit(Operation &op) {
     return success();
   }
   if (isa<tensor::EmptyOp>(op)) {
+    if (!isTileType(op.getResult(0).getType()))
+      return op.emitOpError("in a product kernel needs a static shape");
     replaced.push_back(&op);
     return success();
   }
@@ -233,12 +296,9 @@ LogicalResult Vectorizer::visit(Block &block) {
 struct VectorizeProductPass final
     : lumen::impl::VectorizeProductPassBase<VectorizeProductPass> {
   void runOnOperation() override {
-    for (auto kernel : getOperation().getOps<func::FuncOp>()) {
-      auto kind = kernel->getAttrOfType<StringAttr>(LumenDialect::kKernelAttr);
-      if (kind && kind.getValue() == "product" &&
-          failed(Vectorizer(kernel).run()))
+    for (func::FuncOp kernel : getKernels(getOperation(), "product"))
+      if (failed(Vectorizer(kernel).run()))
         return signalPassFailure();
-    }
   }
 };
 

@@ -93,3 +93,42 @@ func.func private @layer(%x: tensor<?x8xf32>, %first: index) -> tensor<?x8xf32> 
   %y = call @last(%x, %twice) : (tensor<?x8xf32>, index) -> tensor<?x8xf32>
   return %y : tensor<?x8xf32>
 }
+
+// -----
+
+// expected-error @+1 {{takes a tensor that no buffer can hold: 'tensor<*xf32>'}}
+func.func private @unranked(%x: tensor<*xf32>) {
+  return
+}
+
+// -----
+
+func.func private @region(%x: tensor<?x8xf32>, %c: i1) {
+  scf.if %c {
+    // expected-error @+1 {{works on tensors inside of a region}}
+    %0 = lumen.add %x, %x : tensor<?x8xf32>
+  }
+  return
+}
+
+// -----
+
+func.func private @size(%w: tensor<8x8xf16>, %i: index) {
+  // expected-error @+1 {{asks for a size of a tensor without a buffer of its shape: 'tensor<8x8xf16>'}}
+  %0 = tensor.dim %w, %i : tensor<8x8xf16>
+  return
+}
+
+// -----
+
+// expected-error @+1 {{uses a weight of 'tensor<8x8xindex, "x">'}}
+func.func private @weight(%w: tensor<8x8xindex, "x">) {
+  return
+}
+
+// -----
+
+// expected-error @+1 {{uses a weight of an unknown layout, 'tensor<8x8xf32, "x">'}}
+func.func private @layout(%w: tensor<8x8xf32, "x">) {
+  return
+}

@@ -95,3 +95,17 @@ func.func private @strided(%x: memref<8xf32, strided<[2]>>) {
 func.func private @result(%x: memref<8xf32>) -> memref<8xf32> {
   return %x : memref<8xf32>
 }
+
+// -----
+
+// expected-error @+1 {{aligns argument 0 to 3 : i64, which is no power of two of at most 4294967296}}
+func.func private @aligned(%x: memref<8xf32> {llvm.align = 3 : i64}) {
+  return
+}
+
+// -----
+
+// expected-error @+1 {{cannot pass argument 0 by its pointer: 'memref<8x!lumen.q<@f>>'}}
+func.func private @elements(%x: memref<8x!lumen.q<@f>>) {
+  return
+}

@@ -105,5 +105,49 @@ func.func @f(%rows: index) {
 
 // -----
 
-// expected-error @+1 {{lumen.max_tokens must be a positive integer, got 0}}
-module attributes {lumen.max_tokens = 0 : i64} {}
+module attributes {lumen.max_tokens = 1024 : i64} {
+func.func private @endless(%rows: index) {
+  // expected-error @+1 {{takes more than 2^47 bytes for 1024 tokens: 'memref<?x9223372036854775807xi8>'}}
+  %a = memref.alloc(%rows) : memref<?x9223372036854775807xi8>
+  memref.dealloc %a : memref<?x9223372036854775807xi8>
+  return
+}
+}
+
+// -----
+
+func.func private @elements() {
+  // expected-error @+1 {{must be a plain buffer of numbers, got 'memref<4xindex>'}}
+  %a = memref.alloc() : memref<4xindex>
+  memref.dealloc %a : memref<4xindex>
+  return
+}
+
+// -----
+
+func.func private @chosen(%c: i1, %other: memref<4xi8>) {
+  %a = memref.alloc() : memref<4xi8>
+  // expected-error @+1 {{passes a buffer on, so that nobody can see how long it is in use}}
+  %b = arith.select %c, %a, %other : memref<4xi8>
+  memref.dealloc %b : memref<4xi8>
+  return
+}
+
+// -----
+
+// expected-error @+1 {{must be a straight line of one block, got 2 blocks}}
+func.func private @blocks() {
+  %a = memref.alloc() : memref<4xi8>
+  memref.dealloc %a : memref<4xi8>
+  cf.br ^end
+^end:
+  return
+}
+
+// -----
+
+memref.global @lumen_arena_size_f : memref<1xi64> = dense<1>
+// expected-error @+1 {{needs the name 'lumen_arena_size_f', which the module has already}}
+func.func @f() {
+  return
+}

@@ -108,3 +108,12 @@ func.func private @last_nowait() {
   } {lumen.nowait}
   return
 }
+
+// -----
+
+func.func private @no_dimension() {
+  // expected-error @+1 {{must have at least one dimension}}
+  scf.forall () in () {
+  }
+  return
+}

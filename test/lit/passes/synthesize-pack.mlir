@@ -97,3 +97,8 @@ func.func @nothing_to_pack(%p: tensor<32x32xf16, #lumen.packed<rows = 8>>, %out:
   lumen.to_bytes %p into %out : tensor<32x32xf16, #lumen.packed<rows = 8>>, memref<?xi8>
   return
 }
+
+// -----
+
+// expected-error @below {{is a kernel and must have one block, got 0}}
+func.func private @declared(%out: memref<?xi8>) attributes {lumen.kernel = "pack"}

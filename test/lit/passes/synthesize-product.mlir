@@ -82,7 +82,7 @@ func.func private @foreign(%x: memref<?x5xf32>, %n: memref<7xf32>, %weight: memr
   %w = lumen.from_bytes %weight : memref<192xi8> -> tensor<7x5xf16, #lumen.packed<rows = 16>>
   %y = lumen.qlinear activations(%0 : tensor<?x5xf32>)
     weights(%w : tensor<7x5xf16, #lumen.packed<rows = 16>>) -> tensor<?x7xf32>
-  // expected-error @below {{cannot follow a product inside its kernel}}
+  // expected-error @below {{is not allowed in a kernel of kind "product"}}
   %z = lumen.rms_norm %y, %1 {epsilon = 1.0e-6 : f32} : tensor<?x7xf32>, tensor<7xf32>
   bufferization.materialize_in_destination %z in restrict writable %out
     : (tensor<?x7xf32>, memref<?x7xf32>) -> ()

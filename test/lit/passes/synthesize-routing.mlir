@@ -91,7 +91,21 @@ func.func private @group(%experts: memref<?x2xi32>, %source: memref<?x2xi32>,
 
 // -----
 
+// expected-error @below {{a routing kernel holds one lumen.route or lumen.group_tokens, got 0}}
 func.func private @nothing() attributes {lumen.kernel = "routing"} {
-  // expected-error @below {{begins a routing kernel without lumen.route or lumen.group_tokens}}
+  return
+}
+
+// -----
+
+// expected-error @below {{is a kernel and must have one block, got 0}}
+func.func private @declared() attributes {lumen.kernel = "routing"}
+
+// -----
+
+func.func private @tensors(%experts: tensor<?x2xi32>) attributes {lumen.kernel = "routing"} {
+  // expected-error @below {{experts must be read from a buffer, got 'tensor<?x2xi32>' made otherwise}}
+  %s, %p, %g = lumen.group_tokens %experts
+    : tensor<?x2xi32> -> tensor<?x2xi32>, tensor<?x2xi32>, tensor<9x2xi32>
   return
 }
