@@ -6,6 +6,8 @@
 
 #include "runtime/CodeGen.h"
 
+#include "runtime/Guard.h"
+
 #include "mlir/IR/Operation.h"
 #include "mlir/Target/LLVMIR/Export.h"
 
@@ -15,11 +17,11 @@
 #include "llvm/IR/IRBuilder.h"
 #include "llvm/IR/LegacyPassManager.h"
 #include "llvm/IR/Module.h"
+#include "llvm/IR/Verifier.h"
 #include "llvm/MC/MCSubtargetInfo.h"
 #include "llvm/MC/TargetRegistry.h"
 #include "llvm/Passes/PassBuilder.h"
 #include "llvm/Support/CommandLine.h"
-#include "llvm/Support/CrashRecoveryContext.h"
 #include "llvm/Support/SmallVectorMemoryBuffer.h"
 #include "llvm/Support/TargetSelect.h"
 #include "llvm/Target/TargetMachine.h"
@@ -29,10 +31,6 @@
 
 using namespace mlir;
 using namespace mlir::lumen;
-
-/// Where a fatal error of the code generation on this thread leaves its
-/// message.
-static thread_local std::string *fatalMessage = nullptr;
 
 /// Register tiles are written in the order that keeps their operands in
 /// registers. LLVM's scheduler would move loads up to hide their latency, and
@@ -53,15 +51,6 @@ void mlir::lumen::initializeCodeGen() {
     llvm::InitializeNativeTarget();
     llvm::InitializeNativeTargetAsmPrinter();
     llvm::InitializeNativeTargetAsmParser();
-    llvm::CrashRecoveryContext::Enable();
-    // Called for instance when an operation cannot be selected. LLVM ends the
-    // process afterwards, which the crash recovery turns into a return.
-    llvm::install_fatal_error_handler([](void *, const char *reason, bool) {
-      if (fatalMessage)
-        *fatalMessage = reason;
-      else
-        llvm::errs() << "LLVM error: " << reason << "\n";
-    });
   });
 }
 
@@ -246,18 +235,21 @@ mlir::lumen::generateCode(Operation *op, CodeGenOutput output,
     return machine.takeError();
 
   auto context = std::make_unique<llvm::LLVMContext>();
-  std::string errors, fatal, result;
+  std::string errors, result;
   context->setDiagnosticHandlerCallBack(collectErrors, &errors);
-  std::unique_ptr<llvm::Module> module = translateModuleToLLVMIR(op, *context);
-  if (!module)
-    return makeError("the module cannot be translated to LLVM IR" +
-                     (errors.empty() ? "" : ": " + errors));
-  module->setTargetTriple((*machine)->getTargetTriple());
-  module->setDataLayout((*machine)->createDataLayout());
-
-  fatalMessage = &fatal;
-  llvm::CrashRecoveryContext recovery;
-  bool finished = recovery.RunSafely([&] {
+  std::unique_ptr<llvm::Module> module;
+  std::optional<std::string> crash = runGuarded([&] {
+    module = translateModuleToLLVMIR(op, *context);
+    if (!module)
+      return;
+    module->setTargetTriple((*machine)->getTargetTriple());
+    module->setDataLayout((*machine)->createDataLayout());
+    std::string broken;
+    llvm::raw_string_ostream stream(broken);
+    if (llvm::verifyModule(*module, &stream)) {
+      errors += StringRef(broken).trim().split('\n').first;
+      return;
+    }
     if (packedInterface)
       addPackedInterface(*module);
     alignStack(*module, **machine);
@@ -265,16 +257,16 @@ mlir::lumen::generateCode(Operation *op, CodeGenOutput output,
     if (errors.empty())
       result = emit(*module, **machine, output, errors);
   });
-  fatalMessage = nullptr;
-  if (!finished) {
+  if (crash) {
     // Nothing of what the crash left half-done may be touched again.
     (void)module.release();
     (void)context.release();
     (void)machine->release();
-    return makeError(
-        "code generation failed: " +
-        (fatal.empty() ? "LLVM crashed" : StringRef(fatal).trim()));
+    return makeError("code generation failed: " + *crash);
   }
+  if (!module)
+    return makeError("the module cannot be translated to LLVM IR" +
+                     (errors.empty() ? "" : ": " + errors));
   if (!errors.empty())
     return makeError("code generation failed: " + StringRef(errors).trim());
   return result;

@@ -10,6 +10,7 @@
 #include "runtime/HalfConversion.h"
 #include "runtime/ThreadTeam.h"
 
+#include "llvm/ADT/STLExtras.h"
 #include "llvm/ExecutionEngine/JITLink/JITLink.h"
 #include "llvm/ExecutionEngine/Orc/AbsoluteSymbols.h"
 #include "llvm/ExecutionEngine/Orc/ExecutionUtils.h"
@@ -19,6 +20,7 @@
 #include "llvm/Support/Process.h"
 
 #include <chrono>
+#include <cstring>
 
 using namespace mlir::lumen;
 using namespace llvm;
@@ -66,6 +68,24 @@ static int64_t readClock() {
       .count();
 }
 
+/// The functions of the math library that operations stand for, without the f
+/// of float32. Not what else the library and those that it needs define: code
+/// that somebody else wrote reaches no file and no process by name.
+static constexpr StringLiteral kMathFunctions[] = {
+    "acos",  "acosh", "asin",     "asinh",     "atan",   "atan2",   "atanh",
+    "cbrt",  "ceil",  "copysign", "cos",       "cosh",   "erf",     "erfc",
+    "exp",   "exp10", "exp2",     "expm1",     "fabs",   "floor",   "fma",
+    "fmax",  "fmin",  "fmod",     "frexp",     "ldexp",  "llround", "log",
+    "log10", "log1p", "log2",     "lrint",     "lround", "modf",    "nearbyint",
+    "pow",   "rint",  "round",    "roundeven", "sin",    "sincos",  "sinh",
+    "sqrt",  "tan",   "tanh",     "trunc"};
+
+static bool isMathFunction(StringRef name) {
+  if (llvm::is_contained(kMathFunctions, name))
+    return true;
+  return name.consume_back("f") && llvm::is_contained(kMathFunctions, name);
+}
+
 /// What generated code may call: ours first, then the libraries.
 static Error defineSymbols(LLJIT &jit, const LoadedObject::Options &options) {
   JITDylib &main = jit.getMainJITDylib();
@@ -79,19 +99,29 @@ static Error defineSymbols(LLJIT &jit, const LoadedObject::Options &options) {
   define("lumen_clock", reinterpret_cast<void *>(&readClock));
   for (auto [name, address] : getHalfConversionSymbols())
     define(name, address);
+  // What LLVM makes calls of by itself.
+  define("memcpy", reinterpret_cast<void *>(&memcpy));
+  define("memmove", reinterpret_cast<void *>(&memmove));
+  define("memset", reinterpret_cast<void *>(&memset));
+  define("memcmp", reinterpret_cast<void *>(&memcmp));
   if (Error error = main.define(absoluteSymbols(std::move(symbols))))
     return error;
-  std::vector<std::string> libraries = options.libraries;
-  // Python need not have made the math library visible to everyone.
-  libraries.push_back("libm.so.6");
-  for (const std::string &library : libraries) {
+  auto addLibrary =
+      [&](const char *name,
+          DynamicLibrarySearchGenerator::SymbolPredicate allow) -> Error {
     auto generator = DynamicLibrarySearchGenerator::Load(
-        library.c_str(), jit.getDataLayout().getGlobalPrefix());
+        name, jit.getDataLayout().getGlobalPrefix(), std::move(allow));
     if (!generator)
       return generator.takeError();
     main.addGenerator(std::move(*generator));
-  }
-  return Error::success();
+    return Error::success();
+  };
+  for (const std::string &library : options.libraries)
+    if (Error error = addLibrary(library.c_str(), {}))
+      return error;
+  return addLibrary("libm.so.6", [](const SymbolStringPtr &name) {
+    return isMathFunction(*name);
+  });
 }
 
 LoadedObject::LoadedObject() = default;
@@ -110,6 +140,7 @@ LoadedObject::load(StringRef bytes, const Options &options) {
   LLJITBuilder builder;
   // Generated code has neither static constructors nor exceptions.
   builder.setPlatformSetUp(setUpInactivePlatform);
+  builder.setLinkProcessSymbolsByDefault(false);
   builder.setObjectLinkingLayerCreator(
       [&](ExecutionSession &session) -> Expected<std::unique_ptr<ObjectLayer>> {
         auto layer = std::make_unique<ObjectLinkingLayer>(session);

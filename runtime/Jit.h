@@ -20,8 +20,9 @@ class LLJIT;
 namespace mlir::lumen {
 
 /// An object file whose code can be called. It may refer to lumen_claim,
-/// lumen_barrier, the f16 conversions of HalfConversion.h, the C and math
-/// libraries, and to `libraries`. The code is unloaded with this object.
+/// lumen_barrier, lumen_clock, the f16 conversions of HalfConversion.h, what
+/// LLVM calls to copy and set memory, the functions of the math library, and to
+/// `libraries`. The code is unloaded with this object.
 class LoadedObject {
 public:
   struct Options {

@@ -5,6 +5,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "runtime/bindings/Attributes.h"
+#include "runtime/bindings/ParseLimits.h"
 
 #include "mlir/AsmParser/AsmParser.h"
 #include "mlir/IR/Builders.h"
@@ -26,7 +27,11 @@ static void bindAttributeRoot(nb::module_ &m) {
             OptionalContext context) -> AttributeObject {
            ContextRef ref = resolveContext(context);
            CaptureDiagnostics capture(ref);
-           Attribute attribute = parseAttribute(text, &ref->context);
+           if (std::string problem = checkNesting(text); !problem.empty())
+             capture.fail("unable to parse attribute: " + problem);
+           Attribute attribute;
+           runCompilerHere(
+               ref, [&] { attribute = parseAttribute(text, &ref->context); });
            if (!attribute)
              capture.fail("unable to parse attribute: '" + text + "'");
            return wrap(ref, attribute);

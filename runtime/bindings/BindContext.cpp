@@ -45,7 +45,7 @@ static void bindContextClass(nb::module_ &m) {
       .def("enable_multithreading",
            [](PyIRContext &self, bool enable) {
              ContextLock lock(self.ref);
-             self->disableMultithreading(!enable);
+             self.ref->setThreaded(enable);
            })
       .def("is_registered_operation",
            [](PyIRContext &self, const std::string &name) {

@@ -5,11 +5,13 @@
 //===----------------------------------------------------------------------===//
 
 #include "runtime/bindings/Operations.h"
+#include "runtime/bindings/ParseLimits.h"
 
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/IR/OwningOpRef.h"
 #include "mlir/IR/SymbolTable.h"
 #include "mlir/Parser/Parser.h"
+#include "llvm/Support/MemoryBuffer.h"
 
 using namespace mlir;
 using namespace mlir::lumen::python;
@@ -23,26 +25,30 @@ static OpRef parseSource(const ContextRef &context, const std::string &source,
                          const std::string &name, const char *what) {
   CaptureDiagnostics capture(context);
   OwningOpRef<Container> parsed;
-  {
-    nb::gil_scoped_release release;
+  if (std::string problem = checkNesting(source); !problem.empty())
+    capture.fail(llvm::Twine("unable to parse ") + what + ": " + problem);
+  std::string problem;
+  runCompiler(context, [&] {
     parsed = parseSourceString<Container>(
         source, ParserConfig(&context->context), name);
-  }
+    if (parsed)
+      problem = checkExpansion(*parsed);
+  });
+  if (!problem.empty())
+    capture.fail(llvm::Twine("unable to parse ") + what + ": " + problem);
   if (!parsed)
     capture.fail(llvm::Twine("unable to parse ") + what);
   return OpHandle::get(context, parsed.release());
 }
 
 static OpRef parseFile(const ContextRef &context, const std::string &path) {
-  CaptureDiagnostics capture(context);
-  OwningOpRef<ModuleOp> parsed;
-  {
-    nb::gil_scoped_release release;
-    parsed = parseSourceFile<ModuleOp>(path, ParserConfig(&context->context));
-  }
-  if (!parsed)
-    capture.fail("unable to parse module file '" + path + "'");
-  return OpHandle::get(context, parsed.release());
+  auto buffer = llvm::MemoryBuffer::getFile(path);
+  if (!buffer)
+    throw MLIRError{"unable to parse module file '" + path +
+                        "': " + buffer.getError().message(),
+                    {}};
+  return parseSource<ModuleOp>(context, (*buffer)->getBuffer().str(), path,
+                               "module file");
 }
 
 PyOperation

@@ -24,18 +24,20 @@ std::string mlir::lumen::python::getAsm(
     flags.enableDebugInfo(true, prettyDebugInfo);
   flags.printGenericOpForm(genericForm).useLocalScope(localScope);
   flags.assumeVerified(assumeVerified).skipRegions(skipRegions);
-  return printed(
-      [&](llvm::raw_ostream &os) { handle->getOp()->print(os, flags); });
+  Operation *op = handle->getOp();
+  ContextLock lock(handle->getContext());
+  std::string text;
+  runCompiler(handle->getContext(), [&] {
+    text = printed([&](llvm::raw_ostream &os) { op->print(os, flags); });
+  });
+  return text;
 }
 
 static bool verifyOperation(const OpRef &handle) {
   CaptureDiagnostics capture(handle->getContext());
   Operation *op = handle->getOp();
   LogicalResult result = failure();
-  {
-    nb::gil_scoped_release release;
-    result = verify(op);
-  }
+  runCompiler(handle->getContext(), [&] { result = verify(op); });
   capture.check(result, "verification failed");
   return true;
 }

@@ -75,14 +75,13 @@ void PyPassManager::run(const OpRef &handle) {
   // Printing the IR around passes needs them to run one after the other.
   bool threaded = context->context.isMultithreadingEnabled();
   if (printsIR)
-    context->context.disableMultithreading();
+    context->setThreaded(false);
   LogicalResult result = failure();
   {
     OpHandle::Exclusive exclusive(handle);
-    nb::gil_scoped_release release;
-    result = manager.run(op);
+    runCompiler(context, [&] { result = manager.run(op); });
   }
-  context->context.disableMultithreading(!threaded);
+  context->setThreaded(threaded);
   if (timingScope) {
     timingScope->stop();
     timing.print();

@@ -5,6 +5,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "runtime/bindings/Attributes.h"
+#include "runtime/bindings/ParseLimits.h"
 
 #include "mlir/AsmParser/AsmParser.h"
 
@@ -24,7 +25,10 @@ static void bindTypeRoot(nb::module_ &m) {
          [](const std::string &text, OptionalContext context) -> TypeObject {
            ContextRef ref = resolveContext(context);
            CaptureDiagnostics capture(ref);
-           Type type = parseType(text, &ref->context);
+           if (std::string problem = checkNesting(text); !problem.empty())
+             capture.fail("unable to parse type: " + problem);
+           Type type;
+           runCompilerHere(ref, [&] { type = parseType(text, &ref->context); });
            if (!type)
              capture.fail("unable to parse type: '" + text + "'");
            return wrap(ref, type);

@@ -4,7 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "runtime/bindings/Context.h"
+#include "runtime/bindings/Diagnostics.h"
 
 #include "runtime/Registration.h"
 
@@ -23,9 +23,27 @@ static const DialectRegistry &getRegistry() {
   return *registry;
 }
 
-ContextState::ContextState() : context(getRegistry()) {
+ContextState::ContextState()
+    : context(
+          *new MLIRContext(getRegistry(), MLIRContext::Threading::DISABLED)),
+      threads(std::make_unique<GuardedThreadPool>()) {
+  context.setThreadPool(*threads);
   // Diagnostics stand in messages: the operation's location says enough.
   context.printOpOnDiagnostic(false);
+}
+
+void ContextState::setThreaded(bool threaded) {
+  if (!threaded)
+    context.disableMultithreading();
+  else if (!context.isMultithreadingEnabled())
+    context.setThreadPool(*threads);
+}
+
+ContextState::~ContextState() {
+  if (crash)
+    (void)threads.release();
+  else
+    delete &context;
 }
 
 ContextLock::ContextLock(const ContextRef &context)
@@ -34,6 +52,35 @@ ContextLock::ContextLock(const ContextRef &context)
     nb::gil_scoped_release release;
     lock.lock();
   }
+  if (context->crash)
+    throw MLIRError{"the compiler crashed in this context (" + *context->crash +
+                        "): make a new one",
+                    {}};
+}
+
+static void throwIfCrashed(const ContextRef &context,
+                           const std::optional<std::string> &crash) {
+  if (!crash)
+    return;
+  context->crash = crash;
+  throw MLIRError{"the compiler crashed: " + *crash, {}};
+}
+
+void mlir::lumen::python::runCompiler(const ContextRef &context,
+                                      llvm::function_ref<void()> work) {
+  std::optional<std::string> crash;
+  {
+    nb::gil_scoped_release release;
+    crash = runGuarded(work);
+  }
+  if (!crash)
+    crash = context->threads->getCrash();
+  throwIfCrashed(context, crash);
+}
+
+void mlir::lumen::python::runCompilerHere(const ContextRef &context,
+                                          llvm::function_ref<void()> work) {
+  throwIfCrashed(context, runGuardedHere(work));
 }
 
 //===----------------------------------------------------------------------===//
@@ -49,7 +96,7 @@ OpHandle::~OpHandle() {
   if (!op)
     return;
   context->live.erase(op);
-  if (parent)
+  if (parent || context->crash)
     return;
   // The root of a tree. Handles inside would hold this one, so there are none;
   // uses of its results elsewhere are left empty, which the verifier reports.

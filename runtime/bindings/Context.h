@@ -25,6 +25,7 @@
 #ifndef LUMEN_RUNTIME_BINDINGS_CONTEXT_H
 #define LUMEN_RUNTIME_BINDINGS_CONTEXT_H
 
+#include "runtime/Guard.h"
 #include "runtime/bindings/Common.h"
 
 #include "mlir/IR/Block.h"
@@ -43,8 +44,18 @@ using OpRef = std::shared_ptr<OpHandle>;
 
 struct ContextState {
   ContextState();
+  ~ContextState();
 
-  MLIRContext context;
+  /// Lets passes use several threads, or just the one that runs them.
+  void setThreaded(bool threaded);
+
+  /// Never destroyed where the compiler crashed in it.
+  MLIRContext &context;
+  /// How it did. The context can then be used no more: locks may be held, and
+  /// IR may be half-done.
+  std::optional<std::string> crash;
+  /// Of the context, in its place.
+  std::unique_ptr<GuardedThreadPool> threads;
   /// Serializes the calls that run without Python's global lock.
   std::recursive_mutex mutex;
   /// The handle of each operation that Python holds.
@@ -53,6 +64,7 @@ struct ContextState {
 using ContextRef = std::shared_ptr<ContextState>;
 
 /// Holds a context's mutex; gives up Python's global lock while it waits.
+/// Throws where the compiler crashed in the context.
 class ContextLock {
 public:
   explicit ContextLock(const ContextRef &context);
@@ -60,6 +72,13 @@ public:
 private:
   std::unique_lock<std::recursive_mutex> lock;
 };
+
+/// Runs `work`, which must not touch Python, without Python's global lock and
+/// guarded: throws MLIRError where it crashes. Under the context's lock.
+void runCompiler(const ContextRef &context, llvm::function_ref<void()> work);
+/// The same under the global lock and on this thread, for short work.
+void runCompilerHere(const ContextRef &context,
+                     llvm::function_ref<void()> work);
 
 class OpHandle : public std::enable_shared_from_this<OpHandle> {
 public:

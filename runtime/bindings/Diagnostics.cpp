@@ -11,12 +11,19 @@ using namespace mlir::lumen::python;
 
 CaptureDiagnostics::CaptureDiagnostics(const ContextRef &context)
     : lock(context), context(context),
-      handler(&context->context, [this](Diagnostic &diagnostic) {
-        if (diagnostic.getSeverity() != DiagnosticSeverity::Error)
-          return failure();
-        diagnostics.push_back(convert(diagnostic));
-        return success();
-      }) {}
+      handler(std::make_unique<ScopedDiagnosticHandler>(
+          &context->context, [this](Diagnostic &diagnostic) {
+            if (diagnostic.getSeverity() != DiagnosticSeverity::Error)
+              return failure();
+            diagnostics.push_back(convert(diagnostic));
+            return success();
+          })) {}
+
+CaptureDiagnostics::~CaptureDiagnostics() {
+  // A crash may have left the handlers locked.
+  if (context->crash)
+    (void)handler.release();
+}
 
 PyDiagnosticInfo CaptureDiagnostics::convert(Diagnostic &diagnostic) const {
   PyDiagnosticInfo info{diagnostic.getSeverity(),

@@ -32,6 +32,7 @@ struct MLIRError {
 class CaptureDiagnostics {
 public:
   explicit CaptureDiagnostics(const ContextRef &context);
+  ~CaptureDiagnostics();
 
   /// Throws the collected errors as one exception.
   [[noreturn]] void fail(const llvm::Twine &message);
@@ -46,7 +47,7 @@ private:
   ContextLock lock;
   ContextRef context;
   std::vector<PyDiagnosticInfo> diagnostics;
-  ScopedDiagnosticHandler handler;
+  std::unique_ptr<ScopedDiagnosticHandler> handler;
 };
 
 } // namespace mlir::lumen::python
