@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -87,13 +89,15 @@ class Compiler:
         """The module after the stage ``stop_after``, by default the last. Raises ``LumenCompileError``."""
         last = self._index(stop_after) if stop_after else len(self.stages)
         work = self._prepare(module)
+        source = work.get_asm(enable_debug_info=True)
         for done, stage in enumerate(self.stages[:last]):
             self._on_stage(stage.name)
             try:
                 with work.context:
                     PassManager.parse(stage.pipeline).run(work)
             except MLIRError as error:
-                raise self._stage_error(module, done, error) from error
+                open_dialects = work.context.allow_unregistered_dialects
+                raise self._stage_error(source, open_dialects, done, error) from error
         return work
 
     def emit(self, module: ir.Module, name: str) -> str | bytes:
@@ -128,24 +132,29 @@ class Compiler:
                 module, kind, target.triple, target.cpu, target.features, self.options.opt_level
             )
         except MLIRError as error:
-            reproduce = [
-                f"-mtriple={target.triple}",
-                f"-mcpu={target.cpu}",
-                f"-mattr={target.features}",
-                f"-O{self.options.opt_level}",
-            ]
-            llc = f"mlir-translate-22 --mlir-to-llvmir {{file}} | llc-22 {shlex.join(reproduce)} -o /dev/null"
-            raise _compile_error(kind, error, module, llc) from error
+            arguments = [kind, target.triple, target.cpu, target.features, str(self.options.opt_level)]
+            command = shlex.join([sys.executable, "-m", "lumen_mlir.generate", "{file}", *arguments])
+            text = module.get_asm(enable_debug_info=True)
+            raise _compile_error(kind, error, text, command) from error
 
-    def _stage_error(self, module: ir.Module, done: int, error: MLIRError) -> LumenCompileError:
-        """Compiles up to the stage that failed once more, to show the IR that it was given."""
-        work = self._prepare(module)
-        with work.context:
+    def _stage_error(
+        self, source: str, open_dialects: bool, done: int, error: MLIRError
+    ) -> LumenCompileError:
+        """Compiles up to the stage that failed once more, to show the IR that it was given.
+
+        In a context of its own: the other one may have crashed.
+        """
+        with ir.Context() as context:
+            context.allow_unregistered_dialects = open_dialects
+            work = ir.Module.parse(source)
             for stage in self.stages[:done]:
                 PassManager.parse(stage.pipeline).run(work)
+            text = work.get_asm(enable_debug_info=True)
         stage = self.stages[done]
-        command = f"lumen-opt {{file}} --pass-pipeline={shlex.quote(stage.pipeline)}"
-        return _compile_error(stage.name, error, work, command)
+        command = f"{_lumen_opt()} {{file}} --pass-pipeline={shlex.quote(stage.pipeline)}"
+        if open_dialects:
+            command += " --allow-unregistered-dialect"
+        return _compile_error(stage.name, error, text, command)
 
 
 def stages_of(options: CompilerOptions) -> tuple[Stage, ...]:
@@ -153,20 +162,28 @@ def stages_of(options: CompilerOptions) -> tuple[Stage, ...]:
     return pipelines.stages(options.activations, options.profile, options.tile_tokens, options.block_bytes)
 
 
-def _compile_error(stage: str, error: MLIRError, module: ir.Module, command: str) -> LumenCompileError:
+def _lumen_opt() -> str:
+    """What a shell calls ``lumen-opt`` by: where it is not on the path, it is beside Python."""
+    beside = Path(sys.executable).with_name("lumen-opt")
+    if shutil.which("lumen-opt") is None and beside.exists():
+        return shlex.quote(str(beside))
+    return "lumen-opt"
+
+
+def _compile_error(stage: str, error: MLIRError, text: str, command: str) -> LumenCompileError:
     """The error with the IR saved; ``{file}`` of the command is replaced by where."""
     message = describe(error.error_diagnostics[0]) if error.error_diagnostics else error.message
     message = " ".join(message.split())
-    file = _save(stage, module)
-    command = command.replace("{file}", shlex.quote(str(file or "FILE")))
+    file = _save(stage, text)
+    command = command.replace("'{file}'", "{file}").replace("{file}", shlex.quote(str(file or "FILE")))
     return LumenCompileError(stage, message, error.error_diagnostics, file, command)
 
 
-def _save(stage: str, module: ir.Module) -> Path | None:
+def _save(stage: str, text: str) -> Path | None:
     try:
         descriptor, name = tempfile.mkstemp(prefix=f"lumen-before-{stage}-", suffix=".mlir")
         with os.fdopen(descriptor, "w") as file:
-            file.write(module.get_asm(enable_debug_info=True))
+            file.write(text)
     except OSError:
         return None
     return Path(name)

@@ -102,13 +102,13 @@ def test_failure_can_be_reproduced(context, tmp_path, monkeypatch):
     lumen_opt = shutil.which("lumen-opt") or next(map(str, root.glob("build*/**/bin/lumen-opt")), None)
     if lumen_opt is None:
         pytest.skip("lumen-opt is not on PATH")
-    command = error.command.replace("lumen-opt", lumen_opt, 1) + " --allow-unregistered-dialect"
+    command = error.command.replace("lumen-opt", lumen_opt, 1)
     again = subprocess.run(command, shell=True, capture_output=True, text=True)
     assert again.returncode == 1 and "net.py:7:3: error: op was not bufferized" in again.stderr
 
 
-def test_no_folder_for_the_reproducer(context, monkeypatch):
-    monkeypatch.setattr("tempfile.tempdir", "/nonexistent")
+def test_no_folder_for_the_reproducer(context, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "missing"))
     context.allow_unregistered_dialects = True
     error = failure(ir.Module.parse(BAD))
     assert error.file is None and "to reproduce" not in str(error)
@@ -123,7 +123,10 @@ def test_code_generation_error(context, tmp_path, monkeypatch):
         compiler().compile(module)
     error = caught.value
     assert error.stage == "obj" and "bogus" in str(error) and "\n" not in str(error)
-    assert "llc-22" in error.command and "bogus" in error.file.read_text()
+    assert "bogus" in error.file.read_text() and str(error.file) in error.command
+    again = subprocess.run(error.command, shell=True, capture_output=True, text=True)
+    assert again.returncode == 1 and again.stderr.startswith("lumen: error: code generation failed: ")
+    assert "bogus" in again.stderr
 
 
 def test_pipelines_parse(context):
