@@ -124,7 +124,8 @@ def pack(
         progress(done, total)
         for name, (offset, _) in layout.places.items():
             info, raw = model.tensors[name], model.weight(name)
-            for place, data, rows in _packed_chunks(info, raw, layout.tiles[name], packer, chunk):
+            chunks = _packed_chunks(info, raw, layout.tiles[name], packer, chunk, model.file.path)
+            for place, data, rows in chunks:
                 write(offset + place, data)
                 progress(done + rows * info.nbytes // len(raw), total)
             model.file.release(name)
@@ -161,12 +162,13 @@ def _chunk_bytes(info: TensorInfo, rows: int) -> int:
 
 
 def _packed_chunks(
-    info: TensorInfo, raw: np.ndarray, rows: int, packer: Packer, memory: np.ndarray
+    info: TensorInfo, raw: np.ndarray, rows: int, packer: Packer, memory: np.ndarray, path: object
 ) -> Iterator[tuple[int, np.ndarray, int]]:
     """Packs a weight in chunks of some tiles: where each part lies in the packed weight, the part, rows done.
 
     Parts come in ascending order. A chunk has its share of every stream; the first stream is nearly all of
-    it, and those of the others are kept until they follow. Chunks are packed into ``memory``.
+    it, and those of the others are kept until they follow. Chunks are packed into ``memory``. Raises
+    ``LumenError`` where a scale or a float is infinite or no number; ``path`` is the model's file.
     """
     n, k = info.shape
     fmt = formats.get(info.type)
@@ -177,6 +179,8 @@ def _packed_chunks(
         end = min(begin + step, n)
         chunk = memory[: packing.packed_bytes(fmt, end - begin, k, rows)]
         packer(replace(info, shape=(end - begin, k)), raw[begin:end].reshape(-1), chunk)
+        if found := packing.find_nonfinite(fmt, chunk, end - begin, k, rows):
+            raise LumenError(f"{path}: tensor {info.name}, row {begin + found[0]}: {found[1]}")
         place = 0
         for stream, size in enumerate(per_tile):
             part = chunk[place : place + -(-(end - begin) // rows) * size]

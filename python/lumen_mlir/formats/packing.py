@@ -301,6 +301,45 @@ def unpack(fmt: Format, packed: np.ndarray, n: int, k: int, rows: int) -> Decode
     return Decoded(codes, *fmt.complete(stored, k))
 
 
+# The bits of infinity; those of what is no number are larger, without the sign.
+_INFINITIES = {"f16": 0x7C00, "bf16": 0x7F80, "f32": 0x7F800000}
+
+
+def find_nonfinite(fmt: Format, packed: np.ndarray, n: int, k: int, rows: int) -> tuple[int, str] | None:
+    """The first row of a packed weight [n, k] that holds an infinity or no number, and what that is.
+
+    8-bit products could lose it. What is read are the floats: of quantized weights the factors of blocks.
+    """
+    for component in components(fmt, n, k, rows):
+        values = component.view(packed)
+        if fmt.is_float:
+            name, what, is_bad = fmt.name, "weight", None
+        else:
+            kept = next((each for each in fmt.stored if each.name == component.name), None)
+            if kept is None:
+                continue
+            what = "minimum" if kept.name.startswith("min") else "scale"
+            name, is_bad = kept.value.dtype.name, fmt.nonfinite_values(kept)
+        if name in _INFINITIES:
+            infinity, size = _INFINITIES[name], component.dtype.itemsize
+            signed, unsigned, top = np.dtype(f"<i{size}"), np.dtype(f"<u{size}"), 1 << (8 * size - 1)
+            # Two scans and no copy: the largest as signed bits is positive, the largest as unsigned negative.
+            largest, smallest = values.view(signed).max(), values.view(unsigned).max()
+            if largest < infinity and smallest < infinity | top:
+                continue
+            bad = (values.view(unsigned) & (top - 1)) >= infinity
+        elif is_bad is None or not (bad := is_bad[values.astype(np.uint32)]).any():
+            continue
+        places = np.argwhere(bad)
+        row_of = places[:, 0] * rows + places[:, -1]
+        at = tuple(places[np.lexsort((places[:, 1], row_of))[0]])
+        column = int(at[1]) * (k // values.shape[1])
+        where = f"in column {column}" if fmt.is_float else f"of block {column // fmt.block}"
+        is_nan = name in _INFINITIES and int(values.view(unsigned)[at]) & (top - 1) != infinity
+        return int(at[0] * rows + at[-1]), f"the {what} {where} is {'nan' if is_nan else 'inf'}"
+    return None
+
+
 def dequantize_packed(fmt: Format, packed: np.ndarray, n: int, k: int, rows: int) -> np.ndarray:
     """float32 [n, k] of a packed weight."""
     unpacked = unpack(fmt, packed, n, k, rows)

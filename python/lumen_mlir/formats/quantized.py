@@ -275,6 +275,31 @@ class QuantFormat:
             pairs.append(tuple(pair))
         return (*pairs, None)[:2]
 
+    @cached_property
+    def _nonfinite(self) -> dict[str, np.ndarray | None]:
+        """What ``nonfinite_values`` has found."""
+        return {}
+
+    def nonfinite_values(self, kept: Stored) -> np.ndarray | None:
+        """For an integer that is kept of factors: whether each of its values stands for no finite float.
+
+        bool [2^bits]; None where all are finite, or where ``kept`` is a float.
+        """
+        if kept.value.dtype.kind == "f" or kept.value.dtype.bits > 16:
+            return None
+        if kept.name not in self._nonfinite:
+            values = np.arange(1 << kept.value.dtype.bits).astype(kept.value.dtype.numpy)
+            bad = np.zeros(len(values), bool)
+            for completion in self.completions:
+                leaves = [each for each in reachable([completion]) if each.operation == "stored"]
+                if completion.dtype.kind == "f" and [leaf.payload for leaf in leaves] == [kept.name]:
+                    # One block for each value, with the value in all of its groups.
+                    blocks = np.repeat(values[:, None], kept.value.length or 1, axis=1)
+                    (factors,) = evaluate([completion], {kept.name: blocks})
+                    bad |= ~np.isfinite(to_float32(factors, completion.dtype)).all(axis=1)
+            self._nonfinite[kept.name] = bad if bad.any() else None
+        return self._nonfinite[kept.name]
+
     def dequantize(self, raw: np.ndarray) -> np.ndarray:
         """The reference dequantizer: rows of bytes, uint8 [..., row_bytes(K)] -> float32 [..., K]."""
         blocks = self._blocks(raw)
