@@ -71,7 +71,8 @@ def _quantized(*names: str) -> str:
     lines = [formats.get(name).emit_ir() for name in names]
     weights = [f"%w{i}: tensor<256x256x!lumen.q<@{name}>>" for i, name in enumerate(names)]
     lines.append(
-        f"func.func @f(%x: tensor<?x256xf32>, %n: tensor<256xf32>, {', '.join(weights)}) -> tensor<?x256xf32> {{\n"
+        f"func.func @f(%x: tensor<?x256xf32>, %n: tensor<256xf32>, {', '.join(weights)})\n"
+        "-> tensor<?x256xf32> {\n"
         "%0 = lumen.rms_norm %x, %n {epsilon = 1.0e-6 : f32} : tensor<?x256xf32>, tensor<256xf32>"
     )
     for i, name in enumerate(names):
@@ -96,7 +97,7 @@ def stage_inputs(target: str = "x86-64-v3") -> Iterator[Input]:
 
 
 def kernel_inputs(most: int = 20_000) -> Iterator[Input]:
-    """Of each of ``stage_inputs`` the functions that call nothing, one by one, of at most ``most`` characters."""
+    """Of each of ``stage_inputs`` the functions that call nothing, of at most ``most`` characters each."""
     for stage in stage_inputs():
         with ir.Context():
             module = ir.Module.parse(stage.text)
