@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The compiler driver: stages, stopping, errors that can be reproduced."""
 
+import os
 import shutil
 import subprocess
 from dataclasses import dataclass
@@ -87,7 +88,14 @@ def failure(module, **keywords):
     return caught.value
 
 
-def test_failure_can_be_reproduced(context, tmp_path, monkeypatch):
+@pytest.fixture
+def lumen_opt():
+    root = Path(__file__).parents[2]
+    found = shutil.which("lumen-opt") or next(map(str, root.glob("build*/**/bin/lumen-opt")), None)
+    return found or pytest.skip("lumen-opt is not on PATH")
+
+
+def test_failure_can_be_reproduced(context, tmp_path, monkeypatch, lumen_opt):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     context.allow_unregistered_dialects = True
     error = failure(ir.Module.parse(BAD))
@@ -97,11 +105,6 @@ def test_failure_can_be_reproduced(context, tmp_path, monkeypatch):
     assert [diagnostic.location.line for diagnostic in error.diagnostics] == [7]
     assert error.file.parent == tmp_path and "test.op" in error.file.read_text()
     assert error.command.startswith(f"lumen-opt {error.file} --pass-pipeline='builtin.module(one-shot-")
-
-    root = Path(__file__).parents[2]
-    lumen_opt = shutil.which("lumen-opt") or next(map(str, root.glob("build*/**/bin/lumen-opt")), None)
-    if lumen_opt is None:
-        pytest.skip("lumen-opt is not on PATH")
     command = error.command.replace("lumen-opt", lumen_opt, 1)
     again = subprocess.run(command, shell=True, capture_output=True, text=True)
     assert again.returncode == 1 and "net.py:7:3: error: op was not bufferized" in again.stderr
@@ -135,3 +138,59 @@ def test_pipelines_parse(context):
     for activations in ("int8", "exact"):
         for stage in pipelines.stages(activations):
             assert PassManager.parse(stage.pipeline)
+
+
+PIPELINE_INPUT = """
+func.func @f(%x: tensor<?x64xf32>) -> tensor<?x64xf32> {
+  %0 = lumen.add %x, %x : tensor<?x64xf32>
+  return %0 : tensor<?x64xf32>
+}
+"""
+
+
+def reproduce(error, opt):
+    """What the shell says to the command as it is printed."""
+    command = error.command
+    assert str(error).endswith(f"(to reproduce: {command})")
+    path = {"PATH": os.pathsep.join([os.path.dirname(opt), os.environ["PATH"]])}
+    return subprocess.run(command, shell=True, capture_output=True, text=True, env={**os.environ, **path})
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_failure_of_every_stage_can_be_reproduced(context, tmp_path, monkeypatch, lumen_opt, number):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    stages = list(pipelines.stages())
+    broken = stages[number].pipeline.removesuffix(")") + ",lumen-check-stage{stage=nothing})"
+    stages[number] = Stage(stages[number].name, broken)
+    with pytest.raises(LumenCompileError, match="unknown stage 'nothing'") as caught:
+        Compiler(AnyTarget(), stages=stages).compile(ir.Module.parse(PIPELINE_INPUT))
+    assert caught.value.stage == stages[number].name
+    again = reproduce(caught.value, lumen_opt)
+    assert again.returncode == 1 and "error: unknown stage 'nothing'" in again.stderr
+
+
+@pytest.mark.parametrize("kind", ["asm", "obj"])
+def test_failure_of_code_generation_can_be_reproduced(context, tmp_path, monkeypatch, lumen_opt, kind):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    driver = Compiler(AnyTarget(features="+nothing"))
+    with pytest.raises(LumenCompileError, match="unknown feature '\\+nothing'") as caught:
+        driver.emit(ir.Module.parse(PIPELINE_INPUT), kind)
+    again = reproduce(caught.value, lumen_opt)
+    assert again.returncode == 1 and "lumen: error: unknown feature '+nothing'" in again.stderr
+
+
+def test_crash_in_a_stage_can_be_reproduced(context, tmp_path, monkeypatch, lumen_opt):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    text = """func.func @f(%x: f32) -> vector<4294967296xf32> {
+      %0 = vector.broadcast %x : f32 to vector<4294967296xf32>
+      return %0 : vector<4294967296xf32>
+    }"""
+    stages = [
+        Stage("folded", "builtin.module(cse)"),
+        Stage("lowered", "builtin.module(convert-vector-to-llvm)"),
+    ]
+    with pytest.raises(LumenCompileError, match="the compiler crashed: SmallVector unable to grow") as caught:
+        Compiler(AnyTarget(), stages=stages).run(ir.Module.parse(text))
+    assert caught.value.stage == "lowered"
+    again = reproduce(caught.value, lumen_opt)
+    assert again.returncode == 1 and "error: the compiler crashed: SmallVector unable to grow" in again.stderr
