@@ -42,8 +42,8 @@ def _facts(file: ModelFile) -> Iterator[tuple[str, str]]:
 
     metadata = file.metadata
     yield "file", f"{file.path}, {description.size_text(file.size)}, {file.kind}"
-    yield "name", _printable(metadata.string("general.name", "-"))
-    yield "architecture", _printable(metadata.string("general.architecture", "-"))
+    yield "name", _printable(metadata.label("general.name", "-"))
+    yield "architecture", _printable(metadata.label("general.architecture", "-"))
     count = description.short_count(description.parameter_count(file))
     yield "parameters", f"{count} in {len(file.tensors)} tensors"
     yield "type", description.file_type(file)
@@ -107,16 +107,16 @@ def _tokenizer(file: ModelFile) -> str:
     metadata = file.metadata
     if "tokenizer.ggml.tokens" not in metadata:
         return "none"
-    kind = metadata.string("tokenizer.ggml.model", "-")
-    pre = metadata.string("tokenizer.ggml.pre", "-")
+    kind = metadata.label("tokenizer.ggml.model", "-")
+    pre = metadata.label("tokenizer.ggml.pre", "-")
     count = len(metadata.strings("tokenizer.ggml.tokens"))
     return f"{_printable(kind)}, pre-tokenizer {_printable(pre)}, {count:,} tokens"
 
 
 def _value(file: ModelFile, key: str) -> str:
-    value = file.metadata[key]
+    value = file.metadata.label(key) if file.metadata.type_name(key) == "string" else file.metadata[key]
     if isinstance(value, str):
-        text = _printable(value)
+        text = _printable(value[:61])
         return text if len(text) <= 60 else text[:60] + "…"
     if hasattr(value, "__len__"):
         return f"{len(value):,} elements"

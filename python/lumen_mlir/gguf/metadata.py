@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import logging
 import mmap
 import struct
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,6 +16,8 @@ from lumen_mlir.gguf.errors import GGUFError, quoted
 from lumen_mlir.gguf.types import ARRAY, BOOL, F32, NUMPY_CODES, STRING, VALUE_TYPE_NAMES
 
 _MISSING = object()
+
+logger = logging.getLogger("lumen_mlir.gguf")
 
 
 @dataclass(frozen=True)
@@ -86,11 +89,11 @@ class StringArray(Sequence):
 
     def to_list(self) -> list[str]:
         """Every string, in order."""
-        return [self._decode(data, index) for index, data in enumerate(self._raws())]
+        return [self._decode(data, index) for index, data in enumerate(self.raws())]
 
     def to_bytes(self) -> list[bytes]:
         """The UTF-8 of every string, in order."""
-        raws = self._raws()
+        raws = self.raws()
         try:
             # Separated by a character that is no part of another, all are valid only if each is: one call
             # instead of 300,000.
@@ -101,7 +104,8 @@ class StringArray(Sequence):
             raise
         return raws
 
-    def _raws(self) -> list[bytes]:
+    def raws(self) -> list[bytes]:
+        """The bytes of every string, in order, whether or not they are valid UTF-8."""
         field, unpack = self._field, self._length.unpack_from
         data, position, raws = bytes(self._buffer[field.start : field.end]), 0, []
         for _ in range(field.count):
@@ -129,7 +133,7 @@ class Metadata(Mapping):
     Scalars are Python values, strings ``str``, numeric arrays read-only NumPy arrays in the machine's byte
     order (bool arrays have dtype ``bool``), string arrays ``StringArray``. The typed getters raise
     ``GGUFError`` with the key's name and both types where a value is missing (and has no default) or has
-    another type.
+    another type. So does asking for a string that is not valid UTF-8; ``label`` takes those too.
     """
 
     def __init__(self, path: str, buffer: mmap.mmap | bytes, order: str, fields: dict[str, tuple[int, Any]]):
@@ -138,6 +142,7 @@ class Metadata(Mapping):
         self._order = order
         self._fields = fields
         self._arrays: dict[str, StringArray | np.ndarray] = {}
+        self._odd_labels: set[str] = set()
 
     @staticmethod
     def of(path: str, entries: Mapping[str, tuple[Any, int]]) -> Metadata:
@@ -157,7 +162,8 @@ class Metadata(Mapping):
                 )
             else:
                 # As it would be read from a file.
-                value = float(np.float32(value)) if kind == F32 else value
+                with np.errstate(over="ignore"):
+                    value = float(np.float32(value)) if kind == F32 else value
                 metadata._fields[key] = (kind, value)
         return metadata
 
@@ -165,6 +171,10 @@ class Metadata(Mapping):
         """The value type of ``key`` (of ``gguf.types``); for an array that of its elements."""
         kind, value = self._fields[key]
         return value.element_type if isinstance(value, ArrayField) else kind
+
+    def is_array(self, key: str) -> bool:
+        """Whether ``key`` is there and an array."""
+        return isinstance(self._fields.get(key, (None, None))[1], ArrayField)
 
     def __len__(self) -> int:
         return len(self._fields)
@@ -177,11 +187,27 @@ class Metadata(Mapping):
 
     def __getitem__(self, key: str) -> Any:
         value = self._fields[key][1]
+        if isinstance(value, bytes):
+            return self._decoded(key, value)
         if not isinstance(value, ArrayField):
             return value
         if key not in self._arrays:
             self._arrays[key] = self._array(key, value)
         return self._arrays[key]
+
+    def raw(self, key: str) -> Any:
+        """The value of ``key``, strings (an array's too) as the bytes in the file, valid UTF-8 or not."""
+        value = self._fields[key][1]
+        if isinstance(value, bytes):
+            return value
+        value = self[key]
+        return value.raws() if isinstance(value, StringArray) else value
+
+    def _decoded(self, key: str, data: bytes) -> str:
+        try:
+            return data.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise GGUFError(f"{self._path}: {quoted(key)} is not valid UTF-8 ({error.reason})") from None
 
     def _array(self, key: str, field: ArrayField) -> StringArray | np.ndarray:
         if field.element_type == STRING:
@@ -212,7 +238,7 @@ class Metadata(Mapping):
                 raise GGUFError(f"{self._path}: metadata has no {quoted(key)}")
             return default
         value = self._fields[key][1]
-        if isinstance(value, ArrayField):
+        if isinstance(value, (ArrayField, bytes)):
             value = self[key]
         if not accepts(value):
             raise GGUFError(
@@ -240,6 +266,17 @@ class Metadata(Mapping):
     def string(self, key: str, default: Any = _MISSING) -> str:
         """A string."""
         return self._typed(key, default, "a string", lambda v: isinstance(v, str))
+
+    def label(self, key: str, default: Any = _MISSING) -> str:
+        """A string that only people read: what is not valid UTF-8 in it becomes U+FFFD, with a warning."""
+        value = self._fields.get(key, (STRING, None))[1]
+        if not isinstance(value, bytes):
+            return self.string(key, default)
+        text = value.decode("utf-8", "replace")
+        if "\ufffd" in text and key not in self._odd_labels:
+            self._odd_labels.add(key)
+            logger.warning("%s: %s is not valid UTF-8", self._path, quoted(key))
+        return text
 
     def strings(self, key: str, default: Any = _MISSING) -> StringArray:
         """An array of strings."""

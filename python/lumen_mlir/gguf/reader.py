@@ -22,6 +22,7 @@ from lumen_mlir.gguf import described
 from lumen_mlir.gguf import types as T
 from lumen_mlir.gguf.errors import GGUFError, quoted
 from lumen_mlir.gguf.metadata import ArrayField, Metadata
+from lumen_mlir.guard import guarded
 from lumen_mlir.mapping import map_file, release
 
 # The least bytes one metadata entry (key length, key of one byte, type, value of one byte) and one tensor
@@ -97,8 +98,9 @@ class GGUFFile:
         mapping, identity = map_file(name, "a GGUF file", GGUFError, T.MAGIC)
         if len(mapping) < _HEADER_BYTES:
             raise GGUFError(f"{name}: truncated: {len(mapping)} bytes; a GGUF header takes {_HEADER_BYTES}")
-        file = _Parser(name, mapping).parse(identity)
-        return split.open_parts(file) if whole and split.is_split(file) else file
+        with guarded(name, GGUFError):
+            file = _Parser(name, mapping).parse(identity)
+            return split.open_parts(file) if whole and split.is_split(file) else file
 
     @property
     def size(self) -> int:
@@ -185,6 +187,7 @@ class _Parser:
         self.size = len(mapping)
         self.position = 0
         self.order = "<"
+        self.strings = 0
 
     def error(self, message: str) -> GGUFError:
         return GGUFError(f"{self.path}: {message}")
@@ -204,29 +207,32 @@ class _Parser:
         self.position += form.size
         return value
 
-    def text(self, what: str, limit: int | None = None) -> str:
+    def raw(self, what: str, limit: int | None = None) -> bytes:
         length = self.scalar("Q", f"the length of {what}")
         if limit is not None and length > limit:
             raise self.error(f"{what} is {length} bytes long; at most {limit} are allowed")
         self.need(length, what)
         data = self.mapping[self.position : self.position + length]
+        self.position += length
+        return data
+
+    def text(self, what: str, limit: int) -> str:
+        data = self.raw(what, limit)
         try:
-            value = data.decode("utf-8")
+            return data.decode("utf-8")
         except UnicodeDecodeError as error:
             raise self.error(
-                f"{what} at offset {self.position} is not valid UTF-8 ({error.reason})"
+                f"{what} at offset {self.position - len(data)} is not valid UTF-8 ({error.reason})"
             ) from None
-        self.position += length
-        return value
 
     def parse(self, identity: tuple[int, int, int, int]) -> GGUFFile:
         self.position = len(T.MAGIC)
         version = self.version()
         tensor_count = self.scalar("Q", "the tensor count")
         field_count = self.scalar("Q", "the metadata count")
-        self.check_count(field_count, _MIN_FIELD_BYTES, "metadata entries")
+        self.check_count(field_count, _MIN_FIELD_BYTES, "metadata entries", T.MAX_FIELDS)
         fields = self.fields(field_count)
-        self.check_count(tensor_count, _MIN_TENSOR_BYTES, "tensors")
+        self.check_count(tensor_count, _MIN_TENSOR_BYTES, "tensors", T.MAX_TENSORS)
         alignment = self.alignment(fields)
         self.types: dict[int, T.TensorType] = dict(T.TYPES_BY_ID)
         infos = [self.tensor(index, fields) for index in range(tensor_count)]
@@ -254,12 +260,14 @@ class _Parser:
             raise self.error(f"GGUF version {version} is not supported; versions 2 and 3 are")
         return version
 
-    def check_count(self, count: int, minimum: int, what: str) -> None:
+    def check_count(self, count: int, minimum: int, what: str, most: int) -> None:
         if count * minimum > self.size - self.position:
             raise self.error(
                 f"the header announces {count} {what}, at least {minimum} bytes each, "
                 f"but only {self.size - self.position} bytes are left of {self.size}"
             )
+        if count > most:
+            raise self.error(f"the header announces {count} {what}; at most {most} are allowed")
 
     def fields(self, count: int) -> dict[str, tuple[int, Any]]:
         fields: dict[str, tuple[int, Any]] = {}
@@ -278,7 +286,8 @@ class _Parser:
 
     def value(self, key: str, kind: int) -> Any:
         if kind == T.STRING:
-            return self.text(quoted(key))
+            # Decoded when it is asked for: what nobody needs may be anything.
+            return self.raw(quoted(key))
         if kind not in T.SCALAR_CODES:
             raise self.error(f"{quoted(key)} has the unknown metadata type {kind} (0 to 12 are known)")
         if kind == T.BOOL:
@@ -314,6 +323,11 @@ class _Parser:
         # 300,000 strings are walked over here at each start, so the loop does nothing but add: a length that
         # leads outside the file makes the next unpack fail (or the sum end past the file), and only then is
         # it looked into.
+        self.strings += count
+        if self.strings > T.MAX_STRINGS:
+            raise self.error(
+                f"{quoted(key)} has {count} strings; at most {T.MAX_STRINGS} in all arrays are allowed"
+            )
         unpack, mapping, position = struct.Struct(self.order + "Q").unpack_from, self.mapping, self.position
         try:
             for _ in range(count):

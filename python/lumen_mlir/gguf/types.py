@@ -17,6 +17,9 @@ DEFAULT_ALIGNMENT = 32
 # gigabytes.
 MAX_ALIGNMENT = 1 << 20
 MAX_DIMENSIONS = 4
+# No file has a hundredth of these; each entry takes memory and time that its bytes in the file do not show.
+MAX_FIELDS = MAX_TENSORS = 1 << 16
+MAX_STRINGS = 1 << 23
 MAX_NAME_BYTES = 65535
 
 # Metadata value types.

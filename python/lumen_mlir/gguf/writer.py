@@ -16,7 +16,7 @@ from lumen_mlir.errors import shown
 from lumen_mlir.gguf import described
 from lumen_mlir.gguf import types as T
 from lumen_mlir.gguf.errors import GGUFError, quoted
-from lumen_mlir.gguf.metadata import Metadata, StringArray
+from lumen_mlir.gguf.metadata import Metadata
 
 Pieces = Callable[[], Iterable[np.ndarray]]
 
@@ -75,10 +75,7 @@ class GGUFWriter:
         """Add what another file says, but for the keys ``without`` and its alignment."""
         for key in metadata:
             if key not in without and key != "general.alignment":
-                kind = metadata.type_name(key).removeprefix("array of ")
-                value = metadata[key]
-                value = value.to_list() if isinstance(value, StringArray) else value
-                self.add(key, value, T.VALUE_TYPE_NAMES.index(kind))
+                self.add(key, metadata.raw(key), metadata.value_type(key))
 
     def add_tensor(self, name: str, shape: tuple[int, ...], type_name: str, pieces: Pieces) -> None:
         """Add tensor ``name`` of logical ``shape`` (outermost first), whose bytes ``pieces()`` yields.
@@ -141,8 +138,8 @@ class GGUFWriter:
         return head + bytes(-len(head) % self._alignment), offset
 
 
-def _string(value: str) -> bytes:
-    data = value.encode("utf-8")
+def _string(value: str | bytes) -> bytes:
+    data = value.encode("utf-8") if isinstance(value, str) else value
     return struct.pack("<Q", len(data)) + data
 
 

@@ -7,7 +7,7 @@ from lumen_mlir.models import hyperclovax as _hyperclovax  # noqa: F401
 from lumen_mlir.models import llama as _llama  # noqa: F401
 from lumen_mlir.models import qwen as _qwen  # noqa: F401
 from lumen_mlir.models import solar as _solar  # noqa: F401
-from lumen_mlir.models.architecture import Architecture, get, names, of_hf_class
+from lumen_mlir.models.architecture import Architecture, get, hf_class_of_type, names, of_hf_class
 from lumen_mlir.models.config import Attention, Experts, ModelConfig, ModelError
 from lumen_mlir.models.model import Model
 from lumen_mlir.models.reader import Source
@@ -25,6 +25,7 @@ __all__ = [
     "Source",
     "Yarn",
     "get",
+    "hf_class_of_type",
     "llama3_divisors",
     "names",
     "of_hf_class",

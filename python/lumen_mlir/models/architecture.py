@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from lumen_mlir import ir
 from lumen_mlir.dialects import lumen
 from lumen_mlir.gguf import TensorInfo
+from lumen_mlir.gguf.errors import quoted
 from lumen_mlir.models import blocks
 from lumen_mlir.models.config import ModelConfig, ModelError
 from lumen_mlir.models.reader import ConfigReader, Source
@@ -17,6 +18,7 @@ from lumen_mlir.models.tensors import TensorSpec, resolve_tensors
 
 _ARCHITECTURES: dict[str, Architecture] = {}
 _HF_CLASSES: dict[str, Architecture] = {}
+_HF_TYPES: dict[str, str] = {}
 
 HF_MODULES = {
     "token_embd": "model.embed_tokens",
@@ -52,6 +54,7 @@ class Architecture:
     Attributes:
       name: the value of ``general.architecture``.
       hf_classes: the classes of ``transformers`` (``architectures`` in config.json) that are the same model.
+      hf_types: which class a ``model_type`` of config.json means, where that names no class.
       hf_modules: where the names of their modules differ from ``HF_MODULES``.
       hf_layer: the module of layer N.
       rope_style: "neox" or "norm" (for which GGUF files have the rows of Q and K permuted).
@@ -63,6 +66,7 @@ class Architecture:
 
     name: ClassVar[str]
     hf_classes: ClassVar[tuple[str, ...]] = ()
+    hf_types: ClassVar[Mapping[str, str]] = {}
     hf_modules: ClassVar[Mapping[str, str]] = {}
     hf_layer: ClassVar[str] = "model.layers.{}."
     rope_style: ClassVar[str] = "neox"
@@ -76,6 +80,7 @@ class Architecture:
         if "name" in vars(cls):
             _ARCHITECTURES[cls.name] = architecture
         _HF_CLASSES.update(dict.fromkeys(vars(cls).get("hf_classes", ()), architecture))
+        _HF_TYPES.update(vars(cls).get("hf_types", {}))
 
     # --- what a model is read from --------------------------------------------------------------------------
 
@@ -155,13 +160,22 @@ def get(name: str, path: str = "") -> Architecture:
     known = names()
     if name not in known:
         where = f"{path}: " if path else ""
-        raise ModelError(f"{where}unknown architecture '{name}'; known: {', '.join(known)}")
+        raise ModelError(f"{where}unknown architecture {quoted(name)}; known: {', '.join(known)}")
     return _ARCHITECTURES[name]
 
 
 def of_hf_class(name: str, path: str = "") -> Architecture:
     """The architecture of a class of ``transformers``; ModelError, naming those known, if none."""
-    if name not in _HF_CLASSES:
+    # A base model, without the output matrix, is a class of its own.
+    causal = f"{name.removesuffix('Model')}ForCausalLM"
+    found = _HF_CLASSES.get(name) or (_HF_CLASSES.get(causal) if name.endswith("Model") else None)
+    if found is None:
         where = f"{path}: " if path else ""
-        raise ModelError(f"{where}unknown model class '{name}'; known: {', '.join(sorted(_HF_CLASSES))}")
-    return _HF_CLASSES[name]
+        known = ", ".join(sorted(_HF_CLASSES))
+        raise ModelError(f"{where}unknown model class {quoted(name)}; known: {known}")
+    return found
+
+
+def hf_class_of_type(model_type: str) -> str | None:
+    """The class of ``transformers`` that a ``model_type`` means; None where it is not known."""
+    return _HF_TYPES.get(model_type)

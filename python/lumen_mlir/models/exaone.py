@@ -20,6 +20,7 @@ class Exaone(Architecture):
 
     name = "exaone"
     hf_classes = ("ExaoneForCausalLM",)
+    hf_types = {"exaone": "ExaoneForCausalLM"}
     hf_layer = "transformer.h.{}."
     hf_modules = {
         "token_embd": "transformer.wte",
@@ -45,6 +46,7 @@ class Exaone4(Architecture):
 
     name = "exaone4"
     hf_classes = ("Exaone4ForCausalLM", "Exaone4_5_ForConditionalGeneration")
+    hf_types = {"exaone4": "Exaone4ForCausalLM", "exaone4_5": "Exaone4_5_ForConditionalGeneration"}
     hf_modules = {
         "post_attention_norm": "post_attention_layernorm",
         "post_ffw_norm": "post_feedforward_layernorm",
@@ -73,6 +75,7 @@ class ExaoneMoe(Architecture):
 
     name = "exaone-moe"
     hf_classes = ("ExaoneMoeForCausalLM", "ExaoneMoEForCausalLM")
+    hf_types = {"exaone_moe": "ExaoneMoeForCausalLM"}
     qk_norm = True
     experts = {"gating": "sigmoid"}
 

@@ -25,6 +25,7 @@ class HyperCLOVAX(Architecture):
 
     name = "hyperclovax"
     hf_classes = ("HyperCLOVAXForCausalLM",)
+    hf_types = {"hyperclovax": "HyperCLOVAXForCausalLM"}
     hf_modules = {"post_attention_norm": "post_norm1", "post_ffw_norm": "post_norm2"}
     qkv_bias = None
 

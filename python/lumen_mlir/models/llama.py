@@ -19,6 +19,7 @@ class Llama(Architecture):
 
     name = "llama"
     hf_classes = ("LlamaForCausalLM", "MistralForCausalLM")
+    hf_types = {"llama": "LlamaForCausalLM", "mistral": "MistralForCausalLM"}
     rope_style = "norm"
     qkv_bias = None
     experts = {}
@@ -33,6 +34,7 @@ class Mixtral(Llama):
     """Mixtral: in GGUF a Llama with experts, but with other names in a folder."""
 
     hf_classes = ("MixtralForCausalLM",)
+    hf_types = {"mixtral": "MixtralForCausalLM"}
     hf_modules = {
         "ffn_gate_inp": "block_sparse_moe.gate",
         "ffn_gate_exps": "block_sparse_moe.experts.{}.w1",

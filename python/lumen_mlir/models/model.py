@@ -10,11 +10,13 @@ import numpy as np
 
 from lumen_mlir import ir, kv_cache
 from lumen_mlir.gguf import TensorInfo
+from lumen_mlir.guard import guarded
 from lumen_mlir.model_file import ModelFile, open_model_file
 from lumen_mlir.models.architecture import Architecture, get
 from lumen_mlir.models.builder import build_module
-from lumen_mlir.models.config import ModelConfig
+from lumen_mlir.models.config import ModelConfig, ModelError
 from lumen_mlir.models.rope import rope_table
+from lumen_mlir.models.tensors import WIDE_TYPE
 
 
 @dataclass(frozen=True)
@@ -36,9 +38,10 @@ class Model:
     def open(path: str | os.PathLike[str] | ModelFile) -> Model:
         """Opens and checks a model; LumenError with one line that says what is wrong."""
         file = open_model_file(path) if isinstance(path, (str, os.PathLike)) else path
-        architecture = get(file.metadata.string("general.architecture"), file.path)
-        config = architecture.config(file)
-        return Model(file, architecture, config, architecture.resolve(config, file.tensors, file.path))
+        with guarded(file.path, ModelError):
+            architecture = get(file.metadata.string("general.architecture"), file.path)
+            config = architecture.config(file)
+            return Model(file, architecture, config, architecture.resolve(config, file.tensors, file.path))
 
     def module(
         self, *, kv_type: str = "f16", target: ir.Attribute | None = None, max_tokens: int | None = None
@@ -50,11 +53,13 @@ class Model:
         """The argument of ``@step`` called ``name``.
 
         Norms and biases are float32 [N]. Matrices are the file's bytes, uint8 [N, bytes per row], mapped and
-        not copied (unless the file is big-endian).
+        not copied (unless the file is big-endian or the type is float64, which becomes float32).
         """
         info = self.tensors[name]
         if len(info.shape) == 1:
-            return np.ascontiguousarray(self.file.array(name), dtype=np.float32)
+            return _float32(self.file.array(name))
+        if self.file.tensors[name].type == WIDE_TYPE:
+            return _float32(self.file.array(name)).reshape(info.shape).view(np.uint8)
         return self.file.little_endian(name).reshape(info.shape[0], -1)
 
     def rope_tables(self, context: int) -> list[np.ndarray]:
@@ -76,3 +81,9 @@ class Model:
             sizes = (layers, self.config.kv_heads, pages, self.config.head_size)
             shapes += (kind.shape(name, *sizes) for name in ("key", "value"))
         return tuple(shapes)
+
+
+def _float32(values: np.ndarray) -> np.ndarray:
+    """``values`` as float32; what is too large becomes infinite."""
+    with np.errstate(over="ignore"):
+        return np.ascontiguousarray(values, dtype=np.float32)

@@ -15,6 +15,7 @@ class Qwen2(Architecture):
 
     name = "qwen2"
     hf_classes = ("Qwen2ForCausalLM",)
+    hf_types = {"qwen2": "Qwen2ForCausalLM"}
     qkv_bias = True
 
 
@@ -23,6 +24,7 @@ class Qwen3(Architecture):
 
     name = "qwen3"
     hf_classes = ("Qwen3ForCausalLM",)
+    hf_types = {"qwen3": "Qwen3ForCausalLM"}
     qk_norm = True
 
     def read(self, reader: ConfigReader, vocabulary: int) -> ModelConfig:
@@ -36,6 +38,7 @@ class Qwen2Moe(Qwen2):
 
     name = "qwen2moe"
     hf_classes = ("Qwen2MoeForCausalLM",)
+    hf_types = {"qwen2_moe": "Qwen2MoeForCausalLM"}
     hf_modules = {
         "ffn_gate_inp_shexp": "mlp.shared_expert_gate",
         "ffn_gate_shexp": "mlp.shared_expert.gate_proj",
@@ -50,5 +53,6 @@ class Qwen3Moe(Architecture):
 
     name = "qwen3moe"
     hf_classes = ("Qwen3MoeForCausalLM",)
+    hf_types = {"qwen3_moe": "Qwen3MoeForCausalLM"}
     qk_norm = True
     experts = {}

@@ -10,13 +10,18 @@ from typing import Protocol
 import numpy as np
 
 from lumen_mlir.gguf import Metadata, TensorInfo
+from lumen_mlir.gguf.errors import quoted
 from lumen_mlir.models.config import Attention, Experts, ModelConfig, ModelError
 from lumen_mlir.models.rope import LongRope, Rope, Yarn, divisors_of, yarn_magnitude
 
 # Above every real model and below what overflows a 32-bit index.
 _LARGEST = (1 << 31) - 1
+# Far above every real model; memory is taken by the number of layers and the size of a head before any tensor
+# shows whether they are true.
+MOST_LAYERS = MOST_HEAD_SIZE = 1 << 14
 _SCALINGS = ("none", "linear", "yarn", "longrope")
 _GATINGS = {1: "softmax", 2: "sigmoid"}
+_BETAS = {"fast": 32.0, "slow": 1.0}
 
 
 class Source(Protocol):
@@ -56,14 +61,26 @@ class ConfigReader:
     def has(self, key: str) -> bool:
         return self.key(key) in self.metadata
 
-    def size(self, key: str, default: int | None = None, least: int = 1) -> int:
-        """A count from ``least`` to 2^31 - 1; without ``default`` the key must be there."""
+    def size(
+        self, key: str, default: int | None = None, least: int = 1, most: int = _LARGEST, by_layer: bool = False
+    ) -> int:
+        """A count from ``least`` to ``most``; without ``default`` the key must be there.
+
+        ``by_layer``: it may be an array, with the same count for each layer.
+        """
         name = self.key(key)
         if default is not None and name not in self.metadata:
             return default
-        value = self.metadata.integer(name)
-        if not least <= value <= _LARGEST:
-            raise self.error(f"'{name}' is {value}; {least} to {_LARGEST} was expected")
+        if by_layer and self.metadata.is_array(name):
+            values = sorted({int(value) for value in self.metadata.integers(name)})
+            if len(values) != 1:
+                what = f"from {values[0]} to {values[-1]}" if values else "an empty array"
+                raise self.error(f"'{name}' is {what}; layers that differ in it are not supported")
+            (value,) = values
+        else:
+            value = self.metadata.integer(name)
+        if not least <= value <= most:
+            raise self.error(f"'{name}' is {value}; {least} to {most} was expected")
         return value
 
     def positive(self, key: str, default: float | None = None) -> float:
@@ -80,8 +97,8 @@ class ConfigReader:
 
     def head_size(self, width: int, heads: int) -> int:
         """Values per head: the given key and value lengths, which must agree, or ``width / heads``."""
-        given = {key: self.size(f"attention.{key}") for key in ("key_length", "value_length")
-                 if self.has(f"attention.{key}")}  # fmt: skip
+        given = {key: self.size(f"attention.{key}", most=MOST_HEAD_SIZE)
+                 for key in ("key_length", "value_length") if self.has(f"attention.{key}")}  # fmt: skip
         if not given and width % heads:
             raise self.error(
                 f"'{self.key('embedding_length')}' {width} is not a multiple of "
@@ -93,6 +110,8 @@ class ConfigReader:
                 f"'{self.key('attention.key_length')}' is {key} but '{self.key('attention.value_length')}' "
                 f"is {value}; heads of two sizes are not supported"
             )
+        if key > MOST_HEAD_SIZE:
+            raise self.error(f"heads have {key} values; at most {MOST_HEAD_SIZE} were expected")
         return key
 
     def rope(self, style: str, head_size: int, base_key: str = "rope.freq_base") -> Rope:
@@ -107,21 +126,17 @@ class ConfigReader:
                 f"'{self.key('rope.dimension_count')}' is {dimensions}; an even number of at most "
                 f"{head_size}, the size of a head, was expected"
             )
-        scaling = self.metadata.string(self.key("rope.scaling.type"), "none")
-        if scaling not in _SCALINGS:
-            raise self.error(
-                f"'{self.key('rope.scaling.type')}' is '{scaling}'; supported are "
-                + ", ".join(f"'{name}'" for name in _SCALINGS)
-            )
-        factor = self.positive("rope.scaling.factor", 1.0) if scaling in ("linear", "yarn") else 1.0
+        scaling, factor = self._scaling()
+        base = self.positive(base_key, 10000.0)
         magnitude = self.positive("rope.scaling.attn_factor", 1.0)
         yarn = long = None
         if scaling == "yarn":
             yarn = self._yarn()
-            # llama.cpp: where the weight over all dimensions is given, only the quotient remains.
-            below = self._number("rope.scaling.yarn_log_multiplier", 0.0)
+            if base <= 1:
+                raise self.error(f"'{self.key(base_key)}' is {base:g}; YaRN needs a number above 1")
             magnitude *= self.positive("rope.scaling.yarn_attn_factor", 1.0)
-            magnitude *= yarn_magnitude(factor) / yarn_magnitude(factor, below)
+            # llama.cpp: where the weight over all dimensions is given, only the quotient remains.
+            magnitude *= yarn_magnitude(factor) / self._yarn_weight(factor)
         elif scaling == "longrope":
             original = self.size("rope.scaling.original_context_length")
             short, long_ = (
@@ -130,10 +145,40 @@ class ConfigReader:
             if short is None or long_ is None:
                 raise self.error("LongRoPE needs 'rope_factors_short.weight' and 'rope_factors_long.weight'")
             long = LongRope(original, short, long_)
-        return Rope(
-            dimensions, self.positive(base_key, 10000.0), style, factor,
-            self._divisors("rope_freqs.weight", dimensions), yarn, long, magnitude,
+        rope = Rope(
+            dimensions, base, style, factor, self._divisors("rope_freqs.weight", dimensions), yarn, long, magnitude
         )  # fmt: skip
+        with np.errstate(all="ignore"):
+            turns = [rope.frequencies(context) * _LARGEST for context in (1, _LARGEST)]
+        if not (np.isfinite(turns).all() and 0 < magnitude < np.finfo(np.float32).max):
+            raise self.error(f"the rotary embedding ({rope}) makes angles that are no finite numbers")
+        return rope
+
+    def _scaling(self) -> tuple[str, float]:
+        """How contexts are lengthened, and by what factor.
+
+        As in llama.cpp: older files have the factor as ``rope.scale_linear``, and without a type it is linear.
+        """
+        keys = [key for key in ("rope.scaling.factor", "rope.scale_linear") if self.has(key)]
+        name = self.key("rope.scaling.type")
+        scaling = self.metadata.string(name, "linear" if keys else "none")
+        if scaling not in _SCALINGS:
+            raise self.error(
+                f"'{name}' is {quoted(scaling)}; supported are "
+                + ", ".join(f"'{known}'" for known in _SCALINGS)
+            )
+        return scaling, self.positive(keys[0]) if keys and scaling in ("linear", "yarn") else 1.0
+
+    def _yarn_weight(self, factor: float) -> float:
+        """What the magnitude of YaRN is divided by."""
+        key = "rope.scaling.yarn_log_multiplier"
+        value = yarn_magnitude(factor, self._number(key, 0.0))
+        if not (math.isfinite(value) and value > 0):
+            raise self.error(
+                f"'{self.key(key)}' is {self._number(key, 0.0):g}, which makes a magnitude of {value:g}; "
+                "a number above 0 was expected"
+            )
+        return value
 
     def _yarn(self) -> Yarn:
         extrapolation = self._number("rope.scaling.yarn_ext_factor", 1.0)
@@ -141,12 +186,23 @@ class ConfigReader:
             raise self.error(
                 f"'{self.key('rope.scaling.yarn_ext_factor')}' is {extrapolation:g}; 0 to 1 was expected"
             )
-        return Yarn(
-            self.size("rope.scaling.original_context_length"),
-            self.positive("rope.scaling.yarn_beta_fast", 32.0),
-            self.positive("rope.scaling.yarn_beta_slow", 1.0),
-            extrapolation,
-        )
+        betas = [self.positive(f"rope.scaling.yarn_beta_{name}", usual) for name, usual in _BETAS.items()]
+        for name, beta in zip(_BETAS, betas, strict=True):
+            if not 1e-6 <= beta <= 1e6:
+                raise self.error(
+                    f"'{self.key(f'rope.scaling.yarn_beta_{name}')}' is {beta:g}; 1e-06 to 1e+06 was expected"
+                )
+        return Yarn(self.size("rope.scaling.original_context_length"), *betas, extrapolation)
+
+    def context(self, rope: Rope) -> int:
+        """The longest context the model was made for: with YaRN ``factor`` times the original one.
+
+        Files often give the original one alone, as makers tell people to switch YaRN on by hand.
+        """
+        given = self.size("context_length")
+        if rope.yarn is None:
+            return given
+        return max(given, int(min(rope.factor * rope.yarn.original_context, _LARGEST)))
 
     def _number(self, key: str, default: float) -> float:
         value = self.metadata.number(self.key(key), default)
@@ -212,7 +268,8 @@ class ConfigReader:
             raise self.error(
                 f"'{self.key('expert_gating_func')}' is {number}; supported are 1 (softmax) and 2 (sigmoid)"
             )
-        width = self.size("expert_feed_forward_length", self.size("feed_forward_length", 0) or None)
+        usual = self.size("feed_forward_length", 0, by_layer=True)
+        width = self.size("expert_feed_forward_length", usual or None)
         return Experts(
             count=count,
             used=used,
@@ -246,8 +303,8 @@ class ConfigReader:
 
     def config(self, *, rope_style: str, vocabulary: int, experts: Experts | None = None) -> ModelConfig:
         """The configuration that all decoder-only architectures share."""
-        width, heads = self.size("embedding_length"), self.size("attention.head_count")
-        kv_heads = self.size("attention.head_count_kv", heads)
+        width, heads = self.size("embedding_length"), self.size("attention.head_count", by_layer=True)
+        kv_heads = self.size("attention.head_count_kv", heads, by_layer=True)
         if heads % kv_heads:
             raise self.error(
                 f"'{self.key('attention.head_count')}' {heads} is not a multiple of "
@@ -255,22 +312,27 @@ class ConfigReader:
             )
         head_size = self.head_size(width, heads)
         layers, extra = self.size("block_count"), self.size("nextn_predict_layers", 0, least=0)
+        if layers > MOST_LAYERS:
+            raise self.error(f"'{self.key('block_count')}' is {layers}; at most {MOST_LAYERS} were expected")
         if extra >= layers:
             raise self.error(f"'{self.key('nextn_predict_layers')}' is {extra}, of {layers} layers")
         rope = self.rope(rope_style, head_size)
         all_experts = experts is not None and experts.dense_layers == 0
         return ModelConfig(
             architecture=self.architecture,
-            name=self.metadata.string("general.name", self.architecture),
+            name=self.metadata.label("general.name", self.architecture),
             vocabulary=self.vocabulary(vocabulary),
-            context=self.size("context_length"),
+            context=self.context(rope),
             width=width,
             layers=layers - extra,
             heads=heads,
             kv_heads=kv_heads,
             head_size=head_size,
             feed_forward=self.size(
-                "feed_forward_length", 0 if all_experts else None, least=0 if all_experts else 1
+                "feed_forward_length",
+                0 if all_experts else None,
+                least=0 if all_experts else 1,
+                by_layer=True,
             ),
             epsilon=self.positive("attention.layer_norm_rms_epsilon"),
             rope=rope,

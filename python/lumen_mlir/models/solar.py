@@ -21,6 +21,7 @@ class Glm4Moe(Architecture):
 
     name = "glm4moe"
     hf_classes = ("SolarOpenForCausalLM",)
+    hf_types = {"solar_open": "SolarOpenForCausalLM"}
     hf_modules = {"post_attention_norm": "post_attention_layernorm"}
     qkv_bias = None
     qk_norm = None

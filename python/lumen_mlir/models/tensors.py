@@ -3,15 +3,22 @@
 
 from __future__ import annotations
 
+import logging
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from math import prod
 
 from lumen_mlir import formats
 from lumen_mlir.gguf import TensorInfo
+from lumen_mlir.gguf.errors import quoted
 from lumen_mlir.models.config import ModelError
 
 FLOAT_TYPES = ("f32", "f16", "bf16")
+# What is converted to float32 when it is loaded: no kernel reads it.
+WIDE_TYPE = "f64"
+
+logger = logging.getLogger("lumen_mlir.models")
 
 # Tensors that say how far positions turn: read with the hyperparameters, no arguments of a step.
 ROPE_TENSORS = ("rope_freqs.weight", "rope_factors_short.weight", "rope_factors_long.weight")
@@ -40,7 +47,7 @@ def shape_text(shape: Iterable[int]) -> str:
 def check_type(info: TensorInfo, path: str) -> None:
     """Weights are float or of a described format; vectors (norms, biases) are float."""
     is_vector = len(info.shape) == 1
-    if info.type not in FLOAT_TYPES and (is_vector or not formats.is_known(info.type)):
+    if info.type not in (*FLOAT_TYPES, WIDE_TYPE) and (is_vector or not formats.is_known(info.type)):
         known = FLOAT_TYPES if is_vector else formats.names()
         raise ModelError(
             f"{path}: tensor '{info.name}' ({shape_text(info.shape)}) has type {info.type}; "
@@ -64,6 +71,7 @@ def resolve_tensors(
     type, and where the file has tensors that the architecture would silently ignore.
     """
     found: dict[str, TensorInfo] = {}
+    wide: list[str] = []
     for spec in specs:
         info = infos.get(spec.name)
         if info is None:
@@ -79,18 +87,21 @@ def resolve_tensors(
                 f"by the metadata it should be {shape_text(spec.shape)}"
             )
         check_type(info, path)
+        if info.type == WIDE_TYPE:
+            wide.append(spec.name)
+            info = replace(info, type="f32", nbytes=4 * prod(info.shape))
         rows, columns = prod(spec.shape[:-1]), spec.shape[-1]
         found[spec.name] = replace(info, shape=(rows, columns)) if len(spec.shape) > 1 else info
+    if wide:
+        logger.warning("%s: %d tensors of type %s are used as float32", path, len(wide), WIDE_TYPE)
 
     def is_left_out(name: str) -> bool:
-        part = name.split(".")
-        return name in ROPE_TENSORS or (
-            part[0] == "blk" and part[1].isdigit() and int(part[1]) in unused_layers
-        )
+        layer = re.match(r"blk\.([0-9]{1,6})\.", name)
+        return name in ROPE_TENSORS or (layer is not None and int(layer[1]) in unused_layers)
 
     extra = [name for name in infos if name not in found and not is_left_out(name)]
     if extra:
-        names = ", ".join(f"'{name}'" for name in extra[:3]) + (", …" if len(extra) > 3 else "")
+        names = ", ".join(map(quoted, extra[:3])) + (", …" if len(extra) > 3 else "")
         plural = "tensors" if len(extra) > 1 else "tensor"
         raise ModelError(
             f"{path}: {len(extra)} {plural} that this {architecture} model does not use: {names}"
