@@ -121,7 +121,9 @@ class Changed:
         else:
             entries = json.loads(header)
             prefix = rng.choice(("_orig_mod.", "module.", "base_model.model.", "x.", ""))
-            header = json.dumps({prefix + key.removeprefix("model."): entries[key] for key in entries}).encode()
+            header = json.dumps(
+                {prefix + key.removeprefix("model."): entries[key] for key in entries}
+            ).encode()
             length = len(header)
         self._write(name, struct.pack("<Q", length) + header + rest)
 

@@ -17,8 +17,8 @@ from lumen_mlir.gguf.metadata import StringArray, StringList
 from lumen_mlir.testing.families import write_family
 
 # One file of each way in which metadata steers what a model is.
-FAMILIES = ("llama", "qwen2", "qwen3-window", "llama-longrope", "llama-linear", "exaone4-hybrid", "hyperclovax",
-            "qwen2moe", "mixtral", "exaone-moe", "solar-open")  # fmt: skip
+FAMILIES = ("llama", "qwen2", "qwen3-window", "llama-longrope", "llama-linear", "exaone4-hybrid",
+            "hyperclovax", "qwen2moe", "mixtral", "exaone-moe", "solar-open")  # fmt: skip
 CORPUS = Path(__file__).parent / "corpus"
 # Keys that some file has, behind the name of the architecture.
 KEYS = (
@@ -41,11 +41,12 @@ OTHER_KEYS = (
     "tokenizer.ggml.add_space_prefix", "tokenizer.chat_template", "lumen.format.10000",
     "lumen.format.10000.fingerprint", "lumen.format.10000.origin", "lumen.eog_token_ids",
 )  # fmt: skip
-STRINGS = ("", "llama", "qwen2", "qwen3", "exaone4", "hyperclovax", "glm4moe", "gpt2", "none", "linear", "yarn",
-           "longrope", "default", "q8_0", "file x.py", "a\nb", "\x1b[31m", "영화", "😀", "x" * 300)  # fmt: skip
+STRINGS = ("", "llama", "qwen2", "qwen3", "exaone4", "hyperclovax", "glm4moe", "gpt2", "none", "linear",
+           "yarn", "longrope", "default", "q8_0", "file x.py", "a\nb", "\x1b[31m", "영화",
+           "😀", "x" * 300)  # fmt: skip
 BYTES = (b"", b"\xff", b"\xed\xa0\x80", b"a\0b", b"caf\xe9", b"x" * 70000)
-NUMBERS = (0, 1, 2, 3, 7, 8, 16, 31, 32, 33, 64, 255, 256, 65535, 65536, (1 << 31) - 1, 1 << 31, (1 << 32) - 1,
-           1 << 32, (1 << 63) - 1, 1 << 63, (1 << 64) - 1, -1, -2)  # fmt: skip
+NUMBERS = (0, 1, 2, 3, 7, 8, 16, 31, 32, 33, 64, 255, 256, 65535, 65536, (1 << 31) - 1, 1 << 31,
+           (1 << 32) - 1, 1 << 32, (1 << 63) - 1, 1 << 63, (1 << 64) - 1, -1, -2)  # fmt: skip
 FLOATS = (0.0, -0.0, 1.0, -1.0, 0.5, 1e-45, 1e-38, 1e-6, 4.0, 1e4, 1e30, 3e38, float("inf"), -float("inf"),
           float("nan"), 1e300, 5e-324)  # fmt: skip
 

@@ -13,11 +13,13 @@ ODD: tuple[Any, ...] = (
     None, True, False, 0, 1, 2, 3, 7, 64, 255, -1, 1 << 16, (1 << 31) - 1, 1 << 31, 1 << 40, 1 << 63, 1 << 64,
     10**400, -(10**30), 0.0, -0.0, 0.5, 1.5, 1e-300, 5e-324, 1e300, -1e300, 1e40, float("nan"), float("inf"),
     -float("inf"), "", "x", "\ud800", "a\0b", "a\nb", "\x1b[31m", "../x", "/etc/passwd", "x" * 5000, "영화",
-    "default", "linear", "yarn", "llama3", "longrope", "dynamic", "su", "mrope", "silu", "gelu", "F64", "BF16",
-    [], {}, [[]], [None], [1, 2], [0.5] * 16, ["x"], [{}], {"x": 1}, {"x": {}}, ["full_attention"] * 4,
+    "default", "linear", "yarn", "llama3", "longrope", "dynamic", "su", "mrope", "silu", "gelu", "F64",
+    "BF16", [], {}, [[]], [None], [1, 2], [0.5] * 16, ["x"], [{}], {"x": 1}, {"x": {}},
+    ["full_attention"] * 4,
     ["sliding_attention"] * 5, [True, False, True, True], [0, 1 << 60], {"rope_type": "yarn", "factor": 2.0},
     {"content": "<|im_end|>"}, {"type": "linear", "factor": 0.0}, {"rope_type": "llama3", "factor": 8.0},
-    {"rope_type": ["yarn"]}, {"full_attention": {"rope_theta": 1e4}, "sliding_attention": {"rope_theta": 1e5}},
+    {"rope_type": ["yarn"]}, 
+    {"full_attention": {"rope_theta": 1e4}, "sliding_attention": {"rope_theta": 1e5}},
 )  # fmt: skip
 
 

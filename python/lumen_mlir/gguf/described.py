@@ -92,11 +92,8 @@ def for_reading(number: int, fields: Mapping[str, tuple[int, Any]]) -> T.TensorT
             f"{T.TYPES_BY_NAME[name].id}"
         )
     if not formats.is_known(name):
-        # Who wrote the file chose what it says of the origin: nothing to install on its word.
-        raise LumenError(
-            f"is in the format {quoted(name)}, which is not installed; ask whoever made the file for what "
-            "describes it, and name that with --plugin or in LUMEN_PLUGINS"
-        )
+        advice = _advice(_text(fields, f"{key}.origin"))
+        raise LumenError(f"is in the format {quoted(name)}, which is not installed; {advice}")
     fmt = formats.get(name)
     fingerprint = _text(fields, f"{key}.fingerprint")
     if fingerprint not in (None, fmt.fingerprint):
@@ -113,3 +110,16 @@ def _text(fields: Mapping[str, tuple[int, Any]], key: str) -> str | None:
         raise LumenError(f"has a type that {quoted(key)} should name, but that is no string")
     # What is no UTF-8 is no name that anybody knows.
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+
+
+def _advice(origin: str | None) -> str:
+    """What to do about a format that is missing.
+
+    Whoever made the file chose what it says of the format's origin, so nothing is to be installed on its
+    word: the name of a package is not passed on.
+    """
+    kind, _, rest = (origin or "").partition(" ")
+    if kind == "package":
+        return "install the package that describes it, which whoever made the file can name"
+    where = f" (it was {quoted(rest)})" if kind == "file" and rest else ""
+    return f"name the file that describes it{where} with --plugin or in LUMEN_PLUGINS"

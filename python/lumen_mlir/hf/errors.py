@@ -4,32 +4,77 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import reprlib
+import stat
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from lumen_mlir.errors import LumenError
 
-# No file of a real folder is larger, and JSON takes many times its size in memory.
-_MOST_BYTES = 512 << 20
+# No file of a real folder is larger, weights aside.
+_MOST_BYTES = 128 << 20
+# JSON may take many times its size in memory: about so many bytes for an object or array, and an element.
+_CONTAINER_BYTES, _ELEMENT_BYTES = 64, 56
+_MOST_MEMORY = 64 << 20
+# Half of a surrogate pair, which is no character. What matches may be an escaped backslash before a "u".
+_SURROGATES = re.compile(
+    rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89abAB]..)\\u[dD][c-fC-F]"
+)
+
+_short = reprlib.Repr()
+_short.maxstring = _short.maxother = 80
+_short.maxlevel = 2
 
 
 class HFError(LumenError):
     """A model folder that is incomplete, damaged, or of a kind that Lumen does not know."""
 
 
+def shown(value: Any) -> str:
+    """A value of a file as Python writes it, in one line of bounded length."""
+    return _short.repr(value)
+
+
+def read_bytes(path: Path) -> bytes:
+    """The bytes of the regular file ``path``. Raises ``HFError``."""
+    try:
+        # Opening a FIFO for reading would wait for a writer; O_NONBLOCK leaves regular files as they are.
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        with open(descriptor, "rb") as file:
+            status = os.fstat(descriptor)
+            if stat.S_ISDIR(status.st_mode):
+                raise HFError(f"{path}: is a directory; a file was expected")
+            if not stat.S_ISREG(status.st_mode):
+                raise HFError(f"{path}: is not a regular file")
+            if status.st_size > _MOST_BYTES:
+                raise HFError(f"{path}: has {status.st_size} bytes; at most {_MOST_BYTES} were expected")
+            # Some files of the system have no size and no end.
+            return file.read(status.st_size)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise HFError(f"{path}: cannot be read: {reason}") from None
+
+
+def read_text(path: Path) -> str:
+    """The UTF-8 text of the regular file ``path``. Raises ``HFError``."""
+    try:
+        return read_bytes(path).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise HFError(f"{path}: byte {error.start} is not valid UTF-8 ({error.reason})") from None
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """The JSON object in ``path``. Raises ``HFError``."""
+    data = read_bytes(path)
+    if not data:
+        raise HFError(f"{path}: is empty (0 bytes)")
     try:
-        size = path.stat().st_size
-        if size > _MOST_BYTES:
-            raise HFError(f"{path}: {size} bytes are too many for a JSON file")
-        value = json.loads(path.read_bytes())
-    except OSError as error:
-        raise HFError(f"{path}: cannot be read: {error.strerror or error}") from None
-    except (UnicodeDecodeError, RecursionError) as error:
-        raise HFError(f"{path}: is not JSON: {' '.join(str(error).split())}") from None
-    except json.JSONDecodeError as error:
-        raise HFError(f"{path}: is not JSON: line {error.lineno}: {error.msg}") from None
+        value = parse_json(data)
+    except ValueError as error:
+        raise HFError(f"{path}: is not JSON: {error}") from None
     if not isinstance(value, dict):
         raise HFError(f"{path}: holds a JSON {type(value).__name__}; an object was expected")
     return value
@@ -38,3 +83,28 @@ def read_json(path: Path) -> dict[str, Any]:
 def read_json_if_there(path: Path) -> dict[str, Any]:
     """The JSON object in ``path``; an empty one where there is no such file."""
     return read_json(path) if path.exists() else {}
+
+
+def parse_json(data: bytes, pairs: Callable[[list[tuple[str, Any]]], Any] | None = None) -> Any:
+    """The value that ``data`` holds; ``pairs`` makes objects, as for ``json.loads``.
+
+    Raises ``ValueError``, with a reason of one line, where it is no JSON, nested too deeply, holds half a
+    character, or would take far more memory than its size shows.
+    """
+    containers = data.count(b"[") + data.count(b"{")
+    needed = containers * _CONTAINER_BYTES + data.count(b",") * _ELEMENT_BYTES
+    if needed > _MOST_MEMORY + 2 * len(data):
+        raise ValueError(f"{len(data)} bytes with {containers} objects and arrays take too much memory")
+    try:
+        value = json.loads(data, object_pairs_hook=pairs)
+        if _SURROGATES.search(data):
+            json.dumps(value, ensure_ascii=False).encode()
+    except json.JSONDecodeError as error:
+        raise ValueError(f"line {error.lineno}: {error.msg}") from None
+    except UnicodeEncodeError as error:
+        raise ValueError(f"it has half a character, U+{ord(error.object[error.start]):04X}") from None
+    except RecursionError:
+        raise ValueError("objects and arrays are nested too deeply") from None
+    except UnicodeDecodeError as error:
+        raise ValueError(f"byte {error.start} is not valid UTF-8 ({error.reason})") from None
+    return value

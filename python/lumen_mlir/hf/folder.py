@@ -5,7 +5,10 @@ from __future__ import annotations
 
 import fnmatch
 import hashlib
+import logging
 import os
+import re
+import stat
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +19,7 @@ from lumen_mlir import formats
 from lumen_mlir.gguf import Metadata, TensorInfo
 from lumen_mlir.gguf import types as T
 from lumen_mlir.gguf.errors import quoted
+from lumen_mlir.guard import guarded
 from lumen_mlir.hf import tokenizer
 from lumen_mlir.hf.config import HFConfig
 from lumen_mlir.hf.errors import HFError, read_json
@@ -38,8 +42,24 @@ _UNUSED = (
 _FILE_TYPES = {"f32": 0, "f16": 1, "bf16": 32}
 # Modules that some files of a class have under another name.
 _OTHER_NAMES = ((".mlp.gate.e_score_correction_bias", ".mlp.e_score_correction_bias"),)
-# What gives way in the names of models that read images too.
-_PREFIXES = ("", "model.language_model.", "language_model.")
+# What stands for "model." in the names of models that read images too, and models without an output matrix.
+_PREFIXES = ("model.language_model.", "language_model.model.", "language_model.", "")
+# What wrappers of training put around a model, or a part of one, leave in the names.
+_WRAPPERS = re.compile(
+    r"^(?:module\.|base_model\.model\.)+|(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\."
+)
+# Small files that are read where they are there. Others are not looked at, weights aside.
+_SMALL_FILES = (
+    "config.json", "generation_config.json", "tokenizer.json", "tokenizer.model", "tokenizer_config.json",
+    "special_tokens_map.json", "added_tokens.json", "chat_template.jinja", "chat_template.json",
+    "model.safetensors.index.json",
+)  # fmt: skip
+_MOST_SMALL_BYTES = 128 << 20
+
+logger = logging.getLogger("lumen_mlir.hf")
+
+Weights = dict[str, tuple[SafetensorsFile, str]]
+"""Names of tensors without wrappers, the file that each is in, and its name there."""
 
 
 class HFFolder:
@@ -81,9 +101,17 @@ class HFFolder:
         Raises ``LumenError`` where something is missing, contradictory or unknown.
         """
         folder = Path(os.fspath(path))
+        with guarded(folder, HFError):
+            return HFFolder._open(folder, pre_tokenizer)
+
+    @staticmethod
+    def _open(folder: Path, pre_tokenizer: str | None) -> HFFolder:
+        _check_small_files(folder)
         config = HFConfig(_config_path(folder))
         architecture = of_hf_class(config.model_class, str(config.path))
-        entries = config.metadata(architecture, folder.resolve().name)
+        # (A name that is no text would be no metadata.)
+        name = os.fsencode(os.path.basename(os.path.realpath(folder))).decode("utf-8", "replace")
+        entries = config.metadata(architecture, name)
         files = _open_files(folder)
         matcher = _Matcher(folder, config, architecture, files)
         recipes = matcher.recipes(Metadata.of(str(config.path), entries))
@@ -92,7 +120,7 @@ class HFFolder:
         entries["general.file_type"] = _FILE_TYPES[max(_FILE_TYPES, key=matrices.count)], T.U32
         entries["general.quantization_version"] = 2, T.U32
         entries |= tokenizer.metadata(folder, config, pre_tokenizer)
-        opened = list({file.path: file for file in files.values()}.values())
+        opened = list({file.path: file for file, _ in files.values()}.values())
         return HFFolder(str(folder), Metadata.of(str(folder), entries), recipes, types, opened)
 
     def with_types(self, types: dict[str, str]) -> HFFolder:
@@ -167,11 +195,31 @@ def _config_path(folder: Path) -> Path:
     raise HFError(f"{folder}: no 'config.json'; a folder with a Hugging Face model was expected")
 
 
-def _open_files(folder: Path) -> dict[str, SafetensorsFile]:
-    """Tensor name to the file it is in."""
-    index = folder / "model.safetensors.index.json"
+def _check_small_files(folder: Path) -> None:
+    """None of the small files may be something that reading never ends of."""
+    for name in _SMALL_FILES:
+        try:
+            status = os.stat(folder / name)
+        except (OSError, ValueError):
+            continue  # as good as not there
+        if not stat.S_ISREG(status.st_mode):
+            raise HFError(f"{folder / name}: is not a regular file")
+        # Files of the system that never end have no size.
+        if not 0 < status.st_size <= _MOST_SMALL_BYTES:
+            size = status.st_size
+            raise HFError(f"{folder / name}: has {size} bytes; 1 to {_MOST_SMALL_BYTES} were expected")
+
+
+def _open_files(folder: Path) -> Weights:
+    """The tensors of all files with weights, found as ``transformers`` finds them."""
+    single, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
+    if single.exists():
+        others = [path.name for path in (index, *sorted(folder.glob("model-*.safetensors"))) if path.exists()]
+        if others:
+            logger.warning("%s: is read alone; left out: %s", single, _some(others))
+        return _without_wrappers(folder, _open_all([single]))
     if index.exists():
-        return _open_sharded(folder, index)
+        return _without_wrappers(folder, _open_sharded(folder, index))
     paths = sorted(folder.glob("model*.safetensors")) or sorted(folder.glob("*.safetensors"))
     if not paths:
         names = sorted(os.listdir(folder))
@@ -182,6 +230,11 @@ def _open_files(folder: Path) -> dict[str, SafetensorsFile]:
                 "so Lumen never does: save the model as safetensors"
             )
         raise HFError(f"{folder}: no weights: 'model.safetensors' was expected")
+    return _without_wrappers(folder, _open_all(paths))
+
+
+def _open_all(paths: list[Path]) -> dict[str, SafetensorsFile]:
+    """Tensor name to the file it is in, of all ``paths``."""
     found: dict[str, SafetensorsFile] = {}
     for path in paths:
         file = SafetensorsFile(str(path))
@@ -189,6 +242,16 @@ def _open_files(folder: Path) -> dict[str, SafetensorsFile]:
             if name in found:
                 raise HFError(f"{path}: tensor {quoted(name)} is in {found[name].path} too")
             found[name] = file
+    return found
+
+
+def _without_wrappers(folder: Path, files: dict[str, SafetensorsFile]) -> Weights:
+    found: Weights = {}
+    for stored, file in files.items():
+        name = _WRAPPERS.sub("", stored)
+        if name in found:
+            raise HFError(f"{folder}: tensors {quoted(found[name][1])} and {quoted(stored)} are the same one")
+        found[name] = file, stored
     return found
 
 
@@ -202,7 +265,7 @@ def _open_sharded(folder: Path, index: Path) -> dict[str, SafetensorsFile]:
             raise HFError(f"{index}: {quoted(name)} is not a file of this folder")
         if fnmatch.fnmatch(name, "*.safetensors") is False:
             raise HFError(f"{index}: {quoted(name)} is not a safetensors file; others are never loaded")
-    missing = [name for name in names if not (folder / name).exists()]
+    missing = [name for name in names if not os.path.exists(folder / name)]
     if missing:
         raise HFError(
             f"{folder}: {len(missing)} of {len(names)} files with weights are missing: {_some(missing)}"
@@ -236,17 +299,19 @@ class _Described:
 class _Matcher:
     """Finds the tensors that an architecture needs among those of the files."""
 
-    def __init__(
-        self, folder: Path, config: HFConfig, architecture: Architecture, files: dict[str, SafetensorsFile]
-    ):
+    def __init__(self, folder: Path, config: HFConfig, architecture: Architecture, files: Weights):
         self.folder, self.config, self.architecture, self.files = folder, config, architecture, files
         self._used: set[str] = set()
         embedding = architecture.hf_name("token_embd.weight")
-        self._prefix = next((p for p in _PREFIXES if self._renamed(embedding, p) in files), "")
+        # "model." in nearly all classes
+        self._usual = self._prefix = embedding.split(".")[0] + "."
+        self._prefix = next(
+            (p for p in (self._usual, *_PREFIXES) if self._renamed(embedding, p) in files), self._usual
+        )
 
     def recipes(self, metadata: Metadata) -> dict[str, FromFiles | Computed]:
         """How each tensor of the model is made, by GGUF's names in the order of GGUF files."""
-        divisors = self.config.divisors()
+        divisors = self.config.rope.divisors()
         embedding = (self.config.integer("vocab_size"), self.config.width)
         source = _Described(str(self.config.path), metadata, embedding, divisors)
         model = self.architecture.config(source)
@@ -275,10 +340,12 @@ class _Matcher:
     def _name(self, name: str) -> str:
         return self._renamed(self.architecture.hf_name(name), self._prefix)
 
-    @staticmethod
-    def _renamed(name: str, prefix: str) -> str:
-        """``name`` where the language model is a part of another: "model." gives way to ``prefix``."""
-        return prefix + name.removeprefix("model.") if prefix and name.startswith("model.") else name
+    def _renamed(self, name: str, prefix: str) -> str:
+        """``name`` where the model is a part of another, or alone: "model." gives way to ``prefix``."""
+        if name.startswith(self._usual):
+            return prefix + name.removeprefix(self._usual)
+        # The output matrix lies beside the model.
+        return prefix.removesuffix("model.") + name if prefix == "language_model.model." else name
 
     def _recipe(self, name: str, shape: tuple[int, ...], model: ModelConfig) -> FromFiles | None:
         stored = self._name(name)
@@ -300,19 +367,19 @@ class _Matcher:
         module, kind = name.split(".")[-2:]
         turns = self.architecture.rope_style == "norm" and module in ("attn_q", "attn_k") and len(shape) <= 2
         heads = (model.heads if module == "attn_q" else model.kv_heads) if turns else 0
-        parts = [(self.files[each], each) for each in names]
+        parts = [self.files[each] for each in names]
         return FromFiles(parts, shape, heads)
 
     def _checked(self, name: str, shape: tuple[int, ...]) -> str:
         """The type of tensor ``name``, whose shape must be ``shape``."""
-        file = self.files[name]
-        stored = file.tensors[name]
-        if stored.shape != shape:
+        file, stored = self.files[name]
+        found = file.tensors[stored].shape
+        if found != shape:
             raise HFError(
-                f"{file.path}: tensor {quoted(name)} is {_text(stored.shape)}; "
+                f"{file.path}: tensor {quoted(stored)} is {_text(found)}; "
                 f"by config.json it should be {_text(shape)}"
             )
-        return file.type_name(name)
+        return file.type_name(stored)
 
     def _refuse_others(self, model: ModelConfig) -> None:
         """Weights that would be left out without a word make another model."""

@@ -8,7 +8,6 @@ gives NumPy arrays or PyTorch's) cannot be used here.
 
 from __future__ import annotations
 
-import json
 import math
 import struct
 from dataclasses import dataclass
@@ -18,16 +17,20 @@ import numpy as np
 
 from lumen_mlir import mapping
 from lumen_mlir.gguf.errors import quoted
-from lumen_mlir.hf.errors import HFError
+from lumen_mlir.hf.errors import HFError, parse_json, shown
 
 # Types by the format's names: Lumen's name, NumPy's code for the words, bytes.
-_TYPES = {"F32": ("f32", "<u4", 4), "F16": ("f16", "<u2", 2), "BF16": ("bf16", "<u2", 2)}
+_TYPES = {
+    "F32": ("f32", "<u4", 4), "F16": ("f16", "<u2", 2), "BF16": ("bf16", "<u2", 2), "F64": ("f64", "<u8", 8),
+}  # fmt: skip
 # Those without a use for weights here; their sizes still have to fit.
 _OTHERS = {
-    "F64": 8, "I64": 8, "U64": 8, "I32": 4, "U32": 4, "I16": 2, "U16": 2, "I8": 1, "U8": 1, "BOOL": 1,
+    "I64": 8, "U64": 8, "I32": 4, "U32": 4, "I16": 2, "U16": 2, "I8": 1, "U8": 1, "BOOL": 1,
     "F8_E4M3": 1, "F8_E5M2": 1, "F8_E8M0": 1,
 }  # fmt: skip
-_MOST_HEADER_BYTES = 100_000_000  # the format's own limit
+# The format allows more, but no file has a tenth of the 100,000 tensors that these are enough for.
+_MOST_HEADER_BYTES = 16 << 20
+_MOST_DIMENSIONS = 8
 
 
 @dataclass(frozen=True)
@@ -80,15 +83,17 @@ class SafetensorsFile:
         if self.size < 8:
             raise self._error(f"truncated: {self.size} bytes; a safetensors header takes 8")
         (length,) = struct.unpack_from("<Q", self._mapping)
-        if length > min(self.size - 8, _MOST_HEADER_BYTES):
+        if length > self.size - 8:
             raise self._error(
                 f"not a safetensors file, or truncated: it announces a header of {length} bytes, "
                 f"of {self.size - 8} that follow"
             )
+        if length > _MOST_HEADER_BYTES:
+            raise self._error(f"its header has {length} bytes; at most {_MOST_HEADER_BYTES} are allowed")
         try:
-            header = json.loads(self._mapping[8 : 8 + length])
-        except (ValueError, RecursionError):
-            raise self._error("not a safetensors file: its header is not JSON") from None
+            header = parse_json(self._mapping[8 : 8 + length], _without_repetition)
+        except ValueError as error:
+            raise self._error(f"not a safetensors file: its header is not JSON: {error}") from None
         if not isinstance(header, dict):
             raise self._error("not a safetensors file: its header is no JSON object")
         header.pop("__metadata__", None)
@@ -102,16 +107,20 @@ class SafetensorsFile:
 
     def _entry(self, name: str, value: Any, data_offset: int) -> Stored:
         what = f"tensor {quoted(name)}"
-        try:
-            dtype, shape, (begin, end) = value["dtype"], tuple(value["shape"]), value["data_offsets"]
-        except (KeyError, TypeError, ValueError):
-            raise self._error(f"{what} is not described by dtype, shape and data_offsets") from None
+        parts = (
+            [value.get(key) for key in ("dtype", "shape", "data_offsets")] if isinstance(value, dict) else []
+        )
+        if list(map(type, parts)) != [str, list, list] or len(parts[2]) != 2:
+            raise self._error(f"{what} is not described by dtype, shape and data_offsets")
+        dtype, shape, (begin, end) = parts
+        if len(shape) > _MOST_DIMENSIONS:
+            raise self._error(f"{what} has {len(shape)} dimensions; at most {_MOST_DIMENSIONS} are allowed")
         numbers = [*shape, begin, end]
         if not all(isinstance(n, int) and not isinstance(n, bool) and 0 <= n < 1 << 63 for n in numbers):
             raise self._error(f"{what} has a size or an offset that is no whole number of at least 0")
         size = _TYPES[dtype][2] if dtype in _TYPES else _OTHERS.get(dtype)
         if size is None:
-            raise self._error(f"{what} has the unknown type {quoted(str(dtype))}")
+            raise self._error(f"{what} has the unknown type {quoted(dtype)}")
         nbytes = size * math.prod(shape)
         if end - begin != nbytes:
             raise self._error(
@@ -122,4 +131,14 @@ class SafetensorsFile:
             raise self._error(
                 f"truncated: {what} ends at {data_offset + end}, past the end of the file at {self.size}"
             )
-        return Stored(name, dtype, shape, data_offset + begin, nbytes)
+        return Stored(name, dtype, tuple(shape), data_offset + begin, nbytes)
+
+
+def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON, whose keys must differ: readers do not agree on which of two counts."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        last = {name: index for index, (name, _) in enumerate(pairs)}
+        repeated = next(name for index, (name, _) in enumerate(pairs) if last[name] != index)
+        raise ValueError(f"it has {shown(repeated)} twice")
+    return found

@@ -62,7 +62,12 @@ class ConfigReader:
         return self.key(key) in self.metadata
 
     def size(
-        self, key: str, default: int | None = None, least: int = 1, most: int = _LARGEST, by_layer: bool = False
+        self,
+        key: str,
+        default: int | None = None,
+        least: int = 1,
+        most: int = _LARGEST,
+        by_layer: bool = False,
     ) -> int:
         """A count from ``least`` to ``most``; without ``default`` the key must be there.
 
@@ -146,7 +151,8 @@ class ConfigReader:
                 raise self.error("LongRoPE needs 'rope_factors_short.weight' and 'rope_factors_long.weight'")
             long = LongRope(original, short, long_)
         rope = Rope(
-            dimensions, base, style, factor, self._divisors("rope_freqs.weight", dimensions), yarn, long, magnitude
+            dimensions, base, style, factor, self._divisors("rope_freqs.weight", dimensions), yarn, long,
+            magnitude,
         )  # fmt: skip
         with np.errstate(all="ignore"):
             turns = [rope.frequencies(context) * _LARGEST for context in (1, _LARGEST)]
@@ -157,7 +163,7 @@ class ConfigReader:
     def _scaling(self) -> tuple[str, float]:
         """How contexts are lengthened, and by what factor.
 
-        As in llama.cpp: older files have the factor as ``rope.scale_linear``, and without a type it is linear.
+        As in llama.cpp: older files call the factor ``rope.scale_linear``, and without a type it is linear.
         """
         keys = [key for key in ("rope.scaling.factor", "rope.scale_linear") if self.has(key)]
         name = self.key("rope.scaling.type")

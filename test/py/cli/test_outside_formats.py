@@ -126,8 +126,8 @@ def test_a_model_of_a_package_format(lumen, refused, site, tiny, tmp_path):
     out = lumen("inspect", path, "--metadata", env=environment).stdout
     assert "lumen.format.10000.origin" in out and "package lumen-outside 1.2" in out
     assert refused("generate", path, *GREEDY).endswith(
-        "is in the format 'from_package', which is not installed; it is part of the package 'lumen-outside' "
-        "(pip install it)"
+        "is in the format 'from_package', which is not installed; install the package that describes it, "
+        "which whoever made the file can name"
     )
 
 
