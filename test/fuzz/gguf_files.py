@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import random
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +23,7 @@ from lumen_mlir.testing.families import write_family
 FAMILIES = ("llama", "qwen2", "qwen3-window", "llama-longrope", "llama-linear", "exaone4-hybrid",
             "hyperclovax", "qwen2moe", "mixtral", "exaone-moe", "solar-open")  # fmt: skip
 CORPUS = Path(__file__).parent / "corpus"
+_WEIGHT_BYTES = 2 << 20
 # Keys that some file has, behind the name of the architecture.
 KEYS = (
     "context_length", "embedding_length", "block_count", "feed_forward_length", "attention.head_count",
@@ -85,10 +89,12 @@ class Header:
     data: bytes = b""
     data_bytes: int = 0
     counts: dict[int, int] = field(default_factory=dict)
+    # Bytes of entries by byte order and identity: those of a sample are written very often.
+    _written: dict[tuple[str, int], bytes] = field(default_factory=dict, repr=False)
 
     @staticmethod
-    def of(path: Path) -> Header:
-        """What a sound file says, with the first kilobytes of its weights."""
+    def of(path: Path, whole: bool = False) -> Header:
+        """What a sound file says, with the first kilobytes of its weights, or with all of them."""
         file = GGUFFile.open(path, whole=False)
         fields = []
         for key in file.metadata:
@@ -110,20 +116,29 @@ class Header:
             for info in file.tensors.values()
         ]
         size = file.size - file.data_offset
-        data = path.read_bytes()[file.data_offset :][:4096]
+        data = path.read_bytes()[file.data_offset :][: None if whole else 4096]
         return Header(file.version, "<" if file.byteorder == "little" else ">", fields, tensors, data, size)
 
     def to_bytes(self) -> bytes:
         """The header as it stands in a file, without the data section."""
         counts = [self.counts.get(0, len(self.tensors)), self.counts.get(1, len(self.fields))]
         parts = [b"GGUF", self._number("I", self.version), *(self._number("Q", count) for count in counts)]
-        parts += [self._field(entry) for entry in self.fields]
-        for tensor in self.tensors:
-            parts.append(self._text(tensor.name))
-            parts.append(self._number("I", len(tensor.dimensions)))
-            parts += [self._number("Q", extent) for extent in tensor.dimensions]
-            parts += [self._number("I", tensor.kind), self._number("Q", tensor.offset)]
+        for entry in (*self.fields, *self.tensors):
+            written = self._written.get((self.order, id(entry)))
+            if written is None:
+                written = self._field(entry) if isinstance(entry, Field) else self._tensor(entry)
+            parts.append(written)
         return b"".join(parts)
+
+    def remember(self) -> Header:
+        """Keeps the bytes of the entries that there are now, for this header and its copies."""
+        for order in "<>":
+            self.order = order
+            for entry in (*self.fields, *self.tensors):
+                written = self._field(entry) if isinstance(entry, Field) else self._tensor(entry)
+                self._written[order, id(entry)] = written
+        self.order = "<"
+        return self
 
     def _number(self, code: str, value: Any) -> bytes:
         if code in "fd":
@@ -146,6 +161,11 @@ class Header:
         except (TypeError, ValueError, OverflowError):  # a string, NaN or infinity as a whole number
             return self._number(T.SCALAR_CODES.get(kind, "I"), 0)
 
+    def _tensor(self, entry: Tensor) -> bytes:
+        parts = [self._text(entry.name), self._number("I", len(entry.dimensions))]
+        parts += [self._number("Q", extent) for extent in entry.dimensions]
+        return b"".join([*parts, self._number("I", entry.kind), self._number("Q", entry.offset)])
+
     def _field(self, entry: Field) -> bytes:
         begin = self._text(entry.key) + self._number("I", entry.kind)
         if entry.kind != T.ARRAY:
@@ -155,39 +175,49 @@ class Header:
         return begin + b"".join(self._value(entry.element, value) for value in entry.value)
 
 
-def samples(folder: Path) -> list[Header]:
-    """Sound headers: tiny models with and without a tokenizer, and what is kept in ``corpus``."""
+def samples(folder: Path, whole: bool = False) -> list[Header]:
+    """Sound headers of tiny models, some with a tokenizer; ``whole``: all of them, and all weights too."""
     found = []
     for index, name in enumerate(FAMILIES):
         path = folder / f"{name}.gguf"
-        write_family(path, name, vocabulary=283 if index % 4 == 0 else None)
-        found.append(Header.of(path))
+        kind = "f16" if whole and index % 2 else "f32"
+        write_family(path, name, kind, vocabulary=283 if whole or index % 4 == 0 else None)
+        found.append(Header.of(path, whole).remember())
         path.unlink()
     return found
 
 
 def kept() -> list[bytes]:
-    """Files of ``corpus``, each of which reached some code that the others do not."""
+    """Headers of ``corpus``, each of which reached some code that the others do not."""
     return [path.read_bytes() for path in sorted(CORPUS.glob("*.gguf"))]
 
 
-def write(path: Path, data: bytes, size: int) -> None:
-    """Writes a file of ``size`` bytes that begins with ``data``; the rest takes no space."""
-    with open(path, "wb", buffering=0) as file:
-        file.write(data)
-        if size > len(data):
-            file.truncate(size)
+def with_data(header: bytes) -> tuple[bytes, int]:
+    """The first bytes and the size of a file that begins with ``header``, with weights enough behind it."""
+    return header, len(header) + _WEIGHT_BYTES
 
 
-def changed(sample: Header, rng: random.Random) -> tuple[bytes, int]:
-    """The first bytes and the size of a file like ``sample`` with one to four things changed."""
+@contextlib.contextmanager
+def in_memory(data: bytes, size: int) -> Iterator[Path]:
+    """A file of ``size`` bytes that begins with ``data``; the rest takes no space."""
+    descriptor = os.memfd_create("changed.gguf")
+    try:
+        os.write(descriptor, data)
+        os.ftruncate(descriptor, size)
+        yield Path(f"/proc/self/fd/{descriptor}")
+    finally:
+        os.close(descriptor)
+
+
+def changed(sample: Header, rng: random.Random, most: int = 4) -> tuple[bytes, int]:
+    """The first bytes and the size of a file like ``sample`` with one to ``most`` things changed."""
     header = replace(
         sample, fields=list(sample.fields), tensors=list(sample.tensors), counts=dict(sample.counts)
     )
     if rng.random() < 0.1:
         header.order = ">"
     if rng.random() < 0.85:
-        for _ in range(rng.choice((1, 1, 2, 4))):
+        for _ in range(min(rng.choice((1, 1, 2, 4)), most)):
             rng.choice(_CHANGES)(header, rng)
     data = header.to_bytes()
     data += bytes(-len(data) % 32) + header.data
@@ -197,6 +227,19 @@ def changed(sample: Header, rng: random.Random) -> tuple[bytes, int]:
     if rng.random() < 0.05:
         size = rng.choice((rng.randrange(len(data)), size + 1, size - 1, size + 12345))
     return data[:size], size
+
+
+def weights_changed(sample: Header, rng: random.Random) -> tuple[bytes, int]:
+    """A whole file like ``sample`` with some of its weights changed."""
+    head = sample.to_bytes()
+    weights = bytearray(sample.data)
+    for _ in range(rng.choice((1, 4, 64))):
+        at = 4 * rng.randrange(len(weights) // 4)
+        weights[at : at + 4] = (
+            struct.pack("<f", rng.choice(FLOATS[:-2])) if rng.random() < 0.7 else rng.randbytes(4)
+        )
+    data = head + bytes(-len(head) % 32) + bytes(weights)
+    return data, len(data)
 
 
 def flipped(data: bytes, rng: random.Random) -> bytes:

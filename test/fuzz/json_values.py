@@ -31,6 +31,11 @@ def changed(value: Any, rng: random.Random, keys: Sequence[str] = ()) -> Any:
     return value
 
 
+def odd(rng: random.Random) -> Any:
+    """One of ``ODD``, to be changed at will."""
+    return copy.deepcopy(rng.choice(ODD))
+
+
 def text_of(value: Any, rng: random.Random) -> bytes:
     """``value`` as the bytes of a file, sometimes in an encoding or a form that few expect."""
     text = json.dumps(value)
@@ -67,7 +72,7 @@ def _change(value: Any, rng: random.Random, keys: Sequence[str], depth: int) -> 
     if isinstance(value, dict) and deeper:
         what = rng.random()
         if (what < 0.25 and keys) or not value:
-            value[rng.choice(keys or ("x",))] = rng.choice(ODD)
+            value[rng.choice(keys or ("x",))] = odd(rng)
         elif what < 0.35:
             del value[rng.choice(list(value))]
         elif what < 0.4:
@@ -83,10 +88,10 @@ def _change(value: Any, rng: random.Random, keys: Sequence[str], depth: int) -> 
         if what < 0.2:
             del value[at]
         elif what < 0.3:
-            value.insert(at, rng.choice(ODD))
+            value.insert(at, odd(rng))
         else:
             value[at] = _change(value[at], rng, keys, depth + 1)
         return value
     if isinstance(value, int) and not isinstance(value, bool) and rng.random() < 0.3:
-        return rng.choice((value + 1, value - 1, value * 2, -value, float(value), str(value)))
-    return rng.choice(ODD)
+        return rng.choice((value + 1, value - 1, value * 2, -value, float(value % 2**64), str(value)))
+    return odd(rng)

@@ -28,23 +28,21 @@ MEMORY = 64 << 20
 
 @dataclass
 class State:
-    path: Path
     samples: list[gguf_files.Header]
     kept: list[bytes]
 
 
 def prepare(folder: Path) -> State:
-    return State(folder / "changed.gguf", gguf_files.samples(folder), gguf_files.kept())
+    return State(gguf_files.samples(folder), gguf_files.kept())
 
 
 def attempt(state: State, rng: random.Random) -> str:
     if state.kept and rng.random() < 0.1:
-        data = gguf_files.flipped(rng.choice(state.kept), rng)
-        size = len(data)
+        data, size = gguf_files.with_data(gguf_files.flipped(rng.choice(state.kept), rng))
     else:
         data, size = gguf_files.changed(rng.choice(state.samples), rng)
-    gguf_files.write(state.path, data, size)
-    return look(state.path, tokens=rng.random() < 0.1)
+    with gguf_files.in_memory(data, size) as path:
+        return look(path, tokens=rng.random() < 0.1)
 
 
 def look(path: Path, tokens: bool) -> str:
