@@ -27,10 +27,11 @@ TEMPLATE = (
 
 
 def write_safetensors(path: Path, tensors: dict[str, np.ndarray], dtype: str = "F32") -> None:
-    """Writes float32 arrays as ``dtype`` (F32, F16 or BF16)."""
+    """Writes float arrays as ``dtype`` (F64, F32, F16 or BF16)."""
     header, parts, offset = {}, [], 0
     for name, values in tensors.items():
         data = {
+            "F64": lambda v: v.astype("<f8"),
             "F32": lambda v: v.astype("<f4"),
             "F16": lambda v: v.astype("<f2"),
             "BF16": lambda v: from_float32(np.ascontiguousarray(v, np.float32), bf16),

@@ -43,7 +43,7 @@ def read_bytes(path: Path) -> bytes:
     try:
         # Opening a FIFO for reading would wait for a writer; O_NONBLOCK leaves regular files as they are.
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        with open(descriptor, "rb") as file:
+        try:
             status = os.fstat(descriptor)
             if stat.S_ISDIR(status.st_mode):
                 raise HFError(f"{path}: is a directory; a file was expected")
@@ -52,7 +52,10 @@ def read_bytes(path: Path) -> bytes:
             if status.st_size > _MOST_BYTES:
                 raise HFError(f"{path}: has {status.st_size} bytes; at most {_MOST_BYTES} were expected")
             # Some files of the system have no size and no end.
-            return file.read(status.st_size)
+            with open(descriptor, "rb", closefd=False) as file:
+                return file.read(status.st_size)
+        finally:
+            os.close(descriptor)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise HFError(f"{path}: cannot be read: {reason}") from None

@@ -10,7 +10,10 @@ from typing import Protocol
 import numpy as np
 
 from lumen_mlir import formats
+from lumen_mlir.errors import LumenError
 from lumen_mlir.formats.quantize import quantize
+from lumen_mlir.gguf.errors import quoted
+from lumen_mlir.hf.errors import HFError
 from lumen_mlir.hf.safetensors import SafetensorsFile
 
 # Weights are converted so many at a time, which bounds the memory that takes.
@@ -84,7 +87,10 @@ class FromFiles:
                 words = _neighbours(words, self.heads)
             words = words.reshape(-1, columns)
             for begin in range(0, len(words), step):
-                yield _converted(words[begin : begin + step], file.type_name(name), type_name)
+                try:
+                    yield _converted(words[begin : begin + step], file.type_name(name), type_name)
+                except LumenError as error:
+                    raise HFError(f"{file.path}: tensor {quoted(name)}: {error}") from None
 
     def release(self) -> None:
         """Lets the pages that were read leave resident memory."""

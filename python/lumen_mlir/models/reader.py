@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping
 from typing import Protocol
@@ -22,6 +23,9 @@ MOST_LAYERS = MOST_HEAD_SIZE = 1 << 14
 _SCALINGS = ("none", "linear", "yarn", "longrope")
 _GATINGS = {1: "softmax", 2: "sigmoid"}
 _BETAS = {"fast": 32.0, "slow": 1.0}
+
+
+logger = logging.getLogger("lumen_mlir.models")
 
 
 class Source(Protocol):
@@ -296,14 +300,21 @@ class ConfigReader:
         return self.metadata.number(self.key("expert_weights_scale"), 0.0) != 0
 
     def vocabulary(self, rows: int) -> int:
-        """``rows`` of the embedding table, if the sizes the metadata gives are the same."""
+        """``rows`` of the embedding table, if the sizes the metadata gives are the same.
+
+        A tokenizer may have more: tokens that were added to it, but never to the model.
+        """
         sizes = {}
         if self.has("vocab_size"):
             sizes[self.key("vocab_size")] = self.size("vocab_size")
         if "tokenizer.ggml.tokens" in self.metadata:
             sizes["tokenizer.ggml.tokens"] = len(self.metadata.strings("tokenizer.ggml.tokens"))
         for name, size in sizes.items():
-            if size != rows:
+            if name == "tokenizer.ggml.tokens" and size > rows:
+                logger.warning(
+                    "%s: the tokenizer has %d tokens, the model only the first %d", self.path, size, rows
+                )
+            elif size != rows:
                 raise self.error(f"'{name}' gives {size} tokens, but the embedding table has {rows} rows")
         return rows
 
