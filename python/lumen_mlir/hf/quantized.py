@@ -17,7 +17,7 @@ from lumen_mlir.hf.folder import HFFolder
 from lumen_mlir.version import __version__
 
 # Goes into the key of cached files: raise it when what is written changes.
-_VERSION = 2
+_VERSION = 1
 # What a model is made from.
 _READ = (".json", ".jinja", ".model", ".safetensors")
 
