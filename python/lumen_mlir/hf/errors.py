@@ -15,7 +15,7 @@ from typing import Any
 from lumen_mlir.errors import LumenError
 
 # No file of a real folder is larger, weights aside.
-_MOST_BYTES = 128 << 20
+MOST_BYTES = 128 << 20
 # JSON may take many times its size in memory: about so many bytes for an object or array, and an element.
 _CONTAINER_BYTES, _ELEMENT_BYTES = 64, 56
 _MOST_MEMORY = 64 << 20
@@ -49,8 +49,8 @@ def read_bytes(path: Path) -> bytes:
                 raise HFError(f"{path}: is a directory; a file was expected")
             if not stat.S_ISREG(status.st_mode):
                 raise HFError(f"{path}: is not a regular file")
-            if status.st_size > _MOST_BYTES:
-                raise HFError(f"{path}: has {status.st_size} bytes; at most {_MOST_BYTES} were expected")
+            if status.st_size > MOST_BYTES:
+                raise HFError(f"{path}: has {status.st_size} bytes; at most {MOST_BYTES} were expected")
             # Some files of the system have no size and no end.
             with open(descriptor, "rb", closefd=False) as file:
                 return file.read(status.st_size)

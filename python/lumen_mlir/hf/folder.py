@@ -5,10 +5,7 @@ from __future__ import annotations
 
 import fnmatch
 import hashlib
-import logging
 import os
-import re
-import stat
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,13 +19,12 @@ from lumen_mlir.gguf.errors import quoted
 from lumen_mlir.guard import guarded
 from lumen_mlir.hf import tokenizer
 from lumen_mlir.hf.config import HFConfig
-from lumen_mlir.hf.errors import HFError, read_json
+from lumen_mlir.hf.errors import HFError
+from lumen_mlir.hf.files import Weights, check_small_files, config_path, open_files, some
 from lumen_mlir.hf.safetensors import SafetensorsFile
 from lumen_mlir.hf.weights import Computed, FromFiles
 from lumen_mlir.models import Architecture, ModelConfig, of_hf_class
 
-# Files that Python's pickle reads: loading one may run whatever its author wrote into it.
-_PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 # Tensors without a use: tables of the rotary embedding, vision, and heads that guess further tokens.
 _UNUSED = (
     "*.rotary_emb.inv_freq",
@@ -44,22 +40,6 @@ _FILE_TYPES = {"f32": 0, "f16": 1, "bf16": 32}
 _OTHER_NAMES = ((".mlp.gate.e_score_correction_bias", ".mlp.e_score_correction_bias"),)
 # What stands for "model." in the names of models that read images too, and models without an output matrix.
 _PREFIXES = ("model.language_model.", "language_model.model.", "language_model.", "")
-# What wrappers of training put around a model, or a part of one, leave in the names.
-_WRAPPERS = re.compile(
-    r"^(?:module\.|base_model\.model\.)+|(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\."
-)
-# Small files that are read where they are there. Others are not looked at, weights aside.
-_SMALL_FILES = (
-    "config.json", "generation_config.json", "tokenizer.json", "tokenizer.model", "tokenizer_config.json",
-    "special_tokens_map.json", "added_tokens.json", "chat_template.jinja", "chat_template.json",
-    "model.safetensors.index.json",
-)  # fmt: skip
-_MOST_SMALL_BYTES = 128 << 20
-
-logger = logging.getLogger("lumen_mlir.hf")
-
-Weights = dict[str, tuple[SafetensorsFile, str]]
-"""Names of tensors without wrappers, the file that each is in, and its name there."""
 
 
 class HFFolder:
@@ -106,13 +86,13 @@ class HFFolder:
 
     @staticmethod
     def _open(folder: Path, pre_tokenizer: str | None) -> HFFolder:
-        _check_small_files(folder)
-        config = HFConfig(_config_path(folder))
+        check_small_files(folder)
+        config = HFConfig(config_path(folder))
         architecture = of_hf_class(config.model_class, str(config.path))
         # (A name that is no text would be no metadata.)
         name = os.fsencode(os.path.basename(os.path.realpath(folder))).decode("utf-8", "replace")
         entries = config.metadata(architecture, name)
-        files = _open_files(folder)
+        files = open_files(folder)
         matcher = _Matcher(folder, config, architecture, files)
         recipes = matcher.recipes(Metadata.of(str(config.path), entries))
         types = {name: _kept_type(name, recipe) for name, recipe in recipes.items()}
@@ -178,103 +158,6 @@ class HFFolder:
             value = self.metadata[key]
             digest.update(f"{key}={value.to_list() if hasattr(value, 'to_list') else value!r}\n".encode())
         return digest.hexdigest()
-
-
-def _config_path(folder: Path) -> Path:
-    """The folder's ``config.json``; an error that says what the folder has instead."""
-    path = folder / "config.json"
-    if path.exists():
-        return path
-    try:
-        names = sorted(os.listdir(folder))
-    except OSError as error:
-        raise HFError(f"{folder}: cannot be read: {error.strerror or error}") from None
-    models = [name for name in names if name.endswith(".gguf")]
-    if models:
-        raise HFError(f"{folder}: is a folder without 'config.json'; name the file: {folder / models[0]}")
-    raise HFError(f"{folder}: no 'config.json'; a folder with a Hugging Face model was expected")
-
-
-def _check_small_files(folder: Path) -> None:
-    """None of the small files may be something that reading never ends of."""
-    for name in _SMALL_FILES:
-        try:
-            status = os.stat(folder / name)
-        except (OSError, ValueError):
-            continue  # as good as not there
-        if not stat.S_ISREG(status.st_mode):
-            raise HFError(f"{folder / name}: is not a regular file")
-        # Files of the system that never end have no size.
-        if not 0 < status.st_size <= _MOST_SMALL_BYTES:
-            size = status.st_size
-            raise HFError(f"{folder / name}: has {size} bytes; 1 to {_MOST_SMALL_BYTES} were expected")
-
-
-def _open_files(folder: Path) -> Weights:
-    """The tensors of all files with weights, found as ``transformers`` finds them."""
-    single, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
-    if single.exists():
-        others = [path.name for path in (index, *sorted(folder.glob("model-*.safetensors"))) if path.exists()]
-        if others:
-            logger.warning("%s: is read alone; left out: %s", single, _some(others))
-        return _without_wrappers(folder, _open_all([single]))
-    if index.exists():
-        return _without_wrappers(folder, _open_sharded(folder, index))
-    paths = sorted(folder.glob("model*.safetensors")) or sorted(folder.glob("*.safetensors"))
-    if not paths:
-        names = sorted(os.listdir(folder))
-        pickled = [name for name in names if any(fnmatch.fnmatch(name, pattern) for pattern in _PICKLED)]
-        if pickled:
-            raise HFError(
-                f"{folder}: has only pickled weights ({_some(pickled)}); loading a pickle may run any code, "
-                "so Lumen never does: save the model as safetensors"
-            )
-        raise HFError(f"{folder}: no weights: 'model.safetensors' was expected")
-    return _without_wrappers(folder, _open_all(paths))
-
-
-def _open_all(paths: list[Path]) -> dict[str, SafetensorsFile]:
-    """Tensor name to the file it is in, of all ``paths``."""
-    found: dict[str, SafetensorsFile] = {}
-    for path in paths:
-        file = SafetensorsFile(str(path))
-        for name in file.tensors:
-            if name in found:
-                raise HFError(f"{path}: tensor {quoted(name)} is in {found[name].path} too")
-            found[name] = file
-    return found
-
-
-def _without_wrappers(folder: Path, files: dict[str, SafetensorsFile]) -> Weights:
-    found: Weights = {}
-    for stored, file in files.items():
-        name = _WRAPPERS.sub("", stored)
-        if name in found:
-            raise HFError(f"{folder}: tensors {quoted(found[name][1])} and {quoted(stored)} are the same one")
-        found[name] = file, stored
-    return found
-
-
-def _open_sharded(folder: Path, index: Path) -> dict[str, SafetensorsFile]:
-    places = read_json(index).get("weight_map")
-    if not isinstance(places, dict) or not all(isinstance(name, str) for name in places.values()):
-        raise HFError(f"{index}: has no 'weight_map' that names a file for each tensor")
-    names = sorted(set(places.values()))
-    for name in names:
-        if os.path.basename(name) != name:
-            raise HFError(f"{index}: {quoted(name)} is not a file of this folder")
-        if fnmatch.fnmatch(name, "*.safetensors") is False:
-            raise HFError(f"{index}: {quoted(name)} is not a safetensors file; others are never loaded")
-    missing = [name for name in names if not os.path.exists(folder / name)]
-    if missing:
-        raise HFError(
-            f"{folder}: {len(missing)} of {len(names)} files with weights are missing: {_some(missing)}"
-        )
-    files = {name: SafetensorsFile(str(folder / name)) for name in names}
-    for tensor, name in places.items():
-        if tensor not in files[name].tensors:
-            raise HFError(f"{index}: tensor {quoted(tensor)} should be in {name}, but is not")
-    return {tensor: files[name] for tensor, name in places.items()}
 
 
 def _shape_in_files(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -397,7 +280,7 @@ class _Matcher:
         if others:
             raise HFError(
                 f"{self.folder}: {len(others)} tensor{'s' if len(others) > 1 else ''} that "
-                f"{self.config.model_class} does not use: {_some(others)}"
+                f"{self.config.model_class} does not use: {some(others)}"
             )
 
 
@@ -411,11 +294,6 @@ def _kept_type(name: str, recipe: FromFiles | Computed) -> str:
 def _bytes(type_name: str, shape: tuple[int, ...]) -> int:
     rows = int(np.prod(shape[:-1], dtype=np.int64))
     return formats.get(type_name).row_bytes(shape[-1]) * rows
-
-
-def _some(names: list[str]) -> str:
-    """The first of ``names``, in words."""
-    return ", ".join(map(quoted, names[:3])) + (", …" if len(names) > 3 else "")
 
 
 def _text(shape: tuple[int, ...]) -> str:
