@@ -17,6 +17,9 @@ _FOREIGN = (
 )  # fmt: skip
 _MOST_CHARACTERS = 200
 
+UNFORESEEN = "holds something that Lumen cannot read"
+"""What the message of every error says that ``guarded`` makes."""
+
 
 @contextlib.contextmanager
 def guarded(path: str | os.PathLike[str], error: type[LumenError]) -> Iterator[None]:
@@ -31,4 +34,4 @@ def guarded(path: str | os.PathLike[str], error: type[LumenError]) -> Iterator[N
         reason = " ".join(str(failure).split())
         reason = reason if reason.isprintable() else ascii(reason)
         what = f"{type(failure).__name__}: {reason[:_MOST_CHARACTERS]}"
-        raise error(f"{os.fspath(path)}: holds something that Lumen cannot read ({what})") from failure
+        raise error(f"{os.fspath(path)}: {UNFORESEEN} ({what})") from failure
