@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Looks for inputs of the readers that reach new code, and keeps them: ``python -m fuzz.coverage``.
 
-GGUF headers, ``config.json`` and headers of safetensors are changed for as long as they are let, guided by the
-coverage of ``lumen_mlir.gguf``, ``lumen_mlir.hf`` and ``lumen_mlir.models``. What reaches new code is kept in
-``build/fuzz/corpus``; it begins with that and with ``test/fuzz/corpus``. An input that ends in a foreign
-exception ends the run too, and stands in ``build/fuzz``. Options are those of libFuzzer, such as
-``-max_total_time=600`` or, to keep the best of what was found, ``-merge=1 test/fuzz/corpus build/fuzz/corpus``.
+GGUF headers, ``config.json`` and headers of safetensors are changed for as long as they are let, guided by
+the coverage of ``lumen_mlir.gguf``, ``lumen_mlir.hf`` and ``lumen_mlir.models``. What reaches new code is
+kept in ``build/fuzz/corpus``; it begins with that and with ``test/fuzz/corpus``. An input that ends in a
+foreign exception ends the run too, and stands in ``build/fuzz``. Options are those of libFuzzer, such as
+``-max_total_time=600``; ``-merge=1 test/fuzz/corpus build/fuzz/corpus`` keeps the best of what was found.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _MOST_BYTES = 16 << 10
 
 def main() -> int:
     if atheris is None:
-        print("skipped: 'atheris' is not installed (pip install atheris; for CPython on Linux)", file=sys.stderr)
+        print("skipped: the package 'atheris' is not installed (pip install atheris)", file=sys.stderr)
         return 0
     with atheris.instrument_imports(include=["lumen_mlir.gguf", "lumen_mlir.hf", "lumen_mlir.models"]):
         from fuzz import folder_files, gguf_files

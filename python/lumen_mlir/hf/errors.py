@@ -19,10 +19,9 @@ MOST_BYTES = 128 << 20
 # JSON may take many times its size in memory: about so many bytes for an object or array, and an element.
 _CONTAINER_BYTES, _ELEMENT_BYTES = 64, 56
 _MOST_MEMORY = 64 << 20
-# Half of a surrogate pair, which is no character. What matches may be an escaped backslash before a "u".
-_SURROGATES = re.compile(
-    rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89abAB]..)\\u[dD][c-fC-F]"
-)
+# Escaped surrogates, which are characters in pairs only, and what may be one behind an escaped backslash.
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+_PAIR = re.compile(rb"\\u[dD][89abAB]..\\u[dD][c-fC-F]")
 
 _short = reprlib.Repr()
 _short.maxstring = _short.maxother = 80
@@ -100,7 +99,7 @@ def parse_json(data: bytes, pairs: Callable[[list[tuple[str, Any]]], Any] | None
         raise ValueError(f"{len(data)} bytes with {containers} objects and arrays take too much memory")
     try:
         value = json.loads(data, object_pairs_hook=pairs)
-        if _SURROGATES.search(data):
+        if len(_SURROGATE.findall(data)) != 2 * len(_PAIR.findall(data)):
             json.dumps(value, ensure_ascii=False).encode()
     except json.JSONDecodeError as error:
         raise ValueError(f"line {error.lineno}: {error.msg}") from None
