@@ -220,6 +220,8 @@ void ThreadTeam::startThreads() {
   // Signals are for the threads that Python knows.
   sigset_t all, before;
   sigfillset(&all);
+  // What a worker does itself: a mapped file may lose pages (FileGuard).
+  sigdelset(&all, SIGBUS);
   pthread_sigmask(SIG_BLOCK, &all, &before);
   try {
     for (unsigned id = 1; id < count; ++id) {

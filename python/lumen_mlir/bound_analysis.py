@@ -71,7 +71,9 @@ class BoundAnalysis:
     def __init__(self, module: ir.Module):
         operations = [op.operation for op in module.body.operations]
         self._functions = {
-            op.attributes["sym_name"].value: op for op in operations if op.name == "func.func" and _block_of(op)
+            op.attributes["sym_name"].value: op
+            for op in operations
+            if op.name == "func.func" and _block_of(op)
         }
         self._formats = {
             op.attributes["sym_name"].value: op for op in operations if op.name == "lumen.format"
@@ -218,7 +220,7 @@ class _Function:
                     self._groups(operands[argument], limit.replaced(symbols))
                 case _:
                     # Weights are always arguments.
-                    numbers = [operand.argument if isinstance(operand, Tensor) else -1 for operand in operands]
+                    numbers = [value.argument if isinstance(value, Tensor) else -1 for value in operands]
                     self._ask(bound.replaced(symbols, numbers))
         except KeyError:
             raise LumenError(
@@ -241,8 +243,8 @@ class _Function:
         missing = [value.type for value, known in zip(op.operands, operands, strict=True) if known is None]
         if missing:
             raise LumenError(
-                f"'{self._name}': {op.name} is given a value ({missing[0]}) that is neither an argument nor a "
-                "sum or difference of arguments and constants"
+                f"'{self._name}': {op.name} is given a value ({missing[0]}) that is neither an argument nor "
+                "a sum or difference of arguments and constants"
             )
         return follow(self, op, operands)
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the arguments of a compiled function must keep to, beyond their types, to stay inside of its arrays.
+"""What arguments of a compiled function must keep to, beyond their types, to stay inside of its arrays.
 
-``lumen_mlir.bound_analysis`` finds it in a module: positions fit the caches and the rotary table, ids are rows
-of the table that they index, arrays with rows in common have equally many.
+``lumen_mlir.bound_analysis`` finds it in a module: positions fit the caches and the rotary table, ids are
+rows of the table that they index, arrays with rows in common have equally many.
 """
 
 from __future__ import annotations
@@ -134,8 +134,8 @@ class Ring(Bound):
         if end <= 16 * pages or (pages % 4 == 0 and span <= 16 * pages and end <= MAX_POSITION):
             return
         raise LumenError(
-            f"{signature.name}: positions up to {end}, of which {span} are looked back on, do not fit a cache "
-            f"of {16 * pages} positions"
+            f"{signature.name}: positions up to {end}, of which {span} are looked back on, do not fit a "
+            f"cache of {16 * pages} positions"
         )
 
 
@@ -169,7 +169,9 @@ class WeightBytes(Bound):
             return _described_bytes(self.format, self.description, self.tile, rows, columns)
         fmt = formats.get(self.format)
         if columns % fmt.block:
-            raise LumenError(f"{where}: {columns} columns are no multiple of {self.format}'s block, {fmt.block}")
+            raise LumenError(
+                f"{where}: {columns} columns are no multiple of {self.format}'s block, {fmt.block}"
+            )
         if self.tile is None:
             return rows * fmt.row_bytes(columns)
         return packing.packed_bytes(fmt, rows, columns, self.tile)
@@ -207,8 +209,8 @@ class Elements(Bound):
         array, limit = values[self.argument], self.limit.value(values)
         if array.size and not 0 <= array.min() <= array.max() < limit:
             raise LumenError(
-                f"{signature.describe(self.argument)}: elements from {array.min()} to {array.max()}, but there "
-                f"are {limit} {self.what}"
+                f"{signature.describe(self.argument)}: elements from {array.min()} to {array.max()}, but "
+                f"there are {limit} {self.what}"
             )
 
 
@@ -251,6 +253,6 @@ def from_json(data: dict[str, Any]) -> Bound:
         if not isinstance(value, list):
             return value
         constant, terms = value
-        return Count(constant, tuple(((argument, dimension), factor) for (argument, dimension), factor in terms))
+        return Count(constant, tuple((tuple(symbol), factor) for symbol, factor in terms))
 
     return KINDS[data["kind"]](**{name: field(value) for name, value in data.items() if name != "kind"})

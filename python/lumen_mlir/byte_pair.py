@@ -12,6 +12,7 @@ from tokenizers import AddedToken
 
 from lumen_mlir import byte_level
 from lumen_mlir.cache import Cache
+from lumen_mlir.mapping import check_unchanged
 from lumen_mlir.model_file import ModelFile
 from lumen_mlir.pretokenizers import PreTokenizer
 from lumen_mlir.token_table import MergeError, TokenTable
@@ -124,9 +125,9 @@ def read_vocabulary(file: ModelFile, cache: Cache | None) -> TokenTable:
     """Tokens and merges of ``file``, from the cache where it has them."""
     key = f"{file.fingerprint()}-{_CACHE_VERSION}"
     if cache is not None:
-        payload = cache.load_mapped("tokenizers", key)
-        if payload is not None:
-            return TokenTable(payload)
+        data = cache.load("tokenizers", key)
+        if data is not None:
+            return TokenTable(np.frombuffer(data, np.uint8))
     metadata = file.metadata
     tokens = metadata.strings("tokenizer.ggml.tokens").to_bytes()
     if not tokens:
@@ -135,6 +136,7 @@ def read_vocabulary(file: ModelFile, cache: Cache | None) -> TokenTable:
         payload = TokenTable.encode(tokens, metadata.strings("tokenizer.ggml.merges").to_bytes())
     except MergeError as error:
         raise TokenizerError(f"{file.path}: 'tokenizer.ggml.merges': {error}") from None
+    check_unchanged(file.files)
     if cache is not None:
         cache.store("tokenizers", key, payload)
     return TokenTable(payload)

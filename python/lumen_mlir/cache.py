@@ -3,8 +3,8 @@
 
 An entry is one file (``cache_entry``). It is written under a temporary name and renamed, so other processes
 see it whole or not at all; it is checked before it is used, and one that is damaged is removed, with a
-warning, and made again. Nothing here is needed to run: where the folder cannot be written, a warning is given
-once and the work goes on without it.
+warning, and made again. Nothing here is needed to run: where the folder cannot be written, or belongs to
+somebody who is not to be trusted, a warning is given once and the work goes on without it.
 """
 
 from __future__ import annotations
@@ -12,10 +12,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import functools
 import logging
-import mmap
 import os
 import re
+import stat
+import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +27,9 @@ import platformdirs
 
 from lumen_mlir import env
 from lumen_mlir.atomic_file import TEMPORARY_SUFFIX
-from lumen_mlir.cache_entry import HEADER_BYTES, CacheError, NewEntry, fault_of, prefer_large_pages
+from lumen_mlir.cache_entry import HEADER_BYTES, CacheError, MappedEntry, NewEntry, distrust, fault_of
+
+FAILURES = "failures"
 
 KINDS = ("objects", "packed", "tokenizers", "models", "tunings")
 
@@ -44,52 +49,92 @@ class Entry:
     used: float
 
 
+def default_folder() -> Path:
+    """The user's cache folder, or one among the temporary files where there is no home."""
+    # Without HOME and an entry in the password file "~" stays what it is; an empty HOME makes it "/".
+    homeless = os.environ.get("HOME") == "" or not os.path.isabs(os.path.expanduser("~"))
+    if homeless and not os.path.isabs(os.environ.get("XDG_CACHE_HOME", "")):
+        _tell_homeless()
+        return temporary_folder()
+    return platformdirs.user_cache_path("lumen-mlir")
+
+
+def temporary_folder() -> Path:
+    """A folder of the user's own among the temporary files."""
+    return Path(tempfile.gettempdir()) / f"lumen-mlir-{os.geteuid()}"
+
+
+@functools.cache
+def _tell_homeless() -> None:
+    logger.warning("there is no home folder (HOME); the cache folder is %s", temporary_folder())
+
+
 class Cache:
     """The caches in one folder; ``folder`` and ``limit`` (bytes) default to what ``lumen_mlir.env`` says."""
 
     def __init__(self, folder: str | os.PathLike[str] | None = None, limit: int | None = None):
         chosen = folder if folder is not None else env.CACHE_DIR.get()
-        self.folder = Path(chosen) if chosen is not None else platformdirs.user_cache_path("lumen-mlir")
+        self._own_place = chosen is None
+        self.folder = Path(chosen) if chosen is not None else default_folder()
         self.limit = env.CACHE_LIMIT.get() if limit is None else limit
         self._warned: set[str] = set()
         self._swept = False
 
     def load(self, kind: str, key: str) -> bytes | None:
         """The payload stored under ``key``, or None. A damaged entry is removed, with a warning."""
-        payload = self.load_mapped(kind, key)
-        return None if payload is None else payload.tobytes()
+        mapped = self._map(kind, key)
+        if mapped is None:
+            return None
+        # A copy: what is checked is what is used, whatever happens to the file.
+        data = np.frombuffer(mapped[:], np.uint8)
+        fault = fault_of(kind, key, data[:HEADER_BYTES].tobytes(), data[HEADER_BYTES:], verify=True)
+        return self._discard(self._path(kind, key), fault) if fault else data[HEADER_BYTES:].tobytes()
 
     def load_mapped(self, kind: str, key: str, verify: bool = True) -> np.ndarray | None:
         """The payload as a read-only uint8 array, mapped and page-aligned, or None.
 
         ``verify`` reads all of it to compare its checksum; without, only the header and the length are
-        checked.
+        checked. Whoever goes on using the array asks ``mapping.check_unchanged`` for its file.
         """
+        mapped = self._map(kind, key)
+        if mapped is None:
+            return None
+        fault = mapped.fault(verify)
+        return self._discard(self._path(kind, key), fault) if fault else mapped.payload
+
+    def _map(self, kind: str, key: str) -> MappedEntry | None:
+        """The file of an entry, if there is one that may be trusted; its content is not checked yet."""
         path = self._path(kind, key)
-        try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        except (FileNotFoundError, NotADirectoryError):
+        folder = self._open_folder(kind)
+        if folder is None:
             return None
-        except OSError as error:
-            self._warn(
-                "read", f"cache entry {path} cannot be read ({error.strerror or error}); going on without it"
-            )
-            return None
+        descriptor = -1
         try:
-            size = os.fstat(descriptor).st_size
-            if size < HEADER_BYTES:
-                return self._discard(path, f"{size} bytes are less than the header's {HEADER_BYTES}")
-            mapping = mmap.mmap(descriptor, size, access=mmap.ACCESS_READ)
-            prefer_large_pages(mapping)
-            with contextlib.suppress(OSError):
-                os.utime(descriptor)  # "last used", for eviction: access times are often not kept
-        except OSError as error:
-            return self._discard(path, str(error.strerror or error))
+            # What is looked at is what is mapped: nobody can exchange it in between.
+            flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+            descriptor = os.open(path.name, flags, dir_fd=folder)
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                return self._discard(path, "it is no regular file")
+            if reason := distrust(status):
+                return self._discard(path, reason, "is not used")
+            if status.st_size < HEADER_BYTES:
+                return self._discard(
+                    path, f"{status.st_size} bytes are less than the header's {HEADER_BYTES}"
+                )
+            mapped = MappedEntry(descriptor, path, kind, key)
+            _mark_used(descriptor, status)
+            return mapped
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            self._warn("read", f"cache entry {path} cannot be read ({reason}); going on without it")
+            return None
         finally:
-            os.close(descriptor)
-        payload = np.frombuffer(mapping, np.uint8)[HEADER_BYTES:]
-        fault = fault_of(kind, key, mapping[:HEADER_BYTES], payload, verify)
-        return self._discard(path, fault) if fault else payload
+            os.close(folder)
+            if descriptor >= 0:
+                os.close(descriptor)
 
     def store(self, kind: str, key: str, payload: bytes | np.ndarray) -> bool:
         """Store ``payload``; False, after a warning, where that is not possible (it raises nothing)."""
@@ -119,13 +164,24 @@ class Cache:
     def file(self, kind: str, key: str) -> Path | None:
         """Where a file of its own form, without this module's header, is kept; None where nothing can be.
 
-        Whoever uses it writes it under a temporary name and calls ``added``.
+        Whoever uses it writes it under a temporary name and calls ``added``, and knows by itself whether its
+        content is sound.
         """
         if not self.fits(kind, 0):
             return None
         path = self._path(kind, key)
-        with contextlib.suppress(OSError):
-            os.utime(path)
+        try:
+            status = path.lstat()
+            reason = distrust(status) if stat.S_ISREG(status.st_mode) else "it is no regular file"
+            if reason:
+                self._discard(path, reason, "is not used")
+            else:
+                _mark_used(path, status)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            self._warn("read", f"cache entry {path} cannot be read ({error.strerror}); going on without it")
+            return None
         return path
 
     def fits(self, kind: str, size: int) -> bool:
@@ -142,10 +198,9 @@ class Cache:
         for kind in KINDS:
             for path in self._files(kind, _SUFFIX):
                 with contextlib.suppress(OSError):
-                    status = path.stat()
-                    found.append(
-                        Entry(kind, path.name.removesuffix(_SUFFIX), path, status.st_size, status.st_mtime)
-                    )
+                    status = path.lstat()
+                    used = max(status.st_atime, status.st_mtime)
+                    found.append(Entry(kind, path.name.removesuffix(_SUFFIX), path, status.st_size, used))
         return sorted(found, key=lambda entry: entry.used, reverse=True)
 
     def clear(self) -> tuple[int, int]:
@@ -157,6 +212,10 @@ class Cache:
                 entry.path.unlink(missing_ok=True)
             except OSError as error:
                 raise CacheError(f"{entry.path}: cannot be removed: {error.strerror or error}") from None
+        # What the compiler failed on (failures.py) is no entry, but goes too.
+        for path in (self.folder / FAILURES).glob("*.mlir"):
+            with contextlib.suppress(OSError):
+                path.unlink()
         return len(entries), sum(entry.size for entry in entries)
 
     def _path(self, kind: str, key: str) -> Path:
@@ -180,15 +239,47 @@ class Cache:
             )
             return False
         try:
-            (self.folder / kind).mkdir(parents=True, exist_ok=True)
+            os.makedirs(self.folder, 0o700, exist_ok=True)
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(self.folder / kind, 0o700)
         except OSError as error:
             self._unwritable(error)
             return False
+        folder = self._open_folder(kind)
+        if folder is None:
+            return False
+        os.close(folder)
         if not os.access(self.folder / kind, os.W_OK | os.X_OK):
             self._unwritable(OSError(errno.EACCES, os.strerror(errno.EACCES)))
             return False
         self._sweep()
         return True
+
+    def _open_folder(self, kind: str) -> int | None:
+        """A descriptor of the folder of a kind; None where there is none, or (with a warning) no safe one."""
+        flags = os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY
+        descriptors: list[int] = []
+        try:
+            for path in (self.folder, self.folder / kind):
+                above = descriptors[-1] if descriptors else None
+                descriptors.append(os.open(path if above is None else kind, flags, dir_fd=above))
+                status = os.fstat(descriptors[-1])
+                # These two are Lumen's alone: what an older umask left open is closed, not complained about.
+                if (self._own_place or len(descriptors) == 2) and status.st_uid == os.geteuid():
+                    status = _closed_to_others(descriptors[-1], status)
+                if reason := distrust(status):
+                    self._warn("trust", f"cache folder {path} is not used: {reason}")
+                    return None
+            return descriptors.pop()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            reason = error.strerror or error
+            self._warn("read", f"cache folder {path} cannot be read ({reason}); going on without it")
+            return None
+        finally:
+            for descriptor in descriptors:
+                os.close(descriptor)
 
     def _sweep(self) -> None:
         """Remove what processes that died while writing have left behind (once per process)."""
@@ -213,8 +304,8 @@ class Cache:
                     entry.path.unlink()
                     excess -= entry.size
 
-    def _discard(self, path: Path, reason: str) -> None:
-        logger.warning("cache entry %s is damaged (%s); it is removed and made again", path, reason)
+    def _discard(self, path: Path, reason: str, what: str = "is damaged") -> None:
+        logger.warning("cache entry %s %s (%s); it is removed and made again", path, what, reason)
         with contextlib.suppress(OSError):
             path.unlink()
 
@@ -228,3 +319,21 @@ class Cache:
         if topic not in self._warned:
             self._warned.add(topic)
             logger.warning("%s", message)
+
+
+def _mark_used(file: int | Path, status: os.stat_result) -> None:
+    """Notes the time for eviction, as that of access: access itself often is not noted.
+
+    The time of writing stays: who has the file mapped sees by it that the bytes are the same.
+    """
+    with contextlib.suppress(OSError):
+        os.utime(file, ns=(time.time_ns(), status.st_mtime_ns))
+
+
+def _closed_to_others(descriptor: int, status: os.stat_result) -> os.stat_result:
+    """The status of a folder of the user's own, after others may no longer write to it."""
+    if status.st_mode & 0o022:
+        with contextlib.suppress(OSError):
+            os.fchmod(descriptor, stat.S_IMODE(status.st_mode) & ~0o022)
+            return os.fstat(descriptor)
+    return status

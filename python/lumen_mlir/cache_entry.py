@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One file of the cache: a page of header, then the payload; how it is written and checked."""
+"""One file of the cache: a page of header, then the payload; how it is written, trusted and checked."""
 
 from __future__ import annotations
 
@@ -9,21 +9,26 @@ import fcntl
 import hashlib
 import mmap
 import os
+import stat
 import struct
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
+from lumen_mlir._mlir.memory import Checksum
 from lumen_mlir.atomic_file import reserve, temporary_name
 from lumen_mlir.errors import LumenError
+from lumen_mlir.mapping import MappedFile
 
 HEADER_BYTES = 4096  # a page, so that a payload can be mapped at a page boundary
 
-_MAGIC = b"LUMENC01"
-# Magic, payload length, sum of the payload, digest of kind and key; then a digest of those four.
-_HEADER = struct.Struct("<8sQQ16s")
+_MAGIC = b"LUMENC02"
+# Magic, payload length, digest of the payload, digest of kind and key; then a digest of those four.
+_HEADER = struct.Struct("<8sQ16s16s")
 _DIGEST_BYTES = 16
+# Gigabytes of packed weights are checked at each start, by what is as fast as memory. The rest is small.
+_LARGE = ("packed",)
 
 _WRITE_BYTES = 32 << 20  # a multiple of a large page
 
@@ -58,15 +63,19 @@ class NewEntry:
         self._temporary: Path | None = None
         self._descriptor = -1
         total = HEADER_BYTES + size
+        self._digest = _PayloadDigest(kind)
         if path is not None:
             self._create(path, total)
             total = min(total, _WRITE_BYTES)
         # The bytes of the file from _begin on, of which those before _end are known.
-        self._memory = mmap.mmap(-1, total)
+        try:
+            self._memory = mmap.mmap(-1, total)
+        except (OSError, ValueError, OverflowError) as error:
+            self.abort()
+            raise CacheError(f"no memory for a cache entry of {total} bytes: {error}") from None
         prefer_large_pages(self._memory)
         self._bytes = np.frombuffer(self._memory, np.uint8)
         self._begin, self._end = 0, HEADER_BYTES
-        self._sum = 0
 
     @property
     def persistent(self) -> bool:
@@ -92,16 +101,15 @@ class NewEntry:
             return self._bytes[HEADER_BYTES:]
         self._flush()
         try:
-            self._pwrite(_header(self._kind, self._key, self._size, self._sum), 0)
-            mapping = mmap.mmap(self._descriptor, HEADER_BYTES + self._size, access=mmap.ACCESS_READ)
+            self._pwrite(_header(self._kind, self._key, self._size, self._digest.value()), 0)
+            mapping = MappedEntry(self._descriptor, self._path, self._kind, self._key)
             os.replace(self._temporary, self._path)
         except OSError as error:
             raise self._failed(error) from None
         self._temporary = None
         self._close()
         self._committed(self._path)
-        prefer_large_pages(mapping)
-        return np.frombuffer(mapping, np.uint8)[HEADER_BYTES:]
+        return mapping.payload
 
     def abort(self) -> None:
         """Give the entry up; its file goes away."""
@@ -141,8 +149,7 @@ class NewEntry:
 
     def _flush(self) -> None:
         known = self._bytes[: self._end - self._begin]
-        # The header's place is still zero.
-        self._sum = (self._sum + checksum(known)) % (1 << 64)
+        self._digest.update(known if self._begin else known[HEADER_BYTES:])
         try:
             self._pwrite(known, self._begin)
         except OSError as error:
@@ -171,29 +178,76 @@ class NewEntry:
         self.abort()
 
 
-def checksum(payload: np.ndarray) -> int:
-    """The sum of the payload as little-endian 64-bit words (the last padded with zeros), mod 2^64.
+class MappedEntry(MappedFile):
+    """An entry as a mapping. Its times may change (each use sets one), its bytes may not."""
 
-    Any single wrong word changes it, and it runs at the speed of memory, so that gigabytes of packed weights
-    can be checked at each start.
-    """
-    whole = payload.size // 8 * 8
-    total = int(np.add.reduce(np.frombuffer(payload[:whole], "<u8"), dtype=np.uint64)) if whole else 0
-    return (total + int.from_bytes(payload[whole:].tobytes(), "little")) % (1 << 64)
+    def __new__(cls, descriptor: int, path: Path, kind: str, key: str) -> MappedEntry:
+        """Maps the whole file. Raises ``OSError``, or ``ValueError`` where it became shorter just now."""
+        self = super().__new__(cls, descriptor, os.fstat(descriptor).st_size, str(path))
+        self._name = kind, key
+        self._header = self[:HEADER_BYTES]
+        prefer_large_pages(self)
+        return self
+
+    @property
+    def payload(self) -> np.ndarray:
+        """A read-only view (uint8)."""
+        return np.frombuffer(self, np.uint8)[HEADER_BYTES:]
+
+    def fault(self, verify: bool) -> str | None:
+        """What is wrong with the entry, or None; ``verify``: read all of the payload for its checksum."""
+        return fault_of(*self._name, self._header, self.payload, verify)
+
+    def _rewritten(self, status: os.stat_result) -> str | None:
+        return None if status.st_mtime_ns == self._state[1] else self.fault(verify=True)
+
+
+class _PayloadDigest:
+    """The digest of a payload that comes in pieces; all but the last have a multiple of 4,096 bytes."""
+
+    def __init__(self, kind: str):
+        self._hash = Checksum() if kind in _LARGE else hashlib.blake2b(digest_size=_DIGEST_BYTES)
+
+    def update(self, data: np.ndarray) -> None:
+        self._hash.update(data)
+
+    def value(self) -> bytes:
+        if isinstance(self._hash, Checksum):
+            return self._hash.value.to_bytes(_DIGEST_BYTES, "little")
+        return self._hash.digest()
 
 
 def fault_of(kind: str, key: str, header: bytes, payload: np.ndarray, verify: bool) -> str | None:
     """What is wrong with an entry, or None; ``verify``: read all of the payload for its checksum."""
     fields = header[: _HEADER.size]
-    magic, length, total, name = _HEADER.unpack(fields)
+    if len(fields) < _HEADER.size:
+        return f"{len(header)} bytes are less than the header's {HEADER_BYTES}"
+    magic, length, digest, name = _HEADER.unpack(fields)
     if magic != _MAGIC or header[_HEADER.size : _HEADER.size + _DIGEST_BYTES] != _digest(fields):
         return "its header is not sound"
     if name != _name_digest(kind, key):
         return "it belongs to another key"
     if length != payload.size:
         return f"{payload.size} bytes where {length} were written"
-    if verify and total != checksum(payload):
-        return "its checksum differs"
+    if verify:
+        found = _PayloadDigest(kind)
+        found.update(payload)
+        if digest != found.value():
+            return "its checksum differs"
+    return None
+
+
+def distrust(status: os.stat_result) -> str | None:
+    """Why a file or folder of this status may be somebody else's work, or None.
+
+    Code in the cache is run. So it has to come from the user or the administrator, and nobody else may be
+    able to change it. In a sticky folder others can add files, but not replace any.
+    """
+    if status.st_uid not in (os.geteuid(), 0):
+        return f"it belongs to user {status.st_uid}, not to {os.geteuid()}"
+    sticky = stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX
+    if status.st_mode & 0o022 and not sticky:
+        return f"others may write to it (mode {stat.S_IMODE(status.st_mode):o})"
     return None
 
 
@@ -204,8 +258,8 @@ def prefer_large_pages(mapping: mmap.mmap) -> None:
         mapping.madvise(mmap.MADV_HUGEPAGE)
 
 
-def _header(kind: str, key: str, size: int, total: int) -> bytes:
-    fields = _HEADER.pack(_MAGIC, size, total, _name_digest(kind, key))
+def _header(kind: str, key: str, size: int, digest: bytes) -> bytes:
+    fields = _HEADER.pack(_MAGIC, size, digest, _name_digest(kind, key))
     return (fields + _digest(fields)).ljust(HEADER_BYTES, b"\0")
 
 

@@ -3,17 +3,15 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import shutil
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from lumen_mlir import ir, pipelines
+from lumen_mlir import failures, ir, pipelines
 from lumen_mlir._mlir import codegen
 from lumen_mlir.errors import LumenCompileError, LumenError, MLIRError, describe, shown
 from lumen_mlir.passmanager import PassManager
@@ -174,16 +172,6 @@ def _compile_error(stage: str, error: MLIRError, text: str, command: str) -> Lum
     """The error with the IR saved; ``{file}`` of the command is replaced by where."""
     message = describe(error.error_diagnostics[0]) if error.error_diagnostics else error.message
     message = " ".join(message.split())
-    file = _save(stage, text)
+    file = failures.keep(f"before-{stage}", text)
     command = command.replace("'{file}'", "{file}").replace("{file}", shlex.quote(str(file or "FILE")))
     return LumenCompileError(stage, message, error.error_diagnostics, file, command)
-
-
-def _save(stage: str, text: str) -> Path | None:
-    try:
-        descriptor, name = tempfile.mkstemp(prefix=f"lumen-before-{stage}-", suffix=".mlir")
-        with os.fdopen(descriptor, "w") as file:
-            file.write(text)
-    except OSError:
-        return None
-    return Path(name)

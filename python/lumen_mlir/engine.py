@@ -300,9 +300,8 @@ class Call:
     def set(self, number: int, value: Any) -> None:
         """Gives argument ``number`` (counted as in ``invoke``, outs behind inputs) another value."""
         if type(number) is not int or not 0 <= number < len(self._values):
-            raise LumenError(
-                f"{self._function.signature.name} has arguments 0 to {len(self._values) - 1}, not {shown(number)}"
-            )
+            name, last = self._function.signature.name, len(self._values) - 1
+            raise LumenError(f"{name} has arguments 0 to {last}, not {shown(number)}")
         # Its workers may be reading the words.
         with self._engine.lock:
             self._encode(number, value)
@@ -447,8 +446,8 @@ def _compile(
     if isinstance(module, str):
         with ir.Context():
             module = ir.Module.parse(module)
-    # What a function takes is read where arguments are buffers, before they become words; what it asks of them
-    # where there still are ops of the dialect, and kernels.
+    # What a function takes is read where arguments are buffers, before they become words; what it asks of
+    # them where there still are ops of the dialect, and kernels.
     cut, names = len(stages) - 1, [stage.name for stage in stages]
     formed = names.index("fused") + 1 if "fused" in names else 0
     parts = (stages[:formed], stages[formed:cut], stages[cut:])

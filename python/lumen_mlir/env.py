@@ -14,6 +14,9 @@ from lumen_mlir.errors import LumenError
 
 T = TypeVar("T")
 
+# Of a team.
+MAX_THREADS = 1024
+
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 
 
@@ -34,7 +37,7 @@ class Variable(Generic[T]):
             return self.default
         try:
             return self.parse(text.strip())
-        except (ValueError, RuntimeError):
+        except (ValueError, OverflowError):
             raise LumenError(f"{self.name} is {text!r}; expected {self.expected}") from None
 
 
@@ -46,24 +49,34 @@ def parse_size(text: str) -> int:
     return int(float(match[1]) * _UNITS[match[2]])
 
 
-def _positive(text: str) -> int:
+def _thread_count(text: str) -> int:
     value = int(text)
-    if value < 1:
+    if not 1 <= value <= MAX_THREADS:
         raise ValueError(text)
     return value
 
 
+def _folder(text: str) -> Path:
+    """``~`` and ``~name`` are homes; where there is no such home the text names no folder."""
+    expanded = os.path.expanduser(text)
+    # An empty HOME would make it the root folder.
+    homeless = not os.path.isabs(expanded) or (text.split("/")[0] == "~" and os.environ.get("HOME") == "")
+    if text.startswith("~") and homeless:
+        raise ValueError(text)
+    return Path(expanded)
+
+
 THREADS: Variable[int | None] = Variable(
     "LUMEN_THREADS",
-    _positive,
-    "a whole number of at least 1",
+    _thread_count,
+    f"a whole number from 1 to {MAX_THREADS}",
     None,
     "threads of the team (default: physical cores)",
 )
 CACHE_DIR: Variable[Path | None] = Variable(
     "LUMEN_CACHE_DIR",
-    lambda text: Path(text).expanduser(),
-    "a folder",
+    _folder,
+    "a folder (~ needs a home folder)",
     None,
     "folder of the caches (default: the user's cache folder)",
 )

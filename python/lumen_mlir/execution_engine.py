@@ -7,10 +7,10 @@ arguments. Lumen's own models run through ``lumen_mlir.engine``.
 
 import ctypes
 from collections.abc import Sequence
-from pathlib import Path
 
 from lumen_mlir import ir
 from lumen_mlir._mlir import codegen
+from lumen_mlir.atomic_file import replacing
 
 __all__ = ["ExecutionEngine"]
 
@@ -52,5 +52,6 @@ class ExecutionEngine:
         self.lookup(name)((ctypes.c_void_p * len(addresses))(*addresses))
 
     def dump_to_object_file(self, file_name: str) -> None:
-        """Writes the object file."""
-        Path(file_name).write_bytes(self._bytes)
+        """Writes the object file. Raises ``OSError``."""
+        with replacing(file_name, len(self._bytes)) as file:
+            file.write(self._bytes)

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -12,6 +12,7 @@ import numpy as np
 from lumen_mlir.cache import Cache
 from lumen_mlir.errors import LumenError
 from lumen_mlir.gguf import GGUFFile, Metadata, TensorInfo
+from lumen_mlir.mapping import MappedFile
 
 
 class ModelFile(Protocol):
@@ -26,6 +27,10 @@ class ModelFile(Protocol):
     kind: str
     metadata: Metadata
     tensors: Mapping[str, TensorInfo]
+
+    @property
+    def files(self) -> Sequence[MappedFile]:
+        """What is mapped: whoever uses it checks that it did not change."""
 
     @property
     def size(self) -> int:

@@ -24,6 +24,7 @@ from lumen_mlir.gguf import TensorInfo
 from lumen_mlir.gguf import types as T
 from lumen_mlir.gguf.writer import GGUFWriter
 from lumen_mlir.importance import ImportanceMatrix
+from lumen_mlir.mapping import check_unchanged
 from lumen_mlir.model_file import ModelFile
 from lumen_mlir.threads import default_thread_count
 
@@ -256,7 +257,7 @@ def quantize_file(
     type, an output that is the input, and a full disk.
     """
     choices = Choices(choices) if isinstance(choices, str) else choices
-    if os.path.exists(path) and os.path.samefile(path, source.path):
+    if any(file.is_at(path) for file in source.files):
         raise LumenError(f"{os.fspath(path)}: is the input itself; name another output file")
     chosen = plan(source, choices, importance=importance is not None)
     _warn(chosen, importance)
@@ -272,6 +273,10 @@ def quantize_file(
             writer.add_tensor(item.info.name, item.info.shape, item.type, partial(stream.pieces, item))
         try:
             writer.write()
+        except LumenError:
+            # Whatever the reason seems to be: a source that was cut comes first.
+            check_unchanged(source.files)
+            raise
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
     return chosen
@@ -326,6 +331,8 @@ class _Stream:
             yield self._source.little_endian(item.info.name)
             self._advance(item.weights)
         self._source.release(item.info.name)
+        # Before the tensor counts as written: what was read is what the file had.
+        check_unchanged(self._source.files)
 
     def _advance(self, weights: int) -> None:
         self._done += weights

@@ -12,10 +12,11 @@ import numpy as np
 from lumen_mlir import engine, kv_cache, packed_weights, targets
 from lumen_mlir.cache import Cache
 from lumen_mlir.compiled_step import compile_step, step_of
+from lumen_mlir.env import MAX_THREADS
 from lumen_mlir.errors import LumenError
-from lumen_mlir.mapping import fetch
+from lumen_mlir.mapping import check_unchanged, fetch, files_of
 from lumen_mlir.models import Model, rope_table
-from lumen_mlir.session_options import MAX_THREADS, Progress, SessionOptions, Timings, check_count, silent
+from lumen_mlir.session_options import Progress, SessionOptions, Timings, check_count, silent
 from lumen_mlir.step_arguments import check_logits, place, token_ids, whole_number
 from lumen_mlir.tuning import Tuning
 from lumen_mlir.weight_loader import WeightLoader
@@ -130,6 +131,7 @@ class Session:
             self._out[:] = engine.address_of(memory), rows
             self._written = max(self._written if position else 0, position + count)
             self._call.repeat()
+        check_unchanged(self._files)
         return out
 
     def can_resume(self, position: int) -> bool:
@@ -182,6 +184,8 @@ class Session:
                     weight = weight.reshape(-1)
                     fetch(weight)
             self._weights.append(weight)
+        check_unchanged(self.model.file.files)
+        self._files = files_of(self._weights)
         self.model.file.release()
         self.timings.pack = time.perf_counter() - start
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from lumen_mlir import env, kv_cache
+from lumen_mlir.env import MAX_THREADS
 from lumen_mlir.errors import LumenError, shown
 from lumen_mlir.models import Model
 from lumen_mlir.threads import default_thread_count
@@ -17,7 +18,6 @@ Progress = Callable[[str, int, int], None]
 
 # The largest context that a session takes by itself; a longer one has to be asked for.
 DEFAULT_CONTEXT = 32_768
-MAX_THREADS = 1024
 
 
 def silent(what: str, done: int, total: int) -> None:
@@ -98,8 +98,7 @@ class SessionOptions:
         """The threads of the team."""
         if self.threads is not None:
             return self.threads
-        chosen = env.THREADS.get()
-        return default_thread_count() if chosen is None else min(chosen, MAX_THREADS)
+        return env.THREADS.get() or default_thread_count()
 
 
 def check_count(name: str, value: Any, most: int | None = None) -> None:

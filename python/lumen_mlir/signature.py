@@ -171,7 +171,9 @@ def _check_contract(signature: Signature, held: list[int]) -> None:
     """Refuses attributes of arguments that contradict one another."""
     name, arguments = signature.name, signature.arguments
     if held != list(range(len(held))):
-        raise LumenError(f"{name}: the arguments hold the results {held}, not 0 to {len(held) - 1}, each once")
+        raise LumenError(
+            f"{name}: the arguments hold the results {held}, not 0 to {len(held) - 1}, each once"
+        )
     outs = [argument.out for argument in arguments]
     if outs != sorted(outs):
         raise LumenError(f"{name}: argument {outs.index(True)} is an out argument and stands before an input")
@@ -187,8 +189,8 @@ def _check_contract(signature: Signature, held: list[int]) -> None:
         counts = argument.shape and argument.out and base in inputs and arguments[base].shape
         if not counts or not all(i in inputs and str(arguments[i]) == "index" for i in minus):
             raise LumenError(
-                f"{name}: argument {number} has the rows {list(argument.rows)}: the number of an array and of "
-                "what is left out of it, all inputs, were expected"
+                f"{name}: argument {number} has the rows {list(argument.rows)}: the number of an array and "
+                "of what is left out of it, all inputs, were expected"
             )
 
 

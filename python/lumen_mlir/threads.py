@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from lumen_mlir._mlir.team import ThreadTeam
+from lumen_mlir.system import control_groups
 
 __all__ = ["ThreadTeam", "default_thread_count"]
 
@@ -33,24 +34,7 @@ def _core_of(processor: int, root: Path) -> tuple[str, ...]:
 
 def _cgroup_quota(root: Path) -> float:
     """CPUs' worth of time this process's control groups allow; infinite where nothing limits it."""
-    try:
-        lines = (root / "proc/self/cgroup").read_text().splitlines()
-    except OSError:
-        return math.inf
-    quota = math.inf
-    for line in lines:
-        _, controllers, path = line.split(":", 2)
-        version2 = not controllers
-        if not version2 and "cpu" not in controllers.split(","):
-            continue
-        mount = root / "sys/fs/cgroup" / ("" if version2 else controllers)
-        group = mount / path.lstrip("/")
-        # A limit of any group above holds too; in a container the path may not exist, its root then does.
-        for folder in [group, *group.parents]:
-            quota = min(quota, _quota_of(folder, version2))
-            if folder == mount:
-                break
-    return quota
+    return min((_quota_of(*group) for group in control_groups("cpu", root)), default=math.inf)
 
 
 def _quota_of(folder: Path, version2: bool) -> float:

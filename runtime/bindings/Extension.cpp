@@ -26,4 +26,6 @@ NB_MODULE(_mlir, m) {
   bindCodeGen(codegen);
   nb::module_ team = m.def_submodule("team", "Threads for machine code.");
   bindThreadTeam(team);
+  nb::module_ memory = m.def_submodule("memory", "Bytes of files.");
+  bindMemory(memory);
 }

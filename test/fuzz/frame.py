@@ -29,7 +29,7 @@ from typing import Any, Protocol
 from lumen_mlir.atomic_file import replacing
 from lumen_mlir.errors import LumenError
 
-# Inputs that one child process tries.
+# Inputs that one child process tries, where their kind has no ``BATCH`` of its own.
 _BATCH = 500
 # A child that says nothing for so many times its kind's limit hangs (the limit itself counts processor time).
 _PATIENCE = 10
@@ -43,6 +43,7 @@ class Kind(Protocol):
       SMOKE: inputs that ``make test`` tries.
       SECONDS: of processor time that one input may take.
       MEMORY: bytes that the process may map beyond what it has at the start; None for no limit.
+      BATCH: inputs between two notes of the progress; slow kinds have a small one.
     """
 
     GOAL: int
@@ -132,7 +133,7 @@ def run(
         state = kind.prepare(Path(folder))
         while progress.next < upto:
             start = time.monotonic()
-            last = min(progress.next + _BATCH, upto)
+            last = min(progress.next + getattr(kind, "BATCH", _BATCH), upto)
             for outcome in _outcomes(name, kind, state, progress.next, last):
                 if isinstance(outcome, Fault):
                     progress.faults.append(outcome)

@@ -70,7 +70,8 @@ class Kernel:
         given = arguments
         if not in_place:
             arguments = tuple(
-                guarded.copy(value, at_end=at_end) if isinstance(value, np.ndarray) else value for value in given
+                guarded.copy(value, at_end=at_end) if isinstance(value, np.ndarray) else value
+                for value in given
             )
         free = [list(entry[2]) if len(entry) > 2 else [0] for entry in results]
         slots: list[int] = []

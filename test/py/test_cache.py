@@ -13,8 +13,9 @@ import pytest
 
 from lumen_mlir import atomic_file
 from lumen_mlir import cache_entry as module
+from lumen_mlir._mlir.memory import Checksum
 from lumen_mlir.cache import KINDS, Cache
-from lumen_mlir.cache_entry import CacheError, checksum
+from lumen_mlir.cache_entry import CacheError
 
 PAGE = 4096
 
@@ -114,14 +115,57 @@ def test_giving_up_leaves_nothing(cache):
     assert files(cache) == []
 
 
-@pytest.mark.parametrize("size", range(0, 20))
-def test_checksum_sees_every_byte(size):
-    data = np.arange(1, size + 1, dtype=np.uint8)
-    for index in range(size):
+def checksum(data) -> int:
+    found = Checksum()
+    found.update(np.ascontiguousarray(data).reshape(-1))
+    return found.value
+
+
+@pytest.mark.parametrize("size", [*range(20), 63, 64, 65, 200])
+def test_checksum_sees_every_bit_and_the_length(size):
+    data = np.random.default_rng(size).integers(0, 256, size, np.uint8)
+    found = {checksum(data), checksum(np.append(data, np.uint8(0)))}
+    for bit in range(8 * size):
         other = data.copy()
-        other[index] ^= 0x80
-        assert checksum(other) != checksum(data)
-    assert checksum(data) == sum(int(value) << 8 * (i % 8) for i, value in enumerate(data)) % 2**64
+        other[bit // 8] ^= 1 << bit % 8
+        found.add(checksum(other))
+    assert len(found) == 2 + 8 * size
+
+
+@pytest.mark.parametrize("unit", [8, 64, PAGE])
+def test_checksum_sees_an_exchange(unit):
+    data = np.random.default_rng(0).integers(0, 256, 8 * PAGE, np.uint8)
+    units = data.reshape(-1, unit)
+    found = {checksum(data), checksum(units[::-1]), checksum(np.zeros_like(data))}
+    for place in range(1, min(len(units), 100)):
+        other = units.copy()
+        other[[0, place]] = other[[place, 0]]
+        found.add(checksum(other.reshape(-1)))
+    assert len(found) == 3 + min(len(units), 100) - 1
+    assert len({checksum(np.zeros(size, np.uint8)) for size in range(300)}) == 300
+
+
+@pytest.mark.parametrize("bit", [0, 31, 34, 58, 62, 63])
+def test_checksum_sees_two_changed_bits(bit):
+    data = np.zeros(2 * PAGE // 8, np.uint64)
+    data[0] ^= np.uint64(1 << bit)
+    one = checksum(data.view(np.uint8))
+    assert one != checksum(np.zeros(2 * PAGE, np.uint8))
+    for place in range(1, data.size):
+        for other in {bit, 63, 62, 58, (bit + 29) % 64}:
+            data[place] ^= np.uint64(1 << other)
+            assert checksum(data.view(np.uint8)) not in (one, checksum(np.zeros(2 * PAGE, np.uint8)))
+            data[place] ^= np.uint64(1 << other)
+
+
+def test_checksum_in_pieces():
+    data = np.random.default_rng(0).integers(0, 256, 5 * PAGE + 100, np.uint8)
+    found = Checksum()
+    for begin, end in ((0, PAGE), (PAGE, PAGE), (PAGE, 4 * PAGE), (4 * PAGE, data.size)):
+        found.update(data[begin:end])
+    assert found.value == checksum(data)
+    with pytest.raises(ValueError, match="only the last piece"):
+        found.update(data)
 
 
 @pytest.mark.parametrize("position", [0, 8, 16, 24, 40, 55, PAGE, PAGE + 4, PAGE + 8])
@@ -261,3 +305,134 @@ def test_a_commit_that_fails_leaves_nothing(cache, monkeypatch):
     with pytest.raises(CacheError, match="cross-device"), cache.create("packed", "w", 10) as entry:
         entry.commit()
     assert files(cache) == []
+
+
+# --- who may have written what ------------------------------------------------------------------------------
+
+ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root makes files of others")
+NOBODY = 65534
+
+
+def entry_path(cache):
+    (path,) = cache.folder.rglob("k.lumen")
+    return path
+
+
+def test_folders_are_closed_to_others(tmp_path):
+    old = os.umask(0)
+    try:
+        cache = Cache(tmp_path / "a/cache")
+        cache.store("objects", "k", b"x")
+    finally:
+        os.umask(old)
+    modes = [path.stat().st_mode & 0o777 for path in (cache.folder, cache.folder / "objects")]
+    assert modes == [0o700, 0o700] and entry_path(cache).stat().st_mode & 0o022 == 0
+
+
+@pytest.mark.parametrize("kind", ["objects", "packed", "tokenizers"])
+@pytest.mark.parametrize("mode", [0o664, 0o646, 0o666])
+def test_an_entry_that_others_may_write_is_not_used(cache, caplog, kind, mode):
+    cache.store(kind, "k", b"x")
+    entry_path(cache).chmod(mode)
+    assert cache.load_mapped(kind, "k") is None and files(cache) == []
+    assert f"k.lumen is not used (others may write to it (mode {mode:o}))" in caplog.text
+    assert cache.store(kind, "k", b"new") and cache.load(kind, "k") == b"new"
+
+
+@ROOT
+def test_an_entry_of_somebody_else_is_not_used(cache, caplog):
+    cache.store("objects", "k", b"x")
+    os.chown(entry_path(cache), NOBODY, NOBODY)
+    assert cache.load("objects", "k") is None
+    assert "is not used (it belongs to user 65534, not to 0)" in caplog.text
+
+
+@pytest.mark.parametrize("what", ["link", "pipe", "link to nothing"])
+def test_what_is_no_file_is_not_used(cache, what):
+    cache.store("objects", "k", b"x")
+    path = entry_path(cache)
+    if what == "pipe":
+        path.unlink()
+        os.mkfifo(path)
+    else:
+        path.rename(cache.folder / "there")
+        path.symlink_to(cache.folder / ("there" if what == "link" else "none"))
+    assert cache.load("objects", "k") is None
+    assert cache.store("objects", "k", b"new") and cache.load("objects", "k") == b"new"
+    assert path.is_file() and not path.is_symlink()
+
+
+@pytest.mark.parametrize("mode", [0o770, 0o707, 0o777])
+def test_a_folder_that_others_may_write_is_not_used(cache, caplog, mode):
+    cache.store("objects", "k", b"x")
+    cache.folder.chmod(mode)
+    assert cache.load("objects", "k") is None and cache.load("objects", "k") is None
+    assert not cache.store("objects", "k", b"y") and cache.file("models", "k") is None
+    with cache.create("packed", "k", 10) as entry:
+        assert not entry.persistent
+    warned = [record.message for record in caplog.records]
+    assert warned == [f"cache folder {cache.folder} is not used: others may write to it (mode {mode:o})"]
+    cache.folder.chmod(0o755)
+    assert cache.load("objects", "k") == b"x"
+
+
+def test_a_sticky_folder_is_shared(tmp_path):
+    folder = tmp_path / "tmp"
+    folder.mkdir()
+    folder.chmod(0o1777)
+    cache = Cache(folder)
+    assert cache.store("objects", "k", b"x") and cache.load("objects", "k") == b"x"
+    assert (folder / "objects").stat().st_mode & 0o777 == 0o700
+
+
+def test_open_folders_of_ones_own_are_closed(tmp_path, monkeypatch):
+    """As an umask of 002 leaves them: what others have added is not theirs to be trusted, but the rest is."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.delenv("LUMEN_CACHE_DIR", raising=False)
+    for path in (tmp_path / "lumen-mlir", tmp_path / "lumen-mlir/objects"):
+        path.mkdir()
+        path.chmod(0o775)
+    cache = Cache()
+    assert cache.store("objects", "k", b"x") and cache.load("objects", "k") == b"x"
+    assert cache.folder.stat().st_mode & 0o777 == 0o755
+
+
+@ROOT
+@pytest.mark.parametrize("which", [".", "objects"])
+def test_a_folder_of_somebody_else_is_not_used(cache, caplog, which):
+    cache.store("objects", "k", b"x")
+    os.chown(cache.folder / which, NOBODY, NOBODY)
+    assert cache.load("objects", "k") is None and not cache.store("objects", "k", b"x")
+    assert "is not used: it belongs to user 65534, not to 0" in caplog.text
+
+
+@ROOT
+def test_what_root_has_written_is_used(cache):
+    cache.store("objects", "k", b"x")
+    for path in (cache.folder, *cache.folder.parents[:3], cache.folder / "objects"):
+        path.chmod(path.stat().st_mode | 0o755)
+    script = (
+        "import os, sys; from lumen_mlir.cache import Cache\n"
+        "cache = Cache(sys.argv[1], 10**9); os.seteuid(65534)\n"
+        "assert cache.load('objects', 'k') == b'x'; assert not cache.store('objects', 'k', b'y')"
+    )
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", script, str(cache.folder)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0 and "cannot be written" in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize("home", ["", None])
+def test_without_a_home(tmp_path, monkeypatch, caplog, home):
+    monkeypatch.setattr("pwd.getpwuid", lambda uid: {}[uid])  # a user without an entry
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr("lumen_mlir.cache._tell_homeless", lambda: None)
+    for name in ("HOME", "XDG_CACHE_HOME", "LUMEN_CACHE_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    if home is not None:
+        monkeypatch.setenv("HOME", home)
+    cache = Cache()
+    assert cache.folder == tmp_path / f"lumen-mlir-{os.geteuid()}"
+    assert cache.store("objects", "k", b"x") and cache.folder.stat().st_mode & 0o777 == 0o700
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert Cache().folder == tmp_path / "xdg/lumen-mlir"

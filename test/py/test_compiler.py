@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from lumen_mlir import ir, pipelines
+from lumen_mlir import failures, ir, pipelines
+from lumen_mlir.cache import Cache
 from lumen_mlir.compiler import Compiler, CompilerOptions
 from lumen_mlir.errors import LumenCompileError, LumenError
 from lumen_mlir.pipelines import Stage
@@ -96,29 +97,45 @@ def lumen_opt():
 
 
 def test_failure_can_be_reproduced(context, tmp_path, monkeypatch, lumen_opt):
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setenv("LUMEN_CACHE_DIR", str(tmp_path / "cache"))
     context.allow_unregistered_dialects = True
     error = failure(ir.Module.parse(BAD))
     assert error.stage == "buffers"
     assert str(error).startswith("the compiler's stage 'buffers' failed: \"net.py\":7:3: error: op was not")
     assert "\n" not in str(error) and error.command in str(error)
     assert [diagnostic.location.line for diagnostic in error.diagnostics] == [7]
-    assert error.file.parent == tmp_path and "test.op" in error.file.read_text()
+    assert error.file.parent == tmp_path / "cache/failures" and "test.op" in error.file.read_text()
     assert error.command.startswith(f"lumen-opt {error.file} --pass-pipeline='builtin.module(one-shot-")
     command = error.command.replace("lumen-opt", lumen_opt, 1)
     again = subprocess.run(command, shell=True, capture_output=True, text=True)
     assert again.returncode == 1 and "net.py:7:3: error: op was not bufferized" in again.stderr
 
 
-def test_no_folder_for_the_reproducer(context, tmp_path, monkeypatch):
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "missing"))
+def test_failures_are_kept_but_not_all(context, tmp_path, monkeypatch):
+    monkeypatch.setenv("LUMEN_CACHE_DIR", str(tmp_path / "cache"))
+    context.allow_unregistered_dialects = True
+    module = ir.Module.parse(BAD)
+    files = [failure(module).file for _ in range(failures.KEPT + 3)]
+    assert sorted((tmp_path / "cache/failures").iterdir()) == sorted(files[3:])
+    assert (tmp_path / "cache").stat().st_mode & 0o777 == 0o700
+    Cache().clear()
+    assert not any(path.exists() for path in files)
+    # Without a cache they go to the temporary files.
+    monkeypatch.setenv("LUMEN_CACHE_LIMIT", "0")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
+    assert failure(module).file.parent == tmp_path / f"tmp/lumen-mlir-{os.geteuid()}/failures"
+
+
+def test_no_folder_for_the_reproducer(context, monkeypatch):
+    monkeypatch.setenv("LUMEN_CACHE_DIR", "/proc/none")
+    monkeypatch.setattr("tempfile.tempdir", "/proc")
     context.allow_unregistered_dialects = True
     error = failure(ir.Module.parse(BAD))
     assert error.file is None and "to reproduce" not in str(error)
 
 
 def test_code_generation_error(context, tmp_path, monkeypatch):
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setenv("LUMEN_CACHE_DIR", str(tmp_path / "cache"))
     module = ir.Module.parse(
         'llvm.func @f() { llvm.inline_asm has_side_effects "bogus", "" : () -> ()\nllvm.return }'
     )

@@ -39,6 +39,10 @@ def test_sizes(monkeypatch, text, size):
     [
         ("LUMEN_THREADS", "0"),
         ("LUMEN_THREADS", "two"),
+        ("LUMEN_THREADS", "1025"),
+        ("LUMEN_THREADS", "99999"),
+        ("LUMEN_THREADS", "9" * 5000),
+        ("LUMEN_CACHE_LIMIT", "9" * 400),
         ("LUMEN_CACHE_LIMIT", "-1"),
         ("LUMEN_CACHE_LIMIT", "20X"),
         ("LUMEN_CACHE_DIR", "~no-such-user-here/x"),
@@ -49,3 +53,18 @@ def test_errors(monkeypatch, name, text):
     variable = next(variable for variable in env.VARIABLES if variable.name == name)
     with pytest.raises(LumenError, match=f"{name} is '{text}'; expected a"):
         variable.get()
+
+
+@pytest.mark.parametrize("home", ["", None, "relative"])
+def test_no_home(monkeypatch, home):
+    """A folder called ``~`` is not what anybody means."""
+    monkeypatch.setattr("pwd.getpwuid", lambda uid: {}[uid])  # a user without an entry
+    monkeypatch.delenv("HOME", raising=False)
+    if home is not None:
+        monkeypatch.setenv("HOME", home)
+    for text in ("~", "~/c"):
+        monkeypatch.setenv("LUMEN_CACHE_DIR", text)
+        with pytest.raises(LumenError, match="LUMEN_CACHE_DIR is '~.*needs a home"):
+            env.CACHE_DIR.get()
+    monkeypatch.setenv("LUMEN_CACHE_DIR", "c~")
+    assert env.CACHE_DIR.get() == Path("c~")

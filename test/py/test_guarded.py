@@ -76,7 +76,12 @@ def steps(session: Session, at_end: bool | None) -> np.ndarray:
     """Logits of a prompt in full chunks, one that ends the context, and tokens one by one before that."""
     ids = np.random.default_rng(0).integers(session.model.config.vocabulary, size=session.context).tolist()
     chunk, vocabulary, rows = session.options.chunk, session.model.config.vocabulary, []
-    ends = [*range(chunk, session.context - 2, chunk), session.context - 2, session.context - 1, session.context]
+    ends = [
+        *range(chunk, session.context - 2, chunk),
+        session.context - 2,
+        session.context - 1,
+        session.context,
+    ]
     for begin, end in zip([0, *ends], ends, strict=False):
         shape = (end - begin, vocabulary)
         out = np.empty(shape, np.float32)

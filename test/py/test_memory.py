@@ -109,16 +109,36 @@ def test_without_a_file_it_is_refused(tmp_path, monkeypatch):
             LLM(cache=cache, threads=1, context=64, **options)
 
 
-def test_available_memory(tmp_path, monkeypatch):
+def write_files(folder, **texts):
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in texts.items():
+        (folder / name.replace("_", ".", 1)).write_text(f"{text}\n")
+
+
+def test_available_memory(tmp_path):
     assert system.available_memory() > 1 << 20
-    monkeypatch.setattr(system, "_CONTROL_GROUP", tmp_path)
-    whole = system.available_memory()
-    (tmp_path / "memory.max").write_text("max\n")
-    (tmp_path / "memory.current").write_text("1000\n")
-    assert abs(system.available_memory() - whole) < 1 << 30
-    (tmp_path / "memory.max").write_text("5000\n")
-    assert system.available_memory() == 4000
-    monkeypatch.setattr(system, "_MEMINFO", tmp_path / "none")
-    assert system.available_memory() == 4000
-    (tmp_path / "memory.max").unlink()
-    assert system.available_memory() is None
+    assert system.available_memory(tmp_path) is None
+    write_files(tmp_path / "proc", meminfo="MemTotal: 90 kB\nMemAvailable: 9 kB")
+    assert system.available_memory(tmp_path) == 9 * 1024
+    write_files(tmp_path / "proc/self", cgroup="0::/a/b")
+    assert system.available_memory(tmp_path) == 9 * 1024
+    # Version 2: a group without a limit, below one with it. Unused pages of files count as free.
+    group = tmp_path / "sys/fs/cgroup"
+    write_files(group / "a/b", memory_max="max", memory_current=1000)
+    write_files(group / "a", memory_max=5000, memory_current=1000)
+    assert system.available_memory(tmp_path) == 4000
+    write_files(group / "a", memory_stat="anon 1\ninactive_file 300")
+    assert system.available_memory(tmp_path) == 4300
+    write_files(group / "a/b", memory_max=100, memory_current=1000)
+    assert system.available_memory(tmp_path) == 0
+
+
+@pytest.mark.parametrize("path", ["/docker/x", "/docker"])
+def test_available_memory_of_version_1(tmp_path, path):
+    write_files(tmp_path / "proc/self", cgroup=f"3:cpu,cpuacct:/other\n9:memory:{path}")
+    group = tmp_path / "sys/fs/cgroup/memory"
+    write_files(group, memory_limit_in_bytes=2**63 - 4096, memory_usage_in_bytes=9000)
+    assert system.available_memory(tmp_path) > 1 << 60
+    limits = {"memory_limit_in_bytes": 7000, "memory_usage_in_bytes": 2000}
+    write_files(group / "docker", **limits, memory_stat="inactive_file 1\ntotal_inactive_file 500")
+    assert system.available_memory(tmp_path) == 5500

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-import os
+import contextlib
 import sys
 from collections.abc import Sequence
 
@@ -14,6 +14,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0: done. 1: an expected failure, told in one line on stderr. 2: wrong usage. 130: interrupted.
     141: whoever read the output went away.
     """
+    code = 0
     try:
         from lumen_mlir.cli.app import run
 
@@ -22,7 +23,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         code = 130
     except BrokenPipeError:
-        # Python flushes stdout once more when it ends; let that go nowhere.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 141
+    except OSError as error:
+        # A full disk behind stdout, most often; where stderr is full, too, nothing can be said.
+        with contextlib.suppress(OSError):
+            if code == 0:
+                sys.stderr.write(f"lumen: error: standard output: {error.strerror or error}\n")
+        code = code or 1
+    with contextlib.suppress(ImportError, KeyboardInterrupt):
+        from lumen_mlir.cli.streams import silence
+
+        silence()
     return code

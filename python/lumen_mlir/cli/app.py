@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-import sys
 from importlib import import_module
 
 import click
 
+from lumen_mlir.cli import streams
 from lumen_mlir.errors import LumenError
 
 # Each is the attribute ``command`` of a module of that name beside this one.
@@ -97,9 +97,7 @@ def app() -> None:
 
 def run(arguments: list[str]) -> int:
     """Parses and runs; the exit code. ``BrokenPipeError`` is left to the caller."""
-    for stream in (sys.stdout, sys.stderr):
-        # Models write UTF-8 whatever the locale says.
-        stream.reconfigure(encoding="utf-8", errors="replace")
+    streams.prepare()
     try:
         with app.make_context("lumen", arguments) as context:
             app.invoke(context)
@@ -125,5 +123,5 @@ def run(arguments: list[str]) -> int:
 
 
 def _fail(message: str, code: int) -> int:
-    click.echo(f"lumen: error: {' '.join(message.split())}", err=True)
+    streams.tell(f"lumen: error: {' '.join(message.split())}")
     return code

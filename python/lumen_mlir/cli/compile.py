@@ -120,10 +120,12 @@ def _missing(pattern: str, names: list[str]) -> LumenError:
 
 def _write(code: str | bytes, output: str | None) -> None:
     if isinstance(code, str):
-        code = (code.rstrip("\n") + "\n").encode("utf-8")
+        code = code.rstrip("\n") + "\n"
     if output is None:
-        sys.stdout.buffer.write(code)
+        (sys.stdout if isinstance(code, str) else sys.stdout.buffer).write(code)
         return
+    if isinstance(code, str):
+        code = code.encode("utf-8")
     from lumen_mlir.atomic_file import replacing
 
     try:

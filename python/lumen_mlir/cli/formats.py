@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lumen_mlir.cli import options as shared
+from lumen_mlir.cli.streams import tell
 from lumen_mlir.cli.table import columns
 from lumen_mlir.errors import LumenError
 
@@ -54,7 +55,7 @@ def list_formats(as_json: bool) -> None:
         click.echo(columns([header, *map(_row, known)], right=range(1, 7)))
         click.echo(_LEGEND + ", ".join(target.name for target in targets.TARGETS))
     for message in broken:
-        click.echo(f"lumen: warning: {message}", err=True)
+        tell(f"lumen: warning: {message}")
 
 
 _LEGEND = """

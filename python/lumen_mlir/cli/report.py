@@ -7,7 +7,7 @@ import logging
 import sys
 from typing import TYPE_CHECKING, Any
 
-import click
+from lumen_mlir.cli.streams import raw, tell
 
 if TYPE_CHECKING:
     from lumen_mlir.generation import Generation
@@ -37,12 +37,12 @@ class Reporter:
     def say(self, text: str) -> None:
         """One line, unless quiet."""
         if not self.quiet:
-            click.echo(f"lumen: {text}", err=True)
+            tell(f"lumen: {text}")
 
     def detail(self, text: str) -> None:
         """One line, if verbose."""
         if self.verbose:
-            click.echo(f"lumen: {text}", err=True)
+            tell(f"lumen: {text}")
 
     def progress(self, what: str, done: int, total: int, note: str = "") -> None:
         """A ``lumen_mlir.session_options.Progress``; ``note`` stands behind the title."""
@@ -54,7 +54,7 @@ class Reporter:
             from rich.progress import Progress, TimeElapsedColumn
 
             columns = (*Progress.get_default_columns()[:3], TimeElapsedColumn())
-            self._bars = Progress(*columns, console=Console(stderr=True), transient=True)
+            self._bars = Progress(*columns, console=Console(file=raw(sys.stderr)), transient=True)
             self._bars.start()
         if what not in self._tasks:
             self._tasks[what] = self._bars.add_task(_TITLES.get(what, what), total=total)
@@ -113,7 +113,7 @@ class Reporter:
 
 class _WarningHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
-        click.echo(f"lumen: {record.levelname.lower()}: {record.getMessage()}", err=True)
+        tell(f"lumen: {record.levelname.lower()}: {record.getMessage()}")
 
 
 def kernels(llm: LLM) -> str:

@@ -6,6 +6,8 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Sequence
 
+from lumen_mlir.cli.streams import visible
+
 
 def width(text: str) -> int:
     """Columns that ``text`` takes on a terminal: wide characters, such as Hangul, take two."""
@@ -16,7 +18,7 @@ def width(text: str) -> int:
 
 def columns(rows: Sequence[Sequence[object]], right: Sequence[int] = ()) -> str:
     """Rows in aligned columns; those whose numbers are in ``right`` are aligned to the right."""
-    texts = [[str(cell) for cell in row] for row in rows]
+    texts = [[_cell(cell) for cell in row] for row in rows]
     widths = [max(width(cell) for cell in column) for column in zip(*texts, strict=True)]
     lines = []
     for row in texts:
@@ -28,8 +30,14 @@ def columns(rows: Sequence[Sequence[object]], right: Sequence[int] = ()) -> str:
     return "\n".join(lines)
 
 
+def _cell(value: object) -> str:
+    """A value on one line: names come from files, and may hold anything."""
+    return visible(str(value)).replace("\n", "\\x0a").replace("\t", "\\x09")
+
+
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:
     """A Markdown table, aligned for reading as it is."""
+    rows = [[_cell(cell) for cell in row] for row in rows]
     widths = [max(width(row[i]) for row in [header, *rows]) for i in range(len(header))]
 
     def line(row: Sequence[str]) -> str:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import click
@@ -30,12 +31,20 @@ def decoded(data: bytes, where: str) -> str:
         raise LumenError(f"{where}: byte {error.start} is not valid UTF-8 ({error.reason})") from None
 
 
+def _argument(text: str) -> str:
+    """An argument's text, also where a locale without UTF-8 made it one character per byte."""
+    try:
+        return os.fsencode(text).decode("utf-8")
+    except UnicodeError:
+        return text
+
+
 def text_of(prompt: str | None, file: str | None) -> str:
     """What ``-p`` or ``-f`` gave, else what stdin has (nothing, where that is a terminal)."""
     if prompt is not None and file is not None:
         raise click.UsageError("-p and -f exclude each other", click.get_current_context())
     if prompt is not None:
-        return prompt
+        return _argument(prompt)
     if file is None and (sys.stdin is None or sys.stdin.isatty()):
         return ""
     # Files end in a newline that is not part of what they say.

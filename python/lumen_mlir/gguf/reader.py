@@ -12,6 +12,7 @@ import hashlib
 import mmap
 import os
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +24,7 @@ from lumen_mlir.gguf import types as T
 from lumen_mlir.gguf.errors import GGUFError, quoted
 from lumen_mlir.gguf.metadata import ArrayField, Metadata
 from lumen_mlir.guard import guarded
-from lumen_mlir.mapping import map_file, release
+from lumen_mlir.mapping import MappedFile, map_file, release
 
 # The least bytes one metadata entry (key length, key of one byte, type, value of one byte) and one tensor
 # entry (name length, name of one byte, dimension count, one dimension, type, offset) can take: they bound the
@@ -65,7 +66,7 @@ class GGUFFile:
         self,
         path: str,
         data: np.ndarray,
-        mapping: mmap.mmap,
+        mapping: MappedFile,
         version: int,
         byteorder: str,
         alignment: int,
@@ -100,7 +101,13 @@ class GGUFFile:
             raise GGUFError(f"{name}: truncated: {len(mapping)} bytes; a GGUF header takes {_HEADER_BYTES}")
         with guarded(name, GGUFError):
             file = _Parser(name, mapping).parse(identity)
+            mapping.check_unchanged()
             return split.open_parts(file) if whole and split.is_split(file) else file
+
+    @property
+    def files(self) -> Sequence[MappedFile]:
+        """What is mapped: whoever uses it checks that it did not change."""
+        return [self._mapping]
 
     @property
     def size(self) -> int:
@@ -170,10 +177,13 @@ class GGUFFile:
         self.path, self._fingerprint = path, fingerprint
 
     def fingerprint(self) -> str:
-        """A key for caches: 32 hexadecimal digits over size, time, inode and header (not the weights)."""
+        """A key for caches: 32 hexadecimal digits over size, time, inode, header, samples of weights."""
         if self._fingerprint is None:
-            digest = hashlib.blake2b(struct.pack("<4Q", *self._identity), digest_size=16)
+            digest = hashlib.blake2b(repr(self._identity).encode(), digest_size=16)
             digest.update(self._data[: self.data_offset])
+            digest.update(self._mapping.sample((i.offset, i.nbytes) for i in self.tensors.values()))
+            # A header that was cut while it was read is no key.
+            self._mapping.check_unchanged()
             self._fingerprint = digest.hexdigest()
         return self._fingerprint
 

@@ -10,11 +10,13 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from collections.abc import Sequence
 
 import numpy as np
 
 from lumen_mlir.gguf.errors import GGUFError, quoted
 from lumen_mlir.gguf.reader import GGUFFile
+from lumen_mlir.mapping import MappedFile
 
 _NAME = re.compile(r"(.*)-(\d{5})-of-(\d{5})\.gguf", re.S)
 
@@ -34,6 +36,10 @@ class SplitGGUFFile(GGUFFile):
     @property
     def kind(self) -> str:
         return f"{super().kind}, in {len(self.parts)} files"
+
+    @property
+    def files(self) -> Sequence[MappedFile]:
+        return [file for part in self.parts for file in part.files]
 
     @property
     def size(self) -> int:

@@ -84,7 +84,8 @@ class GGUFWriter:
         """
         if not isinstance(name, str) or not isinstance(type_name, str):
             raise GGUFError(
-                f"{self.path}: the name and type of a tensor are strings, not {shown(name)} and {shown(type_name)}"
+                f"{self.path}: the name and type of a tensor are strings, not {shown(name)} and "
+                f"{shown(type_name)}"
             )
         kind = described.for_writing(type_name, self._described)
         if name in self._tensors:

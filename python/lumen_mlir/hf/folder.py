@@ -6,8 +6,7 @@ from __future__ import annotations
 import fnmatch
 import hashlib
 import os
-import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +22,7 @@ from lumen_mlir.hf.errors import HFError
 from lumen_mlir.hf.files import Weights, check_small_files, config_path, open_files, some
 from lumen_mlir.hf.safetensors import SafetensorsFile
 from lumen_mlir.hf.weights import Computed, FromFiles
+from lumen_mlir.mapping import MappedFile
 from lumen_mlir.models import Architecture, ModelConfig, of_hf_class
 
 # Tensors without a use: tables of the rotary embedding, vision, and heads that guess further tokens.
@@ -108,6 +108,11 @@ class HFFolder:
         return HFFolder(self.path, self.metadata, self._recipes, types, self._files)
 
     @property
+    def files(self) -> Sequence[MappedFile]:
+        """What is mapped: whoever uses it checks that it did not change."""
+        return [file.mapped for file in self._files]
+
+    @property
     def size(self) -> int:
         """Bytes of the files with weights."""
         return sum(file.size for file in self._files)
@@ -149,11 +154,12 @@ class HFFolder:
             recipe.release()
 
     def fingerprint(self) -> str:
-        """A key for caches: 32 hexadecimal digits over what tells the files apart, and the metadata."""
+        """A key for caches: 32 hexadecimal digits over the files, samples of weights, and metadata."""
         types = " ".join(info.type for info in self.tensors.values())
         digest = hashlib.blake2b(types.encode(), digest_size=16)
         for file in self._files:
-            digest.update(struct.pack("<4Q", *file.identity))
+            digest.update(repr(file.identity).encode())
+            digest.update(file.sample())
         for key in self.metadata:
             value = self.metadata[key]
             digest.update(f"{key}={value.to_list() if hasattr(value, 'to_list') else value!r}\n".encode())

@@ -1,23 +1,34 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Hugging Face folders that are quantized when they are opened: once, into a GGUF file in the cache."""
+"""Hugging Face folders that are quantized when they are opened: once, into a GGUF file in the cache.
+
+The file is any GGUF file. An entry beside it has a checksum of each tensor and of what comes before them.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import json
 import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+
 from lumen_mlir import quantization
+from lumen_mlir._mlir.memory import Checksum
 from lumen_mlir.cache import Cache
 from lumen_mlir.gguf import GGUFError, GGUFFile
+from lumen_mlir.gguf.errors import quoted
 from lumen_mlir.hf.errors import HFError
 from lumen_mlir.hf.folder import HFFolder
+from lumen_mlir.hf.safetensors import SafetensorsFile
+from lumen_mlir.mapping import map_file
 from lumen_mlir.version import __version__
 
 # Goes into the key of cached files: raise it when what is written changes.
-_VERSION = 1
+_VERSION = 2
 # What a model is made from.
 _READ = (".json", ".jinja", ".model", ".safetensors")
 
@@ -38,11 +49,14 @@ def open_quantized(
     are quantized whenever they are asked for. Raises ``LumenError``.
     """
     cache = Cache() if cache is None else cache
+    source = path, format, pre_tokenizer
     key = _key(Path(os.fspath(path)), format, pre_tokenizer)
     kept = cache.file("models", key)
     if kept is not None and kept.exists():
         try:
-            return _opened(kept, path, key)
+            # Without checksums its writer was interrupted just before the end.
+            if (sums := cache.load("models", _sums_key(key))) is not None:
+                return _KeptFile(kept, key, json.loads(sums), *source)
         except GGUFError as error:
             logger.warning("%s; it is made again", error)
     folder = HFFolder.open(path, pre_tokenizer)
@@ -51,8 +65,10 @@ def open_quantized(
     if kept is not None and cache.fits("models", plan.nbytes):
         try:
             quantization.quantize_file(folder, kept, choices, threads=threads, progress=progress)
+            sums = _checksums(GGUFFile.open(kept))
+            cache.store("models", _sums_key(key), json.dumps(sums).encode())
             cache.added(kept)
-            return _opened(kept, path, key)
+            return _KeptFile(kept, key, sums, *source)
         except GGUFError as error:  # a full disk, most often
             logger.warning("%s; going on without, which is slow at each start", error)
     return _with_types(folder, plan)
@@ -68,23 +84,84 @@ def _with_types(folder: HFFolder, plan: quantization.Plan) -> HFFolder:
     return folder.with_types({item.info.name: item.type for item in plan.items})
 
 
-def _opened(kept: Path, path: str | os.PathLike[str], key: str) -> GGUFFile:
-    file = GGUFFile.open(kept)
-    # For people the model is still the folder; the file's own time changes whenever it is used.
-    file.stand_for(os.fspath(path), key)
-    return file
+_HEAD = ""
+"""Stands for what comes before the tensors, among the checksums of these."""
+
+
+class _KeptFile(GGUFFile):
+    """A file of the cache: tensors are compared with their checksums when they are first asked for."""
+
+    def __init__(
+        self, kept: Path, key: str, sums: dict[str, int], path: str | os.PathLike[str], *how: str | None
+    ):
+        """``how`` the folder ``path`` was quantized is as for ``open_planned``.
+
+        ``GGUFError`` where what comes before the tensors is not what was written.
+        """
+        file = GGUFFile.open(kept)
+        vars(self).update(vars(file))
+        self._kept, self._sums, self._source = kept, sums, (path, *how)
+        self._sound: dict[str, np.ndarray] = {}
+        if _checksum(_head(file)) != sums.get(_HEAD):
+            raise GGUFError(f"{kept}: is damaged: its checksum differs")
+        # For people the model is still the folder.
+        self.stand_for(os.fspath(path), key)
+
+    def raw(self, name: str) -> np.ndarray:
+        if name not in self._sound:
+            data = super().raw(name)
+            if _checksum(data) != self._sums.get(name):
+                self.files[0].check_unchanged()
+                logger.warning("%s: tensor %s is damaged; it is made again", self._kept, quoted(name))
+                with contextlib.suppress(OSError):
+                    self._kept.unlink()
+                data = open_planned(*self._source).little_endian(name)
+            self._sound[name] = data
+        return self._sound[name]
+
+
+def _checksums(file: GGUFFile) -> dict[str, int]:
+    """Of each tensor, and of what comes before them under ``_HEAD``."""
+    return {_HEAD: _checksum(_head(file)), **{name: _checksum(file.raw(name)) for name in file.tensors}}
+
+
+def _head(file: GGUFFile) -> np.ndarray:
+    return np.frombuffer(file.files[0], np.uint8)[: file.data_offset]
+
+
+def _checksum(data: np.ndarray) -> int:
+    found = Checksum()
+    found.update(data)
+    return found.value
+
+
+def _sums_key(key: str) -> str:
+    return f"{key}.sums"
 
 
 def _key(folder: Path, format: str, pre_tokenizer: str | None) -> str:
-    """Another one for other files (by size, time and inode), another format or another version."""
+    """Another one for other files (by size, time, inode and samples), another format or another version."""
     parts = [__version__, str(_VERSION), format.lower(), str(pre_tokenizer)]
     try:
         for path in sorted(folder.iterdir()):
             if path.suffix in _READ:
                 status = path.stat()
                 parts.append(
-                    f"{path.name} {status.st_size} {status.st_mtime_ns} {status.st_dev} {status.st_ino}"
+                    f"{path.name} {status.st_size} {status.st_mtime_ns} {status.st_dev} {status.st_ino} "
+                    + _sample(path).hex()
                 )
     except OSError as error:
         raise HFError(f"{folder}: cannot be read: {error.strerror or error}") from None
     return hashlib.blake2b("\n".join(parts).encode(), digest_size=16).hexdigest()
+
+
+def _sample(path: Path) -> bytes:
+    """A digest of some bytes of a file: of each tensor, or of every part of a text."""
+    if path.suffix == ".safetensors":
+        return SafetensorsFile(str(path)).sample()
+    if not path.is_file() or path.stat().st_size == 0:
+        return b""
+    file, (size, *_) = map_file(str(path), "a part of a model", HFError)
+    # Small ones are read whole.
+    part = 4096 if size <= 1 << 20 else 1 << 14
+    return file.sample((begin, min(part, size - begin)) for begin in range(0, size, part))

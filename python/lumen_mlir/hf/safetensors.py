@@ -54,6 +54,16 @@ class SafetensorsFile:
         self.tensors = {entry.name: entry for entry in self._entries()}
 
     @property
+    def mapped(self) -> mapping.MappedFile:
+        """What is mapped."""
+        return self._mapping
+
+    def sample(self) -> bytes:
+        """A digest of some bytes of every tensor; ``LumenError`` where they cannot be read."""
+        header = min((stored.offset for stored in self.tensors.values()), default=self.size)
+        return self._mapping.sample([(0, header), *((s.offset, s.nbytes) for s in self.tensors.values())])
+
+    @property
     def size(self) -> int:
         """Bytes of the file."""
         return self._data.size

@@ -10,6 +10,7 @@ import numpy as np
 from lumen_mlir import ir, kv_cache
 from lumen_mlir.errors import LumenError
 from lumen_mlir.locks import turn_lock
+from lumen_mlir.mapping import check_unchanged
 from lumen_mlir.models import Model
 from lumen_mlir.reference.interpreter import Interpreter
 from lumen_mlir.reference.weights import Weight
@@ -76,8 +77,8 @@ class ReferenceSession:
 
         Returns the logits of the tokens from number ``first`` on: float32 [len(tokens) - first, vocabulary],
         in ``out`` where it is given.
-        ``LumenError`` where the tokens do not fit the context, or are none of the vocabulary. Steps of several
-        threads run one after the other.
+        ``LumenError`` where the tokens do not fit the context, or are none of the vocabulary. Steps of
+        several threads run one after the other.
         """
         vocabulary = self.model.config.vocabulary
         ids = token_ids(tokens, vocabulary, self.context)
@@ -90,6 +91,7 @@ class ReferenceSession:
             logits, *_ = self._interpreter.call(
                 "step", ids.astype(np.int32), position, computed, *self._ropes, *self._caches, *self._weights
             )
+        check_unchanged(self.model.file.files)
         logits = logits[first - computed :]
         if out is None:
             return logits

@@ -151,7 +151,25 @@ TEXTS = (
     "", "a", "오늘 본 영화는", "native", "f16", "q8_0", "int8", "compiled", "2G", "-1", "1e9", "nan", "\0", "\ud800",
     "x" * 1000, "../..", "%s{}", "user", "{{ 1 }}", "module {}", "\n", "<|im_start|>",
 )  # fmt: skip
-DTYPES = ("i1", "u1", "i2", "i4", "i8", "u8", "f2", "f4", "f8", "c8", "?", "O", "S3", "U2", ">i4", ">f4", "M8[s]")
+DTYPES = (
+    "i1",
+    "u1",
+    "i2",
+    "i4",
+    "i8",
+    "u8",
+    "f2",
+    "f4",
+    "f8",
+    "c8",
+    "?",
+    "O",
+    "S3",
+    "U2",
+    ">i4",
+    ">f4",
+    "M8[s]",
+)
 
 
 def odd_array(rng: random.Random) -> np.ndarray:
@@ -160,7 +178,9 @@ def odd_array(rng: random.Random) -> np.ndarray:
     shape = tuple(rng.choice((0, 1, 2, 3, 16, 32, 33)) for _ in range(rng.randrange(4)))
     if dtype.kind in "OSUM":
         return np.zeros(shape, dtype)
-    values = guarded.array(shape, dtype, at_end=rng.random() < 0.5) if dtype.kind != "?" else np.ones(shape, "?")
+    values = (
+        guarded.array(shape, dtype, at_end=rng.random() < 0.5) if dtype.kind != "?" else np.ones(shape, "?")
+    )
     with np.errstate(all="ignore"):
         fill = rng.choice(FLOATS) if dtype.kind in "fc" else rng.choice((0, 1, -1, 5, 100)) % 128
         values[...] = fill
@@ -261,7 +281,9 @@ def arguments(rng: random.Random, name: str) -> list[Any]:
         values = guarded.array(shape, np.int32, at_end=rng.random() < 0.5)
         values.reshape(-1)[:] = [rng.randrange(limit) for _ in range(values.size)]
         if values.size and rng.random() < 0.2:
-            values.reshape(-1)[rng.randrange(values.size)] = rng.choice((-1, limit, 2**31 - 1, -(2**31), limit + 1))
+            values.reshape(-1)[rng.randrange(values.size)] = rng.choice(
+                (-1, limit, 2**31 - 1, -(2**31), limit + 1)
+            )
         return values
 
     pages = rng.choice((0, 1, 3, 4))
@@ -281,7 +303,12 @@ def arguments(rng: random.Random, name: str) -> list[Any]:
             return [floats(count, WIDTH), *caches, rng.choice((0, 1, 2)), position]
         case "add_last":
             other = count if rng.random() < 0.8 else count + 1
-            return [floats(count, WIDTH), floats(other, WIDTH), floats(WIDTH), rng.choice((0, 1, count, count + 1))]
+            return [
+                floats(count, WIDTH),
+                floats(other, WIDTH),
+                floats(WIDTH),
+                rng.choice((0, 1, count, count + 1)),
+            ]
         case "choose":
             return [floats(count, EXPERTS)]
         case "sort":
@@ -379,7 +406,9 @@ SAMPLING: dict[str, Callable[[], Any]] = {
 
 def open_llm(state: State, rng: random.Random) -> Any:
     options = some(rng, OPTIONS)
-    options |= some(rng, {"engine": lambda: "compiled", "format": lambda: None, "memory_budget": lambda: "1G"})
+    options |= some(
+        rng, {"engine": lambda: "compiled", "format": lambda: None, "memory_budget": lambda: "1G"}
+    )
     options |= some(rng, {"pre_tokenizer": lambda: None}) if rng.random() < 0.3 else {}
     if rng.random() < 0.3:
         options["path"] = perhaps(rng, rng.choice(state.paths), 0.6)
@@ -405,10 +434,15 @@ def chat(state: State, rng: random.Random) -> Any:
     messages: Any = [{"role": "user", "content": "안녕"}]
     if rng.random() < 0.6:
         messages = [
-            {rng.choice(("role", "role", "rôle", 1)): perhaps(rng, "user"), perhaps_key(rng): perhaps(rng, "text")}
+            {
+                rng.choice(("role", "role", "rôle", 1)): perhaps(rng, "user"),
+                perhaps_key(rng): perhaps(rng, "text"),
+            }
             for _ in range(rng.randrange(3))
         ]
-    options = some(rng, {"tools": lambda: [], "enable_thinking": lambda: False, "variables": lambda: {"a": 1}})
+    options = some(
+        rng, {"tools": lambda: [], "enable_thinking": lambda: False, "variables": lambda: {"a": 1}}
+    )
     text = call(state.llm.chat, perhaps(rng, messages, 0.3), perhaps(rng, 1, 0.2), **options)
     return list(itertools.islice(text, 1))
 
@@ -450,7 +484,9 @@ def in_formats(state: State, rng: random.Random) -> Any:
         case 2:
             return formats.is_known(odd(rng))
         case 3:
-            values = np.full((2, rng.choice((256, 32, 0, 5))), rng.choice(FLOATS), rng.choice(("f4", "f8", "i4")))
+            values = np.full(
+                (2, rng.choice((256, 32, 0, 5))), rng.choice(FLOATS), rng.choice(("f4", "f8", "i4"))
+            )
             return quantize(perhaps(rng, name, 0.1), perhaps(rng, values, 0.4))
         case 4:
             raw = np.full((2, rng.choice((fmt.row_bytes(256), 34, 0, 7))), 0x7C, np.uint8)
@@ -495,7 +531,9 @@ def write_gguf(state: State, rng: random.Random) -> Any:
     for i in range(rng.randrange(2)):
         shape = perhaps(rng, (2, 32), 0.4)
         data = np.zeros(256, np.uint8)
-        writer.add_tensor(perhaps(rng, f"t{i}", 0.2), shape, perhaps(rng, "f32", 0.3), lambda data=data: [data])
+        writer.add_tensor(
+            perhaps(rng, f"t{i}", 0.2), shape, perhaps(rng, "f32", 0.3), lambda data=data: [data]
+        )
     return writer.write()
 
 

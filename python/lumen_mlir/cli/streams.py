@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The standard streams: there even where they were closed, in UTF-8, and safe for terminals."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import sys
+from typing import Any, TextIO
+
+import click
+
+# Control characters but tab and line feed. A carriage return is one where it does not end a line.
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]|\r(?!\n)")
+
+
+def visible(text: str) -> str:
+    """``text`` with control characters as ``\\x1b``: names and texts of files must not steer a terminal."""
+    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
+
+
+def tell(text: str) -> None:
+    """One message on stderr, whatever stderr is: logs are read on terminals later."""
+    click.echo(visible(text), err=True)
+
+
+class _Terminal:
+    """A text stream to a terminal that shows control characters and does not send them."""
+
+    def __init__(self, stream: TextIO):
+        self.raw = stream
+
+    def write(self, text: str) -> int:
+        self.raw.write(visible(text))
+        return len(text)
+
+    def writelines(self, lines: Any) -> None:
+        for line in lines:
+            self.write(line)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.raw, name)
+
+
+def raw(stream: TextIO) -> TextIO:
+    """The stream below, for who draws on the terminal."""
+    return stream.raw if isinstance(stream, _Terminal) else stream
+
+
+def prepare() -> None:
+    """Makes the three streams usable. What was closed reads as empty and swallows what is written."""
+    for number in range(3):
+        # Else the next file that is opened would get the number, and messages meant for people.
+        try:
+            os.fstat(number)
+        except OSError:
+            opened = os.open(os.devnull, os.O_RDWR)
+            if opened == number:
+                os.set_inheritable(number, True)
+            else:
+                os.dup2(opened, number)
+                os.close(opened)
+    if sys.stdin is None:
+        sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: SIM115 - open until the end
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+        stream = getattr(sys, name)
+        if isinstance(stream, _Terminal):
+            continue
+        # Models write UTF-8 whatever the locale says.
+        stream.reconfigure(encoding="utf-8", errors="replace")
+        if stream.isatty():
+            setattr(sys, name, _Terminal(stream))
+
+
+def silence() -> None:
+    """Lets what is still to be written go nowhere: Python flushes the streams once more when it ends."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            with contextlib.suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
