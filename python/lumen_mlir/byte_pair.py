@@ -1,47 +1,61 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Byte-level BPE (``tokenizer.ggml.model`` is "gpt2"), by Hugging Face ``tokenizers``."""
+"""Byte pair encoding (``tokenizer.ggml.model`` is "gpt2", or a file has the rules of a ``tokenizer.json``).
+
+Hugging Face ``tokenizers`` cuts texts into words; merges are looked up in a mapped table.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import re
+import threading
+from functools import lru_cache
+from heapq import heapify, heappop, heappush
+from itertools import groupby
 
 import numpy as np
 import tokenizers
-from tokenizers import AddedToken
 
 from lumen_mlir import byte_level
 from lumen_mlir.cache import Cache
 from lumen_mlir.mapping import check_unchanged
 from lumen_mlir.model_file import ModelFile
-from lumen_mlir.pretokenizers import PreTokenizer
 from lumen_mlir.token_table import MergeError, TokenTable
-from lumen_mlir.token_types import NORMAL, UNKNOWN, UNUSED, USER_DEFINED, TokenizerError
+from lumen_mlir.token_types import BYTE, NORMAL, UNUSED, USER_DEFINED, TokenizerError
+from lumen_mlir.tokenizer_rules import Rules, refusing
 
 # Goes into the key of cached vocabularies: raise it when what is stored changes.
-_CACHE_VERSION = 2
+_CACHE_VERSION = 3
 
-# Characters up to which a text gets a tokenizer of its own.
+# Characters up to which a text is merged here.
 _SHORT = 2000
+# Characters whose tokens are remembered.
+_REMEMBERED = 4096
+_SPACE = "\u2581"  # what vocabularies in characters write for a space
+
+# How a vocabulary in characters writes bytes.
+_BYTES = {f"<0x{byte:02X}>": byte for byte in range(256)}
 
 
 class BytePairModel:
-    """Words (by the family's pre-tokenizer) in the byte alphabet, merged by rank.
+    """Words, merged by rank.
 
-    The package builds a tokenizer of 151,936 tokens in 200 ms. A short text is merged by one that knows only
-    the tokens which the text contains, and these are all that could come out; the whole one is built when a
-    longer text comes.
+    The package builds a tokenizer of 151,936 tokens in 200 ms, so it builds one when a longer text comes.
+    Until then it only cuts, by a tokenizer whose tokens are the bytes, and the words are merged here. (A
+    tokenizer for each text would leak: the package keeps the cache of each that encoded something.)
     """
 
-    space_prefix = False
-
-    def __init__(self, pre: PreTokenizer, table: TokenTable, types: np.ndarray):
-        self._pre, self._table, self._types = pre, table, types
-        marked = np.flatnonzero((types >= UNKNOWN) & (types <= USER_DEFINED)).tolist()
-        texts = ((index, table.text(index)) for index in marked)
-        # What is taken out of a text before it is cut into words, and whether it is a control token.
-        self._control = {text: types[index] != USER_DEFINED for index, text in texts if text}
+    def __init__(
+        self, path: str, rules: Rules, table: TokenTable, types: np.ndarray, space_prefix: bool = False
+    ):
+        self._path, self._rules, self._table, self._types = path, rules, table, types
+        self.space_prefix = space_prefix
+        self._cutter: tokenizers.Tokenizer | None = None
         self._whole: tokenizers.Tokenizer | None = None
+        self._added: dict[
+            int, int
+        ] = {}  # the ids of added tokens in ``_cutter`` or ``_whole``, and their own
+        self._lock = threading.Lock()
+        self._first_tokens = lru_cache(_REMEMBERED)(self._first_tokens_of)
 
     def __len__(self) -> int:
         return len(self._table)
@@ -50,15 +64,19 @@ class BytePairModel:
         """The id of the token that is written so, or None."""
         return self._table.find(text)
 
+    def mark(self, ids: list[int]) -> None:
+        """Takes the tokens ``ids`` for control tokens, whatever their types say."""
+        self._rules = self._rules.with_special(ids, self._table.text)
+
     def encode(self, text: str, special: bool) -> list[int]:
         """The ids of ``text``; ``special``: control tokens written in it become their ids."""
-        if self._whole is None and len(text) > _SHORT:
-            texts = self._table.texts()
-            ids = dict(zip(texts, range(len(texts)), strict=True))
-            self._whole = self._build(ids, self._table.merges(), list(self._control))
-        chosen = self._whole or self._tokenizer_of(text, special)
-        chosen.encode_special_tokens = not special
-        return chosen.encode(text, add_special_tokens=False).ids
+        with self._lock, refusing(f"{self._path}: the tokenizer's rules fail"):
+            found = None
+            if self._whole is None and len(text) <= _SHORT:
+                found = self._short(text, special)
+            if found is None:
+                found = self._long(text, special)
+        return found
 
     def text(self, token: int) -> str:
         """Token ``token`` as the vocabulary writes it."""
@@ -66,58 +84,130 @@ class BytePairModel:
 
     def piece(self, token: int) -> bytes:
         """The bytes that ``token`` stands for."""
-        text = self.text(token)
-        if self._types[token] in (NORMAL, UNUSED):
+        text, kind = self.text(token), self._types[token]
+        if not self._rules.byte_level:
+            if kind == BYTE and text in _BYTES:
+                return bytes([_BYTES[text]])
+            if kind in (NORMAL, UNUSED, USER_DEFINED):
+                text = text.replace(_SPACE, " ")
+        elif kind in (NORMAL, UNUSED):
             # A token outside the byte alphabet can only be meant as it is written.
             with contextlib.suppress(KeyError):
                 return byte_level.decode(text)
         return text.encode("utf-8")
 
-    def _tokenizer_of(self, text: str, special: bool) -> tokenizers.Tokenizer:
-        """A tokenizer that knows every token which is a part of a word of ``text``, and their merges."""
-        present = [token for token in self._control if token in text]
-        cutting = [token for token in present if special or not self._control[token]]
-        pieces = [text]
-        if cutting:
-            longest = sorted(cutting, key=len, reverse=True)
-            pieces = re.split("|".join(map(re.escape, longest)), text)
-        splitter, normalizer = self._pre.splitter(), self._pre.normalizer() if self._pre.nfc else None
-        if normalizer is not None:
-            pieces = [normalizer.normalize_str(piece) for piece in pieces]
-        words = {word for piece in pieces for word, _ in splitter.pre_tokenize_str(piece)}
-        ids = {
-            token: index
-            for word in words
-            for i in range(len(word))
-            for token, index in self._table.prefixes(word[i:])
-        }
-        ranked = []
-        for token in ids:
-            for cut in range(1, len(token)):
-                left, right = token[:cut], token[cut:]
-                if left in ids and right in ids:
-                    rank = self._table.rank(ids[left], ids[right])
-                    if rank is not None:
-                        ranked.append((rank, (left, right)))
-        ids |= {token: self._table.find(token) for token in present}
-        return self._build(ids, [merge for _, merge in sorted(ranked)], present)
+    # --- short texts ----------------------------------------------------------------------------------------
 
-    def _build(
-        self, ids: dict[str, int], merges: list[tuple[str, str]], marked: list[str]
-    ) -> tokenizers.Tokenizer:
-        """The package's tokenizer: marked tokens are taken out of the text, the rest goes through BPE."""
-        model = tokenizers.models.BPE(vocab=ids, merges=merges, ignore_merges=self._pre.ignore_merges)
-        built = tokenizers.Tokenizer(model)
-        built.pre_tokenizer = self._pre.splitter()
-        if self._pre.nfc:
-            built.normalizer = self._pre.normalizer()
-        for control in (True, False):
-            chosen = [
-                AddedToken(token, special=control, normalized=False)
-                for token in marked
-                if self._control[token] == control
-            ]
-            (built.add_special_tokens if control else built.add_tokens)(chosen)
+    def _short(self, text: str, special: bool) -> list[int] | None:
+        """The ids of ``text``, merged here; None where that would not be certain."""
+        if self._cutter is None and not self._build_cutter():
+            return None
+        self._cutter.encode_special_tokens = not special
+        encoding = self._cutter.encode(text, add_special_tokens=False)
+        found: list[int] = []
+        for _, pairs in groupby(zip(encoding.word_ids, encoding.ids, strict=True), key=lambda pair: pair[0]):
+            ids = [index for _, index in pairs]
+            if ids[0] > 255:
+                found.append(self._added[ids[0]])
+                continue
+            merged = self._word(bytes(ids))
+            if merged is None:
+                return None
+            found += merged
+        return found
+
+    def _build_cutter(self) -> bool:
+        """Builds a tokenizer whose ids are bytes and added tokens; False where they could be confused."""
+        ids = byte_level.BYTE_OF_CHARACTER if self._rules.byte_level else _BYTES
+        if not self._rules.plain or any(token.content in ids for token in self._rules.added):
+            return False
+        self._cutter = self._tokenizer(self._rules.model(ids, [], cache_capacity=0))
+        return True
+
+    def _word(self, word: bytes) -> list[int] | None:
+        """The tokens of one word; None where one of its characters has none."""
+        text = byte_level.encode(word) if self._rules.byte_level else word.decode("utf-8")
+        if self._rules.ignore_merges:
+            whole = self._inside(text)
+            if whole is not None:
+                return [whole]
+        symbols: list[int] = []
+        for character in text:
+            tokens = self._first_tokens(character)
+            if tokens is None:
+                return None
+            symbols += tokens
+        return self._merged(symbols)
+
+    def _inside(self, text: str) -> int | None:
+        """The id of a token that words may be made of, or None."""
+        index = self._table.find(text)
+        return None if index in self._rules.outside else index
+
+    def _first_tokens_of(self, character: str) -> tuple[int, ...] | None:
+        found = self._inside(character)
+        if found is not None:
+            return (found,)
+        if not self._rules.byte_fallback:
+            return None
+        tokens = [self._inside(f"<0x{byte:02X}>") for byte in character.encode("utf-8")]
+        return None if None in tokens else tuple(tokens)
+
+    def _merged(self, symbols: list[int]) -> list[int]:
+        """Neighbours merged, those of the lowest rank first, and of equal ranks the first."""
+        count, merge = len(symbols), self._table.merge
+        behind, before = list(range(1, count + 1)), list(range(-1, count - 1))
+
+        def candidate(place: int) -> tuple | None:
+            left, right = symbols[place], symbols[behind[place]]
+            found = merge(left, right)
+            return None if found is None else (found[0], place, left, right, found[1])
+
+        queue = [found for place in range(count - 1) if (found := candidate(place)) is not None]
+        heapify(queue)
+        while queue:
+            _, place, left, right, made = heappop(queue)
+            other = behind[place]
+            if symbols[place] != left or other == count or symbols[other] != right:
+                continue  # one of the two was merged meanwhile
+            symbols[place], symbols[other] = made, -1
+            following = behind[place] = behind[other]
+            if following < count:
+                before[following] = place
+            for each in (before[place], place):
+                if each >= 0 and behind[each] < count and (found := candidate(each)) is not None:
+                    heappush(queue, found)
+        return [symbol for symbol in symbols if symbol >= 0]
+
+    # --- long texts -----------------------------------------------------------------------------------------
+
+    def _long(self, text: str, special: bool) -> list[int]:
+        """The ids of ``text`` by the package alone."""
+        if self._whole is None:
+            self._whole = self._build_whole()
+            self._cutter = None
+        self._whole.encode_special_tokens = not special
+        ids = self._whole.encode(text, add_special_tokens=False).ids
+        return [self._added.get(index, index) for index in ids] if self._renumbered else ids
+
+    def _build_whole(self) -> tokenizers.Tokenizer:
+        rules, texts = self._rules, self._table.texts()
+        ids = {text: index for index, text in enumerate(texts) if index not in rules.outside}
+        # Numbers without a token would be given to added ones.
+        free = set(range(len(texts))).difference(ids.values()) if len(ids) < len(texts) else ()
+        ids |= {f"\uffff{index}": index for index in free}
+        unknown = rules.unk_token if rules.unk_token in ids else None
+        model = rules.model(ids, self._table.merges(), ignore_merges=rules.ignore_merges, unk_token=unknown)
+        return self._tokenizer(model)
+
+    def _tokenizer(self, model: tokenizers.models.Model) -> tokenizers.Tokenizer:
+        built = self._rules.tokenizer(model)
+        # (Of equal tokens in the model, the last counts.)
+        self._added = {
+            built.token_to_id(token.content): self._table.find(token.content) if token.in_model else token.id
+            for token in self._rules.added
+        }
+        self._renumbered = any(key != index for key, index in self._added.items())
         return built
 
 

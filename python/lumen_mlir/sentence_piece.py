@@ -16,7 +16,16 @@ import numpy as np
 import sentencepiece
 
 from lumen_mlir.gguf.metadata import Metadata
-from lumen_mlir.token_types import BYTE, CONTROL, NORMAL, UNKNOWN, UNUSED, USER_DEFINED, TokenizerError
+from lumen_mlir.token_types import (
+    BYTE,
+    CONTROL,
+    NORMAL,
+    PREPEND_FIRST,
+    UNKNOWN,
+    UNUSED,
+    USER_DEFINED,
+    TokenizerError,
+)
 
 SPACE = "\u2581"  # what SentencePiece writes for a space
 _BYTE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
@@ -34,13 +43,15 @@ _BPE = 2
 class Pieces:
     """A SentencePiece vocabulary: tokens, scores (float32) and token types by id.
 
-    ``space_prefix``: a space is put before the text, so that its first word is like the others.
+    ``space_prefix``: a space is put before the text, so that its first word is like the others;
+    ``prepend_first``: only there, where the text has none, and not behind each marked token too.
     """
 
     tokens: list[str]
     scores: np.ndarray
     types: np.ndarray
     space_prefix: bool = True
+    prepend_first: bool = False
 
 
 class SentencePieceModel:
@@ -48,7 +59,7 @@ class SentencePieceModel:
 
     def __init__(self, path: str, pieces: Pieces):
         self._tokens, self._types = pieces.tokens, pieces.types
-        self.space_prefix = pieces.space_prefix
+        self.space_prefix, self._prepend_first = pieces.space_prefix, pieces.prepend_first
         self.ids = {token: index for index, token in enumerate(pieces.tokens)}
         self._processor = sentencepiece.SentencePieceProcessor()
         try:
@@ -56,32 +67,42 @@ class SentencePieceModel:
         except RuntimeError as error:
             message = " ".join(str(error).split())
             raise TokenizerError(f"{path}: 'tokenizer.ggml.tokens' is no vocabulary: {message}") from None
+        self.mark([])
+
+    def __len__(self) -> int:
+        return len(self._tokens)
+
+    def mark(self, ids: list[int]) -> None:
+        """Takes the tokens ``ids`` for control tokens, whatever their types say."""
+        self._types = self._types.copy()
+        self._types[ids] = CONTROL
         marked = np.flatnonzero((self._types >= UNKNOWN) & (self._types <= USER_DEFINED))
         self._always, self._all = (
             _finder([self._tokens[index] for index in marked if self._types[index] in kinds])
             for kinds in ((USER_DEFINED,), (UNKNOWN, CONTROL, USER_DEFINED))
         )
 
-    def __len__(self) -> int:
-        return len(self._tokens)
-
     def encode(self, text: str, special: bool) -> list[int]:
         """The ids of ``text``; ``special``: control tokens written in it become their ids.
 
-        As in llama.cpp, the text behind a marked token begins anew, with the space that is put before a text.
+        As in llama.cpp, the text behind a marked token begins anew, with the space that is put before a text,
+        unless the file says that only a text's beginning gets it.
         """
         found: list[int] = []
         position, finder = 0, self._all if special else self._always
         for match in finder.finditer(text) if finder else ():
-            found += self._plain(text[position : match.start()])
+            found += self._plain(text[position : match.start()], position == 0)
             found.append(self.ids[match[0]])
             position = match.end()
-        return found + self._plain(text[position:])
+        return found + self._plain(text[position:], position == 0)
 
-    def _plain(self, text: str) -> list[int]:
+    def _plain(self, text: str, begins: bool) -> list[int]:
         if not text:
             return []
-        return self._processor.EncodeAsIds(" " + text if self.space_prefix else text)
+        prefix = self.space_prefix
+        if self._prepend_first:
+            prefix = prefix and begins and text[0] not in (" ", SPACE)
+        return self._processor.EncodeAsIds(" " + text if prefix else text)
 
     def find(self, text: str) -> int | None:
         """The id of the token that is written so, or None."""
@@ -124,7 +145,13 @@ def pieces_of_metadata(path: str, metadata: Metadata, types: np.ndarray) -> Piec
                 f"{path}: 'tokenizer.ggml.tokens': element {index} is {tokens[index]!r}, "
                 "but its type says that it is a byte such as '<0x0A>'"
             )
-    return Pieces(tokens, scores, types, metadata.boolean("tokenizer.ggml.add_space_prefix", True))
+    return Pieces(
+        tokens,
+        scores,
+        types,
+        metadata.boolean("tokenizer.ggml.add_space_prefix", True),
+        metadata.boolean(PREPEND_FIRST, False),
+    )
 
 
 # --- the serialized form ------------------------------------------------------------------------------------

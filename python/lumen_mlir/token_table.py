@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import struct
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -41,6 +41,7 @@ class TokenTable:
         self._offsets = take("I", self._count + 1)
         self._order = take("I", distinct)  # ids in the order of their texts
         self._ranks = take("I", merges)
+        self._made = take("I", merges)  # what each merge makes
         self._text = take("B", size)
 
     @staticmethod
@@ -54,18 +55,24 @@ class TokenTable:
         offsets = np.cumsum([0, *map(len, tokens)])
         if offsets[-1] >= 1 << 32:
             raise MergeError(f"{offsets[-1]} bytes of tokens are more than 4 GB")
-        pairs = np.empty(len(merges), np.uint64)
+        pairs, made = np.empty(len(merges), np.uint64), np.empty(len(merges), "<u4")
         for rank, merge in enumerate(merges):
             left, _, right = merge.partition(b" ")
             try:
                 pairs[rank] = ids[left] << 32 | ids[right]
-                ids[left + right]
+                made[rank] = ids[left + right]
             except KeyError:
                 raise MergeError(f"element {rank} {_fault(merge, ids)}") from None
         # The first of equal merges counts.
         keys, ranks = np.unique(pairs, return_index=True)
         text = b"".join(tokens)
-        arrays = (keys, offsets.astype("<u4"), np.array(order, "<u4"), ranks.astype("<u4"))
+        arrays = (
+            keys,
+            offsets.astype("<u4"),
+            np.array(order, "<u4"),
+            ranks.astype("<u4"),
+            made[ranks],
+        )
         header = _HEADER.pack(len(tokens), len(order), len(keys), len(text))
         return b"".join([header, *(array.tobytes() for array in arrays), text])
 
@@ -84,26 +91,12 @@ class TokenTable:
         found = place < len(self._order) and self._bytes(self._order[place]) == wanted
         return self._order[place] if found else None
 
-    def prefixes(self, text: str) -> Iterator[tuple[str, int]]:
-        """The beginnings of ``text`` that are tokens, with their ids, from the shortest to the longest."""
-        for end in range(1, len(text) + 1):
-            wanted = text[:end].encode("utf-8")
-            place = self._place(wanted)
-            if place == len(self._order):
-                return
-            found = self._bytes(self._order[place])
-            if found == wanted:
-                yield text[:end], self._order[place]
-            elif not found.startswith(wanted):
-                # Then no token begins so, nor with more of the text.
-                return
-
-    def rank(self, left: int, right: int) -> int | None:
-        """When two tokens merge, lower first; None where they do not."""
+    def merge(self, left: int, right: int) -> tuple[int, int] | None:
+        """When two tokens merge (lower ranks first) and what they make; None where they do not."""
         key = left << 32 | right
         place = bisect_left(self._keys, key)
         found = place < len(self._keys) and self._keys[place] == key
-        return self._ranks[place] if found else None
+        return (self._ranks[place], self._made[place]) if found else None
 
     def merges(self) -> list[tuple[str, str]]:
         """All merges, by rank."""

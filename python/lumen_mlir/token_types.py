@@ -10,6 +10,11 @@ from lumen_mlir.gguf.metadata import Metadata
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
 
+# Metadata with what a tokenizer.json says and GGUF's own keys cannot: see ``tokenizer_rules``.
+RULES = "lumen.tokenizer.rules"
+# Metadata: a text gets a space (SentencePiece) at its beginning only, not behind each control token too.
+PREPEND_FIRST = "lumen.tokenizer.prepend_first"
+
 
 class TokenizerError(LumenError):
     """A vocabulary that cannot be used, or text or ids that cannot be converted."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import codecs
 import difflib
-from collections.abc import Iterable
-from dataclasses import replace
+import logging
+import re
+from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 import numpy as np
@@ -15,9 +16,11 @@ from lumen_mlir.cache import Cache
 from lumen_mlir.gguf.metadata import Metadata
 from lumen_mlir.model_file import ModelFile
 from lumen_mlir.pretokenizers import PRE_TOKENIZERS, PreTokenizer
-from lumen_mlir.token_types import CONTROL, UNKNOWN, USER_DEFINED, TokenizerError, token_types
+from lumen_mlir.token_types import CONTROL, NORMAL, RULES, UNKNOWN, USER_DEFINED, TokenizerError, token_types
 
-# Special tokens that end a turn or a text in some family, whether or not the file names them in its metadata.
+logger = logging.getLogger("lumen_mlir.tokenizer")
+
+# Special tokens that end a turn or a text in some family, for files that do not name all of theirs.
 _END_TOKENS = (
     "<|endoftext|>",
     "<|end_of_text|>",
@@ -43,12 +46,17 @@ _END_TOKENS = (
     "<|stop|>",
     "<|eot|>",
 )
+# Of these, what only ends a message, after which the same turn may be over or not.
+_MESSAGE_ENDS = ("<|eom_id|>",)
+_CALLS = ("<|call|>", "<|calls|>")
+# What may be text in vocabularies that have it as an ordinary token.
+_TEXTS = ("</s>",)
+_CONTROL_LOOK = re.compile(r"<[^<>]+>|\[[^\[\]]+\]")
+
 _END_KEYS = ("eos", "eot", "eom", "fim_pad", "fim_rep", "fim_sep")
 
 # What the model's makers say ends a text, where that is more than one token; written by ``lumen convert``.
 END_TOKEN_IDS = "lumen.eog_token_ids"
-# Where a tokenizer differs from its family: text is normalized to NFC, a word that is a token is taken whole.
-NFC, IGNORE_MERGES = "lumen.tokenizer.nfc", "lumen.tokenizer.ignore_merges"
 
 
 class TextModel(Protocol):
@@ -63,6 +71,8 @@ class TextModel(Protocol):
 
     def find(self, text: str) -> int | None: ...
 
+    def mark(self, ids: list[int]) -> None: ...
+
     def text(self, token: int) -> str: ...
 
     def piece(self, token: int) -> bytes: ...
@@ -72,7 +82,9 @@ class Tokenizer:
     """A vocabulary and its rules.
 
     ``bos``, ``eos``: ids or None; ``end_tokens``: every id that ends generation; ``add_bos``, ``add_eos``:
-    whether ``encode`` adds them unless told otherwise; ``pre``: the rules of a byte-level BPE family.
+    whether ``encode`` adds them unless told otherwise; ``pre``: the family of a byte-level BPE, where known.
+    ``rows`` of the embedding table: tokens from there on cannot be used; ``default_ids``: of special tokens
+    that the metadata does not name, if they are such tokens.
     """
 
     def __init__(
@@ -83,15 +95,19 @@ class Tokenizer:
         types: np.ndarray,
         add_bos: bool,
         pre: PreTokenizer | None = None,
+        rows: int | None = None,
+        default_ids: Mapping[str, int] | None = None,
     ):
         self.pre = pre
         self._path, self._model, self._types = path, model, types
+        self._rows = len(model) if rows is None else min(rows, len(model))
         self._bytes: dict[int, bytes] = {}
-        self.bos = self._special_id(metadata, "bos")
-        self.eos = self._special_id(metadata, "eos")
+        named = {name: self._special_id(metadata, name, default_ids or {}) for name in ("bos", *_END_KEYS)}
+        self.bos, self.eos = named["bos"], named["eos"]
         self.add_bos = metadata.boolean("tokenizer.ggml.add_bos_token", add_bos) and self.bos is not None
         self.add_eos = metadata.boolean("tokenizer.ggml.add_eos_token", False) and self.eos is not None
-        self.end_tokens = self._end_tokens(metadata)
+        self.end_tokens = self._end_tokens(metadata, named)
+        self._mark_end_tokens()
 
     @staticmethod
     def from_gguf(file: ModelFile, cache: Cache | None = None, pre_tokenizer: str | None = None) -> Tokenizer:
@@ -108,24 +124,37 @@ class Tokenizer:
                 f"{path}: tokenizer model '{kind}' is not supported; "
                 "'gpt2' (byte-level BPE) and 'llama' (SentencePiece) are"
             )
+        if kind == "llama" and pre_tokenizer is not None:
+            raise TokenizerError(
+                f"{path}: a SentencePiece tokenizer has no pre-tokenizer ('{pre_tokenizer}' was given)"
+            )
+        embedding = getattr(file, "tensors", {}).get("token_embd.weight")
+        rows = None if embedding is None else embedding.shape[0]
+        stored = metadata.string(RULES, None)
         # Each imports a package that the other does not need.
-        if kind == "llama":
+        if kind == "llama" and stored is None:
             from lumen_mlir import sentence_piece
 
-            if pre_tokenizer is not None:
-                raise TokenizerError(
-                    f"{path}: a SentencePiece tokenizer has no pre-tokenizer ('{pre_tokenizer}' was given)"
-                )
             types = token_types(path, metadata, len(metadata.strings("tokenizer.ggml.tokens")))
             pieces = sentence_piece.pieces_of_metadata(path, metadata, types)
-            return Tokenizer(path, metadata, sentence_piece.SentencePieceModel(path, pieces), types, True)
-        from lumen_mlir import byte_pair
+            model = sentence_piece.SentencePieceModel(path, pieces)
+            return Tokenizer(path, metadata, model, types, True, None, rows, {"bos": 1, "eos": 2})
+        from lumen_mlir import byte_pair, tokenizer_rules
 
-        pre = _pre_tokenizer(path, metadata, pre_tokenizer)
+        pre = None
+        if kind == "gpt2":
+            pre = _pre_tokenizer(path, metadata, pre_tokenizer, stored is not None)
         table = byte_pair.read_vocabulary(file, cache)
         types = token_types(path, metadata, len(table))
-        model = byte_pair.BytePairModel(pre, table, types)
-        return Tokenizer(path, metadata, model, types, pre.add_bos, pre)
+        if stored is None:
+            rules = tokenizer_rules.rules_of_family(pre, types, table.text)
+        else:
+            rules = tokenizer_rules.read_rules(
+                path, stored, types, table.text, pre, pre_tokenizer is not None
+            )
+        space = kind == "llama" and metadata.boolean("tokenizer.ggml.add_space_prefix", True)
+        model = byte_pair.BytePairModel(path, rules, table, types, space)
+        return Tokenizer(path, metadata, model, types, pre is not None and pre.add_bos, pre, rows)
 
     def __len__(self) -> int:
         """Tokens in the vocabulary."""
@@ -137,8 +166,9 @@ class Tokenizer:
         """The token ids of ``text``.
 
         ``special``: control tokens written in the text (such as ``<|im_end|>``) become their ids; otherwise
-        they are text like any other. ``add_bos``, ``add_eos``: overrule what the file says. Raises
-        ``TokenizerError`` for text with lone surrogates.
+        they are text like any other. ``add_bos``, ``add_eos``: overrule what the file says; a text that
+        begins with the begin token gets no second one. Raises ``TokenizerError`` for text with lone
+        surrogates, or with tokens that the model's embedding table lacks.
         """
         try:
             text.encode("utf-8")
@@ -147,7 +177,13 @@ class Tokenizer:
                 f"the text is not valid Unicode: character {error.start} is U+{ord(text[error.start]):04X}"
             ) from None
         ids = self._model.encode(text, special)
-        if self.bos is not None and (self.add_bos if add_bos is None else add_bos):
+        beyond = max(ids, default=0)
+        if beyond >= self._rows:
+            raise TokenizerError(
+                f"the text contains token {beyond} (at place {ids.index(beyond)} of {len(ids)}), but the "
+                f"embedding table of {self._path} ends at {self._rows - 1}"
+            )
+        if self.bos is not None and (self.add_bos if add_bos is None else add_bos) and ids[:1] != [self.bos]:
             ids.insert(0, self.bos)
         if self.eos is not None and (self.add_eos if add_eos is None else add_eos):
             ids.append(self.eos)
@@ -191,30 +227,64 @@ class Tokenizer:
         """A decoder for tokens that come one at a time; ``begins``: they begin a text."""
         return StreamDecoder(self, special, begins)
 
-    def _special_id(self, metadata: Metadata, name: str) -> int | None:
+    def _special_id(self, metadata: Metadata, name: str, defaults: Mapping[str, int]) -> int | None:
         key = f"tokenizer.ggml.{name}_token_id"
-        return self._checked(key, metadata.integer(key, None))
+        value = metadata.integer(key, None)
+        if value is not None:
+            return value if self._usable(key, value) else None
+        value = defaults.get(name, self._rows)
+        return value if value < self._rows and self._is_marked(value) else None
 
-    def _checked(self, key: str, value: int | None) -> int | None:
-        if value is not None and not 0 <= value < len(self):
-            raise TokenizerError(
-                f"{self._path}: '{key}' is {value}, outside the vocabulary of {len(self)} tokens"
+    def _is_marked(self, token: int) -> bool:
+        """Whether a token is a control token, or looks like one."""
+        return bool(self._types[token] == CONTROL or _CONTROL_LOOK.fullmatch(self._model.text(token)))
+
+    def _usable(self, key: str, value: int) -> bool:
+        """Whether ``value`` is a token; other engines pass over ids that are none."""
+        usable = 0 <= value < self._rows
+        if not usable:
+            logger.warning(
+                "%s: '%s' is %d, outside the vocabulary of %d tokens; it is passed over",
+                self._path,
+                key,
+                value,
+                self._rows,
             )
-        return value
+        return usable
 
-    def _end_tokens(self, metadata: Metadata) -> frozenset[int]:
-        named = {self._special_id(metadata, name) for name in _END_KEYS}
+    def _end_tokens(self, metadata: Metadata, named: Mapping[str, int | None]) -> frozenset[int]:
+        """What the makers list; where they name one token only, what looks like an end besides."""
+        turns = {named[key] for key in ("eos", "eot", "eom")} - {None}
         listed = metadata.integers(END_TOKEN_IDS, None)
         if listed is not None:
-            named |= {self._checked(END_TOKEN_IDS, int(value)) for value in listed}
-        places = ((token, self._model.find(token)) for token in _END_TOKENS)
-        written = {token: index for token, index in places if index is not None}
-        # "</s>" may be an ordinary token that only looks like one.
-        found = {index for index in written.values() if self._types[index] in (CONTROL, USER_DEFINED)}
-        # Where messages end in <|return|> or <|call|>, <|end|> only ends one part of a message.
-        if "<|return|>" in written and written.keys() & {"<|call|>", "<|calls|>"}:
-            found.discard(written.get("<|end|>"))
-        return frozenset((named | found) - {None})
+            turns |= {int(value) for value in listed if self._usable(END_TOKEN_IDS, int(value))}
+            if turns:
+                return frozenset(turns)
+        ends = turns | {named[key] for key in _END_KEYS} - {None}
+        complete = len(turns) > 1
+        guesses = _MESSAGE_ENDS if complete and named["eom"] is None else () if complete else _END_TOKENS
+        return frozenset(ends | self._guessed(guesses))
+
+    def _guessed(self, texts: Iterable[str]) -> set[int]:
+        """The tokens of ``texts`` that end a turn here."""
+        places = ((text, self._model.find(text)) for text in texts)
+        found = {text: index for text, index in places if index is not None and index < self._rows}
+        # Where turns end in other tokens, these only end a part of one.
+        called = any(text in found for text in _CALLS)
+        if called and ("<|return|>" in found or "<|flush|>" in found):
+            found.pop("<|end|>", None)
+        if "<|endofturn|>" in found:
+            found.pop("<|im_end|>", None)
+        special = (CONTROL, USER_DEFINED)
+        return {i for text, i in found.items() if self._types[i] in special or text not in _TEXTS}
+
+    def _mark_end_tokens(self) -> None:
+        """Makes end tokens control tokens where the file says that they are text: one token in a prompt."""
+        wrong = sorted(i for i in self.end_tokens if self._types[i] == NORMAL and self._is_marked(i))
+        if wrong:
+            self._types = self._types.copy()
+            self._types[wrong] = CONTROL
+            self._model.mark(wrong)
 
 
 class StreamDecoder:
@@ -239,22 +309,26 @@ class StreamDecoder:
         return self._decoder.decode(b"", final=True)
 
 
-def _pre_tokenizer(path: str, metadata: Metadata, given: str | None) -> PreTokenizer:
+def _pre_tokenizer(path: str, metadata: Metadata, given: str | None, has_rules: bool) -> PreTokenizer | None:
+    """The family that the file or the user names; None where the file has rules and names none."""
     name = metadata.string("tokenizer.ggml.pre", None) if given is None else given
     hint = f"pass --pre-tokenizer NAME (in Python pre_tokenizer=NAME), one of {', '.join(PRE_TOKENIZERS)}"
+    if name is None and has_rules:
+        return None
     if name is None:
-        raise TokenizerError(f"{path}: does not name its pre-tokenizer ('tokenizer.ggml.pre'); {hint}")
+        logger.warning(
+            "%s: does not name its pre-tokenizer ('tokenizer.ggml.pre'); 'default' is taken, which may cut "
+            "words wrongly; %s",
+            path,
+            hint,
+        )
+        name = "default"
     if name not in PRE_TOKENIZERS:
         close = difflib.get_close_matches(name, PRE_TOKENIZERS, n=1)
         guess = f" (did you mean '{close[0]}'?)" if close else ""
         source = " ('tokenizer.ggml.pre')" if given is None else ""
         raise TokenizerError(f"{path}: unknown pre-tokenizer '{name}'{source}{guess}; {hint}")
-    family = PRE_TOKENIZERS[name]
-    return replace(
-        family,
-        nfc=metadata.boolean(NFC, family.nfc),
-        ignore_merges=metadata.boolean(IGNORE_MERGES, family.ignore_merges),
-    )
+    return PRE_TOKENIZERS[name]
 
 
 def _clean(text: str) -> str:

@@ -14,7 +14,7 @@ from lumen_mlir import byte_level, byte_pair
 from lumen_mlir.cache import Cache
 from lumen_mlir.data import embedded_model_path
 from lumen_mlir.errors import LumenError
-from lumen_mlir.gguf import GGUFFile
+from lumen_mlir.gguf import GGUFFile, TensorInfo
 from lumen_mlir.gguf import types as T
 from lumen_mlir.pretokenizers import PRE_TOKENIZERS
 from lumen_mlir.tokenizer import Tokenizer
@@ -192,7 +192,6 @@ def test_small_vocabulary(tmp_path):
         ({"tokenizer.ggml.model": None}, ["no 'tokenizer.ggml.model'"]),
         ({"tokenizer.ggml.pre": ("none-such", T.STRING)}, ["'none-such'", "--pre-tokenizer", "qwen2"]),
         ({"tokenizer.ggml.pre": ("qwen-2", T.STRING)}, ["did you mean 'qwen2'"]),
-        ({"tokenizer.ggml.pre": None}, ["'tokenizer.ggml.pre'", "--pre-tokenizer"]),
         ({"tokenizer.ggml.tokens": None}, ["no 'tokenizer.ggml.tokens'"]),
         ({"tokenizer.ggml.tokens": ([1, 2], T.I32)}, ["tokenizer.ggml.tokens", "array of int32", "strings"]),
         (
@@ -207,13 +206,11 @@ def test_small_vocabulary(tmp_path):
         ({"tokenizer.ggml.token_type": ([1.0] * 259, T.F32)}, ["token_type", "array of float32", "integers"]),
         ({"tokenizer.ggml.token_type": ([1], T.I32)}, ["token_type", "1 elements", "259"]),
         ({"tokenizer.ggml.token_type": ([1] * 258 + [9], T.I32)}, ["token_type", "element 258 is 9"]),
-        ({"lumen.eog_token_ids": ([3, 400], T.I32)}, ["lumen.eog_token_ids", "400", "259"]),
         ({"tokenizer.ggml.merges": ([1], T.U8)}, ["merges", "array of uint8", "strings"]),
         ({"tokenizer.ggml.merges": (["a b", "ab"], T.STRING)}, ["merges", "element 1"]),
         ({"tokenizer.ggml.merges": (["a zzz"], T.STRING)}, ["merges", "right side", "zzz"]),
         ({"tokenizer.ggml.merges": (["zzz a"], T.STRING)}, ["merges", "left side", "zzz"]),
         ({"tokenizer.ggml.merges": (["b a"], T.STRING)}, ["merges", "'b' and 'a'", "no token"]),
-        ({"tokenizer.ggml.bos_token_id": (259, T.U32)}, ["bos_token_id", "259"]),
         ({"tokenizer.ggml.eos_token_id": ("x", T.STRING)}, ["eos_token_id", "a string", "integer"]),
         ({"tokenizer.ggml.add_bos_token": (1, T.U32)}, ["add_bos_token", "a uint32", "bool"]),
     ],
@@ -227,11 +224,74 @@ def test_broken_metadata(tmp_path, change, parts):
     assert "\n" not in message and all(part in message for part in [*parts, file.path]), message
 
 
-def test_end_tokens_of_harmony_style_files(tmp_path):
+def test_ids_outside_the_vocabulary_in_metadata(tmp_path, caplog):
+    """Other engines run such files: a warning for each, once."""
+    fields = small_fields() | {
+        "tokenizer.ggml.bos_token_id": (259, T.U32),
+        "tokenizer.ggml.eos_token_id": (4_000_000_000, T.U32),
+        "tokenizer.ggml.eot_token_id": (-1, T.I32),
+        "tokenizer.ggml.add_bos_token": (True, T.BOOL),
+        "lumen.eog_token_ids": ([3, 400], T.I32),
+    }
+    tokenizer = Tokenizer.from_gguf(write_vocabulary(tmp_path, fields))
+    assert tokenizer.bos is tokenizer.eos is None and tokenizer.end_tokens == {3}
+    assert tokenizer.encode("ab") == [256] and not tokenizer.add_bos
+    for key, value in (("bos", 259), ("eos", 4_000_000_000), ("eot", -1)):
+        key = f"'tokenizer.ggml.{key}_token_id' is {value}"
+        assert sum(key in message for message in caplog.messages) == 1
+    assert sum("'lumen.eog_token_ids' is 400, outside" in message for message in caplog.messages) == 1
+
+
+def test_files_without_a_pre_tokenizer(tmp_path, caplog):
     fields = small_fields()
-    fields["tokenizer.ggml.tokens"][0].extend(["<|return|>", "<|call|>", "</s>"])
-    fields["tokenizer.ggml.token_type"] = ([1] * 258 + [3, 3, 3, 1], T.I32)
-    assert Tokenizer.from_gguf(write_vocabulary(tmp_path, fields)).end_tokens == {259, 260}
+    del fields["tokenizer.ggml.pre"]
+    tokenizer = Tokenizer.from_gguf(write_vocabulary(tmp_path, fields))
+    assert tokenizer.pre == PRE_TOKENIZERS["default"] and tokenizer.encode(" ab") == [257]
+    (message,) = caplog.messages
+    assert "'default' is taken" in message and "--pre-tokenizer NAME" in message
+
+
+def ends(tmp_path, tokens: list[str], types: list[int] | None = None, **keys) -> set[str]:
+    """The end tokens of a file whose vocabulary ends in ``tokens``; ``keys`` name some of them."""
+    fields = small_fields()
+    del fields["tokenizer.ggml.bos_token_id"]
+    fields["tokenizer.ggml.tokens"][0][258:] = tokens
+    fields["tokenizer.ggml.token_type"] = ([1] * 258 + (types or [3] * len(tokens)), T.I32)
+    for key, token in keys.items():
+        fields[f"tokenizer.ggml.{key}_token_id"] = 258 + tokens.index(token), T.U32
+    tokenizer = Tokenizer.from_gguf(write_vocabulary(tmp_path, fields))
+    return {tokenizer.token_text(index) for index in tokenizer.end_tokens}
+
+
+@pytest.mark.parametrize(
+    ("tokens", "expected"),
+    [
+        # Harmony: messages end in other tokens, so <|end|> only ends a part of one.
+        ("<|end|> <|return|> <|call|>", "<|return|> <|call|>"),
+        ("<|end|> <|return|> <|calls|>", "<|return|> <|calls|>"),
+        ("<|end|> <|flush|> <|calls|>", "<|flush|> <|calls|>"),
+        ("<|end|> <|flush|>", "<|end|> <|flush|>"),
+        ("<|end|> <|return|>", "<|end|> <|return|>"),
+        ("<|end|> <|endoftext|>", "<|end|> <|endoftext|>"),
+        # HyperCLOVA X: <|im_end|> is between reasoning and answer.
+        ("<|im_end|> <|stop|> <|endofturn|>", "<|stop|> <|endofturn|>"),
+        ("<|im_end|> <|endoftext|>", "<|im_end|> <|endoftext|>"),
+    ],
+)
+def test_guessed_end_tokens(tmp_path, tokens, expected):
+    tokens, expected = tokens.split(), set(expected.split())
+    assert ends(tmp_path, tokens) == expected
+    assert ends(tmp_path, [*tokens, "<x>"], eos="<x>") == {*expected, "<x>"}
+    for named in tokens:  # what the file names is one, whatever it is elsewhere
+        assert ends(tmp_path, tokens, eos=named) == {*expected, named}
+
+
+def test_keys_that_name_several_end_tokens_replace_guesses(tmp_path):
+    tokens = ["<|im_end|>", "<|endoftext|>", "<|stop|>", "<|eom_id|>"]
+    assert ends(tmp_path, tokens, eos="<|endoftext|>", eot="<|stop|>", eom="<|im_end|>") == set(tokens[:3])
+    # A message can end otherwise than a turn.
+    assert ends(tmp_path, tokens, eos="<|endoftext|>", eot="<|stop|>") == set(tokens[1:])
+    assert ends(tmp_path, tokens, eos="<|stop|>", eot="<|stop|>") == set(tokens)
 
 
 def test_end_tokens_that_the_makers_list(tmp_path):
@@ -239,7 +299,54 @@ def test_end_tokens_that_the_makers_list(tmp_path):
         "lumen.eog_token_ids": ([5, 7], T.I32),
         "tokenizer.ggml.eot_token_id": (9, T.U32),
     }
-    assert Tokenizer.from_gguf(write_vocabulary(tmp_path, fields)).end_tokens == {5, 7, 9, 258}
+    assert Tokenizer.from_gguf(write_vocabulary(tmp_path, fields)).end_tokens == {5, 7, 9}
+
+
+@pytest.mark.parametrize("kind", ["bytes", "pieces"])
+def test_end_tokens_that_a_file_types_as_text(tmp_path, kind):
+    fields = small_fields()
+    fields["tokenizer.ggml.tokens"][0][258:] = ["<|im_end|>", "</s>", "<|im_start|>"]
+    fields["tokenizer.ggml.token_type"] = ([1] * 261, T.I32)
+    del fields["tokenizer.ggml.bos_token_id"]
+    if kind == "pieces":
+        fields["tokenizer.ggml.tokens"][0][:3] = ["<unk>", "▁", "b"]
+        fields["tokenizer.ggml.model"] = "llama", T.STRING
+        fields["tokenizer.ggml.scores"] = [0.0] * 261, T.F32
+        fields["tokenizer.ggml.token_type"][0][0] = 2
+    tokenizer = Tokenizer.from_gguf(write_vocabulary(tmp_path, fields))
+    assert tokenizer.end_tokens == {258} and tokenizer.is_control(258)
+    assert tokenizer.encode("<|im_end|>") == [258] and tokenizer.decode([258]) == ""
+    assert len(tokenizer.encode("<|im_end|>", special=False)) > 1
+    # "</s>" may be an ordinary token that only looks like one, unless the file names it.
+    assert not tokenizer.is_control(259)
+    fields["tokenizer.ggml.eos_token_id"] = 259, T.U32
+    tokenizer = Tokenizer.from_gguf(write_vocabulary(tmp_path, fields))
+    assert tokenizer.end_tokens == {258, 259} and tokenizer.encode("</s>") == [259]
+
+
+def test_one_begin_token(tmp_path):
+    fields = small_fields("llama-bpe")
+    fields["tokenizer.ggml.tokens"][0][258] = "<s>"
+    tokenizer = Tokenizer.from_gguf(write_vocabulary(tmp_path, fields))
+    assert tokenizer.add_bos
+    assert tokenizer.encode("<s>ab") == tokenizer.encode("ab") == [258, 256]
+    assert tokenizer.encode("<s><s>ab") == [258, 258, 256], "what is written is kept"
+    assert tokenizer.encode("<s>ab", add_bos=True) == [258, 256]
+    assert tokenizer.encode("<s>ab", add_bos=False) == [258, 256]
+    assert (
+        tokenizer.encode("<s>", special=False)[0] == 258 and len(tokenizer.encode("<s>", special=False)) > 2
+    )
+
+
+def test_a_vocabulary_larger_than_the_embedding_table(tmp_path, caplog):
+    file = write_vocabulary(tmp_path, small_fields() | {"tokenizer.ggml.eos_token_id": (258, T.U32)})
+    file.tensors["token_embd.weight"] = TensorInfo("token_embd.weight", (258, 8), "f32", 0, 0)
+    tokenizer = Tokenizer.from_gguf(file)
+    assert tokenizer.bos is tokenizer.eos is None and not tokenizer.end_tokens
+    assert "outside the vocabulary of 258" in caplog.text and tokenizer.encode(" ab") == [257]
+    with pytest.raises(LumenError, match=r"token 258 \(at place 1 of 2\), but the embedding table .* at 257"):
+        tokenizer.encode("ab<|end|>")
+    assert len(tokenizer.encode("<|end|>", special=False)) == 7
 
 
 def test_a_given_pre_tokenizer_overrules_the_file(tmp_path):
