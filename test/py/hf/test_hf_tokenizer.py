@@ -133,7 +133,8 @@ def test_sentence_piece_as_merges(tmp_path, llama):
             {"type": "Replace", "pattern": {"String": " "}, "content": "\u2581"}]},
         "model": {"type": "BPE", "vocab": ids, "merges": [f"{left} {right}" for _, _, left, right in merges],
                   "unk_token": "<unk>", "byte_fallback": True, "fuse_unk": True},
-        "added_tokens": [{"id": i, "content": llama.tokens[i], "special": True} for i in range(3)],
+        "added_tokens": [{"id": i, "content": llama.tokens[i], "special": True, "single_word": False,
+                          "lstrip": False, "rstrip": False, "normalized": False} for i in range(3)],
         "post_processor": {"type": "TemplateProcessing", "single": [
             {"SpecialToken": {"id": "<s>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}]},
     }  # fmt: skip
