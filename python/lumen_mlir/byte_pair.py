@@ -49,6 +49,8 @@ class BytePairModel:
     ):
         self._path, self._rules, self._table, self._types = path, rules, table, types
         self.space_prefix = space_prefix
+        # For what does not begin a prompt, where that makes a difference.
+        self._behind = None if rules.behind is None else BytePairModel(path, rules.behind, table, types)
         self._cutter: tokenizers.Tokenizer | None = None
         self._whole: tokenizers.Tokenizer | None = None
         self._added: dict[
@@ -67,9 +69,16 @@ class BytePairModel:
     def mark(self, ids: list[int]) -> None:
         """Takes the tokens ``ids`` for control tokens, whatever their types say."""
         self._rules = self._rules.with_special(ids, self._table.text)
+        if self._behind is not None:
+            self._behind.mark(ids)
 
-    def encode(self, text: str, special: bool) -> list[int]:
-        """The ids of ``text``; ``special``: control tokens written in it become their ids."""
+    def encode(self, text: str, special: bool, begins: bool = True) -> list[int]:
+        """The ids of ``text``, which ``begins`` a prompt or not.
+
+        ``special``: control tokens written in it become their ids.
+        """
+        if not begins and self._behind is not None:
+            return self._behind.encode(text, special)
         with self._lock, refusing(f"{self._path}: the tokenizer's rules fail"):
             found = None
             if self._whole is None and len(text) <= _SHORT:
@@ -90,8 +99,8 @@ class BytePairModel:
                 return bytes([_BYTES[text]])
             if kind in (NORMAL, UNUSED, USER_DEFINED):
                 text = text.replace(_SPACE, " ")
-        elif kind in (NORMAL, UNUSED):
-            # A token outside the byte alphabet can only be meant as it is written.
+        elif kind in (NORMAL, UNUSED) or len(text) == 1:
+            # A token outside the byte alphabet can only be meant as it is written; a letter of it is a byte.
             with contextlib.suppress(KeyError):
                 return byte_level.decode(text)
         return text.encode("utf-8")

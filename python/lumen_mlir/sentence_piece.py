@@ -82,19 +82,20 @@ class SentencePieceModel:
             for kinds in ((USER_DEFINED,), (UNKNOWN, CONTROL, USER_DEFINED))
         )
 
-    def encode(self, text: str, special: bool) -> list[int]:
-        """The ids of ``text``; ``special``: control tokens written in it become their ids.
+    def encode(self, text: str, special: bool, begins: bool = True) -> list[int]:
+        """The ids of ``text``, which ``begins`` a prompt or not.
 
-        As in llama.cpp, the text behind a marked token begins anew, with the space that is put before a text,
-        unless the file says that only a text's beginning gets it.
+        ``special``: control tokens written in it become their ids. As in llama.cpp, the text behind a marked
+        token begins anew, with the space that is put before a text, unless the file says that only a text's
+        beginning gets it.
         """
         found: list[int] = []
         position, finder = 0, self._all if special else self._always
         for match in finder.finditer(text) if finder else ():
-            found += self._plain(text[position : match.start()], position == 0)
+            found += self._plain(text[position : match.start()], begins and position == 0)
             found.append(self.ids[match[0]])
             position = match.end()
-        return found + self._plain(text[position:], position == 0)
+        return found + self._plain(text[position:], begins and position == 0)
 
     def _plain(self, text: str, begins: bool) -> list[int]:
         if not text:

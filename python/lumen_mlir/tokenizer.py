@@ -67,7 +67,7 @@ class TextModel(Protocol):
 
     def __len__(self) -> int: ...
 
-    def encode(self, text: str, special: bool) -> list[int]: ...
+    def encode(self, text: str, special: bool, begins: bool) -> list[int]: ...
 
     def find(self, text: str) -> int | None: ...
 
@@ -161,14 +161,20 @@ class Tokenizer:
         return len(self._model)
 
     def encode(
-        self, text: str, special: bool = True, add_bos: bool | None = None, add_eos: bool | None = None
+        self,
+        text: str,
+        special: bool = True,
+        add_bos: bool | None = None,
+        add_eos: bool | None = None,
+        begins: bool = True,
     ) -> list[int]:
         """The token ids of ``text``.
 
         ``special``: control tokens written in the text (such as ``<|im_end|>``) become their ids; otherwise
         they are text like any other. ``add_bos``, ``add_eos``: overrule what the file says; a text that
-        begins with the begin token gets no second one. Raises ``TokenizerError`` for text with lone
-        surrogates, or with tokens that the model's embedding table lacks.
+        begins with the begin token gets no second one. ``begins``: it is not what follows a control token, so
+        that it gets the space that some tokenizers put at the beginning of a prompt only. Raises
+        ``TokenizerError`` for text with lone surrogates, or with tokens that the embedding table lacks.
         """
         try:
             text.encode("utf-8")
@@ -176,7 +182,7 @@ class Tokenizer:
             raise TokenizerError(
                 f"the text is not valid Unicode: character {error.start} is U+{ord(text[error.start]):04X}"
             ) from None
-        ids = self._model.encode(text, special)
+        ids = self._model.encode(text, special, begins)
         beyond = max(ids, default=0)
         if beyond >= self._rows:
             raise TokenizerError(

@@ -66,6 +66,7 @@ class Rules:
     byte_fallback: bool = False
     fuse_unk: bool = False
     unk_token: str | None = None
+    behind: Rules | None = None
 
     def model(self, ids: dict[str, int], merges: list[tuple[str, str]], **options: Any):
         """The package's model for these tokens and merges."""
@@ -138,7 +139,12 @@ def read_rules(
             model.get("unk_token"),
         )
         if family is None or ("pre_tokenizer" in spec and not overruled):
-            return rules
+            firsts = [
+                step for step in parts(spec.get("pre_tokenizer")) if step.get("prepend_scheme") == "first"
+            ]
+            for step in firsts:
+                step["prepend_scheme"] = "never"
+            return replace(rules, behind=replace(rules, splitter=package_steps(spec)[1])) if firsts else rules
         others = rules_of_family(family, np.empty(0, np.int32), text)
         return replace(others, added=rules.added, outside=rules.outside)
 
@@ -174,7 +180,7 @@ def refusing(what: str, error: type[LumenError] = TokenizerError) -> Iterator[No
         raise
     # Rust's panics come as a kind of BaseException, and the package's errors as bare Exception.
     except BaseException as found:
-        raise error(f"{what}: {' '.join(str(found).split())[:200] or type(found).__name__}") from None
+        raise error(f"{what}: {' '.join(str(found).split())[:200] or type(found).__name__}") from found
 
 
 def byte_level(spec: dict) -> bool:

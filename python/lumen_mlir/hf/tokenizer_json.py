@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from lumen_mlir.gguf import types as T
 from lumen_mlir.hf.config import Entries, HFConfig
 from lumen_mlir.hf.errors import HFError
 from lumen_mlir.hf.fields import Fields, shown
-from lumen_mlir.pretokenizers import PRE_TOKENIZERS
+from lumen_mlir.pretokenizers import PRE_TOKENIZERS, PreTokenizer
 from lumen_mlir.token_types import BYTE, CONTROL, NORMAL, RULES, UNKNOWN, UNUSED, USER_DEFINED
 from lumen_mlir.tokenizer_rules import FLAGS, byte_level, parts, refusing
 
@@ -231,8 +232,7 @@ def _scores(tokens: list[str], merges: list[tuple[str, str]]) -> Entries:
 
 def _family(spec: Fields, model: Fields, config: HFConfig, cuts: list[str] | None) -> str | None:
     """The name of the family that cuts alike; None where none does."""
-    same = {pre: _cuts(pre.splitter()) == cuts for pre in dict.fromkeys(PRE_TOKENIZERS.values())}
-    names = [name for name, pre in PRE_TOKENIZERS.items() if same[pre]]
+    names = [name for name, pre in PRE_TOKENIZERS.items() if _cuts_of(pre) == cuts]
     nfc = "NFC" in [step.get("type") for step in parts(spec.values.get("normalizer"))]
     whole = model.flag("ignore_merges")
     asked = str(config.get("model_type", "")).replace("_", "-")
@@ -242,6 +242,11 @@ def _family(spec: Fields, model: Fields, config: HFConfig, cuts: list[str] | Non
         return (pre.nfc, pre.ignore_merges) != (nfc, whole), name != asked
 
     return min(names, key=rank, default=None)
+
+
+@lru_cache
+def _cuts_of(pre: PreTokenizer) -> list[str]:
+    return _cuts(pre.splitter())
 
 
 def _cuts(splitter: Any) -> list[str]:
