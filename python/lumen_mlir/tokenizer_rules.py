@@ -25,6 +25,15 @@ from lumen_mlir.pretokenizers import PreTokenizer
 from lumen_mlir.token_types import RULES, UNKNOWN, UNUSED, USER_DEFINED, TokenizerError
 
 FLAGS = ("special", "single_word", "lstrip", "rstrip", "normalized")
+# The steps that are known to work here; the package has more, for models of other kinds.
+_NORMALIZERS = (
+    *("NFC", "NFD", "NFKC", "NFKD", "Lowercase", "Strip", "StripAccents", "Prepend", "Replace", "ByteLevel"),
+    *("Nmt", "BertNormalizer"),
+)
+_PRE_TOKENIZERS = (
+    *("ByteLevel", "Split", "Digits", "Punctuation", "Whitespace", "WhitespaceSplit", "CharDelimiterSplit"),
+    *("Metaspace", "BertPreTokenizer", "UnicodeScripts"),
+)
 # Steps that leave a text in the byte alphabet in it.
 _CUTS = ("Split", "Digits", "Punctuation", "Whitespace", "WhitespaceSplit", "CharDelimiterSplit")
 
@@ -119,12 +128,11 @@ def read_rules(
 
     Raises ``TokenizerError``.
     """
-    where = f"{path}: '{RULES}'"
-    with refusing(where):
+    with refusing(f"{path}: '{RULES}'"):
         spec = json.loads(source)
         if not isinstance(spec, dict):
-            raise TokenizerError(f"{where} is no JSON object")
-        added = tuple(_added(where, spec.get("added_tokens", []), len(types), text))
+            raise TokenizerError("is no JSON object")
+        added = tuple(_added(spec.get("added_tokens", []), len(types), text))
         outside = {token.id for token in added if not token.in_model}
         outside |= set(np.flatnonzero(types == UNUSED).tolist())
         model = spec.get("model", {})
@@ -150,7 +158,17 @@ def read_rules(
 
 
 def package_steps(spec: dict) -> tuple[Any, Any]:
-    """Normalizer and pre-tokenizer of a tokenizer.json as the package's objects, or None."""
+    """Normalizer and pre-tokenizer of a tokenizer.json as the package's objects, or None.
+
+    Raises ``TokenizerError`` for steps that are not known, and whatever the package raises.
+    """
+    for key, known in (("normalizer", _NORMALIZERS), ("pre_tokenizer", _PRE_TOKENIZERS)):
+        for step in parts(spec.get(key)):
+            kind, pattern = step.get("type"), step.get("pattern")
+            if kind not in known:
+                raise TokenizerError(f"'{key}' has a step of type {kind!r:.60}; known are {', '.join(known)}")
+            if isinstance(pattern, dict) and "" in pattern.values():
+                raise TokenizerError(f"'{key}' has a step of type '{kind}' with an empty pattern")
     model = spec.get("model", {})
     chosen = {key: model[key] for key in ("ignore_merges", "byte_fallback", "fuse_unk") if key in model}
     steps = {key: spec.get(key) for key in ("normalizer", "pre_tokenizer")}
@@ -176,11 +194,15 @@ def refusing(what: str, error: type[LumenError] = TokenizerError) -> Iterator[No
     """Whatever the package or odd values raise inside becomes an ``error`` that begins with ``what``."""
     try:
         yield
-    except (LumenError, KeyboardInterrupt, SystemExit, GeneratorExit):
+    except LumenError as found:
+        raise error(f"{what}: {found}") from None
+    except (KeyboardInterrupt, SystemExit, GeneratorExit):
         raise
     # Rust's panics come as a kind of BaseException, and the package's errors as bare Exception.
     except BaseException as found:
-        raise error(f"{what}: {' '.join(str(found).split())[:200] or type(found).__name__}") from found
+        text = " ".join(str(found).split())[:200] or type(found).__name__
+        printable = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+        raise error(f"{what}: {printable}") from found
 
 
 def byte_level(spec: dict) -> bool:
@@ -199,14 +221,14 @@ def _alphabet(spec: dict) -> tuple[bool, bool]:
     return False, bool(spec.get("model", {}).get("byte_fallback"))
 
 
-def _added(where: str, listed: list, count: int, text: Callable[[int], str]) -> Iterator[Added]:
+def _added(listed: list, count: int, text: Callable[[int], str]) -> Iterator[Added]:
     for entry in listed:
         index = entry["id"]
         if not isinstance(index, int) or isinstance(index, bool) or index < 0:
-            raise TokenizerError(f"{where}: an added token has the id {index!r}")
+            raise TokenizerError(f"an added token has the id {index!r}")
         content = text(index) if index < count else entry.get("content")
         if not isinstance(content, str):
-            raise TokenizerError(f"{where}: added token {index} has no content")
+            raise TokenizerError(f"added token {index} has no content")
         flags = {flag: bool(entry.get(flag)) for flag in FLAGS}
         if content:
             yield Added(index, content, **flags, in_model=bool(entry.get("in_model")))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import json
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -50,30 +50,39 @@ _OTHERS = {
 
 @dataclass
 class State:
-    """A folder, and what its files have when nothing is changed."""
+    """A folder, what its files have when nothing is changed, and what was written last."""
 
     folder: Path
-    files: list[dict[str, Any]]
+    files: list[dict[str, bytes]]
+    written: dict[str, bytes] = field(default_factory=dict)
+
+    def write(self, files: dict[str, bytes]) -> None:
+        for name, data in files.items():
+            if self.written.get(name) != data:
+                (self.folder / name).write_bytes(data)
+                self.written[name] = data
 
 
 def prepare(folder: Path) -> State:
     files = []
-    for name in ("qwen2", "falcon-steps", "legacy", "metaspace-first"):
-        write_folder(folder, KINDS[name]())
-        spec = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
-        files.append({"tokenizer.json": spec, **_OTHERS})
+    others = {name: json.dumps(value).encode() for name, value in _OTHERS.items()}
+    for kind in ("qwen2", "falcon-steps", "legacy", "metaspace-first"):
+        write_folder(folder, KINDS[kind]())
+        files.append({"tokenizer.json": (folder / "tokenizer.json").read_bytes(), **others})
     return State(folder, files)
 
 
 def attempt(state: State, rng: random.Random) -> str:
-    files = copy.deepcopy(rng.choice(state.files))
-    for _ in range(rng.choice((1, 1, 1, 2, 5))):
-        _change(rng, files[rng.choice(["tokenizer.json", "tokenizer.json", *files])])
-    for name, value in files.items():
-        data = _dumped(value)
-        if rng.random() < 0.05:
-            data = _damaged(rng, data)
-        (state.folder / name).write_bytes(data)
+    files = dict(rng.choice(state.files))
+    chosen = [rng.choice(["tokenizer.json", *files]) for _ in range(rng.choice((1, 1, 1, 2)))]
+    for name in dict.fromkeys(chosen):
+        value = json.loads(files[name])
+        for _ in range(rng.choice((1, 1, 2, 5))):
+            _change(rng, value)
+        files[name] = _dumped(value)
+    if rng.random() < 0.1:
+        files[chosen[0]] = _damaged(rng, files[chosen[0]])
+    state.write(files)
     try:
         tokenizer = Tokenizer.from_gguf(Folder(state.folder))
         text = random_text(rng)
@@ -108,7 +117,7 @@ def _change(rng: random.Random, value: Any) -> None:
     if kind == 0:
         del value[place]
     elif kind == 1 and isinstance(value, list):
-        value.insert(place, copy.deepcopy(rng.choice(value)))
+        value.insert(place, rng.choice(value))
     elif kind == 2:
         deep: Any = value[place]
         for _ in range(rng.choice((1, 2, 100, 200, 900))):
@@ -118,7 +127,7 @@ def _change(rng: random.Random, value: Any) -> None:
         other = rng.choice(places)
         value[place], value[other] = value[other], value[place]
     else:
-        value[place] = rng.choice(_ODD)
+        value[place] = copy.deepcopy(rng.choice(_ODD))
 
 
 def _dumped(value: Any) -> bytes:
