@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import unicodedata
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -422,3 +423,19 @@ def test_cache_version_is_part_of_the_key(qwen2_file, tmp_path, monkeypatch):
     monkeypatch.setattr(byte_pair, "_CACHE_VERSION", 99)
     Tokenizer.from_gguf(qwen2_file, cache)
     assert len(cache.entries()) == 2
+
+
+def test_texts_leave_nothing_behind(embedded):
+    """A tokenizer for each text would leave more than a kilobyte of the package's each."""
+    memory = Path("/proc/self/smaps_rollup")
+
+    def private() -> int:
+        return next(int(line.split()[1]) for line in memory.open() if line.startswith("Private_Dirty"))
+
+    def encode(count: int) -> int:
+        for number in range(count):
+            embedded.encode(f"이 영화 {number}")
+        return private()
+
+    before = encode(1000)
+    assert encode(3000) - before < 1000  # kilobytes

@@ -167,6 +167,8 @@ def _refuse_others(spec: Fields, model: Fields) -> None:
         raise HFError(
             f"{path}: the tokenizer is neither byte-level nor falls back to bytes, which is not supported"
         )
+    for key in ("ignore_merges", "byte_fallback", "fuse_unk"):
+        model.flag(key)
     for key in ("continuing_subword_prefix", "end_of_word_suffix"):
         if model.text(key):
             raise HFError(f"{path}: '{key}' is {shown(model.text(key))}, which is not supported")

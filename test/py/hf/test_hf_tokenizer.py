@@ -38,7 +38,7 @@ def write(folder: Path, size: int, spec: dict | None = None, settings: dict | No
     folder.mkdir(exist_ok=True)
     write_json(folder / "config.json", {"architectures": ["LlamaForCausalLM"], "vocab_size": size, **config})
     if spec is not None:
-        write_json(folder / "tokenizer.json", spec)
+        (folder / "tokenizer.json").write_text(json.dumps(spec))
     if settings is not None:
         write_json(folder / "tokenizer_config.json", settings)
     return folder
@@ -244,6 +244,175 @@ def test_chat_templates(tmp_path):
     assert Opened(folder).metadata.string("tokenizer.chat_template") == TEMPLATE
 
 
+def test_more_chat_templates(tmp_path):
+    folder = write(tmp_path, 301, tokenizer_json(), {"chat_template": "a"})
+    (folder / "additional_chat_templates").mkdir()
+    (folder / "additional_chat_templates" / "tool_use.jinja").write_bytes(b"\xef\xbb\xbfT{{tools}}")
+    (folder / "additional_chat_templates" / "notes.txt").write_text("no template")
+    for default in ("a", "b"):
+        metadata = Opened(folder).metadata
+        assert metadata.string("tokenizer.chat_template") == default
+        assert metadata.string("tokenizer.chat_template.tool_use") == "T{{tools}}"
+        assert sum("chat_template" in key for key in metadata) == 2
+        (folder / "chat_template.jinja").write_text("b")
+    (folder / "chat_template.jinja").unlink()
+    (folder / "chat_template.jinja").mkdir()
+    with pytest.raises(LumenError, match=r"chat_template.jinja: a file of at most \d+ bytes was expected"):
+        Opened(folder)
+
+
+def test_special_tokens_map(tmp_path):
+    """It says what tokenizer_config.json does not."""
+    write(tmp_path, 301, tokenizer_json(), {"bos_token": None})
+    other = {"bos_token": "<|im_start|>", "eos_token": {"content": "<|im_end|>"}}
+    write_json(tmp_path / "special_tokens_map.json", other)
+    tokenizer = opened(tmp_path)
+    assert tokenizer.bos is None and tokenizer.eos == 281
+
+
+@pytest.mark.parametrize(
+    ("config", "generation", "expected"),
+    [
+        # What generating goes by replaces guesses, whether one or several; the tokenizer's own is an end too.
+        ({}, {"eos_token_id": [279, 285]}, {281, 279, 285}),
+        ({}, {"eos_token_id": 285}, {281, 285}),
+        ({"eos_token_id": [285, 286]}, None, {281, 285, 286}),
+        ({"eos_token_id": [285, 286]}, {"eos_token_id": 281}, {281}),
+        # One in config.json is no list: <|endoftext|> and the last three end texts in some families.
+        ({"eos_token_id": 281}, None, {279, 281, 298, 299, 300}),
+        ({}, None, {279, 281, 298, 299, 300}),
+    ],
+)
+def test_end_tokens(tmp_path, config, generation, expected):
+    write(tmp_path, 301, tokenizer_json(), {"eos_token": "<|im_end|>"}, **config)
+    if generation is not None:
+        write_json(tmp_path / "generation_config.json", generation)
+    file = Opened(tmp_path)
+    assert Tokenizer.from_gguf(file).end_tokens == expected
+    assert ("lumen.eog_token_ids" in file.metadata) == (300 not in expected)
+
+
+def test_values_that_are_passed_over(tmp_path, caplog):
+    """As people have them after fine-tuning: a warning each, once."""
+    settings = {"eos_token": "<|im_end|>", "pad_token": "[PAD]", "unk_token": "<unk>"}
+    write(tmp_path, 301, tokenizer_json(), settings, bos_token_id=-1, eos_token_id=[281, 400])
+    write_json(tmp_path / "generation_config.json", {"pad_token_id": 301, "eos_token_id": [1 << 80]})
+    file = Opened(tmp_path)
+    tokenizer = Tokenizer.from_gguf(file)
+    assert tokenizer.bos is None and tokenizer.eos == 281
+    assert not {f"tokenizer.ggml.{key}_token_id" for key in ("bos", "padding", "unknown")} & set(
+        file.metadata
+    )
+    for part in (
+        "'pad_token' '[PAD]'",
+        "'unk_token' '<unk>'",
+        "'bos_token_id' is -1",
+        "'eos_token_id' is 400",
+    ):
+        assert sum(part in message for message in caplog.messages) == 1, part
+    assert sum("'eos_token_id' is a huge number" in message for message in caplog.messages) == 1
+    assert len(caplog.messages) == 5
+
+
+def test_tokens_beyond_the_embedding_table(tmp_path, caplog):
+    """[PAD] was added and the table was not resized: the model has no such token."""
+    spec = tokenizer_json()
+    flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
+    spec["added_tokens"] += [
+        {"id": 301, "content": "[PAD]", "special": True, **flags},
+        {"id": 305, "content": "<tag>", "special": False, **flags},
+    ]
+    tokenizer = opened(write(tmp_path, 301, spec))
+    assert len(tokenizer) == 301 and tokenizer.encode("a[P]") == opened(tmp_path).encode("a[P]")
+    for text, index in (("a[PAD]b", 301), ("<tag>", 305), ("[PAD]" + "a" * 3000, 301)):
+        with pytest.raises(LumenError, match=f"the text contains token {index} .* ends at 300"):
+            tokenizer.encode(text)
+    assert tokenizer.decode(tokenizer.encode("[PAD]", special=False)) == "[PAD]"
+    assert "token '[PAD]' has the id 301, but the embedding table has 301 rows" in caplog.text
+
+
+def test_special_tokens_that_are_ordinary_in_tokenizer_json(tmp_path):
+    """transformers takes what tokenizer_config.json names for special, as it loads it."""
+    spec = tokenizer_json()
+    spec["model"]["vocab"]["<eot>"] = 301
+    tokenizer = opened(write(tmp_path, 302, spec, {"eos_token": "<eot>"}))
+    assert tokenizer.encode("a<eot>")[-1] == 301 and tokenizer.is_control(301)
+    assert len(tokenizer.encode("<eot>", special=False)) > 1
+
+
+def test_tokenizer_json_goes_before_tokenizer_model(tmp_path, llama):
+    """A vocabulary that was extended, beside the file of the old one."""
+    (tmp_path / "tokenizer.model").write_bytes(
+        _serialize("", llama, {t: i for i, t in enumerate(llama.tokens)})
+    )
+    count, vocabulary = len(llama.tokens), {token: index for index, token in enumerate(llama.tokens)}
+    vocabulary |= {"대": count, "한": count + 1, (new := "대한"): count + 2}
+    merges = [["대", "한"]]
+    spec = {
+        "normalizer": {"type": "Replace", "pattern": {"String": " "}, "content": "\u2581"},
+        "model": {"type": "BPE", "vocab": vocabulary, "merges": merges, "byte_fallback": True},
+        "added_tokens": [],
+    }
+    tokenizer = opened(write(tmp_path, count + 3, spec))
+    assert tokenizer.encode(new, add_bos=False) == [count + 2] and not tokenizer.space_prefix
+
+
+@pytest.mark.parametrize("legacy", [None, True, False])
+def test_spaces_by_tokenizer_model(tmp_path, llama, legacy):
+    data = _serialize("", llama, {token: index for index, token in enumerate(llama.tokens)})
+    (tmp_path / "tokenizer.model").write_bytes(data + b"\x1a\x02\x18\x01")
+    tokenizer = opened(write(tmp_path, len(llama.tokens), None, {"bos_token": "<s>", "legacy": legacy}))
+    behind = [tokenizer.token_text(index) for index in tokenizer.encode("<s>a", add_bos=False)]
+    assert behind == ["<s>", "a" if legacy is False else "\u2581a"]
+    assert tokenizer.token_text(tokenizer.encode("a", add_bos=False)[0]) == "\u2581a"
+    inside = tokenizer.token_text(tokenizer.encode("a", add_bos=False, begins=False)[0])
+    assert inside == behind[1]
+
+
+def test_parts_of_a_prompt(tmp_path):
+    """A text behind a control token is encoded as it is in the whole prompt."""
+    spec = metaspace_json("first")
+    tokenizer = opened(write(tmp_path, 300, spec))
+    whole = tokenizer.encode("a<s>a", add_bos=False)
+    parts = [*tokenizer.encode("a<s>", add_bos=False), *tokenizer.encode("a", add_bos=False, begins=False)]
+    assert whole == parts and whole[0] != whole[-1]
+
+
+def metaspace_json(scheme: str) -> dict:
+    """A small vocabulary in characters."""
+    tokens = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), "\u2581", "a", "\u2581a"]
+    flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
+    return {
+        "normalizer": None,
+        "pre_tokenizer": {
+            "type": "Metaspace",
+            "replacement": "\u2581",
+            "prepend_scheme": scheme,
+            "split": False,
+        },
+        "model": {
+            "type": "BPE",
+            "vocab": {token: index for index, token in enumerate(tokens)},
+            "merges": [["\u2581", "a"]],
+            "byte_fallback": True,
+            "unk_token": "<unk>",
+        },
+        "added_tokens": [
+            {"id": i, "content": token, "special": True, **flags} for i, token in enumerate(tokens[:3])
+        ],
+    }
+
+
+def test_of_equal_merges_the_last_counts(tmp_path):
+    """As in the package; in GGUF files it is the first."""
+    spec = tokenizer_json()
+    spec["model"]["vocab"] |= {"qz": 301, "zq": 302}
+    spec["model"]["merges"] = [["q", "z"], ["z", "q"], ["q", "z"]]
+    tokenizer = opened(write(tmp_path, 303, spec))
+    reference = tokenizers.Tokenizer.from_str(json.dumps(spec))
+    assert tokenizer.encode("qzq") == reference.encode("qzq").ids == [tokenizer.encode("q")[0], 302]
+
+
 def changed(**changes) -> dict:
     spec = copy.deepcopy(tokenizer_json())
     for key, value in changes.items():
@@ -271,12 +440,38 @@ def changed(**changes) -> dict:
         ),
         (changed(model__vocab={"a": "b"}), "'a' with id 'b' is no token with its id"),
         (changed(added_tokens=[{"id": 1}]), "None with id 1 is no token with its id"),
+        (changed(added_tokens={}), "'added_tokens' is a JSON dict of 0; a list was expected"),
+        (changed(added_tokens=[1]), "'added_tokens': element 0: 1 is no JSON object"),
+        (changed(added_tokens=[{"id": -1, "content": "a"}]), "'id' is -1; a number of at least 0"),
+        (changed(added_tokens=[{"id": 0, "content": "b"}]), "'b' has the id 0, but in the vocabulary 65"),
+        (changed(added_tokens=[{"id": 0, "content": "bb"}]), "'!' and 'bb' both have the id 0"),
+        (changed(model__merges={"a": 1}), "'merges' is a JSON dict of 1; a list was expected"),
+        (changed(model__merges=[5]), "merge 0 is 5; two tokens"),
+        (changed(model__ignore_merges="yes"), "'ignore_merges' is 'yes'; true or false was expected"),
+        (changed(model__unk_token=7), "'unk_token' is 7; a string was expected"),
+        (changed(model__end_of_word_suffix="</w>"), "'end_of_word_suffix' is '</w>', which is not supported"),
+        (changed(model__vocab={"a": 1 << 90}), "'a' has the id a huge number, but 'vocab_size'"),
+        (changed(model__vocab={"a\ud800": 1}), "a token is not valid Unicode"),
+        (changed(normalizer=[1]), "the rules are not valid"),
+        (
+            changed(normalizer={"type": "Replace", "pattern": {"String": ""}, "content": "a"}),
+            "an empty pattern",
+        ),
+        (changed(post_processor={"type": "TemplateProcessing", "single": [3]}), "element 0: 3 is no JSON"),
     ],
 )
 def test_broken_files(tmp_path, spec, message):
     with pytest.raises(LumenError, match=message) as caught:
         opened(write(tmp_path, 301, spec))
     assert "\n" not in str(caught.value)
+
+
+def nested(depth: int) -> dict:
+    """A step in sequences in sequences."""
+    step = tokenizer_json()["pre_tokenizer"]
+    for _ in range(depth):
+        step = {"type": "Sequence", "pretokenizers": [step]}
+    return step
 
 
 def test_broken_folders(tmp_path):
@@ -286,6 +481,23 @@ def test_broken_folders(tmp_path):
     with pytest.raises(
         LumenError, match="tokenizer_config.json: 'eos_token' '<none>' is not in the vocabulary"
     ):
+        opened(tmp_path)
+    for settings, message in (
+        ({"eos_token": 5}, "tokenizer_config.json: 'eos_token' is 5; a string was expected"),
+        ({"eos_token": {"content": []}}, "'content' is a JSON list of 0; a string was expected"),
+        ({"add_bos_token": "no"}, "'add_bos_token' is 'no'; true or false was expected"),
+        ({"chat_template": 1}, "'chat_template' is 1; a string was expected"),
+        ({"chat_template": [{"name": "a"}]}, "element 0: 'template' is None; a string was expected"),
+    ):
+        write(tmp_path, 301, None, settings)
+        with pytest.raises(LumenError, match=message):
+            opened(tmp_path)
+    write(tmp_path, 301, None, {}, eos_token_id="2")
+    with pytest.raises(LumenError, match="'eos_token_id' is '2'; a token id or a list of them was expected"):
+        opened(tmp_path)
+    (tmp_path / "tokenizer_config.json").write_text('{"a":' * 300 + "1" + "}" * 300)
+    write(tmp_path, 301, changed(pre_tokenizer=nested(300)))
+    with pytest.raises(LumenError, match="the rules are not valid"):
         opened(tmp_path)
     (tmp_path / "tokenizer_config.json").write_text("[]")
     with pytest.raises(LumenError, match="tokenizer_config.json: holds a JSON list; an object was expected"):
