@@ -7,7 +7,9 @@ so tokens, scores and types are written in that form here, and ``tokenizer.model
 
 from __future__ import annotations
 
+import os
 import re
+import stat
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -35,6 +37,8 @@ _PIECES, _TRAINER, _NORMALIZER = 1, 2, 3
 _PIECE, _SCORE, _TYPE = 1, 2, 3
 _MODEL_TYPE, _VOCABULARY_SIZE, _BYTE_FALLBACK = 3, 4, 35
 _NAME, _CHARSMAP, _DUMMY_PREFIX, _REMOVE_SPACES = 1, 2, 3, 4
+# No model is larger.
+_MOST_BYTES = 64 << 20
 _ALGORITHMS = {1: "unigram", 2: "BPE", 3: "word", 4: "char"}
 _BPE = 2
 
@@ -185,15 +189,21 @@ def _serialize(path: str, pieces: Pieces, ids: dict[str, int]) -> bytes:
 def read_model(path: str) -> Pieces:
     """The vocabulary of a ``tokenizer.model`` file. Raises ``TokenizerError``."""
     try:
+        # (Opening a pipe would wait for somebody to write into it.)
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise TokenizerError(f"{path}: is not a regular file")
         with open(path, "rb") as file:
-            data = file.read()
+            data = file.read(_MOST_BYTES + 1)
     except OSError as error:
         raise TokenizerError(f"{path}: cannot be read: {error.strerror or error}") from None
+    if len(data) > _MOST_BYTES:
+        raise TokenizerError(f"{path}: is not a SentencePiece model: it has more than {_MOST_BYTES} bytes")
     model = _Model()
     try:
         for number, value in _fields(data):
             model.take(number, value)
-    except (struct.error, IndexError, UnicodeDecodeError, TypeError, ValueError):
+        scores, types = np.array(model.scores, np.float32), np.array(model.types, np.int32)
+    except (struct.error, LookupError, ArithmeticError, TypeError, ValueError):
         raise TokenizerError(f"{path}: is not a SentencePiece model") from None
     if not model.tokens:
         raise TokenizerError(f"{path}: is not a SentencePiece model: it has no pieces")
@@ -202,9 +212,8 @@ def read_model(path: str) -> Pieces:
         raise TokenizerError(f"{path}: is a SentencePiece model of type {name}; BPE is supported")
     if model.charsmap:
         raise TokenizerError(
-            f"{path}: normalizes text by the rules '{model.name}'; only 'identity' is supported"
+            f"{path}: normalizes text by the rules {model.name!r:.60}; only 'identity' is supported"
         )
-    scores, types = np.array(model.scores, np.float32), np.array(model.types, np.int32)
     return Pieces(model.tokens, scores, types, model.space_prefix)
 
 
@@ -222,17 +231,21 @@ class _Model:
 
     def take(self, number: int, value: bytes | int) -> None:
         if number == _PIECES:
-            piece = dict(_fields(value))
-            self.tokens.append(piece[_PIECE].decode("utf-8"))
+            piece = _message(value)
+            self.tokens.append(str(piece[_PIECE], "utf-8"))
             self.scores.append(struct.unpack("<f", piece.get(_SCORE, bytes(4)))[0])
             self.types.append(piece.get(_TYPE, NORMAL))
         elif number == _TRAINER:
-            self.algorithm = dict(_fields(value)).get(_MODEL_TYPE, 1)
+            self.algorithm = _message(value).get(_MODEL_TYPE, 1)
         elif number == _NORMALIZER:
-            rules = dict(_fields(value))
-            self.name = rules.get(_NAME, b"").decode("utf-8")
+            rules = _message(value)
+            self.name = str(rules.get(_NAME, b""), "utf-8")
             self.charsmap = rules.get(_CHARSMAP, b"")
             self.space_prefix = bool(rules.get(_DUMMY_PREFIX, 1))
+
+
+def _message(data: bytes | int) -> dict[int, bytes | int]:
+    return dict(_fields(data))
 
 
 def _varint(value: int) -> bytes:
@@ -269,6 +282,8 @@ def _fields(data: bytes) -> Iterator[tuple[int, bytes | int]]:
             if byte < 0x80:
                 return value
             shift += 7
+            if shift > 63:
+                raise ValueError("a number of more than 64 bits")
 
     while position < len(data):
         number, wire = divmod(varint(), 8)

@@ -45,6 +45,8 @@ _END_TOKENS = (
     "<|endofturn|>",
     "<|stop|>",
     "<|eot|>",
+    "<｜end▁of▁sentence｜>",
+    "<end_of_utterance>",
 )
 # Of these, what only ends a message, after which the same turn may be over or not.
 _MESSAGE_ENDS = ("<|eom_id|>",)

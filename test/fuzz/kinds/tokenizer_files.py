@@ -9,12 +9,16 @@ from __future__ import annotations
 import copy
 import json
 import random
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from fuzz.tokenizer_kinds import KINDS, Folder, random_text, write_folder
 from lumen_mlir.errors import LumenError
+from lumen_mlir.sentence_piece import Pieces, _serialize
 from lumen_mlir.tokenizer import Tokenizer
 
 GOAL = 100_000
@@ -57,6 +61,10 @@ class State:
     written: dict[str, bytes] = field(default_factory=dict)
 
     def write(self, files: dict[str, bytes]) -> None:
+        """Writes ``files`` and nothing else."""
+        for name in set(self.written) - set(files):
+            (self.folder / name).unlink()
+            del self.written[name]
         for name, data in files.items():
             if self.written.get(name) != data:
                 (self.folder / name).write_bytes(data)
@@ -69,13 +77,27 @@ def prepare(folder: Path) -> State:
     for kind in ("qwen2", "falcon-steps", "legacy", "metaspace-first"):
         write_folder(folder, KINDS[kind]())
         files.append({"tokenizer.json": (folder / "tokenizer.json").read_bytes(), **others})
+    spec = json.loads(files[-1]["tokenizer.json"])
+    model = _sentence_piece(list(spec["model"]["vocab"]))
+    settings = {name: others[name] for name in ("tokenizer_config.json", "added_tokens.json")}
+    files.append({"tokenizer.model": model, **settings})
+    (folder / "tokenizer.json").unlink()
     return State(folder, files)
+
+
+def _sentence_piece(tokens: list[str]) -> bytes:
+    types = [2 if token == "<unk>" else 6 if re.fullmatch("<0x..>", token) else 1 for token in tokens]
+    pieces = Pieces(tokens, -np.arange(len(tokens), dtype=np.float32), np.array(types, np.int32))
+    return _serialize("", pieces, {token: index for index, token in enumerate(tokens)})
 
 
 def attempt(state: State, rng: random.Random) -> str:
     files = dict(rng.choice(state.files))
-    chosen = [rng.choice(["tokenizer.json", *files]) for _ in range(rng.choice((1, 1, 1, 2)))]
+    chosen = [rng.choice([next(iter(files)), *files]) for _ in range(rng.choice((1, 1, 1, 2)))]
     for name in dict.fromkeys(chosen):
+        if name == "tokenizer.model":
+            files[name] = _damaged(rng, _damaged(rng, files[name]))
+            continue
         value = json.loads(files[name])
         for _ in range(rng.choice((1, 1, 2, 5))):
             _change(rng, value)
@@ -143,4 +165,4 @@ def _damaged(rng: random.Random, data: bytes) -> bytes:
         return data[:place]
     if kind == 1:
         return b"\xef\xbb\xbf" + data
-    return data[:place] + rng.randbytes(rng.randrange(1, 9)) + data[place + kind :]
+    return data[:place] + rng.randbytes(rng.randrange(1, 9)) + data[place + rng.randrange(9) :]
