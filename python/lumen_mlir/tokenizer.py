@@ -8,6 +8,7 @@ import difflib
 import logging
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
@@ -59,6 +60,9 @@ _END_KEYS = ("eos", "eot", "eom", "fim_pad", "fim_rep", "fim_sep")
 
 # What the model's makers say ends a text, where that is more than one token; written by ``lumen convert``.
 END_TOKEN_IDS = "lumen.eog_token_ids"
+# Where a file without rules of its own differs from its family: text is normalized to NFC, a word that is a
+# token is taken whole.
+NFC, IGNORE_MERGES = "lumen.tokenizer.nfc", "lumen.tokenizer.ignore_merges"
 
 
 class TextModel(Protocol):
@@ -336,7 +340,9 @@ def _pre_tokenizer(path: str, metadata: Metadata, given: str | None, has_rules: 
         guess = f" (did you mean '{close[0]}'?)" if close else ""
         source = " ('tokenizer.ggml.pre')" if given is None else ""
         raise TokenizerError(f"{path}: unknown pre-tokenizer '{name}'{source}{guess}; {hint}")
-    return PRE_TOKENIZERS[name]
+    family = PRE_TOKENIZERS[name]
+    nfc, whole = metadata.boolean(NFC, family.nfc), metadata.boolean(IGNORE_MERGES, family.ignore_merges)
+    return replace(family, nfc=nfc, ignore_merges=whole)
 
 
 def _clean(text: str) -> str:

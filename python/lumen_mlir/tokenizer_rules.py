@@ -62,7 +62,8 @@ class Rules:
 
     ``byte_level``: words come in the byte alphabet; otherwise in characters, and one that is no token
     becomes its bytes, such as ``<0xEA>``. ``plain``: that holds whatever the text is. ``outside``: ids that
-    no merging gives: added tokens and padding.
+    no merging gives: added tokens and padding. ``behind``: the rules for what does not begin a prompt, where
+    they are others.
     """
 
     normalizer: tokenizers.normalizers.Normalizer | None
@@ -124,9 +125,8 @@ def read_rules(
 ) -> Rules:
     """The rules in ``source``, the value of ``RULES``.
 
-    ``family`` cuts the text where the rules do not say how, or if they are ``overruled``.
-
-    Raises ``TokenizerError``.
+    ``family`` cuts the text where the rules do not say how, or if they are ``overruled``. Raises
+    ``TokenizerError``.
     """
     with refusing(f"{path}: '{RULES}'"):
         spec = json.loads(source)
@@ -146,15 +146,13 @@ def read_rules(
             bool(model.get("fuse_unk")),
             model.get("unk_token"),
         )
-        if family is None or ("pre_tokenizer" in spec and not overruled):
-            firsts = [
-                step for step in parts(spec.get("pre_tokenizer")) if step.get("prepend_scheme") == "first"
-            ]
-            for step in firsts:
-                step["prepend_scheme"] = "never"
-            return replace(rules, behind=replace(rules, splitter=package_steps(spec)[1])) if firsts else rules
-        others = rules_of_family(family, np.empty(0, np.int32), text)
-        return replace(others, added=rules.added, outside=rules.outside)
+        if family is not None and (overruled or "pre_tokenizer" not in spec):
+            others = rules_of_family(family, np.empty(0, np.int32), text)
+            return replace(others, added=rules.added, outside=rules.outside)
+        firsts = [step for step in parts(spec.get("pre_tokenizer")) if step.get("prepend_scheme") == "first"]
+        for step in firsts:
+            step["prepend_scheme"] = "never"
+        return replace(rules, behind=replace(rules, splitter=package_steps(spec)[1])) if firsts else rules
 
 
 def package_steps(spec: dict) -> tuple[Any, Any]:
@@ -200,7 +198,9 @@ def refusing(what: str, error: type[LumenError] = TokenizerError) -> Iterator[No
         raise
     # Rust's panics come as a kind of BaseException, and the package's errors as bare Exception.
     except BaseException as found:
-        text = " ".join(str(found).split())[:200] or type(found).__name__
+        text = " ".join(str(found).split())[:200]
+        if isinstance(found, (LookupError, TypeError, ValueError, AttributeError, RecursionError)):
+            text = f"is damaged ({type(found).__name__}: {text})"
         printable = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
         raise error(f"{what}: {printable}") from found
 

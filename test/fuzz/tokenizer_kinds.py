@@ -189,7 +189,19 @@ def _kinds() -> dict[str, Callable[[], tokenizers.Tokenizer]]:
         "bytes-by-normalizer": lambda: _bytes(sequence(_split(r"[^Ġ]+|Ġ+")), normalizers.ByteLevel()),
         "characters-after-bytes": lambda: _bytes(sequence([level(False), metaspace("▁", "always")])),
     }
+    cutters = {
+        "white-space": pre_tokenizers.Whitespace(),
+        "white-space-split": pre_tokenizers.WhitespaceSplit(),
+        "one-character": pre_tokenizers.CharDelimiterSplit("e"),
+        "scripts": pre_tokenizers.UnicodeScripts(),
+        "bert": pre_tokenizers.BertPreTokenizer(),
+        "inverted": pre_tokenizers.Split(Regex(r"\S+"), "merged_with_next", invert=True),
+    }
+    for name, cutter in cutters.items():
+        found[name] = lambda cutter=cutter: _bytes(sequence([cutter, to_bytes]))
     steps = {
+        "nmt": normalizers.Nmt(),
+        "bert-normalizer": normalizers.BertNormalizer(),
         "nfd": normalizers.NFD(),
         "nfkc": normalizers.NFKC(),
         "lowercase": normalizers.Sequence([normalizers.NFC(), normalizers.Lowercase()]),

@@ -358,6 +358,19 @@ def test_a_given_pre_tokenizer_overrules_the_file(tmp_path):
         Tokenizer.from_gguf(write_vocabulary(tmp_path, fields), pre_tokenizer="lama-bpe")
 
 
+def test_a_file_that_differs_from_its_family(tmp_path):
+    fields = small_fields("qwen2")
+    decomposed = "\u1112\u1161\u11ab"
+    assert Tokenizer.from_gguf(write_vocabulary(tmp_path, fields)).encode(decomposed, add_bos=False) == (
+        Tokenizer.from_gguf(write_vocabulary(tmp_path, fields)).encode("한", add_bos=False)
+    )
+    fields |= {"lumen.tokenizer.nfc": (False, T.BOOL), "lumen.tokenizer.ignore_merges": (True, T.BOOL)}
+    fields["tokenizer.ggml.tokens"][0][257] = "cde"
+    fields["tokenizer.ggml.merges"] = ["a b"], T.STRING
+    tokenizer = Tokenizer.from_gguf(write_vocabulary(tmp_path, fields))
+    assert tokenizer.encode("cde") == [257] and len(tokenizer.encode(decomposed)) == 9
+
+
 # What each family makes of one text, cut by hand from its published rules.
 CUTS = {
     "gpt-2": ["I", "'ve", " 12345", "개", " 가", "\u0301", "나", " 다", "!!", "\n\n ", " x"],
@@ -368,6 +381,16 @@ CUTS = {
     "exaone-moe": ["I", "'ve", " ", *"12345", "개 가\u0301나 다", "!!\n", "\n", " ", " x"],
     "gpt-4o": ["I've", " ", "123", "45", "개", " 가\u0301나", " 다", "!!\n\n", " ", " x"],
     "tekken": ["I", "'ve", " ", *"12345", "개", " 가\u0301나", " 다", "!!\n\n", " ", " x"],
+    # These two cut the space from Hangul again.
+    **dict.fromkeys(
+        ("deepseek-llm", "deepseek-coder"),
+        ["I", "'", "ve", *" 12345개 가\u0301나 다", "!!", *"\n\n ", " x"],
+    ),
+    "deepseek-v3": ["I", "'ve", " ", "123", "45", "개", " 가\u0301나", " 다", "!!\n\n", " ", " x"],
+    "falcon": ["I", "'", "ve", " ", "123", "45", "개", " 가", "\u0301", "나", " 다", "!!", "\n\n ", " x"],
+    "bloom": ["I've", " 12345개", " 가\u0301나", " 다", "!!\n\n ", " x"],
+    "viking": ["I've", " ", *"12345", "개", " 가\u0301나", " 다", "!!\n\n ", " x"],
+    "seed-coder": ["I", "'ve", " ", *"12345", "개", " 가", "\u0301나", " 다", "!!", "\n\n", " ", " x"],
     "default": ["I", "'", "ve", " ", "123", "45", "개", " 가", "\u0301", "나", " 다", "!!", "\n\n ", " x"],
 }
 

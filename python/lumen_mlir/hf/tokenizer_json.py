@@ -120,6 +120,8 @@ def entries_of_json(
     with refusing(f"{path}: the rules are not valid", HFError):
         _, splitter = tokenizer_rules.package_steps(spec.values)
         cuts = None if splitter is None else _cuts(splitter)
+    if pre_tokenizer is not None and not in_bytes:
+        raise HFError(f"{path}: is not byte-level and has no pre-tokenizer ('{pre_tokenizer}' was given)")
     name = _family(spec, model, config, cuts) if pre_tokenizer is None else pre_tokenizer
     if name is not None and name not in PRE_TOKENIZERS:
         raise HFError(

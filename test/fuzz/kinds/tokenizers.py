@@ -24,4 +24,4 @@ def prepare(folder: Path) -> list[Compared]:
 def attempt(state: list[Compared], rng: random.Random) -> str:
     compared = rng.choice(state)
     compared.check(random_text(rng), special=rng.random() < 0.7)
-    return "bytes" if compared.direct.pre is not None else "other rules"
+    return "alike"

@@ -372,6 +372,8 @@ def test_spaces_by_tokenizer_model(tmp_path, llama, legacy):
 def test_parts_of_a_prompt(tmp_path):
     """A text behind a control token is encoded as it is in the whole prompt."""
     spec = metaspace_json("first")
+    with pytest.raises(LumenError, match="is not byte-level and has no pre-tokenizer .'qwen2' was given."):
+        opened(write(tmp_path, 300, spec), pre_tokenizer="qwen2")
     tokenizer = opened(write(tmp_path, 300, spec))
     whole = tokenizer.encode("a<s>a", add_bos=False)
     parts = [*tokenizer.encode("a<s>", add_bos=False), *tokenizer.encode("a", add_bos=False, begins=False)]
