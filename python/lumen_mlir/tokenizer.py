@@ -17,7 +17,16 @@ from lumen_mlir.cache import Cache
 from lumen_mlir.gguf.metadata import Metadata
 from lumen_mlir.model_file import ModelFile
 from lumen_mlir.pretokenizers import PRE_TOKENIZERS, PreTokenizer
-from lumen_mlir.token_types import CONTROL, NORMAL, RULES, UNKNOWN, USER_DEFINED, TokenizerError, token_types
+from lumen_mlir.token_types import (
+    CONTROL,
+    NORMAL,
+    RULES,
+    UNKNOWN,
+    UNUSED,
+    USER_DEFINED,
+    TokenizerError,
+    token_types,
+)
 
 logger = logging.getLogger("lumen_mlir.tokenizer")
 
@@ -292,7 +301,9 @@ class Tokenizer:
 
     def _mark_end_tokens(self) -> None:
         """Makes end tokens control tokens where the file says that they are text: one token in a prompt."""
-        wrong = sorted(i for i in self.end_tokens if self._types[i] == NORMAL and self._is_marked(i))
+        wrong = sorted(
+            i for i in self.end_tokens if self._types[i] in (NORMAL, UNUSED) and self._is_marked(i)
+        )
         if wrong:
             self._types = self._types.copy()
             self._types[wrong] = CONTROL

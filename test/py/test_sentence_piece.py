@@ -104,6 +104,15 @@ def test_without_bytes_what_is_not_in_the_vocabulary_is_unknown(tmp_path):
     assert tokenizer.bos is None and tokenizer.encode("aa b") == [1, 2, 2, 1, 0]
 
 
+def test_files_that_name_no_special_tokens(tmp_path):
+    """As in llama.cpp, 1 begins and 2 ends a text, if they are such tokens."""
+    fields = {key: value for key, value in small_fields().items() if not key.endswith("_token_id")}
+    tokenizer = Tokenizer.from_gguf(write_vocabulary(tmp_path, fields))
+    assert (tokenizer.bos, tokenizer.eos, tokenizer.add_bos) == (1, 2, True) and 2 in tokenizer.end_tokens
+    ids = tokenizer.encode("a")
+    assert ids[0] == 1 and tokenizer.encode("<s>a") == ids
+
+
 def types(numbers: list[int]) -> dict:
     return {"tokenizer.ggml.token_type": (numbers, T.I32)}
 

@@ -103,8 +103,8 @@ def entries_of_json(
     that replaces the file's own rules. Raises ``HFError``.
     """
     path, model = spec.where, spec.object("model")
-    vocabulary = model.object("vocab").values
     _refuse_others(spec, model)
+    vocabulary = model.object("vocab").values
     in_bytes = byte_level(spec.values)
     unknown = model.text("unk_token")
     table = Table(path, config.integer("vocab_size"))
@@ -214,14 +214,20 @@ def _merges(path: Path, model: Fields) -> list[tuple[str, str]]:
     """The two sides of each merge, which older files join by a space. Of equal merges the last counts."""
     pairs = []
     for index, merge in enumerate(model.items("merges")):
-        pair = tuple(merge.split(" ", 1)) if isinstance(merge, str) else merge
-        pair = tuple(pair) if isinstance(pair, (list, tuple)) else ()
-        if len(pair) != 2 or not all(isinstance(side, str) and " " not in side for side in pair):
-            raise HFError(f"{path}: merge {index} is {merge!r:.60}; two tokens without spaces were expected")
-        pairs.append(pair)
+        sides = merge.split(" ") if isinstance(merge, str) else merge
+        if not isinstance(sides, list) or len(sides) != 2:
+            raise _no_merge(path, index, merge)
+        left, right = sides
+        if not isinstance(left, str) or not isinstance(right, str) or " " in left or " " in right:
+            raise _no_merge(path, index, merge)
+        pairs.append((left, right))
     if len(set(pairs)) < len(pairs):
         pairs = list(dict.fromkeys(reversed(pairs)))[::-1]
     return pairs
+
+
+def _no_merge(path: Path, index: int, merge: Any) -> HFError:
+    return HFError(f"{path}: merge {index} is {merge!r:.60}; two tokens without spaces were expected")
 
 
 def _scores(tokens: list[str], merges: list[tuple[str, str]]) -> Entries:

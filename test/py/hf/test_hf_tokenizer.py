@@ -427,7 +427,10 @@ def changed(**changes) -> dict:
     ("spec", "message"),
     [
         (changed(model=None), "tokenizer.json: has no 'model' with a 'vocab'"),
-        (changed(model__type="Unigram"), "the tokenizer is of type 'Unigram'; 'BPE' is supported"),
+        (
+            changed(model={"type": "Unigram", "vocab": [["a", 0.0]]}),
+            "the tokenizer is of type 'Unigram'; 'BPE' is supported",
+        ),
         (changed(pre_tokenizer=None, decoder=None), "neither byte-level nor falls back to bytes"),
         (changed(pre_tokenizer={"type": "X"}), "neither byte-level nor falls back to bytes"),
         (
