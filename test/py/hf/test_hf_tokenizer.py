@@ -456,7 +456,7 @@ def changed(**changes) -> dict:
         (changed(model__unk_token=7), "'unk_token' is 7; a string was expected"),
         (changed(model__end_of_word_suffix="</w>"), "'end_of_word_suffix' is '</w>', which is not supported"),
         (changed(model__vocab={"a": 1 << 90}), "'a' has the id a huge number, but 'vocab_size'"),
-        (changed(model__vocab={"a\ud800": 1}), "a token is not valid Unicode"),
+        (changed(model__vocab={"a\ud800": 1}), "a token is not valid Unicode|half a character"),
         (changed(normalizer=[1]), "the rules are not valid"),
         (
             changed(normalizer={"type": "Replace", "pattern": {"String": ""}, "content": "a"}),
