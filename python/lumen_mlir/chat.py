@@ -1,31 +1,36 @@
 # SPDX-License-Identifier: Apache-2.0
 """Chat templates: the Jinja template of a GGUF file turns a conversation into the prompt of its model.
 
-A template comes with the model file, so it runs in Jinja's sandbox, with the helpers that Hugging Face
-``transformers`` offers to templates (``raise_exception``, ``strftime_now``, ``tojson``).
+A template comes with the model file, so it runs in Jinja's sandbox within limits (``template_limits``), with
+the helpers that Hugging Face ``transformers`` offers to templates (``raise_exception``, ``strftime_now``,
+``tojson``).
 """
 
 from __future__ import annotations
 
 import datetime
 import json
+import re
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import jinja2
 import jinja2.ext
-import jinja2.meta
-import jinja2.sandbox
 
-from lumen_mlir.errors import LumenError
+from lumen_mlir.chat_messages import ChatError, check_tools, copied, normalized
 from lumen_mlir.model_file import ModelFile
+from lumen_mlir.special_text import LETTERS, Hidden, SpecialTexts
+from lumen_mlir.template_limits import LimitedEnvironment
 from lumen_mlir.tokenizer import Tokenizer
+
+__all__ = ["KEY", "ChatError", "ChatTemplate"]
 
 KEY = "tokenizer.chat_template"
 
-
-class ChatError(LumenError):
-    """A conversation that cannot become a prompt: no template, a broken one, or one that refuses it."""
+# A template that asks whether a content is null gets one that is.
+_ASKS_FOR_NULL = re.compile(r"content\W{0,3}\s*(is\s+(not\s+)?|[!=]=\s*)none", re.IGNORECASE)
+_ANSWER = "\U00014644"  # stands for the model's answer
 
 
 class _GenerationBlock(jinja2.ext.Extension):
@@ -50,19 +55,22 @@ class ChatTemplate:
         self.source = source
         self._where = where
         self._tokens = {"bos_token": bos, "eos_token": eos}
-        environment = jinja2.sandbox.ImmutableSandboxedEnvironment(
+        self._null_content = _ASKS_FOR_NULL.search(source) is not None
+        self._environment = environment = LimitedEnvironment(
             trim_blocks=True, lstrip_blocks=True, extensions=[jinja2.ext.loopcontrols, _GenerationBlock]
         )
-        environment.filters["tojson"] = _to_json
+        environment.add_filter("tojson", _to_json)
         environment.globals["raise_exception"] = _raise_exception
-        environment.globals["strftime_now"] = lambda form: datetime.datetime.now().strftime(form)
+        environment.globals["strftime_now"] = _now
         try:
-            self._template = environment.from_string(source)
-            self.variables = frozenset(jinja2.meta.find_undeclared_variables(environment.parse(source)))
+            self._template = environment.compiled(source)
         except jinja2.TemplateSyntaxError as error:
             raise self._error(f"line {error.lineno}: {error.message}") from None
         except RecursionError:
             raise self._error("it is nested too deeply") from None
+        except Exception as error:  # Python refuses in many ways what Jinja makes of a source
+            raise self._error(_said(error)) from None
+        self.variables = frozenset(environment.asked)
 
     @staticmethod
     def from_gguf(file: ModelFile, tokenizer: Tokenizer, name: str | None = None) -> ChatTemplate:
@@ -79,45 +87,122 @@ class ChatTemplate:
     ) -> str:
         """The prompt for ``messages`` (mappings with ``role`` and ``content``).
 
-        It contains the special tokens, the one that begins a text too where the template writes it: encode it
-        with ``special=True, add_bos=False``. ``variables`` (``tools``, ``enable_thinking``, …) reach the
-        template. Raises ``ChatError`` where the messages are malformed or the template fails or refuses them.
+        They may have the form that OpenAI's clients send: a list of text parts as content, or null, and
+        ``tool_calls`` whose arguments are a text of JSON. ``variables`` (``tools``, ``enable_thinking``, …)
+        reach the template.
+
+        The prompt contains the special tokens, the one that begins a text too where the template writes it:
+        encode it with ``special=True``. Raises ``ChatError`` where the messages are malformed, where the
+        template fails, refuses them or leaves one of them out, or where it takes more than 1 s or 16 MB.
         """
-        for index, message in enumerate(messages):
-            if not isinstance(message, Mapping) or not isinstance(message.get("role"), str):
-                raise ChatError(
-                    f"message {index} is {_short(message)}; expected a mapping with 'role' and 'content'"
-                )
-        if not messages:
-            raise ChatError("a chat needs at least one message")
-        if variables.get("tools"):
-            _check_tools(variables["tools"])
+        messages = normalized(messages, self._null_content)
+        return self._render(messages, {**variables, "add_generation_prompt": add_generation_prompt})
+
+    def render_hidden(
+        self, messages: Sequence[Mapping[str, Any]], special: SpecialTexts, escape: bool, **variables: Any
+    ) -> tuple[str, Hidden]:
+        """``render`` for an answer; ``escape``: with letters in the place of ``special`` texts in messages,
+        tools and documents, and what they stand for."""
+        messages = [self._without_frame(m, special) for m in normalized(messages, self._null_content)]
+        variables["add_generation_prompt"] = True
+        if not escape:
+            return self._render(messages, variables), Hidden()
+        given = {name: copied(variables[name], name) for name in ("tools", "documents") if name in variables}
+        hidden, (messages, *changed) = special.hide(messages, *given.values())
+        return self._render(messages, {**variables, **dict(zip(given, changed, strict=True))}), hidden
+
+    def _render(self, messages: list[dict[str, Any]], variables: Mapping[str, Any]) -> str:
+        variables = {"tools": None, "documents": None, **self._tokens, **variables}
+        if variables["tools"]:
+            check_tools(variables["tools"])
             if "tools" not in self.variables:
                 raise self._error("the model's chat template takes no tools")
+        prompt = self._rendered(messages, variables)
+        self._check_arrival(messages, variables, prompt)
+        return prompt
+
+    def _rendered(self, messages: list[dict[str, Any]], variables: Mapping[str, Any]) -> str:
         try:
-            return self._template.render(
-                {"tools": None, "documents": None, **self._tokens, **variables},
-                messages=[dict(message) for message in messages],
-                add_generation_prompt=add_generation_prompt,
-            )
+            return self._environment.rendered(self._template, {**variables, "messages": messages})
         except Exception as error:  # a template is a program: it can fail in any way
-            raise self._error(str(error) or type(error).__name__) from None
+            raise self._error(_said(error)) from None
+
+    # --- what a template makes of a content -----------------------------------------------------------------
+
+    def _without_frame(self, message: dict[str, Any], special: SpecialTexts) -> dict[str, Any]:
+        """``message`` without what the model wrote before its answer, where the template writes that too.
+
+        Some models write their reasoning and then, as the template does, control tokens that begin an answer.
+        """
+        content = message.get("content")
+        own = message["role"] == "assistant" and isinstance(content, str) and special.occur(content)
+        if own and special.occur(self._frame):
+            return {**message, "content": content.rpartition(self._frame)[2]}
+        return message
+
+    @cached_property
+    def _frame(self) -> str:
+        """What the template writes between the prompt for an answer and the answer; "" where that is not
+        clear."""
+        question = [{"role": "user", "content": "a"}]
+        variables = {"tools": None, "documents": None, **self._tokens}
+        try:
+            prompt = self._rendered(question, {**variables, "add_generation_prompt": True})
+            answered = [*question, {"role": "assistant", "content": _ANSWER}, *question]
+            whole = self._rendered(answered, {**variables, "add_generation_prompt": False})
+        except ChatError:
+            return ""
+        before = whole.partition(_ANSWER)[0]
+        frame = before[len(prompt) :]
+        return frame if _ANSWER in whole and before.startswith(prompt) else ""
+
+    def _check_arrival(
+        self, messages: list[dict[str, Any]], variables: Mapping[str, Any], prompt: str
+    ) -> None:
+        """Raises ``ChatError`` where a template leaves out the content of a message.
+
+        Most do so for roles that they do not know. Where a prompt does not have the content as it is, another
+        one is made of contents with letters at both ends.
+        """
+        texts = {
+            index: message["content"].strip()
+            for index, message in enumerate(messages)
+            if isinstance(message.get("content"), str) and not message.get("tool_calls")
+        }
+        doubtful = [index for index, text in texts.items() if text and text not in prompt]
+        if not doubtful or "messages" not in self.variables:
+            return
+        marked, letters = list(messages), dict(zip(doubtful, LETTERS, strict=False))
+        for index, letter in letters.items():
+            marked[index] = {**messages[index], "content": letter + texts[index] + letter}
+        try:
+            probe = self._rendered(marked, variables)
+        except ChatError:
+            return
+        lost = [index for index, letter in letters.items() if letter not in probe]
+        # Of a template that writes no content at all nothing can be said.
+        anything = any(text and index not in lost for index, text in texts.items())
+        for index in lost:
+            role = messages[index]["role"]
+            if anything or role != "user":
+                raise self._error(f"the template leaves out message {index}, of the role '{role}'")
 
     def _error(self, message: str) -> ChatError:
         return ChatError(f"{self._where}: {' '.join(message.split())}")
 
 
-def _check_tools(tools: Any) -> None:
-    if not isinstance(tools, (list, tuple)):
-        raise ChatError(f"the tools are {_short(tools)}; a list of descriptions was expected")
-    for index, tool in enumerate(tools):
-        function = tool.get("function", tool) if isinstance(tool, Mapping) else None
-        if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
-            raise ChatError(f"tool {index} is {_short(tool)}; expected a mapping with 'name' or 'function'")
+def _said(error: Exception) -> str:
+    return str(error) or type(error).__name__
 
 
 def _raise_exception(message: str) -> None:
     raise jinja2.TemplateError(message)
+
+
+def _now(form: str) -> str:
+    if len(form) > 256 or re.search("[0-9]{3}", form):
+        raise ValueError(f"'{form[:60]}' is no form for a date")
+    return datetime.datetime.now().strftime(form)
 
 
 def _to_json(
@@ -128,11 +213,10 @@ def _to_json(
     sort_keys: bool = False,
 ) -> str:
     # Jinja's own filter escapes <, > and & for HTML, which a prompt must not.
-    return json.dumps(
-        value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys
-    )
+    text = json.dumps(value, ensure_ascii=False, indent=indent, separators=separators, sort_keys=sort_keys)
+    # Letters that stand for texts stay letters.
+    return re.sub(r"[^\x00-\x7f]", _ascii, text) if ensure_ascii else text
 
 
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:60] + "…"
+def _ascii(match: re.Match) -> str:
+    return match[0] if match[0] in LETTERS else json.dumps(match[0])[1:-1]

@@ -3,13 +3,17 @@
 
 from __future__ import annotations
 
+import numbers
+import threading
 import time
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 import numpy as np
 
-from lumen_mlir.errors import LumenError
+from lumen_mlir.errors import LumenError, shown
 from lumen_mlir.sampling import Sampler
 from lumen_mlir.tokenizer import Tokenizer
 
@@ -18,6 +22,8 @@ class Evaluator(Protocol):
     """Gives the logits behind a text; ``lumen_mlir.llm`` has it."""
 
     context: int
+    lock: AbstractContextManager
+    """Held from what is asked about the KV cache to the end of the use of the logits."""
 
     def last_logits(self, ids: Sequence[int]) -> np.ndarray:
         """float32 [vocabulary]: the logits behind ``ids``; valid (and writable) until the next call."""
@@ -29,32 +35,45 @@ class Evaluator(Protocol):
 class StopFilter:
     """Ends a text before the first of several strings, which may arrive in pieces.
 
-    Text that may turn out to begin one of them is held back until that is decided.
+    Control tokens that are not shown are pieces of the text too: a string may have them in it, and may also
+    be found in what is shown, across them. Text that may turn out to begin one of the strings is held back
+    until that is decided.
     """
 
     def __init__(self, stops: Iterable[str]):
         self.stops = tuple(stops)
         self.found = False
-        self._held = ""
+        self._whole = self._shown = ""  # what is held back, with and without hidden pieces
+        self._places: list[int] = []  # where in the whole each shown character is
 
-    def feed(self, text: str) -> str:
-        """The text that is certain now; nothing more once a string was found."""
-        if self.found:
-            return ""
-        self._held += text
-        begins = [begin for stop in self.stops if (begin := self._held.find(stop)) >= 0]
+    def feed(self, text: str, hidden: bool = False) -> str:
+        """What may be shown now; nothing more once a string was found. ``hidden``: ``text`` is not shown."""
+        if self.found or not self.stops:
+            return "" if self.found or hidden else text
+        if not hidden:
+            self._shown += text
+            self._places.extend(range(len(self._whole), len(self._whole) + len(text)))
+        self._whole += text
+        begins = [begin for stop in self.stops if (begin := self._whole.find(stop)) >= 0]
+        begins += [self._places[begin] for stop in self.stops if (begin := self._shown.find(stop)) >= 0]
         if begins:
             self.found = True
-            certain, self._held = self._held[: min(begins)], ""
-            return certain
-        keep = max((_overlap(self._held, stop) for stop in self.stops), default=0)
-        certain, self._held = self._held[: len(self._held) - keep], self._held[len(self._held) - keep :]
-        return certain
+            return self._release(min(begins))
+        keep = max(_overlap(self._whole, stop) for stop in self.stops)
+        shown = max(_overlap(self._shown, stop) for stop in self.stops)
+        end = len(self._whole) - keep
+        return self._release(min(end, self._places[-shown]) if shown else end)
 
     def finish(self) -> str:
         """What was held back, at the end of the text."""
-        held, self._held = self._held, ""
-        return held
+        return "" if self.found else self._release(len(self._whole))
+
+    def _release(self, end: int) -> str:
+        """Takes the text before place ``end`` out of what is held back; what is shown of it."""
+        count = bisect_left(self._places, end)
+        released, self._shown = self._shown[:count], self._shown[count:]
+        self._whole, self._places = self._whole[end:], [place - end for place in self._places[count:]]
+        return released
 
 
 def _overlap(text: str, stop: str) -> int:
@@ -64,6 +83,8 @@ def _overlap(text: str, stop: str) -> int:
 
 class Generation(Iterator[str]):
     """A text being generated: an iterator of its pieces, each non-empty and of whole characters.
+
+    Several generations may take turns, in one thread or in several.
 
     Attributes:
       prompt: token ids of the prompt.
@@ -84,8 +105,9 @@ class Generation(Iterator[str]):
         prompt: Sequence[int],
         *,
         max_tokens: int | None = None,
-        stop: Sequence[str] = (),
+        stop: str | Iterable[str] | None = None,
         ignore_eos: bool = False,
+        special: bool = False,
     ):
         if not prompt:
             raise LumenError("the prompt is empty: there is nothing to continue")
@@ -93,10 +115,7 @@ class Generation(Iterator[str]):
             raise LumenError(
                 f"the prompt is {len(prompt)} tokens long, but the context is {evaluator.context} tokens"
             )
-        if max_tokens is not None and max_tokens < 0:
-            raise LumenError(f"max_tokens is {max_tokens}; a number of at least 0 was expected")
-        if not all(isinstance(text, str) and text for text in stop):
-            raise LumenError("a stop string is empty")
+        self._max_tokens = _limit(max_tokens)
         self.prompt = list(prompt)
         self.tokens: list[int] = []
         self.finish_reason: str | None = None
@@ -105,20 +124,23 @@ class Generation(Iterator[str]):
         self.prompt_seconds = 0.0
         self.decode_seconds = 0.0
         self._evaluator, self._tokenizer, self._sampler = evaluator, tokenizer, sampler
-        self._max_tokens = max_tokens
-        self._stops = StopFilter(stop)
+        self._special = bool(special)
+        self._stops = StopFilter(_stop_strings(stop))
         self._banned = np.fromiter(tokenizer.end_tokens, np.int64) if ignore_eos else None
         self._pieces = self._run()
+        # A generator of Python cannot be asked by two threads at once.
+        self._turn = threading.RLock()
 
     def __next__(self) -> str:
-        return next(self._pieces)
+        with self._turn:
+            return next(self._pieces)
 
     def text(self) -> str:
         """The rest of the text, all at once."""
         return "".join(self)
 
     def _run(self) -> Iterator[str]:
-        decoder = self._tokenizer.stream()
+        decoder = self._tokenizer.stream(self._special)
         self._sampler.accept(self.prompt)
         ids = list(self.prompt)
         while self.finish_reason is None:
@@ -126,13 +148,25 @@ class Generation(Iterator[str]):
             if token is None:
                 break
             ids.append(token)
-            if piece := self._stops.feed(decoder.feed(token)):
+            if piece := self._stops.feed(decoder.feed(token)) + self._hidden(token):
                 yield piece
             if self._stops.found:
-                self.finish_reason = "stop"
+                break
+        if self.finish_reason == "end" and (piece := self._hidden(self._end_token, ends=True)):
+            yield piece
+        if self._stops.found:
+            self.finish_reason = "stop"
         # A character that never became whole is left out.
         if piece := self._stops.finish():
             yield piece
+
+    def _hidden(self, token: int, ends: bool = False) -> str:
+        """What becomes certain by a token that is not shown, which may be part of a stop string: a control
+        token, or one that ends the text."""
+        if not self._stops.stops or (not ends and (self._special or self._tokenizer.token_bytes(token))):
+            return ""
+        text = self._tokenizer.token_bytes(token, special=True).decode("utf-8", "replace")
+        return self._stops.feed(text, hidden=True)
 
     def _next_token(self, ids: list[int]) -> int | None:
         """Computes and samples one token; None, and ``finish_reason``, where the text ends."""
@@ -143,12 +177,13 @@ class Generation(Iterator[str]):
             self.finish_reason = "context"
             return None
         start = time.perf_counter()
-        if not self.tokens:
-            self.evaluated = len(ids) - self._evaluator.reusable(ids)
-        logits = self._evaluator.last_logits(ids)
-        if self._banned is not None:
-            logits[self._banned] = -np.inf
-        token = self._sampler.sample(logits)
+        with self._evaluator.lock:
+            if not self.tokens:
+                self.evaluated = len(ids) - self._evaluator.reusable(ids)
+            logits = self._evaluator.last_logits(ids)
+            if self._banned is not None:
+                logits[self._banned] = -np.inf
+            token = self._sampler.sample(logits)
         seconds = time.perf_counter() - start
         if self.tokens:
             self.decode_seconds += seconds
@@ -156,7 +191,31 @@ class Generation(Iterator[str]):
         else:
             self.prompt_seconds = seconds
         if self._banned is None and token in self._tokenizer.end_tokens:
-            self.finish_reason = "end"
+            self.finish_reason, self._end_token = "end", token
             return None
         self.tokens.append(token)
         return token
+
+
+def _limit(count: int | None) -> int | None:
+    """``max_tokens``, checked."""
+    if count is None:
+        return None
+    if not isinstance(count, numbers.Integral) or isinstance(count, bool) or count < 0:
+        raise LumenError(f"max_tokens is {shown(count)}; a number of at least 0 was expected")
+    return int(count)
+
+
+def _stop_strings(stop: str | Iterable[str] | None) -> list[str]:
+    """``stop``, checked: None stands for none."""
+    if stop is None or isinstance(stop, str):
+        stop = [] if stop is None else [stop]
+    if not isinstance(stop, Iterable) or isinstance(stop, (bytes, bytearray)):
+        raise LumenError(f"stop is {shown(stop)}; a text or a list of texts was expected")
+    stops = list(stop)
+    for text in stops:
+        if not isinstance(text, str):
+            raise LumenError(f"a stop string is {shown(text)}; text was expected")
+        if not text:
+            raise LumenError("a stop string is empty")
+    return stops

@@ -11,8 +11,11 @@ For example::
 from __future__ import annotations
 
 import logging
+import numbers
 import os
+import threading
 import time
+import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -20,11 +23,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lumen_mlir.cache import Cache
-from lumen_mlir.errors import LumenError
+from lumen_mlir.errors import LumenError, shown
 from lumen_mlir.generation import Generation
 from lumen_mlir.model_file import open_model_file
 from lumen_mlir.models import Model
-from lumen_mlir.sampling import Sampler
+from lumen_mlir.sampling import Sampler, Sampling
 from lumen_mlir.session_options import Progress, SessionOptions, Timings, silent
 from lumen_mlir.tokenizer import Tokenizer
 
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
     from lumen_mlir import ir
     from lumen_mlir.chat import ChatTemplate
     from lumen_mlir.perplexity import Perplexity
+    from lumen_mlir.special_text import SpecialTexts
 
 logger = logging.getLogger("lumen_mlir.llm")
 
@@ -39,7 +43,11 @@ ENGINES = ("compiled", "reference")
 
 
 class LLM:
-    """An open model, its tokenizer, and an engine that runs it. For one thread of Python at a time.
+    """An open model, its tokenizer, and an engine that runs it.
+
+    Several threads may use one: their steps take turns. The KV cache holds one text, so texts that are
+    generated at the same time are slow: each step computes what the other one overwrote. Use it as a context
+    manager, or ``close`` it, to let the memory go before Python does.
 
     Args:
       path: a GGUF file or a Hugging Face folder; None for the model that comes with the package.
@@ -58,6 +66,7 @@ class LLM:
       tokenizer: ``lumen_mlir.tokenizer.Tokenizer``.
       session: what runs the steps, with its KV cache.
       context: tokens that fit the KV cache.
+      sampling: how tokens are drawn where ``generate`` is not told; a model's makers may have chosen.
       timings: seconds that opening took.
 
     Raises ``LumenError``, with one line that says what is wrong.
@@ -79,6 +88,9 @@ class LLM:
             raise LumenError(f"unknown engine '{engine}'; known are {', '.join(ENGINES)}")
         self.options = SessionOptions.of(**options)
         self.engine = engine
+        # Held while the KV cache and what is known of it change. ``_held`` is true only with it.
+        self.lock = threading.RLock()
+        self._path = "the model that comes with Lumen" if path is None else os.fspath(path)
         cache = Cache() if cache is None else cache
         start = time.perf_counter()
         progress("load", 0, 1)
@@ -101,10 +113,43 @@ class LLM:
             self.options, _ = memory.fit(self.model, self.options, budget, cache, progress)
         self.session = self._open_session(cache, progress)
         self.context: int = self.session.context
+        self.sampling = Sampling.of_metadata(self.model.file.path, self.model.file.metadata)
         # What was passed to the chat template that it does not use, which is told once.
         self._unused: set[str] = set()
         # The ids whose keys and values the KV cache holds.
         self._held: list[int] = []
+        _opened.add(self)
+
+    def __enter__(self) -> LLM:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Lets weights, KV cache and code go, when no step needs them any more.
+
+        Whatever is asked of the model later is a ``LumenError``; closing again is not.
+        """
+        with self.lock:
+            for name in _CLOSED:
+                self.__dict__.pop(name, None)
+            self.forget()
+
+    def __getattr__(self, name: str) -> Any:
+        # Only what is not there comes here.
+        if name in _CLOSED and "_held" in self.__dict__:
+            raise LumenError(f"{self._path}: the model is closed")
+        raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
+
+    def __repr__(self) -> str:
+        if "session" not in self.__dict__:
+            return f"<LLM {self._path!r}, closed>"
+        config = self.model.config
+        return (
+            f"<LLM {self._path!r}: {config.architecture}, {config.layers} layers of width {config.width}, "
+            f"context {self.context}, {self.threads} thread{'' if self.threads == 1 else 's'}>"
+        )
 
     def _open_session(self, cache: Cache, progress: Progress):
         if self.engine == "compiled":
@@ -127,8 +172,9 @@ class LLM:
 
     def set_threads(self, count: int) -> None:
         """Goes on with another team of threads. It changes no result."""
-        if self.engine == "compiled":
-            self.session.set_threads(count)
+        with self.lock:
+            if self.engine == "compiled":
+                self.session.set_threads(count)
 
     # --- text and tokens ------------------------------------------------------------------------------------
 
@@ -153,127 +199,165 @@ class LLM:
     def logits(self, ids: Sequence[int]) -> np.ndarray:
         """The logits behind every token of ``ids``: float32 [tokens, vocabulary]."""
         ids = self._checked(ids)
-        if len(ids) > self.context:
-            raise LumenError(f"{len(ids)} tokens do not fit the context of {self.context} tokens")
+        self._check_length(ids)
         result = np.empty((len(ids), self.model.config.vocabulary), np.float32)
-        self.forget()
-        for begin in range(0, len(ids), self.options.chunk):
-            piece = ids[begin : begin + self.options.chunk]
-            self.session.step(piece, begin, 0, out=result[begin : begin + len(piece)])
-        self._held = ids
+        with self.lock:
+            self.forget()
+            for begin in range(0, len(ids), self.options.chunk):
+                piece = ids[begin : begin + self.options.chunk]
+                self.session.step(piece, begin, 0, out=result[begin : begin + len(piece)])
+            self._held = ids
         return result
 
     def last_logits(self, ids: Sequence[int]) -> np.ndarray:
         """The logits behind the last token of ``ids``: float32 [vocabulary], valid until the next step.
 
-        What the KV cache holds of ``ids`` is not computed again.
+        What the KV cache holds of ``ids`` is not computed again. Where several threads use the model, hold
+        ``lock`` until the logits are used.
         """
-        start = self.reusable(ids)
-        held, new = self._held[:start], self._checked(ids[start:])
-        if len(ids) > self.context:
-            raise LumenError(f"{len(ids)} tokens do not fit the context of {self.context} tokens")
-        self.forget()
-        for begin in range(0, len(new), self.options.chunk):
-            piece = new[begin : begin + self.options.chunk]
-            last = begin + len(piece) == len(new)
-            # Only the last token's logits are wanted: earlier chunks compute none.
-            logits = self.session.step(piece, start + begin, len(piece) - last)
-        self._held = held + new
-        return logits[-1]
+        with self.lock:
+            start = self.reusable(ids)
+            held, new = self._held[:start], self._checked(ids[start:])
+            self._check_length(ids)
+            self.forget()
+            for begin in range(0, len(new), self.options.chunk):
+                piece = new[begin : begin + self.options.chunk]
+                last = begin + len(piece) == len(new)
+                # Only the last token's logits are wanted: earlier chunks compute none.
+                logits = self.session.step(piece, start + begin, len(piece) - last)
+            self._held = held + new
+            return logits[-1]
 
     def reusable(self, ids: Sequence[int]) -> int:
         """How many of the first ``ids`` need not be computed again; the last always is."""
-        most = max(min(len(self._held), len(ids) - 1), 0)
-        if self._held[:most] != list(ids[:most]):
-            most = next(i for i in range(most) if self._held[i] != ids[i])
-        # The rings of sliding windows may have forgotten what was so long ago.
-        return most if self.engine == "reference" or self.session.can_resume(most) else 0
+        with self.lock:
+            most = max(min(len(self._held), len(ids) - 1), 0)
+            if self._held[:most] != list(ids[:most]):
+                most = next(i for i in range(most) if self._held[i] != ids[i])
+            # The rings of sliding windows may have forgotten what was so long ago.
+            return most if self.engine == "reference" or self.session.can_resume(most) else 0
 
     def forget(self) -> None:
         """Makes the KV cache count as empty."""
         # Before every step: one that is interrupted leaves rows in the cache that belong to nothing.
-        self._held = []
+        with self.lock:
+            self._held = []
 
-    def _checked(self, ids: Sequence[int]) -> list[int]:
+    def _check_length(self, ids: Sequence[int]) -> None:
+        if len(ids) > self.context:
+            raise LumenError(f"{len(ids)} tokens do not fit the context of {self.context} tokens")
+
+    def _checked(self, ids: Iterable[int]) -> list[int]:
+        """Token ids as they come from outside (lists, NumPy arrays) as a list of numbers of the vocabulary."""
         vocabulary = self.model.config.vocabulary
-        ids = [int(token) for token in ids]
-        if not ids:
+        if isinstance(ids, (str, bytes, bytearray, Mapping)) or not isinstance(ids, Iterable):
+            raise LumenError(f"token ids are {shown(ids)}; a list of whole numbers was expected")
+        tokens = []
+        for token in ids:
+            if not isinstance(token, numbers.Integral) or isinstance(token, bool):
+                raise LumenError(f"a token id is {shown(token)}; a whole number was expected")
+            tokens.append(int(token))
+        if not tokens:
             raise LumenError("there are no tokens to compute")
-        for token in (min(ids), max(ids)):
+        for token in (min(tokens), max(tokens)):
             if not 0 <= token < vocabulary:
                 raise LumenError(f"token id {token} is outside the vocabulary of {vocabulary} tokens")
-        return ids
+        return tokens
 
     def perplexity(self, text: str | Sequence[int], **parameters: Any) -> Perplexity:
         """How well the model predicts ``text``; the parameters are those of ``lumen_mlir.perplexity``."""
         from lumen_mlir.perplexity import perplexity
 
-        return perplexity(self, text, **parameters)
+        with self.lock:
+            return perplexity(self, text, **parameters)
 
     # --- generation -----------------------------------------------------------------------------------------
 
     def generate(
         self,
-        prompt: str | Sequence[int],
+        prompt: str | Iterable[int],
         max_tokens: int | None = 256,
         *,
-        temperature: float = 0.8,
-        top_k: int = 40,
-        top_p: float = 0.95,
-        min_p: float = 0.05,
-        repeat_penalty: float = 1.0,
+        temperature: float | None = None,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        min_p: float | None = None,
+        repeat_penalty: float | None = None,
         seed: int | None = None,
-        stop: str | Sequence[str] = (),
+        stop: str | Iterable[str] | None = None,
         ignore_eos: bool = False,
+        special: bool = False,
     ) -> Generation:
         """Continues ``prompt`` (text or token ids): an iterator of text pieces.
 
         ``temperature`` 0 takes the likeliest token each time; the other parameters are those of ``Sampler``.
-        Generation ends at an end token (unless ``ignore_eos``, which bans them), before a ``stop`` string,
-        after ``max_tokens`` (None: no limit) or where the context is full. An empty text stands for the token
-        that begins one. Raises ``LumenError`` at once for parameters out of range and a prompt longer than
-        the context.
+        Those that are None are the model's own (``sampling``). Generation ends at an end token (unless
+        ``ignore_eos``, which bans them), before a ``stop`` string, after ``max_tokens`` (None: no limit) or
+        where the context is full. ``special``: control tokens are part of the text; a stop string may have
+        them in it in any case. An empty text stands for the token that begins one. Raises ``LumenError`` at
+        once for parameters out of range and a prompt longer than the context.
         """
-        sampler = Sampler(temperature, top_k, top_p, min_p, repeat_penalty, seed)
+        chosen = self.sampling.chosen(
+            temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, repeat_penalty=repeat_penalty
+        )
         return Generation(
             self,
             self.tokenizer,
-            sampler,
+            Sampler(seed=seed, **chosen),
             self._prompt_ids(prompt),
             max_tokens=max_tokens,
-            stop=[stop] if isinstance(stop, str) else list(stop),
+            stop=stop,
             ignore_eos=ignore_eos,
+            special=special,
         )
 
     def chat(
         self,
-        messages: Sequence[Mapping[str, Any]],
+        messages: str | Sequence[Mapping[str, Any]],
         max_tokens: int | None = None,
         *,
         tools: Sequence[Mapping[str, Any]] | None = None,
         enable_thinking: bool | None = None,
         variables: Mapping[str, Any] | None = None,
+        escape_special: bool = True,
+        special: bool = True,
         **parameters: Any,
     ) -> Generation:
-        """The model's answer to ``messages`` (mappings with ``role`` and ``content``).
+        """The model's answer to ``messages`` (mappings with ``role`` and ``content``, or a user's text).
 
         They become a prompt by the file's own template, which also gets ``tools`` (descriptions of functions
         that the model may call), ``enable_thinking`` (where it is not None) and any other ``variables``.
-        ``parameters`` are those of ``generate``.
+        Messages may have the form of OpenAI's clients (``ChatTemplate.render``).
+
+        ``escape_special``: control tokens that are written in messages, their names, calls and tools are
+        text. Only the model's own messages keep those that do not end a turn. ``special``: the answer has
+        control tokens in it, such as ``[TOOL_CALLS]``, by which a call can be told from text: give it back to
+        the model as it is. ``parameters`` are those of ``generate``.
         """
+        if isinstance(messages, str):
+            messages = [{"role": "user", "content": messages}]
         given = dict(variables or {})
         if enable_thinking is not None:
             given["enable_thinking"] = enable_thinking
         if tools:
-            given["tools"] = list(tools)
+            given["tools"] = tools
         template = self.tool_template if tools else self.chat_template
         for name in given:
             if name not in template.variables and name != "tools" and name not in self._unused:
                 self._unused.add(name)
                 logger.warning("the model's chat template does not use '%s'", name)
-        text = template.render(messages, **given)
-        ids = self.tokenizer.encode(text, special=True, add_bos=False)
-        return self.generate(ids, max_tokens, **parameters)
+        prompt, hidden = template.render_hidden(messages, self._special_texts, escape_special, **given)
+        ids = self._special_texts.encode(self.tokenizer, prompt, hidden)
+        bos = self.tokenizer.bos
+        if self.tokenizer.add_bos and bos is not None and ids[:1] != [bos]:
+            ids.insert(0, bos)
+        return self.generate(ids, max_tokens, special=special, **parameters)
+
+    @cached_property
+    def _special_texts(self) -> SpecialTexts:
+        from lumen_mlir.special_text import SpecialTexts
+
+        return SpecialTexts.of(self.tokenizer)
 
     @cached_property
     def chat_template(self) -> ChatTemplate:
@@ -291,8 +375,27 @@ class LLM:
             return self.chat_template
         return ChatTemplate.from_gguf(self.model.file, self.tokenizer, "tool_use")
 
-    def _prompt_ids(self, prompt: str | Sequence[int]) -> list[int]:
+    def _prompt_ids(self, prompt: str | Iterable[int]) -> list[int]:
+        tokenizer = self.tokenizer
         if not isinstance(prompt, str):
-            return self._checked(prompt) if len(prompt) else []
-        ids = self.tokenize(prompt)
-        return ids if ids or self.tokenizer.bos is None else [self.tokenizer.bos]
+            if isinstance(prompt, np.ndarray):
+                prompt = prompt.tolist()
+            return self._checked(prompt) if not isinstance(prompt, (list, tuple)) or prompt else []
+        # A text that goes on has no end.
+        ids = tokenizer.encode(prompt, add_eos=False)
+        return ids if ids or tokenizer.bos is None else [tokenizer.bos]
+
+
+# What ``LLM.close`` lets go.
+_CLOSED = ("session", "model", "tokenizer", "module", "chat_template", "tool_template", "_special_texts")
+
+_opened: weakref.WeakSet[LLM] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    """In a child process no thread is in a step; the one that was, in the parent, left it half done."""
+    for llm in list(_opened):
+        llm.lock = threading.RLock()
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -7,14 +7,22 @@ probabilities of what the ones before it left, without the temperature, which on
 
 from __future__ import annotations
 
+import logging
 import math
 import numbers
 from collections import deque
 from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lumen_mlir.errors import LumenError
+from lumen_mlir.errors import LumenError, shown
+
+if TYPE_CHECKING:
+    from lumen_mlir.gguf.metadata import Metadata
+
+logger = logging.getLogger("lumen_mlir.sampling")
 
 # Logits in one group of the scan in ``_largest``.
 _GROUP = 64
@@ -24,13 +32,62 @@ class SamplingError(LumenError):
     """A sampling parameter out of its range, or logits that no token can be drawn from."""
 
 
+@dataclass(frozen=True)
+class Sampling:
+    """How tokens are drawn where nothing else is asked for.
+
+    Attributes:
+      temperature, top_k, top_p, min_p, repeat_penalty: those of ``Sampler``.
+      from_model: the names of those that the model's makers chose.
+    """
+
+    temperature: float = 0.8
+    top_k: int = 40
+    top_p: float = 0.95
+    min_p: float = 0.05
+    repeat_penalty: float = 1.0
+    from_model: tuple[str, ...] = ()
+
+    @staticmethod
+    def of_metadata(path: str, metadata: Metadata) -> Sampling:
+        """What the keys ``general.sampling.*`` of a file say. What is out of range is left out, with a
+        warning."""
+        found: dict[str, float] = {}
+        for name, key in METADATA_KEYS.items():
+            if key not in metadata:
+                continue
+            try:
+                value = metadata.number(key)
+                check = Sampler(**{name: int(value) if name == "top_k" and value.is_integer() else value})
+                found[name] = getattr(check, name)
+            except LumenError as error:
+                logger.warning("%s: '%s' is not used: %s", path, key, error)
+        return Sampling(**found, from_model=tuple(found))
+
+    def chosen(self, **given: Any) -> dict[str, Any]:
+        """The parameters of ``Sampler``: those ``given`` that are not None, and these for the others."""
+        return {
+            name: getattr(self, name) if given.get(name) is None else given[name] for name in METADATA_KEYS
+        }
+
+
+METADATA_KEYS = {
+    "temperature": "general.sampling.temp",
+    "top_k": "general.sampling.top_k",
+    "top_p": "general.sampling.top_p",
+    "min_p": "general.sampling.min_p",
+    "repeat_penalty": "general.sampling.penalty_repeat",
+}
+"""The keys of a file that say how to sample, as llama.cpp names them."""
+
+
 class Sampler:
     """Draws tokens; the same seed and logits give the same tokens.
 
-    ``temperature`` 0 takes the largest logit (the first of equals). ``top_k`` 0, ``top_p`` 1, ``min_p`` 0 and
-    ``repeat_penalty`` 1 turn their filter off. The penalty looks at the last ``repeat_last`` accepted tokens:
-    a positive logit is divided by it, another multiplied. ``seed`` None draws differently each time. Raises
-    ``SamplingError`` for values out of range.
+    ``temperature`` 0 takes the largest logit (the first of equals). ``top_k`` 0 or -1, ``top_p`` 1, ``min_p``
+    0 and ``repeat_penalty`` 1 turn their filter off; ``top_p`` 0 leaves the likeliest token. The penalty
+    looks at the last ``repeat_last`` accepted tokens: a positive logit is divided by it, another multiplied.
+    ``seed`` None or -1 draws differently each time. Raises ``SamplingError`` for values out of range.
     """
 
     def __init__(
@@ -44,12 +101,12 @@ class Sampler:
         repeat_last: int = 64,
     ):
         self.temperature = _number("temperature", temperature, 0.0, math.inf)
-        self.top_k = _integer("top_k", top_k)
-        self.top_p = _number("top_p", top_p, 0.0, 1.0, least_included=False)
+        self.top_k = max(_integer("top_k", top_k, least=-1), 0)
+        self.top_p = _number("top_p", top_p, 0.0, 1.0)
         self.min_p = _number("min_p", min_p, 0.0, 1.0)
         self.repeat_penalty = _number("repeat_penalty", repeat_penalty, 0.0, math.inf, least_included=False)
-        self.seed = None if seed is None else _integer("seed", seed)
-        self._recent: deque[int] = deque(maxlen=_integer("repeat_last", repeat_last))
+        self.seed = None if seed is None or _integer("seed", seed, least=-1) == -1 else int(seed)
+        self._recent: deque[int] = deque(maxlen=min(_integer("repeat_last", repeat_last), 1 << 20))
         self._random = np.random.default_rng(self.seed)
 
     def accept(self, tokens: Iterable[int]) -> None:
@@ -139,14 +196,17 @@ def _number(name: str, value: float, least: float, most: float, least_included: 
     bound = "at least" if least_included else "more than"
     expected = f"a number {bound} {least:g}" + ("" if most == math.inf else f" and at most {most:g}")
     if not isinstance(value, numbers.Real) or isinstance(value, bool):
-        raise SamplingError(f"{name} is {value!r}; expected {expected}")
-    value = float(value)
+        raise SamplingError(f"{name} is {shown(value)}; expected {expected}")
+    try:
+        value = float(value)
+    except OverflowError:
+        value = math.inf
     if not math.isfinite(value) or value > most or value < least or (value == least and not least_included):
         raise SamplingError(f"{name} is {value:g}; expected {expected}")
     return value
 
 
-def _integer(name: str, value: int) -> int:
-    if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < 0:
-        raise SamplingError(f"{name} is {value!r}; expected a whole number of at least 0")
+def _integer(name: str, value: int, least: int = 0) -> int:
+    if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < least:
+        raise SamplingError(f"{name} is {shown(value)}; expected a whole number of at least {least}")
     return int(value)

@@ -9,6 +9,7 @@ import logging
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -238,6 +239,12 @@ class Tokenizer:
         """Whether ``token`` steers the model instead of standing for text."""
         self.token_text(token)  # checks the range
         return bool(self._types[token] in (CONTROL, UNKNOWN))
+
+    @cached_property
+    def control_texts(self) -> frozenset[str]:
+        """How control tokens, and those that end a turn, are written: none of it is text in a prompt."""
+        control = np.flatnonzero((self._types == CONTROL) | (self._types == UNKNOWN)).tolist()
+        return frozenset(self._model.text(token) for token in {*control, *self.end_tokens}) - {""}
 
     @property
     def space_prefix(self) -> bool:

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -22,8 +24,8 @@ class Bytes:
 
     end_tokens = frozenset({END})
 
-    def stream(self):
-        return StreamDecoder(self)
+    def stream(self, special=False):
+        return StreamDecoder(self, special)
 
     def token_bytes(self, token, special=False):
         return b"" if token == END else bytes([token])
@@ -35,6 +37,7 @@ class Parrot:
     def __init__(self, text: bytes, context: int = 10_000, prompt: int = 1):
         self.script = [*text, END]
         self.context = context
+        self.lock = threading.RLock()
         self.prompt = prompt
         self.calls = 0
 
