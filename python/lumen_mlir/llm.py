@@ -248,7 +248,7 @@ class LLM:
             raise LumenError(f"{len(ids)} tokens do not fit the context of {self.context} tokens")
 
     def _checked(self, ids: Iterable[int]) -> list[int]:
-        """Token ids as they come from outside (lists, NumPy arrays) as a list of numbers of the vocabulary."""
+        """Token ids as they come from outside (lists, NumPy arrays), checked."""
         vocabulary = self.model.config.vocabulary
         if isinstance(ids, (str, bytes, bytearray, Mapping)) or not isinstance(ids, Iterable):
             raise LumenError(f"token ids are {shown(ids)}; a list of whole numbers was expected")

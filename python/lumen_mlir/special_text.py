@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Control tokens that are written in the text of messages, and stay text there.
 
-A template writes control tokens, and a message may have the same letters in it: by whoever wrote it, the model
-would read a turn that nobody took. So every such writing in a message becomes one rare character before the
-template sees it, which survives whatever a template does to texts. In the prompt it becomes text again, and
-is encoded as such.
+A template writes control tokens, and a message may have the same letters in it: then the model would read a
+turn that nobody took. So every such writing in a message becomes one rare character before the template sees
+it, which survives whatever a template does to texts. In the prompt it becomes text again, and is encoded as
+such.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Jinja for templates that nobody vouches for: in the sandbox, within 1 s of CPU time and 16 MB of text.
 
-A template is a program that comes with a model file. Jinja's sandbox keeps it from Python's internals, but not
-from running forever or filling the memory. Here the code that Jinja makes counts what it does: it looks at the
-clock at the beginning of every block, call and filter, and weighs every value it makes. What one operation
-of Python could blow up (``'a' * 10**9``) is weighed before it is done. That works in any thread, which
-signals would not, and costs less than a process of its own.
+A template is a program that comes with a model file. Jinja's sandbox keeps it from Python's internals, but
+not from running forever or filling the memory. Here the code that Jinja makes counts what it does: it looks at
+the clock in every block, call and filter, and weighs every value it makes. What one operation of Python could
+blow up (``'a' * 10**9``) is weighed before it is done. That works in any thread, which signals would not, and
+costs less than a process of its own.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _DEPTH = 150
 _COUNT = 1_000_000
 # Bits of a whole number.
 _BITS = 1 << 14
-# Filters and methods of Python that take much longer than their text is long, and what they are given at most.
+# Filters and methods that take much longer than their text is long, and what they are given at most.
 _SLOW = {"pprint": 8 << 10, "urlize": 8 << 10, "striptags": 1 << 15, "wordwrap": 1 << 15, "xmlattr": 1 << 15}
 _WIDTHS = frozenset(("center", "ljust", "rjust", "zfill", "expandtabs", "to_bytes"))
 _COUNTED = frozenset(("center", "indent", "wordwrap", "batch", "slice", "round", "tojson", "urlize"))
