@@ -145,10 +145,10 @@ class LLM:
     def __repr__(self) -> str:
         if "session" not in self.__dict__:
             return f"<LLM {self._path!r}, closed>"
-        config = self.model.config
+        config, threads = self.model.config, self.threads
         return (
-            f"<LLM {self._path!r}: {config.architecture}, {config.layers} layers of width {config.width}, "
-            f"context {self.context}, {self.threads} thread{'' if self.threads == 1 else 's'}>"
+            f"<LLM {self._path!r}: {config.architecture}, {config.layers} x {config.width}, "
+            f"context {self.context}, {threads} thread{'' if threads == 1 else 's'}>"
         )
 
     def _open_session(self, cache: Cache, progress: Progress):
@@ -173,8 +173,9 @@ class LLM:
     def set_threads(self, count: int) -> None:
         """Goes on with another team of threads. It changes no result."""
         with self.lock:
+            session = self.session
             if self.engine == "compiled":
-                self.session.set_threads(count)
+                session.set_threads(count)
 
     # --- text and tokens ------------------------------------------------------------------------------------
 

@@ -57,7 +57,7 @@ class Sampling:
             if key not in metadata:
                 continue
             try:
-                value = metadata.number(key)
+                value = round(metadata.number(key), 6)  # float32 has no more digits
                 check = Sampler(**{name: int(value) if name == "top_k" and value.is_integer() else value})
                 found[name] = getattr(check, name)
             except LumenError as error:

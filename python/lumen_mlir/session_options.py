@@ -44,7 +44,7 @@ class SessionOptions:
 
     Attributes:
       threads: of the team; None for ``LUMEN_THREADS`` or the number of physical cores.
-      context: tokens that the KV cache can hold; None for the model's own length, at most 32,768.
+      context: tokens that the KV cache can hold; 0 for the model's own length, None for at most 32,768 of it.
       kv_type: the elements of the KV cache: "f16", "f32", or "q8_0" for half the memory of f16.
       activations: "int8", what quantized weights are multiplied with, or "exact" for float32.
       target: a name of ``lumen_mlir.targets``, or "native" for the best one this CPU has.
@@ -65,7 +65,7 @@ class SessionOptions:
     def __post_init__(self):
         if self.threads is not None:
             check_count("threads", self.threads, MAX_THREADS)
-        if self.context is not None:
+        if self.context is not None and (self.context != 0 or isinstance(self.context, bool)):
             check_count("context", self.context)
         check_count("chunk", self.chunk, 65_536)
         kv_cache.get(self.kv_type)
@@ -88,6 +88,8 @@ class SessionOptions:
         most = model.config.context
         if self.context is None:
             return min(most, DEFAULT_CONTEXT)
+        if self.context == 0:
+            return most
         if self.context > most:
             raise LumenError(
                 f"a context of {self.context} tokens is longer than the model's own of {most} tokens"

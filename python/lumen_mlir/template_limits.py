@@ -2,10 +2,10 @@
 """Jinja for templates that nobody vouches for: in the sandbox, within 1 s of CPU time and 16 MB of text.
 
 A template is a program that comes with a model file. Jinja's sandbox keeps it from Python's internals, but
-not from running forever or filling the memory. Here the code that Jinja makes counts what it does: it looks at
-the clock in every block, call and filter, and weighs every value it makes. What one operation of Python could
-blow up (``'a' * 10**9``) is weighed before it is done. That works in any thread, which signals would not, and
-costs less than a process of its own.
+not from running forever or filling the memory. Here the code that Jinja makes counts what it does: it looks
+at the clock in every block, call and filter, and weighs every value it makes. What one operation of Python
+could blow up (``'a' * 10**9``) is weighed before it is done. That works in any thread, which signals would
+not, and costs less than a process of its own.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from jinja2.utils import Namespace
 from markupsafe import Markup
 
 SECONDS = 1.0
-"""CPU time of its thread that a template may take to be compiled, and to be rendered."""
+"""CPU time of its thread that a template may take to be rendered; half of it to be compiled."""
 SIZE = 16 << 20
 """Characters, or bytes of containers, that one value may have; the text of a prompt too."""
 
@@ -55,8 +55,9 @@ class LimitError(Exception):
 class _Run:
     """What one compilation or rendering has used up so far."""
 
-    def __init__(self) -> None:
-        self._deadline = time.thread_time() + SECONDS
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._deadline = time.thread_time() + seconds
         self._made = self._ticks = 0
         # Weights of the containers that were given to the template: none of it can change them.
         self.given: dict[int, int] = {}
@@ -69,7 +70,7 @@ class _Run:
 
     def check_time(self) -> None:
         if time.thread_time() > self._deadline:
-            raise LimitError(f"the template takes longer than {SECONDS:g} s")
+            raise LimitError(f"the template takes longer than {self._seconds:g} s")
 
     def count(self, size: int) -> None:
         """Counts ``size`` bytes more."""
@@ -228,12 +229,12 @@ class LimitedEnvironment(jinja2.sandbox.ImmutableSandboxedEnvironment):
         """The template of ``source``. Any exception may come of it."""
         if len(source) > _SOURCE:
             raise LimitError(f"the template has {len(source)} characters; at most {_SOURCE} are read")
-        self._runs.current = _Run()
+        self._runs.current = _Run(SECONDS / 2)
         return self.from_string(source)
 
     def rendered(self, template: jinja2.Template, variables: Mapping[str, Any]) -> str:
         """The text of ``template``. Any exception may come of it."""
-        self._runs.current = run = _Run()
+        self._runs.current = run = _Run(SECONDS)
         _remember(variables, run.given)
         pieces, size = [], 0
         for piece in template.root_render_func(template.new_context(dict(variables))):

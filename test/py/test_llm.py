@@ -125,7 +125,8 @@ def test_refusals(llm, call, message):
     [
         (dict(engine="fast"), "unknown engine 'fast'; known are compiled, reference"),
         (dict(threads=0), "threads is 0; a whole number of at least 1 and at most 1024"),
-        (dict(context=0), "context is 0"),
+        (dict(context=-1), "context is -1"),
+        (dict(context=False), "context is False"),
         (dict(context=4096), "a context of 4096 tokens is longer than the model's own of 2048 tokens"),
         (dict(kv_type="q4_0"), "unknown KV type 'q4_0'; known are f16, f32, q8_0"),
         (dict(activations="int4"), "unknown activations 'int4'"),

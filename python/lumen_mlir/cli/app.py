@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 
 import click
@@ -15,6 +16,9 @@ COMMANDS = (
     "generate", "chat", "tokenize", "detokenize", "inspect", "convert", "quantize", "perplexity", "compile",
     "bench", "tune", "formats", "cache",
 )  # fmt: skip
+
+# Set by the shell to ask for completions, as ``click`` has it.
+_COMPLETE = "_LUMEN_COMPLETE"
 
 
 class Commands(click.Group):
@@ -98,8 +102,13 @@ def app() -> None:
 def run(arguments: list[str]) -> int:
     """Parses and runs; the exit code. ``BrokenPipeError`` is left to the caller."""
     streams.prepare()
+    asked = os.environ.get(_COMPLETE)
     try:
-        with app.make_context("lumen", arguments) as context:
+        if asked:
+            from click.shell_completion import shell_complete
+
+            return shell_complete(app, {}, "lumen", _COMPLETE, asked)
+        with app.make_context("lumen", arguments or ["--help"]) as context:
             app.invoke(context)
     except click.exceptions.Exit as exit:
         return exit.exit_code

@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
-from typing import Any
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,14 +16,19 @@ from lumen_mlir.cli import options as shared
 from lumen_mlir.cli.dry_run import report
 from lumen_mlir.cli.generate import write
 from lumen_mlir.cli.report import Reporter
-from lumen_mlir.cli.text import read_text
+from lumen_mlir.cli.text import read_text, text_of
 from lumen_mlir.errors import LumenError
+
+if TYPE_CHECKING:
+    from lumen_mlir.generation import Generation
 
 _HELP = "/clear forgets the conversation, /exit ends it; Ctrl-C stops an answer"
 
 
 @click.command(short_help="Talk with a model.")
 @shared.model_argument
+@shared.prompt_option
+@shared.file_option
 @click.option("-s", "--system", metavar="TEXT", help="How the model should behave.")
 @click.option(
     "-n", "--max-tokens", type=int, default=-1, show_default=True, help="Most tokens of an answer (-1: any)."
@@ -39,16 +47,25 @@ _HELP = "/clear forgets the conversation, /exit ends it; Ctrl-C stops an answer"
     metavar="NAME=VALUE",
     help="Anything else that the model's template understands, such as reasoning_effort=low.",
 )
+@click.option(
+    "--special/--no-special",
+    default=True,
+    show_default=True,
+    help="Print control tokens in answers, which mark reasoning and calls.",
+)
 @shared.sampling_options
 @shared.engine_options
 @shared.verbosity_options
 def command(
     model: str | None,
+    prompt: str | None,
+    prompt_file: str | None,
     system: str | None,
     max_tokens: int,
     enable_thinking: bool | None,
     tools: str | None,
     variables: tuple[str, ...],
+    special: bool,
     dry_run: bool,
     quiet: bool,
     verbose: bool,
@@ -56,9 +73,11 @@ def command(
 ) -> None:
     """Talk with MODEL, a GGUF file or a Hugging Face folder, which has to have a chat template.
 
-    Each line of stdin is a message. /clear forgets the conversation, /exit ends it.
+    On a terminal each line is a message; /clear forgets the conversation, /exit ends it. A text that is
+    piped in, or given by -p or -f, is one message.
 
     \b
+      lumen chat model.gguf -p "안녕하세요"              one question, one answer
       lumen chat qwen3.gguf --no-think                 answer at once
       lumen chat model.gguf --tools functions.json     calls are printed as the model writes them
     """
@@ -66,20 +85,41 @@ def command(
         "enable_thinking": enable_thinking,
         "tools": None if tools is None else _read_tools(tools),
         "variables": dict(map(_variable, variables)),
+        "special": special,
     }
     sampling = shared.sampling_of(options)
     reporter = Reporter(quiet, verbose)
     if dry_run:
         report(model, reporter, options)
         return
+    interactive = prompt is None and prompt_file is None and sys.stdin is not None and sys.stdin.isatty()
+    message = None if interactive else text_of(prompt, prompt_file)
+    if message is not None and not message.strip():
+        raise LumenError("there is no message: pass -p TEXT or -f FILE, or pipe a text in")
     llm = reporter.open(model, **options)
     _ = llm.chat_template  # a file without one is refused before anything is asked
-    interactive = sys.stdin.isatty()
-    if interactive:
-        reporter.say(_HELP)
+    reporter.sampling(llm, sampling)
     opening = [] if system is None else [{"role": "system", "content": system}]
+    ask = partial(llm.chat, max_tokens=shared.token_limit(max_tokens), **asked, **sampling)
+    if message is None:
+        generation = _converse(ask, reporter, opening)
+    else:
+        generation = ask([*opening, {"role": "user", "content": message}])
+        for piece in generation:
+            write(piece)
+        write("\n")
+        _warn(generation, reporter)
+    if generation is not None:
+        reporter.summary(llm, generation)
+
+
+def _converse(
+    ask: Callable[..., Generation], reporter: Reporter, opening: list[dict[str, str]]
+) -> Generation | None:
+    """Answers line by line; the last answer."""
+    reporter.say(_HELP)
     messages, generation = list(opening), None
-    while (line := _read(interactive)) is not None:
+    while (line := _read()) is not None:
         if not line.strip():
             continue
         if line.strip() in ("/exit", "/quit"):
@@ -89,18 +129,18 @@ def command(
             continue
         question = {"role": "user", "content": line}
         try:
-            generation = llm.chat([*messages, question], shared.token_limit(max_tokens), **asked, **sampling)
+            generation = ask([*messages, question])
         except LumenError as error:
-            if not interactive:
-                raise
             reporter.say(f"error: {error} (/clear forgets the conversation)")
             continue
-        answer = _answer(generation, interactive)
-        messages += [question, {"role": "assistant", "content": answer}]
-        if generation.finish_reason == "context":
-            reporter.say(f"warning: the context of {llm.context} tokens is full (/clear empties it)")
-    if generation is not None:
-        reporter.summary(llm, generation)
+        messages += [question, {"role": "assistant", "content": _answer(generation)}]
+        _warn(generation, reporter)
+    return generation
+
+
+def _warn(generation: Generation, reporter: Reporter) -> None:
+    if generation.finish_reason == "context":
+        reporter.say("warning: the context is full (-c makes it longer, /clear forgets the conversation)")
 
 
 def _read_tools(path: str) -> list[dict[str, Any]]:
@@ -124,33 +164,26 @@ def _variable(text: str) -> tuple[str, Any]:
         return name, value
 
 
-def _answer(generation: Any, interactive: bool) -> str:
-    """Writes the answer as it comes; its text."""
+def _answer(generation: Generation) -> str:
+    """Writes the answer as it comes; its text. Ctrl-C ends it."""
     pieces = []
-    try:
+    with contextlib.suppress(KeyboardInterrupt):
         for piece in generation:
             pieces.append(write(piece))
-    except KeyboardInterrupt:
-        if not interactive:
-            raise
     write("\n")
     return "".join(pieces)
 
 
-def _read(interactive: bool) -> str | None:
-    """The next line of stdin, None at its end."""
-    if interactive:
-        import readline  # noqa: F401 - gives input() its line editing
+def _read() -> str | None:
+    """The next line that is typed, None at the end."""
+    import readline  # noqa: F401 - gives input() its line editing
 
-        if not sys.stdout.isatty():
-            click.echo("> ", err=True, nl=False)
-        try:
-            return input("> " if sys.stdout.isatty() else "")
-        except EOFError:
-            write("\n")
-            return None
-    line = sys.stdin.buffer.readline()
+    if not sys.stdout.isatty():
+        click.echo("> ", err=True, nl=False)
     try:
-        return line.decode("utf-8").rstrip("\r\n") if line else None
+        return input("> " if sys.stdout.isatty() else "")
+    except EOFError:
+        write("\n")
+        return None
     except UnicodeDecodeError as error:
         raise LumenError(f"standard input: byte {error.start} of a line is not valid UTF-8") from None

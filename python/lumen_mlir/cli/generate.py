@@ -16,12 +16,13 @@ from lumen_mlir.cli.text import text_of
 
 @click.command(short_help="Continue a text.")
 @shared.model_argument
-@click.option("-p", "--prompt", help="The text to continue.  [default: what stdin has]")
-@click.option("-f", "--file", "prompt_file", metavar="FILE", help="A file with the text to continue.")
+@shared.prompt_option
+@shared.file_option
 @click.option(
     "-n", "--max-tokens", type=int, default=256, show_default=True, help="Most tokens to generate (-1: any)."
 )
 @click.option("--echo", is_flag=True, help="Print the prompt too.")
+@click.option("--special", is_flag=True, help="Print control tokens too, such as <|im_start|>.")
 @shared.sampling_options
 @shared.engine_options
 @shared.verbosity_options
@@ -31,6 +32,7 @@ def command(
     prompt_file: str | None,
     max_tokens: int,
     echo: bool,
+    special: bool,
     dry_run: bool,
     quiet: bool,
     verbose: bool,
@@ -48,7 +50,8 @@ def command(
         report(model, reporter, options)
         return
     llm = reporter.open(model, **options)
-    generation = llm.generate(text, shared.token_limit(max_tokens), **sampling)
+    generation = llm.generate(text, shared.token_limit(max_tokens), special=special, **sampling)
+    reporter.sampling(llm, sampling)
     last = write(text) if echo else ""
     for piece in generation:
         last = write(piece)

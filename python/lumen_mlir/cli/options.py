@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 Decorator = Callable[[Callable], Callable]
 
@@ -20,7 +21,18 @@ def _all(*decorators: Decorator) -> Decorator:
     return apply
 
 
-model_argument = click.argument("model", required=False, metavar="[MODEL]")
+def _files(context: click.Context, parameter: click.Parameter, begun: str) -> list[CompletionItem]:
+    """Completes paths. (A type of ``click`` that does so would check them too.)"""
+    return [CompletionItem(begun, type="file")]
+
+
+model_argument = click.argument("model", required=False, metavar="[MODEL]", shell_complete=_files)
+
+# Where a text comes from: ``cli.text.text_of`` reads it.
+prompt_option = click.option("-p", "--prompt", help="The text.  [default: what stdin has]")
+file_option = click.option(
+    "-f", "--file", "prompt_file", metavar="FILE", shell_complete=_files, help="A file with the text (UTF-8)."
+)
 
 target_option = click.option(
     "--target",
@@ -102,37 +114,40 @@ memory_options = _all(
 
 engine_options = _all(
     memory_options,
-    click.option("-c", "--context", type=int, help="Tokens of context.  [default: the model's own]"),
+    click.option(
+        "-c",
+        "--context",
+        type=int,
+        help="Tokens of context (0: all of the model's own).  [default: the model's own, at most 32768]",
+    ),
     step_options,
 )
 
 sampling_options = _all(
-    click.option("--temp", "temperature", type=float, default=0.8, show_default=True, help="0: greedy."),
+    click.option("--temp", "temperature", type=float, help="0: greedy.  [default: the model's own, or 0.8]"),
     click.option(
-        "--top-k", type=int, default=40, show_default=True, help="Draw from the K likeliest tokens (0: all)."
+        "--top-k",
+        type=int,
+        help="Draw from the K likeliest tokens (0 or -1: all).  [default: the model's own, or 40]",
     ),
     click.option(
         "--top-p",
         type=float,
-        default=0.95,
-        show_default=True,
-        help="… from the likeliest that have this share of the probability together.",
+        help="… from the likeliest that have this share of the probability together (0: from one).  "
+        "[default: the model's own, or 0.95]",
     ),
     click.option(
         "--min-p",
         type=float,
-        default=0.05,
-        show_default=True,
-        help="… from those at least this likely, relative to the likeliest.",
+        help="… from those at least this likely, relative to the likeliest.  "
+        "[default: the model's own, or 0.05]",
     ),
     click.option(
         "--repeat-penalty",
         type=float,
-        default=1.0,
-        show_default=True,
-        help="Makes the last 64 tokens less likely (1: does not).",
+        help="Makes the last 64 tokens less likely (1: does not).  [default: the model's own, or 1]",
     ),
-    click.option("--seed", type=int, help="The same seed draws the same text.  [default: random]"),
+    click.option("--seed", type=int, help="The same seed draws the same text (-1: any).  [default: any]"),
     click.option("--ignore-eos", is_flag=True, help="Go on where the model would end the text."),
     click.option("--stop", multiple=True, metavar="TEXT", help="End before this text (may be repeated)."),
 )

@@ -93,6 +93,13 @@ class Reporter:
             )
             self.detail(f"functions {', '.join(session.program.kernels)}")
 
+    def sampling(self, llm: LLM, given: dict[str, Any]) -> None:
+        """Which parameters of sampling the model's makers chose, of those that were not ``given``."""
+        own = [name for name in llm.sampling.from_model if given.get(name) is None]
+        if own:
+            chosen = ", ".join(f"{name} {getattr(llm.sampling, name):.4g}" for name in own)
+            self.say(f"sampling: {chosen.replace('_', '-')} (the model's own)")
+
     def summary(self, llm: LLM, generation: Generation) -> None:
         """The closing lines: times, rates, memory, kernels."""
         timings = llm.timings

@@ -20,6 +20,7 @@ from lumen_mlir.hf import tokenizer
 from lumen_mlir.hf.config import HFConfig
 from lumen_mlir.hf.errors import HFError
 from lumen_mlir.hf.files import Weights, check_small_files, config_path, open_files, some
+from lumen_mlir.hf.generation import sampling_metadata
 from lumen_mlir.hf.safetensors import SafetensorsFile
 from lumen_mlir.hf.weights import Computed, FromFiles
 from lumen_mlir.mapping import MappedFile
@@ -100,6 +101,7 @@ class HFFolder:
         entries["general.file_type"] = _FILE_TYPES[max(_FILE_TYPES, key=matrices.count)], T.U32
         entries["general.quantization_version"] = 2, T.U32
         entries |= tokenizer.metadata(folder, config, pre_tokenizer)
+        entries |= sampling_metadata(folder)
         opened = list({file.path: file for file, _ in files.values()}.values())
         return HFFolder(str(folder), Metadata.of(str(folder), entries), recipes, types, opened)
 
