@@ -55,6 +55,8 @@ class ChatTemplate:
         self.source = source
         self._where = where
         self._tokens = {"bos_token": bos, "eos_token": eos}
+        # Roles whose contents were found in a prompt, of the first message and of others.
+        self._arrived: set[tuple[str, bool]] = set()
         self._null_content = _ASKS_FOR_NULL.search(source) is not None
         self._environment = environment = LimitedEnvironment(
             trim_blocks=True, lstrip_blocks=True, extensions=[jinja2.ext.loopcontrols, _GenerationBlock]
@@ -169,7 +171,13 @@ class ChatTemplate:
             for index, message in enumerate(messages)
             if isinstance(message.get("content"), str) and not message.get("tool_calls")
         }
-        doubtful = [index for index, text in texts.items() if text and text not in prompt]
+        # A text may be in a prompt for another reason: each role is looked at once.
+        kinds = {index: (messages[index]["role"], index == 0) for index in texts}
+        doubtful = [
+            index
+            for index, text in texts.items()
+            if text and (text not in prompt or kinds[index] not in self._arrived)
+        ]
         if not doubtful or "messages" not in self.variables:
             return
         marked, letters = list(messages), dict(zip(doubtful, LETTERS, strict=False))
@@ -180,6 +188,7 @@ class ChatTemplate:
         except ChatError:
             return
         lost = [index for index, letter in letters.items() if letter not in probe]
+        self._arrived |= {kinds[index] for index in letters if index not in lost}
         # Of a template that writes no content at all nothing can be said.
         anything = any(text and index not in lost for index, text in texts.items())
         for index in lost:

@@ -65,7 +65,7 @@ class _Run:
     def tick(self) -> None:
         """Raises ``LimitError`` where the time is over (asked now and then: the clock costs a call)."""
         self._ticks += 1
-        if not self._ticks & 63:
+        if not self._ticks & 15:
             self.check_time()
 
     def check_time(self) -> None:
@@ -174,6 +174,17 @@ class _Code(CodeGenerator):
     def visit_Getitem(self, node: jinja2.nodes.Getitem, frame: Frame) -> None:
         self._counted(node, frame, super().visit_Getitem, isinstance(node.arg, jinja2.nodes.Slice))
 
+    def visit_Compare(self, node: jinja2.nodes.Compare, frame: Frame) -> None:
+        # To look for a text in another takes as long as that is.
+        self.write("(environment.tick() and ")
+        super().visit_Compare(node, frame)
+        self.write(")")
+
+    def visit_Test(self, node: jinja2.nodes.Test, frame: Frame) -> None:
+        self.write("(environment.tick() and ")
+        super().visit_Test(node, frame)
+        self.write(")")
+
     def visit_List(self, node: jinja2.nodes.List, frame: Frame) -> None:
         self._counted(node, frame, super().visit_List, True)
 
@@ -259,9 +270,10 @@ class LimitedEnvironment(jinja2.sandbox.ImmutableSandboxedEnvironment):
         """What the rendering in this thread has used up."""
         return self._runs.current
 
-    def tick(self) -> None:
-        """See ``_Run``."""
+    def tick(self) -> bool:
+        """See ``_Run``; True, so that code can go on behind it."""
         self._runs.current.tick()
+        return True
 
     def made(self, value: Any) -> Any:
         """See ``_Run``."""
