@@ -111,6 +111,32 @@ def test_stop():
     assert generation("끝.\n\n더", stop=["\n\n"]).text() == "끝."
 
 
+@given(
+    st.lists(st.tuples(st.text("ab", max_size=3), st.booleans()), max_size=8),
+    st.lists(st.text("ab", min_size=1, max_size=4), max_size=3),
+)
+def test_stop_filter_with_hidden_pieces(pieces, stops):
+    """A string ends the text where it is complete in all that came, or in what is shown of it."""
+    found, text = StopFilter(stops), ""
+    whole, shown = [], []
+    for piece, hidden in pieces:
+        text += found.feed(piece, hidden)
+        for character in piece:
+            whole.append((character, hidden))
+        shown = [place for place, (_, hidden) in enumerate(whole) if not hidden]
+        begins = []
+        for places in (range(len(whole)), shown):
+            joined = "".join(whole[place][0] for place in places)
+            begins += [places[joined.find(stop)] for stop in stops if stop in joined]
+        expected = "".join(whole[place][0] for place in shown if not begins or place < min(begins))
+        assert found.found == bool(begins) and expected.startswith(text)
+        if begins:
+            assert text == expected
+            break
+    else:
+        assert text + found.finish() == "".join(whole[place][0] for place in shown)
+
+
 def test_held_back_text_is_not_given_early():
     run = generation("xENx", stop=["END"])
     assert list(run) == ["x", "ENx"]

@@ -107,6 +107,18 @@ def test_seed():
     assert draw(None) != draw(None)
 
 
+def test_what_other_programs_write_for_off():
+    logits = row(500)
+    best = {Sampler(temperature=5.0, top_p=0, top_k=k).sample(logits) for k in (0, 40, -1) for _ in range(9)}
+    assert best == {logits.argmax()}
+    draw = lambda **options: [s.sample(logits) for s in [Sampler(**options)] for _ in range(20)]  # noqa: E731
+    assert draw(top_k=-1, seed=3) == draw(top_k=0, seed=3)
+    assert draw(seed=-1) != draw(seed=-1) and Sampler(seed=-1).seed is None
+    assert draw(seed=np.int64(3), top_k=np.int32(9), temperature=np.float32(1)) == draw(
+        seed=3, top_k=9, temperature=1
+    )
+
+
 def test_minus_infinity_is_never_drawn():
     logits = np.full(500, -np.inf, np.float32)
     logits[[3, 200]] = 0.0
@@ -130,6 +142,11 @@ def test_minus_infinity_is_never_drawn():
         (dict(repeat_penalty=0), "repeat_penalty is 0"),
         (dict(seed=-2), "seed is -2"),
         (dict(seed=True), "seed is True"),
+        (dict(seed=1.0), "seed is 1.0"),
+        (dict(top_k=np.float32(4)), "top_k is "),
+        (dict(min_p=np.bool_(True)), "min_p is "),
+        (dict(temperature=10**400), "temperature is inf"),
+        (dict(temperature=np.zeros(9)), "temperature is array"),
         (dict(repeat_last=-1), "repeat_last is -1"),
     ],
 )

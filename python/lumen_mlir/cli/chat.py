@@ -94,10 +94,10 @@ def command(
         return
     interactive = prompt is None and prompt_file is None and sys.stdin is not None and sys.stdin.isatty()
     message = None if interactive else text_of(prompt, prompt_file)
-    if message is not None and not message.strip():
-        raise LumenError("there is no message: pass -p TEXT or -f FILE, or pipe a text in")
     llm = reporter.open(model, **options)
     _ = llm.chat_template  # a file without one is refused before anything is asked
+    if message is not None and not message.strip():
+        raise LumenError("there is no message: pass -p TEXT or -f FILE, or pipe a text in")
     reporter.sampling(llm, sampling)
     opening = [] if system is None else [{"role": "system", "content": system}]
     ask = partial(llm.chat, max_tokens=shared.token_limit(max_tokens), **asked, **sampling)

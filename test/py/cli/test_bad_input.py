@@ -174,10 +174,10 @@ def test_prompt_longer_than_the_context(refused, tiny):
     "arguments, message",
     [
         (["-c", "65"], "a context of 65 tokens is longer than the model's own of 64 tokens"),
-        (["-c", "0"], "context is 0; a whole number of at least 1 was expected"),
+        (["-c", "-1"], "context is -1; a whole number of at least 1 was expected"),
         (["-t", "0"], "threads is 0; a whole number of at least 1 and at most 1024 was expected"),
         (["--temp", "-1"], "temperature is -1; expected a number at least 0"),
-        (["--top-p", "2"], "top_p is 2; expected a number more than 0 and at most 1"),
+        (["--top-p", "2"], "top_p is 2; expected a number at least 0 and at most 1"),
         (["--engine", "warp"], "unknown engine 'warp'; known are compiled, reference"),
         (["--kv", "q4"], "unknown KV type 'q4'; known are f16, f32, q8_0"),
         (["--stop", ""], "a stop string is empty"),

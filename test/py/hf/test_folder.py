@@ -103,6 +103,24 @@ def test_a_folder_generates(tmp_path):
     assert llm.chat([{"role": "user", "content": "a"}], 2).prompt[0] == 280
 
 
+def test_sampling_of_the_makers(tmp_path, caplog):
+    folder = write_folder(tmp_path / "model", "qwen2", "F32")
+
+    def sampling(**config):
+        (folder / "generation_config.json").write_text(json.dumps(config))
+        return LLM(folder, engine="reference", context=64).sampling
+
+    usual = {"do_sample": True, "temperature": 0.6, "top_p": 0.8, "top_k": 20, "repetition_penalty": 1.05}
+    found = sampling(**usual, min_p=None)
+    assert (found.temperature, found.top_k, found.top_p, found.min_p) == (0.6, 20, 0.8, 0.05)
+    assert found.repeat_penalty == 1.05 and "min_p" not in found.from_model
+    assert sampling(**{**usual, "do_sample": False}).temperature == 0
+    assert sampling(top_k=0).top_k == 0 and sampling().from_model == ()
+    assert sampling(temperature="hot", top_k=1.5, top_p=True, min_p=1e99).from_model == ()
+    assert sampling(temperature=-1).from_model == ()
+    assert "'general.sampling.temp' is not used: temperature is -1" in caplog.text
+
+
 def test_quantized_on_load(tmp_path):
     folder = write_folder(tmp_path / "model", "qwen2", "F32")
     cache = Cache(tmp_path / "cache")
