@@ -123,9 +123,11 @@ class ChatTemplate:
         self._check_arrival(messages, variables, prompt)
         return prompt
 
-    def _rendered(self, messages: list[dict[str, Any]], variables: Mapping[str, Any]) -> str:
+    def _rendered(
+        self, messages: list[dict[str, Any]], variables: Mapping[str, Any], share: float = 1
+    ) -> str:
         try:
-            return self._environment.rendered(self._template, {**variables, "messages": messages})
+            return self._environment.rendered(self._template, {**variables, "messages": messages}, share)
         except Exception as error:  # a template is a program: it can fail in any way
             raise self._error(_said(error)) from None
 
@@ -149,9 +151,9 @@ class ChatTemplate:
         question = [{"role": "user", "content": "a"}]
         variables = {"tools": None, "documents": None, **self._tokens}
         try:
-            prompt = self._rendered(question, {**variables, "add_generation_prompt": True})
+            prompt = self._rendered(question, {**variables, "add_generation_prompt": True}, 0.25)
             answered = [*question, {"role": "assistant", "content": _ANSWER}, *question]
-            whole = self._rendered(answered, {**variables, "add_generation_prompt": False})
+            whole = self._rendered(answered, {**variables, "add_generation_prompt": False}, 0.25)
         except ChatError:
             return ""
         before = whole.partition(_ANSWER)[0]
@@ -184,7 +186,7 @@ class ChatTemplate:
         for index, letter in letters.items():
             marked[index] = {**messages[index], "content": letter + texts[index] + letter}
         try:
-            probe = self._rendered(marked, variables)
+            probe = self._rendered(marked, variables, 0.25)
         except ChatError:
             return
         lost = [index for index, letter in letters.items() if letter not in probe]

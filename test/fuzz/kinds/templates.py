@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Chat templates, as makers write them, changed, or made up, get conversations, sound or not.
+
+A fault is anything but a prompt within the limits or a ``ChatError``; and with an unchanged template a prompt
+that does not have what the user said, or in which a control token that a message has in it is one.
+"""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+from fuzz import template_texts
+from lumen_mlir import template_limits
+from lumen_mlir.chat import ChatTemplate
+from lumen_mlir.chat_messages import ChatError
+from lumen_mlir.special_text import SpecialTexts
+
+GOAL = 100_000
+SMOKE = 250
+SECONDS = 3.0
+MEMORY = 1 << 30
+
+_SPECIAL = SpecialTexts(
+    ["<|im_start|>", "<|im_end|>", "<|end|>", "<s>"], ["<|im_start|>", "<|im_end|>", "<s>"]
+)
+
+
+def prepare(folder: Path) -> list[ChatTemplate]:
+    return [ChatTemplate(shape, "<s>", "</s>") for shape in template_texts.SHAPES]
+
+
+def attempt(state: list[ChatTemplate], rng: random.Random) -> str:
+    messages = template_texts.conversation(rng)
+    variables = {"tools": template_texts.tools(rng)}
+    if rng.random() < 0.3:
+        variables["enable_thinking"] = rng.random() < 0.5
+    if rng.random() < 0.2:
+        return _as_it_is(rng.choice(state), messages, variables)
+    source = (
+        template_texts.mutated(rng, rng.choice(template_texts.SHAPES))
+        if rng.random() < 0.6
+        else template_texts.statements(rng, rng.choice([1, 3, 5]))
+    )
+    try:
+        template = ChatTemplate(source, "<s>", "</s>")
+    except ChatError as error:
+        assert "\n" not in str(error)
+        return "no template"
+    try:
+        if rng.random() < 0.5:
+            prompt = template.render(messages, **variables)
+        else:
+            prompt, _ = template.render_hidden(messages, _SPECIAL, True, **variables)
+    except ChatError as error:
+        assert "\n" not in str(error)
+        return "refused"
+    assert isinstance(prompt, str) and len(prompt) <= template_limits.SIZE
+    return "rendered"
+
+
+def _as_it_is(template: ChatTemplate, messages: list, variables: dict) -> str:
+    try:
+        prompt, hidden = template.render_hidden(messages, _SPECIAL, True, **variables)
+    except ChatError as error:
+        assert "\n" not in str(error)
+        return "refused"
+    whole = hidden.restored(prompt).lower()
+    for message in messages:
+        if message["role"] == "user" and isinstance(message["content"], str):
+            assert message["content"].strip().lower() in whole, "what the user said is lost"
+    for text, special in _SPECIAL.parts(prompt, hidden):
+        assert not special or "<|im_start|>evil" not in text, "a message opens a turn"
+    return "as it is"
