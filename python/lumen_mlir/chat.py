@@ -12,7 +12,6 @@ import datetime
 import json
 import re
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from typing import Any
 
 import jinja2
@@ -21,16 +20,13 @@ import jinja2.ext
 from lumen_mlir.chat_messages import ChatError, check_tools, copied, normalized
 from lumen_mlir.model_file import ModelFile
 from lumen_mlir.special_text import LETTERS, Hidden, SpecialTexts
+from lumen_mlir.template_habits import TemplateHabits
 from lumen_mlir.template_limits import LimitedEnvironment
 from lumen_mlir.tokenizer import Tokenizer
 
 __all__ = ["KEY", "ChatError", "ChatTemplate"]
 
 KEY = "tokenizer.chat_template"
-
-# A template that asks whether a content is null gets one that is.
-_ASKS_FOR_NULL = re.compile(r"content\W{0,3}\s*(is\s+(not\s+)?|[!=]=\s*)none", re.IGNORECASE)
-_ANSWER = "\U00014644"  # stands for the model's answer
 
 
 class _GenerationBlock(jinja2.ext.Extension):
@@ -55,9 +51,8 @@ class ChatTemplate:
         self.source = source
         self._where = where
         self._tokens = {"bos_token": bos, "eos_token": eos}
-        # Roles whose contents were found in a prompt, of the first message and of others.
-        self._arrived: set[tuple[str, bool]] = set()
-        self._null_content = _ASKS_FOR_NULL.search(source) is not None
+        # Trying takes a short time, or is given up.
+        self._habits = TemplateHabits(lambda messages, given: self._rendered(messages, given, 0.25), where)
         self._environment = environment = LimitedEnvironment(
             trim_blocks=True, lstrip_blocks=True, extensions=[jinja2.ext.loopcontrols, _GenerationBlock]
         )
@@ -97,7 +92,7 @@ class ChatTemplate:
         encode it with ``special=True``. Raises ``ChatError`` where the messages are malformed, where the
         template fails, refuses them or leaves one of them out, or where it takes more than 1 s or 16 MB.
         """
-        messages = normalized(messages, self._null_content)
+        messages = self._habits.fitted(normalized(messages))
         return self._render(messages, {**variables, "add_generation_prompt": add_generation_prompt})
 
     def render_hidden(
@@ -105,33 +100,14 @@ class ChatTemplate:
     ) -> tuple[str, Hidden]:
         """``render`` for an answer; ``escape``: with letters in the place of ``special`` texts in messages,
         tools and documents, and what they stand for."""
-        messages = [self._without_frame(m, special) for m in normalized(messages, self._null_content)]
+        messages = [self._without_frame(message, special) for message in normalized(messages)]
+        messages = self._habits.fitted(messages)
         variables["add_generation_prompt"] = True
         if not escape:
             return self._render(messages, variables), Hidden()
         given = {name: copied(variables[name], name) for name in ("tools", "documents") if name in variables}
         hidden, (messages, *changed) = special.hide(messages, *given.values())
         return self._render(messages, {**variables, **dict(zip(given, changed, strict=True))}), hidden
-
-    def _render(self, messages: list[dict[str, Any]], variables: Mapping[str, Any]) -> str:
-        variables = {"tools": None, "documents": None, **self._tokens, **variables}
-        if variables["tools"]:
-            check_tools(variables["tools"])
-            if "tools" not in self.variables:
-                raise self._error("the model's chat template takes no tools")
-        prompt = self._rendered(messages, variables)
-        self._check_arrival(messages, variables, prompt)
-        return prompt
-
-    def _rendered(
-        self, messages: list[dict[str, Any]], variables: Mapping[str, Any], share: float = 1
-    ) -> str:
-        try:
-            return self._environment.rendered(self._template, {**variables, "messages": messages}, share)
-        except Exception as error:  # a template is a program: it can fail in any way
-            raise self._error(_said(error)) from None
-
-    # --- what a template makes of a content -----------------------------------------------------------------
 
     def _without_frame(self, message: dict[str, Any], special: SpecialTexts) -> dict[str, Any]:
         """``message`` without what the model wrote before its answer, where the template writes that too.
@@ -140,63 +116,30 @@ class ChatTemplate:
         """
         content = message.get("content")
         own = message["role"] == "assistant" and isinstance(content, str) and special.occur(content)
-        if own and special.occur(self._frame):
-            return {**message, "content": content.rpartition(self._frame)[2]}
+        if own and special.occur(self._habits.frame):
+            return {**message, "content": content.rpartition(self._habits.frame)[2]}
         return message
 
-    @cached_property
-    def _frame(self) -> str:
-        """What the template writes between the prompt for an answer and the answer; "" where that is not
-        clear."""
-        question = [{"role": "user", "content": "a"}]
-        variables = {"tools": None, "documents": None, **self._tokens}
-        try:
-            prompt = self._rendered(question, {**variables, "add_generation_prompt": True}, 0.25)
-            answered = [*question, {"role": "assistant", "content": _ANSWER}, *question]
-            whole = self._rendered(answered, {**variables, "add_generation_prompt": False}, 0.25)
-        except ChatError:
-            return ""
-        before = whole.partition(_ANSWER)[0]
-        frame = before[len(prompt) :]
-        return frame if _ANSWER in whole and before.startswith(prompt) else ""
+    def _render(self, messages: list[dict[str, Any]], variables: Mapping[str, Any]) -> str:
+        if variables.get("tools"):
+            check_tools(variables["tools"])
+            if "tools" not in self.variables:
+                raise self._error("the model's chat template takes no tools")
+        prompt = self._rendered(messages, variables)
+        if "messages" in self.variables:
+            lost = self._habits.lost(messages, variables, prompt)
+            if lost is not None:
+                raise self._error(f"the template leaves out {lost}")
+        return prompt
 
-    def _check_arrival(
-        self, messages: list[dict[str, Any]], variables: Mapping[str, Any], prompt: str
-    ) -> None:
-        """Raises ``ChatError`` where a template leaves out the content of a message.
-
-        Most do so for roles that they do not know. Where a prompt does not have the content as it is, another
-        one is made of contents with letters at both ends.
-        """
-        texts = {
-            index: message["content"].strip()
-            for index, message in enumerate(messages)
-            if isinstance(message.get("content"), str) and not message.get("tool_calls")
-        }
-        # A text may be in a prompt for another reason: each role is looked at once.
-        kinds = {index: (messages[index]["role"], index == 0) for index in texts}
-        doubtful = [
-            index
-            for index, text in texts.items()
-            if text and (text not in prompt or kinds[index] not in self._arrived)
-        ]
-        if not doubtful or "messages" not in self.variables:
-            return
-        marked, letters = list(messages), dict(zip(doubtful, LETTERS, strict=False))
-        for index, letter in letters.items():
-            marked[index] = {**messages[index], "content": letter + texts[index] + letter}
+    def _rendered(
+        self, messages: list[dict[str, Any]], variables: Mapping[str, Any], share: float = 1
+    ) -> str:
+        variables = {"tools": None, "documents": None, **self._tokens, **variables, "messages": messages}
         try:
-            probe = self._rendered(marked, variables, 0.25)
-        except ChatError:
-            return
-        lost = [index for index, letter in letters.items() if letter not in probe]
-        self._arrived |= {kinds[index] for index in letters if index not in lost}
-        # Of a template that writes no content at all nothing can be said.
-        anything = any(text and index not in lost for index, text in texts.items())
-        for index in lost:
-            role = messages[index]["role"]
-            if anything or role != "user":
-                raise self._error(f"the template leaves out message {index}, of the role '{role}'")
+            return self._environment.rendered(self._template, variables, share)
+        except Exception as error:  # a template is a program: it can fail in any way
+            raise self._error(_said(error)) from None
 
     def _error(self, message: str) -> ChatError:
         return ChatError(f"{self._where}: {' '.join(message.split())}")

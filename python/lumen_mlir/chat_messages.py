@@ -38,20 +38,20 @@ class Arguments(dict):
         return other + str(self)
 
 
-def normalized(messages: Any, null_content: bool) -> list[dict[str, Any]]:
+def normalized(messages: Any) -> list[dict[str, Any]]:
     """Copies of ``messages`` in the form that templates expect.
 
-    ``null_content``: a content that is null stays None; otherwise it becomes "". Raises ``ChatError`` that
-    names the message and what was expected.
+    A content that is null becomes "", except beside calls. Raises ``ChatError`` that names the message and
+    what was expected.
     """
     if not isinstance(messages, Sequence) or isinstance(messages, (str, bytes)):
         raise ChatError(f"the messages are {shown(messages)}; a list of mappings was expected")
     if not messages:
         raise ChatError("a chat needs at least one message")
-    return [_message(f"message {index}", message, null_content) for index, message in enumerate(messages)]
+    return [_message(f"message {index}", message) for index, message in enumerate(messages)]
 
 
-def _message(where: str, message: Any, null_content: bool) -> dict[str, Any]:
+def _message(where: str, message: Any) -> dict[str, Any]:
     if not isinstance(message, Mapping) or not isinstance(message.get("role"), str):
         raise ChatError(f"{where} is {shown(message)}; expected a mapping with 'role' and 'content'")
     copy = {name: copied(value, where) for name, value in message.items()}
@@ -67,7 +67,7 @@ def _message(where: str, message: Any, null_content: bool) -> dict[str, Any]:
         del copy["function_call"]
     if "content" in copy or calls:
         content = _content(where, copy)
-        copy["content"] = content if content is not None or null_content else ""
+        copy["content"] = "" if content is None and not calls else content
     return copy
 
 

@@ -125,12 +125,6 @@ def test_null():
     assert render(CONTENT, USER, null) == "<user>hi<assistant>"
     assert render("{{ messages[0].tool_calls is defined }}", null) == "False"
     assert render("{{ 'tool_calls' in messages[0] }}", {**null, "tool_calls": None}) == "False"
-    # A template that asks for null is told.
-    asks = (
-        "{% for m in messages %}{% if m['content'] is not none %}{{ m.content }}{% else %}-{% endif %}"
-        "{% endfor %}"
-    )
-    assert render(asks, USER, null) == "hi-"
     named = "{{ messages[0].name }} {{ messages[0].tool_call_id }} {{ messages[0].content | tojson }}"
     tool = {"role": "tool", "name": "f", "tool_call_id": "c1", "content": {"a": 1}}
     assert render(named, tool) == 'f c1 {"a": 1}'
@@ -160,3 +154,45 @@ def test_roles_that_a_template_lacks():
         "{{ m.content }}{% endif %}{% endfor %}"
     )
     assert "hm" not in render(calls, USER, call("{}", content="hm"))
+
+
+CALLS = "{% for c in m.tool_calls %}{{ c.id }}:{{ c.function.name }}{{ c.function.arguments }}{% endfor %}"
+
+
+@pytest.mark.parametrize(
+    ("condition", "content", "expected"),
+    [
+        ("m.tool_calls", None, "hiC"),
+        ("m.tool_calls and m.content is none", None, "hiC"),
+        ("m.tool_calls and m.content is none", "", "hiC"),
+        ("m.tool_calls and m.content is none", "look", "hiC"),
+        ("m.tool_calls and '' in m.content", None, "hiC"),
+        ("m.tool_calls and '' in m.content", "look", "hiC"),
+        ("not m.content", "", "hiC"),
+    ],
+)
+def test_contents_beside_calls(condition, content, expected, caplog):
+    """Templates that want null, or text, beside calls get it."""
+    source = "{% for m in messages %}{% if " + condition + " %}" + CALLS + "{% else %}{{ m.content }}"
+    prompt = render(source + "{% endif %}{% endfor %}", USER, call({"a": 1}, content=content))
+    assert prompt == expected.replace("C", 'c1:weather{"a": 1}')
+    assert ("no place for a text beside calls" in caplog.text) == ("none" in condition and content == "look")
+
+
+def test_ids_of_nine_characters():
+    source = (
+        "{% for m in messages %}{% for c in m.tool_calls or [] %}{% if c.id | length != 9 %}"
+        "{{ raise_exception('9 characters!') }}{% endif %}{{ c.id }}:{{ c.function.name }} {% endfor %}"
+        "{% if m.role == 'tool' %}{{ m.tool_call_id }}{% endif %}{{ m.content }}{% endfor %}"
+    )
+    result = {"role": "tool", "tool_call_id": "c1", "content": "7"}
+    asked, answered = render(source, call("{}"), result).split(":weather ")
+    assert len(asked) == 9 and answered == f"{asked}7"
+    kept = call("{}")
+    kept["tool_calls"][0]["id"] = "abcdef012"
+    assert render(source, kept) == "abcdef012:weather "
+
+
+def test_calls_that_a_template_lacks():
+    with pytest.raises(LumenError, match="the template leaves out the calls of message 1"):
+        render(CONTENT, USER, call("{}"))
