@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import wraps
 from itertools import chain
@@ -258,7 +259,10 @@ class LimitedEnvironment(jinja2.sandbox.ImmutableSandboxedEnvironment):
             raise LimitError(
                 f"the template becomes {len(source)} characters of code; at most {_CODE} are run"
             )
-        return super()._compile(source, filename)
+        with warnings.catch_warnings():
+            # Of what looks wrong in a template Python would tell on stderr.
+            warnings.simplefilter("ignore")
+            return super()._compile(source, filename)
 
     # --- what the code calls --------------------------------------------------------------------------------
 

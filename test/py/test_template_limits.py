@@ -174,6 +174,11 @@ def test_what_templates_mean_stays(source, expected):
     assert ChatTemplate(source).render(MESSAGES) == expected
 
 
+def test_python_does_not_warn(recwarn):
+    ChatTemplate("{{ (1)[1:] }}")
+    assert not recwarn.list
+
+
 def test_long_conversations():
     """Templates as they are, with as much as a context holds."""
     messages = [{"role": role, "content": "word " * 500} for role in ("user", "assistant")] * 150
