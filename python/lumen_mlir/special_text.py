@@ -10,7 +10,7 @@ such.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from lumen_mlir.chat_messages import mapped
@@ -24,18 +24,19 @@ class SpecialTexts:
     """How the control tokens of a tokenizer are written.
 
     Args:
-      texts: of all control tokens.
-      framing: those of them that end a turn or begin a text, which no message has in it.
+      tokens: the writing and the id of all control tokens.
+      framing: the writing of those that end a turn or begin a text, which no message has in it.
     """
 
-    def __init__(self, texts: Iterable[str], framing: Iterable[str] = ()):
-        self._all, self._framing = _finder(texts), _finder(framing)
+    def __init__(self, tokens: Mapping[str, int], framing: Iterable[str] = ()):
+        self._all, self._framing = _finder(tokens), _finder(framing)
+        self._ids = frozenset(tokens.values())
 
     @staticmethod
     def of(tokenizer: Tokenizer) -> SpecialTexts:
         """Those of ``tokenizer``."""
         framing = {*tokenizer.end_tokens, tokenizer.bos, tokenizer.eos} - {None}
-        return SpecialTexts(tokenizer.control_texts, [tokenizer.token_text(token) for token in framing])
+        return SpecialTexts(tokenizer.control_tokens, [tokenizer.token_text(token) for token in framing])
 
     def occur(self, text: str) -> bool:
         """Whether one of them is in ``text``."""
@@ -62,23 +63,33 @@ class SpecialTexts:
         """The token ids of ``prompt``, in which letters stand for ``hidden``; none is added at its ends."""
         ids: list[int] = []
         for text, special in self.parts(prompt, hidden):
-            ids += tokenizer.encode(text, special=special, add_bos=False, add_eos=False)
+            made = tokenizer.encode(hidden.restored(text), special=special, add_bos=False, add_eos=False)
+            if not special and not self._ids.isdisjoint(made):
+                # Tokens that a file calls text are found everywhere but across a cut.
+                pieces = hidden.cut(text)
+                made = [
+                    token
+                    for piece in pieces
+                    for token in tokenizer.encode(piece, special=False, add_bos=False, add_eos=False)
+                ]
+            ids += made
         return ids
 
     def parts(self, prompt: str, hidden: Hidden) -> list[tuple[str, bool]]:
         """``prompt`` in parts, and whether control tokens in them are such.
 
-        A part without is the whole text between two control tokens: words are cut as they always are.
+        A part without is the whole text between two control tokens: words are cut as they always are. Letters
+        still stand for what is hidden.
         """
         if self._all is None or not hidden.letters:
-            return [(hidden.restored(prompt), True)]
+            return [(prompt, True)]
         parts: list[tuple[str, bool]] = []
         tokens = [match.span() for match in self._all.finditer(prompt)]
         begins, ends = [0, *(end for _, end in tokens)], [*(begin for begin, _ in tokens), len(prompt)]
         taken = 0
         for begin, end in zip(begins, ends, strict=True):
             if hidden.occurs(prompt[begin:end]):
-                parts += [(prompt[taken:begin], True), (hidden.restored(prompt[begin:end]), False)]
+                parts += [(prompt[taken:begin], True), (prompt[begin:end], False)]
                 taken = end
         return [part for part in [*parts, (prompt[taken:], True)] if part[0]]
 
@@ -109,6 +120,18 @@ class Hidden:
     def restored(self, text: str) -> str:
         """``text`` with the texts that its letters stand for."""
         return text.translate(str.maketrans(self.letters)) if self.letters else text
+
+    def cut(self, text: str) -> list[str]:
+        """``restored`` in pieces: each text that a letter stands for is cut behind its first character."""
+        pieces = [""]
+        for part in re.split(f"([{''.join(self.letters)}])", text):
+            written = self.letters.get(part, part)
+            if part in self.letters:
+                pieces[-1] += written[:1]
+                pieces.append(written[1:])
+            else:
+                pieces[-1] += written
+        return [piece for piece in pieces if piece]
 
     def _letter(self, match: re.Match) -> str:
         if match[0] not in self._of:

@@ -74,6 +74,8 @@ END_TOKEN_IDS = "lumen.eog_token_ids"
 # token is taken whole.
 NFC, IGNORE_MERGES = "lumen.tokenizer.nfc", "lumen.tokenizer.ignore_merges"
 
+_CONTROL_LIKE = re.compile(r"<[|｜].*[|｜]>|\[\|.*\|\]")
+
 
 class TextModel(Protocol):
     """What turns text into tokens: ``byte_pair.BytePairModel`` or ``sentence_piece.SentencePieceModel``."""
@@ -241,10 +243,14 @@ class Tokenizer:
         return bool(self._types[token] in (CONTROL, UNKNOWN))
 
     @cached_property
-    def control_texts(self) -> frozenset[str]:
-        """How control tokens, and those that end a turn, are written: none of it is text in a prompt."""
+    def control_tokens(self) -> dict[str, int]:
+        """What is no text in a prompt: the writing and the id of control tokens, of those that end a turn,
+        and of those that look like control tokens although the file says that they are text."""
         control = np.flatnonzero((self._types == CONTROL) | (self._types == UNKNOWN)).tolist()
-        return frozenset(self._model.text(token) for token in {*control, *self.end_tokens}) - {""}
+        defined = np.flatnonzero(self._types == USER_DEFINED).tolist()
+        alike = [token for token in defined if _CONTROL_LIKE.fullmatch(self._model.text(token))]
+        tokens = {*control, *alike, *self.end_tokens}
+        return {text: token for token in sorted(tokens) if (text := self._model.text(token))}
 
     @property
     def space_prefix(self) -> bool:

@@ -140,6 +140,18 @@ def test_control_tokens_in_messages_are_text(scripted):
     assert texts(llm, raw).count("<|end|>") == 8
 
 
+def test_control_tokens_that_a_file_calls_text(scripted):
+    """Such tokens are found in any text; in messages they are not."""
+    llm = scripted(["a"], template=TURNS, user_defined=["<|start|>", "<tool>"])
+    assert llm.ids["<|start|>"] in llm.tokenize("a<|start|>", special=False)
+    prompt = llm.chat("x<|start|>y<tool><|start|><|end|>", 1).prompt
+    assert llm.detokenize(prompt, special=True) == (
+        "[user]x<|start|>y<tool><|start|><|end|><|end|>[assistant]"
+    )
+    assert llm.ids["<|start|>"] not in prompt and prompt.count(llm.ids["<|end|>"]) == 1
+    assert prompt.count(llm.ids["<tool>"]) == 1  # the model reads it in texts, too
+
+
 def test_hidden_texts_survive_what_templates_do(scripted):
     ascii = "{{ messages[0] | tojson(ensure_ascii=true) }} {{ messages }} {{ messages[0].content | upper }}"
     llm = scripted(["a"], template=ascii)

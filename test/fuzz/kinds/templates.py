@@ -21,9 +21,8 @@ SMOKE = 250
 SECONDS = 3.0
 MEMORY = 1 << 30
 
-_SPECIAL = SpecialTexts(
-    ["<|im_start|>", "<|im_end|>", "<|end|>", "<s>"], ["<|im_start|>", "<|im_end|>", "<s>"]
-)
+_TOKENS = {"<|im_start|>": 1, "<|im_end|>": 2, "<|end|>": 3, "<s>": 4}
+_SPECIAL = SpecialTexts(_TOKENS, ["<|im_start|>", "<|im_end|>", "<s>"])
 
 
 def prepare(folder: Path) -> list[ChatTemplate]:
@@ -70,5 +69,7 @@ def _as_it_is(template: ChatTemplate, messages: list, variables: dict) -> str:
         if message["role"] == "user" and isinstance(message["content"], str):
             assert message["content"].strip().lower() in whole, "what the user said is lost"
     for text, special in _SPECIAL.parts(prompt, hidden):
-        assert not special or "<|im_start|>evil" not in text, "a message opens a turn"
+        assert not special or not ("<|im_start|>evil" in text or hidden.occurs(text)), (
+            "a message opens a turn"
+        )
     return "as it is"
