@@ -58,7 +58,7 @@ def prepare(folder: Path) -> State:
         eos="</s>",
         add_bos=True,
         template=_TEMPLATE,
-        context=256,
+        context=1024,
     )
     # Compiled once; every process finds it in the cache.
     LLM(folder / "model.gguf", threads=1, cache=Cache(folder / "cache")).close()
@@ -144,7 +144,7 @@ def _refused(llm: LLM, rng: random.Random) -> None:
         lambda: llm.generate("a", temperature=-1),
         lambda: llm.chat([{"role": "user", "content": 3}]),
         lambda: llm.generate("\ud800"),
-        lambda: llm.generate("a" * 999),
+        lambda: llm.generate("x y " * 999),
     ]
     try:
         rng.choice(calls)()
