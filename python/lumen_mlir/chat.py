@@ -20,7 +20,7 @@ import jinja2.ext
 from lumen_mlir.chat_messages import ChatError, check_tools, copied, normalized
 from lumen_mlir.model_file import ModelFile
 from lumen_mlir.special_text import LETTERS, Hidden, SpecialTexts
-from lumen_mlir.template_habits import TemplateHabits
+from lumen_mlir.template_habits import SHARE, TemplateHabits
 from lumen_mlir.template_limits import LimitedEnvironment
 from lumen_mlir.tokenizer import Tokenizer
 
@@ -51,8 +51,7 @@ class ChatTemplate:
         self.source = source
         self._where = where
         self._tokens = {"bos_token": bos, "eos_token": eos}
-        # Trying takes a short time, or is given up.
-        self._habits = TemplateHabits(lambda messages, given: self._rendered(messages, given, 0.25), where)
+        self._habits = TemplateHabits(lambda messages, given: self._rendered(messages, given, SHARE), where)
         self._environment = environment = LimitedEnvironment(
             trim_blocks=True, lstrip_blocks=True, extensions=[jinja2.ext.loopcontrols, _GenerationBlock]
         )

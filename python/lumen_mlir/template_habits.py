@@ -10,17 +10,22 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
+import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from lumen_mlir import template_limits
 from lumen_mlir.chat_messages import Arguments, ChatError
 from lumen_mlir.special_text import LETTERS
 
 logger = logging.getLogger("lumen_mlir.chat")
 
 Message = dict[str, Any]
+
+SHARE = 0.25
+"""Of the time for a rendering: what finding something out may take."""
 
 # Stands for what is looked for in a prompt.
 _MARK = "\U00014644"
@@ -50,12 +55,14 @@ class TemplateHabits:
     """The habits of one template.
 
     Args:
-      render: the prompt for messages and variables. It raises ``ChatError``.
+      render: the prompt for messages and variables, in ``SHARE`` of the usual time. It raises ``ChatError``.
       where: names the template in warnings.
     """
 
     def __init__(self, render: Callable[[list[Message], Mapping[str, Any]], str], where: str):
         self._render, self._where = render, where
+        # Seconds that are left to find out what does not depend on the messages.
+        self._left = SHARE * template_limits.SECONDS
         self._warned = False
         # Roles whose contents were found in a prompt, of the first message and of others.
         self._arrived: set[tuple[str, bool]] = set()
@@ -66,8 +73,8 @@ class TemplateHabits:
         clear."""
         answered = [_QUESTION, {"role": "assistant", "content": _MARK}, _QUESTION]
         try:
-            prompt = self._render([_QUESTION], {"add_generation_prompt": True})
-            whole = self._render(answered, {"add_generation_prompt": False})
+            prompt = self._tried([_QUESTION], True)
+            whole = self._tried(answered)
         except ChatError:
             return ""
         before = whole.partition(_MARK)[0]
@@ -93,10 +100,20 @@ class TemplateHabits:
         result = {"role": "tool", "tool_call_id": id, "name": "f", "content": "1"}
         for messages in ([_QUESTION, asked, result], [_QUESTION, asked]):
             try:
-                return _MARK in self._render(messages, {"add_generation_prompt": False})
+                return _MARK in self._tried(messages)
             except ChatError:
                 continue
         return None
+
+    def _tried(self, messages: list[Message], add_generation_prompt: bool = False) -> str:
+        """The prompt for messages made up to find something out."""
+        if self._left <= 0:
+            raise ChatError(f"{self._where}: too slow to be tried")
+        start = time.thread_time()
+        try:
+            return self._render(messages, {"add_generation_prompt": add_generation_prompt})
+        finally:
+            self._left -= time.thread_time() - start
 
     def fitted(self, messages: list[Message]) -> list[Message]:
         """``messages`` with the contents and ids of calls that the template expects."""

@@ -174,6 +174,19 @@ def test_what_templates_mean_stays(source, expected):
     assert ChatTemplate(source).render(MESSAGES) == expected
 
 
+def test_a_slow_template_is_not_tried_for_long(monkeypatch):
+    monkeypatch.setattr(template_limits, "SECONDS", 0.08)
+    template = ChatTemplate("{% for i in range(10**5) %}{{ messages[0].content }}{% set x = 1 %}{% endfor %}")
+    times = []
+    monkeypatch.setattr(
+        template._habits, "_render", lambda *given: times.append(1) or template._rendered(*given)
+    )
+    call = {"role": "assistant", "tool_calls": [{"name": "f"}]}
+    with pytest.raises(LumenError, match="takes longer than"):
+        template.render([*MESSAGES, call])
+    assert len(times) <= 2
+
+
 def test_python_does_not_warn(recwarn):
     ChatTemplate("{{ (1)[1:] }}")
     assert not recwarn.list
