@@ -80,6 +80,11 @@ class BoundAnalysis:
         }
         self._known: dict[str, Summary | None] = {}
 
+    def check(self) -> None:
+        """Raises ``LumenError`` where what some function does cannot be followed."""
+        for name in self._functions:
+            self.of(name)
+
     def of(self, name: str) -> Summary:
         """The summary of the function ``name``."""
         if name not in self._functions:
@@ -246,7 +251,21 @@ class _Function:
                 f"'{self._name}': {op.name} is given a value ({missing[0]}) that is neither an argument nor "
                 "a sum or difference of arguments and constants"
             )
+        for operand in operands:
+            if isinstance(operand, Tensor) and name != "pack":
+                self._check_sizes(op, operand)
         return follow(self, op, operands)
+
+    def _check_sizes(self, op: ir.Operation, operand: Tensor) -> None:
+        """Kernels are written for sizes that are known, but for rows, tokens, and pages of caches."""
+        rank = len(operand.sizes)
+        free = 2 if rank > 2 else 0 if rank == 2 or op.name == "lumen.embedding" else None
+        for i, size in enumerate(operand.sizes):
+            if size.terms and i != free:
+                raise LumenError(
+                    f"'{self._name}': {op.name} is given a size that is not known: only rows, the pages of "
+                    "caches and the shape of a weight to be packed may be chosen by a call"
+                )
 
     def _rows_alike(self, op: ir.Operation, tensors: Iterable[Tensor]) -> Count:
         first, *others = tensors
@@ -265,8 +284,6 @@ class _Function:
 
     def _embedding(self, op: ir.Operation, operands: list[Any]) -> list[Any]:
         tokens, table = operands
-        if table.sizes[1].terms:
-            raise LumenError(f"'{self._name}': {op.name} is given a table with an unknown number of columns")
         self._elements(tokens, table.rows, "rows of the table")
         return self._like(op, tokens.rows)
 
@@ -426,13 +443,12 @@ def _block_of(function: ir.Operation) -> ir.Block | None:
 # --- public functions ---------------------------------------------------------------------------------------
 
 
-def find_bounds(module: ir.Module, signatures: Iterable[Signature]) -> dict[str, tuple[Bound, ...]]:
+def find_bounds(analysis: BoundAnalysis, signatures: Iterable[Signature]) -> dict[str, tuple[Bound, ...]]:
     """The bounds of public functions, by name, in terms of the arguments of their ``signatures``.
 
-    ``module`` is at the ``fused`` stage, and what the signatures were read from was made of it. Raises
-    ``LumenError`` where the arguments of a function cannot be bounded.
+    These were read from what was made of the module that was analyzed. Raises ``LumenError`` where the
+    arguments of a function cannot be bounded.
     """
-    analysis = BoundAnalysis(module)
     return {signature.name: _Public(analysis, signature).bounds() for signature in signatures}
 
 

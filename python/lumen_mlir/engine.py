@@ -55,7 +55,9 @@ def compile(
       target: a name of ``lumen_mlir.targets``, by default this machine's.
       threads: of the team that runs it; by default ``LUMEN_THREADS`` or the number of physical cores.
       options: of the compiler.
-      form: the form that the module is in: "lumen", or the name of the stage that it has passed.
+      form: the form that the module is in: "lumen", or the name of the stage that it has passed. Behind
+        "fused" nothing says what positions and ids stand for: that arguments stay inside of arrays is then
+        for the caller to see to.
       cache: where objects are kept, by default the user's cache; with ``use_cache`` False nowhere.
       on_stage: called with the name of each stage of the compiler before it runs.
       on_signatures: called with what the functions take before the longest part of compiling; not where the
@@ -455,12 +457,16 @@ def _compile(
         Compiler(target, options, stages=part, on_stage=on_stage) for part in parts
     )
     fused = to_fused.run(module) if formed else module
+    analysis = None
+    if formed or form == "fused":
+        from lumen_mlir.bound_analysis import BoundAnalysis, find_bounds
+
+        analysis = BoundAnalysis(fused)
+        analysis.check()
     vector = to_vector.run(fused)
     signatures = read_signatures(vector)
-    if formed or form == "fused":
-        from lumen_mlir.bound_analysis import find_bounds
-
-        bounds = find_bounds(fused, signatures)
+    if analysis is not None:
+        bounds = find_bounds(analysis, signatures)
         signatures = tuple(replace(signature, bounds=bounds[signature.name]) for signature in signatures)
     if on_signatures is not None:
         on_signatures(signatures)

@@ -60,8 +60,8 @@ class Kernel:
 
         ``results`` are the shape and dtype of every result but the caches, which change in place. The first
         dimension of a result is dynamic, unless a third entry () says that none is. Every buffer lies at a
-        page without access: at its end, or at its beginning where the number of threads is even. ``in_place``:
-        the arguments are used where they are.
+        page without access: at its end, or at its beginning where the number of threads is even.
+        ``in_place``: the arguments are used where they are.
         """
         at_end = threads % 2 == 1
         outputs = [guarded.array(shape, dtype, at_end=at_end) for shape, dtype, *_ in results]
