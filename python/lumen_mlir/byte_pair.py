@@ -53,9 +53,9 @@ class BytePairModel:
         self._behind = None if rules.behind is None else BytePairModel(path, rules.behind, table, types)
         self._cutter: tokenizers.Tokenizer | None = None
         self._whole: tokenizers.Tokenizer | None = None
-        self._added: dict[
-            int, int
-        ] = {}  # the ids of added tokens in ``_cutter`` or ``_whole``, and their own
+        # The ids of added tokens in ``_cutter`` or ``_whole``, and their own.
+        self._added: dict[int, int] = {}
+        self._renumbered = False
         self._lock = threading.Lock()
         self._first_tokens = lru_cache(_REMEMBERED)(self._first_tokens_of)
 
