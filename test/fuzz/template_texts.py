@@ -174,7 +174,7 @@ def mutated(rng: random.Random, source: str) -> str:
         elif action == 4:
             pieces.insert(place, statements(rng, 2))
         elif action == 5:
-            pieces[place] = (pieces[place] * rng.choice([2, 30, 300, 3000]))[:100_000]
+            pieces[place] = pieces[place][:1000] * rng.choice([2, 30, 100])
         elif action == 6:
             text = pieces[place]
             at = rng.randrange(len(text) + 1)
