@@ -34,18 +34,43 @@ static void handleFatalError(void *, const char *reason, bool) {
     context->HandleExit(kInternalError);
 }
 
+static constexpr int kSignals[] = {SIGABRT, SIGBUS,  SIGFPE,
+                                   SIGILL,  SIGSEGV, SIGTRAP};
+
+/// By the signal: what handled it before, and LLVM's handler.
+static struct sigaction previousActions[NSIG], recoveryActions[NSIG];
+
+/// A crash of guarded work ends that work. Any other one goes to whoever
+/// handled it before, with the address and all.
+static void handleSignal(int number, siginfo_t *info, void *context) {
+  const struct sigaction &previous = previousActions[number];
+  if (llvm::CrashRecoveryContext::GetCurrent())
+    recoveryActions[number].sa_handler(number);
+  else if (previous.sa_flags & SA_SIGINFO)
+    previous.sa_sigaction(number, info, context);
+  else if (previous.sa_handler != SIG_DFL && previous.sa_handler != SIG_IGN)
+    previous.sa_handler(number);
+  else {
+    signal(number, SIG_DFL);
+    raise(number);
+  }
+}
+
 static void initialize() {
   static std::once_flag once;
   std::call_once(once, [] {
+    for (int number : kSignals)
+      sigaction(number, nullptr, &previousActions[number]);
     llvm::CrashRecoveryContext::Enable();
     llvm::install_fatal_error_handler(handleFatalError);
-    // LLVM's handlers run on the stack that has just overflowed; ours have one
-    // of their own.
-    for (int number : {SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGTRAP}) {
-      struct sigaction action;
-      if (sigaction(number, nullptr, &action))
-        continue;
-      action.sa_flags |= SA_ONSTACK;
+    // LLVM's handlers run on the stack that has just overflowed, and take the
+    // crashes of others; ours have a stack of their own.
+    for (int number : kSignals) {
+      sigaction(number, nullptr, &recoveryActions[number]);
+      struct sigaction action = {};
+      action.sa_sigaction = handleSignal;
+      action.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER;
+      sigemptyset(&action.sa_mask);
       sigaction(number, &action, nullptr);
     }
   });

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import shutil
 import sys
@@ -142,7 +143,9 @@ class Compiler:
 
         In a context of its own: the other one may have crashed.
         """
-        with ir.Context() as context:
+        text = source
+        # What cannot be done once more is shown as it was before all stages.
+        with contextlib.suppress(MLIRError), ir.Context() as context:
             context.allow_unregistered_dialects = open_dialects
             work = ir.Module.parse(source)
             for stage in self.stages[:done]:

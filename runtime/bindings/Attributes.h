@@ -137,6 +137,21 @@ ContextRef contextOf(const std::optional<PyIRContext> &context,
                                  : list.front().context;
 }
 
+/// The number of elements of a type of static shape; throws where 64 bits do
+/// not hold their bytes.
+inline int64_t countElements(ShapedType type) {
+  constexpr int64_t kMost = std::numeric_limits<int64_t>::max() / 16;
+  int64_t count = 1;
+  for (int64_t size : type.getShape()) {
+    if (size && count > kMost / size)
+      throw nb::value_error(
+          (printedForm(Type(type)) + " has more elements than can be counted")
+              .c_str());
+    count *= size;
+  }
+  return count;
+}
+
 /// How getChecked reports: at the given or default location.
 inline auto emitErrorAt(Location loc) {
   return [loc] { return emitError(loc); };

@@ -74,9 +74,11 @@ static void bindNumbers(nb::module_ &m) {
           [](Integer &self) -> nb::object {
             APInt value = self.impl().getValue();
             bool isSigned = !self.impl().getType().isUnsignedInteger();
+            // Digits of other bases take time that grows with their square.
+            constexpr unsigned kBase = 16;
             SmallString<32> text;
-            value.toString(text, 10, isSigned);
-            return nb::steal(PyLong_FromString(text.c_str(), nullptr, 10));
+            value.toString(text, kBase, isSigned);
+            return nb::steal(PyLong_FromString(text.c_str(), nullptr, kBase));
           },
           "The number; signless types count as signed.")
       .def("__int__", [](nb::object self) { return self.attr("value"); });

@@ -84,7 +84,7 @@ static DenseElementsAttr fromArray(MLIRContext *context, const Array &array,
          printedForm(Type(*type)))
             .c_str());
   int64_t count = array.size();
-  if (count != type->getNumElements() && count != 1)
+  if (count != countElements(*type) && count != 1)
     throw nb::value_error(("an array of " + std::to_string(count) +
                            " elements for type " + printedForm(Type(*type)))
                               .c_str());
@@ -107,7 +107,7 @@ static DenseElementsAttr fromArray(MLIRContext *context, const Array &array,
 static nb::object toArray(const Dense &self) {
   DenseElementsAttr elements = self.impl();
   DataType dtype = dtypeOf(elements.getElementType());
-  size_t itemSize = dtype.bits / 8, count = elements.getNumElements();
+  size_t itemSize = dtype.bits / 8, count = countElements(elements.getType());
   auto data = std::make_unique<char[]>(std::max<size_t>(1, itemSize * count));
   if (elements.getElementType().isInteger(1)) {
     llvm::copy(elements.getValues<bool>(),
@@ -177,7 +177,8 @@ void mlir::lumen::python::bindDenseElements(nb::module_ &m) {
                throw nb::value_error("the elements are not all equal");
              return wrap(self.context, self.impl().getSplatValue<Attribute>());
            })
-      .def("__len__", [](Dense &self) { return self.impl().getNumElements(); })
+      .def("__len__",
+           [](Dense &self) { return countElements(self.impl().getType()); })
       .def("to_numpy", &toArray,
            "A copy as an array of the type's shape; bf16 and 8-bit floats come "
            "as uint16/uint8.")

@@ -27,9 +27,12 @@ std::string mlir::lumen::python::getAsm(
   Operation *op = handle->getOp();
   ContextLock lock(handle->getContext());
   std::string text;
-  runCompiler(handle->getContext(), [&] {
-    text = printed([&](llvm::raw_ostream &os) { op->print(os, flags); });
-  });
+  runCompiler(
+      handle->getContext(),
+      [&] {
+        text = printed([&](llvm::raw_ostream &os) { op->print(os, flags); });
+      },
+      /*keepsPython=*/true);
   return text;
 }
 

@@ -163,7 +163,7 @@ static void bindShapedRoot(nb::module_ &m) {
                      if (!type.hasStaticShape())
                        throw nb::value_error(
                            "a type with dynamic sizes has no element count");
-                     return type.getNumElements();
+                     return countElements(type);
                    })
       .def("get_dim_size", &dimension, nb::arg("dim"))
       .def(

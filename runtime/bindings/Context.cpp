@@ -67,10 +67,13 @@ static void throwIfCrashed(const ContextRef &context,
 }
 
 void mlir::lumen::python::runCompiler(const ContextRef &context,
-                                      llvm::function_ref<void()> work) {
+                                      llvm::function_ref<void()> work,
+                                      bool keepsPython) {
   std::optional<std::string> crash;
   {
-    nb::gil_scoped_release release;
+    std::optional<nb::gil_scoped_release> release;
+    if (!keepsPython)
+      release.emplace();
     crash = runGuarded(work);
   }
   if (!crash)

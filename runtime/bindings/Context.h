@@ -73,9 +73,11 @@ private:
   std::unique_lock<std::recursive_mutex> lock;
 };
 
-/// Runs `work`, which must not touch Python, without Python's global lock and
-/// guarded: throws MLIRError where it crashes. Under the context's lock.
-void runCompiler(const ContextRef &context, llvm::function_ref<void()> work);
+/// Runs `work`, which must not touch Python, guarded: throws MLIRError where it
+/// crashes. Under the context's lock, and without Python's global lock unless
+/// `keepsPython`: where nothing else keeps Python from changing the IR.
+void runCompiler(const ContextRef &context, llvm::function_ref<void()> work,
+                 bool keepsPython = false);
 /// The same under the global lock and on this thread, for short work.
 void runCompilerHere(const ContextRef &context,
                      llvm::function_ref<void()> work);
