@@ -391,7 +391,7 @@ struct SynthesizeProductPass final
     auto target = module->getAttrOfType<TargetAttr>(LumenDialect::kTargetAttr);
     if (tokens > kMostTileTokens) {
       module.emitError() << "a tile has at most " << kMostTileTokens
-                         << " tokens, not " << tokens;
+                         << " tokens, not " << int64_t(tokens);
       return signalPassFailure();
     }
     auto isOfKind = [](Operation *op) {

@@ -132,3 +132,19 @@ func.func private @weight(%w: tensor<8x8xindex, "x">) {
 func.func private @layout(%w: tensor<8x8xf32, "x">) {
   return
 }
+
+// -----
+
+// expected-error @+1 {{must end in a func.return}}
+func.func private @endless() {
+  ub.unreachable
+}
+
+// -----
+
+func.func private @made(%n: index) {
+  %0 = tensor.empty() : tensor<4xf32>
+  // expected-error @+1 {{works on a tensor that no buffer can hold: 'tensor<*xf32>'}}
+  %1 = tensor.cast %0 : tensor<4xf32> to tensor<*xf32>
+  return
+}
