@@ -71,10 +71,9 @@ def attempt(state: None, rng: random.Random) -> str:
                     setattr(target, rng.choice(names), argument(pool, rng))
             except (LumenError, *_PYTHON):
                 continue
-            if type(made).__module__.startswith("lumen_mlir") or isinstance(made, list):
-                pool.append(made)
-                if isinstance(made, list):
-                    pool += made[:3]
+            for each in made[:3] if isinstance(made, list) else [made]:
+                if type(each).__module__.startswith("lumen_mlir"):
+                    pool.append(each)
             if len(pool) > 60:
                 del pool[rng.randrange(2, 60)]
     return "called"
