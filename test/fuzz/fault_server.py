@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A process in which calls can be made to fail (``inject.c`` is preloaded): it does in forks what is asked."""
+"""A process in which calls can be made to fail (by ``inject.c``): it does what is asked in forks."""
 
 from __future__ import annotations
 
