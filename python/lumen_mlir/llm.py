@@ -13,9 +13,7 @@ from __future__ import annotations
 import logging
 import numbers
 import os
-import threading
 import time
-import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -25,6 +23,7 @@ import numpy as np
 from lumen_mlir.cache import Cache
 from lumen_mlir.errors import LumenError, shown
 from lumen_mlir.generation import Generation
+from lumen_mlir.locks import turn_lock
 from lumen_mlir.model_file import open_model_file
 from lumen_mlir.models import Model
 from lumen_mlir.sampling import Sampler, Sampling
@@ -89,7 +88,7 @@ class LLM:
         self.options = SessionOptions.of(**options)
         self.engine = engine
         # Held while the KV cache and what is known of it change. ``_held`` is true only with it.
-        self.lock = threading.RLock()
+        self.lock = turn_lock()
         self._path = "the model that comes with Lumen" if path is None else os.fspath(path)
         cache = Cache() if cache is None else cache
         start = time.perf_counter()
@@ -118,7 +117,6 @@ class LLM:
         self._unused: set[str] = set()
         # The ids whose keys and values the KV cache holds.
         self._held: list[int] = []
-        _opened.add(self)
 
     def __enter__(self) -> LLM:
         return self
@@ -389,14 +387,3 @@ class LLM:
 
 # What ``LLM.close`` lets go.
 _CLOSED = ("session", "model", "tokenizer", "module", "chat_template", "tool_template", "_special_texts")
-
-_opened: weakref.WeakSet[LLM] = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    """In a child process no thread is in a step; the one that was, in the parent, left it half done."""
-    for llm in list(_opened):
-        llm.lock = threading.RLock()
-
-
-os.register_at_fork(after_in_child=_after_fork)

@@ -64,6 +64,7 @@ _MESSAGE_ENDS = ("<|eom_id|>",)
 _CALLS = ("<|call|>", "<|calls|>")
 # What may be text in vocabularies that have it as an ordinary token.
 _TEXTS = ("</s>",)
+# Tokens that begin or end a text look like this, whatever their type.
 _CONTROL_LOOK = re.compile(r"<[^<>]+>|\[[^\[\]]+\]")
 
 _END_KEYS = ("eos", "eot", "eom", "fim_pad", "fim_rep", "fim_sep")
@@ -74,6 +75,7 @@ END_TOKEN_IDS = "lumen.eog_token_ids"
 # token is taken whole.
 NFC, IGNORE_MERGES = "lumen.tokenizer.nfc", "lumen.tokenizer.ignore_merges"
 
+# No word of a person's text looks like this.
 _CONTROL_LIKE = re.compile(r"<[|｜].*[|｜]>|\[\|.*\|\]")
 
 
