@@ -12,6 +12,7 @@ import ctypes
 import gc
 import random
 import string
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,15 +23,17 @@ from lumen_mlir.errors import LumenError
 from lumen_mlir.testing.scripted import write_scripted
 
 GOAL = 1_000
-SMOKE = 6
+SMOKE = 2
 SECONDS = 30.0
 MEMORY = None
 
 _REQUESTS = 100
+_BLOCK = 64  # bytes of an object of Python, about
 # Inputs before the first measurement: what is remembered for later is there by then.
 _WARM = 30
-# Bytes that a request may leave behind, and that measuring is off by.
-_EACH, _NOISE = 10, 256 << 10
+# Bytes that a request may leave behind, and by how many measurements of what is in use and of memory are off.
+# (Pages that the allocator cannot give back make the second one coarse.)
+_EACH, _NOISE = 10, (32 << 10, 2 << 20)
 
 _LETTERS = string.ascii_lowercase
 _TEMPLATE = (
@@ -46,7 +49,7 @@ class State:
     folder: Path
     llm: LLM | None = None
     inputs: int = 0
-    first: int = 0
+    first: tuple[int, int] = (0, 0)
 
 
 def prepare(folder: Path) -> State:
@@ -72,23 +75,41 @@ def attempt(state: State, rng: random.Random) -> str:
         rng.choice(_KINDS)(state.llm, rng)
     state.inputs += 1
     if state.inputs == _WARM:
-        state.first = _private_bytes()
+        state.first = _measured()
     elif state.inputs > _WARM and state.inputs % _WARM == 0:
-        grown = _private_bytes() - state.first
         requests = _REQUESTS * (state.inputs - _WARM)
-        assert grown <= _EACH * requests + _NOISE, f"{requests} requests left {grown} bytes behind"
+        for before, now, noise in zip(state.first, _measured(), _NOISE, strict=True):
+            left = f"{requests} requests left {now - before} bytes behind"
+            assert now - before <= _EACH * requests + noise, left
     return "answered"
 
 
-def _private_bytes() -> int:
-    """Memory that only this process has and has written to."""
-    gc.collect()
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).malloc_trim(0)
+def _measured() -> tuple[int, int]:
+    """Bytes in use by Python's objects and in the heap of C, and bytes that only this process has."""
+    for _ in range(2):
+        gc.collect()
+    library, heap = ctypes.CDLL(None), 0
+    with contextlib.suppress(AttributeError):  # glibc before 2.33, and other libraries
+        library.malloc_trim(0)
+        library.mallinfo2.restype = _Heap
+        info = library.mallinfo2()
+        heap = info.uordblks + info.hblkhd
     for line in Path("/proc/self/smaps_rollup").read_text().splitlines():
         if line.startswith("Private_Dirty:"):
-            return int(line.split()[1]) << 10
+            return heap + _BLOCK * sys.getallocatedblocks(), int(line.split()[1]) << 10
     raise OSError("Private_Dirty is not told")
+
+
+class _Heap(ctypes.Structure):
+    """``struct mallinfo2``: bytes in use (``uordblks``) and in mappings of their own (``hblkhd``)."""
+
+    _fields_ = [
+        (name, ctypes.c_size_t)
+        for name in (
+            "arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks",
+            "keepcost",
+        )
+    ]  # fmt: skip
 
 
 def _following(letter: str, count: int) -> str:
@@ -98,7 +119,8 @@ def _following(letter: str, count: int) -> str:
 
 def _text(rng: random.Random) -> str:
     parts = ["안녕 ", "영화", "hello", "<|end|>", "<|mark|>", "\n", "😀", "é", "e\u0301", " ", "123"]
-    return "".join(rng.choice(parts) for _ in range(rng.randrange(12)))
+    # Few words, since the first 10,000 are remembered.
+    return " ".join(rng.choice(parts) for _ in range(rng.randrange(12)))
 
 
 def _tokenize(llm: LLM, rng: random.Random) -> None:

@@ -17,7 +17,7 @@ from lumen_mlir.chat_messages import ChatError
 from lumen_mlir.special_text import SpecialTexts
 
 GOAL = 100_000
-SMOKE = 250
+SMOKE = 60
 SECONDS = 3.0
 MEMORY = 1 << 30
 
