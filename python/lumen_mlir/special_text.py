@@ -63,15 +63,13 @@ class SpecialTexts:
         """The token ids of ``prompt``, in which letters stand for ``hidden``; none is added at its ends."""
         ids: list[int] = []
         for text, special in self.parts(prompt, hidden):
-            made = tokenizer.encode(hidden.restored(text), special=special, add_bos=False, add_eos=False)
+            options = {"special": special, "add_bos": False, "add_eos": False}
+            made = tokenizer.encode(hidden.restored(text), begins=not ids, **options)
             if not special and not self._ids.isdisjoint(made):
                 # Tokens that a file calls text are found everywhere but across a cut.
-                pieces = hidden.cut(text)
-                made = [
-                    token
-                    for piece in pieces
-                    for token in tokenizer.encode(piece, special=False, add_bos=False, add_eos=False)
-                ]
+                made = []
+                for piece in hidden.cut(text):
+                    made += tokenizer.encode(piece, begins=not (ids or made), **options)
             ids += made
         return ids
 
