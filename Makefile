@@ -28,7 +28,7 @@ endif
 export CMAKE_GENERATOR ?= Ninja
 
 PACKAGES := libmlir-22-dev mlir-22-tools llvm-22-dev llvm-22-tools clang-22 cmake ninja-build \
-	g++ python3 python3-dev python3-venv
+	libclang-rt-22-dev g++ python3 python3-dev python3-venv
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 SOURCES := $(shell find dialect passes pipelines runtime tools python CMakeLists.txt pyproject.toml \
 	-type f ! -name '*.pyc' ! -name '*.so' 2>/dev/null)
@@ -73,6 +73,10 @@ test: install
 	$(BIN)/lit -v --no-progress-bar --order=lexical -D lumen_opt=$(BIN)/lumen-opt test/lit || status=1; \
 	$(BIN)/pytest -q || status=1; \
 	exit $$status
+
+# Builds what it tests in build/tsan and build/asan.
+test-asan: install
+	LIT=$(CURDIR)/$(BIN)/lit tools/sanitize.sh
 
 # All kinds, one after the other; KINDS chooses some, TIMES multiplies what is tried of each.
 fuzz: install
