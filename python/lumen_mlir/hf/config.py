@@ -33,7 +33,7 @@ class HFConfig(Values):
     """The configuration of a model, checked key by key.
 
     Attributes:
-      path: of config.json.
+      where: config.json.
       model_class: what ``transformers`` runs the model with.
     """
 
@@ -105,7 +105,7 @@ class HFConfig(Values):
     # --- sliding windows ------------------------------------------------------------------------------------
 
     def _layer_types(self) -> list[str] | None:
-        kinds = self.array("layer_types")
+        kinds = self.items("layer_types") if "layer_types" in self else None
         unknown = [kind for kind in kinds or () if kind not in _LAYER_TYPES]
         if unknown:
             raise self.error(

@@ -89,13 +89,13 @@ class HFFolder:
     def _open(folder: Path, pre_tokenizer: str | None) -> HFFolder:
         check_small_files(folder)
         config = HFConfig(config_path(folder))
-        architecture = of_hf_class(config.model_class, str(config.path))
+        architecture = of_hf_class(config.model_class, str(config.where))
         # (A name that is no text would be no metadata.)
         name = os.fsencode(os.path.basename(os.path.realpath(folder))).decode("utf-8", "replace")
         entries = config.metadata(architecture, name)
         files = open_files(folder)
         matcher = _Matcher(folder, config, architecture, files)
-        recipes = matcher.recipes(Metadata.of(str(config.path), entries))
+        recipes = matcher.recipes(Metadata.of(str(config.where), entries))
         types = {name: _kept_type(name, recipe) for name, recipe in recipes.items()}
         matrices = [types[name] for name, recipe in recipes.items() if len(recipe.shape) > 1]
         entries["general.file_type"] = _FILE_TYPES[max(_FILE_TYPES, key=matrices.count)], T.U32
@@ -204,7 +204,7 @@ class _Matcher:
         """How each tensor of the model is made, by GGUF's names in the order of GGUF files."""
         divisors = self.config.rope.divisors()
         embedding = (self.config.integer("vocab_size"), self.config.width)
-        source = _Described(str(self.config.path), metadata, embedding, divisors)
+        source = _Described(str(self.config.where), metadata, embedding, divisors)
         model = self.architecture.config(source)
         found: dict[str, FromFiles | Computed] = {name: Computed(values) for name, values in divisors.items()}
         tied = self._tied()

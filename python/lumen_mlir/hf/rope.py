@@ -43,7 +43,7 @@ class HFRope:
     def __init__(self, config: Values, head_size: int, layer_types: Iterable[str]):
         self._config = config
         given = [self._object(name, set(layer_types)) for name in ("rope_scaling", "rope_parameters")]
-        self._values = Values(config.path, {**given[1], **given[0]}, "'rope_scaling' has ")
+        self._values = Values(f"{config.where}: 'rope_scaling'", {**given[1], **given[0]})
         self._kind = self._type(given)
         self.base = self._values.positive("rope_theta", default=config.positive("rope_theta", default=1e4))
         share = self._values.number("partial_rotary_factor", default=1.0)

@@ -13,9 +13,9 @@ import numpy as np
 
 from lumen_mlir.gguf import types as T
 from lumen_mlir.hf.config import Entries, HFConfig
-from lumen_mlir.hf.errors import HFError, read_json, read_json_if_there
-from lumen_mlir.hf.fields import Fields, shown
+from lumen_mlir.hf.errors import HFError, read_json, read_json_if_there, read_text, shown
 from lumen_mlir.hf.tokenizer_json import Table, around, entries_of_json, is_supported
+from lumen_mlir.hf.values import Values
 from lumen_mlir.token_types import CONTROL, PREPEND_FIRST, UNKNOWN
 from lumen_mlir.tokenizer import END_TOKEN_IDS
 
@@ -23,8 +23,6 @@ logger = logging.getLogger("lumen_mlir.hf.tokenizer")
 
 # Special tokens of tokenizer_config.json, and their names in GGUF.
 _SPECIAL = {"bos": "bos", "eos": "eos", "unk": "unknown", "pad": "padding"}
-# No template is longer.
-_MOST_BYTES = 16 << 20
 
 
 def metadata(folder: Path, config: HFConfig, pre_tokenizer: str | None = None) -> Entries:
@@ -40,10 +38,10 @@ def metadata(folder: Path, config: HFConfig, pre_tokenizer: str | None = None) -
 
 
 def _metadata(folder: Path, config: HFConfig, pre_tokenizer: str | None) -> Entries:
-    settings = _fields(folder / "tokenizer_config.json")
+    settings = _values(folder / "tokenizer_config.json")
     named = _named_tokens(folder, settings)
     fast, slow = folder / "tokenizer.json", folder / "tokenizer.model"
-    spec = Fields(fast, read_json(fast)) if fast.exists() else None
+    spec = Values(fast, read_json(fast)) if fast.exists() else None
     if spec is not None and (is_supported(spec) or not slow.exists()):
         special = [token for token in named.values() if token is not None]
         entries, tokens = entries_of_json(spec, config, special, pre_tokenizer)
@@ -63,17 +61,17 @@ def _metadata(folder: Path, config: HFConfig, pre_tokenizer: str | None) -> Entr
     }
 
 
-def _fields(path: Path) -> Fields:
-    return Fields(path, read_json_if_there(path))
+def _values(path: Path) -> Values:
+    return Values(path, read_json_if_there(path))
 
 
-def _adds(settings: Fields, usual: tuple[bool, bool]) -> tuple[bool, bool]:
+def _adds(settings: Values, usual: tuple[bool, bool]) -> tuple[bool, bool]:
     """Whether a text gets a begin and an end token: what is said, or what is usual."""
     return settings.flag("add_bos_token", usual[0]), settings.flag("add_eos_token", usual[1])
 
 
 def _from_model(
-    path: Path, config: HFConfig, settings: Fields, added: list[Fields]
+    path: Path, config: HFConfig, settings: Values, added: list[Values]
 ) -> tuple[Entries, list[str]]:
     """A SentencePiece model, and the tokens that were added to it later."""
     from lumen_mlir import sentence_piece
@@ -97,19 +95,19 @@ def _from_model(
     }, tokens
 
 
-def _added_tokens(folder: Path, settings: Fields) -> list[Fields]:
+def _added_tokens(folder: Path, settings: Values) -> list[Values]:
     """Tokens that were added to a ``tokenizer.model``, where there is no ``tokenizer.json``."""
     listed = settings.object("added_tokens_decoder")
     if "added_tokens_decoder" in settings:
         return [
-            Fields.of(listed.where, {**Fields.of(listed.where, token).values, "id": int(index)})
+            Values.of(listed.where, {**Values.of(listed.where, token).values, "id": int(index)})
             for index, token in listed.values.items()
             if index.isascii() and index.isdigit() and len(index) < 10
         ]
     path = folder / "added_tokens.json"
     # Without more being said about them, they are what is not text.
     return [
-        Fields(path, {"content": token, "id": index, "special": True})
+        Values(path, {"content": token, "id": index, "special": True})
         for token, index in read_json_if_there(path).items()
     ]
 
@@ -117,9 +115,9 @@ def _added_tokens(folder: Path, settings: Fields) -> list[Fields]:
 # --- special tokens and templates ---------------------------------------------------------------------------
 
 
-def _named_tokens(folder: Path, settings: Fields) -> dict[str, str | None]:
+def _named_tokens(folder: Path, settings: Values) -> dict[str, str | None]:
     """The texts of special tokens that the files name; None for those that they say are none."""
-    usual = _fields(folder / "special_tokens_map.json")
+    usual = _values(folder / "special_tokens_map.json")
     found = {}
     for name in _SPECIAL:
         key = f"{name}_token"
@@ -132,8 +130,8 @@ def _named_tokens(folder: Path, settings: Fields) -> dict[str, str | None]:
 def _special_tokens(
     folder: Path, config: HFConfig, named: dict[str, str | None], tokens: list[str]
 ) -> Entries:
-    generation = _fields(folder / "generation_config.json")
-    settings = Fields(config.path, {f"{name}_token_id": config.get(f"{name}_token_id") for name in _SPECIAL})
+    generation = _values(folder / "generation_config.json")
+    settings = Values(config.where, {f"{name}_token_id": config.get(f"{name}_token_id") for name in _SPECIAL})
     ids: dict[str, int] = {}
     for index, token in enumerate(tokens):
         ids.setdefault(token, index)
@@ -178,7 +176,7 @@ class _Usable:
         self._count = count
         self._warned: set[tuple[str, int]] = set()
 
-    def of(self, source: Fields, key: str) -> list[int]:
+    def of(self, source: Values, key: str) -> list[int]:
         found = []
         for index in source.ids(key):
             if 0 <= index < self._count:
@@ -195,19 +193,19 @@ class _Usable:
         return found
 
 
-def _chat_templates(folder: Path, settings: Fields) -> Entries:
+def _chat_templates(folder: Path, settings: Values) -> Entries:
     path, more = folder / "chat_template.jinja", folder / "additional_chat_templates"
-    named = {"default": _text(path)} if path.exists() else _listed_templates(folder, settings)
+    named = {"default": read_text(path)} if path.exists() else _listed_templates(folder, settings)
     for each in sorted(more.glob("*.jinja")) if more.is_dir() else ():
-        named[each.stem] = _text(each)
+        named[each.stem] = read_text(each)
     return {
         "tokenizer.chat_template" + ("" if name == "default" else f".{name}"): (text, T.STRING)
         for name, text in named.items()
     }
 
 
-def _listed_templates(folder: Path, settings: Fields) -> dict[str, str]:
-    source = settings if "chat_template" in settings else _fields(folder / "chat_template.json")
+def _listed_templates(folder: Path, settings: Values) -> dict[str, str]:
+    source = settings if "chat_template" in settings else _values(folder / "chat_template.json")
     if not isinstance(source.values.get("chat_template"), list):
         template = source.text("chat_template")
         return {} if template is None else {"default": template}
@@ -215,16 +213,6 @@ def _listed_templates(folder: Path, settings: Fields) -> dict[str, str]:
     for entry in source.objects("chat_template"):
         for key in ("name", "template"):
             if key not in entry:
-                raise entry.error(key, "a string")
+                raise entry.error(f"has no '{key}'")
         found[entry.text("name")] = entry.text("template")
     return found
-
-
-def _text(path: Path) -> str:
-    """The text of a template's file."""
-    try:
-        if not path.is_file() or path.stat().st_size > _MOST_BYTES:
-            raise HFError(f"{path}: a file of at most {_MOST_BYTES} bytes was expected")
-        return path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise HFError(f"{path}: cannot be read: {error}") from None

@@ -19,8 +19,8 @@ import numpy as np
 from lumen_mlir import tokenizer_rules
 from lumen_mlir.gguf import types as T
 from lumen_mlir.hf.config import Entries, HFConfig
-from lumen_mlir.hf.errors import HFError
-from lumen_mlir.hf.fields import Fields, shown
+from lumen_mlir.hf.errors import HFError, shown
+from lumen_mlir.hf.values import Values
 from lumen_mlir.pretokenizers import PRE_TOKENIZERS, PreTokenizer
 from lumen_mlir.token_types import BYTE, CONTROL, NORMAL, RULES, UNKNOWN, UNUSED, USER_DEFINED
 from lumen_mlir.tokenizer_rules import FLAGS, byte_level, parts, refusing
@@ -58,7 +58,7 @@ class Table:
             raise HFError(f"{self.path}: {shown(other)} and {shown(token)} both have the id {index}")
         self.tokens[index], self.types[index] = token, kind
 
-    def mark(self, added: Iterable[Fields]) -> None:
+    def mark(self, added: Iterable[Values]) -> None:
         """Adds tokens that were added to a vocabulary; those of an unknown token stay so."""
         for token in added:
             index = token.index("id")
@@ -88,14 +88,14 @@ class Table:
         }
 
 
-def is_supported(spec: Fields) -> bool:
+def is_supported(spec: Values) -> bool:
     """Whether it is of a kind that Lumen runs: BPE over bytes, or over characters that fall back to bytes."""
     model = spec.object("model")
     return model.text("type", "BPE") == "BPE" and (byte_level(spec.values) or model.flag("byte_fallback"))
 
 
 def entries_of_json(
-    spec: Fields, config: HFConfig, special: list[str], pre_tokenizer: str | None
+    spec: Values, config: HFConfig, special: list[str], pre_tokenizer: str | None
 ) -> tuple[Entries, list[str]]:
     """Metadata of the vocabulary and its rules, and the tokens.
 
@@ -146,18 +146,18 @@ def entries_of_json(
     return entries, tokens
 
 
-def around(spec: Fields) -> tuple[bool, bool] | None:
+def around(spec: Values) -> tuple[bool, bool] | None:
     """Whether a single text gets a token before and behind it; None where nothing says so."""
     found = None
     for step in parts(spec.values.get("post_processor")):
         if step.get("type") == "TemplateProcessing":
-            items = Fields(f"{spec.where}: 'post_processor'", step).objects("single")
+            items = Values(f"{spec.where}: 'post_processor'", step).objects("single")
             template = ["Sequence" in item.values for item in items]
             found = template[:1] == [False], template[-1:] == [False]
     return found
 
 
-def _refuse_others(spec: Fields, model: Fields) -> None:
+def _refuse_others(spec: Values, model: Values) -> None:
     path, kind = spec.where, model.text("type", "BPE")
     if not isinstance(spec.values.get("model"), dict) or not isinstance(
         model.values.get("vocab"), (dict, list)
@@ -176,7 +176,7 @@ def _refuse_others(spec: Fields, model: Fields) -> None:
             raise HFError(f"{path}: '{key}' is {shown(model.text(key))}, which is not supported")
 
 
-def _added(spec: Fields, vocabulary: dict[str, Any], special: list[str]) -> list[Fields]:
+def _added(spec: Values, vocabulary: dict[str, Any], special: list[str]) -> list[Values]:
     """The added tokens, and those of ``special`` that are ordinary tokens, by id."""
     found = {}
     for token in spec.objects("added_tokens"):
@@ -195,11 +195,11 @@ def _added(spec: Fields, vocabulary: dict[str, Any], special: list[str]) -> list
     for content in special:
         if content in vocabulary and content not in found:
             values = {"content": content, "id": vocabulary[content], "special": True}
-            found[content] = Fields(spec.where, values)
+            found[content] = Values(spec.where, values)
     return sorted(found.values(), key=lambda token: token.index("id"))
 
 
-def _flags(token: Fields, vocabulary: dict[str, Any], size: int) -> dict[str, Any]:
+def _flags(token: Values, vocabulary: dict[str, Any], size: int) -> dict[str, Any]:
     """An added token as the rules of a model file have it."""
     index, content = token.index("id"), token.text("content")
     entry: dict[str, Any] = {"id": index, **{flag: True for flag in FLAGS if token.flag(flag)}}
@@ -210,7 +210,7 @@ def _flags(token: Fields, vocabulary: dict[str, Any], size: int) -> dict[str, An
     return entry
 
 
-def _merges(path: Path, model: Fields) -> list[tuple[str, str]]:
+def _merges(path: Path, model: Values) -> list[tuple[str, str]]:
     """The two sides of each merge, which older files join by a space. Of equal merges the last counts."""
     pairs = []
     for index, merge in enumerate(model.items("merges")):
@@ -240,7 +240,7 @@ def _scores(tokens: list[str], merges: list[tuple[str, str]]) -> Entries:
     return {"tokenizer.ggml.scores": (scores, T.F32)}
 
 
-def _family(spec: Fields, model: Fields, config: HFConfig, cuts: list[str] | None) -> str | None:
+def _family(spec: Values, model: Values, config: HFConfig, cuts: list[str] | None) -> str | None:
     """The name of the family that cuts alike; None where none does."""
     names = [name for name, pre in PRE_TOKENIZERS.items() if _cuts_of(pre) == cuts]
     nfc = "NFC" in [step.get("type") for step in parts(spec.values.get("normalizer"))]
@@ -263,7 +263,7 @@ def _cuts(splitter: Any) -> list[str]:
     return [piece for piece, _ in splitter.pre_tokenize_str(_PROBE)]
 
 
-def _prepends_space(spec: Fields) -> bool:
+def _prepends_space(spec: Values) -> bool:
     steps = [*parts(spec.values.get("normalizer")), *parts(spec.values.get("pre_tokenizer"))]
     for step in steps:
         if step.get("type") == "Prepend":

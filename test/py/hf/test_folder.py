@@ -191,7 +191,7 @@ def test_converted_files_are_the_folder(tmp_path, name):
         ({"rope_scaling": {"rope_type": "ntk", "factor": 2.0}, "rope_parameters": None},
          "'rope_scaling' is of type 'ntk'; supported are default, linear, yarn, llama3, longrope"),
         ({"rope_scaling": [1], "rope_parameters": None}, "'rope_scaling' is .1.; an object was expected"),
-        ({"rope_parameters": {"rope_type": "linear"}}, "'rope_scaling' has factor None; a finite number"),
+        ({"rope_parameters": {"rope_type": "linear"}}, "'rope_scaling': has no 'factor'"),
         ({"rope_parameters": {"rope_type": "longrope", "short_factor": [1.0]}},
          "1 numbers in 'short_factor'; 16 were expected"),
         ({"rope_parameters": {"rope_type": "default", "mrope_section": [1]}}, "'mrope_section'"),

@@ -25,6 +25,8 @@ from lumen_mlir.tokenizer import Tokenizer
 class Opened:
     """A model file with nothing but a tokenizer."""
 
+    files = ()
+
     def __init__(self, folder: Path, pre_tokenizer: str | None = None):
         self.path = str(folder)
         entries = hf_tokenizer.metadata(folder, HFConfig(folder / "config.json"), pre_tokenizer)
@@ -257,7 +259,7 @@ def test_more_chat_templates(tmp_path):
         (folder / "chat_template.jinja").write_text("b")
     (folder / "chat_template.jinja").unlink()
     (folder / "chat_template.jinja").mkdir()
-    with pytest.raises(LumenError, match=r"chat_template.jinja: a file of at most \d+ bytes was expected"):
+    with pytest.raises(LumenError, match="chat_template.jinja: is a directory; a file was expected"):
         Opened(folder)
 
 
@@ -310,7 +312,7 @@ def test_values_that_are_passed_over(tmp_path, caplog):
         "'eos_token_id' is 400",
     ):
         assert sum(part in message for message in caplog.messages) == 1, part
-    assert sum("'eos_token_id' is a huge number" in message for message in caplog.messages) == 1
+    assert sum(f"'eos_token_id' is {1 << 80}" in message for message in caplog.messages) == 1
     assert len(caplog.messages) == 5
 
 
@@ -445,17 +447,17 @@ def changed(**changes) -> dict:
         ),
         (changed(model__vocab={"a": "b"}), "'a' with id 'b' is no token with its id"),
         (changed(added_tokens=[{"id": 1}]), "None with id 1 is no token with its id"),
-        (changed(added_tokens={}), "'added_tokens' is a JSON dict of 0; a list was expected"),
+        (changed(added_tokens={}), "'added_tokens' is {}; an array was expected"),
         (changed(added_tokens=[1]), "'added_tokens': element 0: 1 is no JSON object"),
         (changed(added_tokens=[{"id": -1, "content": "a"}]), "'id' is -1; a number of at least 0"),
         (changed(added_tokens=[{"id": 0, "content": "b"}]), "'b' has the id 0, but in the vocabulary 65"),
         (changed(added_tokens=[{"id": 0, "content": "bb"}]), "'!' and 'bb' both have the id 0"),
-        (changed(model__merges={"a": 1}), "'merges' is a JSON dict of 1; a list was expected"),
+        (changed(model__merges={"a": 1}), "'merges' is {'a': 1}; an array was expected"),
         (changed(model__merges=[5]), "merge 0 is 5; two tokens"),
         (changed(model__ignore_merges="yes"), "'ignore_merges' is 'yes'; true or false was expected"),
         (changed(model__unk_token=7), "'unk_token' is 7; a string was expected"),
         (changed(model__end_of_word_suffix="</w>"), "'end_of_word_suffix' is '</w>', which is not supported"),
-        (changed(model__vocab={"a": 1 << 90}), "'a' has the id a huge number, but 'vocab_size'"),
+        (changed(model__vocab={"a": 1 << 90}), "'a' has the id 1237.*, but 'vocab_size'"),
         (changed(model__vocab={"a\ud800": 1}), "a token is not valid Unicode|half a character"),
         (changed(normalizer=[1]), "the rules are not valid"),
         (
@@ -489,10 +491,10 @@ def test_broken_folders(tmp_path):
         opened(tmp_path)
     for settings, message in (
         ({"eos_token": 5}, "tokenizer_config.json: 'eos_token' is 5; a string was expected"),
-        ({"eos_token": {"content": []}}, "'content' is a JSON list of 0; a string was expected"),
+        ({"eos_token": {"content": []}}, r"'content' is \[\]; a string was expected"),
         ({"add_bos_token": "no"}, "'add_bos_token' is 'no'; true or false was expected"),
         ({"chat_template": 1}, "'chat_template' is 1; a string was expected"),
-        ({"chat_template": [{"name": "a"}]}, "element 0: 'template' is None; a string was expected"),
+        ({"chat_template": [{"name": "a"}]}, "element 0: has no 'template'"),
     ):
         write(tmp_path, 301, None, settings)
         with pytest.raises(LumenError, match=message):

@@ -64,24 +64,24 @@ LLAMA3 = {"factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
         ({"partial_rotary_factor": float("inf")}, "'partial_rotary_factor' is inf; a finite number"),
         ({"partial_rotary_factor": -0.5}, "'partial_rotary_factor' is -0.5; a number above 0, at most 1"),
         ({"partial_rotary_factor": 1e9}, "'partial_rotary_factor' is 1e.09; a number above 0, at most 1"),
-        (rope("default", rope_theta=0), "'rope_scaling' has rope_theta 0.0; a number above 0"),
-        (rope("default", rope_theta="1e4"), "'rope_scaling' has rope_theta '1e4'; a finite number"),
+        (rope("default", rope_theta=0), "'rope_scaling': 'rope_theta' is 0.0; a number above 0"),
+        (rope("default", rope_theta="1e4"), "'rope_scaling': 'rope_theta' is '1e4'; a finite number"),
         (rope(["yarn"]), "'rope_scaling' is of type .'yarn'.; supported are"),
         (rope("a\nb"), r"'rope_scaling' is of type 'a\\nb'; supported are"),
-        (rope("linear", factor=0), "'rope_scaling' has factor 0.0; a number above 0"),
+        (rope("linear", factor=0), "'rope_scaling': 'factor' is 0.0; a number above 0"),
         (rope("yarn", factor=4, rope_theta=1), "'llama.rope.freq_base' is 1; YaRN needs a number above 1"),
         (rope("yarn", factor=4, beta_fast=1e-300), "beta_fast' is 0; a number above 0"),
         (rope("yarn", factor=4, original_max_position_embeddings={}), "original_max.* {}; a whole number"),
         (rope("yarn", factor=4, original_max_position_embeddings=0), "original_max.* 0; a whole number of"),
         (rope("yarn", factor=4, mscale=1, mscale_all_dim=-10 / 1.3862943611198906), "magnitude of 0|is inf"),
-        (rope("yarn", factor=4, mscale=[1], mscale_all_dim=1), "'rope_scaling' has mscale .1.; a finite"),
-        (rope("yarn", factor=4, truncate="no"), "'rope_scaling' has truncate 'no'; true or false"),
+        (rope("yarn", factor=4, mscale=[1], mscale_all_dim=1), "'rope_scaling': 'mscale' is .1.; a finite"),
+        (rope("yarn", factor=4, truncate="no"), "'rope_scaling': 'truncate' is 'no'; true or false"),
         (rope("llama3", **{**LLAMA3, "high_freq_factor": 1}), "low_freq_factor and high_freq_factor 1; they"),
-        (rope("llama3", **{**LLAMA3, "factor": 0}), "'rope_scaling' has factor 0.0; a number above 0"),
+        (rope("llama3", **{**LLAMA3, "factor": 0}), "'rope_scaling': 'factor' is 0.0; a number above 0"),
         (rope("llama3", **LLAMA3, original_max_position_embeddings="x"), "original_max.* 'x'; a whole"),
         (rope("longrope", original_max_position_embeddings=1), "'original_max_position_embeddings' is 1; Lo"),
-        (rope("longrope", short_factor=["x"] * 16), "'rope_scaling' has short_factor 'x'; a finite number"),
-        (rope("longrope", short_factor=[10**400] * 16), "short_factor 10+.*; a finite number"),
+        (rope("longrope", short_factor=["x"] * 16), "'rope_scaling': 'short_factor' is 'x'; a finite number"),
+        (rope("longrope", short_factor=[10**400] * 16), "'short_factor' is 10+.*; a finite number"),
         (rope("longrope", short_factor=[0] * 16, long_factor=[1] * 16), "a divisor that is not above 0"),
         ({"layer_types": "full_attention"}, "'layer_types' is 'full_attention'; an array was expected"),
         ({"layer_types": [{}] * 4}, "'layer_types' has {}; full and sliding attention"),
@@ -248,14 +248,14 @@ def test_getters(tmp_path):
     assert values.number("half") == 0.5 and values.positive("one") == 1.0
     assert values.text("text", "") == "x" and values.text("none", "y") == "y"
     assert values.flag("flag", None) is True and values.flag("none", None) is None
-    assert values.array("a") == [1] and values.array("none") is None and values.numbers("a", 1) == [1.0]
+    assert values.items("a") == [1] and values.items("none") == [] and values.numbers("a", 1) == [1.0]
     for call, message in [
         (lambda: values.integer("half"), "'half' is 0.5; a whole number of at least 0"),
         (lambda: values.integer("flag", least=2), "'flag' is 1; a whole number of at least 2"),
         (lambda: values.integer("none"), "has no 'none'"),
         (lambda: values.text("one", ""), "'one' is 1; a string was expected"),
         (lambda: values.flag("text", True), "'text' is 'x'; true or false was expected"),
-        (lambda: values.array("text"), "'text' is 'x'; an array was expected"),
+        (lambda: values.items("text"), "'text' is 'x'; an array was expected"),
         (lambda: values.numbers("a", 2), "has 1 numbers in 'a'; 2 were expected"),
     ]:
         with pytest.raises(HFError, match=message):
