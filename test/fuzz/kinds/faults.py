@@ -12,6 +12,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -91,7 +92,12 @@ def attempt(state: State, rng: random.Random) -> str:
     what = (
         f"{scenario}: {call} {n} of {state.calls[scenario, call]} with {errno.errorcode.get(error, 'less')}"
     )
-    assert answer["status"] == 0, f"{what}: {answer}"
+    status, text = answer["again"]
+    assert (status, text) == (0, state.results[scenario]), f"{what}: then {status} {text[:300]}"
+    # LLVM ends the process where it gets no memory, with a message.
+    if call == "malloc" and answer["status"] == signal.SIGABRT:
+        return "malloc ended by LLVM"
+    assert answer["status"] == 0, f"{what}: {answer['status']} {answer['text']}"
     first = json.loads(answer["text"])
     if "result" in first:
         assert first["result"] == state.results[scenario], f"{what}: another result"
@@ -99,6 +105,4 @@ def attempt(state: State, rng: random.Random) -> str:
         assert "\n" not in first["refused"], f"{what}: {first}"
     # What cannot be removed stays.
     assert call == "unlink" or not answer["left"], f"{what}: left {answer['left']}"
-    status, text = answer["again"]
-    assert (status, text) == (0, state.results[scenario]), f"{what}: then {status} {text[:300]}"
     return f"{call} {'refused' if 'refused' in first else 'right' if first['failed'] else 'not met'}"
