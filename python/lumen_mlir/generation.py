@@ -13,6 +13,7 @@ from typing import Protocol
 
 import numpy as np
 
+from lumen_mlir.arguments import flag
 from lumen_mlir.errors import LumenError, shown
 from lumen_mlir.sampling import Sampler
 from lumen_mlir.tokenizer import Tokenizer
@@ -124,9 +125,9 @@ class Generation(Iterator[str]):
         self.prompt_seconds = 0.0
         self.decode_seconds = 0.0
         self._evaluator, self._tokenizer, self._sampler = evaluator, tokenizer, sampler
-        self._special = bool(special)
+        self._special = flag("special", special)
         self._stops = StopFilter(_stop_strings(stop))
-        self._banned = np.fromiter(tokenizer.end_tokens, np.int64) if ignore_eos else None
+        self._banned = np.fromiter(tokenizer.end_tokens, np.int64) if flag("ignore_eos", ignore_eos) else None
         self._pieces = self._run()
         # A generator of Python cannot be asked by two threads at once.
         self._turn = threading.RLock()

@@ -11,7 +11,6 @@ For example::
 from __future__ import annotations
 
 import logging
-import numbers
 import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lumen_mlir.arguments import token_list
 from lumen_mlir.cache import Cache
 from lumen_mlir.errors import LumenError, shown
 from lumen_mlir.generation import Generation
@@ -214,6 +214,7 @@ class LLM:
         What the KV cache holds of ``ids`` is not computed again. Where several threads use the model, hold
         ``lock`` until the logits are used.
         """
+        ids = ids if type(ids) is list else self._checked(ids)
         with self.lock:
             start = self.reusable(ids)
             held, new = self._held[:start], self._checked(ids[start:])
@@ -229,10 +230,14 @@ class LLM:
 
     def reusable(self, ids: Sequence[int]) -> int:
         """How many of the first ``ids`` need not be computed again; the last always is."""
+        ids = ids if type(ids) is list else self._checked(ids)
         with self.lock:
             most = max(min(len(self._held), len(ids) - 1), 0)
-            if self._held[:most] != list(ids[:most]):
-                most = next(i for i in range(most) if self._held[i] != ids[i])
+            try:
+                if self._held[:most] != ids[:most]:
+                    most = next(i for i in range(most) if self._held[i] != ids[i])
+            except (TypeError, ValueError):  # of elements that are no numbers
+                raise LumenError(f"token ids are {shown(ids)}; whole numbers were expected") from None
             # The rings of sliding windows may have forgotten what was so long ago.
             return most if self.engine == "reference" or self.session.can_resume(most) else 0
 
@@ -249,13 +254,7 @@ class LLM:
     def _checked(self, ids: Iterable[int]) -> list[int]:
         """Token ids as they come from outside (lists, NumPy arrays), checked."""
         vocabulary = self.model.config.vocabulary
-        if isinstance(ids, (str, bytes, bytearray, Mapping)) or not isinstance(ids, Iterable):
-            raise LumenError(f"token ids are {shown(ids)}; a list of whole numbers was expected")
-        tokens = []
-        for token in ids:
-            if not isinstance(token, numbers.Integral) or isinstance(token, bool):
-                raise LumenError(f"a token id is {shown(token)}; a whole number was expected")
-            tokens.append(int(token))
+        tokens = token_list(ids)
         if not tokens:
             raise LumenError("there are no tokens to compute")
         for token in (min(tokens), max(tokens)):
@@ -335,6 +334,10 @@ class LLM:
         """
         if isinstance(messages, str):
             messages = [{"role": "user", "content": messages}]
+        if variables is not None and not isinstance(variables, Mapping):
+            raise LumenError(f"the variables are {shown(variables)}; a mapping was expected")
+        if tools is not None and not isinstance(tools, Sequence):
+            raise LumenError(f"the tools are {shown(tools)}; a list of descriptions was expected")
         given = dict(variables or {})
         if enable_thinking is not None:
             given["enable_thinking"] = enable_thinking

@@ -11,12 +11,13 @@ import logging
 import math
 import numbers
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lumen_mlir.arguments import token_list
 from lumen_mlir.errors import LumenError, shown
 
 if TYPE_CHECKING:
@@ -111,11 +112,19 @@ class Sampler:
 
     def accept(self, tokens: Iterable[int]) -> None:
         """Count ``tokens`` (the prompt's, say) among those that the repeat penalty looks at."""
-        self._recent.extend(int(token) for token in tokens)
+        most = self._recent.maxlen
+        if isinstance(tokens, Sequence):
+            tokens = tokens[-most:] if most else ()
+        self._recent.extend(token_list(tokens))
 
     def sample(self, logits: np.ndarray) -> int:
         """The next token for ``logits`` (float32 [vocabulary], left unchanged); it is accepted as well."""
-        logits = np.asarray(logits)
+        try:
+            logits = np.asarray(logits)
+        except ValueError:
+            raise SamplingError(f"logits are {shown(logits)}; an array of numbers was expected") from None
+        if logits.dtype.kind not in "fiu":
+            raise SamplingError(f"logits are numbers, not of type {logits.dtype}")
         if logits.ndim != 1 or logits.size == 0:
             raise SamplingError(f"logits of one token were expected, got shape {list(logits.shape)}")
         logits = self._penalized(logits.astype(np.float32, copy=False))

@@ -65,7 +65,7 @@ class SessionOptions:
     def __post_init__(self):
         if self.threads is not None:
             check_count("threads", self.threads, MAX_THREADS)
-        if self.context is not None and (self.context != 0 or isinstance(self.context, bool)):
+        if self.context is not None and not (type(self.context) is int and self.context == 0):
             check_count("context", self.context)
         check_count("chunk", self.chunk, 65_536)
         kv_cache.get(self.kv_type)

@@ -145,8 +145,7 @@ class Signature:
 
 def read_signatures(module: ir.Module) -> tuple[Signature, ...]:
     """The public functions of a module whose functions take buffers (stages ``linalg`` and ``vector``)."""
-    attributes = module.operation.attributes
-    max_tokens = _integer(attributes, "lumen.max_tokens", "the module", least=1)
+    max_tokens = _value(module.operation.attributes, "lumen.max_tokens")
     signatures = []
     for op in module.body.operations:
         op = op.operation
@@ -208,37 +207,27 @@ def _read_argument(type_: ir.Type, attrs: Any, where: str) -> Argument:
     return Argument(
         element=str(element),
         shape=shape,
-        name=_typed(attrs, "lumen.name", where, ir.StringAttr, "a string"),
-        result=_integer(attrs, "lumen.result", where),
+        name=_value(attrs, "lumen.name"),
+        result=_value(attrs, "lumen.result"),
         out="lumen.out" in attrs,
-        rows=tuple(_typed_list(attrs, "lumen.rows", where)),
+        rows=tuple(attrs["lumen.rows"]) if "lumen.rows" in attrs else (),
         tokens="lumen.tokens" in attrs,
-        alignment=_integer(attrs, "llvm.align", where, least=1) or 1,
-        tile=_integer(attrs, "lumen.tile", where, least=1),
+        alignment=_alignment(attrs, where),
+        tile=_value(attrs, "lumen.tile"),
     )
 
 
-def _typed(attrs: Any, name: str, where: str, kind: type, expected: str) -> Any:
-    """The value of an attribute, or None where it is not there."""
-    if name not in attrs:
-        return None
-    if not isinstance(attrs[name], kind):
-        raise LumenError(f"{where}: {name} must be {expected}, got {attrs[name]}")
-    return attrs[name].value
+def _value(attrs: Any, name: str) -> Any:
+    """The value of an attribute, which the dialect has verified; None where it is not there."""
+    return attrs[name].value if name in attrs else None
 
 
-def _typed_list(attrs: Any, name: str, where: str) -> list[int]:
-    if name not in attrs:
-        return []
-    if not isinstance(attrs[name], ir.DenseI64ArrayAttr):
-        raise LumenError(f"{where}: {name} must be an array of numbers, got {attrs[name]}")
-    return list(attrs[name])
-
-
-def _integer(attrs: Any, name: str, where: str, least: int = 0) -> int | None:
-    value = _typed(attrs, name, where, ir.IntegerAttr, "a whole number")
-    if value is not None and value < least:
-        raise LumenError(f"{where}: {name} must be at least {least}, got {value}")
+def _alignment(attrs: Any, where: str) -> int:
+    if "llvm.align" not in attrs:
+        return 1
+    value = getattr(attrs["llvm.align"], "value", None)
+    if not isinstance(value, int) or value < 1:
+        raise LumenError(f"{where}: llvm.align must be a number of at least 1, got {attrs['llvm.align']}")
     return value
 
 

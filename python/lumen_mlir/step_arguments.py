@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from lumen_mlir.arguments import whole_number
 from lumen_mlir.errors import LumenError
 
 
@@ -37,15 +38,6 @@ def place(position: int, first: int, count: int, context: int) -> tuple[int, int
     if position < 0 or position + count > context:
         raise LumenError(f"{count} tokens at position {position} do not fit a context of {context} tokens")
     return position, first
-
-
-def whole_number(name: str, value: int) -> int:
-    """``value``, also of NumPy, as a plain number."""
-    if type(value) is int:
-        return value
-    if not isinstance(value, (int, np.integer)) or isinstance(value, bool):
-        raise LumenError(f"{name} must be a whole number, got {type(value).__name__}")
-    return int(value)
 
 
 def check_logits(out: np.ndarray, shape: tuple[int, int]) -> None:

@@ -14,7 +14,9 @@ from typing import Protocol
 
 import numpy as np
 
+from lumen_mlir.arguments import flag, token_list, whole_number
 from lumen_mlir.cache import Cache
+from lumen_mlir.errors import shown
 from lumen_mlir.gguf.metadata import Metadata
 from lumen_mlir.model_file import ModelFile
 from lumen_mlir.pretokenizers import PRE_TOKENIZERS, PreTokenizer
@@ -196,6 +198,11 @@ class Tokenizer:
         that it gets the space that some tokenizers put at the beginning of a prompt only. Raises
         ``TokenizerError`` for text with lone surrogates, or with tokens that the embedding table lacks.
         """
+        if not isinstance(text, str):
+            raise TokenizerError(f"the text is {shown(text)}; a string was expected")
+        special = flag("special", special)
+        add_bos = self.add_bos if add_bos is None else flag("add_bos", add_bos)
+        add_eos = self.add_eos if add_eos is None else flag("add_eos", add_eos)
         try:
             text.encode("utf-8")
         except UnicodeEncodeError as error:
@@ -209,9 +216,9 @@ class Tokenizer:
                 f"the text contains token {beyond} (at place {ids.index(beyond)} of {len(ids)}), but the "
                 f"embedding table of {self._path} ends at {self._rows - 1}"
             )
-        if self.bos is not None and (self.add_bos if add_bos is None else add_bos) and ids[:1] != [self.bos]:
+        if self.bos is not None and add_bos and ids[:1] != [self.bos]:
             ids.insert(0, self.bos)
-        if self.eos is not None and (self.add_eos if add_eos is None else add_eos):
+        if self.eos is not None and add_eos:
             ids.append(self.eos)
         return ids
 
@@ -221,18 +228,19 @@ class Tokenizer:
         Broken UTF-8 becomes U+FFFD. ``clean_spaces`` takes the space before punctuation away where the
         family's own tokenizer does; that cannot be undone, so it is not done unless asked for.
         """
-        stream = self.stream(special, begins=True)
-        text = "".join([*map(stream.feed, ids), stream.finish()])
+        stream = self.stream(flag("special", special), begins=True)
+        text = "".join([*map(stream.feed, token_list(ids)), stream.finish()])
         return _clean(text) if clean_spaces and self.pre is not None and self.pre.clean_spaces else text
 
     def token_text(self, token: int) -> str:
         """Token ``token`` as the vocabulary writes it: byte-level BPE in the byte alphabet."""
-        if not 0 <= token < len(self):
+        if not 0 <= whole_number("a token id", token) < len(self):
             raise TokenizerError(f"token id {token} is outside the vocabulary of {len(self)} tokens")
         return self._model.text(token)
 
     def token_bytes(self, token: int, special: bool = False) -> bytes:
         """The bytes that ``token`` stands for: part of a character, perhaps; none for control tokens."""
+        token = whole_number("a token id", token)
         found = self._bytes.get(token)
         if found is None:
             self.token_text(token)  # checks the range

@@ -236,6 +236,8 @@ KINDS = _kinds()
 class Folder:
     """A model file with nothing but the tokenizer of a folder."""
 
+    files = ()
+
     def __init__(self, folder: Path):
         self.path = str(folder)
         self.entries = hf_tokenizer.metadata(folder, HFConfig(folder / "config.json"))

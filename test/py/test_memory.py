@@ -39,7 +39,7 @@ def test_a_footprint_is_what_a_session_takes(model, cache, kv_type):
     shapes = model.cache_shapes(300, 64, kv_type)
     assert needs.kv == {"q8_0": 1, "f16": 2}[kv_type] * sum(map(math.prod, shapes))
     tables = sum(table.nbytes for table in opened._ropes)
-    assert needs.scratch == opened.arena_bytes + opened._logits.nbytes + tables
+    assert needs.scratch == opened.arena_bytes + opened._logits_of(1).nbytes + tables
     assert needs.total == needs.packed + needs.direct + needs.kv + needs.scratch
     assert needs.file == sum(info.nbytes for info in model.tensors.values())
 

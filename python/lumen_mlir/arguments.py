@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Checks of what people pass to the API: numbers, flags and token ids, of Python or NumPy."""
+
+from __future__ import annotations
+
+import numbers
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from lumen_mlir.errors import LumenError, shown
+
+
+def whole_number(name: str, value: Any) -> int:
+    """``value`` as a plain number. Raises ``LumenError`` where it is no whole number."""
+    if type(value) is int:
+        return value
+    if not isinstance(value, numbers.Integral) or isinstance(value, bool):
+        raise LumenError(f"{name} must be a whole number, got {type(value).__name__}")
+    return int(value)
+
+
+def flag(name: str, value: Any) -> bool:
+    """``value`` as True or False. Raises ``LumenError`` where it is neither."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise LumenError(f"{name} is {shown(value)}; True or False was expected")
+    return bool(value)
+
+
+def token_list(ids: Any) -> list[int]:
+    """Token ids from a list, an array or any iterable, as plain numbers. Raises ``LumenError``."""
+    if isinstance(ids, (str, bytes, bytearray, Mapping)) or not isinstance(ids, Iterable):
+        raise LumenError(f"token ids are {shown(ids)}; a list of whole numbers was expected")
+    tokens = []
+    try:
+        for token in ids:
+            if not isinstance(token, numbers.Integral) or isinstance(token, bool):
+                raise LumenError(f"a token id is {shown(token)}; a whole number was expected")
+            tokens.append(int(token))
+    except TypeError:  # an array without dimensions is an iterable that cannot be iterated
+        raise LumenError(f"token ids are {shown(ids)}; a list of whole numbers was expected") from None
+    return tokens
