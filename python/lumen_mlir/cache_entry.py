@@ -19,7 +19,7 @@ import numpy as np
 from lumen_mlir._mlir.memory import Checksum
 from lumen_mlir.atomic_file import reserve, temporary_name
 from lumen_mlir.errors import LumenError
-from lumen_mlir.mapping import MappedFile
+from lumen_mlir.mapping import MappedFile, private_memory
 
 HEADER_BYTES = 4096  # a page, so that a payload can be mapped at a page boundary
 
@@ -69,10 +69,10 @@ class NewEntry:
             total = min(total, _WRITE_BYTES)
         # The bytes of the file from _begin on, of which those before _end are known.
         try:
-            self._memory = mmap.mmap(-1, total)
-        except (OSError, ValueError, OverflowError) as error:
+            self._memory = private_memory(total)
+        except LumenError as error:
             self.abort()
-            raise CacheError(f"no memory for a cache entry of {total} bytes: {error}") from None
+            raise CacheError(f"cache entry: {error}") from None
         prefer_large_pages(self._memory)
         self._bytes = np.frombuffer(self._memory, np.uint8)
         self._begin, self._end = 0, HEADER_BYTES

@@ -6,7 +6,6 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import json
-import mmap
 import os
 import time
 import weakref
@@ -24,6 +23,7 @@ from lumen_mlir.cache import Cache
 from lumen_mlir.compiler import Compiler, CompilerOptions, stages_of
 from lumen_mlir.errors import LumenError, shown
 from lumen_mlir.locks import turn_lock
+from lumen_mlir.mapping import private_memory
 from lumen_mlir.signature import Signature, from_json, read_signatures, to_json
 from lumen_mlir.targets import Target
 from lumen_mlir.threads import ThreadTeam, default_thread_count
@@ -406,9 +406,7 @@ class Call:
 
 def allocate(size: int) -> np.ndarray:
     """``size`` bytes (uint8) at a page boundary; pages count as memory when they are first touched."""
-    # Python's default is memory that forked processes would share.
-    mapping = mmap.mmap(-1, max(size, 1), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    return np.frombuffer(mapping, np.uint8)[:size]
+    return np.frombuffer(private_memory(size), np.uint8)[:size]
 
 
 def aligned_empty(shape: Sequence[int], dtype: Any = np.uint8) -> np.ndarray:

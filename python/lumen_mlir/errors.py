@@ -3,11 +3,26 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+
+# Control characters but tab and line feed. A carriage return is one where it does not end a line.
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]|\r(?!\n)")
+
+
+def visible(text: str) -> str:
+    """``text`` with control characters as ``\\x1b``: names and texts of files must not steer a terminal."""
+    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
 
 
 class LumenError(Exception):
-    """Base class of every expected failure; the command line prints it as ``lumen: error: MESSAGE``."""
+    """Base class of every expected failure; the command line prints it as ``lumen: error: MESSAGE``.
+
+    Messages name what stands in files, so they are made ``visible``.
+    """
+
+    def __init__(self, message: object = ""):
+        super().__init__(visible(str(message)))
 
 
 class MLIRError(LumenError):

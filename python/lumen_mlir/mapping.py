@@ -164,6 +164,18 @@ def map_file(
     return mapping, (status.st_size, status.st_mtime_ns, status.st_dev, status.st_ino)
 
 
+def private_memory(size: int) -> mmap.mmap:
+    """``size`` bytes (at least one) of zeros at a page boundary, which count as memory when first touched.
+
+    Forked processes do not share them, as they would what Python maps by default. Raises ``LumenError`` where
+    there is no room.
+    """
+    try:
+        return mmap.mmap(-1, max(size, 1), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    except (OSError, ValueError, OverflowError) as error:
+        raise LumenError(f"there is no memory for {size} bytes: {error}") from None
+
+
 # Linux reads no more ahead for one request than the disk takes at once, which is some megabytes.
 _FETCH_BYTES = 1 << 20
 

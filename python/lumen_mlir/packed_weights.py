@@ -21,7 +21,7 @@ from lumen_mlir.dialects import func, lumen
 from lumen_mlir.errors import LumenError
 from lumen_mlir.formats import packing
 from lumen_mlir.gguf import TensorInfo
-from lumen_mlir.mapping import check_unchanged
+from lumen_mlir.mapping import check_unchanged, private_memory
 from lumen_mlir.models import Model
 from lumen_mlir.system import available_memory
 from lumen_mlir.version import __version__
@@ -218,10 +218,7 @@ def zeros(shape: tuple[int, ...], dtype: type = np.uint8, huge: bool = False) ->
     be: each place would take a large page.
     """
     size = math.prod(shape) * np.dtype(dtype).itemsize
-    try:
-        mapping = mmap.mmap(-1, max(size, 1), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    except (OSError, ValueError, OverflowError) as error:
-        raise LumenError(f"there is no memory for {size_text(size)}: {error}") from None
+    mapping = private_memory(size)
     if huge:
         prefer_large_pages(mapping)
     else:

@@ -373,7 +373,7 @@ def _pre_tokenizer(path: str, metadata: Metadata, given: str | None, has_rules: 
         close = difflib.get_close_matches(name, PRE_TOKENIZERS, n=1)
         guess = f" (did you mean '{close[0]}'?)" if close else ""
         source = " ('tokenizer.ggml.pre')" if given is None else ""
-        raise TokenizerError(f"{path}: unknown pre-tokenizer '{name}'{source}{guess}; {hint}")
+        raise TokenizerError(f"{path}: unknown pre-tokenizer {shown(name)}{source}{guess}; {hint}")
     family = PRE_TOKENIZERS[name]
     nfc, whole = metadata.boolean(NFC, family.nfc), metadata.boolean(IGNORE_MERGES, family.ignore_merges)
     return replace(family, nfc=nfc, ignore_merges=whole)

@@ -5,19 +5,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import sys
 from typing import Any, TextIO
 
 import click
 
-# Control characters but tab and line feed. A carriage return is one where it does not end a line.
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]|\r(?!\n)")
-
-
-def visible(text: str) -> str:
-    """``text`` with control characters as ``\\x1b``: names and texts of files must not steer a terminal."""
-    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
+from lumen_mlir.errors import visible
 
 
 def tell(text: str) -> None:

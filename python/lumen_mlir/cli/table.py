@@ -6,7 +6,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Sequence
 
-from lumen_mlir.cli.streams import visible
+from lumen_mlir.errors import visible
 
 
 def width(text: str) -> int:

@@ -11,8 +11,8 @@ import sys
 
 import pytest
 
-from lumen_mlir.cli.streams import visible
 from lumen_mlir.cli.table import columns
+from lumen_mlir.errors import visible
 from lumen_mlir.gguf import GGUFFile
 from lumen_mlir.gguf import types as T
 from lumen_mlir.gguf.writer import GGUFWriter
