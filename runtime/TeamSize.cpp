@@ -14,11 +14,16 @@ using namespace std::chrono_literals;
 /// So much regret makes a team smaller: about what two turns of another program
 /// on a processor cost, so that a single one changes nothing.
 static constexpr auto patience = 2ms;
+/// Amid a run it takes more: whoever leaves comes back with the next run only,
+/// and a long one (a prompt) would go on without it.
+static constexpr auto patienceAmidRun = 20ms;
 /// A trial has gone well after so much time in runs, some turns of another
 /// program.
 static constexpr auto trialTime = 20ms;
 
 void TeamSize::begin(Time now) {
+  if (regret > patience)
+    shrink(now);
   if (size < largest) {
     if (now - accounted > longestPause) {
       // What was known then may be wrong now.
@@ -35,13 +40,13 @@ void TeamSize::begin(Time now) {
 
 void TeamSize::lose(Duration time, Time now) {
   account(time, now);
-  if (regret > patience)
+  if (regret > patienceAmidRun)
     shrink(now);
 }
 
 void TeamSize::end(Time now) {
   account({}, now);
-  if (proven && tried >= trialTime) {
+  if (proven && tried >= trialTime && regret <= patience) {
     proven = 0;
     step *= 2;
     pause = shortestPause;

@@ -173,6 +173,14 @@ static void checkSizes() {
       size.begin(now);
       size.lose(3ms, now + 3ms);
       CHECK(size.get() == processors || processors > 2);
+      // Nor does a longer one in a long run.
+      size.end(now += 1s);
+      size.begin(now);
+      size.lose(15ms, now + 15ms);
+      CHECK(size.get() == processors);
+      size.end(now += 1s);
+      size.begin(now);
+      CHECK(size.get() == processors);
       simulate(size, processors, processors - 1, 1s, step, now);
       CHECK(size.get() < processors);
       now += 5s;
