@@ -132,7 +132,7 @@ class Compiler:
             )
         except MLIRError as error:
             arguments = [kind, target.triple, target.cpu, target.features, str(self.options.opt_level)]
-            command = shlex.join([sys.executable, "-m", "lumen_mlir.generate", "{file}", *arguments])
+            command = shlex.join([sys.executable, "-m", "lumen_mlir.generate_code", "{file}", *arguments])
             text = module.get_asm(enable_debug_info=True)
             raise _compile_error(kind, error, text, command) from error
 

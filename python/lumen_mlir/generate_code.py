@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The code generator alone, for the command that reproduces its failures.
 
-python -m lumen_mlir.generate FILE.mlir KIND TRIPLE CPU FEATURES LEVEL
+python -m lumen_mlir.generate_code FILE.mlir KIND TRIPLE CPU FEATURES LEVEL
 """
 
 from __future__ import annotations
