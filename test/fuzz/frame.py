@@ -10,6 +10,7 @@ import contextlib
 import faulthandler
 import importlib
 import json
+import logging
 import os
 import pkgutil
 import random
@@ -197,7 +198,8 @@ def _lines(pipe: Any, patience: float) -> Iterator[bytes]:
 def _child(name: str, kind: Kind, state: Any, first: int, last: int, writer: int) -> None:
     """Tries inputs and writes each outcome as a line of JSON; never returns."""
     faulthandler.disable()
-    # What is printed about bad input is not what is looked at here.
+    # What is said about bad input is not what is looked at here.
+    logging.getLogger("lumen_mlir").setLevel(logging.CRITICAL)
     quiet = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1, 2):
         os.dup2(quiet, stream)

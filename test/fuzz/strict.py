@@ -4,14 +4,10 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 from collections.abc import Iterator
 
 from lumen_mlir.errors import LumenError
 from lumen_mlir.guard import UNFORESEEN
-
-# Warnings about bad input are many, and not looked at.
-logging.getLogger("lumen_mlir").setLevel(logging.CRITICAL)
 
 
 @contextlib.contextmanager

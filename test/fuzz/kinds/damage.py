@@ -6,7 +6,6 @@ A fault is anything but the payload as it was stored, or none; some inputs start
 
 from __future__ import annotations
 
-import logging
 import random
 import shutil
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from lumen_mlir.gguf import GGUFFile
 from lumen_mlir.hf import open_quantized
 
 GOAL = 10_000
-SMOKE = 400
+SMOKE = 200
 SECONDS = 10.0
 MEMORY = None
 BATCH = 250
@@ -36,7 +35,6 @@ class State:
 
 def prepare(folder: Path) -> State:
     """Both models started once; the cache that is damaged is a copy of theirs."""
-    logging.getLogger("lumen_mlir").setLevel(logging.CRITICAL)
     models = cold_start.prepare(folder)
     shutil.copytree(folder / "expected", folder / "cache")
     names = [str(path.relative_to(folder / "expected")) for path in (folder / "expected").rglob("*.lumen")]

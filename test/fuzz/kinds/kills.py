@@ -6,7 +6,6 @@ A fault is a next start that fails or computes anything else, or that leaves fil
 
 from __future__ import annotations
 
-import logging
 import os
 import random
 import shutil
@@ -25,7 +24,6 @@ BATCH = 10
 
 
 def prepare(folder: Path) -> cold_start.Models:
-    logging.getLogger("lumen_mlir").setLevel(logging.CRITICAL)
     return cold_start.prepare(folder)
 
 
