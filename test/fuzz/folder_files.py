@@ -98,7 +98,8 @@ class Changed:
     def _write(self, name: str, data: bytes) -> None:
         self._changed.append(name)
         path = self.path / name
-        if path.is_file() or not os.path.lexists(path):
+        # Not through a link: it may lead to memory of this process.
+        if not path.is_symlink() and (path.is_file() or not path.exists()):
             path.write_bytes(data)
 
     def _json(self, name: str, keys: tuple[str, ...], rng: random.Random) -> None:
