@@ -7,6 +7,7 @@ rows of the table that they index, arrays with rows in common have equally many.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -70,7 +71,7 @@ class Count:
 
 
 @dataclass(frozen=True)
-class Bound:
+class Bound(ABC):
     """Something that arguments must keep to. Subclasses say what.
 
     The counts are its fields; other numbers of arguments are fields named ``argument``.
@@ -85,9 +86,9 @@ class Bound:
             fields[name] = arguments[value] if name == "argument" else value
         return type(self)(**fields)
 
+    @abstractmethod
     def check(self, signature: Signature, values: Sequence[Any]) -> None:
         """Raises ``LumenError`` where ``values`` do not keep to it."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)
