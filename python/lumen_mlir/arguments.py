@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import numbers
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -28,16 +28,15 @@ def flag(name: str, value: Any) -> bool:
     return bool(value)
 
 
-def token_list(ids: Any) -> list[int]:
-    """Token ids from a list, an array or any iterable, as plain numbers. Raises ``LumenError``."""
+def tokens_of(ids: Any) -> Iterator[int]:
+    """Token ids from a list, an array or any iterable, one by one as plain numbers. Raises ``LumenError``."""
     if isinstance(ids, (str, bytes, bytearray, Mapping)) or not isinstance(ids, Iterable):
         raise LumenError(f"token ids are {shown(ids)}; a list of whole numbers was expected")
-    tokens = []
     try:
-        for token in ids:
-            if not isinstance(token, numbers.Integral) or isinstance(token, bool):
-                raise LumenError(f"a token id is {shown(token)}; a whole number was expected")
-            tokens.append(int(token))
+        tokens = iter(ids)
     except TypeError:  # an array without dimensions is an iterable that cannot be iterated
         raise LumenError(f"token ids are {shown(ids)}; a list of whole numbers was expected") from None
-    return tokens
+    for token in tokens:
+        if not isinstance(token, numbers.Integral) or isinstance(token, bool):
+            raise LumenError(f"a token id is {shown(token)}; a whole number was expected")
+        yield int(token)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 import numbers
 import threading
 import time
@@ -17,6 +18,9 @@ from lumen_mlir.arguments import flag
 from lumen_mlir.errors import LumenError, shown
 from lumen_mlir.sampling import Sampler
 from lumen_mlir.tokenizer import Tokenizer
+
+# Each piece of text is compared with all of them.
+_MOST_STOPS = 1024
 
 
 class Evaluator(Protocol):
@@ -213,7 +217,12 @@ def _stop_strings(stop: str | Iterable[str] | None) -> list[str]:
         stop = [] if stop is None else [stop]
     if not isinstance(stop, Iterable) or isinstance(stop, (bytes, bytearray)):
         raise LumenError(f"stop is {shown(stop)}; a text or a list of texts was expected")
-    stops = list(stop)
+    try:
+        stops = list(itertools.islice(stop, _MOST_STOPS + 1))
+    except TypeError:  # an array without dimensions is an iterable that cannot be iterated
+        raise LumenError(f"stop is {shown(stop)}; a text or a list of texts was expected") from None
+    if len(stops) > _MOST_STOPS:
+        raise LumenError(f"there are more than {_MOST_STOPS} stop strings")
     for text in stops:
         if not isinstance(text, str):
             raise LumenError(f"a stop string is {shown(text)}; text was expected")

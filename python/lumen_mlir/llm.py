@@ -10,6 +10,7 @@ For example::
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import time
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lumen_mlir.arguments import token_list
+from lumen_mlir.arguments import tokens_of
 from lumen_mlir.cache import Cache
 from lumen_mlir.errors import LumenError, shown
 from lumen_mlir.generation import Generation
@@ -39,6 +40,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger("lumen_mlir.llm")
 
 ENGINES = ("compiled", "reference")
+
+# Longer than any context: enough of an iterable without an end.
+_MOST_TOKENS = 1 << 24
 
 
 class LLM:
@@ -83,13 +87,12 @@ class LLM:
         memory_budget: int | str | None = None,
         **options: Any,
     ):
-        if engine not in ENGINES:
-            raise LumenError(f"unknown engine '{engine}'; known are {', '.join(ENGINES)}")
+        if not isinstance(engine, str) or engine not in ENGINES:
+            raise LumenError(f"unknown engine {shown(engine)}; known are {', '.join(ENGINES)}")
         self.options = SessionOptions.of(**options)
         self.engine = engine
         # Held while the KV cache and what is known of it change. ``_held`` is true only with it.
         self.lock = turn_lock()
-        self._path = "the model that comes with Lumen" if path is None else os.fspath(path)
         cache = Cache() if cache is None else cache
         start = time.perf_counter()
         progress("load", 0, 1)
@@ -101,6 +104,7 @@ class LLM:
             threads=self.options.thread_count(),
             progress=progress,
         )
+        self._path = "the model that comes with Lumen" if path is None else os.fspath(path)
         self.model = Model.open(file)
         self.tokenizer = Tokenizer.from_gguf(self.model.file, cache, pre_tokenizer)
         progress("load", 1, 1)
@@ -254,12 +258,13 @@ class LLM:
     def _checked(self, ids: Iterable[int]) -> list[int]:
         """Token ids as they come from outside (lists, NumPy arrays), checked."""
         vocabulary = self.model.config.vocabulary
-        tokens = token_list(ids)
-        if not tokens:
-            raise LumenError("there are no tokens to compute")
-        for token in (min(tokens), max(tokens)):
+        tokens = []
+        for token in itertools.islice(tokens_of(ids), _MOST_TOKENS):
             if not 0 <= token < vocabulary:
                 raise LumenError(f"token id {token} is outside the vocabulary of {vocabulary} tokens")
+            tokens.append(token)
+        if not tokens:
+            raise LumenError("there are no tokens to compute")
         return tokens
 
     def perplexity(self, text: str | Sequence[int], **parameters: Any) -> Perplexity:

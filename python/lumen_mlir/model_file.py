@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 
 from lumen_mlir.cache import Cache
-from lumen_mlir.errors import LumenError
+from lumen_mlir.errors import LumenError, shown
 from lumen_mlir.gguf import GGUFFile, Metadata, TensorInfo
 from lumen_mlir.mapping import MappedFile
 
@@ -72,6 +72,9 @@ def open_model_file(
         path = embedded_model_path()
     if not isinstance(path, (str, os.PathLike)):
         raise LumenError(f"the path of a model was expected, got {type(path).__name__}")
+    for name, value in (("format", format), ("pre_tokenizer", pre_tokenizer)):
+        if value is not None and not isinstance(value, str):
+            raise LumenError(f"{name} is {shown(value)}; a name was expected")
     if not os.path.isdir(path):
         file = GGUFFile.open(path)
         if format is not None:

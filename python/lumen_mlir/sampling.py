@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lumen_mlir.arguments import token_list
+from lumen_mlir.arguments import tokens_of
 from lumen_mlir.errors import LumenError, shown
 
 if TYPE_CHECKING:
@@ -115,13 +115,13 @@ class Sampler:
         most = self._recent.maxlen
         if isinstance(tokens, Sequence):
             tokens = tokens[-most:] if most else ()
-        self._recent.extend(token_list(tokens))
+        self._recent.extend(tokens_of(tokens))
 
     def sample(self, logits: np.ndarray) -> int:
         """The next token for ``logits`` (float32 [vocabulary], left unchanged); it is accepted as well."""
         try:
             logits = np.asarray(logits)
-        except ValueError:
+        except (ValueError, MemoryError):
             raise SamplingError(f"logits are {shown(logits)}; an array of numbers was expected") from None
         if logits.dtype.kind not in "fiu":
             raise SamplingError(f"logits are numbers, not of type {logits.dtype}")

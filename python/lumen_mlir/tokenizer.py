@@ -14,7 +14,7 @@ from typing import Protocol
 
 import numpy as np
 
-from lumen_mlir.arguments import flag, token_list, whole_number
+from lumen_mlir.arguments import flag, tokens_of, whole_number
 from lumen_mlir.cache import Cache
 from lumen_mlir.errors import shown
 from lumen_mlir.gguf.metadata import Metadata
@@ -229,7 +229,7 @@ class Tokenizer:
         family's own tokenizer does; that cannot be undone, so it is not done unless asked for.
         """
         stream = self.stream(flag("special", special), begins=True)
-        text = "".join([*map(stream.feed, token_list(ids)), stream.finish()])
+        text = "".join([*map(stream.feed, tokens_of(ids)), stream.finish()])
         return _clean(text) if clean_spaces and self.pre is not None and self.pre.clean_spaces else text
 
     def token_text(self, token: int) -> str:

@@ -151,4 +151,7 @@ def _scalar(value: Any, kind: int) -> bytes:
 def _array(values: Any, kind: int) -> bytes:
     if kind == T.STRING:
         return b"".join(map(_string, values))
-    return np.asarray(values, dtype="<" + T.NUMPY_CODES[kind]).tobytes()
+    try:
+        return np.asarray(values, dtype="<" + T.NUMPY_CODES[kind]).tobytes()
+    except MemoryError:
+        raise GGUFError(f"there is no memory for an array of {len(values)} values") from None
