@@ -444,6 +444,10 @@ def _compile(
     begin = time.perf_counter()
     stages = _stages_after(form, options)
     if isinstance(module, str):
+        try:
+            module.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise LumenError(f"the module's text is not valid Unicode at character {error.start}") from None
         with ir.Context():
             module = ir.Module.parse(module)
     # What a function takes is read where arguments are buffers, before they become words; what it asks of

@@ -240,7 +240,7 @@ class LLM:
             try:
                 if self._held[:most] != ids[:most]:
                     most = next(i for i in range(most) if self._held[i] != ids[i])
-            except (TypeError, ValueError):  # of elements that are no numbers
+            except Exception:  # elements that are no numbers may raise anything
                 raise LumenError(f"token ids are {shown(ids)}; whole numbers were expected") from None
             # The rings of sliding windows may have forgotten what was so long ago.
             return most if self.engine == "reference" or self.session.can_resume(most) else 0

@@ -79,8 +79,8 @@ def open_model_file(
         file = GGUFFile.open(path)
         if format is not None:
             raise LumenError(
-                f"{file.path}: is a GGUF file already; a format ('{format}') is for Hugging Face folders "
-                "(lumen quantize writes a GGUF file in another format)"
+                f"{file.path}: is a GGUF file already; a format ({shown(format)}) is for Hugging Face "
+                "folders (lumen quantize writes a GGUF file in another format)"
             )
         return file
     # Imported here because few models are folders.
