@@ -135,6 +135,9 @@ def test_refusals(llm, call, message):
     "options, message",
     [
         (dict(engine="fast"), "unknown engine 'fast'; known are compiled, reference"),
+        (dict(engine=np.zeros(2)), "unknown engine array.*; known are compiled, reference"),
+        (dict(path=5), "the path of a model was expected, got int"),
+        (dict(format=("q4_0",)), "format is .*; a name was expected"),
         (dict(threads=0), "threads is 0; a whole number of at least 1 and at most 1024"),
         (dict(context=-1), "context is -1"),
         (dict(context=False), "context is False"),
