@@ -29,13 +29,6 @@ def start(models: cold_start.Models, folder: Path, which: str) -> str:
     return str(cold_start.start(models, which, folder / "cache"))
 
 
-def pack(models: cold_start.Models, folder: Path) -> str:
-    """A start that finds its code in the cache, and nothing else."""
-    if not (folder / "cache").exists():
-        shutil.copytree(models.file.parent / "expected/objects", folder / "cache/objects")
-    return start(models, folder, "file")
-
-
 def write(source: GGUFFile | HFFolder, folder: Path, choices: Choices) -> str:
     """A file that is written; its size, and whether it can be read."""
     quantize_file(source, folder / "out.gguf", choices, threads=1)
@@ -45,7 +38,8 @@ def write(source: GGUFFile | HFFolder, folder: Path, choices: Choices) -> str:
 SCENARIOS = {
     "start": lambda models, folder: start(models, folder, "file"),
     "start folder": lambda models, folder: start(models, folder, "folder"),
-    "pack": pack,
+    # Its code is in the cache, and nothing else.
+    "pack": lambda models, folder: start(models, folder, "file"),
     "quantize": lambda models, folder: write(GGUFFile.open(models.file), folder, Choices("q4_0")),
     "convert": lambda models, folder: write(HFFolder.open(models.folder), folder, Choices("f16")),
 }
@@ -68,6 +62,8 @@ def run(library: ctypes.CDLL, models: cold_start.Models, asked: dict) -> dict:
 
     with tempfile.TemporaryDirectory(prefix="lumen-fault-") as name:
         folder = Path(name)
+        if asked["scenario"] == "pack":
+            shutil.copytree(models.file.parent / "expected/objects", folder / "cache/objects")
         status, text = cold_start.in_a_child(disturbed, folder)
         left = [path.name for path in folder.rglob("*.tmp")]
         again = None
