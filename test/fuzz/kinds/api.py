@@ -33,7 +33,7 @@ from lumen_mlir.session_options import SessionOptions
 from lumen_mlir.testing import guarded
 
 GOAL = 100_000
-SMOKE = 400
+SMOKE = 200
 SECONDS = 5.0
 MEMORY = 4 << 30
 

@@ -19,7 +19,7 @@ from lumen_mlir.gguf import GGUFFile
 from lumen_mlir.hf import open_quantized
 
 GOAL = 10_000
-SMOKE = 200
+SMOKE = 100
 SECONDS = 10.0
 MEMORY = None
 BATCH = 250

@@ -12,7 +12,7 @@ from pathlib import Path
 from fuzz.tokenizer_kinds import KINDS, Compared, random_text
 
 GOAL = 100_000
-SMOKE = 400
+SMOKE = 200
 SECONDS = 2.0
 MEMORY = None  # texts are short, and the tokenizers built before
 
