@@ -15,8 +15,9 @@ import time
 
 import numpy as np
 
-from lumen_mlir import engine, kv_cache
+from lumen_mlir.formats import kv_cache
 from lumen_mlir.reference import ops
+from lumen_mlir.run import engine
 
 # Tokens of a step, positions before it, runs.
 CASES = ((512, 0, 30), (128, 4096, 10), (1, 8192, 60))

@@ -24,8 +24,8 @@ from pathlib import Path
 
 from lumen_mlir import LLM
 from lumen_mlir.cli.table import markdown
+from lumen_mlir.support.threads import default_thread_count
 from lumen_mlir.testing.synthetic import write_synthetic
-from lumen_mlir.threads import default_thread_count
 
 COUNT = """
 import mmap, sys

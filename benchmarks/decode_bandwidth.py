@@ -16,9 +16,9 @@ import time
 from pathlib import Path
 
 from lumen_mlir import LLM, ir
-from lumen_mlir.compiler import Compiler, CompilerOptions
-from lumen_mlir.limits import Meter
-from lumen_mlir.work import StepWork
+from lumen_mlir.compiler.driver import Compiler, CompilerOptions
+from lumen_mlir.measure.limits import Meter
+from lumen_mlir.measure.work import StepWork
 
 POSITION = 32
 

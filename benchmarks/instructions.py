@@ -18,7 +18,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from lumen_mlir import targets
+from lumen_mlir.compiler import targets
 
 ROUNDS, RUNS = 20_000_000, 5
 SUMS = (1, 2, 4, 6, 8, 10, 12, 16)

@@ -8,10 +8,11 @@ from typing import Any
 
 from worker import Runner, serve
 
-from lumen_mlir import __version__, ir, limits
-from lumen_mlir.compiler import Compiler, CompilerOptions
-from lumen_mlir.llm import LLM
-from lumen_mlir.work import StepWork
+from lumen_mlir import __version__, ir
+from lumen_mlir.compiler.driver import Compiler, CompilerOptions
+from lumen_mlir.generate.llm import LLM
+from lumen_mlir.measure import limits
+from lumen_mlir.measure.work import StepWork
 
 
 class Lumen:

@@ -19,8 +19,8 @@ from lumen_mlir import LLM
 from lumen_mlir.cli.table import markdown
 from lumen_mlir.data import embedded_model_path
 from lumen_mlir.gguf import GGUFFile
-from lumen_mlir.mixtures import MIXTURES
-from lumen_mlir.quantization import quantize_file
+from lumen_mlir.quantize.mixtures import MIXTURES
+from lumen_mlir.quantize.quantization import quantize_file
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent

@@ -11,7 +11,7 @@ from typing import Any
 from rows import Row
 
 from lumen_mlir.cli.table import markdown
-from lumen_mlir.svg import COLORS, GREY, Picture
+from lumen_mlir.measure.svg import COLORS, GREY, Picture
 
 LUMEN = "Lumen"
 

@@ -41,7 +41,7 @@ import report
 import rows as plan
 from rows import Row, Test
 
-from lumen_mlir.limits import Meter
+from lumen_mlir.measure.limits import Meter
 
 ROOT = engines.ROOT
 # For a first guess of how long it takes: operations and bytes per second and thread of a slow engine.

@@ -26,11 +26,11 @@ from pathlib import Path
 
 import numpy as np
 
-from lumen_mlir import mixtures
-from lumen_mlir.cache import Cache
 from lumen_mlir.models import Model
-from lumen_mlir.session import Session
-from lumen_mlir.session_options import SessionOptions
+from lumen_mlir.quantize import mixtures
+from lumen_mlir.run.session import Session
+from lumen_mlir.run.session_options import SessionOptions
+from lumen_mlir.storage.cache import Cache
 from lumen_mlir.testing.step_check import CheckedSession, RecordedSession
 from lumen_mlir.testing.synthetic import FORMATS, SHAPES, write_synthetic
 

@@ -32,7 +32,7 @@ def Lumen_PackedAttr : Lumen_Attr<"Packed", "packed",
 def Lumen_TargetAttr : Lumen_Attr<"Target", "target"> {
   let summary = "what the compiler must know of a target";
   let description = [{
-    A row of the table in `lumen_mlir.targets`, attached to the module as
+    A row of the table in `lumen_mlir.compiler.targets`, attached to the module as
     `lumen.target`. `dot4` names the instruction that implements `lumen.dot4`;
     `rows` x `tokens` is the register tile of a product kernel.
 

@@ -12,9 +12,9 @@ from collections import defaultdict
 
 import numpy as np
 
+from lumen_mlir.generate.llm import LLM
 from lumen_mlir.gguf import types as T
 from lumen_mlir.gguf.writer import GGUFWriter
-from lumen_mlir.llm import LLM
 
 CONTEXT = 256
 

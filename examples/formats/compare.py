@@ -11,8 +11,8 @@ from collections import defaultdict
 import numpy as np
 
 from lumen_mlir import formats
+from lumen_mlir.generate.llm import LLM
 from lumen_mlir.gguf import GGUFFile
-from lumen_mlir.llm import LLM
 
 TOKENS = 256
 

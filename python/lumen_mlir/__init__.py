@@ -12,12 +12,12 @@ from lumen_mlir.errors import LumenError
 from lumen_mlir.version import __version__
 
 if TYPE_CHECKING:
-    from lumen_mlir.engine import compile
-    from lumen_mlir.llm import LLM
+    from lumen_mlir.generate.llm import LLM
+    from lumen_mlir.run.engine import compile
 
 __all__ = ["LLM", "LumenError", "__version__", "compile"]
 
-_LAZY = {"LLM": "lumen_mlir.llm", "compile": "lumen_mlir.engine"}
+_LAZY = {"LLM": "lumen_mlir.generate.llm", "compile": "lumen_mlir.run.engine"}
 
 
 def __getattr__(name: str):

@@ -2,7 +2,7 @@
 """Running functions of a module, under the names of MLIR's own bindings (``mlir.execution_engine``).
 
 For small things: a function with the attribute ``llvm.emit_c_interface`` is called with pointers to its
-arguments. Lumen's own models run through ``lumen_mlir.engine``.
+arguments. Lumen's own models run through ``lumen_mlir.run.engine``.
 """
 
 import ctypes
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from lumen_mlir import ir
 from lumen_mlir._mlir import codegen
-from lumen_mlir.atomic_file import replacing
+from lumen_mlir.storage.atomic_file import replacing
 
 __all__ = ["ExecutionEngine"]
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from lumen_mlir import LLM
-from lumen_mlir.cache import Cache
+from lumen_mlir.storage.cache import Cache
 from lumen_mlir.testing.synthetic import Shape, write_synthetic
 
 sys.path.append(str(Path(__file__).parents[1] / "py"))

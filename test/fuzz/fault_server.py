@@ -16,7 +16,7 @@ from fuzz import cold_start
 from lumen_mlir.errors import LumenError
 from lumen_mlir.gguf import GGUFFile
 from lumen_mlir.hf import HFFolder
-from lumen_mlir.quantization import Choices, quantize_file
+from lumen_mlir.quantize.quantization import Choices, quantize_file
 
 # The kinds of calls that can be made to fail.
 CALLS = (

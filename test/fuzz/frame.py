@@ -27,8 +27,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from lumen_mlir.atomic_file import replacing
 from lumen_mlir.errors import LumenError
+from lumen_mlir.storage.atomic_file import replacing
 
 # Inputs that one child process tries, where their kind has no ``BATCH`` of its own.
 _BATCH = 500

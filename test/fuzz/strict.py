@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import Iterator
 
 from lumen_mlir.errors import LumenError
-from lumen_mlir.guard import UNFORESEEN
+from lumen_mlir.support.guard import UNFORESEEN
 
 
 @contextlib.contextmanager

@@ -16,8 +16,8 @@ from lumen_mlir.gguf import GGUFFile, Metadata
 from lumen_mlir.gguf.writer import GGUFWriter
 from lumen_mlir.hf import tokenizer as hf_tokenizer
 from lumen_mlir.hf.config import HFConfig
-from lumen_mlir.pretokenizers import PRE_TOKENIZERS
-from lumen_mlir.tokenizer import Tokenizer
+from lumen_mlir.text.pretokenizers import PRE_TOKENIZERS
+from lumen_mlir.text.tokenizer import Tokenizer
 
 _SENTENCES = (
     """

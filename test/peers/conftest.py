@@ -27,11 +27,11 @@ def pytest_terminal_summary(terminalreporter):
 @pytest.fixture(params=["compiled", "reference"])
 def open_session(request, tmp_path_factory) -> Callable:
     """Opens a model file with either engine: ``open_session(path, context=…, kv_type=…, activations=…)``."""
-    from lumen_mlir.cache import Cache
     from lumen_mlir.models import Model
     from lumen_mlir.reference import ReferenceSession
-    from lumen_mlir.session import Session
-    from lumen_mlir.session_options import SessionOptions
+    from lumen_mlir.run.session import Session
+    from lumen_mlir.run.session_options import SessionOptions
+    from lumen_mlir.storage.cache import Cache
 
     def open_session(path: Path, activations: str = "exact", **options):
         model = Model.open(path)

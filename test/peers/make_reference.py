@@ -18,10 +18,10 @@ from pathlib import Path
 import numpy as np
 import peers
 
-from lumen_mlir import mixtures
 from lumen_mlir.data import embedded_model_path
 from lumen_mlir.gguf import GGUFFile
 from lumen_mlir.models import Model
+from lumen_mlir.quantize import mixtures
 from lumen_mlir.reference import ReferenceSession
 from lumen_mlir.testing.convert import convert_weights
 

@@ -11,8 +11,8 @@ import peers
 import pytest
 
 from lumen_mlir.models import Model
-from lumen_mlir.session import Session
-from lumen_mlir.session_options import SessionOptions
+from lumen_mlir.run.session import Session
+from lumen_mlir.run.session_options import SessionOptions
 from lumen_mlir.testing import families
 from lumen_mlir.testing.families import FAMILIES
 

@@ -13,14 +13,14 @@ import transformers
 from family_peers import LLAMA_VOCABULARY, hf_config, hf_state
 from hf_samples import tokenizer_json, write_json
 
-from lumen_mlir import quantization
 from lumen_mlir.errors import LumenError
 from lumen_mlir.hf import HFFolder
 from lumen_mlir.models import Model
+from lumen_mlir.quantize import quantization
 from lumen_mlir.reference import ReferenceSession
 from lumen_mlir.testing import families
 from lumen_mlir.testing.families import FAMILIES
-from lumen_mlir.tokenizer import Tokenizer
+from lumen_mlir.text.tokenizer import Tokenizer
 
 SAVED = [name for name, family in FAMILIES.items() if family.hf_class]
 

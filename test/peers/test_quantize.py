@@ -12,14 +12,15 @@ import numpy as np
 import peers
 import pytest
 
-from lumen_mlir import LLM, formats, mixtures
-from lumen_mlir.cache import Cache
+from lumen_mlir import LLM, formats
 from lumen_mlir.data import embedded_model_path
 from lumen_mlir.formats.quantize import quantize
 from lumen_mlir.gguf import GGUFFile
 from lumen_mlir.models import Model
-from lumen_mlir.quantization import Choices, plan, quantize_file
+from lumen_mlir.quantize import mixtures
+from lumen_mlir.quantize.quantization import Choices, plan, quantize_file
 from lumen_mlir.reference import ReferenceSession
+from lumen_mlir.storage.cache import Cache
 from lumen_mlir.testing.synthetic import Shape, write_synthetic
 
 HELDOUT = Path(__file__).parents[1] / "data" / "heldout.txt"

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from lumen_mlir import formats, plugins
+from lumen_mlir import formats
+from lumen_mlir.formats import plugins
 
 
 @pytest.fixture

@@ -14,10 +14,10 @@ from tokenizers import AddedToken
 
 from lumen_mlir import models
 from lumen_mlir.formats.types import bf16, from_float32
-from lumen_mlir.pretokenizers import PRE_TOKENIZERS
 from lumen_mlir.testing import families, hf_families
 from lumen_mlir.testing.families import FAMILIES, Family
 from lumen_mlir.testing.vocabulary import SPECIAL_TOKENS, synthetic_vocabulary
+from lumen_mlir.text.pretokenizers import PRE_TOKENIZERS
 
 VOCABULARY = 301
 TEMPLATE = (

@@ -17,8 +17,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from lumen_mlir import formats, ir, targets
-from lumen_mlir.compiler import Compiler
+from lumen_mlir import formats, ir
+from lumen_mlir.compiler import targets
+from lumen_mlir.compiler.driver import Compiler
 
 TABLE = Path(__file__).parent / "data" / "kernel_code.json"
 

@@ -10,11 +10,12 @@ from functools import cache
 import numpy as np
 import pytest
 
-from lumen_mlir import ir, targets
+from lumen_mlir import ir
 from lumen_mlir._mlir import codegen
-from lumen_mlir.compiler import Compiler
+from lumen_mlir.compiler import targets
+from lumen_mlir.compiler.driver import Compiler
+from lumen_mlir.support.threads import ThreadTeam
 from lumen_mlir.testing import guarded
-from lumen_mlir.threads import ThreadTeam
 
 # One target per width of vectors; what implements dot4 makes no difference to these kernels.
 TARGETS = tuple(

@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from lumen_mlir import formats, ir, pipelines, targets
-from lumen_mlir.compiler import Compiler
+from lumen_mlir import formats, ir, pipelines
+from lumen_mlir.compiler import targets
+from lumen_mlir.compiler.driver import Compiler
 from lumen_mlir.models import Model
-from lumen_mlir.packed_weights import pack_module
+from lumen_mlir.run.packed_weights import pack_module
 from lumen_mlir.testing.families import write_family
 
 ROOT = Path(__file__).parents[2]

@@ -11,11 +11,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lumen_mlir import engine
-from lumen_mlir.cache import Cache
 from lumen_mlir.models import Model
-from lumen_mlir.session import Session
-from lumen_mlir.session_options import SessionOptions
+from lumen_mlir.run import engine
+from lumen_mlir.run.session import Session
+from lumen_mlir.run.session_options import SessionOptions
+from lumen_mlir.storage.cache import Cache
 from lumen_mlir.testing import guarded
 from lumen_mlir.testing.families import write_family
 from lumen_mlir.testing.synthetic import Shape, write_synthetic

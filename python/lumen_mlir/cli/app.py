@@ -45,7 +45,7 @@ class Commands(click.Group):
 
 def _load_plugins(context: click.Context, parameter: click.Parameter, names: tuple[str, ...]) -> None:
     if names and not context.resilient_parsing:
-        from lumen_mlir import plugins
+        from lumen_mlir.formats import plugins
 
         for name in names:
             plugins.load(name)

@@ -20,8 +20,8 @@ from lumen_mlir.cli.table import markdown
 from lumen_mlir.errors import LumenError
 
 if TYPE_CHECKING:
-    from lumen_mlir.bench import Samples, Test
-    from lumen_mlir.llm import LLM
+    from lumen_mlir.generate.llm import LLM
+    from lumen_mlir.measure.bench import Samples, Test
 
 
 def numbers(least: int) -> Any:
@@ -103,7 +103,7 @@ def command(
 
     Options that take a number take several with commas: -t 1,2. The results have llama-bench's fields.
     """
-    from lumen_mlir import bench
+    from lumen_mlir.measure import bench
 
     if repetitions < 1:
         raise LumenError(f"--repetitions is {repetitions}; a whole number of at least 1 was expected")
@@ -145,9 +145,9 @@ def _profile(
     svg: str | None,
     reporter: Reporter,
 ) -> str:
-    from lumen_mlir.atomic_file import replacing
     from lumen_mlir.cli import profile_report
-    from lumen_mlir.profiling import Profiler
+    from lumen_mlir.measure.profiling import Profiler
+    from lumen_mlir.storage.atomic_file import replacing
 
     profiler, profiles = Profiler(llm), []
     for count in threads:
@@ -167,7 +167,8 @@ def _fields(
     llm: LLM, test: Test, threads: int, moment: datetime.datetime, samples: Samples
 ) -> dict[str, Any]:
     """One result, by llama-bench's names; ``target``, ``kernels`` and ``activations`` are Lumen's own."""
-    from lumen_mlir import __version__, description
+    from lumen_mlir import __version__
+    from lumen_mlir.gguf import description
 
     file, options = llm.model.file, llm.options
     return {
@@ -210,8 +211,8 @@ def _cpu() -> str:
 
 
 def _markdown(results: list[dict[str, Any]]) -> str:
-    from lumen_mlir.bench import Test
-    from lumen_mlir.description import short_count, size_text
+    from lumen_mlir.gguf.description import short_count, size_text
+    from lumen_mlir.measure.bench import Test
 
     header = ("model", "size", "params", "kernels", "threads", "test", "t/s")
     rows = [

@@ -17,8 +17,8 @@ from lumen_mlir.cli.table import markdown
 from lumen_mlir.errors import LumenError
 
 if TYPE_CHECKING:
-    from lumen_mlir.kernel_bench import Measurement
-    from lumen_mlir.targets import Target
+    from lumen_mlir.compiler.targets import Target
+    from lumen_mlir.measure.kernel_bench import Measurement
 
 
 @click.command(short_help="Measure the products of the formats against the machine's limits.")
@@ -61,8 +61,9 @@ def command(
     Both limits are measured by generated code in the same run, in turns with the product: the share is the
     least possible time over the time taken, of the best repetition and of the median one.
     """
-    from lumen_mlir import formats, targets
-    from lumen_mlir.kernel_bench import KernelBench
+    from lumen_mlir import formats
+    from lumen_mlir.compiler import targets
+    from lumen_mlir.measure.kernel_bench import KernelBench
 
     n, k = _shape(shape)
     if plot and not os.path.isdir(os.path.dirname(plot) or "."):
@@ -82,8 +83,8 @@ def command(
             )
             results.append(result)
     if plot is not None:
-        from lumen_mlir.atomic_file import replacing
-        from lumen_mlir.roofline import draw
+        from lumen_mlir.measure.roofline import draw
+        from lumen_mlir.storage.atomic_file import replacing
 
         title = f"{n} x {k}, {machine.name}, {counted(threads, 'thread')}"
         with replacing(plot) as file:

@@ -21,8 +21,8 @@ def command(context: click.Context) -> None:
 @command.command("list")
 def list_entries() -> None:
     """Show the folder and every entry, the most recently used first."""
-    from lumen_mlir.cache import Cache
-    from lumen_mlir.description import size_text
+    from lumen_mlir.gguf.description import size_text
+    from lumen_mlir.storage.cache import Cache
 
     cache = Cache()
     entries = cache.entries()
@@ -40,8 +40,8 @@ def list_entries() -> None:
 @command.command()
 def clear() -> None:
     """Remove every entry. It is safe at any time: what is needed is made again."""
-    from lumen_mlir.cache import Cache
-    from lumen_mlir.description import size_text
+    from lumen_mlir.gguf.description import size_text
+    from lumen_mlir.storage.cache import Cache
 
     cache = Cache()
     count, size = cache.clear()

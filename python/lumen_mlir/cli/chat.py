@@ -20,7 +20,7 @@ from lumen_mlir.cli.text import read_text, text_of
 from lumen_mlir.errors import LumenError
 
 if TYPE_CHECKING:
-    from lumen_mlir.generation import Generation
+    from lumen_mlir.generate.generation import Generation
 
 _HELP = "/clear forgets the conversation, /exit ends it; Ctrl-C stops an answer"
 

@@ -53,9 +53,10 @@ def command(
         raise click.UsageError("--function cannot be used with --emit obj", click.get_current_context())
     if emit == "obj" and output is None and sys.stdout.isatty():
         raise click.UsageError("an object file needs -o FILE", click.get_current_context())
-    from lumen_mlir import ir, targets
-    from lumen_mlir.compiler import Compiler, CompilerOptions
-    from lumen_mlir.session_options import SessionOptions
+    from lumen_mlir import ir
+    from lumen_mlir.compiler import targets
+    from lumen_mlir.compiler.driver import Compiler, CompilerOptions
+    from lumen_mlir.run.session_options import SessionOptions
 
     options = SessionOptions(kv_type=kv_type, activations=activations, target=target, chunk=chunk)
     compiler = Compiler(targets.get(options.target), CompilerOptions(activations=options.activations))
@@ -126,7 +127,7 @@ def _write(code: str | bytes, output: str | None) -> None:
         return
     if isinstance(code, str):
         code = code.encode("utf-8")
-    from lumen_mlir.atomic_file import replacing
+    from lumen_mlir.storage.atomic_file import replacing
 
     try:
         with replacing(output, len(code)) as file:

@@ -41,10 +41,10 @@ def command(
       lumen convert Qwen2.5-0.5B-Instruct qwen.gguf                    weights as they are
       lumen convert Qwen2.5-0.5B-Instruct qwen.gguf --format q4_k_m    quantized
     """
-    from lumen_mlir import quantization
-    from lumen_mlir.description import model_type, size_text
+    from lumen_mlir.gguf.description import model_type, size_text
     from lumen_mlir.hf import HFFolder
-    from lumen_mlir.session_options import SessionOptions
+    from lumen_mlir.quantize import quantization
+    from lumen_mlir.run.session_options import SessionOptions
 
     if not os.path.isdir(folder):
         what = "is not a folder" if os.path.exists(folder) else "does not exist"

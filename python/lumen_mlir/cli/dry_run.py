@@ -13,13 +13,13 @@ from lumen_mlir.cli.table import columns
 
 def report(model: str | None, reporter: Reporter, options: dict[str, Any]) -> None:
     """Prints the memory that a run with these options of ``LLM`` would take. Weights are not read."""
-    from lumen_mlir import memory
-    from lumen_mlir.cache import Cache
-    from lumen_mlir.description import size_text
-    from lumen_mlir.model_file import open_model_file
+    from lumen_mlir.generate.model_source import open_model_file
+    from lumen_mlir.gguf.description import size_text
     from lumen_mlir.models import Model
-    from lumen_mlir.session_options import SessionOptions
-    from lumen_mlir.system import available_memory
+    from lumen_mlir.run import memory
+    from lumen_mlir.run.session_options import SessionOptions
+    from lumen_mlir.storage.cache import Cache
+    from lumen_mlir.support.system import available_memory
 
     chosen = dict(options)
     chosen.pop("engine", None)

@@ -18,9 +18,9 @@ from lumen_mlir.cli.table import columns
 from lumen_mlir.errors import LumenError
 
 if TYPE_CHECKING:
+    from lumen_mlir.compiler.targets import Target
     from lumen_mlir.formats import Format
     from lumen_mlir.formats.quantized import Factor, QuantFormat
-    from lumen_mlir.targets import Target
 
 
 @click.group(short_help="List the quantization formats, or show one.", invoke_without_command=True)
@@ -36,7 +36,8 @@ def command(context: click.Context, as_json: bool) -> None:
 @shared.json_option
 def list_formats(as_json: bool) -> None:
     """A table of all formats: what a file stores, and what kernels read after packing."""
-    from lumen_mlir import formats, targets
+    from lumen_mlir import formats
+    from lumen_mlir.compiler import targets
 
     known, broken = [], []
     for name in formats.names():
@@ -76,7 +77,8 @@ def show(name: str, target: str, as_json: bool) -> None:
     """Show the one description of the format NAME: the Python that defines it, the bytes of a block drawn bit
     by bit, how kernels find them packed, and the IR that every kernel is made from.
     """
-    from lumen_mlir import formats, targets
+    from lumen_mlir import formats
+    from lumen_mlir.compiler import targets
 
     fmt, chosen = formats.get(name), targets.get(target)
     if as_json:
@@ -116,7 +118,8 @@ def _factor(fmt: QuantFormat, factor: Factor) -> str:
 
 def _facts(fmt: Format) -> dict[str, Any]:
     """What the table says, for scripts."""
-    from lumen_mlir import formats, targets
+    from lumen_mlir import formats
+    from lumen_mlir.compiler import targets
 
     facts: dict[str, Any] = {
         "name": fmt.name,
@@ -143,8 +146,9 @@ def _facts(fmt: Format) -> dict[str, Any]:
 
 
 def _sections(fmt: QuantFormat, target: Target) -> Iterator[str]:
-    from lumen_mlir import formats, targets
+    from lumen_mlir import formats
     from lumen_mlir.cli.drawing import block_lines, draw
+    from lumen_mlir.compiler import targets
 
     number = "" if fmt.ggml_type is None else f", ggml type {fmt.ggml_type}"
     row = f" and {fmt.header_bytes} bytes per row" if fmt.header_bytes else ""

@@ -13,7 +13,7 @@ from lumen_mlir.cli import options as shared
 from lumen_mlir.cli.table import columns
 
 if TYPE_CHECKING:
-    from lumen_mlir.model_file import ModelFile
+    from lumen_mlir.gguf.model_file import ModelFile
 
 
 @click.command(short_help="Show what a model file holds.")
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @click.option("--metadata", is_flag=True, help="List the metadata.")
 def command(model: str | None, tensors: bool, metadata: bool) -> None:
     """Show what MODEL, a GGUF file or a Hugging Face folder, holds, and whether Lumen can run it."""
-    from lumen_mlir.model_file import open_model_file
+    from lumen_mlir.generate.model_source import open_model_file
 
     file = open_model_file(model)
     click.echo(columns(list(_facts(file))))
@@ -38,7 +38,7 @@ def command(model: str | None, tensors: bool, metadata: bool) -> None:
 
 
 def _facts(file: ModelFile) -> Iterator[tuple[str, str]]:
-    from lumen_mlir import description
+    from lumen_mlir.gguf import description
 
     metadata = file.metadata
     yield "file", f"{file.path}, {description.size_text(file.size)}, {file.kind}"
@@ -69,8 +69,8 @@ def _kinds(file: ModelFile) -> dict[str, tuple[int, int, int]]:
 
 
 def _hyperparameters(file: ModelFile) -> Iterator[tuple[str, str]]:
-    from lumen_mlir import description
     from lumen_mlir.errors import LumenError
+    from lumen_mlir.gguf import description
     from lumen_mlir.models import Model
 
     try:

@@ -15,7 +15,7 @@ from lumen_mlir.cli.report import Reporter, counted
 from lumen_mlir.cli.text import read_text
 
 if TYPE_CHECKING:
-    from lumen_mlir.perplexity import Perplexity
+    from lumen_mlir.generate.perplexity import Perplexity
 
 
 @click.command(short_help="Measure how well a model predicts a text.")
@@ -44,7 +44,7 @@ def command(
     model, text = (None, *paths)[-2:]
     reporter = Reporter(quiet, verbose)
     content = read_text(text)
-    from lumen_mlir.perplexity import perplexity
+    from lumen_mlir.generate.perplexity import perplexity
 
     try:
         llm = reporter.open(model, context=context, **options)

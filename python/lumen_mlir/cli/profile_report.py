@@ -9,13 +9,13 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from lumen_mlir.cli.table import markdown
-from lumen_mlir.svg import COLORS, GREY, Picture
+from lumen_mlir.measure.svg import COLORS, GREY, Picture
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lumen_mlir.limits import Limits
-    from lumen_mlir.profiling import Profile
+    from lumen_mlir.measure.limits import Limits
+    from lumen_mlir.measure.profiling import Profile
 
 _OUTSIDE = "outside of kernels"
 _HEADER = ("kernel", "calls", "ms", "share", "MB", "GB/s", "GOP", "GOP/s", "of limit")

@@ -14,7 +14,7 @@ from lumen_mlir.errors import LumenError
 
 if TYPE_CHECKING:
     from lumen_mlir.gguf import GGUFFile
-    from lumen_mlir.quantization import Plan
+    from lumen_mlir.quantize.quantization import Plan
 
 
 def _pairs(
@@ -79,10 +79,10 @@ def command(
         raise LumenError("--format is missing: q4_k_m, q8_0, … or any of 'lumen formats'")
     if output is None and not dry_run:
         raise LumenError("OUT is missing: name the file to write")
-    from lumen_mlir import quantization
-    from lumen_mlir.importance import ImportanceMatrix
-    from lumen_mlir.model_file import open_model_file
-    from lumen_mlir.session_options import SessionOptions
+    from lumen_mlir.generate.model_source import open_model_file
+    from lumen_mlir.quantize import quantization
+    from lumen_mlir.quantize.importance import ImportanceMatrix
+    from lumen_mlir.run.session_options import SessionOptions
 
     reporter = Reporter(quiet, verbose)
     file = open_model_file(source)
@@ -129,7 +129,7 @@ def _table(plan: Plan) -> str:
 
 
 def _summary(file: GGUFFile, plan: Plan) -> str:
-    from lumen_mlir.description import size_text, tensor_bytes
+    from lumen_mlir.gguf.description import size_text, tensor_bytes
 
     bits = 8 * plan.nbytes / plan.weights if plan.weights else 0
     return f"{size_text(tensor_bytes(file))} to {size_text(plan.nbytes)}, {bits:.2f} bits per weight"

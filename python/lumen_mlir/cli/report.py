@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from lumen_mlir.cli.streams import raw, tell
 
 if TYPE_CHECKING:
-    from lumen_mlir.generation import Generation
-    from lumen_mlir.llm import LLM
+    from lumen_mlir.generate.generation import Generation
+    from lumen_mlir.generate.llm import LLM
 
 _TITLES = {
     "load": "reading the model",
@@ -45,7 +45,7 @@ class Reporter:
             tell(f"lumen: {text}")
 
     def progress(self, what: str, done: int, total: int, note: str = "") -> None:
-        """A ``lumen_mlir.session_options.Progress``; ``note`` stands behind the title."""
+        """A ``lumen_mlir.run.session_options.Progress``; ``note`` stands behind the title."""
         if self.quiet or what == "load" or not sys.stderr.isatty():
             return
         if self._bars is None:
@@ -70,7 +70,7 @@ class Reporter:
     def open(self, model: str | None, **options: Any) -> LLM:
         """Opens a model with ``LLM``'s options, and says what was opened."""
         # Imported here because --dry-run and mistakes in the options should not wait for it.
-        from lumen_mlir.llm import LLM
+        from lumen_mlir.generate.llm import LLM
 
         try:
             llm = LLM(model, progress=self.progress, **options)

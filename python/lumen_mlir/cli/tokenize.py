@@ -13,7 +13,7 @@ from lumen_mlir.cli.table import columns
 from lumen_mlir.cli.text import read_text, text_of
 
 if TYPE_CHECKING:
-    from lumen_mlir.tokenizer import Tokenizer
+    from lumen_mlir.text.tokenizer import Tokenizer
 
 
 @click.command(short_help="Turn text into tokens.")
@@ -71,9 +71,9 @@ def command(
 
 def open_tokenizer(model: str | None, pre_tokenizer: str | None) -> Tokenizer:
     """The tokenizer of a model file; nothing else of it is read."""
-    from lumen_mlir.cache import Cache
-    from lumen_mlir.model_file import open_model_file
-    from lumen_mlir.tokenizer import Tokenizer
+    from lumen_mlir.generate.model_source import open_model_file
+    from lumen_mlir.storage.cache import Cache
+    from lumen_mlir.text.tokenizer import Tokenizer
 
     return Tokenizer.from_gguf(open_model_file(model, pre_tokenizer=pre_tokenizer), Cache(), pre_tokenizer)
 
@@ -86,7 +86,7 @@ def _shown(tokenizer: Tokenizer, token: int) -> str:
 
 
 def _stats(models: tuple[str | None, ...], file: str, pre_tokenizer: str | None, as_json: bool) -> None:
-    from lumen_mlir.token_stats import token_stats
+    from lumen_mlir.text.token_stats import token_stats
 
     text = read_text(file)
     results = []

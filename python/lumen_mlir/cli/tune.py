@@ -28,11 +28,12 @@ def command(model: str | None, rounds: int, quiet: bool, verbose: bool, **option
     From then on every command that opens MODEL with the same target, KV cache, activations and chunk uses it.
     It changes the speed of prompts and no result. `lumen cache clear` forgets it.
     """
-    from lumen_mlir import tuning
-    from lumen_mlir.cache import Cache
     from lumen_mlir.data import embedded_model_path
+    from lumen_mlir.measure.tune import tune
     from lumen_mlir.models import Model
-    from lumen_mlir.session_options import SessionOptions
+    from lumen_mlir.run.session_options import SessionOptions
+    from lumen_mlir.run.tuning import Tuning
+    from lumen_mlir.storage.cache import Cache
 
     if rounds < 1:
         raise LumenError(f"--rounds is {rounds}; a whole number of at least 1 was expected")
@@ -41,12 +42,12 @@ def command(model: str | None, rounds: int, quiet: bool, verbose: bool, **option
     chosen = SessionOptions.of(**options)
     chosen = SessionOptions.of(**{**options, "context": min(chosen.chunk, opened.config.context)})
     try:
-        trials = tuning.tune(
+        trials = tune(
             opened, chosen, Cache(), rounds, lambda done, total: reporter.progress("tune", done, total)
         )
     finally:
         reporter.close()
-    own = next(trial for trial in trials if trial.tuning == tuning.Tuning())
+    own = next(trial for trial in trials if trial.tuning == Tuning())
     rows = [
         (str(trial.tuning), f"{trial.seconds * 1e3:.2f}", f"{own.seconds / trial.seconds:.2f}")
         for trial in trials

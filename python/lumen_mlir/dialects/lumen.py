@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lumen_mlir import ir, kv_cache
+from lumen_mlir import ir
+from lumen_mlir.formats import kv_cache
 
 DYNAMIC = ir.ShapedType.get_dynamic_size()
 

@@ -16,8 +16,8 @@ from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from .. import plugins
 from ..errors import LumenError, shown
+from . import plugins
 
 if TYPE_CHECKING:
     from .floats import FloatFormat

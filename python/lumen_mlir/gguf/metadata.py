@@ -19,6 +19,15 @@ _MISSING = object()
 
 logger = logging.getLogger("lumen_mlir.gguf")
 
+SAMPLING_KEYS = {
+    "temperature": "general.sampling.temp",
+    "top_k": "general.sampling.top_k",
+    "top_p": "general.sampling.top_p",
+    "min_p": "general.sampling.min_p",
+    "repeat_penalty": "general.sampling.penalty_repeat",
+}
+"""The keys of a file that say how to sample, as llama.cpp names them."""
+
 
 @dataclass(frozen=True)
 class ArrayField:

@@ -23,8 +23,8 @@ from lumen_mlir.gguf import described
 from lumen_mlir.gguf import types as T
 from lumen_mlir.gguf.errors import GGUFError, quoted
 from lumen_mlir.gguf.metadata import ArrayField, Metadata
-from lumen_mlir.guard import guarded
-from lumen_mlir.mapping import MappedFile, map_file, release
+from lumen_mlir.storage.mapping import MappedFile, map_file, release
+from lumen_mlir.support.guard import guarded
 
 # The least bytes one metadata entry (key length, key of one byte, type, value of one byte) and one tensor
 # entry (name length, name of one byte, dimension count, one dimension, type, offset) can take: they bound the

@@ -16,7 +16,7 @@ import numpy as np
 
 from lumen_mlir.gguf.errors import GGUFError, quoted
 from lumen_mlir.gguf.reader import GGUFFile
-from lumen_mlir.mapping import MappedFile
+from lumen_mlir.storage.mapping import MappedFile
 
 _NAME = re.compile(r"(.*)-(\d{5})-of-(\d{5})\.gguf", re.S)
 

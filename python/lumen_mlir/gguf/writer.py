@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from lumen_mlir.atomic_file import replacing
 from lumen_mlir.errors import shown
 from lumen_mlir.gguf import described
 from lumen_mlir.gguf import types as T
 from lumen_mlir.gguf.errors import GGUFError, quoted
 from lumen_mlir.gguf.metadata import Metadata
+from lumen_mlir.storage.atomic_file import replacing
 
 Pieces = Callable[[], Iterable[np.ndarray]]
 

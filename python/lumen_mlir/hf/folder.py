@@ -15,7 +15,6 @@ from lumen_mlir import formats
 from lumen_mlir.gguf import Metadata, TensorInfo
 from lumen_mlir.gguf import types as T
 from lumen_mlir.gguf.errors import quoted
-from lumen_mlir.guard import guarded
 from lumen_mlir.hf import tokenizer
 from lumen_mlir.hf.config import HFConfig
 from lumen_mlir.hf.errors import HFError
@@ -23,8 +22,9 @@ from lumen_mlir.hf.files import Weights, check_small_files, config_path, open_fi
 from lumen_mlir.hf.generation import sampling_metadata
 from lumen_mlir.hf.safetensors import SafetensorsFile
 from lumen_mlir.hf.weights import Computed, FromFiles
-from lumen_mlir.mapping import MappedFile
 from lumen_mlir.models import Architecture, ModelConfig, of_hf_class
+from lumen_mlir.storage.mapping import MappedFile
+from lumen_mlir.support.guard import guarded
 
 # Tensors without a use: tables of the rotary embedding, vision, and heads that guess further tokens.
 _UNUSED = (

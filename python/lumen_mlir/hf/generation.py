@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from lumen_mlir.gguf import types as T
+from lumen_mlir.gguf.metadata import SAMPLING_KEYS
 from lumen_mlir.hf.errors import read_json_if_there
-from lumen_mlir.sampling import METADATA_KEYS
 
 _FIELDS = {
     "temperature": "temperature",
@@ -33,11 +33,11 @@ def sampling_metadata(folder: Path) -> dict[str, tuple[Any, int]]:
         if not isinstance(value, (int, float)) or isinstance(value, bool) or not _fits(value):
             continue
         if name != "top_k":
-            entries[METADATA_KEYS[name]] = float(value), T.F32
+            entries[SAMPLING_KEYS[name]] = float(value), T.F32
         elif float(value).is_integer():
-            entries[METADATA_KEYS[name]] = int(value), T.I32
+            entries[SAMPLING_KEYS[name]] = int(value), T.I32
     if config.get("do_sample") is False:
-        entries[METADATA_KEYS["temperature"]] = 0.0, T.F32
+        entries[SAMPLING_KEYS["temperature"]] = 0.0, T.F32
     return entries
 
 

@@ -16,15 +16,15 @@ from pathlib import Path
 
 import numpy as np
 
-from lumen_mlir import quantization
 from lumen_mlir._mlir.memory import Checksum
-from lumen_mlir.cache import Cache
 from lumen_mlir.gguf import GGUFError, GGUFFile
 from lumen_mlir.gguf.errors import quoted
 from lumen_mlir.hf.errors import HFError
 from lumen_mlir.hf.folder import HFFolder
 from lumen_mlir.hf.safetensors import SafetensorsFile
-from lumen_mlir.mapping import map_file
+from lumen_mlir.quantize import quantization
+from lumen_mlir.storage.cache import Cache
+from lumen_mlir.storage.mapping import map_file
 from lumen_mlir.version import __version__
 
 # Goes into the key of cached files: raise it when what is written changes.

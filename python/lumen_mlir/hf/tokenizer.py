@@ -16,8 +16,8 @@ from lumen_mlir.hf.config import Entries, HFConfig
 from lumen_mlir.hf.errors import HFError, read_json, read_json_if_there, read_text, shown
 from lumen_mlir.hf.tokenizer_json import Table, around, entries_of_json, is_supported
 from lumen_mlir.hf.values import Values
-from lumen_mlir.token_types import CONTROL, PREPEND_FIRST, UNKNOWN
-from lumen_mlir.tokenizer import END_TOKEN_IDS
+from lumen_mlir.text.token_types import CONTROL, PREPEND_FIRST, UNKNOWN
+from lumen_mlir.text.tokenizer import END_TOKEN_IDS
 
 logger = logging.getLogger("lumen_mlir.hf.tokenizer")
 
@@ -74,7 +74,7 @@ def _from_model(
     path: Path, config: HFConfig, settings: Values, added: list[Values]
 ) -> tuple[Entries, list[str]]:
     """A SentencePiece model, and the tokens that were added to it later."""
-    from lumen_mlir import sentence_piece
+    from lumen_mlir.text import sentence_piece
 
     pieces = sentence_piece.read_model(str(path))
     table = Table(path, config.integer("vocab_size"))

@@ -8,15 +8,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lumen_mlir import ir, kv_cache
-from lumen_mlir.gguf import TensorInfo
-from lumen_mlir.guard import guarded
-from lumen_mlir.model_file import ModelFile, open_model_file
+from lumen_mlir import ir
+from lumen_mlir.formats import kv_cache
+from lumen_mlir.gguf import GGUFFile, TensorInfo
+from lumen_mlir.gguf.model_file import ModelFile
 from lumen_mlir.models.architecture import Architecture, get
 from lumen_mlir.models.builder import build_module
 from lumen_mlir.models.config import ModelConfig, ModelError
 from lumen_mlir.models.rope import rope_table
 from lumen_mlir.models.tensors import WIDE_TYPE
+from lumen_mlir.support.guard import guarded
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,11 @@ class Model:
 
     @staticmethod
     def open(path: str | os.PathLike[str] | ModelFile) -> Model:
-        """Opens and checks a model; LumenError with one line that says what is wrong."""
-        file = open_model_file(path) if isinstance(path, (str, os.PathLike)) else path
+        """Checks an open model, or opens the GGUF file ``path``. Raises ``LumenError``.
+
+        ``generate.model_source`` opens folders, too.
+        """
+        file = GGUFFile.open(path) if isinstance(path, (str, os.PathLike)) else path
         with guarded(file.path, ModelError):
             architecture = get(file.metadata.string("general.architecture"), file.path)
             config = architecture.config(file)

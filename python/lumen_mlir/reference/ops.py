@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from lumen_mlir.kv_cache import GROUP, PAGE, groups
+from lumen_mlir.formats.kv_cache import GROUP, PAGE, groups
 
 # Elements of attention scores held at once; longer chunks go through in parts.
 _SCORES = 1 << 25

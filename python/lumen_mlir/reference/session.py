@@ -7,15 +7,16 @@ from collections.abc import Callable
 
 import numpy as np
 
-from lumen_mlir import ir, kv_cache
+from lumen_mlir import ir
 from lumen_mlir.errors import LumenError
-from lumen_mlir.locks import turn_lock
-from lumen_mlir.mapping import check_unchanged
+from lumen_mlir.formats import kv_cache
 from lumen_mlir.models import Model
 from lumen_mlir.reference.interpreter import Interpreter
 from lumen_mlir.reference.weights import Weight
-from lumen_mlir.session_options import check_count
-from lumen_mlir.step_arguments import check_logits, place, token_ids
+from lumen_mlir.run.session_options import check_count
+from lumen_mlir.run.step_arguments import check_logits, place, token_ids
+from lumen_mlir.storage.mapping import check_unchanged
+from lumen_mlir.support.locks import turn_lock
 
 
 class ReferenceSession:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 
 from lumen_mlir.gguf import GGUFFile
-from lumen_mlir.quantization import Choices, quantize_file
+from lumen_mlir.quantize.quantization import Choices, quantize_file
 
 
 def convert_weights(source: GGUFFile, path: str | os.PathLike[str], type_name: str) -> None:

@@ -17,10 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from lumen_mlir import byte_level
 from lumen_mlir.gguf import types as T
 from lumen_mlir.gguf.writer import GGUFWriter
-from lumen_mlir.token_types import CONTROL, NORMAL, USER_DEFINED
+from lumen_mlir.text import byte_level
+from lumen_mlir.text.token_types import CONTROL, NORMAL, USER_DEFINED
 
 _HEAD, _HEADS, _HIDDEN = 32, 2, 32
 

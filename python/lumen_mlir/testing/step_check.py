@@ -16,15 +16,16 @@ from typing import Any
 import numpy as np
 
 import lumen_mlir
-from lumen_mlir import formats, ir, kv_cache, targets
-from lumen_mlir.compiler import Compiler, CompilerOptions
-from lumen_mlir.engine import Engine, aligned_empty
+from lumen_mlir import formats, ir
+from lumen_mlir.compiler import targets
+from lumen_mlir.compiler.driver import Compiler, CompilerOptions
 from lumen_mlir.errors import LumenError
-from lumen_mlir.formats import packing
+from lumen_mlir.formats import kv_cache, packing
 from lumen_mlir.models import Model
 from lumen_mlir.reference import Interpreter, ReferenceSession
 from lumen_mlir.reference.weights import Weight
-from lumen_mlir.session_options import SessionOptions
+from lumen_mlir.run.engine import Engine, aligned_empty
+from lumen_mlir.run.session_options import SessionOptions
 
 # What sums of up to 10,000 float32 products in another order may differ by, as a part of the row's norm.
 TOLERANCE = 1e-5

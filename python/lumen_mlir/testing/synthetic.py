@@ -21,10 +21,10 @@ from typing import Any
 
 import numpy as np
 
-from lumen_mlir import mixtures
 from lumen_mlir.errors import LumenError
 from lumen_mlir.gguf import types as T
 from lumen_mlir.gguf.writer import GGUFWriter
+from lumen_mlir.quantize import mixtures
 from lumen_mlir.testing.random_blocks import TYPES, random_weights
 from lumen_mlir.testing.vocabulary import LEAST_SIZE, synthetic_vocabulary
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from lumen_mlir import byte_level
 from lumen_mlir.gguf import types as T
+from lumen_mlir.text import byte_level
 
 # Qwen2.5's own special tokens and its count of other tokens; larger vocabularies are padded, as its files
 # are.

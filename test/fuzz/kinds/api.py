@@ -20,16 +20,19 @@ from typing import Any
 import numpy as np
 
 import lumen_mlir
-from lumen_mlir import LLM, formats, ir, kv_cache, memory, targets
-from lumen_mlir.cache import Cache
-from lumen_mlir.compiler import CompilerOptions
-from lumen_mlir.engine import Engine
+from lumen_mlir import LLM, formats, ir
+from lumen_mlir.compiler import targets
+from lumen_mlir.compiler.driver import CompilerOptions
 from lumen_mlir.errors import LumenError
+from lumen_mlir.formats import kv_cache
 from lumen_mlir.formats.quantize import quantize
+from lumen_mlir.generate.perplexity import perplexity
+from lumen_mlir.generate.sampling import Sampler
 from lumen_mlir.gguf.writer import GGUFWriter
-from lumen_mlir.perplexity import perplexity
-from lumen_mlir.sampling import Sampler
-from lumen_mlir.session_options import SessionOptions
+from lumen_mlir.run import memory
+from lumen_mlir.run.engine import Engine
+from lumen_mlir.run.session_options import SessionOptions
+from lumen_mlir.storage.cache import Cache
 from lumen_mlir.testing import guarded
 
 GOAL = 100_000

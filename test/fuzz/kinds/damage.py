@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 
 from fuzz import cold_start
-from lumen_mlir.cache import Cache
 from lumen_mlir.gguf import GGUFFile
 from lumen_mlir.hf import open_quantized
+from lumen_mlir.storage.cache import Cache
 
 GOAL = 10_000
 SMOKE = 100

@@ -16,7 +16,7 @@ from fuzz import folder_files
 from fuzz.strict import unguarded
 from lumen_mlir.hf import HFFolder
 from lumen_mlir.models import Model, rope_table
-from lumen_mlir.tokenizer import Tokenizer
+from lumen_mlir.text.tokenizer import Tokenizer
 
 GOAL = 100_000
 SMOKE = 150

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lumen_mlir import LLM
-from lumen_mlir.cache import Cache
+from lumen_mlir.storage.cache import Cache
 
 GOAL = 1_000
 SMOKE = 5

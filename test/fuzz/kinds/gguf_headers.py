@@ -18,7 +18,7 @@ from fuzz.strict import unguarded
 from lumen_mlir.errors import LumenError
 from lumen_mlir.gguf import GGUFFile
 from lumen_mlir.models import Model, rope_table
-from lumen_mlir.tokenizer import Tokenizer
+from lumen_mlir.text.tokenizer import Tokenizer
 
 GOAL = 1_000_000
 SMOKE = 500

@@ -19,8 +19,9 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "py"))
 
 import pass_inputs
 
-from lumen_mlir import ir, targets
-from lumen_mlir.compiler import Compiler, CompilerOptions
+from lumen_mlir import ir
+from lumen_mlir.compiler import targets
+from lumen_mlir.compiler.driver import Compiler, CompilerOptions
 from lumen_mlir.errors import LumenError, MLIRError
 from lumen_mlir.passmanager import PassManager
 

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lumen_mlir import LLM
-from lumen_mlir.cache import Cache
 from lumen_mlir.errors import LumenError
+from lumen_mlir.storage.cache import Cache
 from lumen_mlir.testing.scripted import write_scripted
 
 GOAL = 1_000

@@ -11,10 +11,10 @@ import random
 from pathlib import Path
 
 from fuzz import template_texts
-from lumen_mlir import template_limits
-from lumen_mlir.chat import ChatTemplate
-from lumen_mlir.chat_messages import ChatError
-from lumen_mlir.special_text import SpecialTexts
+from lumen_mlir.text import template_limits
+from lumen_mlir.text.chat import ChatTemplate
+from lumen_mlir.text.chat_messages import ChatError
+from lumen_mlir.text.special_text import SpecialTexts
 
 GOAL = 100_000
 SMOKE = 60

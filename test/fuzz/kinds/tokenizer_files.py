@@ -18,8 +18,8 @@ import numpy as np
 
 from fuzz.tokenizer_kinds import KINDS, Folder, random_text, write_folder
 from lumen_mlir.errors import LumenError
-from lumen_mlir.sentence_piece import Pieces, _serialize
-from lumen_mlir.tokenizer import Tokenizer
+from lumen_mlir.text.sentence_piece import Pieces, _serialize
+from lumen_mlir.text.tokenizer import Tokenizer
 
 GOAL = 100_000
 SMOKE = 300

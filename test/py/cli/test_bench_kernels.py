@@ -7,9 +7,11 @@ import xml.etree.ElementTree as ET
 import numpy as np
 import pytest
 
-from lumen_mlir import engine, formats, ir, targets
+from lumen_mlir import formats, ir
+from lumen_mlir.compiler import targets
 from lumen_mlir.formats import packing
-from lumen_mlir.kernel_bench import KernelBench, Measurement, random_weight
+from lumen_mlir.measure.kernel_bench import KernelBench, Measurement, random_weight
+from lumen_mlir.run import engine
 
 SMALL = ("--shape", "64x512", "-r", "2")
 

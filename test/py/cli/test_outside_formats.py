@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from cli_samples import rewrite
 
-from lumen_mlir import formats, plugins
+from lumen_mlir import formats
 from lumen_mlir.errors import LumenError
+from lumen_mlir.formats import plugins
 from lumen_mlir.gguf import GGUFFile, described
 from lumen_mlir.gguf import types as T
 from lumen_mlir.gguf.writer import GGUFWriter

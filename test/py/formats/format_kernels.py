@@ -10,12 +10,12 @@ from dataclasses import dataclass
 import numpy as np
 
 import lumen_mlir
-from lumen_mlir import targets
-from lumen_mlir.compiler import CompilerOptions
-from lumen_mlir.engine import Engine, aligned_empty
+from lumen_mlir.compiler import targets
+from lumen_mlir.compiler.driver import CompilerOptions
 from lumen_mlir.formats import packing
 from lumen_mlir.formats.quantized import QuantFormat
 from lumen_mlir.reference import ops
+from lumen_mlir.run.engine import Engine, aligned_empty
 
 MOST_TOKENS = 71
 

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from format_kernels import MOST_TOKENS, Case, Terms, aligned, compile_cases, compile_groups, rounding_bound
 
-from lumen_mlir import formats, targets
+from lumen_mlir import formats
+from lumen_mlir.compiler import targets
 from lumen_mlir.formats import packing
 from lumen_mlir.formats.dsl import Codes, bitcast, f16, f32, i8, per_row, quant_format, u8, unpack
 from lumen_mlir.testing.random_blocks import random_weights

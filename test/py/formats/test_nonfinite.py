@@ -6,12 +6,13 @@ import re
 import numpy as np
 import pytest
 
-from lumen_mlir import formats, packed_weights
+from lumen_mlir import formats
 from lumen_mlir.errors import LumenError
 from lumen_mlir.formats import packing
 from lumen_mlir.formats.dsl import Codes, bitcast, f32, quant_format, u8, u32, unpack
 from lumen_mlir.models import Model
-from lumen_mlir.packed_weights import PackedLayout
+from lumen_mlir.run import packed_weights
+from lumen_mlir.run.packed_weights import PackedLayout
 from lumen_mlir.testing.random_blocks import TYPES, random_weights
 from lumen_mlir.testing.synthetic import SHAPES, write_synthetic
 

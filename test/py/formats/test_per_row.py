@@ -10,7 +10,7 @@ from lumen_mlir.formats.dsl import Codes, f16, f32, i8, per_row, quant_format, u
 from lumen_mlir.formats.storage import segments
 from lumen_mlir.gguf import GGUFFile
 from lumen_mlir.gguf.writer import GGUFWriter
-from lumen_mlir.kernel_bench import random_weight
+from lumen_mlir.measure.kernel_bench import random_weight
 
 
 def channel(name="channel", register=False, minimum=False):

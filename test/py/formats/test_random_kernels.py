@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from random_formats import recipes
 
-from lumen_mlir import targets
+from lumen_mlir.compiler import targets
 from lumen_mlir.formats import packing
 
 ROWS, BLOCKS = 19, 3

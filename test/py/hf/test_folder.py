@@ -20,12 +20,14 @@ from hf_samples import (
     write_safetensors,
 )
 
-from lumen_mlir import LLM, quantization
-from lumen_mlir.cache import Cache
+from lumen_mlir import LLM
 from lumen_mlir.errors import LumenError
+from lumen_mlir.generate.model_source import open_model
 from lumen_mlir.gguf import GGUFFile
 from lumen_mlir.hf import HFFolder, open_quantized
 from lumen_mlir.models import Model
+from lumen_mlir.quantize import quantization
+from lumen_mlir.storage.cache import Cache
 from lumen_mlir.testing import families
 from lumen_mlir.testing.families import write_family
 
@@ -35,7 +37,7 @@ Q_PROJ = "model.layers.0.self_attn.q_proj.weight"
 @pytest.mark.parametrize("name", FAMILIES)
 def test_a_folder_is_the_model_that_its_gguf_file_is(tmp_path, name):
     """Down to the bits of every tensor: Q and K reordered, experts stacked, divisors computed."""
-    folder = Model.open(write_folder(tmp_path / "model", name, "F16", shards=2))
+    folder = open_model(write_folder(tmp_path / "model", name, "F16", shards=2))
     file = Model.open(write_family(tmp_path / "model.gguf", name, "f16", vocabulary=VOCABULARY))
     assert replace(folder.config, name=file.config.name) == file.config
     assert folder.file.tensors.keys() == file.file.tensors.keys()
@@ -66,28 +68,28 @@ def test_older_configurations(tmp_path):
     """Before transformers 5: rope_theta and rope_scaling, no layer_types, no tie_word_embeddings."""
     scaling = {"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32}
     old = {"rope_parameters": None, "rope_theta": 5000.0, "tie_word_embeddings": None}
-    new = Model.open(write_folder(tmp_path / "new", "llama-yarn")).config
-    found = Model.open(
+    new = open_model(write_folder(tmp_path / "new", "llama-yarn")).config
+    found = open_model(
         write_folder(tmp_path / "a", "llama-yarn", config={**old, "rope_scaling": scaling})
     ).config
     assert found == replace(new, name="a")
     # A factor of attention of its own; an unknown one is the usual.
     own = {**scaling, "attention_factor": 1.5}
-    rope = Model.open(
+    rope = open_model(
         write_folder(tmp_path / "b", "llama-yarn", config={**old, "rope_scaling": own})
     ).config.rope
     assert rope.magnitude == pytest.approx(1.5)
     deepseek = {**scaling, "mscale": 2.0, "mscale_all_dim": 1.0}
-    rope = Model.open(
+    rope = open_model(
         write_folder(tmp_path / "c", "llama-yarn", config={**old, "rope_scaling": deepseek})
     ).config.rope
     assert rope.magnitude == pytest.approx((1 + 0.2 * np.log(4)) / (1 + 0.1 * np.log(4)))
     window = {"use_sliding_window": True, "sliding_window": 9, "max_window_layers": 1, "layer_types": None}
-    config = Model.open(write_folder(tmp_path / "d", "qwen3", config={**old, **window})).config
+    config = open_model(write_folder(tmp_path / "d", "qwen3", config={**old, **window})).config
     assert [config.attention(index).window for index in range(4)] == [None, 9, 9, 9]
     for pattern in ("LLLG", 4):
         changed = {"layer_types": None, "sliding_window_pattern": pattern}
-        config = Model.open(write_folder(tmp_path / f"e{pattern}", "exaone4-hybrid", config=changed)).config
+        config = open_model(write_folder(tmp_path / f"e{pattern}", "exaone4-hybrid", config=changed)).config
         assert [config.attention(index).window for index in range(5)] == [8, 8, 8, None, 8]
 
 
@@ -281,10 +283,10 @@ def test_pickles_are_never_loaded(tmp_path):
 
 def test_folders_that_are_none(tmp_path):
     with pytest.raises(LumenError, match="no 'config.json'; a folder with a Hugging Face model"):
-        Model.open(tmp_path)
+        open_model(tmp_path)
     (tmp_path / "a.gguf").touch()
     with pytest.raises(LumenError, match="name the file: .*a.gguf"):
-        Model.open(tmp_path)
+        open_model(tmp_path)
 
 
 # --- safetensors --------------------------------------------------------------------------------------------
@@ -354,8 +356,8 @@ def test_configuration_of_text_in_a_model_of_images(tmp_path):
     renamed = {name.replace("model.", "model.language_model.", 1): values for name, values in tensors.items()}
     renamed["model.visual.patch.weight"] = np.zeros(2, np.float32)
     write_safetensors(folder / "model.safetensors", renamed, "F16")
-    whole = Model.open(write_folder(tmp_path / "b", "exaone4"))
-    model = Model.open(folder)
+    whole = open_model(write_folder(tmp_path / "b", "exaone4"))
+    model = open_model(folder)
     assert replace(model.config, name="b") == replace(whole.config, name="b")
     for name in whole.tensors:
         np.testing.assert_array_equal(model.file.raw(name), whole.file.raw(name))

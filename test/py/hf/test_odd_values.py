@@ -13,11 +13,11 @@ import pytest
 from hf_samples import write_folder
 
 from lumen_mlir.errors import LumenError
-from lumen_mlir.guard import UNFORESEEN, guarded
 from lumen_mlir.hf import HFError, HFFolder
 from lumen_mlir.hf.errors import parse_json, read_text, shown
 from lumen_mlir.hf.safetensors import SafetensorsFile
 from lumen_mlir.hf.values import Values
+from lumen_mlir.support.guard import UNFORESEEN, guarded
 
 
 def refused(folder, message: str, most: int = 64 << 20) -> None:

@@ -12,6 +12,7 @@ from hf_samples import FAMILIES, hf_config, hf_weights, write_folder, write_json
 
 from lumen_mlir import LLM
 from lumen_mlir.errors import LumenError
+from lumen_mlir.generate.model_source import open_model
 from lumen_mlir.hf import HFFolder
 from lumen_mlir.models import Model
 
@@ -23,7 +24,7 @@ def config_of(tmp_path):
     """The configuration of a folder with entries of config.json changed."""
 
     def go(name: str = "llama", **config):
-        return Model.open(write_folder(tmp_path / "model", name, config=config)).config
+        return open_model(write_folder(tmp_path / "model", name, config=config)).config
 
     return go
 
@@ -210,7 +211,7 @@ def test_float64(tmp_path):
     ],
 )
 def test_json_of_other_programs(tmp_path, text):
-    usual = Model.open(write_folder(tmp_path / "usual", "qwen3")).config
+    usual = open_model(write_folder(tmp_path / "usual", "qwen3")).config
     folder = write_folder(tmp_path / "model", "qwen3")
     (folder / "config.json").write_bytes(text(json.dumps(hf_config(FAMILIES["qwen3"]))))
-    assert Model.open(folder).config == replace(usual, name="model")
+    assert open_model(folder).config == replace(usual, name="model")

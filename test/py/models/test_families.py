@@ -10,8 +10,8 @@ import pytest
 
 from lumen_mlir.models import Model
 from lumen_mlir.reference import ReferenceSession
-from lumen_mlir.session import Session
-from lumen_mlir.session_options import SessionOptions
+from lumen_mlir.run.session import Session
+from lumen_mlir.run.session_options import SessionOptions
 from lumen_mlir.testing.families import FAMILIES, tokens, write_family
 
 DATA = Path(__file__).parents[2] / "data" / "families"

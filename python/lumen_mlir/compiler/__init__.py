@@ -1,0 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a module of the ``lumen`` dialect to code: targets, the driver of the stages, signatures.
+
+The order of the passes is in ``pipelines``. Imports ``ir``, ``formats`` and ``storage``; knows no models.
+"""

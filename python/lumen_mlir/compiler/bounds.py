@@ -1,0 +1,259 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What arguments of a compiled function must keep to, beyond their types, to stay inside of its arrays.
+
+``bound_analysis`` finds it in a module: positions fit the caches and the rotary table, ids are rows of the
+table that they index, arrays with rows in common have equally many.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lumen_mlir import formats
+from lumen_mlir.errors import LumenError
+from lumen_mlir.formats import packing
+
+if TYPE_CHECKING:
+    from lumen_mlir.compiler.signature import Signature
+
+# Positions of rings, which no cache limits: far more than anyone has, far less than an address.
+MAX_POSITION = 1 << 31
+
+Symbol = tuple[int, int | None]
+"""The number of an argument and one of its dimensions; None for the value of a number."""
+
+
+@dataclass(frozen=True)
+class Count:
+    """A number known at a call: ``constant`` plus the sum of ``terms``, (symbol, factor)."""
+
+    constant: int = 0
+    terms: tuple[tuple[Symbol, int], ...] = ()
+
+    @staticmethod
+    def of(symbol: Symbol) -> Count:
+        """The number that ``symbol`` stands for."""
+        return Count(0, ((symbol, 1),))
+
+    def __add__(self, other: Count | int) -> Count:
+        other = other if isinstance(other, Count) else Count(other)
+        terms = dict(self.terms)
+        for symbol, factor in other.terms:
+            terms[symbol] = terms.get(symbol, 0) + factor
+        kept = sorted(((s, f) for s, f in terms.items() if f), key=str)
+        return Count(self.constant + other.constant, tuple(kept))
+
+    def __mul__(self, factor: int) -> Count:
+        if not factor:
+            return Count()
+        return Count(self.constant * factor, tuple((symbol, f * factor) for symbol, f in self.terms))
+
+    def __sub__(self, other: Count | int) -> Count:
+        return self + other * -1
+
+    def replaced(self, symbols: Mapping[Symbol, Count]) -> Count:
+        """The number in terms of what its symbols are elsewhere."""
+        return sum((symbols[symbol] * factor for symbol, factor in self.terms), Count(self.constant))
+
+    def value(self, values: Sequence[Any]) -> int:
+        """The number where the arguments are ``values``."""
+        total = self.constant
+        for (argument, dimension), factor in self.terms:
+            value = values[argument]
+            total += factor * int(value if dimension is None else value.shape[dimension])
+        return total
+
+
+@dataclass(frozen=True)
+class Bound(ABC):
+    """Something that arguments must keep to. Subclasses say what.
+
+    The counts are its fields; other numbers of arguments are fields named ``argument``.
+    """
+
+    def replaced(self, symbols: Mapping[Symbol, Count], arguments: Sequence[int]) -> Bound:
+        """The same of other arguments: what symbols and numbers of arguments are elsewhere."""
+        fields = {}
+        for name, value in vars(self).items():
+            if isinstance(value, Count):
+                value = value.replaced(symbols)
+            fields[name] = arguments[value] if name == "argument" else value
+        return type(self)(**fields)
+
+    @abstractmethod
+    def check(self, signature: Signature, values: Sequence[Any]) -> None:
+        """Raises ``LumenError`` where ``values`` do not keep to it."""
+
+
+@dataclass(frozen=True)
+class AtMost(Bound):
+    """``low`` <= ``high``; ``text`` says of what, as in "positions up to {low} in a cache of {high}"."""
+
+    low: Count
+    high: Count
+    text: str
+
+    def check(self, signature: Signature, values: Sequence[Any]) -> None:
+        low, high = self.low.value(values), self.high.value(values)
+        if low > high:
+            raise LumenError(f"{signature.name}: {self.text.format(low=low, high=high)}")
+
+
+@dataclass(frozen=True)
+class Equal(Bound):
+    """``first`` == ``second``; ``text`` as in ``AtMost``."""
+
+    first: Count
+    second: Count
+    text: str
+
+    def check(self, signature: Signature, values: Sequence[Any]) -> None:
+        first, second = self.first.value(values), self.second.value(values)
+        if first != second:
+            raise LumenError(f"{signature.name}: {self.text.format(first=first, second=second)}")
+
+
+@dataclass(frozen=True)
+class Ring(Bound):
+    """Caches of ``pages`` pages of 16 positions hold what a step up to position ``end`` looks back on.
+
+    Either all of it, or, as rings of whole blocks of 64 positions, the ``span`` last positions.
+    """
+
+    end: Count
+    span: Count
+    pages: Count
+
+    def check(self, signature: Signature, values: Sequence[Any]) -> None:
+        end, span, pages = (count.value(values) for count in (self.end, self.span, self.pages))
+        if end <= 16 * pages or (pages % 4 == 0 and span <= 16 * pages and end <= MAX_POSITION):
+            return
+        raise LumenError(
+            f"{signature.name}: positions up to {end}, of which {span} are looked back on, do not fit a "
+            f"cache of {16 * pages} positions"
+        )
+
+
+@dataclass(frozen=True)
+class WeightBytes(Bound):
+    """An array holds a weight of ``rows`` x ``columns`` in a format, packed in tiles of ``tile`` rows or not.
+
+    ``description`` is the text of a ``lumen.format`` where the package does not know the format.
+    """
+
+    argument: int
+    format: str
+    description: str
+    tile: int | None
+    rows: Count
+    columns: Count
+
+    def check(self, signature: Signature, values: Sequence[Any]) -> None:
+        rows, columns = self.rows.value(values), self.columns.value(values)
+        where, given = signature.describe(self.argument), values[self.argument].size
+        if rows < 1 or columns < 1:
+            raise LumenError(f"{where}: there is no weight of {rows} x {columns}")
+        expected = self._bytes(rows, columns, where)
+        if given != expected:
+            raise LumenError(
+                f"{where}: {given} bytes, but a weight of {rows} x {columns} in {self.format} has {expected}"
+            )
+
+    def _bytes(self, rows: int, columns: int, where: str) -> int:
+        if self.description:
+            return _described_bytes(self.format, self.description, self.tile, rows, columns)
+        fmt = formats.get(self.format)
+        if columns % fmt.block:
+            raise LumenError(
+                f"{where}: {columns} columns are no multiple of {self.format}'s block, {fmt.block}"
+            )
+        if self.tile is None:
+            return rows * fmt.row_bytes(columns)
+        return packing.packed_bytes(fmt, rows, columns, self.tile)
+
+
+@lru_cache(maxsize=256)
+def _described_bytes(name: str, description: str, tile: int | None, rows: int, columns: int) -> int:
+    """The bytes of a weight in a format that only a module describes, which the compiler knows."""
+    from lumen_mlir import ir
+    from lumen_mlir.passmanager import PassManager
+
+    layout = f", #lumen.packed<rows = {tile}>" if tile else ""
+    weight = f"tensor<{rows}x{columns}x!lumen.q<@{name}>{layout}>"
+    kernel = 'attributes {lumen.kernel = "pack"}'
+    # An op that uses the weight has its shape verified.
+    packed = f"tensor<{rows}x{columns}x!lumen.q<@{name}>, #lumen.packed<rows = 1>>"
+    use = "" if tile else f"%p = lumen.pack %w : {weight} -> {packed}"
+    text = f"{description}\nfunc.func private @f(%w: {weight}) {kernel} {{\n{use}\nreturn\n}}"
+    with ir.Context():
+        module = ir.Module.parse(text)
+        PassManager.parse("builtin.module(lumen-bufferize)").run(module)
+        function = module.body.operations[1].operation
+        return ir.MemRefType(function.regions[0].blocks[0].arguments[0].type).get_dim_size(0)
+
+
+@dataclass(frozen=True)
+class Elements(Bound):
+    """The elements of an array are at least 0 and less than ``limit``, the number of some ``what``."""
+
+    argument: int
+    limit: Count
+    what: str
+
+    def check(self, signature: Signature, values: Sequence[Any]) -> None:
+        array, limit = values[self.argument], self.limit.value(values)
+        if array.size and not 0 <= array.min() <= array.max() < limit:
+            raise LumenError(
+                f"{signature.describe(self.argument)}: elements from {array.min()} to {array.max()}, but "
+                f"there are {limit} {self.what}"
+            )
+
+
+@dataclass(frozen=True)
+class Groups(Bound):
+    """An array is like the ``groups`` of ``lumen.group_tokens``: (expert, first row), rows in order."""
+
+    argument: int
+    limit: Count
+
+    def check(self, signature: Signature, values: Sequence[Any]) -> None:
+        array, limit = values[self.argument], self.limit.value(values)
+        experts, rows = array[:, 0], array[:, 1].astype(np.int64)
+        if experts.min() < 0 or experts.max() >= len(array) - 1:
+            raise LumenError(f"{signature.describe(self.argument)}: there are {len(array) - 1} experts")
+        if rows[0] or rows[-1] != limit or (np.diff(rows) < 0).any():
+            raise LumenError(
+                f"{signature.describe(self.argument)}: the groups do not begin at row 0, follow one another "
+                f"and end at row {limit}"
+            )
+
+
+KINDS = {kind.__name__: kind for kind in (AtMost, Equal, Ring, WeightBytes, Elements, Groups)}
+"""The kinds of bounds, by name."""
+
+
+def to_json(bound: Bound) -> dict[str, Any]:
+    """Plain data that ``from_json`` reads back."""
+    fields = {
+        name: [value.constant, value.terms] if isinstance(value, Count) else value
+        for name, value in vars(bound).items()
+    }
+    return {"kind": type(bound).__name__, **fields}
+
+
+def from_json(data: dict[str, Any]) -> Bound:
+    """The bound that ``to_json`` was given."""
+
+    def field(value: Any) -> Any:
+        if not isinstance(value, list):
+            return value
+        constant, terms = value
+        return Count(constant, tuple((tuple(symbol), factor) for symbol, factor in terms))
+
+    return KINDS[data["kind"]](**{name: field(value) for name, value in data.items() if name != "kind"})

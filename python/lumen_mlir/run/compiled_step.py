@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The compiled code of a model: its step, and what packs its weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from lumen_mlir import ir, pipelines
+from lumen_mlir._mlir import codegen
+from lumen_mlir.compiler import targets
+from lumen_mlir.compiler.driver import CompilerOptions
+from lumen_mlir.compiler.signature import Signature
+from lumen_mlir.models import Model
+from lumen_mlir.run import engine, tuning
+from lumen_mlir.run.engine import Engine
+from lumen_mlir.run.packed_weights import pack_module
+from lumen_mlir.run.session_options import Progress, SessionOptions, silent
+from lumen_mlir.run.tuning import Tuning
+from lumen_mlir.storage.cache import Cache
+
+OnSignatures = Callable[[tuple[Signature, ...]], None]
+
+
+@dataclass(frozen=True)
+class CompiledStep:
+    """Code of a model's step, how its products are cut, and what ``lumen tune`` keeps that under."""
+
+    engine: Engine
+    tuning: Tuning
+    tuning_key: str
+
+
+def compile_step(
+    model: Model,
+    options: SessionOptions,
+    cache: Cache,
+    progress: Progress = silent,
+    tuned: Tuning | None = None,
+    on_signatures: OnSignatures | None = None,
+) -> CompiledStep:
+    """Compiles the step of ``model``, which needs no weights to be read.
+
+    ``tuned`` is as for ``Session``, ``on_signatures`` as for ``engine.compile``.
+    """
+    target = targets.get(options.target)
+    with ir.Context():
+        module = model.module(kv_type=options.kv_type, max_tokens=options.chunk)
+        key = tuning.key(str(module), target, options.activations)
+        if tuned is None:
+            tuned = tuning.load(cache, key)
+        compiler_options = CompilerOptions(
+            options.activations,
+            profile=options.profile,
+            tile_tokens=tuned.tile_tokens,
+            block_bytes=tuned.block_bytes,
+        )
+        stages = [*(stage.name for stage in pipelines.stages()), "obj"]
+        compiled = engine.compile(
+            module,
+            targets.check_runs(target),
+            options.thread_count(),
+            compiler_options,
+            cache=cache,
+            on_stage=lambda name: progress("compile", stages.index(name), len(stages)),
+            on_signatures=on_signatures,
+        )
+    if not compiled.cached:
+        progress("compile", len(stages), len(stages))
+    # Before weights are used: what the compiler takes is as much as a small model.
+    codegen.release_memory()
+    return CompiledStep(compiled, tuned, key)
+
+
+def compile_packers(
+    kinds: Iterable[tuple[str, int]], options: SessionOptions, cache: Cache, threads: int
+) -> Engine:
+    """Compiles the ``pack_function`` of each type and number of rows."""
+    with ir.Context():
+        target = targets.check_runs(targets.get(options.target))
+        return engine.compile(pack_module(kinds), target, threads, cache=cache)
+
+
+def step_of(signatures: Iterable[Signature]) -> Signature:
+    """What the step of a model takes."""
+    return next(signature for signature in signatures if signature.name == "step")

@@ -1,0 +1,492 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Running compiled modules: ``engine = lumen_mlir.compile(module)``, ``engine.invoke("name", *arrays)``."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import json
+import os
+import time
+import weakref
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lumen_mlir import _mlir, env, ir, pipelines
+from lumen_mlir._mlir import codegen
+from lumen_mlir.compiler import targets
+from lumen_mlir.compiler.bounds import Bound, Elements, Groups
+from lumen_mlir.compiler.driver import Compiler, CompilerOptions, stages_of
+from lumen_mlir.compiler.signature import Signature, from_json, read_signatures, to_json
+from lumen_mlir.compiler.targets import Target
+from lumen_mlir.errors import LumenError, shown
+from lumen_mlir.storage.cache import Cache
+from lumen_mlir.storage.mapping import private_memory
+from lumen_mlir.support.locks import turn_lock
+from lumen_mlir.support.threads import ThreadTeam, default_thread_count
+from lumen_mlir.version import __version__
+
+# Counts up when the runtime passes other things to an entry or reads other things of a signature, so that no
+# old object is ever called.
+ABI_VERSION = 2
+
+_ALIGNMENT = 64
+
+
+def compile(
+    module: ir.Module | str,
+    target: str | Target | None = None,
+    threads: int | None = None,
+    options: CompilerOptions | None = None,
+    *,
+    form: str = pipelines.INPUT,
+    cache: Cache | None = None,
+    use_cache: bool = True,
+    on_stage: Callable[[str], None] | None = None,
+    on_signatures: Callable[[tuple[Signature, ...]], None] | None = None,
+) -> Engine:
+    """Compiles a module of the ``lumen`` dialect, or takes the compiled object from the cache.
+
+    Args:
+      module: a module or its text. It is not changed.
+      target: a name of ``lumen_mlir.compiler.targets``, by default this machine's.
+      threads: of the team that runs it; by default ``LUMEN_THREADS`` or the number of physical cores.
+      options: of the compiler.
+      form: the form that the module is in: "lumen", or the name of the stage that it has passed. Behind
+        "fused" nothing says what positions and ids stand for: that arguments stay inside of arrays is then
+        for the caller to see to.
+      cache: where objects are kept, by default the user's cache; with ``use_cache`` False nowhere.
+      on_stage: called with the name of each stage of the compiler before it runs.
+      on_signatures: called with what the functions take before the longest part of compiling; not where the
+        object comes from the cache.
+
+    Raises:
+      LumenError: the target or the form is not known, or this CPU cannot run code for the target.
+      MLIRError: the text is no module.
+      LumenCompileError: a stage failed.
+    """
+    if not isinstance(module, (str, ir.Module)):
+        raise LumenError(f"a module or its text was expected, got {type(module).__name__}")
+    chosen = targets.check_runs(targets.get(target))
+    options = options or CompilerOptions()
+    stages = _stages_after(form, options)
+    if not use_cache:
+        program = _compile(module, chosen, options, form, on_stage, on_signatures)
+        return Engine(program, chosen, threads)
+    cache = cache or Cache()
+    key = _key(str(module), chosen, options, stages)
+    payload = cache.load("objects", key)
+    if payload is not None:
+        return Engine(Program.from_bytes(payload), chosen, threads, cached=True)
+    program = _compile(module, chosen, options, form, on_stage, on_signatures)
+    cache.store("objects", key, program.to_bytes())
+    return Engine(program, chosen, threads)
+
+
+@dataclass(frozen=True)
+class Program:
+    """What the compiler makes of a module.
+
+    Attributes:
+      code: the object file.
+      signatures: of the public functions.
+      kernels: the names of the kernels, as profiles show them.
+      seconds: that compiling took.
+      profile: the code counts the calls and the time of its kernels.
+    """
+
+    code: bytes
+    signatures: tuple[Signature, ...]
+    kernels: tuple[str, ...]
+    seconds: float
+    profile: bool = False
+
+    def to_bytes(self) -> bytes:
+        """One piece of data for the cache: the length of a description, the description, the object."""
+        description = {
+            "signatures": [to_json(signature) for signature in self.signatures],
+            "kernels": self.kernels,
+            "seconds": self.seconds,
+            "profile": self.profile,
+        }
+        text = json.dumps(description).encode()
+        return len(text).to_bytes(8, "little") + text + self.code
+
+    @staticmethod
+    def from_bytes(data: bytes) -> Program:
+        """The program that ``to_bytes`` was called on."""
+        end = 8 + int.from_bytes(data[:8], "little")
+        description = json.loads(data[8:end])
+        return Program(
+            code=data[end:],
+            signatures=tuple(map(from_json, description["signatures"])),
+            kernels=tuple(description["kernels"]),
+            seconds=description["seconds"],
+            profile=description["profile"],
+        )
+
+
+class Engine:
+    """A loaded program and the team of threads that runs it. ``compile`` makes it.
+
+    Calls from several threads of Python run one after the other. A forked process can go on with it: its
+    memory is its own, and its team begins anew.
+
+    Attributes:
+      program: what is loaded.
+      target: what it was compiled for.
+      cached: True where it came from the cache.
+      lock: reentrant; whoever holds it is the only one to change and run calls.
+    """
+
+    def __init__(self, program: Program, target: Target, threads: int | None = None, cached: bool = False):
+        self.program = program
+        self.target = target
+        self.cached = cached
+        self._object = codegen.ObjectFile(program.code)
+        self._functions = {
+            signature.name: _Function(
+                signature,
+                self._object.lookup(f"lumen_entry_{signature.name}"),
+                self._object.read_i64(f"lumen_arena_size_{signature.name}"),
+            )
+            for signature in program.signatures
+        }
+        self._arena = allocate(max((f.arena_bytes for f in self._functions.values()), default=0))
+        self.lock = turn_lock()
+        self.set_threads(threads)
+        _engines.add(self)
+
+    @property
+    def threads(self) -> int:
+        """The size of the team."""
+        return self._threads
+
+    def set_threads(self, threads: int | None) -> None:
+        """Runs with a team of another size from now on."""
+        if threads is None:
+            threads = env.THREADS.get() or default_thread_count()
+        if not isinstance(threads, int) or isinstance(threads, bool) or not 1 <= threads <= 1024:
+            raise LumenError(f"a team has 1 to 1024 threads, not {shown(threads)}")
+        with self.lock:
+            self._team = _team_of(threads)
+            self._threads = threads
+
+    @property
+    def signatures(self) -> dict[str, Signature]:
+        """The functions that can be called, by name."""
+        return {signature.name: signature for signature in self.program.signatures}
+
+    @property
+    def kernel_times(self) -> np.ndarray:
+        """Calls and nanoseconds of each of ``program.kernels`` so far: int64 [kernels, 2], counted in place.
+
+        Raises ``LumenError`` where the program was not compiled with ``CompilerOptions(profile=True)``.
+        """
+        if not self.program.profile:
+            raise LumenError("the program does not count the time of its kernels: compile it with profile")
+        count = 2 * len(self.program.kernels)
+        words = (ctypes.c_int64 * count).from_address(self._object.lookup("lumen_profile"))
+        # The counters are gone when the object is.
+        words.owner = self._object
+        return np.frombuffer(words, np.int64).reshape(-1, 2)
+
+    @property
+    def arena_bytes(self) -> int:
+        """Memory for intermediates (only what the tokens of a call need is touched)."""
+        return self._arena.size
+
+    def invoke(self, name: str, *inputs: Any, outs: Sequence[np.ndarray | None] | None = None) -> Any:
+        """Calls the function ``name``.
+
+        Args:
+          inputs: an array per tensor and a number per scalar, in the order of the function's arguments. A
+            weight is its bytes (uint8); where the module takes it packed they begin at a multiple of 64. A
+            weight with dynamic dimensions is followed by them. KV caches are updated in place.
+          outs: arrays for the results that are not updated in place; None, there or instead, for new ones.
+
+        Returns:
+          The results: one array, or a tuple of them; None where the function has none.
+
+        Raises:
+          LumenError: there is no such function, or an argument does not fit it.
+        """
+        call = self.bind(name, *inputs, outs=outs)
+        call.run()
+        results = call.results
+        return results[0] if len(results) == 1 else results or None
+
+    def bind(self, name: str, *inputs: Any, outs: Sequence[np.ndarray | None] | None = None) -> Call:
+        """A call that can run many times; the arguments are checked now. They are those of ``invoke``."""
+        if not isinstance(name, str) or name not in self._functions:
+            raise LumenError(f"there is no function {shown(name)}; there are {', '.join(self._functions)}")
+        signature = self._functions[name].signature
+        if len(inputs) != len(signature.inputs):
+            raise LumenError(
+                f"{signature.name} takes {len(signature.inputs)} arguments "
+                f"({', '.join(map(str, signature.inputs))}), not {len(inputs)}"
+            )
+        expected = len(signature.outs)
+        if outs is not None and not isinstance(outs, (list, tuple)):
+            raise LumenError(f"outs are a list of arrays or None, not {type(outs).__name__}")
+        given = [None] * expected if outs is None else list(outs)
+        if len(given) != expected:
+            raise LumenError(f"{signature.name} has {expected} out arguments, not {len(given)}")
+        return Call(self, self._functions[name], [*inputs, *given])
+
+    def _run(self, call: Call) -> None:
+        with self.lock:
+            team = self._team
+            if team is None:
+                team = self._team = _team_of(self._threads)
+            team.run(call._function.address, call._slots)
+
+
+_engines: weakref.WeakSet[Engine] = weakref.WeakSet()
+
+
+def _forget_teams() -> None:
+    """In a forked child: the threads of the teams exist in the parent only, perhaps amid a call."""
+    for engine in list(_engines):
+        engine._team = None
+
+
+os.register_at_fork(after_in_child=_forget_teams)
+
+
+def _team_of(threads: int) -> ThreadTeam:
+    try:
+        return ThreadTeam(threads)
+    except RuntimeError as error:
+        raise LumenError(f"a team of {threads} threads cannot be started: {error}") from None
+
+
+@dataclass
+class _Function:
+    signature: Signature
+    address: int
+    arena_bytes: int
+    # Where the words of each argument begin.
+    starts: list[int] = field(init=False)
+    # What arguments must keep to: what their shapes and numbers say, and what the elements of arrays do.
+    bounds: list[Bound] = field(init=False)
+    element_bounds: list[Bound] = field(init=False)
+
+    def __post_init__(self):
+        of_elements = (Elements, Groups)
+        self.bounds = [b for b in self.signature.bounds if not isinstance(b, of_elements)]
+        self.element_bounds = [b for b in self.signature.bounds if isinstance(b, of_elements)]
+        counts = [argument.slots for argument in self.signature.arguments]
+        self.starts = [sum(counts[:i]) for i in range(len(counts) + 1)]
+
+
+class Call:
+    """A function with its arguments. Keeps the arrays alive; ``engine.bind`` makes it."""
+
+    def __init__(self, engine: Engine, function: _Function, values: list[Any]):
+        self._engine = engine
+        self._function = function
+        self._values: list[Any] = values
+        self._slots = np.zeros(function.starts[-1] + 1, np.uint64)
+        self._slots[-1] = address_of(engine._arena)
+        self._checked = False
+        for number, value in enumerate(values):
+            argument = function.signature.arguments[number]
+            if argument.out and value is None:
+                value = np.empty(self._out_shape(number), argument.dtype)
+            self._encode(number, value)
+
+    def set(self, number: int, value: Any) -> None:
+        """Gives argument ``number`` (counted as in ``invoke``, outs behind inputs) another value."""
+        if type(number) is not int or not 0 <= number < len(self._values):
+            name, last = self._function.signature.name, len(self._values) - 1
+            raise LumenError(f"{name} has arguments 0 to {last}, not {shown(number)}")
+        # Its workers may be reading the words.
+        with self._engine.lock:
+            self._encode(number, value)
+
+    def words(self, number: int) -> np.ndarray:
+        """The 64-bit words that pass argument ``number``: the value, or the address and dynamic dimensions.
+
+        For callers that ``repeat`` a call and know that what they write fits: nothing is checked again, and
+        arrays are not kept alive. To be written under the engine's ``lock``.
+        """
+        starts = self._function.starts
+        return self._slots[starts[number] : starts[number + 1]]
+
+    def run(self) -> None:
+        """Calls the function. Raises ``LumenError`` where the arguments do not fit together."""
+        with self._engine.lock:
+            self.check()
+            self.repeat()
+
+    def check(self) -> None:
+        """Raises ``LumenError`` where the arguments do not fit together, or elements are out of range."""
+        with self._engine.lock:
+            if not self._checked:
+                self._check_together()
+                self._checked = True
+            for bound in self._function.element_bounds:
+                bound.check(self._function.signature, self._values)
+
+    def repeat(self) -> None:
+        """Calls the function without a check: for callers of ``words``, who called ``check`` once."""
+        self._engine._run(self)
+
+    @property
+    def results(self) -> tuple[np.ndarray, ...]:
+        """The arrays that hold the results."""
+        held = zip(self._function.signature.arguments, self._values, strict=True)
+        by_number = {argument.result: value for argument, value in held if argument.result is not None}
+        return tuple(by_number[i] for i in range(self._function.signature.results))
+
+    def _encode(self, number: int, value: Any) -> None:
+        signature, starts = self._function.signature, self._function.starts
+        if isinstance(value, np.ndarray):
+            # What a subclass says of itself need not be so.
+            value = np.asarray(value)
+        words = signature.arguments[number].encode(value, signature.describe(number))
+        self._slots[starts[number] : starts[number + 1]] = words
+        self._values[number] = value
+        self._checked = False
+
+    def _rows(self, number: int) -> int:
+        """The rows that an out argument must have."""
+        signature = self._function.signature
+        base, *minus = signature.arguments[number].rows
+        rows, cut = len(self._values[base]), sum(self._values[i] for i in minus)
+        if cut > rows:
+            raise LumenError(f"{signature.name}: {cut} of {rows} rows cannot be left out")
+        return rows - cut
+
+    def _out_shape(self, number: int) -> tuple[int, ...]:
+        signature = self._function.signature
+        argument = signature.arguments[number]
+        shape = argument.shape or ()
+        if argument.rows:
+            return (self._rows(number), *shape[1:])
+        if None in shape:
+            raise LumenError(f"{signature.describe(number)}: the array {argument} must be given as an out")
+        return shape
+
+    def _check_together(self) -> None:
+        signature = self._function.signature
+        spans = []
+        for number, (argument, value) in enumerate(zip(signature.arguments, self._values, strict=True)):
+            if argument.shape is None:
+                continue
+            if argument.tokens and len(value) > signature.max_tokens:
+                raise LumenError(
+                    f"{signature.describe(number)}: {len(value)} rows, but the module is compiled for "
+                    f"at most {signature.max_tokens} tokens"
+                )
+            if argument.rows and len(value) != self._rows(number):
+                raise LumenError(
+                    f"{signature.describe(number)}: {len(value)} rows where the result has "
+                    f"{self._rows(number)}"
+                )
+            if value.size:
+                begin = address_of(value)
+                spans.append((begin, begin + value.nbytes, argument.result is not None, number))
+        spans.sort()
+        end, written, last = 0, False, -1
+        for bound in self._function.bounds:
+            bound.check(signature, self._values)
+        for begin, stop, writes, number in spans:
+            if begin < end and (writes or written):
+                raise LumenError(
+                    f"{signature.describe(number)} shares memory with argument {last}, and one is written"
+                )
+            if stop > end:
+                end, written, last = stop, writes, number
+
+
+def allocate(size: int) -> np.ndarray:
+    """``size`` bytes (uint8) at a page boundary; pages count as memory when they are first touched."""
+    return np.frombuffer(private_memory(size), np.uint8)[:size]
+
+
+def aligned_empty(shape: Sequence[int], dtype: Any = np.uint8) -> np.ndarray:
+    """An array that begins at a multiple of 64 bytes, as packed weights must."""
+    dtype = np.dtype(dtype)
+    size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+    memory = np.empty(size + _ALIGNMENT, np.uint8)
+    begin = -address_of(memory) % _ALIGNMENT
+    return memory[begin : begin + size].view(dtype).reshape(shape)
+
+
+def address_of(array: np.ndarray) -> int:
+    """Where an array begins."""
+    return array.__array_interface__["data"][0]
+
+
+def _stages_after(form: str, options: CompilerOptions) -> tuple[pipelines.Stage, ...]:
+    stages = stages_of(options)
+    names = (pipelines.INPUT, *(stage.name for stage in stages))
+    # Behind "vector" there are no buffers left to read the signatures from.
+    usable = names[: names.index("vector") + 1]
+    if not isinstance(form, str) or form not in usable:
+        raise LumenError(f"a module can be compiled from {', '.join(usable)}, not from {shown(form)}")
+    return stages[names.index(form) :]
+
+
+def _compile(
+    module: ir.Module | str,
+    target: Target,
+    options: CompilerOptions,
+    form: str,
+    on_stage: Callable[[str], None] | None,
+    on_signatures: Callable[[tuple[Signature, ...]], None] | None,
+) -> Program:
+    begin = time.perf_counter()
+    stages = _stages_after(form, options)
+    if isinstance(module, str):
+        try:
+            module.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise LumenError(f"the module's text is not valid Unicode at character {error.start}") from None
+        with ir.Context():
+            module = ir.Module.parse(module)
+    # What a function takes is read where arguments are buffers, before they become words; what it asks of
+    # them where there still are ops of the dialect, and kernels.
+    cut, names = len(stages) - 1, [stage.name for stage in stages]
+    formed = names.index("fused") + 1 if "fused" in names else 0
+    parts = (stages[:formed], stages[formed:cut], stages[cut:])
+    to_fused, to_vector, to_code = (
+        Compiler(target, options, stages=part, on_stage=on_stage) for part in parts
+    )
+    fused = to_fused.run(module) if formed else module
+    analysis = None
+    if formed or form == "fused":
+        from lumen_mlir.compiler.bound_analysis import BoundAnalysis, find_bounds
+
+        analysis = BoundAnalysis(fused)
+        analysis.check()
+    vector = to_vector.run(fused)
+    signatures = read_signatures(vector)
+    if analysis is not None:
+        bounds = find_bounds(analysis, signatures)
+        signatures = tuple(replace(signature, bounds=bounds[signature.name]) for signature in signatures)
+    if on_signatures is not None:
+        on_signatures(signatures)
+    functions = (op.operation for op in vector.body.operations)
+    kernels = tuple(op.attributes["sym_name"].value for op in functions if "lumen.kernel" in op.attributes)
+    code = to_code.compile(vector)
+    return Program(code, signatures, kernels, time.perf_counter() - begin, options.profile)
+
+
+def compiler_identity() -> tuple[object, ...]:
+    """What tells compilers apart. A build counts by its file: a new one compiles anew."""
+    status = Path(_mlir.__file__).stat()
+    return (__version__, ABI_VERSION, status.st_size, status.st_mtime_ns)
+
+
+def _key(text: str, target: Target, options: CompilerOptions, stages: tuple[pipelines.Stage, ...]) -> str:
+    """What the object depends on."""
+    names = [stage.pipeline for stage in stages]
+    parts = (text, target.attribute(), asdict(options), names, compiler_identity())
+    return hashlib.blake2b(json.dumps(parts).encode(), digest_size=20).hexdigest()

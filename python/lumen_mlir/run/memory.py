@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How much memory a run takes, before any weights are read, and how to make it fit."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from lumen_mlir.env import parse_size
+from lumen_mlir.errors import LumenError, shown
+from lumen_mlir.formats import kv_cache
+from lumen_mlir.gguf.description import size_text
+from lumen_mlir.models import Model
+from lumen_mlir.run.compiled_step import compile_step, step_of
+from lumen_mlir.run.engine import Engine
+from lumen_mlir.run.session_options import Progress, SessionOptions, silent
+from lumen_mlir.run.weight_loader import packed_layout
+from lumen_mlir.storage.cache import Cache
+
+# A context below this is of little use: f16 keys and values give way to 8-bit ones first.
+_USEFUL_CONTEXT = 4096
+# Contexts that are chosen are multiples of this, and at least this.
+_STEP = 64
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """Bytes that a run needs.
+
+    Attributes:
+      context, kv_type: for which.
+      file: the tensors in the model's files, which are mapped, and read once to be packed.
+      packed: weights in the layout of the kernels, mapped from a file in the cache.
+      direct: weights that are used as they are: the embedding table, norms and biases.
+      kv: keys and values of the whole context.
+      scratch: intermediates and logits of a step, and the tables of the rotary embeddings.
+    """
+
+    context: int
+    kv_type: str
+    file: int
+    packed: int
+    direct: int
+    kv: int
+    scratch: int
+
+    @property
+    def total(self) -> int:
+        """What has to be resident for a run at full speed."""
+        return self.packed + self.direct + self.kv + self.scratch
+
+
+def parse_budget(value: int | str) -> int:
+    """Bytes from a number or from text such as "2G" (decimal units). Raises ``LumenError``."""
+    try:
+        size = parse_size(value) if isinstance(value, str) else int(value)
+    except (ValueError, TypeError, OverflowError):
+        size = 0
+    if size < 1:
+        raise LumenError(f"a memory budget of {shown(value)} is none; a size such as 500M or 2G was expected")
+    return size
+
+
+def footprint(
+    model: Model,
+    options: SessionOptions | None = None,
+    cache: Cache | None = None,
+    progress: Progress = silent,
+) -> Footprint:
+    """What running ``model`` takes. It is compiled (which the cache keeps), but its weights are not read."""
+    options = options or SessionOptions()
+    engine = compile_step(model, options, Cache() if cache is None else cache, progress).engine
+    return _footprint(model, options, engine)
+
+
+def _footprint(model: Model, options: SessionOptions, engine: Engine) -> Footprint:
+    step = step_of(engine.program.signatures)
+    layout = packed_layout(model, step)
+    # A tied embedding table is there twice: packed for the output, as it is for looking tokens up.
+    infos = [model.tensors[a.name] for a in step.arguments if a.name and a.alignment <= 1]
+    direct = sum(4 * info.shape[0] if len(info.shape) == 1 else info.nbytes for info in infos)
+    context = options.context_of(model)
+    tables = sum(4 * context * rope.dimensions for rope in model.config.ropes)
+    return Footprint(
+        context=context,
+        kv_type=options.kv_type,
+        file=sum(info.nbytes for info in model.tensors.values()),
+        packed=layout.size,
+        direct=direct,
+        kv=kv_bytes(model, context, options),
+        scratch=engine.arena_bytes + 4 * model.config.vocabulary + tables,
+    )
+
+
+def kv_bytes(model: Model, context: int, options: SessionOptions) -> int:
+    """Bytes of the keys and values of ``context`` tokens."""
+    size = np.dtype(kv_cache.get(options.kv_type).dtype).itemsize
+    shapes = model.cache_shapes(context, options.chunk, options.kv_type)
+    return sum(size * math.prod(shape) for shape in shapes)
+
+
+def fit(
+    model: Model,
+    options: SessionOptions,
+    budget: int,
+    cache: Cache | None = None,
+    progress: Progress = silent,
+) -> tuple[SessionOptions, Footprint]:
+    """``options`` with a context and a KV type for which ``model`` takes at most ``budget`` bytes.
+
+    A context that was asked for stays; else the longest that fits is taken, up to what is usual. Where f16
+    keys and values leave less than 4,096 tokens, 8-bit ones are tried. Raises ``LumenError``, with the
+    numbers, where nothing fits.
+    """
+    kinds = [options.kv_type]
+    if options.kv_type == "f16" and model.config.head_size % 4 == 0:
+        kinds.append("q8_0")
+    tried = []
+    for kind in kinds:
+        chosen = replace(options, kv_type=kind)
+        whole = footprint(model, chosen, cache, progress)
+        tried.append(whole)
+        best = _longest(model, chosen, whole, budget)
+        if best is None:
+            continue
+        enough = options.context is not None or best.context >= min(_USEFUL_CONTEXT, whole.context)
+        if enough or kind == kinds[-1]:
+            return replace(chosen, context=best.context), best
+    smallest = tried[-1]
+    least = options.context or min(_STEP, smallest.context)
+    needed = _at(model, replace(options, kv_type=smallest.kv_type), smallest, least)
+    raise LumenError(
+        f"{model.file.path}: a memory budget of {size_text(budget)} is too small: packed weights take "
+        f"{size_text(needed.packed)}, others {size_text(needed.direct)}, intermediates "
+        f"{size_text(needed.scratch)}, {needed.kv_type} keys and values of "
+        f"{least} tokens {size_text(needed.kv)}: {size_text(needed.total)} in all"
+    )
+
+
+def _at(model: Model, options: SessionOptions, whole: Footprint, context: int) -> Footprint:
+    """``whole`` for another context."""
+    tables = sum(4 * rope.dimensions for rope in model.config.ropes)
+    return replace(
+        whole,
+        context=context,
+        kv=kv_bytes(model, context, options),
+        scratch=whole.scratch - tables * (whole.context - context),
+    )
+
+
+def _longest(model: Model, options: SessionOptions, whole: Footprint, budget: int) -> Footprint | None:
+    """The longest context that fits the budget, up to that of ``whole``; None where none does."""
+    if whole.total <= budget:
+        return whole
+    if options.context is not None:
+        return None
+    low, high = 0, whole.context // _STEP  # low fits (or is none), high does not fit
+    while high - low > 1:
+        middle = (low + high) // 2
+        fits = _at(model, options, whole, middle * _STEP).total <= budget
+        low, high = (middle, high) if fits else (low, middle)
+    return _at(model, options, whole, low * _STEP) if low else None

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Packed weights from the cache, or packed while the code that reads them is being compiled."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import logging
+
+import numpy as np
+
+from lumen_mlir._mlir import codegen
+from lumen_mlir.compiler.signature import Signature
+from lumen_mlir.gguf import TensorInfo
+from lumen_mlir.gguf.description import size_text
+from lumen_mlir.models import Model
+from lumen_mlir.run import packed_weights
+from lumen_mlir.run.compiled_step import compile_packers
+from lumen_mlir.run.packed_weights import PackedLayout
+from lumen_mlir.run.session_options import Progress, SessionOptions
+from lumen_mlir.storage.cache import Cache
+from lumen_mlir.support.system import available_memory
+
+_PROGRESS_SECONDS = 0.05
+
+_Begun = tuple[PackedLayout, "concurrent.futures.Future[np.ndarray]"]
+
+logger = logging.getLogger("lumen_mlir.run.weight_loader")
+
+
+def packed_layout(model: Model, step: Signature) -> PackedLayout:
+    """Where the weights lie that ``step`` wants packed."""
+    return PackedLayout.of(model, {a.name: a.tile for a in step.arguments if a.name and a.tile})
+
+
+class WeightLoader:
+    """Loads the packed weights of a model on a thread of its own.
+
+    As a context manager it waits for that thread at its end; work that ``finish`` has not waited for is given
+    up, and leaves nothing.
+
+    Attributes:
+      cached: the weights came from the cache.
+    """
+
+    def __init__(self, model: Model, options: SessionOptions, cache: Cache):
+        self.cached = False
+        self._model, self._options, self._cache = model, options, cache
+        self._executor = concurrent.futures.ThreadPoolExecutor(1, "lumen-weights")
+        self._begun: _Begun | None = None
+        self._packed: tuple[int, int] | None = None
+        # While code is compiled, which takes one core, packing takes one more.
+        self._threads = 1
+        self._given_up = False
+
+    def begin_early(self, step: Signature) -> None:
+        """Begins with the weights of ``step``, before it is compiled, if they go to a file.
+
+        Otherwise they would be in memory together with all that the compiler needs.
+        """
+        layout = packed_layout(self._model, step)
+        if self._options.pack_cache and self._cache.fits("packed", layout.size):
+            self._begin(layout)
+
+    def finish(self, step: Signature, progress: Progress) -> tuple[PackedLayout, np.ndarray]:
+        """Where the weights of ``step`` lie, and the buffer (uint8) that holds them.
+
+        Raises ``LumenError`` where there is no memory for them.
+        """
+        self._threads = self._options.thread_count()
+        layout, future = self._begun or self._begin(packed_layout(self._model, step))
+        while True:
+            with contextlib.suppress(concurrent.futures.TimeoutError):
+                future.result(_PROGRESS_SECONDS)
+            if self._packed is not None:
+                progress("pack", *self._packed)
+            if future.done():
+                return layout, future.result()
+
+    def __enter__(self) -> WeightLoader:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._given_up = True
+        self._executor.shutdown()
+
+    def _begin(self, layout: PackedLayout) -> _Begun:
+        self._begun = layout, self._executor.submit(self._load, layout)
+        return self._begun
+
+    # --- on the thread --------------------------------------------------------------------------------------
+
+    def _load(self, layout: PackedLayout) -> np.ndarray:
+        self._warn_of_little_memory(layout)
+        cache = self._cache if self._options.pack_cache else None
+        buffer = None if cache is None else packed_weights.load_packed(layout, cache)
+        self.cached = buffer is not None
+        return self._pack(layout, cache) if buffer is None else buffer
+
+    def _pack(self, layout: PackedLayout, cache: Cache | None) -> np.ndarray:
+        tensors = self._model.tensors
+        kinds = ((tensors[name].type, rows) for name, rows in layout.tiles.items())
+        packers = compile_packers(kinds, self._options, self._cache, self._threads)
+        codegen.release_memory()
+
+        def pack(info: TensorInfo, raw: np.ndarray, buffer: np.ndarray) -> None:
+            if packers.threads != self._threads:
+                packers.set_threads(self._threads)
+            function = packed_weights.pack_function(info.type, layout.tiles[info.name])
+            packers.invoke(function, raw, *info.shape, outs=[buffer])
+
+        def progress(done: int, total: int) -> None:
+            if self._given_up:
+                raise concurrent.futures.CancelledError
+            self._packed = done, total
+
+        return packed_weights.pack(self._model, layout, pack, cache, progress)
+
+    def _warn_of_little_memory(self, layout: PackedLayout) -> None:
+        free = available_memory()
+        if free is not None and layout.size > free:
+            logger.warning(
+                "packed weights take %s, but only %s of memory are free: they are read from the disk in "
+                "every step, which is slow",
+                size_text(layout.size),
+                size_text(free),
+            )

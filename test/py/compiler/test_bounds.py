@@ -1,0 +1,354 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What functions ask of their arguments beyond types: found in modules, checked at calls."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import lumen_mlir
+from lumen_mlir import formats, ir
+from lumen_mlir.compiler import bounds
+from lumen_mlir.compiler.bounds import Count
+from lumen_mlir.compiler.signature import from_json, to_json
+from lumen_mlir.errors import LumenError
+from lumen_mlir.run.engine import aligned_empty
+from lumen_mlir.storage.cache import Cache
+
+Q8 = "!lumen.q<@q8_0>"
+MODULE = f"""
+module attributes {{lumen.max_tokens = 16 : i64}} {{
+{formats.get("q8_0").emit_ir()}
+func.func @look_up(%ids: tensor<?xi32>, %table: tensor<?x32x{Q8}>) -> tensor<?x32xf32> {{
+  %x = lumen.embedding %ids, %table : tensor<?xi32>, tensor<?x32x{Q8}> -> tensor<?x32xf32>
+  return %x : tensor<?x32xf32>
+}}
+func.func private @layer(%x: tensor<?x32xf32>, %table: tensor<?x16xf32>, %k: tensor<2x2x?x16x16xf32>,
+    %v: tensor<2x2x?x16x16xf32>, %layer: index, %position: index)
+    -> (tensor<?x32xf32>, tensor<2x2x?x16x16xf32>, tensor<2x2x?x16x16xf32>) {{
+  %q = lumen.rope %x, %table, %position {{head_dim = 16 : i64, style = "neox"}}
+    : tensor<?x32xf32>, tensor<?x16xf32>
+  %k2 = lumen.kv_append %k, %q, %layer, %position {{kind = "key"}}
+    : tensor<2x2x?x16x16xf32>, tensor<?x32xf32>
+  %v2 = lumen.kv_append %v, %x, %layer, %position {{kind = "value"}}
+    : tensor<2x2x?x16x16xf32>, tensor<?x32xf32>
+  %a = lumen.attention %q, %k2, %v2, %layer, %position {{heads = 2 : i64, kv_heads = 2 : i64,
+    scale = 0.25 : f32}} : tensor<?x32xf32>, tensor<2x2x?x16x16xf32>, tensor<2x2x?x16x16xf32>
+  return %a, %k2, %v2 : tensor<?x32xf32>, tensor<2x2x?x16x16xf32>, tensor<2x2x?x16x16xf32>
+}}
+func.func @attend(%x: tensor<?x32xf32>, %table: tensor<?x16xf32>, %k: tensor<2x2x?x16x16xf32>,
+    %v: tensor<2x2x?x16x16xf32>, %layer: index, %back: index)
+    -> (tensor<?x32xf32>, tensor<2x2x?x16x16xf32>, tensor<2x2x?x16x16xf32>) {{
+  %far = arith.constant 10 : index
+  %position = arith.subi %far, %back : index
+  %a:3 = call @layer(%x, %table, %k, %v, %layer, %position) : (tensor<?x32xf32>, tensor<?x16xf32>,
+    tensor<2x2x?x16x16xf32>, tensor<2x2x?x16x16xf32>, index, index)
+    -> (tensor<?x32xf32>, tensor<2x2x?x16x16xf32>, tensor<2x2x?x16x16xf32>)
+  return %a#0, %a#1, %a#2 : tensor<?x32xf32>, tensor<2x2x?x16x16xf32>, tensor<2x2x?x16x16xf32>
+}}
+func.func @look_back(%q: tensor<?x32xf32>, %k: tensor<1x2x?x16x16xf32>, %v: tensor<1x2x?x16x16xf32>,
+    %position: index) -> tensor<?x32xf32> {{
+  %layer = arith.constant 0 : index
+  %a = lumen.attention %q, %k, %v, %layer, %position {{heads = 2 : i64, kv_heads = 2 : i64, window = 60 : i64,
+    scale = 0.25 : f32}} : tensor<?x32xf32>, tensor<1x2x?x16x16xf32>, tensor<1x2x?x16x16xf32>
+  return %a : tensor<?x32xf32>
+}}
+func.func @add_last(%x: tensor<?x32xf32>, %y: tensor<?x32xf32>, %w: tensor<32xf32>, %first: index)
+    -> tensor<?x32xf32> {{
+  %s = lumen.add %x, %y : tensor<?x32xf32>
+  %l = lumen.last_rows %s, %first : tensor<?x32xf32> -> tensor<?x32xf32>
+  %n = lumen.rms_norm %l, %w {{epsilon = 1.0e-06 : f32}} : tensor<?x32xf32>, tensor<32xf32>
+  return %n : tensor<?x32xf32>
+}}
+func.func @sort(%e: tensor<?x2xi32>) -> (tensor<?x2xi32>, tensor<?x2xi32>, tensor<5x2xi32>) {{
+  %s, %p, %g = lumen.group_tokens %e : tensor<?x2xi32> -> tensor<?x2xi32>, tensor<?x2xi32>, tensor<5x2xi32>
+  return %s, %p, %g : tensor<?x2xi32>, tensor<?x2xi32>, tensor<5x2xi32>
+}}
+func.func @mix(%x: tensor<?x32xf32>, %source: tensor<?x2xi32>, %place: tensor<?x2xi32>,
+    %groups: tensor<5x2xi32>, %weights: tensor<?x2xf32>, %w: tensor<128x32xf32>) -> tensor<?x32xf32> {{
+  %y = lumen.gather_rows %x, %source : tensor<?x32xf32>, tensor<?x2xi32> -> tensor<?x64xf32>
+  %z = lumen.expert_linear %y, %w, %groups
+    : tensor<?x64xf32>, tensor<128x32xf32>, tensor<5x2xi32> -> tensor<?x64xf32>
+  %r = lumen.combine %z, %weights, %place
+    : tensor<?x64xf32>, tensor<?x2xf32>, tensor<?x2xi32> -> tensor<?x32xf32>
+  return %r : tensor<?x32xf32>
+}}
+func.func @route_and_mix(%logits: tensor<?x4xf32>, %x: tensor<?x32xf32>, %w: tensor<128x32xf32>)
+    -> tensor<?x32xf32> {{
+  %e, %p = lumen.route %logits {{gating = "softmax", normalized = true, scale = 1.0 : f32}}
+    : tensor<?x4xf32> -> tensor<?x2xi32>, tensor<?x2xf32>
+  %s, %t, %g = lumen.group_tokens %e : tensor<?x2xi32> -> tensor<?x2xi32>, tensor<?x2xi32>, tensor<5x2xi32>
+  %y = lumen.gather_rows %x, %s : tensor<?x32xf32>, tensor<?x2xi32> -> tensor<?x64xf32>
+  %z = lumen.expert_linear %y, %w, %g
+    : tensor<?x64xf32>, tensor<128x32xf32>, tensor<5x2xi32> -> tensor<?x64xf32>
+  %r = lumen.combine %z, %p, %t : tensor<?x64xf32>, tensor<?x2xf32>, tensor<?x2xi32> -> tensor<?x32xf32>
+  return %r : tensor<?x32xf32>
+}}
+func.func @pack(%w: tensor<?x?x{Q8}>) -> tensor<?x?x{Q8}, #lumen.packed<rows = 16>> {{
+  %p = lumen.pack %w : tensor<?x?x{Q8}> -> tensor<?x?x{Q8}, #lumen.packed<rows = 16>>
+  return %p : tensor<?x?x{Q8}, #lumen.packed<rows = 16>>
+}}
+}}
+"""
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory):
+    return lumen_mlir.compile(MODULE, threads=1, cache=Cache(tmp_path_factory.mktemp("cache")))
+
+
+def floats(*shape: int) -> np.ndarray:
+    return np.full(shape, 0.5, np.float32)
+
+
+def ids(*values: object) -> np.ndarray:
+    return np.array(values, np.int32)
+
+
+def raw(rows: int) -> np.ndarray:
+    return np.zeros(34 * rows, np.uint8)
+
+
+def caches(pages: int, layers: int = 2) -> list[np.ndarray]:
+    return [floats(layers, 2, pages, 16, 16) for _ in range(2)]
+
+
+def attend(rows: int, table: int, pages: int, layer: int, position: int) -> list[object]:
+    return [floats(rows, 32), floats(table, 16), *caches(pages), layer, 10 - position]
+
+
+def mix(**others: np.ndarray) -> list[object]:
+    """Two tokens of two experts each, in order."""
+    arguments = {
+        "x": floats(2, 32),
+        "source": ids([0, 1], [0, 1]),
+        "place": ids([0, 2], [1, 3]),
+        "groups": ids([0, 0], [3, 2], [0, 4], [0, 4], [0, 4]),
+        "weights": floats(2, 2),
+        "w": aligned_empty((128 * 32 * 4,)),
+    }
+    assert others.keys() <= arguments.keys()
+    return list((arguments | others).values())
+
+
+FITS = [
+    ("look_up", [ids(0, 39), raw(40), 40]),
+    ("look_up", [ids(), raw(1), 1]),
+    ("attend", attend(1, 48, 3, 0, 0)),
+    ("attend", attend(10, 10, 1, 1, 0)),
+    ("attend", attend(3, 10, 1, 1, 7)),
+    ("look_back", [floats(5, 32), *caches(4, 1), 10**9]),
+    ("look_back", [floats(16, 32), *caches(3, 1), 32]),
+    ("add_last", [floats(3, 32), floats(3, 32), floats(32), 3]),
+    ("sort", [ids([0, 3], [3, 1])]),
+    ("mix", mix()),
+    ("route_and_mix", [floats(5, 4) * np.float32(np.nan), floats(5, 32), mix()[-1]]),
+]
+
+
+@pytest.mark.parametrize(("name", "arguments"), FITS)
+def test_what_fits(engine, name, arguments):
+    assert engine.invoke(name, *arguments) is not None
+
+
+REFUSED = [
+    (
+        "look_up",
+        [ids(40), raw(40), 40],
+        "argument 0: elements from 40 to 40, but there are 40 rows of the tab",
+    ),
+    ("look_up", [ids(3, -1), raw(40), 40], "argument 0: elements from -1 to 3"),
+    ("look_up", [ids(40), raw(40), 41], "argument 1: 1360 bytes, but a weight of 41 x 32 in q8_0 has 1394"),
+    ("look_up", [ids(0), raw(40), 2**62], r"argument 1: 1360 bytes, but a weight of \d+ x 32"),
+    ("look_up", [ids(0), raw(0), 0], "argument 1: there is no weight of 0 x 32"),
+    ("attend", attend(1, 48, 3, 2, 0), "3 layers in a cache of 2"),
+    ("attend", attend(1, 48, 3, 2**63 - 1, 0), r"layers in a cache of 2"),
+    ("attend", attend(3, 10, 1, 0, 8), "positions up to 11 in a rotary table of 10"),
+    ("attend", attend(11, 48, 0, 0, 0), "a cache of 0 pages"),
+    ("attend", attend(10, 48, 1, 0, 7), "positions up to 17 in a cache of 16"),
+    ("attend", attend(1, 48, 3, 0, -1), "a position of -1"),
+    ("attend", [*attend(1, 48, 3, 0, 0)[:3], *caches(2)[:1], 0, 10], "values have 2 pages, but keys 3"),
+    (
+        "look_back",
+        [floats(6, 32), *caches(4, 1), 100],
+        "up to 106, of which 65 are looked back on, do not fit",
+    ),
+    ("look_back", [floats(1, 32), *caches(5, 1), 100], "do not fit a cache of 80 positions"),
+    ("look_back", [floats(1, 32), *caches(4, 1), 2**62], "do not fit a cache of 64 positions"),
+    ("look_back", [floats(1, 32), *caches(0, 1), 2**63 - 1], "a cache of 0 pages"),
+    ("add_last", [floats(3, 32), floats(2, 32), floats(32), 0], r"2 rows beside 3 \(lumen.add\)"),
+    ("add_last", [floats(3, 32), floats(3, 32), floats(32), 4], "4 of 3 rows cannot be left out"),
+    ("sort", [ids([0, 4])], "argument 0: elements from 0 to 4, but there are 4 experts"),
+    ("mix", mix(source=ids([0, 2], [0, 1])), "argument 1: elements from 0 to 2, but there are 2 rows"),
+    ("mix", mix(place=ids([0, 4], [1, 3])), "argument 2: elements from 0 to 4, but there are 4 rows"),
+    ("mix", mix(x=floats(3, 32)), "2 rows beside 3"),
+    ("mix", mix(weights=floats(3, 2)), r"rows beside \d \(lumen.combine\)"),
+    ("mix", mix(groups=ids([0, 0], [4, 2], [0, 4], [0, 4], [0, 4])), "argument 3: there are 4 experts"),
+    ("mix", mix(groups=ids([0, 0], [3, 2], [0, 5], [0, 4], [0, 4])), "do not begin at row 0, follow one an"),
+    ("mix", mix(groups=ids([0, 0], [3, 2], [0, 4], [0, 4], [0, 6])), "and end at row 4"),
+]
+
+
+@pytest.mark.parametrize(("name", "arguments", "message"), REFUSED)
+def test_what_does_not_fit(engine, name, arguments, message):
+    with pytest.raises(LumenError, match=message):
+        engine.invoke(name, *arguments)
+
+
+def test_packing(engine):
+    size = formats.packing.packed_bytes(formats.get("q8_0"), 20, 64, 16)
+    packed = aligned_empty((size,))
+    engine.invoke("pack", raw(40), 20, 64, outs=[packed])
+    for rows, columns, given in ((20, 96, size), (21, 64, size), (10, 64, size), (20, 64, size - 64)):
+        with pytest.raises(LumenError, match="bytes, but a weight of"):
+            engine.invoke("pack", raw(40), rows, columns, outs=[aligned_empty((given,))])
+    with pytest.raises(LumenError, match="40 columns are no multiple of q8_0's block, 32"):
+        engine.invoke("pack", raw(40), 32, 40, outs=[packed])
+
+
+def test_calls_are_checked_when_they_run(engine):
+    """Also what a caller writes into an array between two runs, and a single argument that is set anew."""
+    tokens = ids(1, 2)
+    call = engine.bind("look_up", tokens, raw(40), 40)
+    call.run()
+    tokens[1] = 40
+    with pytest.raises(LumenError, match="elements from 1 to 40"):
+        call.run()
+    tokens[1] = 39
+    call.run()
+    call.set(2, 39)
+    with pytest.raises(LumenError, match="a weight of 39 x 32"):
+        call.run()
+    for number in (-1, 4, 1.0, True, None):
+        with pytest.raises(LumenError, match="look_up has arguments 0 to 3, not"):
+            call.set(number, 1)
+
+
+def test_arrays_that_are_not_what_they_say(engine):
+    class Liar(np.ndarray):
+        __array_interface__ = property(lambda self: {"data": (0, False)})
+        size = property(lambda self: 0)
+
+    x, w = floats(3, 32), floats(32)
+    expected = engine.invoke("add_last", x, x.copy(), w, 1)
+    np.testing.assert_array_equal(engine.invoke("add_last", x.view(Liar), x.copy(), w, 1), expected)
+    for odd in (x.astype(">f4"), x.astype(object), x.view("V4"), np.ma.masked_array(x)[::2]):
+        with pytest.raises(LumenError, match="argument 0"):
+            engine.invoke("add_last", odd, x, w, 0)
+    with pytest.raises(LumenError, match="outs are a list of arrays or None, not ndarray"):
+        engine.invoke("add_last", x, x.copy(), w, 1, outs=x)
+
+
+def test_bounds_are_kept_with_the_code(engine, tmp_path):
+    for signature in engine.program.signatures:
+        assert signature.bounds and from_json(to_json(signature)) == signature
+    again = lumen_mlir.run.engine.Program.from_bytes(engine.program.to_bytes())
+    assert again.signatures == engine.program.signatures
+
+
+def test_formats_that_only_a_module_describes():
+    """Of a format that the package knows under another name, the compiler says what a weight takes."""
+    text = formats.get("q5_0").emit_ir().replace("@q5_0", "@mine")
+    module = f"""{text}
+    func.func @pack(%w: tensor<?x?x!lumen.q<@mine>>)
+        -> tensor<?x?x!lumen.q<@mine>, #lumen.packed<rows = 16>> {{
+      %p = lumen.pack %w : tensor<?x?x!lumen.q<@mine>>
+        -> tensor<?x?x!lumen.q<@mine>, #lumen.packed<rows = 16>>
+      return %p : tensor<?x?x!lumen.q<@mine>, #lumen.packed<rows = 16>>
+    }}"""
+    engine = lumen_mlir.compile(module, threads=1, use_cache=False)
+    size = formats.packing.packed_bytes(formats.get("q5_0"), 20, 64, 16)
+    weight = np.zeros(20 * 44, np.uint8)
+    engine.invoke("pack", weight, 20, 64, outs=[aligned_empty((size,))])
+    with pytest.raises(LumenError, match="880 bytes, but a weight of 21 x 64 in mine has 924"):
+        engine.invoke("pack", weight, 21, 64, outs=[aligned_empty((size,))])
+    with pytest.raises(LumenError, match=f"{size + 64} bytes, but a weight of 20 x 64 in mine has {size}"):
+        engine.invoke("pack", weight, 20, 64, outs=[aligned_empty((size + 64,))])
+
+
+UNBOUNDED = {
+    "product": (
+        "%i = arith.muli %first, %first : index",
+        "computes what it calls another function with in a way",
+    ),
+    "negative": ("%i = arith.constant -1 : index", "rows from -1 on"),
+}
+
+
+@pytest.mark.parametrize(("line", "message"), UNBOUNDED.values(), ids=UNBOUNDED)
+def test_what_nothing_bounds(line, message):
+    module = f"""func.func @f(%x: tensor<?x32xf32>, %first: index) -> tensor<?x32xf32> {{
+      {line}
+      %l = lumen.last_rows %x, %i : tensor<?x32xf32> -> tensor<?x32xf32>
+      %n = lumen.add %l, %l : tensor<?x32xf32>
+      return %n : tensor<?x32xf32>
+    }}"""
+    with pytest.raises(LumenError, match=message):
+        lumen_mlir.compile(module, threads=1, use_cache=False)
+
+
+def test_sizes_that_calls_cannot_choose():
+    module = """func.func @f(%x: tensor<?x32xf32>, %w: tensor<?xf32>) -> tensor<?x32xf32> {
+      %n = lumen.rms_norm %x, %w {epsilon = 1.0e-06 : f32} : tensor<?x32xf32>, tensor<?xf32>
+      return %n : tensor<?x32xf32>
+    }"""
+    with pytest.raises(LumenError, match="lumen.rms_norm is given a size that is not known: only rows"):
+        lumen_mlir.compile(module, threads=1, use_cache=False)
+
+
+def test_counts():
+    position, rows = Count.of((1, None)), Count.of((0, 0))
+    end = position + rows - 1
+    assert end.value([np.zeros((5, 2)), 7]) == 11
+    assert (end - end) == Count() and (end * 0) == Count() and position + rows == rows + position
+    assert end.replaced({(1, None): Count(3), (0, 0): position * 2}) == position * 2 + 2
+    bound = bounds.AtMost(end, Count(16), "{low} of {high}")
+    assert bounds.from_json(bounds.to_json(bound)) == bound
+
+
+ATTRIBUTES = {
+    'lumen.result = "x"': "lumen.result of argument 0 must be an i64 of at least 0",
+    "lumen.result = -1 : i64": "lumen.result of argument 0 must be an i64 of at least 0, got -1",
+    "lumen.result = 1000000000 : i64": "lumen.result of argument 0 must be less than the number",
+    'lumen.rows = "x", lumen.out': "lumen.rows of argument 0 must be numbers of arguments in an array of i64",
+    "lumen.rows = array<i64: 99>, lumen.out, lumen.result = 0 : i64": "lumen.rows of argument 0 must be",
+    "lumen.rows = array<i64: 0>, lumen.out, lumen.result = 0 : i64": r"argument 0 has the rows \[0\]",
+    "lumen.name = 1 : i64": "lumen.name of argument 0 must be a string, got 1 : i64",
+    "lumen.tile = 0 : i64": "lumen.tile of argument 0 must be an i64 of 1 to 64, got 0",
+    'lumen.tile = "x"': "lumen.tile of argument 0 must be an i64 of 1 to 64",
+    "llvm.align = 0 : i64": "f: argument 0: llvm.align must be a number of at least 1, got 0",
+}
+
+
+@pytest.mark.parametrize(("attribute", "message"), ATTRIBUTES.items())
+def test_attributes_that_make_no_sense(attribute, message):
+    module = f"func.func @f(%a: memref<4xf32> {{{attribute}}}) {{ return }}"
+    with pytest.raises(LumenError, match=message):
+        lumen_mlir.compile(module, form="linalg", use_cache=False)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            "%a: memref<4xf32> {lumen.out, lumen.result = 0 : i64}, %b: f32",
+            "argument 0 is an out argument and st",
+        ),
+        ("%a: f32 {lumen.result = 0 : i64}", r"argument 0 \(f32\) is no array"),
+        ("%a: f32 {lumen.tokens}", r"argument 0 \(f32\) is no array"),
+        ("%a: memref<f32> {lumen.tokens}", r"argument 0 \(f32\[\]\) has no rows"),
+    ],
+)
+def test_arguments_that_contradict_one_another(arguments, message):
+    with pytest.raises(LumenError, match=message):
+        lumen_mlir.compile(f"func.func @f({arguments}) {{ return }}", form="linalg", use_cache=False)
+
+
+def test_a_module_that_says_odd_things():
+    module = 'module attributes {lumen.max_tokens = "x"} { func.func @f(%a: memref<4xf32>) { return } }'
+    with pytest.raises(LumenError, match='lumen.max_tokens must be an i64 of 1 to 2147483647, got "x"'):
+        lumen_mlir.compile(module, form="linalg", use_cache=False)
+    with pytest.raises(LumenError, match="a module or its text was expected, got int"):
+        lumen_mlir.compile(5)
+    with ir.Context(), pytest.raises(LumenError, match="a module can be compiled from"):
+        lumen_mlir.compile("module {}", form=["x"], use_cache=False)

@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whole models in every format: the compiled session generates the tokens of the reference."""
+
+import numpy as np
+import pytest
+
+from lumen_mlir.models import Model
+from lumen_mlir.quantize import mixtures
+from lumen_mlir.reference import ReferenceSession
+from lumen_mlir.run.session import Session
+from lumen_mlir.run.session_options import SessionOptions
+from lumen_mlir.testing.synthetic import FORMATS, Shape, write_synthetic
+
+# As wide as the largest block; rows fill no tile.
+SHAPE = Shape(256, 1, 4, 2, 64, 512, 301, 128, False)
+# One mixture for each format that most matrices are stored in.
+_QUANTIZED = [name for name in FORMATS if name not in ("f32", "f16", "bf16")]
+ONE_EACH = sorted({mixtures.base(name): name for name in _QUANTIZED}.values())
+PROMPT, COUNT = [5, 17, 200, 33, 7], 6
+
+
+def generate(run) -> tuple[list[int], np.ndarray]:
+    """Greedy tokens, and the logits of all steps."""
+    ids, logits = list(PROMPT), [run.step(PROMPT, 0, len(PROMPT) - 1).copy()]
+    while len(ids) < len(PROMPT) + COUNT:
+        ids.append(int(logits[-1][-1].argmax()))
+        logits.append(run.step(ids[-1:], len(ids) - 1).copy())
+    return ids, np.concatenate(logits)
+
+
+@pytest.mark.parametrize("format", ONE_EACH)
+def test_tokens(tmp_path, format):
+    path = tmp_path / "m.gguf"
+    write_synthetic(path, SHAPE, format, seed=2)
+    model = Model.open(path)
+    options = SessionOptions(threads=1, chunk=8, pack_cache=False)
+    ids, logits = generate(Session(model, options, cache=None))
+    expected_ids, expected = generate(ReferenceSession(model, activations="int8"))
+    assert np.linalg.norm(logits[0] - expected[0]) <= 2e-3 * np.linalg.norm(expected[0])
+    if ids != expected_ids:
+        # A tie: where they part, the reference finds both tokens as likely within rounding.
+        at = next(i for i, (a, b) in enumerate(zip(ids, expected_ids, strict=True)) if a != b)
+        row = expected[at - len(PROMPT)]
+        assert abs(row[ids[at]] - row[expected_ids[at]]) <= 1e-3 * np.abs(row).max()
