@@ -5,10 +5,10 @@
 include "mlir/Pass/PassBase.td"
 
 // The pipelines, stage by stage.
-include "passes/LumenToFused.td"
-include "passes/FusedToLinalg.td"
-include "passes/LinalgToVector.td"
-include "passes/VectorToLLVM.td"
+include "passes/fuse/LumenToFused.td"
+include "passes/tile/FusedToLinalg.td"
+include "passes/vectorize/LinalgToVector.td"
+include "passes/target/common/VectorToLLVM.td"
 
 // What stands behind each of the later ones.
 def CheckStagePass : Pass<"lumen-check-stage", "::mlir::ModuleOp"> {

@@ -38,13 +38,13 @@ void Checksum::addBlock(const uint8_t *block) {
       state[lane] = mix(state[lane], part);
 }
 
-void Checksum::update(llvm::ArrayRef<uint8_t> bytes) {
-  length += bytes.size();
-  for (; bytes.size() >= blockBytes; bytes = bytes.drop_front(blockBytes))
-    addBlock(bytes.data());
-  if (!bytes.empty()) {
+void Checksum::update(const uint8_t *bytes, size_t count) {
+  length += count;
+  for (; count >= blockBytes; bytes += blockBytes, count -= blockBytes)
+    addBlock(bytes);
+  if (count) {
     uint8_t last[blockBytes] = {};
-    std::memcpy(last, bytes.data(), bytes.size());
+    std::memcpy(last, bytes, count);
     addBlock(last);
   }
 }

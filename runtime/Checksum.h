@@ -7,9 +7,8 @@
 #ifndef LUMEN_RUNTIME_CHECKSUM_H
 #define LUMEN_RUNTIME_CHECKSUM_H
 
-#include "llvm/ADT/ArrayRef.h"
-
 #include <array>
+#include <cstddef>
 #include <cstdint>
 
 namespace mlir::lumen {
@@ -23,7 +22,7 @@ public:
   static constexpr size_t blockBytes = 4096;
 
   /// Adds the next bytes; all pieces but the last are whole blocks.
-  void update(llvm::ArrayRef<uint8_t> bytes);
+  void update(const uint8_t *bytes, size_t count);
 
   /// True where the last piece has come, which ended amid a block.
   bool ended() const { return length % blockBytes != 0; }

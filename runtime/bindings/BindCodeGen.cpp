@@ -4,9 +4,9 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "runtime/CodeGen.h"
-#include "runtime/Jit.h"
-#include "runtime/Memory.h"
+#include "runtime/codegen/CodeGen.h"
+#include "runtime/codegen/Jit.h"
+#include "runtime/codegen/Memory.h"
 #include "runtime/bindings/Diagnostics.h"
 
 using namespace mlir;

@@ -17,9 +17,10 @@ using Bytes =
 static void update(Checksum &self, const Bytes &data) {
   if (self.ended())
     throw nb::value_error("only the last piece may end amid a block");
-  llvm::ArrayRef<uint8_t> bytes(data.data(), data.size());
+  const uint8_t *bytes = data.data();
+  const size_t count = data.size();
   nb::gil_scoped_release release;
-  self.update(bytes);
+  self.update(bytes, count);
 }
 
 void mlir::lumen::python::bindMemory(nb::module_ &m) {

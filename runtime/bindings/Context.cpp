@@ -6,7 +6,7 @@
 
 #include "runtime/bindings/Diagnostics.h"
 
-#include "runtime/Registration.h"
+#include "passes/Registration.h"
 
 #include "mlir/IR/DialectRegistry.h"
 

@@ -25,7 +25,7 @@
 #ifndef LUMEN_RUNTIME_BINDINGS_CONTEXT_H
 #define LUMEN_RUNTIME_BINDINGS_CONTEXT_H
 
-#include "runtime/Guard.h"
+#include "runtime/codegen/Guard.h"
 #include "runtime/bindings/Common.h"
 
 #include "mlir/IR/Block.h"

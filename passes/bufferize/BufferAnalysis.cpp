@@ -1,0 +1,287 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "passes/bufferize/BufferAnalysis.h"
+
+#include "dialect/FormatLayout.h"
+
+#include "mlir/IR/Matchers.h"
+
+using namespace mlir;
+using namespace mlir::lumen;
+
+static bool isCache(Type type) {
+  auto tensor = dyn_cast<RankedTensorType>(type);
+  return tensor &&
+         (tensor.getRank() == 5 ||
+          (tensor.getRank() == 4 && tensor.getElementType().isInteger(8)));
+}
+
+bool lumen::isWeightType(Type type) {
+  auto tensor = dyn_cast<RankedTensorType>(type);
+  return tensor && tensor.getRank() == 2 &&
+         (tensor.getEncoding() || isa<QuantType>(tensor.getElementType()) ||
+          tensor.getElementType().isF16() || tensor.getElementType().isBF16());
+}
+
+/// True where an op of the dialect reads `use` as a weight.
+static bool isWeightUse(OpOperand &use) {
+  Operation *op = use.getOwner();
+  if (isa<DequantizeOp, PackOp>(op))
+    return true;
+  if (auto embedding = dyn_cast<EmbeddingOp>(op))
+    return &use == &embedding.getTableMutable();
+  if (auto linear = dyn_cast<LinearOp>(op))
+    return &use == &linear.getWeightMutable();
+  if (auto linear = dyn_cast<ExpertLinearOp>(op))
+    return &use == &linear.getWeightMutable();
+  if (auto product = dyn_cast<QLinearOp>(op))
+    return llvm::is_contained(product.getWeights(), use.get()) &&
+           !llvm::is_contained(product.getActivations(), use.get());
+  return false;
+}
+
+FailureOr<MemRefType> lumen::getBufferType(RankedTensorType type, bool isWeight,
+                                           Operation *from) {
+  if (!isWeight)
+    return MemRefType::get(type.getShape(), type.getElementType());
+  Type i8 = IntegerType::get(type.getContext(), 8);
+  if (!type.hasStaticShape())
+    return MemRefType::get({ShapedType::kDynamic}, i8);
+  if (!isa<QuantType>(type.getElementType()) &&
+      !type.getElementType().isIntOrFloat()) {
+    from->emitError("uses a weight of ") << type;
+    return failure();
+  }
+  if (type.getEncoding() && !isa<PackedAttr>(type.getEncoding())) {
+    from->emitError("uses a weight of an unknown layout, ") << type;
+    return failure();
+  }
+  FailureOr<int64_t> bytes = getWeightBytes(type, from);
+  if (failed(bytes)) {
+    from->emitError("uses the unknown format ") << type;
+    return failure();
+  }
+  return MemRefType::get({*bytes}, i8);
+}
+
+func::FuncOp BufferAnalysis::getCallee(func::CallOp call) {
+  return symbols.lookupNearestSymbolFrom<func::FuncOp>(call,
+                                                       call.getCalleeAttr());
+}
+
+const BufferSignature *BufferAnalysis::getSignature(func::CallOp call) {
+  auto found = signatures.find(getCallee(call));
+  return found == signatures.end() ? nullptr : &found->second;
+}
+
+Value BufferAnalysis::resolve(Value value) {
+  while (Operation *op = value.getDefiningOp()) {
+    if (auto append = dyn_cast<KvAppendOp>(op)) {
+      value = append.getCache();
+      continue;
+    }
+    auto call = dyn_cast<func::CallOp>(op);
+    if (!call)
+      return value;
+    const BufferSignature *signature = getSignature(call);
+    if (!signature)
+      return value;
+    const ResultPlace &result =
+        signature->results[cast<OpResult>(value).getResultNumber()];
+    if (result.argument)
+      value = call.getOperand(*result.argument);
+    else if (result.sameAs)
+      value = call.getResult(*result.sameAs);
+    else
+      return value;
+  }
+  return value;
+}
+
+/// Subtracts an index: an argument or a constant.
+static void subtract(RowCount &rows, Value value, Operation *from) {
+  IntegerAttr constant;
+  if (auto argument = dyn_cast<BlockArgument>(value))
+    rows.minus.push_back(argument.getArgNumber());
+  else if (matchPattern(value, m_Constant(&constant)))
+    rows.constant += constant.getInt();
+  else
+    rows.unknown = from;
+}
+
+/// Rows come from the first operand of every op of the dialect; only last_rows
+/// changes their number.
+FailureOr<RowCount> BufferAnalysis::getRows(Value tensor) {
+  tensor = resolve(tensor);
+  auto unknown = [&](Operation *op) {
+    return op->emitOpError("gives a tensor whose number of rows is not known");
+  };
+  if (auto argument = dyn_cast<BlockArgument>(tensor)) {
+    if (isa<RankedTensorType>(tensor.getType()) &&
+        !isWeightType(tensor.getType()))
+      return RowCount{argument.getArgNumber(), {}};
+    return unknown(argument.getOwner()->getParentOp());
+  }
+  Operation *op = tensor.getDefiningOp();
+  if (auto call = dyn_cast<func::CallOp>(op)) {
+    // The callee counts in its own arguments.
+    const ResultPlace &result =
+        getSignature(call)->results[cast<OpResult>(tensor).getResultNumber()];
+    if (!result.rows)
+      return call.emitOpError("has a result whose number of rows is not known");
+    FailureOr<RowCount> rows = getRows(call.getOperand(result.rows->base));
+    if (failed(rows))
+      return failure();
+    for (unsigned number : result.rows->minus)
+      subtract(*rows, call.getOperand(number), call);
+    rows->constant += result.rows->constant;
+    if (result.rows->unknown)
+      rows->unknown = call;
+    return rows;
+  }
+  if (!isa_and_nonnull<LumenDialect>(op->getDialect()) ||
+      op->getNumOperands() == 0)
+    return unknown(op);
+  FailureOr<RowCount> rows = getRows(op->getOperand(0));
+  if (auto last = dyn_cast<LastRowsOp>(op); last && succeeded(rows))
+    subtract(*rows, last.getFirst(), last);
+  return rows;
+}
+
+/// Notes that `cache` is updated in place: whoever reads it later must read the
+/// updated value.
+LogicalResult BufferAnalysis::markWritten(OpOperand &cache,
+                                          BufferSignature &signature) {
+  Operation *writer = cache.getOwner();
+  for (Operation *user : cache.get().getUsers())
+    if (Operation *place = writer->getBlock()->findAncestorOpInBlock(*user);
+        place && writer->isBeforeInBlock(place))
+      return user->emitOpError("uses a cache as it was before it was updated")
+                 .attachNote(writer->getLoc())
+             << "updated here";
+  if (auto argument = dyn_cast<BlockArgument>(resolve(cache.get())))
+    signature.isWritten[argument.getArgNumber()] = true;
+  return success();
+}
+
+/// Notes whose rows say how large the results of `call` and the memory that it
+/// needs itself are.
+LogicalResult BufferAnalysis::markCounted(func::CallOp call,
+                                          const BufferSignature &callee,
+                                          BufferSignature &signature) {
+  auto mark = [&](Value tensor) -> LogicalResult {
+    FailureOr<RowCount> rows = getRows(tensor);
+    if (succeeded(rows))
+      signature.countsRows[rows->base] = true;
+    return rows;
+  };
+  for (auto [value, result] : llvm::zip(call.getResults(), callee.results))
+    if (result.rows && failed(mark(value)))
+      return failure();
+  for (auto [operand, counts] :
+       llvm::zip(call.getOperands(), callee.countsRows))
+    if (counts && failed(mark(operand)))
+      return failure();
+  return success();
+}
+
+void BufferAnalysis::analyzeArguments(func::FuncOp function,
+                                      BufferSignature &signature) {
+  for (BlockArgument argument : function.getArguments()) {
+    bool isWeight = isWeightType(argument.getType());
+    for (OpOperand &use : argument.getUses()) {
+      auto call = dyn_cast<func::CallOp>(use.getOwner());
+      if (!call) {
+        isWeight |= isWeightUse(use);
+        continue;
+      }
+      if (const BufferSignature *callee = getSignature(call))
+        isWeight |= callee->isWeight[use.getOperandNumber()];
+    }
+    signature.isWeight.push_back(isWeight);
+    signature.isWritten.push_back(false);
+    signature.countsRows.push_back(false);
+  }
+}
+
+/// Notes what calls do to arguments, and what they ask of their rows.
+LogicalResult BufferAnalysis::analyzeUpdates(func::FuncOp function,
+                                             BufferSignature &signature) {
+  for (Operation &op : function.getBody().front()) {
+    if (auto append = dyn_cast<KvAppendOp>(op))
+      if (failed(markWritten(append.getCacheMutable(), signature)))
+        return failure();
+    auto call = dyn_cast<func::CallOp>(op);
+    if (!call)
+      continue;
+    const BufferSignature *callee = getSignature(call);
+    if (!callee)
+      return call.emitOpError("calls '")
+             << call.getCallee() << "', which has no body";
+    for (auto [operand, written] :
+         llvm::zip(call->getOpOperands(), callee->isWritten))
+      if (written && failed(markWritten(operand, signature)))
+        return failure();
+    if (failed(markCounted(call, *callee, signature)))
+      return failure();
+  }
+  return success();
+}
+
+LogicalResult BufferAnalysis::analyzeResults(func::FuncOp function,
+                                             BufferSignature &signature) {
+  bool isKernel = function->hasAttr(LumenDialect::kKernelAttr);
+  DenseMap<Value, unsigned> seen;
+  auto terminator =
+      cast<func::ReturnOp>(function.getBody().front().getTerminator());
+  for (auto [i, value] : llvm::enumerate(terminator.getOperands())) {
+    auto type = dyn_cast<RankedTensorType>(value.getType());
+    if (!type)
+      return function.emitError("returns a value that is no tensor: result ")
+             << i << " is " << value.getType();
+    ResultPlace result;
+    Value root = resolve(value);
+    if (auto argument = dyn_cast<BlockArgument>(root)) {
+      if (function.isPublic() && !isCache(type))
+        return function.emitError("is public and returns its argument ")
+               << argument.getArgNumber()
+               << " unchanged; only caches are updated in place";
+      result.argument = argument.getArgNumber();
+    } else if (auto [entry, isNew] = seen.try_emplace(root, i); !isNew) {
+      if (function.isPublic())
+        return function.emitError(
+                   "is public and returns the same value as results ")
+               << entry->second << " and " << i;
+      result.sameAs = entry->second;
+    } else {
+      bool isWeight = isWeightType(type);
+      FailureOr<MemRefType> buffer = getBufferType(type, isWeight, function);
+      if (failed(buffer))
+        return failure();
+      result.type = *buffer;
+      if (!isWeight && type.isDynamicDim(0)) {
+        FailureOr<RowCount> rows = getRows(value);
+        if (failed(rows))
+          return failure();
+        if (rows->unknown && function.isPrivate())
+          return rows->unknown->emitOpError(
+              "has a number of rows that is neither an argument nor a "
+              "constant, so callers cannot know it");
+        result.rows = *rows;
+      }
+      if (isKernel && !isWeight && isCache(type))
+        return function.emitError("returns a cache (result ")
+               << i << ") that is no argument";
+    }
+    signature.results.push_back(result);
+  }
+  return success();
+}
+
+FailureOr<BufferSignature> BufferAnalysis::analyze(func::FuncOp function) {
+  BufferSignature signature;
+  analyzeArguments(function, signature);
+  if (failed(analyzeUpdates(function, signature)) ||
+      failed(analyzeResults(function, signature)))
+    return failure();
+  return signatures[function] = std::move(signature);
+}

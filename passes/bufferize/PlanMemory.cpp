@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Gives every intermediate buffer a fixed place in one arena. Functions are
+// straight lines of calls, so a buffer lives from its first to its last use.
+#include "dialect/FormatLayout.h"
+#include "passes/support/CallOrder.h"
+#include "passes/Passes.h"
+
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "mlir/IR/ImplicitLocOpBuilder.h"
+#include "mlir/Interfaces/ViewLikeInterface.h"
+#include "llvm/Support/MathExtras.h"
+
+namespace mlir::lumen {
+#define GEN_PASS_DEF_PLANMEMORYPASS
+#include "passes/Passes.h.inc"
+} // namespace mlir::lumen
+
+using namespace mlir;
+using namespace mlir::lumen;
+
+namespace {
+
+/// Part of an arena: a buffer, or the arena of a callee while it runs.
+struct Piece {
+  Operation *op;
+  int64_t bytes;
+  /// First and last op (numbered along the block) that need it.
+  unsigned first, last;
+  int64_t offset = 0;
+
+  bool overlaps(const Piece &other) const {
+    return first <= other.last && other.first <= last;
+  }
+};
+
+/// Places the pieces, the largest first, each at the lowest offset where no
+/// piece that lives at the same time is in the way. Returns the size of all.
+int64_t assignOffsets(MutableArrayRef<Piece> pieces) {
+  SmallVector<Piece *> order;
+  for (Piece &piece : pieces)
+    order.push_back(&piece);
+  llvm::stable_sort(order,
+                    [](Piece *a, Piece *b) { return a->bytes > b->bytes; });
+  int64_t total = 0;
+  SmallVector<Piece *> placed; // by offset
+  for (Piece *piece : order) {
+    int64_t offset = 0;
+    for (Piece *other : placed) {
+      if (!piece->overlaps(*other))
+        continue;
+      if (offset + piece->bytes <= other->offset)
+        break;
+      offset = std::max(offset, other->offset + other->bytes);
+    }
+    piece->offset = offset;
+    total = std::max(total, offset + piece->bytes);
+    auto after = llvm::upper_bound(placed, piece, [](Piece *a, Piece *b) {
+      return a->offset < b->offset;
+    });
+    placed.insert(after, piece);
+  }
+  return total;
+}
+
+/// The position of the last op of the block that uses `buffer` or a view of it.
+LogicalResult extendLife(Value buffer,
+                         const DenseMap<Operation *, unsigned> &positions,
+                         Piece &piece) {
+  for (Operation *user : buffer.getUsers()) {
+    auto view = dyn_cast<ViewLikeOpInterface>(user);
+    bool isBuffer =
+        llvm::any_of(user->getResultTypes(), llvm::IsaPred<BaseMemRefType>) ||
+        user->hasTrait<OpTrait::IsTerminator>();
+    if (!view && isBuffer)
+      return user->emitOpError("passes a buffer on, so that nobody can see how "
+                               "long it is in use");
+    Block *block = piece.op->getBlock();
+    unsigned position = positions.lookup(block->findAncestorOpInBlock(*user));
+    piece.first = std::min(piece.first, position);
+    piece.last = std::max(piece.last, position);
+    if (view && failed(extendLife(view->getResult(0), positions, piece)))
+      return failure();
+  }
+  return success();
+}
+
+struct PlanMemoryPass final : lumen::impl::PlanMemoryPassBase<PlanMemoryPass> {
+  using PlanMemoryPassBase::PlanMemoryPassBase;
+
+  void runOnOperation() override;
+
+private:
+  LogicalResult plan(func::FuncOp function);
+  FailureOr<int64_t> getBytes(memref::AllocOp alloc);
+
+  int64_t maxTokens = 0;
+  /// The arena that a function takes as its last argument.
+  DenseMap<Operation *, MemRefType> arenas;
+};
+
+FailureOr<int64_t> PlanMemoryPass::getBytes(memref::AllocOp alloc) {
+  MemRefType type = alloc.getType();
+  // In a kernel too, a buffer is one of the whole team; a worker's own is an
+  // alloca.
+  if (!isa<func::FuncOp>(alloc->getParentOp()))
+    return alloc.emitOpError("must stand at the top level of a function");
+  if (type.getNumDynamicDims() > 1)
+    return alloc.emitOpError(
+               "must have at most one dynamic dimension, the tokens; got ")
+           << type;
+  Type element = type.getElementType();
+  if (!element.isIntOrFloat() || !type.getLayout().isIdentity())
+    return alloc.emitOpError("must be a plain buffer of numbers, got ") << type;
+  // As many as there are addresses.
+  constexpr int64_t kMost = int64_t(1) << 47;
+  int64_t bytes = llvm::divideCeil(element.getIntOrFloatBitWidth(), 8);
+  for (int64_t size : type.getShape()) {
+    int64_t count = ShapedType::isDynamic(size) ? maxTokens : size;
+    if (count && bytes > kMost / count)
+      return alloc.emitOpError("takes more than 2^47 bytes for ")
+             << maxTokens << " tokens: " << type;
+    bytes *= count;
+  }
+  return llvm::alignTo(bytes, kAlignment);
+}
+
+LogicalResult PlanMemoryPass::plan(func::FuncOp function) {
+  Block &body = function.getBody().front();
+  DenseMap<Operation *, unsigned> positions;
+  for (auto [position, op] : llvm::enumerate(body))
+    positions[&op] = position;
+
+  SmallVector<Piece> pieces;
+  WalkResult walk = function.walk([&](Operation *op) {
+    if (auto alloc = dyn_cast<memref::AllocOp>(op)) {
+      FailureOr<int64_t> bytes = getBytes(alloc);
+      if (failed(bytes))
+        return WalkResult::interrupt();
+      // Allocating is no use: the life begins with the first real one.
+      Piece piece{alloc, *bytes, unsigned(positions.size()), 0};
+      if (failed(extendLife(alloc, positions, piece)))
+        return WalkResult::interrupt();
+      pieces.push_back(piece);
+    } else if (auto call = dyn_cast<func::CallOp>(op)) {
+      auto callee = SymbolTable::lookupNearestSymbolFrom<func::FuncOp>(
+          call, call.getCalleeAttr());
+      unsigned position = positions[body.findAncestorOpInBlock(*call)];
+      if (MemRefType arena = arenas.lookup(callee))
+        pieces.push_back({call, arena.getDimSize(0), position, position});
+    }
+    return WalkResult::advance();
+  });
+  if (walk.wasInterrupted())
+    return failure();
+  if (pieces.empty() && !function.isPublic())
+    return success();
+  if (!pieces.empty() && !function.getBody().hasOneBlock())
+    return function.emitError("must be a straight line of one block, got ")
+           << function.getBody().getBlocks().size() << " blocks";
+  std::string sizeName =
+      (LumenDialect::kArenaSizePrefix + function.getSymName()).str();
+  if (function.isPublic() && getOperation().lookupSymbol(sizeName))
+    return function.emitError("needs the name '")
+           << sizeName << "', which the module has already";
+
+  int64_t total = assignOffsets(pieces);
+  ImplicitLocOpBuilder b(function.getLoc(), function.getContext());
+  auto type = MemRefType::get({total}, b.getI8Type());
+  arenas[function] = type;
+  unsigned number = function.getNumArguments();
+  if (failed(function.insertArgument(
+          number, type,
+          b.getDictionaryAttr(
+              b.getNamedAttr(LumenDialect::kArenaAttr, b.getUnitAttr())),
+          function.getLoc())))
+    return failure();
+  Value arena = function.getArgument(number);
+
+  for (Piece &piece : pieces) {
+    b.setInsertionPoint(piece.op);
+    b.setLoc(piece.op->getLoc());
+    Value offset = arith::ConstantIndexOp::create(b, piece.offset);
+    if (auto alloc = dyn_cast<memref::AllocOp>(piece.op)) {
+      alloc.replaceAllUsesWith(Value(memref::ViewOp::create(
+          b, alloc.getType(), arena, offset, alloc.getDynamicSizes())));
+      alloc.erase();
+      continue;
+    }
+    auto type = MemRefType::get({piece.bytes}, b.getI8Type());
+    Value part = memref::ViewOp::create(b, type, arena, offset, ValueRange{});
+    piece.op->insertOperands(piece.op->getNumOperands(), part);
+  }
+
+  if (!function.isPublic())
+    return success();
+  b.setInsertionPointAfter(function);
+  b.setLoc(function.getLoc());
+  LLVM::GlobalOp::create(b, b.getI64Type(), /*isConstant=*/true,
+                         LLVM::Linkage::External, sizeName,
+                         b.getI64IntegerAttr(total));
+  if (remark)
+    function.emitRemark() << "the arena of '" << function.getSymName()
+                          << "' has " << total << " bytes for at most "
+                          << maxTokens << " tokens";
+  return success();
+}
+
+void PlanMemoryPass::runOnOperation() {
+  ModuleOp module = getOperation();
+  maxTokens = 512;
+  // The dialect verifies it.
+  if (Attribute attr = module->getAttr(LumenDialect::kMaxTokensAttr))
+    maxTokens = cast<IntegerAttr>(attr).getInt();
+  FailureOr<SmallVector<func::FuncOp>> order = sortCalleesFirst(module);
+  if (failed(order))
+    return signalPassFailure();
+  arenas.clear();
+  for (func::FuncOp function : *order)
+    if (failed(plan(function)))
+      return signalPassFailure();
+}
+
+} // namespace

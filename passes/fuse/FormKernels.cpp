@@ -1,0 +1,246 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "passes/fuse/KernelClusters.h"
+#include "passes/Passes.h"
+
+#include "mlir/IR/Builders.h"
+#include "mlir/IR/IRMapping.h"
+#include "llvm/ADT/DenseSet.h"
+#include "llvm/ADT/MapVector.h"
+#include "llvm/ADT/SetVector.h"
+#include "llvm/ADT/StringMap.h"
+#include "llvm/ADT/TypeSwitch.h"
+
+namespace mlir::lumen {
+#define GEN_PASS_DEF_FORMKERNELSPASS
+#include "passes/Passes.h.inc"
+} // namespace mlir::lumen
+
+using namespace mlir;
+using namespace mlir::lumen;
+
+//===----------------------------------------------------------------------===//
+// Names
+//===----------------------------------------------------------------------===//
+
+namespace {
+
+/// Writes the name of a kernel, part by part.
+class NameBuilder {
+public:
+  void add(const llvm::Twine &part) {
+    if (!name.empty())
+      name += '_';
+    name += part.str();
+  }
+  /// "q8_0_896x896"; the element type only where it differs from the last one.
+  void addWeight(Value weight) {
+    auto type = cast<RankedTensorType>(weight.getType());
+    if (std::exchange(element, type.getElementType()) != type.getElementType())
+      add(describeElement());
+    if (type.hasStaticShape())
+      add(llvm::Twine(type.getDimSize(0)) + "x" +
+          llvm::Twine(type.getDimSize(1)));
+  }
+  /// The width of a row, once.
+  void addColumns(Value rows, bool silent = false) {
+    int64_t columns = cast<RankedTensorType>(rows.getType()).getDimSize(1);
+    if (seenColumns.insert(columns).second && !silent &&
+        !ShapedType::isDynamic(columns))
+      add(llvm::Twine(columns));
+  }
+  std::string take() { return std::move(name); }
+
+private:
+  std::string describeElement() const {
+    if (auto quant = dyn_cast<QuantType>(element))
+      return quant.getFormat().getValue().str();
+    std::string text;
+    llvm::raw_string_ostream(text) << element;
+    return text;
+  }
+
+  std::string name;
+  Type element;
+  llvm::DenseSet<int64_t> seenColumns;
+};
+
+} // namespace
+
+/// The value whose columns an op of a rows or attention kernel works on.
+static Value getRows(Operation *op) {
+  if (auto append = dyn_cast<KvAppendOp>(op))
+    return append.getX();
+  return op->getOperand(0);
+}
+
+/// "qlinear_q8_0_896x896_128x896_bias", "rms_norm_quantize_896": the ops and
+/// what they work on. Kernels that differ in something else get a number.
+static std::string getKernelName(const KernelCluster &cluster) {
+  NameBuilder name;
+  llvm::SetVector<StringRef> mnemonics;
+  for (Operation *op : cluster.ops)
+    mnemonics.insert(op->getName().stripDialect());
+  if (cluster.kind == KernelKind::Product) {
+    auto product = llvm::find_if(cluster.ops, llvm::IsaPred<QLinearOp>);
+    auto op = cast<QLinearOp>(*product);
+    name.add("qlinear");
+    bool quantized = llvm::any_of(op.getWeights().getTypes(), [](Type type) {
+      return isa<QuantType>(cast<RankedTensorType>(type).getElementType());
+    });
+    if (quantized && !op.isInteger())
+      name.add("exact");
+    for (Value weight : op.getWeights())
+      name.addWeight(weight);
+    if (op.getGroups())
+      name.add("experts");
+    if (!op.getBiases().empty())
+      name.add("bias");
+    for (Operation *epilogue : cluster.ops)
+      if (epilogue != op)
+        name.add(epilogue->getName().stripDialect());
+    return name.take();
+  }
+  if (cluster.kind == KernelKind::Pack) {
+    name.add("pack_tiles");
+    name.addWeight(cluster.ops.front()->getOperand(0));
+    return name.take();
+  }
+  for (StringRef mnemonic : mnemonics)
+    name.add(mnemonic);
+  for (Operation *op : cluster.ops) {
+    if (auto embedding = dyn_cast<EmbeddingOp>(op)) {
+      name.addWeight(embedding.getTable());
+      name.addColumns(embedding.getResult(), /*silent=*/true);
+    } else {
+      name.addColumns(getRows(op));
+    }
+  }
+  return name.take();
+}
+
+//===----------------------------------------------------------------------===//
+// Outlining
+//===----------------------------------------------------------------------===//
+
+namespace {
+
+class KernelOutliner {
+public:
+  explicit KernelOutliner(ModuleOp module) : symbols(module) {}
+
+  void outline(func::FuncOp function);
+
+private:
+  void outline(const KernelCluster &cluster, Operation *place);
+  func::FuncOp build(const KernelCluster &cluster, ValueRange inputs,
+                     ValueRange outputs);
+  /// An earlier kernel of the same content instead of `kernel`, or `kernel`
+  /// itself, then added to the module.
+  func::FuncOp share(func::FuncOp kernel);
+
+  SymbolTable symbols;
+  /// By the name that describes them, without the number.
+  llvm::StringMap<SmallVector<func::FuncOp>> kernels;
+};
+
+} // namespace
+
+func::FuncOp KernelOutliner::build(const KernelCluster &cluster,
+                                   ValueRange inputs, ValueRange outputs) {
+  OpBuilder builder(cluster.ops.front()->getContext());
+  Location loc = cluster.ops.front()->getLoc();
+  auto type = builder.getFunctionType(inputs.getTypes(), outputs.getTypes());
+  auto kernel = func::FuncOp::create(loc, getKernelName(cluster), type);
+  kernel.setPrivate();
+  kernel->setAttr(LumenDialect::kKernelAttr,
+                  builder.getStringAttr(stringifyKernelKind(*cluster.kind)));
+  Block *body = kernel.addEntryBlock();
+  builder.setInsertionPointToStart(body);
+  IRMapping mapping;
+  mapping.map(inputs, body->getArguments());
+  for (Operation *op : cluster.ops)
+    builder.clone(*op, mapping);
+  auto results = llvm::map_to_vector(
+      outputs, [&](Value value) { return mapping.lookup(value); });
+  func::ReturnOp::create(builder, loc, results);
+  return kernel;
+}
+
+func::FuncOp KernelOutliner::share(func::FuncOp kernel) {
+  SmallVector<func::FuncOp> &similar = kernels[kernel.getName()];
+  for (func::FuncOp other : similar)
+    if (other.getFunctionType() == kernel.getFunctionType() &&
+        OperationEquivalence::isRegionEquivalentTo(
+            &other.getBody(), &kernel.getBody(),
+            OperationEquivalence::IgnoreLocations)) {
+      kernel->erase();
+      return other;
+    }
+  similar.push_back(kernel);
+  symbols.insert(kernel);
+  return kernel;
+}
+
+void KernelOutliner::outline(const KernelCluster &cluster, Operation *place) {
+  llvm::DenseSet<Operation *> inside(cluster.ops.begin(), cluster.ops.end());
+  llvm::SetVector<Value> inputs;
+  SmallVector<Value> outputs;
+  SmallVector<Location> locations;
+  for (Operation *op : cluster.ops) {
+    locations.push_back(op->getLoc());
+    for (Value operand : op->getOperands())
+      if (!inside.contains(operand.getDefiningOp()))
+        inputs.insert(operand);
+    for (Value result : op->getResults())
+      if (!llvm::all_of(result.getUsers(),
+                        [&](Operation *user) { return inside.contains(user); }))
+        outputs.push_back(result);
+  }
+  // Kernels have no effects: what nobody reads is not computed.
+  if (!outputs.empty()) {
+    func::FuncOp kernel = share(build(cluster, inputs.getArrayRef(), outputs));
+    OpBuilder builder(place);
+    auto call = func::CallOp::create(builder, builder.getFusedLoc(locations),
+                                     kernel, inputs.getArrayRef());
+    for (auto [value, result] : llvm::zip(outputs, call.getResults()))
+      value.replaceUsesWithIf(result, [&](OpOperand &use) {
+        return !inside.contains(use.getOwner());
+      });
+  }
+  for (Operation *op : llvm::reverse(cluster.ops))
+    op->erase();
+}
+
+void KernelOutliner::outline(func::FuncOp function) {
+  Block &block = function.getBody().front();
+  Operation *end = block.getTerminator();
+  // Every cluster goes to the end of what is done, so the order is that of the
+  // list.
+  for (const KernelCluster &cluster : formKernelClusters(block)) {
+    if (cluster.kind)
+      outline(cluster, end);
+    else
+      cluster.ops.front()->moveBefore(end);
+  }
+}
+
+namespace {
+
+struct FormKernelsPass : lumen::impl::FormKernelsPassBase<FormKernelsPass> {
+  using FormKernelsPassBase::FormKernelsPassBase;
+
+  void runOnOperation() override {
+    KernelOutliner outliner(getOperation());
+    // Collected first: outlining adds functions.
+    SmallVector<func::FuncOp> functions;
+    for (auto function : getOperation().getOps<func::FuncOp>())
+      if (!function.isDeclaration() &&
+          !function->hasAttr(LumenDialect::kKernelAttr) &&
+          function.getBody().hasOneBlock())
+        functions.push_back(function);
+    for (func::FuncOp function : functions)
+      outliner.outline(function);
+  }
+};
+
+} // namespace

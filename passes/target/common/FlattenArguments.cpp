@@ -1,0 +1,328 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Passes buffers as bare pointers and the sizes that their types leave open,
+// and tells LLVM what is known of the pointers.
+#include "dialect/FormatLayout.h"
+#include "passes/support/CallOrder.h"
+#include "passes/Passes.h"
+
+#include "mlir/Conversion/LLVMCommon/MemRefBuilder.h"
+#include "mlir/Conversion/LLVMCommon/TypeConverter.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "mlir/IR/ImplicitLocOpBuilder.h"
+#include "mlir/IR/Matchers.h"
+#include "mlir/Interfaces/SideEffectInterfaces.h"
+#include "mlir/Interfaces/ViewLikeInterface.h"
+
+#include <numeric>
+
+namespace mlir::lumen {
+#define GEN_PASS_DEF_FLATTENARGUMENTSPASS
+#include "passes/Passes.h.inc"
+} // namespace mlir::lumen
+
+using namespace mlir;
+using namespace mlir::lumen;
+
+namespace {
+
+/// What LLVM takes as an alignment.
+constexpr int64_t kMostAlignment = int64_t(1) << 32;
+
+/// What is known of the buffers of a function's arguments.
+struct Facts {
+  /// Bytes; 1 where nothing is known.
+  SmallVector<int64_t> alignment;
+  BitVector written;
+  /// Workers meet inside the function: what one wrote, others read.
+  bool hasPhases = false;
+};
+
+/// The argument (or allocation) that `buffer` is a view of.
+Value getRoot(Value buffer) {
+  while (auto view = buffer.getDefiningOp<ViewLikeOpInterface>())
+    buffer = view.getViewSource();
+  return buffer;
+}
+
+bool isBarrier(Operation *op) {
+  if (isa<BarrierOp>(op))
+    return true;
+  auto call = dyn_cast<LLVM::CallOp>(op);
+  return call && call.getCallee() == LumenDialect::kBarrierFunction;
+}
+
+/// Which arguments the function may write, itself or through a callee.
+void findWritten(func::FuncOp function, Facts &facts) {
+  facts.written.resize(function.getNumArguments());
+  auto mark = [&](Value buffer) {
+    Value root = getRoot(buffer);
+    auto argument = dyn_cast<BlockArgument>(root);
+    if (argument && argument.getOwner() == &function.getBody().front())
+      facts.written.set(argument.getArgNumber());
+    else if (!root.getDefiningOp<memref::AllocaOp>() &&
+             !root.getDefiningOp<memref::GetGlobalOp>())
+      facts.written.set(); // it may be any of them
+  };
+  unsigned barriers = 0;
+  function.walk([&](Operation *op) {
+    barriers += isBarrier(op);
+    if (isa<ViewLikeOpInterface, memref::DimOp, func::FuncOp>(op))
+      return;
+    auto interface = dyn_cast<MemoryEffectOpInterface>(op);
+    bool isTraced = interface && !isa<memref::ExtractAlignedPointerAsIndexOp,
+                                      memref::ExtractStridedMetadataOp>(op);
+    if (!isTraced) {
+      for (Value operand : op->getOperands())
+        if (isa<MemRefType>(operand.getType()))
+          mark(operand);
+      return;
+    }
+    SmallVector<MemoryEffects::EffectInstance> effects;
+    interface.getEffects(effects);
+    for (const MemoryEffects::EffectInstance &effect : effects)
+      if (isa<MemoryEffects::Write>(effect.getEffect()) && effect.getValue() &&
+          isa<MemRefType>(effect.getValue().getType()))
+        mark(effect.getValue());
+  });
+  facts.hasPhases = barriers > 1;
+}
+
+class Flattener {
+public:
+  explicit Flattener(ModuleOp module)
+      : module(module), b(module.getLoc(), module.getContext()),
+        typeConverter(module.getContext()) {}
+
+  LogicalResult run();
+
+private:
+  LogicalResult verify(func::FuncOp function);
+  void findAlignment(func::FuncOp caller);
+  int64_t getAlignment(Value buffer, const Facts &caller);
+  void flatten(func::FuncOp function);
+  void flatten(func::CallOp call);
+  Value makeMemRef(MemRefType type, Value pointer, ValueRange sizes);
+  DictionaryAttr getPointerAttrs(func::FuncOp function, unsigned number);
+
+  ModuleOp module;
+  ImplicitLocOpBuilder b;
+  LLVMTypeConverter typeConverter;
+  DenseMap<Operation *, Facts> facts;
+};
+
+LogicalResult Flattener::run() {
+  FailureOr<SmallVector<func::FuncOp>> order = sortCalleesFirst(module);
+  if (failed(order))
+    return failure();
+  for (func::FuncOp function : *order) {
+    if (failed(verify(function)))
+      return failure();
+    findWritten(function, facts[function]);
+    // Callers lower the alignment of private functions to what they give.
+    for (unsigned i = 0; i < function.getNumArguments(); ++i) {
+      auto known = function.getArgAttrOfType<IntegerAttr>(
+          i, LLVM::LLVMDialect::getAlignAttrName());
+      bool isArena =
+          function.getArgAttr(i, LumenDialect::kArenaAttr) != nullptr;
+      facts[function].alignment.push_back(known     ? known.getInt()
+                                          : isArena ? kAlignment
+                                          : function.isPrivate() ? 0
+                                                                 : 1);
+    }
+  }
+  for (func::FuncOp function : llvm::reverse(*order))
+    findAlignment(function);
+  for (func::FuncOp function : *order)
+    flatten(function);
+  return success();
+}
+
+LogicalResult Flattener::verify(func::FuncOp function) {
+  for (BlockArgument argument : function.getArguments()) {
+    auto type = dyn_cast<MemRefType>(argument.getType());
+    if (type ? !type.getLayout().isIdentity() || type.getMemorySpace() ||
+                   !typeConverter.convertType(type)
+             : isa<UnrankedMemRefType>(argument.getType()))
+      return function.emitError("cannot pass argument ")
+             << argument.getArgNumber()
+             << " by its pointer: " << argument.getType();
+  }
+  for (unsigned i = 0; i < function.getNumArguments(); ++i) {
+    Attribute attr =
+        function.getArgAttr(i, LLVM::LLVMDialect::getAlignAttrName());
+    auto known = dyn_cast_or_null<IntegerAttr>(attr);
+    if (attr && (!known || !known.getType().isSignlessInteger(64) ||
+                 !llvm::isPowerOf2_64(known.getInt()) ||
+                 known.getInt() > kMostAlignment))
+      return function.emitError("aligns argument ")
+             << i << " to " << attr << ", which is no power of two of at most "
+             << kMostAlignment;
+  }
+  if (llvm::any_of(function.getResultTypes(), llvm::IsaPred<BaseMemRefType>))
+    return function.emitError("returns a buffer; results are out arguments");
+  return success();
+}
+
+/// 0 stands for "any", the alignment of what no caller has given yet.
+int64_t Flattener::getAlignment(Value buffer, const Facts &caller) {
+  if (auto argument = dyn_cast<BlockArgument>(buffer))
+    return isa<func::FuncOp>(argument.getOwner()->getParentOp()) &&
+                   argument.getOwner()->isEntryBlock()
+               ? caller.alignment[argument.getArgNumber()]
+               : 1;
+  auto view = buffer.getDefiningOp<memref::ViewOp>();
+  IntegerAttr offset;
+  if (!view || !matchPattern(view.getByteShift(), m_Constant(&offset)))
+    return 1;
+  return std::gcd(getAlignment(view.getSource(), caller), offset.getInt());
+}
+
+void Flattener::findAlignment(func::FuncOp caller) {
+  Facts &own = facts[caller];
+  for (int64_t &alignment : own.alignment)
+    alignment = alignment ? alignment : 1;
+  caller.walk([&](func::CallOp call) {
+    auto callee = SymbolTable::lookupNearestSymbolFrom<func::FuncOp>(
+        call, call.getCalleeAttr());
+    auto found = facts.find(callee);
+    if (found == facts.end() || callee.isPublic())
+      return;
+    for (auto [operand, alignment] :
+         llvm::zip(call.getOperands(), found->second.alignment))
+      if (isa<MemRefType>(operand.getType()))
+        alignment = std::gcd(alignment, getAlignment(operand, own));
+  });
+}
+
+/// What LLVM may assume of a buffer. The buffers of a kernel's arguments are
+/// distinct; between phases others write them, which no pointer of this worker
+/// shows, so what is written then has no such promise.
+DictionaryAttr Flattener::getPointerAttrs(func::FuncOp function,
+                                          unsigned number) {
+  const Facts &known = facts[function];
+  NamedAttrList attrs;
+  attrs.append(LLVM::LLVMDialect::getNoUndefAttrName(), b.getUnitAttr());
+  if (known.alignment[number] > 1)
+    attrs.append(
+        LLVM::LLVMDialect::getAlignAttrName(),
+        b.getI64IntegerAttr(std::min(known.alignment[number], kAlignment)));
+  if (function->hasAttr(LumenDialect::kKernelAttr)) {
+    bool isWritten = known.written[number];
+    if (!isWritten || !known.hasPhases)
+      attrs.append(LLVM::LLVMDialect::getNoAliasAttrName(), b.getUnitAttr());
+    if (!isWritten)
+      attrs.append(LLVM::LLVMDialect::getReadonlyAttrName(), b.getUnitAttr());
+  }
+  return attrs.getDictionary(b.getContext());
+}
+
+Value Flattener::makeMemRef(MemRefType type, Value pointer, ValueRange sizes) {
+  Location loc = b.getLoc();
+  auto descriptor =
+      MemRefDescriptor::poison(b, loc, typeConverter.convertType(type));
+  descriptor.setAllocatedPtr(b, loc, pointer);
+  descriptor.setAlignedPtr(b, loc, pointer);
+  descriptor.setConstantOffset(b, loc, 0);
+  Value stride;
+  int64_t staticStride = 1;
+  unsigned next = sizes.size();
+  for (int64_t dim = type.getRank(); dim-- > 0;) {
+    if (!stride)
+      descriptor.setConstantStride(b, loc, dim, staticStride);
+    else
+      descriptor.setStride(b, loc, dim, stride);
+    Value size;
+    if (type.isDynamicDim(dim)) {
+      size = arith::IndexCastOp::create(b, b.getI64Type(), sizes[--next]);
+      descriptor.setSize(b, loc, dim, size);
+    } else {
+      descriptor.setConstantSize(b, loc, dim, type.getDimSize(dim));
+    }
+    if (!dim)
+      break;
+    if (!stride && !size) {
+      staticStride *= type.getDimSize(dim);
+      continue;
+    }
+    auto constant = [&](int64_t value) -> Value {
+      return arith::ConstantIntOp::create(b, b.getI64Type(), value);
+    };
+    stride =
+        arith::MulIOp::create(b, stride ? stride : constant(staticStride),
+                              size ? size : constant(type.getDimSize(dim)));
+  }
+  return UnrealizedConversionCastOp::create(b, type, Value(descriptor))
+      .getResult(0);
+}
+
+void Flattener::flatten(func::FuncOp function) {
+  Block &body = function.getBody().front();
+  function.walk([&](func::CallOp call) { flatten(call); });
+  b.setInsertionPointToStart(&body);
+  unsigned count = body.getNumArguments();
+  SmallVector<DictionaryAttr> attrs;
+  for (unsigned i = 0; i < count; ++i) {
+    BlockArgument argument = body.getArgument(i);
+    b.setLoc(argument.getLoc());
+    auto type = dyn_cast<MemRefType>(argument.getType());
+    if (!type) {
+      attrs.push_back(function.getArgAttrDict(i));
+      argument.replaceAllUsesWith(
+          body.addArgument(argument.getType(), argument.getLoc()));
+      continue;
+    }
+    attrs.push_back(getPointerAttrs(function, i));
+    Value pointer = body.addArgument(LLVM::LLVMPointerType::get(b.getContext()),
+                                     argument.getLoc());
+    SmallVector<Value> sizes;
+    for (int64_t dim = 0; dim < type.getNumDynamicDims(); ++dim) {
+      sizes.push_back(body.addArgument(b.getIndexType(), argument.getLoc()));
+      attrs.push_back(nullptr);
+    }
+    if (!argument.use_empty())
+      argument.replaceAllUsesWith(makeMemRef(type, pointer, sizes));
+  }
+  body.eraseArguments(0, count);
+  for (DictionaryAttr &attr : attrs)
+    attr = attr ? attr : b.getDictionaryAttr({});
+  function.removeArgAttrsAttr();
+  function.setFunctionTypeAttr(TypeAttr::get(
+      b.getFunctionType(body.getArgumentTypes(), function.getResultTypes())));
+  function.setAllArgAttrs(attrs);
+}
+
+void Flattener::flatten(func::CallOp call) {
+  b.setInsertionPoint(call);
+  b.setLoc(call.getLoc());
+  SmallVector<Value> operands;
+  for (Value operand : call.getOperands()) {
+    auto type = dyn_cast<MemRefType>(operand.getType());
+    if (!type) {
+      operands.push_back(operand);
+      continue;
+    }
+    Value packed = UnrealizedConversionCastOp::create(
+                       b, typeConverter.convertType(type), operand)
+                       .getResult(0);
+    operands.push_back(MemRefDescriptor(packed).alignedPtr(b, b.getLoc()));
+    for (int64_t dim = 0; dim < type.getRank(); ++dim)
+      if (type.isDynamicDim(dim))
+        operands.push_back(memref::DimOp::create(b, operand, dim));
+  }
+  call->setOperands(operands);
+}
+
+struct FlattenArgumentsPass final
+    : lumen::impl::FlattenArgumentsPassBase<FlattenArgumentsPass> {
+  using FlattenArgumentsPassBase::FlattenArgumentsPassBase;
+
+  void runOnOperation() override {
+    if (failed(Flattener(getOperation()).run()))
+      signalPassFailure();
+  }
+};
+
+} // namespace

@@ -1,0 +1,443 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "passes/tile/PackedWeight.h"
+
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Bufferization/IR/Bufferization.h"
+#include "mlir/Dialect/Linalg/IR/Linalg.h"
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
+#include "llvm/Support/MathExtras.h"
+
+using namespace mlir;
+using namespace mlir::lumen;
+
+using Kind = PackedComponent::Kind;
+
+//===----------------------------------------------------------------------===//
+// Components
+//===----------------------------------------------------------------------===//
+
+unsigned PackedWeight::getSharedBits(BitPlane plane) {
+  return llvm::Log2_64(plane.getValuesPerByte());
+}
+
+bool PackedWeight::hasEntryPerSpan(const StoredFactor &factor,
+                                   BitPlane plane) const {
+  return factor.level == FactorLevel::Group &&
+         int64_t(format.getGroup()) <= kSpan &&
+         getGroupBits() >= getSharedBits(plane);
+}
+
+/// A component as a tensor: [tile][unit], then what a unit holds.
+Value PackedWeight::viewComponent(TileBuilder &b, Value bytes,
+                                  int64_t streamBegin,
+                                  const PackedComponent &component) const {
+  SmallVector<int64_t> inUnit, strides;
+  int64_t size = getBytes(component.elementType);
+  if (component.kind == Kind::Codes) {
+    inUnit.assign(llvm::Log2_64(component.entries), 2);
+    inUnit.append({rows, 4});
+  } else {
+    const StoredFactor *stored = component.kind == Kind::Factor
+                                     ? &factors[component.factor].stored
+                                     : nullptr;
+    if (stored && hasEntryPerSpan(*stored, component.plane)) {
+      int64_t spans = component.columns / kSpan;
+      if (spans > 1)
+        inUnit.push_back(spans);
+      inUnit.append(llvm::Log2_64(component.entries / spans), 2);
+    } else if (stored && stored->level == FactorLevel::Group) {
+      inUnit.push_back(component.entries);
+    }
+    inUnit.push_back(rows);
+  }
+  int64_t units = component.getUnits(getColumns()),
+          unit = component.unitBytes / size,
+          stride = component.getBytes() / size;
+  SmallVector<int64_t> shape = {getTiles()};
+  strides.push_back(units * unit);
+  if (component.columns) {
+    shape.push_back(units);
+    strides.push_back(unit);
+  }
+  shape.append(inUnit);
+  for (auto [i, extent] : llvm::enumerate(inUnit)) {
+    stride /= extent;
+    bool isHalf = i == 0 && component.halfBytes;
+    strides.push_back(isHalf ? component.halfBytes / size : stride);
+  }
+  return b.toTensor(b.view(bytes, streamBegin, getTiles() * units * unit,
+                           component.offset / size, shape, strides,
+                           component.elementType));
+}
+
+PackedWeight::PackedWeight(TileBuilder &b, Value weight)
+    : type(cast<RankedTensorType>(weight.getType())),
+      rows(cast<PackedAttr>(type.getEncoding()).getRows()) {
+  auto fromBytes = weight.getDefiningOp<FromBytesOp>();
+  format = lookupFormat(type, fromBytes);
+  if (format)
+    for (StoredFactor &stored : getStoredFactors(format))
+      factors.push_back({stored, {}});
+  int64_t begin = 0, end = 0;
+  for (const PackedComponent &component :
+       getPackedComponents(format, type.getElementType(), rows)) {
+    if (component.beginsStream) {
+      begin = end;
+      end += getStreamBytes(component, type.getDimSize(0), getColumns(), rows);
+    }
+    Value tensor = viewComponent(b, fromBytes.getBytes(), begin, component);
+    if (component.kind == Kind::Codes)
+      codes.push_back({component.plane, tensor});
+    else if (component.kind == Kind::Factor) {
+      bool isInSpan = component.columns == kSpan;
+      factors[component.factor].planes.push_back({tensor, isInSpan});
+    } else
+      values = tensor;
+  }
+}
+
+int64_t PackedWeight::getTiles() const {
+  return llvm::divideCeil(type.getDimSize(0), rows);
+}
+
+unsigned PackedWeight::getGroupBits() const {
+  return llvm::Log2_64(kSpan / format.getSumGroup());
+}
+
+int64_t PackedWeight::getBias() const { return getCodeBias(format); }
+
+int64_t PackedWeight::getCodeBits() const {
+  int64_t bits = 0;
+  for (const auto &code : codes)
+    bits += code.first.width;
+  return bits;
+}
+
+bool PackedWeight::hasSignedBytes() const {
+  return lumen::hasSignedBytes(format);
+}
+
+bool PackedWeight::hasMin() const { return !getMin().empty(); }
+
+//===----------------------------------------------------------------------===//
+// Codes
+//===----------------------------------------------------------------------===//
+
+void PackedWeight::collectCodes(TileBuilder &b, const SpanPosition &at,
+                                SmallVectorImpl<Value> &inputs,
+                                SmallVectorImpl<AffineMap> &maps) const {
+  for (auto [plane, tensor] : codes) {
+    inputs.push_back(b.slice(tensor, {at.tile, at.span}));
+    SmallVector<unsigned> results;
+    for (unsigned i = 0; i < llvm::Log2_64(plane.getLoads()); ++i)
+      results.push_back(kX + i);
+    results.append({kRow, kK4});
+    maps.push_back(b.map(kSpanDims, results));
+  }
+}
+
+/// Each plane byte shifted by what the step asks for, masked, and joined with
+/// the others; a table is looked up in place.
+Value PackedWeight::emitCode(OpBuilder &nested, Location loc,
+                             ValueRange planeBytes) const {
+  Type i8 = nested.getI8Type();
+  auto constant = [&](int64_t value) -> Value {
+    return arith::ConstantIntOp::create(nested, loc, i8, value);
+  };
+  Value code;
+  for (auto [plane, byte] : llvm::zip(codes, planeBytes)) {
+    BitPlane layout = plane.first;
+    Value bits = byte;
+    if (layout.width < 8) {
+      // The bits of the step that do not number a load number the shift.
+      Value shift;
+      for (unsigned dim = kX + llvm::Log2_64(layout.getLoads()); dim <= kZ;
+           ++dim) {
+        Value bit = arith::IndexCastOp::create(
+            nested, loc, i8, linalg::IndexOp::create(nested, loc, dim));
+        Value part = arith::MulIOp::create(
+            nested, loc, bit, constant(layout.width << (kZ - dim)));
+        shift =
+            shift ? arith::AddIOp::create(nested, loc, shift, part).getResult()
+                  : part;
+      }
+      bits = arith::ShRUIOp::create(nested, loc, bits, shift);
+      bits = arith::AndIOp::create(nested, loc, bits,
+                                   constant((1 << layout.width) - 1));
+    }
+    if (layout.offset)
+      bits = arith::ShLIOp::create(nested, loc, bits, constant(layout.offset));
+    code =
+        code ? arith::OrIOp::create(nested, loc, code, bits).getResult() : bits;
+  }
+  if (auto table = format.getTable()) {
+    SmallVector<int8_t> shifted;
+    for (int8_t entry : *table)
+      shifted.push_back(int8_t(entry - getBias()));
+    code = LookupOp::create(nested, loc, i8, code,
+                            nested.getDenseI8ArrayAttr(shifted));
+  }
+  return code;
+}
+
+static Value getBuffer(Value tensor) {
+  return tensor.getDefiningOp<bufferization::ToTensorOp>().getBuffer();
+}
+
+Value PackedWeight::getCodeBuffer(TileBuilder &b, unsigned plane) const {
+  Value buffer = getBuffer(codes[plane].second);
+  int64_t rank = cast<MemRefType>(buffer.getType()).getRank();
+  SmallVector<ReassociationIndices> groups;
+  for (int64_t i = 0; i < rank - 2; ++i)
+    groups.push_back({i});
+  groups.push_back({rank - 2, rank - 1});
+  return memref::CollapseShapeOp::create(b, buffer, groups);
+}
+
+Value PackedWeight::getFactorBuffer(unsigned factor) const {
+  return getBuffer(factors[factor].planes.front().tensor);
+}
+
+Value PackedWeight::loadCodes(TileBuilder &b, const SpanPosition &at,
+                              int64_t step) const {
+  constexpr unsigned kStepBits = 3;
+  auto words = VectorType::get(rows, b.getI32Type()),
+       bytes = VectorType::get(4 * rows, b.getI8Type());
+  auto splat = [&](int64_t value) -> Value {
+    return arith::ConstantOp::create(
+        b, DenseElementsAttr::get(words, b.getI32IntegerAttr(value)));
+  };
+  Value joined;
+  for (auto [i, code] : llvm::enumerate(codes)) {
+    BitPlane plane = code.first;
+    unsigned inByte = kStepBits - llvm::Log2_64(plane.getLoads());
+    SmallVector<Value> place = {at.tile, at.span};
+    for (unsigned bit = kStepBits; bit-- > inByte;)
+      place.push_back(b.index(step >> bit & 1));
+    place.push_back(b.index(0));
+    Value bits = vector::LoadOp::create(b, bytes, getCodeBuffer(b, i), place);
+    bits = vector::BitCastOp::create(b, words, bits);
+    int64_t shift = plane.width * (step & ((1 << inByte) - 1));
+    if (shift)
+      bits = arith::ShRUIOp::create(b, bits, splat(shift));
+    if (plane.width < 8)
+      bits = arith::AndIOp::create(
+          b, bits, splat(0x01010101 * ((1 << plane.width) - 1)));
+    if (plane.offset)
+      bits = arith::ShLIOp::create(b, bits, splat(plane.offset));
+    joined = joined ? arith::OrIOp::create(b, joined, bits).getResult() : bits;
+  }
+  return joined;
+}
+
+//===----------------------------------------------------------------------===//
+// Factors
+//===----------------------------------------------------------------------===//
+
+FactorOperands PackedWeight::collectFactors(TileBuilder &b,
+                                            const SpanPosition &at,
+                                            FactorDims dims,
+                                            SmallVectorImpl<Value> &inputs,
+                                            SmallVectorImpl<AffineMap> &maps,
+                                            bool hasGroups) const {
+  FactorOperands operands;
+  operands.first = inputs.size();
+  operands.hasGroups = hasGroups;
+  int64_t spansPerGroup = std::max<int64_t>(1, format.getGroup() / kSpan);
+  auto spanInBlock = [&]() -> Value {
+    Value first = arith::MulIOp::create(
+        b, at.block, b.index(int64_t(format.getBlock()) / kSpan));
+    return arith::SubIOp::create(b, at.span, first);
+  };
+  for (const Factor &factor : factors) {
+    if (!operands.holds(factor.stored))
+      continue;
+    for (auto [plane, view] : llvm::zip(factor.stored.planes, factor.planes)) {
+      SmallVector<OpFoldResult> position = {at.tile};
+      SmallVector<unsigned> results;
+      Value shift;
+      if (factor.stored.level == FactorLevel::Block) {
+        position.push_back(at.block);
+      } else if (hasEntryPerSpan(factor.stored, plane)) {
+        if (view.isInSpan)
+          position.push_back(at.span);
+        else
+          position.append({at.block, spanInBlock()});
+        for (unsigned i = getSharedBits(plane); i < getGroupBits(); ++i)
+          results.push_back(dims.firstGroup + i - getSharedBits(plane));
+      } else if (factor.stored.level == FactorLevel::Group) {
+        Value group = spanInBlock();
+        if (spansPerGroup > 1)
+          group = arith::DivUIOp::create(b, group, b.index(spansPerGroup));
+        // A byte serves 2^more units of a span or group.
+        unsigned more = getSharedBits(plane) - getGroupBits();
+        if (more) {
+          Value unit = arith::RemUIOp::create(b, group, b.index(1 << more));
+          unit = arith::MulIOp::create(b, unit,
+                                       b.index(plane.width << getGroupBits()));
+          shift = arith::IndexCastOp::create(b, b.getI32Type(), unit);
+          group = arith::DivUIOp::create(b, group, b.index(1 << more));
+        }
+        position.append({at.block, group});
+      }
+      results.push_back(dims.row);
+      inputs.push_back(b.slice(view.tensor, position));
+      maps.push_back(b.map(dims.dims, results));
+      operands.shifts.push_back(shift);
+    }
+  }
+  return operands;
+}
+
+/// A stored factor as an element of its type, its planes joined.
+Value PackedWeight::emitStored(OpBuilder &nested, Location loc, unsigned number,
+                               const FactorOperands &operands, FactorDims dims,
+                               ValueRange arguments) const {
+  unsigned next = 0;
+  for (unsigned i = 0; i < number; ++i)
+    if (operands.holds(factors[i].stored))
+      next += factors[i].planes.size();
+  const Factor &factor = factors[number];
+  if (factor.stored.planes.front().width >= 8)
+    return arguments[operands.first + next];
+  Type i32 = nested.getI32Type();
+  auto constant = [&](int64_t value) -> Value {
+    return arith::ConstantIntOp::create(nested, loc, i32, value);
+  };
+  Value joined;
+  for (BitPlane plane : factor.stored.planes) {
+    // 32-bit lanes: there are no shifts of bytes, and a float comes next.
+    Value bits = arith::ExtUIOp::create(nested, loc, i32,
+                                        arguments[operands.first + next]);
+    Value shift = operands.shifts[next++];
+    unsigned groupBits = getGroupBits();
+    for (unsigned i = groupBits - std::min(groupBits, getSharedBits(plane));
+         i < groupBits; ++i) {
+      Value bit = arith::IndexCastOp::create(
+          nested, loc, i32,
+          linalg::IndexOp::create(nested, loc, dims.firstGroup + i));
+      Value part = arith::MulIOp::create(
+          nested, loc, bit, constant(plane.width << (groupBits - 1 - i)));
+      shift = shift
+                  ? arith::AddIOp::create(nested, loc, shift, part).getResult()
+                  : part;
+    }
+    bits = arith::ShRUIOp::create(nested, loc, bits, shift);
+    bits = arith::AndIOp::create(nested, loc, bits,
+                                 constant((1 << plane.width) - 1));
+    if (plane.offset)
+      bits = arith::ShLIOp::create(nested, loc, bits, constant(plane.offset));
+    joined = joined
+                 ? arith::OrIOp::create(nested, loc, joined, bits).getResult()
+                 : bits;
+  }
+  return arith::TruncIOp::create(nested, loc, nested.getI8Type(), joined);
+}
+
+static Value extendToF32(OpBuilder &nested, Location loc, Value value) {
+  Type f32 = nested.getF32Type();
+  if (value.getType() == f32)
+    return value;
+  if (isa<FloatType>(value.getType()))
+    return arith::ExtFOp::create(nested, loc, f32, value);
+  return arith::SIToFPOp::create(nested, loc, f32, value);
+}
+
+/// A value of the format's region for one element, from those in `known`: what
+/// follows a lumen.stored works element by element.
+static Value cloneElement(OpBuilder &nested, Location loc, Value value,
+                          DenseMap<Value, Value> &known) {
+  if (Value found = known.lookup(value))
+    return found;
+  Operation *op = value.getDefiningOp();
+  Value made;
+  if (auto constant = dyn_cast<arith::ConstantOp>(op)) {
+    TypedAttr attr = constant.getValue();
+    if (auto splat = dyn_cast<SplatElementsAttr>(attr))
+      attr = splat.getSplatValue<TypedAttr>();
+    made = arith::ConstantOp::create(nested, loc, attr);
+  } else {
+    SmallVector<Value> operands;
+    for (Value operand : op->getOperands())
+      operands.push_back(cloneElement(nested, loc, operand, known));
+    OperationState state(loc, op->getName(), operands,
+                         getElementTypeOrSelf(value.getType()), op->getAttrs());
+    made = nested.create(state)->getResult(0);
+  }
+  known[value] = made;
+  return made;
+}
+
+Value PackedWeight::emitPart(OpBuilder &nested, Location loc, Value value,
+                             const FactorOperands &operands, FactorDims dims,
+                             ValueRange arguments) const {
+  DenseMap<Value, Value> known;
+  for (auto [i, factor] : llvm::enumerate(factors))
+    if (operands.holds(factor.stored))
+      known[factor.stored.value] =
+          emitStored(nested, loc, i, operands, dims, arguments);
+  return cloneElement(nested, loc, value, known);
+}
+
+Value PackedWeight::emitProduct(OpBuilder &nested, Location loc,
+                                ValueRange parts,
+                                const FactorOperands &operands, FactorDims dims,
+                                ValueRange arguments) const {
+  Value product;
+  for (Value part : parts) {
+    Value factor = extendToF32(
+        nested, loc, emitPart(nested, loc, part, operands, dims, arguments));
+    product =
+        product
+            ? arith::MulFOp::create(nested, loc, product, factor).getResult()
+            : factor;
+  }
+  return product;
+}
+
+Value PackedWeight::emitScale(OpBuilder &nested, Location loc,
+                              const FactorOperands &operands, FactorDims dims,
+                              ValueRange arguments) const {
+  return emitProduct(nested, loc, getScale(), operands, dims, arguments);
+}
+
+Value PackedWeight::emitMin(OpBuilder &nested, Location loc,
+                            const FactorOperands &operands, FactorDims dims,
+                            ValueRange arguments) const {
+  return emitProduct(nested, loc, getMin(), operands, dims, arguments);
+}
+
+Value PackedWeight::emitOfBlock(OpBuilder &nested, Location loc,
+                                OperandRange factor,
+                                const FactorOperands &operands, FactorDims dims,
+                                ValueRange arguments) const {
+  auto shared = llvm::make_filter_range(
+      factor, [](Value part) { return !isa<VectorType>(part.getType()); });
+  return emitProduct(nested, loc, llvm::to_vector<2>(shared), operands, dims,
+                     arguments);
+}
+
+Value PackedWeight::emitOfGroup(OpBuilder &nested, Location loc,
+                                OperandRange factor,
+                                const FactorOperands &operands, FactorDims dims,
+                                ValueRange arguments) const {
+  Value part = emitPart(nested, loc, factor.back(), operands, dims, arguments);
+  Type i32 = nested.getI32Type();
+  return part.getType() == i32 ? part
+                               : arith::ExtSIOp::create(nested, loc, i32, part);
+}
+
+bool PackedWeight::hasBlockScale() const {
+  return llvm::none_of(
+      getScale(), [](Value part) { return isa<VectorType>(part.getType()); });
+}
+
+IntegerRange PackedWeight::getValues() const {
+  if (auto table = format.getTable()) {
+    auto [least, most] = std::minmax_element(table->begin(), table->end());
+    return {*least, *most};
+  }
+  int64_t least = getBias();
+  return {least, (int64_t(1) << format.getBits()) - 1 + least};
+}

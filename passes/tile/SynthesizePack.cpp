@@ -1,0 +1,322 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Synthesizes the kernels that re-encode a weight into its packed layout: the
+// format's region decodes a block, and what it yields is spread over the
+// components that `dialect/FormatLayout.h` lists.
+#include "dialect/FormatLayout.h"
+#include "passes/tile/FormatInliner.h"
+#include "passes/check/KernelContract.h"
+#include "passes/Passes.h"
+
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Bufferization/IR/Bufferization.h"
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
+#include "mlir/IR/ImplicitLocOpBuilder.h"
+
+namespace mlir::lumen {
+#define GEN_PASS_DEF_SYNTHESIZEPACKPASS
+#include "passes/Passes.h.inc"
+} // namespace mlir::lumen
+
+using namespace mlir;
+using namespace mlir::lumen;
+
+namespace {
+
+using Kind = PackedComponent::Kind;
+
+class PackSynthesizer {
+public:
+  PackSynthesizer(func::FuncOp kernel, PackOp pack, ToBytesOp store,
+                  FromBytesOp source)
+      : b(pack.getLoc(), kernel.getContext()), kernel(kernel), pack(pack),
+        store(store), source(source) {}
+
+  void run();
+
+private:
+  /// A component in the output. Its stream is seen as elements of its type
+  /// (codes: as i32 steps).
+  struct Destination {
+    PackedComponent component;
+    Value buffer;
+    /// Units along K of one tile of rows.
+    Value units;
+    /// Bytes of an element.
+    int64_t size;
+  };
+
+  Value index(int64_t value) {
+    return arith::ConstantIndexOp::create(b, value);
+  }
+  Value mul(Value lhs, Value rhs) {
+    return b.createOrFold<arith::MulIOp>(lhs, rhs);
+  }
+  Value add(Value lhs, Value rhs) {
+    return b.createOrFold<arith::AddIOp>(lhs, rhs);
+  }
+  /// The first element of an entry in a unit of a tile.
+  Value entryOf(const Destination &to, Value tile, Value unit, int64_t entry) {
+    Value number = add(mul(tile, to.units), unit);
+    return add(mul(number, index(to.component.unitBytes / to.size)),
+               index(to.component.getEntryOffset(entry) / to.size));
+  }
+  Value sizeOf(unsigned dim);
+  void viewComponents();
+  void emitBlock(Value tile, Value row, Value lane, Value block);
+  void emitValues(Value tile);
+  void storeCodes(const Destination &to, Value codes, Value tile, Value lane,
+                  Value block);
+  void storeFactor(const Destination &to, Value factor, Value tile, Value lane,
+                   Value block);
+
+  ImplicitLocOpBuilder b;
+  func::FuncOp kernel;
+  PackOp pack;
+  ToBytesOp store;
+  FromBytesOp source;
+  FormatOp format;
+  Type elementType;
+  int64_t rows = 0;
+  Value n, k;
+  SmallVector<Destination> destinations;
+};
+
+Value PackSynthesizer::sizeOf(unsigned dim) {
+  auto type = cast<RankedTensorType>(source.getWeight().getType());
+  if (!type.isDynamicDim(dim))
+    return index(type.getDimSize(dim));
+  return source.getSizes()[type.getDynamicDimIndex(dim)];
+}
+
+void PackSynthesizer::viewComponents() {
+  Value tiles = arith::CeilDivUIOp::create(b, n, index(rows));
+  Value begin, end = index(0);
+  for (const PackedComponent &component :
+       getPackedComponents(format, elementType, rows)) {
+    bool isCodes = component.kind == Kind::Codes;
+    Type type = isCodes ? b.getI32Type() : component.elementType;
+    int64_t size = getBytes(type);
+    Value units = index(1);
+    if (component.columns)
+      units = arith::DivUIOp::create(b, k, index(component.columns));
+    Value all = mul(tiles, units);
+    if (component.beginsStream) {
+      begin = end;
+      Value bytes = mul(all, index(component.unitBytes));
+      Value line = index(kAlignment);
+      end = add(begin, mul(arith::CeilDivUIOp::create(b, bytes, line), line));
+    }
+    Value count = mul(all, index(component.unitBytes / size));
+    Value buffer =
+        memref::ViewOp::create(b, MemRefType::get({ShapedType::kDynamic}, type),
+                               store.getBytes(), begin, count);
+    destinations.push_back({component, buffer, units, size});
+  }
+}
+
+/// Gathers the bits of one plane: a step is the four bytes of an i32, and the
+/// masked bits of the steps that share a byte are shifted beside each other.
+void PackSynthesizer::storeCodes(const Destination &to, Value codes, Value tile,
+                                 Value lane, Value block) {
+  BitPlane plane = to.component.plane;
+  int64_t blockSize = format.getBlock(), spans = blockSize / kSpan;
+  int64_t loads = plane.getLoads(), stepsPerByte = 8 / loads;
+  auto stepsType = VectorType::get(blockSize / 4, b.getI32Type());
+  Value steps = vector::BitCastOp::create(b, stepsType, codes);
+  auto splat = [&](VectorType type, int64_t value) -> Value {
+    return arith::ConstantOp::create(
+        b, DenseElementsAttr::get(type, b.getI32IntegerAttr(int32_t(value))));
+  };
+  if (plane.width < 8) {
+    if (plane.offset)
+      steps = arith::ShRUIOp::create(b, steps, splat(stepsType, plane.offset));
+    steps = arith::AndIOp::create(
+        b, steps, splat(stepsType, 0x01010101 * ((1 << plane.width) - 1)));
+  }
+  auto loadsType = VectorType::get(loads, b.getI32Type());
+  Value firstSpan = mul(block, index(spans));
+  for (int64_t span = 0; span < spans; ++span) {
+    Value unit = add(firstSpan, index(span));
+    Value bytes;
+    for (int64_t s = 0; s < stepsPerByte; ++s) {
+      SmallVector<int64_t> mask;
+      for (int64_t load = 0; load < loads; ++load)
+        mask.push_back(span * 8 + load * stepsPerByte + s);
+      Value part = vector::ShuffleOp::create(b, steps, steps, mask);
+      if (s)
+        part =
+            arith::ShLIOp::create(b, part, splat(loadsType, s * plane.width));
+      bytes = bytes ? arith::OrIOp::create(b, bytes, part).getResult() : part;
+    }
+    for (int64_t load = 0; load < loads; ++load) {
+      Value word = vector::ExtractOp::create(b, bytes, load);
+      Value at = add(entryOf(to, tile, unit, load), lane);
+      memref::StoreOp::create(b, word, to.buffer, at);
+    }
+  }
+}
+
+/// Whole factors one by one; planes of fewer bits with neighbouring groups side
+/// by side in a byte.
+void PackSynthesizer::storeFactor(const Destination &to, Value factor,
+                                  Value tile, Value lane, Value block) {
+  BitPlane plane = to.component.plane;
+  auto vector = dyn_cast<VectorType>(factor.getType());
+  int64_t perByte = plane.getValuesPerByte();
+  int64_t count = vector ? vector.getNumElements() / perByte : 1;
+  if (perByte > 1) {
+    auto splat = [&](VectorType type, int64_t value) -> Value {
+      return arith::ConstantOp::create(
+          b, DenseElementsAttr::get(type, b.getI8IntegerAttr(int8_t(value))));
+    };
+    if (plane.offset)
+      factor = arith::ShRUIOp::create(b, factor, splat(vector, plane.offset));
+    factor =
+        arith::AndIOp::create(b, factor, splat(vector, (1 << plane.width) - 1));
+    auto bytesType = VectorType::get(count, b.getI8Type());
+    Value bytes;
+    for (int64_t i = 0; i < perByte; ++i) {
+      SmallVector<int64_t> mask;
+      for (int64_t byte = 0; byte < count; ++byte)
+        mask.push_back(byte * perByte + i);
+      Value part = vector::ShuffleOp::create(b, factor, factor, mask);
+      if (i)
+        part =
+            arith::ShLIOp::create(b, part, splat(bytesType, i * plane.width));
+      bytes = bytes ? arith::OrIOp::create(b, bytes, part).getResult() : part;
+    }
+    factor = bytes;
+  }
+  // What belongs to the row is stored again by each of its blocks.
+  int64_t columns = to.component.columns, entries = to.component.entries;
+  Value first = index(0);
+  if (columns)
+    first = mul(block, index(int64_t(format.getBlock()) / columns));
+  for (int64_t i = 0; i < count; ++i) {
+    Value element =
+        vector ? vector::ExtractOp::create(b, factor, i).getResult() : factor;
+    Value unit = add(first, index(i / entries));
+    memref::StoreOp::create(b, element, to.buffer,
+                            add(entryOf(to, tile, unit, i % entries), lane));
+  }
+}
+
+/// One block of one row; rows past the last are zeros.
+void PackSynthesizer::emitBlock(Value tile, Value row, Value lane,
+                                Value block) {
+  auto store = [&](const DecodedBlock &decoded) {
+    for (const Destination &to : destinations)
+      if (to.component.kind == Kind::Codes)
+        storeCodes(to, decoded.codes, tile, lane, block);
+      else
+        storeFactor(to, decoded.stored[to.component.factor], tile, lane, block);
+  };
+  auto zeroLike = [&](Value value) -> Value {
+    return arith::ConstantOp::create(b, b.getZeroAttr(value.getType()));
+  };
+  Value exists = arith::CmpIOp::create(b, arith::CmpIPredicate::ult, row, n);
+  auto branch =
+      scf::IfOp::create(b, TypeRange{}, exists, /*withElseRegion=*/true);
+  OpBuilder::InsertionGuard guard(b);
+  b.setInsertionPointToStart(branch.thenBlock());
+  Value blocks = arith::DivUIOp::create(b, k, index(format.getBlock()));
+  Value rowBytes = add(mul(blocks, index(format.getBlockBytes())),
+                       index(format.getHeaderBytes()));
+  DecodedBlock decoded = inlineFormat(b, b.getLoc(), format, source.getBytes(),
+                                      mul(row, rowBytes), block);
+  store(decoded);
+  b.setInsertionPointToStart(branch.elseBlock());
+  DecodedBlock zeros;
+  zeros.codes = zeroLike(decoded.codes);
+  llvm::transform(decoded.stored, std::back_inserter(zeros.stored), zeroLike);
+  store(zeros);
+}
+
+/// One tile of float elements: a transposition.
+void PackSynthesizer::emitValues(Value tile) {
+  Value count = mul(n, k);
+  Value raw = memref::ViewOp::create(
+      b, MemRefType::get({ShapedType::kDynamic}, elementType),
+      source.getBytes(), index(0), count);
+  Value packed = destinations.front().buffer;
+  auto lanes = scf::ForOp::create(b, index(0), index(rows), index(1));
+  b.setInsertionPointToStart(lanes.getBody());
+  Value lane = lanes.getInductionVar();
+  Value row = add(mul(tile, index(rows)), lane);
+  Value exists = arith::CmpIOp::create(b, arith::CmpIPredicate::ult, row, n);
+  auto columns = scf::ForOp::create(b, index(0), k, index(1));
+  b.setInsertionPointToStart(columns.getBody());
+  Value column = columns.getInductionVar();
+  auto value =
+      scf::IfOp::create(b, elementType, exists, /*withElseRegion=*/true);
+  b.setInsertionPointToStart(value.thenBlock());
+  scf::YieldOp::create(
+      b, memref::LoadOp::create(b, raw, add(mul(row, k), column)).getResult());
+  b.setInsertionPointToStart(value.elseBlock());
+  scf::YieldOp::create(
+      b, arith::ConstantOp::create(b, b.getZeroAttr(elementType)).getResult());
+  b.setInsertionPointAfter(value);
+  Value at = add(mul(add(mul(tile, k), column), index(rows)), lane);
+  memref::StoreOp::create(b, value.getResult(0), packed, at);
+}
+
+void PackSynthesizer::run() {
+  auto type = cast<RankedTensorType>(pack.getResult().getType());
+  elementType = type.getElementType();
+  rows = cast<PackedAttr>(type.getEncoding()).getRows();
+  format = lookupFormat(type, kernel);
+  b.setInsertionPoint(store);
+  n = sizeOf(0);
+  k = sizeOf(1);
+  viewComponents();
+  Value tiles = arith::CeilDivUIOp::create(b, n, index(rows));
+  auto forall = scf::ForallOp::create(b, ArrayRef<OpFoldResult>{tiles},
+                                      ValueRange{}, std::nullopt);
+  b.setInsertionPointToStart(forall.getBody());
+  Value tile = forall.getInductionVar(0);
+  if (!format) {
+    emitValues(tile);
+  } else {
+    Value blocks = arith::DivUIOp::create(b, k, index(format.getBlock()));
+    auto blockLoop = scf::ForOp::create(b, index(0), blocks, index(1));
+    b.setInsertionPointToStart(blockLoop.getBody());
+    auto laneLoop = scf::ForOp::create(b, index(0), index(rows), index(1));
+    b.setInsertionPointToStart(laneLoop.getBody());
+    Value lane = laneLoop.getInductionVar();
+    emitBlock(tile, add(mul(tile, index(rows)), lane), lane,
+              blockLoop.getInductionVar());
+  }
+  store.erase();
+  if (pack.use_empty())
+    pack.erase();
+  if (source.use_empty())
+    source.erase();
+}
+
+struct SynthesizePackPass final
+    : lumen::impl::SynthesizePackPassBase<SynthesizePackPass> {
+  void runOnOperation() override {
+    auto isOfKind = [](Operation *op) { return isa<PackOp, ToBytesOp>(op); };
+    for (func::FuncOp kernel : getKernels(getOperation(), "pack")) {
+      if (failed(verifyKernel(kernel, isOfKind)))
+        return signalPassFailure();
+      for (auto store :
+           llvm::make_early_inc_range(kernel.getOps<ToBytesOp>())) {
+        auto pack = store.getWeight().getDefiningOp<PackOp>();
+        auto source =
+            pack ? pack.getWeight().getDefiningOp<FromBytesOp>() : nullptr;
+        if (!source) {
+          store.emitOpError(
+              "in a pack kernel stores a lumen.pack of a weight in bytes");
+          return signalPassFailure();
+        }
+        PackSynthesizer(kernel, pack, store, source).run();
+      }
+    }
+  }
+};
+
+} // namespace

@@ -1,0 +1,423 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Synthesizes product kernels: the loops over the register tiles of a product,
+// and what follows it in each of them.
+#include "passes/support/Dot4.h"
+#include "passes/check/KernelContract.h"
+#include "passes/Passes.h"
+#include "passes/tile/ProductEpilogue.h"
+#include "passes/tile/ProductTile.h"
+#include "passes/tile/ScaledWeight.h"
+
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Bufferization/IR/Bufferization.h"
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
+#include "mlir/IR/ImplicitLocOpBuilder.h"
+#include "llvm/Support/MathExtras.h"
+
+namespace mlir::lumen {
+#define GEN_PASS_DEF_SYNTHESIZEPRODUCTPASS
+#include "passes/Passes.h.inc"
+} // namespace mlir::lumen
+
+using namespace mlir;
+using namespace mlir::lumen;
+
+namespace {
+
+/// How many tiles of a weight a single token reads before those of another one.
+/// From as much memory in one piece the hardware reads as fast as from all of
+/// it.
+constexpr int64_t kTilesTogether = 4;
+
+/// From how many tokens on it pays to multiply scales into the codes of a tile:
+/// that takes as long as the products of five tokens, and spares a quarter of
+/// the time of all.
+constexpr int64_t kManyTokens = 24;
+
+/// How much larger blocks of tokens are then: the work for a tile is done once
+/// for each. (Products of 8,960 columns reach 72 % of the peak with blocks as
+/// others have them, 77 to 84 with blocks 2 to 16 times as large.)
+constexpr int64_t kScaledBlocks = 8;
+
+/// Tokens of a register tile, as `#lumen.target` limits them too.
+constexpr int64_t kMostTileTokens = 32;
+
+/// Bytes of the stack that the products of a tile may take: less than a
+/// second-level cache, and of any thread's stack a small part.
+constexpr int64_t kMostRoom = 512 * 1024;
+
+/// The target's register tile: so many rows of a weight (0: any) by so many
+/// tokens.
+struct TileShape {
+  int64_t rows, tokens;
+};
+
+class ProductSynthesizer {
+public:
+  ProductSynthesizer(func::FuncOp kernel, QLinearOp product, TileShape shape,
+                     int64_t blockBytes, bool signedCodes, bool addsPairs)
+      : b(product.getLoc(), kernel.getContext()), kernel(kernel),
+        product(product), shape(shape), blockBytes(blockBytes),
+        takesBytes(!signedCodes),
+        registerTile(b, product, signedCodes, addsPairs) {}
+
+  LogicalResult run();
+
+private:
+  /// The weights of the product, or what stands for them.
+  using Weights = ArrayRef<const PackedWeight *>;
+  /// The weight of a sink, or one of several that are alike.
+  const PackedWeight &getWeight(const ProductSink &sink) const {
+    return registerTile.getWeights()[sink.products.front()];
+  }
+  /// Tokens of a register tile: more where a weight's tiles have fewer rows. Of
+  /// these a power of two, which leaves fewer tokens over from a prompt.
+  int64_t getTokens(const PackedWeight &weight) const {
+    int64_t ratio = shape.rows / weight.rows;
+    return ratio > 1 ? llvm::bit_floor(uint64_t(shape.tokens)) * ratio
+                     : shape.tokens;
+  }
+  void emitSink(const ProductSink &sink, bool last);
+  Value emitSingleToken(const ProductSink &sink);
+  Value emitManyTokens(const ProductSink &sink);
+  void emitTokenBlocks(const ProductSink &sink, Weights weights, Value taken,
+                       bool last, function_ref<Value(Value)> emitTileOf);
+  void emitExpertGroups(const ProductSink &sink, Value single, bool last);
+  void emitRegisterTiles(const ProductSink &sink, Weights weights, Value first,
+                         Value count, Value tile, Value rowTile);
+  void emitTile(const ProductSink &sink, Weights weights, int64_t tokens,
+                Value token, Value tile, Value rowTile);
+  void emitLoop(ArrayRef<OpFoldResult> sizes, bool waits,
+                function_ref<void(ValueRange)> emitBody);
+  void emitFor(Value first, Value end, function_ref<void(Value)> emitBody);
+  void emitGroup(Value group, Value tiles, Value rowTile,
+                 function_ref<void(Value, Value, Value)> emitBody);
+
+  TileBuilder b;
+  func::FuncOp kernel;
+  QLinearOp product;
+  TileShape shape;
+  int64_t blockBytes; // of activations
+  /// Whether unsigned codes of 8 bits are as good as narrower ones.
+  bool takesBytes;
+  ProductTile registerTile;
+  SmallVector<const PackedWeight *> plainWeights;
+  /// Null where scales cannot be multiplied into the codes.
+  SmallVector<std::unique_ptr<ScaledWeight>> scaledWeights;
+};
+
+void ProductSynthesizer::emitTile(const ProductSink &sink, Weights weights,
+                                  int64_t tokens, Value token, Value tile,
+                                  Value rowTile) {
+  int64_t n = getWeight(sink).type.getDimSize(0) / product.getExperts(),
+          rows = weights[sink.products.front()]->rows;
+  Value row = arith::MulIOp::create(b, rowTile, b.index(rows));
+  // Those of a single token are in order, which the hardware foresees.
+  if (tokens > 1)
+    fetchEpilogue(b, sink, product, tokens, std::min(n, rows), token, row);
+  SmallVector<Value> results(product.getWeights().size());
+  for (unsigned i : sink.products)
+    if (i != sink.stored)
+      results[i] = registerTile.emitProduct(*weights[i], tokens, token, tile);
+  if (n % rows == 0)
+    return emitEpilogue(b, sink, product, results, tokens, rows, token, row);
+  // The last tile stores only the rows that exist.
+  auto emitRows = [&](int64_t valid) {
+    return [&, valid](OpBuilder &nested, Location loc) {
+      ImplicitLocOpBuilder inner(loc, nested);
+      emitEpilogue(inner, sink, product, results, tokens, valid, token, row);
+      scf::YieldOp::create(inner);
+    };
+  };
+  if (n < rows)
+    return emitEpilogue(b, sink, product, results, tokens, n, token, row);
+  Value full = arith::CmpIOp::create(b, arith::CmpIPredicate::ult, rowTile,
+                                     b.index(n / rows));
+  scf::IfOp::create(b, full, emitRows(rows), emitRows(n % rows));
+}
+
+/// A parallel loop, behind which the workers may go on without each other.
+void ProductSynthesizer::emitLoop(ArrayRef<OpFoldResult> sizes, bool waits,
+                                  function_ref<void(ValueRange)> emitBody) {
+  auto forall = scf::ForallOp::create(b, sizes, ValueRange{}, std::nullopt);
+  if (!waits)
+    forall->setAttr(LumenDialect::kNowaitAttr, b.getUnitAttr());
+  OpBuilder::InsertionGuard guard(b);
+  b.setInsertionPointToStart(forall.getBody());
+  emitBody(forall.getInductionVars());
+}
+
+void ProductSynthesizer::emitFor(Value first, Value end,
+                                 function_ref<void(Value)> emitBody) {
+  auto loop = scf::ForOp::create(b, first, end, b.index(1));
+  OpBuilder::InsertionGuard guard(b);
+  b.setInsertionPointToStart(loop.getBody());
+  emitBody(loop.getInductionVar());
+}
+
+/// The tokens of a group, the first and the one behind the last, and the tile
+/// of its expert's weights, each of which has `tiles`, that holds the rows of
+/// tile `rowTile` of the result.
+void ProductSynthesizer::emitGroup(
+    Value group, Value tiles, Value rowTile,
+    function_ref<void(Value, Value, Value)> emitBody) {
+  Value table = product.getGroups()
+                    .getDefiningOp<bufferization::ToTensorOp>()
+                    .getBuffer();
+  auto load = [&](Value row, int64_t column) -> Value {
+    Value entry =
+        memref::LoadOp::create(b, table, ValueRange{row, b.index(column)});
+    return arith::IndexCastUIOp::create(b, b.getIndexType(), entry);
+  };
+  Value first = load(group, 1);
+  Value end = load(arith::AddIOp::create(b, group, b.index(1)), 1);
+  Value tile = arith::MulIOp::create(b, load(group, 0), tiles);
+  emitBody(first, end, arith::AddIOp::create(b, tile, rowTile));
+}
+
+/// All tiles behind one result.
+void ProductSynthesizer::emitSink(const ProductSink &sink, bool last) {
+  Value single;
+  if (product.getGroups() || joinsTwoProducts(sink, product))
+    single = emitSingleToken(sink);
+  if (product.getGroups())
+    return emitExpertGroups(sink, single, last);
+  Value others = single;
+  if (Value many = emitManyTokens(sink))
+    others = single ? arith::OrIOp::create(b, single, many) : many;
+  emitTokenBlocks(sink, plainWeights, others, last,
+                  [](Value rowTile) { return rowTile; });
+}
+
+/// A loop of its own for so many tokens that it pays to multiply the scales of
+/// a tile of rows into its codes first. Returns whether there are so many; null
+/// where that cannot be done.
+Value ProductSynthesizer::emitManyTokens(const ProductSink &sink) {
+  SmallVector<const PackedWeight *> weights(plainWeights.size());
+  for (unsigned i : sink.products) {
+    if (!scaledWeights[i])
+      return nullptr;
+    weights[i] = &scaledWeights[i]->getPacked();
+  }
+  Value few =
+      arith::CmpIOp::create(b, arith::CmpIPredicate::ult,
+                            registerTile.getTokens(), b.index(kManyTokens));
+  emitTokenBlocks(sink, weights, few, /*last=*/false, [&](Value rowTile) {
+    for (unsigned i : sink.products)
+      scaledWeights[i]->emit(b, rowTile);
+    return b.index(0);
+  });
+  return arith::XOrIOp::create(
+      b, few, arith::ConstantIntOp::create(b, /*value=*/1, /*width=*/1));
+}
+
+/// A loop of its own for a single token, whose weights come from memory, which
+/// is read faster from end to end than from several places in turn: of two
+/// weights that meet in one result, some tiles of the one, whose results wait
+/// in the buffer of the sink, then those of the other; of experts, all tiles of
+/// one, then the next. Returns whether there is a single token.
+Value ProductSynthesizer::emitSingleToken(const ProductSink &sink) {
+  Value single = arith::CmpIOp::create(b, arith::CmpIPredicate::eq,
+                                       registerTile.getTokens(),
+                                       b.index(product.getSlots()));
+  SmallVector<ProductSink, 2> parts = {sink};
+  if (joinsTwoProducts(sink, product)) {
+    unsigned number = sink.products.front();
+    parts.front().stored = number;
+    parts.insert(
+        parts.begin(),
+        {sink.store, product.getOutputs()[number], sink.buffer, {number}});
+  }
+  int64_t tiles = getWeight(sink).getTiles() / product.getExperts();
+  int64_t together = parts.size() == 1 ? 1 : kTilesTogether;
+  Value runs = b.index(llvm::divideCeil(tiles, together));
+  // Every slot has an expert of its own, or shares one and leaves a group
+  // empty.
+  Value count = arith::MulIOp::create(b, runs, b.index(product.getSlots()));
+  count = arith::SelectOp::create(b, single, count, b.index(0));
+  emitLoop({count}, /*waits=*/false, [&](ValueRange indices) {
+    Value run = indices[0], group;
+    if (product.getGroups()) {
+      run = arith::RemUIOp::create(b, indices[0], runs);
+      group = arith::DivUIOp::create(b, indices[0], runs);
+    }
+    Value first = arith::MulIOp::create(b, run, b.index(together));
+    Value end = arith::AddIOp::create(b, first, b.index(together));
+    end = arith::MinUIOp::create(b, end, b.index(tiles));
+    for (const ProductSink &part : parts)
+      emitFor(first, end, [&](Value rowTile) {
+        if (!group)
+          return emitTile(part, plainWeights, 1, b.index(0), rowTile, rowTile);
+        emitGroup(group, b.index(tiles), rowTile,
+                  [&](Value token, Value last, Value tile) {
+                    emitFor(token, last, [&](Value token) {
+                      emitTile(part, plainWeights, 1, token, tile, rowTile);
+                    });
+                  });
+      });
+  });
+  return single;
+}
+
+/// A parallel loop over blocks of tokens and tiles of rows, and inside it
+/// register tiles of decreasing numbers of tokens. Nothing where `taken` is
+/// true, which may be null. `emitTileOf` gives the tile of `weights` that holds
+/// a tile of rows.
+void ProductSynthesizer::emitTokenBlocks(
+    const ProductSink &sink, Weights weights, Value taken, bool last,
+    function_ref<Value(Value)> emitTileOf) {
+  Value tokens = registerTile.getTokens();
+  const PackedWeight &weight = *weights[sink.products.front()];
+  int64_t tokenTile = getTokens(weight);
+  int64_t bytesPerToken = weight.getColumns() * (product.isInteger() ? 1 : 4);
+  int64_t tokensInCache = blockBytes / bytesPerToken;
+  if (!weight.isFar)
+    tokensInCache *= kScaledBlocks;
+  int64_t tokenBlock =
+      std::max<int64_t>(tokenTile, llvm::alignDown(tokensInCache, tokenTile));
+  Value blocks = arith::CeilDivUIOp::create(b, tokens, b.index(tokenBlock));
+  // Alike to a tile, so that workers who get as many have as much to do.
+  Value tilesOfAll = arith::MulIOp::create(b, blocks, b.index(tokenTile));
+  auto beginOf = [&](Value block) -> Value {
+    Value share = arith::CeilDivUIOp::create(
+        b, arith::MulIOp::create(b, block, tokens), tilesOfAll);
+    return arith::MinUIOp::create(
+        b, tokens, arith::MulIOp::create(b, share, b.index(tokenTile)));
+  };
+  Value count = blocks;
+  if (taken)
+    count = arith::SelectOp::create(b, taken, b.index(0), blocks);
+  int64_t tiles =
+      llvm::divideCeil(getWeight(sink).type.getDimSize(0), weight.rows);
+  SmallVector<OpFoldResult> sizes = {count, b.getIndexAttr(tiles)};
+  emitLoop(sizes, last, [&](ValueRange indices) {
+    Value first = beginOf(indices[0]);
+    Value next = arith::AddIOp::create(b, indices[0], b.index(1));
+    Value count = arith::SubIOp::create(b, beginOf(next), first);
+    emitRegisterTiles(sink, weights, first, count, emitTileOf(indices[1]),
+                      indices[1]);
+  });
+}
+
+/// The same for the weights of experts: a parallel loop over tiles of rows and
+/// the groups of tokens. Tiles come first, so that all workers get equal shares
+/// however the tokens are spread.
+void ProductSynthesizer::emitExpertGroups(const ProductSink &sink, Value single,
+                                          bool last) {
+  int64_t experts = product.getExperts();
+  Value tiles = b.index(getWeight(sink).getTiles() / experts);
+  // A group has at least one token.
+  Value groups =
+      arith::MinUIOp::create(b, registerTile.getTokens(), b.index(experts));
+  groups = arith::SelectOp::create(b, single, b.index(0), groups);
+  emitLoop({tiles, groups}, last, [&](ValueRange indices) {
+    emitGroup(
+        indices[1], tiles, indices[0], [&](Value first, Value end, Value tile) {
+          Value count = arith::SubIOp::create(b, end, first);
+          emitRegisterTiles(sink, plainWeights, first, count, tile, indices[0]);
+        });
+  });
+}
+
+/// The tokens `first`, … (`count` of them) in register tiles of decreasing
+/// numbers of tokens: the target's, then the powers of two below. `tile` is the
+/// tile of the weights, `rowTile` that of the result.
+void ProductSynthesizer::emitRegisterTiles(const ProductSink &sink,
+                                           Weights weights, Value first,
+                                           Value count, Value tile,
+                                           Value rowTile) {
+  Value lower = first, rest = count;
+  for (int64_t tokens = getTokens(*weights[sink.products.front()]); tokens >= 1;
+       tokens = llvm::bit_ceil(uint64_t(tokens)) / 2) {
+    Value left = tokens == 1 ? b.index(0)
+                             : arith::RemUIOp::create(b, rest, b.index(tokens));
+    Value whole = arith::SubIOp::create(b, rest, left);
+    Value upper = arith::AddIOp::create(b, lower, whole);
+    rest = left;
+    auto loop = scf::ForOp::create(b, lower, upper, b.index(tokens));
+    OpBuilder::InsertionGuard inLoop(b);
+    b.setInsertionPointToStart(loop.getBody());
+    emitTile(sink, weights, tokens, loop.getInductionVar(), tile, rowTile);
+    lower = upper;
+  }
+}
+
+LogicalResult ProductSynthesizer::run() {
+  SmallVector<ProductSink> sinks;
+  if (failed(collectSinks(kernel, product, sinks)))
+    return failure();
+  b.setInsertionPoint(kernel.getBody().front().getTerminator());
+  if (failed(registerTile.viewOperands()))
+    return failure();
+  for (const PackedWeight &weight : registerTile.getWeights()) {
+    plainWeights.push_back(&weight);
+    scaledWeights.emplace_back();
+    if (takesBytes && !product.getGroups() && weight.rows < shape.rows &&
+        shape.rows * weight.getColumns() <= kMostRoom && product.isInteger() &&
+        registerTile.hasIntegerScales(weight) &&
+        ScaledWeight::isPossible(weight))
+      scaledWeights.back() =
+          std::make_unique<ScaledWeight>(b, weight, shape.rows);
+  }
+  for (ProductSink &sink : sinks) {
+    bool last = &sink == &sinks.back();
+    sink.buffer = registerTile.splitSlots(sink.buffer);
+    emitSink(sink, last);
+  }
+
+  // What the loops replace.
+  for (Operation &op :
+       llvm::make_early_inc_range(llvm::reverse(kernel.getBody().front()))) {
+    bool replaced = llvm::any_of(
+        sinks, [&](ProductSink &sink) { return sink.store == &op; });
+    bool dead =
+        op.use_empty() &&
+        isa<QLinearOp, AddOp, SwigluOp, FromBytesOp, bufferization::ToTensorOp>(
+            op);
+    if (replaced || dead)
+      op.erase();
+  }
+  return success();
+}
+
+struct SynthesizeProductPass final
+    : lumen::impl::SynthesizeProductPassBase<SynthesizeProductPass> {
+  using SynthesizeProductPassBase::SynthesizeProductPassBase;
+
+  void runOnOperation() override {
+    ModuleOp module = getOperation();
+    auto target = module->getAttrOfType<TargetAttr>(LumenDialect::kTargetAttr);
+    if (tokens > kMostTileTokens) {
+      module.emitError() << "a tile has at most " << kMostTileTokens
+                         << " tokens, not " << int64_t(tokens);
+      return signalPassFailure();
+    }
+    auto isOfKind = [](Operation *op) {
+      return isa<QLinearOp, AddOp, SwigluOp>(op);
+    };
+    for (func::FuncOp kernel : getKernels(module, "product")) {
+      if (failed(verifyKernel(kernel, isOfKind)))
+        return signalPassFailure();
+      auto products = llvm::to_vector(kernel.getOps<QLinearOp>());
+      if (products.size() != 1) {
+        kernel.emitError() << "a product kernel holds one lumen.qlinear, got "
+                           << products.size();
+        return signalPassFailure();
+      }
+      TileShape shape = {0, 4};
+      if (target)
+        shape = {target.getRows(), target.getTokens()};
+      if (tokens)
+        shape.tokens = tokens;
+      if (failed(ProductSynthesizer(kernel, products.front(), shape, blockBytes,
+                                    prefersSignedCodes(target),
+                                    addsPairs(target))
+                     .run()))
+        return signalPassFailure();
+    }
+  }
+};
+
+} // namespace

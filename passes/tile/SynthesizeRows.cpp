@@ -1,0 +1,321 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Synthesizes kernels of row-local ops as loops over rows and columns of vector
+// code.
+#include "passes/check/KernelContract.h"
+#include "passes/Passes.h"
+#include "passes/tile/RowEmitter.h"
+
+#include "dialect/FormatLayout.h"
+
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Bufferization/IR/Bufferization.h"
+#include "mlir/Dialect/Math/IR/Math.h"
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
+#include "llvm/ADT/EquivalenceClasses.h"
+#include "llvm/ADT/TypeSwitch.h"
+
+#include <numeric>
+
+namespace mlir::lumen {
+#define GEN_PASS_DEF_SYNTHESIZEROWSPASS
+#include "passes/Passes.h.inc"
+} // namespace mlir::lumen
+
+using namespace mlir;
+using namespace mlir::lumen;
+
+namespace {
+
+/// Columns of a vector where no op asks for a certain width.
+constexpr int64_t kFreePiece = 64;
+
+bool isRowOp(Operation *op) {
+  return isa<AddOp, CombineOp, EmbeddingOp, GateOp, GatherRowsOp, KvAppendOp,
+             LastRowsOp, QuantizeOp, RmsNormOp, RopeOp, ScaleOp, SwigluOp>(op);
+}
+
+/// What an op reads other places of than those it computes.
+SmallVector<std::pair<StringRef, Value>> getWholeOperands(Operation *op) {
+  using Operands = SmallVector<std::pair<StringRef, Value>>;
+  return llvm::TypeSwitch<Operation *, Operands>(op)
+      .Case([](CombineOp op) {
+        return Operands{{"x", op.getX()},
+                        {"weights", op.getWeights()},
+                        {"place", op.getPlace()}};
+      })
+      .Case([](EmbeddingOp op) {
+        return Operands{{"tokens", op.getTokens()}, {"table", op.getTable()}};
+      })
+      .Case([](GateOp op) { return Operands{{"gate", op.getGate()}}; })
+      .Case([](GatherRowsOp op) {
+        return Operands{{"x", op.getX()}, {"source", op.getSource()}};
+      })
+      .Case([](KvAppendOp op) { return Operands{{"cache", op.getCache()}}; })
+      .Case([](LastRowsOp op) { return Operands{{"x", op.getX()}}; })
+      .Case([](RmsNormOp op) { return Operands{{"weight", op.getWeight()}}; })
+      .Case([](RopeOp op) { return Operands{{"table", op.getTable()}}; })
+      .Default([](Operation *) { return Operands(); });
+}
+
+/// Replaces the body of one kernel.
+class RowsSynthesizer {
+public:
+  explicit RowsSynthesizer(func::FuncOp kernel)
+      : kernel(kernel), b(kernel.getLoc(), kernel.getContext()) {}
+
+  LogicalResult run();
+
+private:
+  LogicalResult collectOps();
+  LogicalResult formLoops();
+  LogicalResult chooseWidths(ColumnLoop &loop);
+  Value emitRowCount();
+  Value allocateStaging();
+  void emitLoop(const ColumnLoop &loop, Value row, Value chunk, Value chunks);
+
+  func::FuncOp kernel;
+  ImplicitLocOpBuilder b;
+  SmallVector<Operation *> ops;
+  SmallVector<ColumnLoop> loops;
+  Value staging;
+};
+
+} // namespace
+
+/// Every operand is a buffer, or rows that another op of the kernel computes
+/// piece by piece.
+static LogicalResult verifyOperands(Operation *op) {
+  auto whole = getWholeOperands(op);
+  for (auto [name, operand] : whole)
+    if (failed(verifyIsBuffer(op, name, operand)))
+      return failure();
+  for (auto [i, operand] : llvm::enumerate(op->getOperands())) {
+    Operation *maker = operand.getDefiningOp();
+    bool isWhole = llvm::is_contained(llvm::make_second_range(whole), operand);
+    bool isPieces =
+        isa_and_nonnull<bufferization::ToTensorOp>(maker) ||
+        (maker && isRowOp(maker) && !isa<QuantizeOp, KvAppendOp>(maker));
+    if (isa<TensorType>(operand.getType()) && !isWhole && !isPieces)
+      return op->emitOpError("operand ")
+             << i << " is neither a buffer nor rows of the kernel: "
+             << operand.getType();
+  }
+  return success();
+}
+
+LogicalResult RowsSynthesizer::collectOps() {
+  if (failed(verifyKernel(kernel, isRowOp)))
+    return failure();
+  for (Operation &op : kernel.getBody().front())
+    if (isRowOp(&op))
+      ops.push_back(&op);
+  if (ops.empty())
+    return kernel.emitError("has nothing to compute row by row");
+  for (Operation *op : ops)
+    if (failed(verifyOperands(op)))
+      return failure();
+  if (llvm::none_of(ops, llvm::IsaPred<LastRowsOp>))
+    return success();
+  // All rows of such a kernel start at `first`, so nothing may read past it.
+  for (Operation *op : ops)
+    for (Value operand : op->getOperands()) {
+      auto type = dyn_cast<RankedTensorType>(operand.getType());
+      bool isWeight = !type || !type.isDynamicDim(0);
+      if (!isa<LastRowsOp>(op) && !isWeight && getSourceBuffer(operand))
+        return op->emitOpError(
+            "reads other rows than the kernel's lumen.last_rows");
+    }
+  return success();
+}
+
+LogicalResult RowsSynthesizer::formLoops() {
+  llvm::EquivalenceClasses<Operation *> connected;
+  for (Operation *op : ops) {
+    connected.insert(op);
+    for (Value operand : op->getOperands())
+      if (Operation *producer = operand.getDefiningOp())
+        if (isRowOp(producer) && !isa<KvAppendOp>(producer))
+          connected.unionSets(producer, op);
+  }
+  llvm::MapVector<Operation *, ColumnLoop> byLeader;
+  for (Operation *op : ops) {
+    ColumnLoop &loop = byLeader[connected.getLeaderValue(op)];
+    loop.ops.push_back(op);
+    Value row = op->getResult(0);
+    if (auto append = dyn_cast<KvAppendOp>(op))
+      row = append.getX();
+    int64_t columns = cast<RankedTensorType>(row.getType()).getDimSize(1);
+    if (loop.ops.size() > 1 && loop.columns != columns)
+      return op->emitOpError("works on rows of ")
+             << columns << " columns with ops on rows of " << loop.columns;
+    loop.columns = columns;
+  }
+  for (auto &[leader, loop] : byLeader) {
+    if (failed(chooseWidths(loop)))
+      return failure();
+    loops.push_back(std::move(loop));
+  }
+  return success();
+}
+
+/// The verifiers of the ops have checked every width and block on its own: each
+/// divides the columns.
+LogicalResult RowsSynthesizer::chooseWidths(ColumnLoop &loop) {
+  bool free = true;
+  int64_t block = 1;
+  auto require = [&](int64_t width) {
+    loop.piece = std::lcm(loop.piece, width);
+    free = false;
+  };
+  for (Operation *op : loop.ops) {
+    llvm::TypeSwitch<Operation *>(op)
+        .Case([&](QuantizeOp op) { require(op.getGroup()); })
+        .Case([&](RmsNormOp op) {
+          if (op.isPerHead())
+            require(
+                cast<RankedTensorType>(op.getWeight().getType()).getDimSize(0));
+        })
+        .Case([&](GatherRowsOp op) {
+          // No piece crosses two rows of x.
+          auto x = cast<RankedTensorType>(op.getX().getType());
+          require(std::gcd(x.getDimSize(1), kFreePiece));
+        })
+        .Case([&](RopeOp op) { require(op.getHeadDim()); })
+        .Case([&](KvAppendOp op) { require(op.getHeadDim()); })
+        .Case([&](EmbeddingOp op) {
+          auto table = cast<RankedTensorType>(op.getTable().getType());
+          if (FormatOp format = lookupFormat(table, op)) {
+            require(format.getSumGroup());
+            block = std::lcm(block, int64_t(format.getBlock()));
+          }
+        });
+  }
+  if (free)
+    loop.piece = kFreePiece;
+  loop.tile = std::lcm(loop.piece, block);
+  if (loop.piece > kMostLanes || loop.tile > kMostLanes)
+    return kernel.emitOpError("needs vectors of ")
+           << std::max(loop.piece, loop.tile) << " columns, more than "
+           << kMostLanes;
+  if (!free && loop.columns % loop.tile)
+    return kernel.emitOpError("needs pieces of ")
+           << loop.tile << " columns, which do not divide its rows of "
+           << loop.columns;
+  for (Operation *op : loop.ops)
+    if (auto gather = dyn_cast<GatherRowsOp>(op)) {
+      int64_t columns =
+          cast<RankedTensorType>(gather.getX().getType()).getDimSize(1);
+      if (columns % loop.piece)
+        return gather.emitOpError("gathers rows of ")
+               << columns << " columns in pieces of " << loop.piece;
+    }
+  return success();
+}
+
+Value RowsSynthesizer::emitRowCount() {
+  for (Operation *op : ops)
+    if (auto last = dyn_cast<LastRowsOp>(op)) {
+      Value rows = memref::DimOp::create(b, getSourceBuffer(last.getX()), 0);
+      return arith::SubIOp::create(b, rows, last.getFirst());
+    }
+  // Operands come before what is computed from them: the first op, which reads
+  // a buffer, has it in front of tables and weights.
+  Operation *op = ops.front();
+  Value x =
+      isa<KvAppendOp>(op) ? cast<KvAppendOp>(op).getX() : op->getOperand(0);
+  return memref::DimOp::create(b, getSourceBuffer(x), 0);
+}
+
+Value RowsSynthesizer::allocateStaging() {
+  int64_t headDim = 0;
+  Type element;
+  for (Operation *op : ops)
+    if (auto append = dyn_cast<KvAppendOp>(op);
+        append && append.getKind() == "key") {
+      headDim = std::max(headDim, append.getHeadDim());
+      element = getElementTypeOrSelf(append.getCache());
+    }
+  if (!headDim)
+    return {};
+  return allocateScratch(b, headDim, element);
+}
+
+void RowsSynthesizer::emitLoop(const ColumnLoop &loop, Value row, Value chunk,
+                               Value chunks) {
+  RowEmitter emitter(b, loop, row, staging);
+  emitter.emitPrologue();
+  Value one = arith::ConstantIndexOp::create(b, 1);
+  Value next = arith::AddIOp::create(b, chunk, one);
+  if (loop.getFullTiles()) {
+    Value tiles = arith::ConstantIndexOp::create(b, loop.getFullTiles());
+    auto bound = [&](Value position) -> Value {
+      return arith::DivUIOp::create(
+          b, arith::MulIOp::create(b, position, tiles), chunks);
+    };
+    auto forOp = scf::ForOp::create(b, bound(chunk), bound(next), one);
+    OpBuilder::InsertionGuard guard(b);
+    b.setInsertionPointToStart(forOp.getBody());
+    Value tile = arith::ConstantIndexOp::create(b, loop.tile);
+    emitter.emitTile(arith::MulIOp::create(b, forOp.getInductionVar(), tile),
+                     loop.tile);
+  }
+  if (loop.getTail()) {
+    Value isLast =
+        arith::CmpIOp::create(b, arith::CmpIPredicate::eq, next, chunks);
+    auto ifOp = scf::IfOp::create(b, isLast);
+    OpBuilder::InsertionGuard guard(b);
+    b.setInsertionPointToStart(ifOp.thenBlock());
+    Value base =
+        arith::ConstantIndexOp::create(b, loop.getFullTiles() * loop.tile);
+    emitter.emitTile(base, loop.getTail());
+  }
+}
+
+LogicalResult RowsSynthesizer::run() {
+  if (failed(collectOps()))
+    return failure();
+  if (failed(formLoops()))
+    return failure();
+  b.setInsertionPoint(kernel.getBody().front().getTerminator());
+  staging = allocateStaging();
+  // Where rows are fewer than workers, a row is cut into chunks of columns.
+  // Results do not depend on it: what a whole row is needed for is computed in
+  // every chunk.
+  Value rows = emitRowCount();
+  int64_t mostTiles = 1;
+  for (const ColumnLoop &loop : loops)
+    mostTiles = std::max(mostTiles, loop.getFullTiles());
+  Value one = arith::ConstantIndexOp::create(b, 1);
+  Value perRow =
+      arith::CeilDivUIOp::create(b, WorkerCountOp::create(b, b.getIndexType()),
+                                 arith::MaxUIOp::create(b, rows, one));
+  Value chunks = arith::MinUIOp::create(
+      b, perRow, arith::ConstantIndexOp::create(b, mostTiles));
+
+  auto forall = scf::ForallOp::create(b, ArrayRef<OpFoldResult>{rows, chunks},
+                                      ValueRange{},
+                                      /*mapping=*/std::nullopt);
+  b.setInsertionPointToStart(forall.getBody());
+  for (const ColumnLoop &loop : loops)
+    emitLoop(loop, forall.getInductionVar(0), forall.getInductionVar(1),
+             chunks);
+  eraseTensorOps(kernel);
+  return success();
+}
+
+namespace {
+
+class SynthesizeRowsPass
+    : public mlir::lumen::impl::SynthesizeRowsPassBase<SynthesizeRowsPass> {
+public:
+  void runOnOperation() override {
+    for (func::FuncOp kernel : getKernels(getOperation(), "rows"))
+      if (failed(RowsSynthesizer(kernel).run()))
+        return signalPassFailure();
+  }
+};
+
+} // namespace

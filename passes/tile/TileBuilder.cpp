@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "passes/tile/TileBuilder.h"
+
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Bufferization/IR/Bufferization.h"
+#include "mlir/Dialect/Linalg/IR/Linalg.h"
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "mlir/Dialect/Tensor/IR/Tensor.h"
+#include "mlir/Dialect/Utils/IndexingUtils.h"
+
+using namespace mlir;
+using namespace mlir::lumen;
+
+Value TileBuilder::index(int64_t value) {
+  return arith::ConstantIndexOp::create(*this, value);
+}
+
+Value TileBuilder::view(Value bytes, int64_t offset, int64_t count,
+                        int64_t first, ArrayRef<int64_t> shape,
+                        ArrayRef<int64_t> strides, Type element) {
+  auto viewAs = [&](MemRefType type) -> Value {
+    return memref::ViewOp::create(*this, type, bytes, index(offset),
+                                  ValueRange{});
+  };
+  if (!first && strides == ArrayRef(computeStrides(shape)))
+    return viewAs(MemRefType::get(shape, element));
+  auto layout = StridedLayoutAttr::get(getContext(), first, strides);
+  return memref::ReinterpretCastOp::create(
+      *this, MemRefType::get(shape, element, layout),
+      viewAs(MemRefType::get({count}, element)), first, shape, strides);
+}
+
+Value TileBuilder::toTensor(Value memref) {
+  auto type = cast<MemRefType>(memref.getType());
+  return bufferization::ToTensorOp::create(
+      *this, RankedTensorType::get(type.getShape(), type.getElementType()),
+      memref, /*restrict=*/true);
+}
+
+Value TileBuilder::slice(Value tensor, ArrayRef<OpFoldResult> position,
+                         int64_t tokens) {
+  auto type = cast<RankedTensorType>(tensor.getType());
+  SmallVector<OpFoldResult> offsets(position), sizes,
+      strides(type.getRank(), getIndexAttr(1));
+  SmallVector<int64_t> shape;
+  for (int64_t i = 0; i < type.getRank(); ++i) {
+    bool isPosition = i < int64_t(position.size());
+    if (!isPosition)
+      offsets.push_back(getIndexAttr(0));
+    bool isToken = i == 0 && tokens;
+    int64_t size = !isPosition ? type.getDimSize(i) : isToken ? tokens : 1;
+    sizes.push_back(getIndexAttr(size));
+    if (!isPosition || isToken)
+      shape.push_back(size);
+  }
+  return tensor::ExtractSliceOp::create(
+      *this, RankedTensorType::get(shape, type.getElementType()), tensor,
+      offsets, sizes, strides);
+}
+
+AffineMap TileBuilder::map(unsigned dims, ArrayRef<unsigned> results) {
+  SmallVector<AffineExpr> exprs;
+  for (unsigned dim : results)
+    exprs.push_back(getAffineDimExpr(dim));
+  return AffineMap::get(dims, 0, exprs, getContext());
+}
+
+Value TileBuilder::generic(
+    Value init, ValueRange inputs, ArrayRef<AffineMap> maps, unsigned dims,
+    function_ref<Value(OpBuilder &, Location, ValueRange)> body) {
+  SmallVector<utils::IteratorType> iterators(dims,
+                                             utils::IteratorType::reduction);
+  for (AffineExpr result : maps.back().getResults())
+    iterators[cast<AffineDimExpr>(result).getPosition()] =
+        utils::IteratorType::parallel;
+  return linalg::GenericOp::create(
+             *this, init.getType(), inputs, init, maps, iterators,
+             [&](OpBuilder &nested, Location loc, ValueRange arguments) {
+               Value result = body(nested, loc, arguments);
+               linalg::YieldOp::create(nested, loc, result);
+             })
+      .getResult(0);
+}
+
+Value TileBuilder::zeros(ArrayRef<int64_t> shape, Type element) {
+  auto type = RankedTensorType::get(shape, element);
+  return arith::ConstantOp::create(
+      *this, DenseElementsAttr::get(type, getZeroAttr(element)));
+}

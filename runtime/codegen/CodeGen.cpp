@@ -1,0 +1,273 @@
+//===- CodeGen.cpp - From the llvm dialect to machine code ----------------===//
+//
+// SPDX-License-Identifier: Apache-2.0
+//
+//===----------------------------------------------------------------------===//
+
+#include "runtime/codegen/CodeGen.h"
+
+#include "runtime/codegen/Guard.h"
+
+#include "mlir/IR/Operation.h"
+#include "mlir/Target/LLVMIR/Export.h"
+
+#include "llvm/Analysis/TargetTransformInfo.h"
+#include "llvm/IR/DiagnosticInfo.h"
+#include "llvm/IR/DiagnosticPrinter.h"
+#include "llvm/IR/IRBuilder.h"
+#include "llvm/IR/LegacyPassManager.h"
+#include "llvm/IR/Module.h"
+#include "llvm/IR/Verifier.h"
+#include "llvm/MC/MCSubtargetInfo.h"
+#include "llvm/MC/TargetRegistry.h"
+#include "llvm/Passes/PassBuilder.h"
+#include "llvm/Support/CommandLine.h"
+#include "llvm/Support/SmallVectorMemoryBuffer.h"
+#include "llvm/Support/TargetSelect.h"
+#include "llvm/Target/TargetMachine.h"
+#include "llvm/TargetParser/Host.h"
+
+#include <mutex>
+
+using namespace mlir;
+using namespace mlir::lumen;
+
+/// Register tiles are written in the order that keeps their operands in
+/// registers. LLVM's scheduler would move loads up to hide their latency, and
+/// its combiner would add sums up in trees of less depth, both of which the
+/// processor's own reordering makes needless, and for want of registers sums
+/// then go through the stack. Only these options turn them off.
+static void keepInstructionOrder() {
+  auto &options = llvm::cl::getRegisteredOptions();
+  for (StringRef name : {"enable-misched", "x86-machine-combiner"})
+    if (auto option = options.find(name); option != options.end())
+      option->second->addOccurrence(0, name, "false");
+}
+
+void mlir::lumen::initializeCodeGen() {
+  static std::once_flag once;
+  std::call_once(once, [] {
+    keepInstructionOrder();
+    llvm::InitializeNativeTarget();
+    llvm::InitializeNativeTargetAsmPrinter();
+    llvm::InitializeNativeTargetAsmParser();
+  });
+}
+
+static llvm::Error makeError(const llvm::Twine &message) {
+  return llvm::createStringError(message);
+}
+
+//===----------------------------------------------------------------------===//
+// Target
+//===----------------------------------------------------------------------===//
+
+CodeGenTarget mlir::lumen::hostTarget() {
+  CodeGenTarget host{
+      llvm::sys::getProcessTriple(), llvm::sys::getHostCPUName().str(), {}};
+  for (const auto &feature : llvm::sys::getHostCPUFeatures()) {
+    if (!host.features.empty())
+      host.features += ',';
+    host.features += feature.second ? '+' : '-';
+    host.features += feature.first();
+  }
+  return host;
+}
+
+/// LLVM only warns about names it does not know, on stderr.
+static llvm::Error checkNames(const llvm::Target &target,
+                              const llvm::Triple &triple,
+                              const CodeGenTarget &names) {
+  std::unique_ptr<llvm::MCSubtargetInfo> info(
+      target.createMCSubtargetInfo(triple, "", ""));
+  if (!names.cpu.empty() && !info->isCPUStringValid(names.cpu))
+    return makeError("unknown CPU '" + names.cpu + "' for target " +
+                     triple.str());
+  SmallVector<StringRef> features;
+  StringRef(names.features).split(features, ',', -1, /*KeepEmpty=*/false);
+  for (StringRef feature : features) {
+    StringRef name = feature.drop_front();
+    if ((feature.front() != '+' && feature.front() != '-') ||
+        llvm::none_of(info->getAllProcessorFeatures(),
+                      [&](const auto &known) { return name == known.Key; }))
+      return makeError("unknown feature '" + feature + "' for target " +
+                       triple.str() + ": features read as '+avx2,-avx512f'");
+  }
+  return llvm::Error::success();
+}
+
+static llvm::Expected<std::unique_ptr<llvm::TargetMachine>>
+makeTargetMachine(const CodeGenTarget &names, unsigned optLevel) {
+  llvm::Triple triple(llvm::Triple::normalize(
+      names.triple.empty() ? llvm::sys::getProcessTriple() : names.triple));
+  std::string message;
+  const llvm::Target *target =
+      llvm::TargetRegistry::lookupTarget(triple, message);
+  if (!target)
+    return makeError("no code generator for target '" + triple.str() + "'");
+  if (llvm::Error error = checkNames(*target, triple, names))
+    return error;
+  llvm::TargetOptions options;
+  // Position-independent code also serves ahead-of-time linking.
+  return std::unique_ptr<llvm::TargetMachine>(target->createTargetMachine(
+      triple, names.cpu, names.features, options, llvm::Reloc::PIC_,
+      std::nullopt, static_cast<llvm::CodeGenOptLevel>(optLevel)));
+}
+
+//===----------------------------------------------------------------------===//
+// Passes
+//===----------------------------------------------------------------------===//
+
+static void addPackedInterface(llvm::Module &module) {
+  llvm::IRBuilder<> builder(module.getContext());
+  SmallVector<llvm::Function *> functions;
+  for (llvm::Function &function : module)
+    if (!function.isDeclaration() &&
+        function.getName().starts_with("_mlir_ciface_"))
+      functions.push_back(&function);
+  for (llvm::Function *function : functions) {
+    auto *type = llvm::FunctionType::get(builder.getVoidTy(),
+                                         {builder.getPtrTy()}, false);
+    auto *wrapper =
+        llvm::Function::Create(type, llvm::GlobalValue::ExternalLinkage,
+                               "_mlir_" + function->getName(), module);
+    builder.SetInsertPoint(
+        llvm::BasicBlock::Create(module.getContext(), "", wrapper));
+    unsigned index = 0;
+    auto nextAddress = [&] {
+      llvm::Value *slot = builder.CreateConstGEP1_64(
+          builder.getPtrTy(), wrapper->getArg(0), index++);
+      return builder.CreateLoad(builder.getPtrTy(), slot);
+    };
+    SmallVector<llvm::Value *> arguments;
+    for (llvm::Argument &argument : function->args())
+      arguments.push_back(
+          builder.CreateLoad(argument.getType(), nextAddress()));
+    llvm::Value *result = builder.CreateCall(function, arguments);
+    if (!result->getType()->isVoidTy())
+      builder.CreateStore(result, nextAddress());
+    builder.CreateRetVoid();
+  }
+}
+
+/// Lets vectors that are kept on the stack be aligned there: the ABI promises
+/// 16 bytes, with which a vector may lie in two cache lines or even pages,
+/// depending on where the process has its stack. It takes a register for
+/// addresses, so targets whose 32 vector registers hold a register tile go
+/// without.
+static void alignStack(llvm::Module &module, llvm::TargetMachine &machine) {
+  for (llvm::Function &function : module) {
+    if (function.isDeclaration())
+      continue;
+    auto info = machine.getTargetTransformInfo(function);
+    if (info.getNumberOfRegisters(
+            info.getRegisterClassForType(/*Vector=*/true)) < 32)
+      function.addFnAttr("stackrealign");
+  }
+}
+
+static void optimize(llvm::Module &module, llvm::TargetMachine &machine,
+                     unsigned optLevel) {
+  llvm::LoopAnalysisManager loops;
+  llvm::FunctionAnalysisManager functions;
+  llvm::CGSCCAnalysisManager callGraph;
+  llvm::ModuleAnalysisManager modules;
+  llvm::PassBuilder builder(&machine);
+  builder.registerModuleAnalyses(modules);
+  builder.registerCGSCCAnalyses(callGraph);
+  builder.registerFunctionAnalyses(functions);
+  builder.registerLoopAnalyses(loops);
+  builder.crossRegisterProxies(loops, functions, callGraph, modules);
+  const llvm::OptimizationLevel levels[] = {
+      llvm::OptimizationLevel::O0, llvm::OptimizationLevel::O1,
+      llvm::OptimizationLevel::O2, llvm::OptimizationLevel::O3};
+  llvm::ModulePassManager passes =
+      optLevel == 0 ? builder.buildO0DefaultPipeline(levels[0])
+                    : builder.buildPerModuleDefaultPipeline(levels[optLevel]);
+  passes.run(module, modules);
+}
+
+static std::string emit(llvm::Module &module, llvm::TargetMachine &machine,
+                        CodeGenOutput output, std::string &error) {
+  SmallVector<char, 0> bytes;
+  llvm::raw_svector_ostream stream(bytes);
+  if (output == CodeGenOutput::LLVMIR) {
+    module.print(stream, nullptr);
+  } else {
+    llvm::legacy::PassManager passes;
+    auto type = output == CodeGenOutput::Assembly
+                    ? llvm::CodeGenFileType::AssemblyFile
+                    : llvm::CodeGenFileType::ObjectFile;
+    if (machine.addPassesToEmitFile(passes, stream, nullptr, type)) {
+      error = "the target cannot emit this kind of file";
+      return {};
+    }
+    passes.run(module);
+  }
+  return std::string(bytes.begin(), bytes.end());
+}
+
+//===----------------------------------------------------------------------===//
+// All together
+//===----------------------------------------------------------------------===//
+
+/// Keeps the back end from ending the process: an error diagnostic would exit.
+static void collectErrors(const llvm::DiagnosticInfo *info, void *errors) {
+  if (info->getSeverity() != llvm::DS_Error)
+    return;
+  llvm::raw_string_ostream stream(*static_cast<std::string *>(errors));
+  if (!stream.str().empty())
+    stream << "; ";
+  llvm::DiagnosticPrinterRawOStream printer(stream);
+  info->print(printer);
+}
+
+llvm::Expected<std::string>
+mlir::lumen::generateCode(Operation *op, CodeGenOutput output,
+                          const CodeGenTarget &target, unsigned optLevel,
+                          bool packedInterface) {
+  initializeCodeGen();
+  if (optLevel > 3)
+    return makeError("the optimization level is 0, 1, 2 or 3, not " +
+                     llvm::Twine(optLevel));
+  auto machine = makeTargetMachine(target, optLevel);
+  if (!machine)
+    return machine.takeError();
+
+  auto context = std::make_unique<llvm::LLVMContext>();
+  std::string errors, result;
+  context->setDiagnosticHandlerCallBack(collectErrors, &errors);
+  std::unique_ptr<llvm::Module> module;
+  std::optional<std::string> crash = runGuarded([&] {
+    module = translateModuleToLLVMIR(op, *context);
+    if (!module)
+      return;
+    module->setTargetTriple((*machine)->getTargetTriple());
+    module->setDataLayout((*machine)->createDataLayout());
+    std::string broken;
+    llvm::raw_string_ostream stream(broken);
+    if (llvm::verifyModule(*module, &stream)) {
+      errors += StringRef(broken).trim().split('\n').first;
+      return;
+    }
+    if (packedInterface)
+      addPackedInterface(*module);
+    alignStack(*module, **machine);
+    optimize(*module, **machine, optLevel);
+    if (errors.empty())
+      result = emit(*module, **machine, output, errors);
+  });
+  if (crash) {
+    // Nothing of what the crash left half-done may be touched again.
+    (void)module.release();
+    (void)context.release();
+    (void)machine->release();
+    return makeError("code generation failed: " + *crash);
+  }
+  if (!module)
+    return makeError("the module cannot be translated to LLVM IR" +
+                     (errors.empty() ? "" : ": " + errors));
+  if (!errors.empty())
+    return makeError("code generation failed: " + StringRef(errors).trim());
+  return result;
+}

@@ -1,0 +1,54 @@
+//===- CodeGen.h - From the llvm dialect to machine code --------*- C++ -*-===//
+//
+// SPDX-License-Identifier: Apache-2.0
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef LUMEN_RUNTIME_CODEGEN_CODEGEN_H
+#define LUMEN_RUNTIME_CODEGEN_CODEGEN_H
+
+#include "llvm/Support/Error.h"
+
+#include <string>
+
+namespace mlir {
+class Operation;
+
+namespace lumen {
+
+/// Makes this machine's code generator known, once. LLVM's own functions for
+/// that must not run while another thread generates code.
+void initializeCodeGen();
+
+/// What to generate code for. An empty triple, CPU or feature list means the
+/// target's default; hostTarget() names this machine.
+struct CodeGenTarget {
+  std::string triple;
+  std::string cpu;
+  /// As '+avx2,-avx512f'.
+  std::string features;
+};
+
+/// This process's triple, CPU and complete feature list.
+CodeGenTarget hostTarget();
+
+enum class CodeGenOutput { LLVMIR, Assembly, Object };
+
+/// Translates a module of the llvm dialect to LLVM IR, optimizes it at level 0
+/// to 3, and returns it as text, assembly or an object file. Errors of the back
+/// end, its crashes included, come back as errors; those of the translation
+/// also as diagnostics of the MLIR context.
+///
+/// With `packedInterface`, each function '_mlir_ciface_f' also gets a wrapper
+/// '_mlir__mlir_ciface_f(void **arguments)' that takes the addresses of its
+/// arguments and, last, of its result.
+llvm::Expected<std::string> generateCode(Operation *module,
+                                         CodeGenOutput output,
+                                         const CodeGenTarget &target,
+                                         unsigned optLevel,
+                                         bool packedInterface = false);
+
+} // namespace lumen
+} // namespace mlir
+
+#endif // LUMEN_RUNTIME_CODEGEN_CODEGEN_H
