@@ -29,9 +29,9 @@ class Input:
 
 
 def lumen_passes() -> dict[str, str]:
-    """Every pass of ``passes/*.td``: its flag, and a pipeline that runs it on a module."""
+    """Every pass of ``passes/**/*.td``: its flag, and a pipeline that runs it on a module."""
     found = {}
-    for path in sorted((ROOT / "passes").glob("*.td")):
+    for path in sorted((ROOT / "passes").rglob("*.td")):
         for flag, anchor in re.findall(r'Pass<"([\w-]+)", "::mlir::(\w+(?:::\w+)?)"', path.read_text()):
             inner = f"func.func({flag})" if anchor == "func::FuncOp" else flag
             found[flag] = f"builtin.module({inner})"
