@@ -3,8 +3,8 @@
 // Attention of one tile of rows over the KV cache, as vector code with an
 // online softmax. A row is one (token, query head) pair of the group that reads
 // a KV head.
-#ifndef LUMEN_PASSES_TILE_ATTENTIONEMITTER_H
-#define LUMEN_PASSES_TILE_ATTENTIONEMITTER_H
+#ifndef LUMEN_PASSES_TILE_ATTENTION_ATTENTIONEMITTER_H
+#define LUMEN_PASSES_TILE_ATTENTION_ATTENTIONEMITTER_H
 
 #include "dialect/CacheLayout.h"
 #include "passes/support/RowUtils.h"
@@ -141,4 +141,4 @@ private:
 
 } // namespace mlir::lumen
 
-#endif // LUMEN_PASSES_TILE_ATTENTIONEMITTER_H
+#endif // LUMEN_PASSES_TILE_ATTENTION_ATTENTIONEMITTER_H

@@ -2,8 +2,8 @@
 //
 // What follows a product inside its kernel: biases and element-wise ops,
 // applied to a register tile just before it is stored.
-#ifndef LUMEN_PASSES_TILE_PRODUCTEPILOGUE_H
-#define LUMEN_PASSES_TILE_PRODUCTEPILOGUE_H
+#ifndef LUMEN_PASSES_TILE_PRODUCT_PRODUCTEPILOGUE_H
+#define LUMEN_PASSES_TILE_PRODUCT_PRODUCTEPILOGUE_H
 
 #include "dialect/LumenDialect.h"
 
@@ -49,4 +49,4 @@ void emitEpilogue(ImplicitLocOpBuilder &b, const ProductSink &sink,
 
 } // namespace mlir::lumen
 
-#endif // LUMEN_PASSES_TILE_PRODUCTEPILOGUE_H
+#endif // LUMEN_PASSES_TILE_PRODUCT_PRODUCTEPILOGUE_H

@@ -4,10 +4,10 @@
 // codes. Where the products fit a byte, one scale is left for a whole block,
 // and sums of products need not be converted and scaled group by group. That
 // is work for every code, so it pays with many tokens only.
-#ifndef LUMEN_PASSES_TILE_SCALEDWEIGHT_H
-#define LUMEN_PASSES_TILE_SCALEDWEIGHT_H
+#ifndef LUMEN_PASSES_TILE_PRODUCT_SCALEDWEIGHT_H
+#define LUMEN_PASSES_TILE_PRODUCT_SCALEDWEIGHT_H
 
-#include "passes/tile/PackedWeight.h"
+#include "passes/tile/product/PackedWeight.h"
 
 namespace mlir::lumen {
 
@@ -41,4 +41,4 @@ private:
 
 } // namespace mlir::lumen
 
-#endif // LUMEN_PASSES_TILE_SCALEDWEIGHT_H
+#endif // LUMEN_PASSES_TILE_PRODUCT_SCALEDWEIGHT_H

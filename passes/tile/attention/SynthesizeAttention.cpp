@@ -2,10 +2,10 @@
 //
 // Synthesizes attention kernels as a parallel loop over KV heads and tiles of
 // rows.
-#include "passes/tile/AttentionEmitter.h"
-#include "passes/support/Dot4.h"
-#include "passes/check/KernelContract.h"
 #include "passes/Passes.h"
+#include "passes/check/KernelContract.h"
+#include "passes/support/Dot4.h"
+#include "passes/tile/attention/AttentionEmitter.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Math/IR/Math.h"

@@ -5,7 +5,7 @@
 // row that ends before its tile does sees scores of minus infinity and
 // positions that exist, and adds exact zeros. A whole part of such positions
 // leaves the row's state as it was.
-#include "passes/tile/AttentionEmitter.h"
+#include "passes/tile/attention/AttentionEmitter.h"
 
 #include "passes/support/Prefetch.h"
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "passes/tile/ProductTile.h"
+#include "passes/tile/product/ProductTile.h"
 
 #include "passes/support/RowUtils.h"
 

@@ -2,12 +2,12 @@
 //
 // Synthesizes product kernels: the loops over the register tiles of a product,
 // and what follows it in each of them.
-#include "passes/support/Dot4.h"
-#include "passes/check/KernelContract.h"
 #include "passes/Passes.h"
-#include "passes/tile/ProductEpilogue.h"
-#include "passes/tile/ProductTile.h"
-#include "passes/tile/ScaledWeight.h"
+#include "passes/check/KernelContract.h"
+#include "passes/support/Dot4.h"
+#include "passes/tile/product/ProductEpilogue.h"
+#include "passes/tile/product/ProductTile.h"
+#include "passes/tile/product/ScaledWeight.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Bufferization/IR/Bufferization.h"

@@ -2,9 +2,9 @@
 //
 // Synthesizes kernels of row-local ops as loops over rows and columns of vector
 // code.
-#include "passes/check/KernelContract.h"
 #include "passes/Passes.h"
-#include "passes/tile/RowEmitter.h"
+#include "passes/check/KernelContract.h"
+#include "passes/tile/rows/RowEmitter.h"
 
 #include "dialect/FormatLayout.h"
 

@@ -3,7 +3,7 @@
 // What attention does otherwise where the KV cache holds 8-bit codes: scores
 // are integer products of codes, and the scales of the values join the
 // probabilities. The sums have one order here too.
-#include "passes/tile/AttentionEmitter.h"
+#include "passes/tile/attention/AttentionEmitter.h"
 
 #include "passes/support/Prefetch.h"
 

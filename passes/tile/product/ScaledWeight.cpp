@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "passes/tile/ScaledWeight.h"
+#include "passes/tile/product/ScaledWeight.h"
 
 #include "passes/support/RowUtils.h"
 

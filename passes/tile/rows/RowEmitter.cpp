@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "passes/tile/RowEmitter.h"
+#include "passes/tile/rows/RowEmitter.h"
 
 #include "dialect/CacheLayout.h"
 #include "dialect/FormatLayout.h"
-#include "passes/tile/FormatInliner.h"
 #include "passes/support/Prefetch.h"
+#include "passes/tile/FormatInliner.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Bufferization/IR/Bufferization.h"

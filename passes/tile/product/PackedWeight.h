@@ -3,8 +3,8 @@
 // A packed weight as the operand of a product: its components as tensors, and
 // what the bodies of linalg ops do to turn their elements into codes and
 // scales.
-#ifndef LUMEN_PASSES_TILE_PACKEDWEIGHT_H
-#define LUMEN_PASSES_TILE_PACKEDWEIGHT_H
+#ifndef LUMEN_PASSES_TILE_PRODUCT_PACKEDWEIGHT_H
+#define LUMEN_PASSES_TILE_PRODUCT_PACKEDWEIGHT_H
 
 #include "dialect/FormatLayout.h"
 #include "passes/tile/TileBuilder.h"
@@ -150,4 +150,4 @@ private:
 
 } // namespace mlir::lumen
 
-#endif // LUMEN_PASSES_TILE_PACKEDWEIGHT_H
+#endif // LUMEN_PASSES_TILE_PRODUCT_PACKEDWEIGHT_H

@@ -3,8 +3,8 @@
 // Row-local ops as vector code: the columns of one row are computed piece by
 // piece in registers, through whole chains of ops, without rows of scratch
 // memory.
-#ifndef LUMEN_PASSES_TILE_ROWEMITTER_H
-#define LUMEN_PASSES_TILE_ROWEMITTER_H
+#ifndef LUMEN_PASSES_TILE_ROWS_ROWEMITTER_H
+#define LUMEN_PASSES_TILE_ROWS_ROWEMITTER_H
 
 #include "passes/support/RowUtils.h"
 
@@ -79,4 +79,4 @@ private:
 
 } // namespace mlir::lumen
 
-#endif // LUMEN_PASSES_TILE_ROWEMITTER_H
+#endif // LUMEN_PASSES_TILE_ROWS_ROWEMITTER_H

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "passes/tile/ProductEpilogue.h"
+#include "passes/tile/product/ProductEpilogue.h"
 
 #include "passes/support/Prefetch.h"
 #include "passes/support/RowUtils.h"

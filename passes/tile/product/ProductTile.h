@@ -4,10 +4,10 @@
 // the registers of a few tokens and the rows of a tile. Everything follows from
 // the components of the packed layout and the attributes of the format; no
 // format is known by name.
-#ifndef LUMEN_PASSES_TILE_PRODUCTTILE_H
-#define LUMEN_PASSES_TILE_PRODUCTTILE_H
+#ifndef LUMEN_PASSES_TILE_PRODUCT_PRODUCTTILE_H
+#define LUMEN_PASSES_TILE_PRODUCT_PRODUCTTILE_H
 
-#include "passes/tile/PackedWeight.h"
+#include "passes/tile/product/PackedWeight.h"
 
 namespace mlir::lumen {
 
@@ -104,4 +104,4 @@ private:
 
 } // namespace mlir::lumen
 
-#endif // LUMEN_PASSES_TILE_PRODUCTTILE_H
+#endif // LUMEN_PASSES_TILE_PRODUCT_PRODUCTTILE_H
