@@ -6,8 +6,8 @@ include "mlir/Pass/PassBase.td"
 
 // The pipelines, stage by stage.
 include "passes/fuse/LumenToFused.td"
-include "passes/tile/FusedToLinalg.td"
-include "passes/vectorize/LinalgToVector.td"
+include "passes/tile/FusedToLoops.td"
+include "passes/vectorize/LoopsToVector.td"
 include "passes/target/common/VectorToLLVM.td"
 
 // What stands behind each of the later ones.
@@ -16,9 +16,11 @@ def CheckStagePass : Pass<"lumen-check-stage", "::mlir::ModuleOp"> {
   let description = [{
     Changes nothing; fails where the IR is not what the next stage may rely on.
 
-    - `stage=linalg`: functions take buffers; functions that are no kernels are
+    - `stage=loops`: functions take buffers; functions that are no kernels are
       straight lines of calls; kernels have loops in place of the ops of the model,
-      and write shared buffers only inside `scf.forall`.
+      and write shared buffers only inside `scf.forall`. Only product kernels work on
+      tensors: buffers seen as tensors, slices of them and register tiles, both of
+      known sizes. They compute on tiles by linalg inside `scf.forall`.
     - `stage=vector`: also, no tensors, no linalg, and no `memref.alloc`.
     - `stage=llvm`: only the llvm dialect, and only entries are visible outside.
 
@@ -33,7 +35,7 @@ def CheckStagePass : Pass<"lumen-check-stage", "::mlir::ModuleOp"> {
     ```
   }];
   let options = [
-    Option<"stage", "stage", "std::string", "\"\"", "linalg, vector or llvm">
+    Option<"stage", "stage", "std::string", "\"\"", "loops, vector or llvm">
   ];
   let dependentDialects = ["::mlir::lumen::LumenDialect"];
 }

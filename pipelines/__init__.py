@@ -42,8 +42,8 @@ def stages(
     """
     return (
         lumen_to_fused(activations),
-        fused_to_linalg(tile_tokens, block_bytes),
-        LINALG_TO_VECTOR,
+        fused_to_loops(tile_tokens, block_bytes),
+        LOOPS_TO_VECTOR,
         vector_to_llvm(profile),
     )
 
@@ -67,13 +67,13 @@ def lumen_to_fused(activations: str) -> Stage:
     )
 
 
-def fused_to_linalg(tile_tokens: int, block_bytes: int) -> Stage:
-    """How it is computed: loops over rows and tiles, register tiles as ``linalg`` on small tensors."""
+def fused_to_loops(tile_tokens: int, block_bytes: int) -> Stage:
+    """How it is computed: kernels as loops over buffers, the register tiles of products in linalg."""
     chosen = (("tokens", tile_tokens), ("block-bytes", block_bytes))
     options = " ".join(f"{name}={value}" for name, value in chosen if value)
     cut = f"{{{options}}}" if options else ""
     return Stage(
-        "linalg",
+        "loops",
         _pipeline(
             # The synthesis writes loops over buffers, so there must be buffers; and the straight lines of
             # calls are still tensors with one definition each, from which the place of every result follows.
@@ -86,12 +86,12 @@ def fused_to_linalg(tile_tokens: int, block_bytes: int) -> Stage:
             "lumen-synthesize-pack",
             # For whoever reads this stage. (Canonicalization would change slices that the next one matches.)
             "cse",
-            "lumen-check-stage{stage=linalg}",
+            "lumen-check-stage{stage=loops}",
         ),
     )
 
 
-LINALG_TO_VECTOR = Stage(
+LOOPS_TO_VECTOR = Stage(
     "vector",
     _pipeline(
         "lumen-vectorize-product",

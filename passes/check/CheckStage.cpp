@@ -26,6 +26,10 @@ bool hasTensor(TypeRange types) {
   return llvm::any_of(types, llvm::IsaPred<TensorType>);
 }
 
+bool worksOnTensors(Operation *op) {
+  return hasTensor(op->getOperandTypes()) || hasTensor(op->getResultTypes());
+}
+
 bool isKernel(func::FuncOp function) {
   return function->hasAttr(LumenDialect::kKernelAttr);
 }
@@ -80,10 +84,43 @@ LogicalResult checkLeft(Operation *op, StringRef stage) {
                  !isa<memref::AllocOp, memref::DeallocOp>(op);
   if (!isAllowed)
     return op->emitOpError() << "is not allowed in the " << stage << " stage";
-  if (stage == "vector" &&
-      (hasTensor(op->getOperandTypes()) || hasTensor(op->getResultTypes())))
+  if (stage == "vector" && worksOnTensors(op))
     return op->emitOpError() << "works on tensors, which the " << stage
                              << " stage has replaced by buffers and vectors";
+  return success();
+}
+
+/// Tensors are register tiles of products and the buffers that tiles are slices
+/// of; linalg computes on tiles.
+LogicalResult checkTile(Operation *op) {
+  auto isTile = [](Type type) {
+    auto tensor = dyn_cast<RankedTensorType>(type);
+    return tensor && tensor.hasStaticShape();
+  };
+  if (isa<linalg::LinalgOp>(op)) {
+    if (!op->getParentOfType<scf::ForallOp>())
+      return op->emitOpError(
+          "computes outside of the parallel loops of its kernel");
+    for (Type type : op->getOperandTypes())
+      if (isa<ShapedType>(type) && !isTile(type))
+        return op->emitOpError("in the loops stage works on register tiles, "
+                               "which are tensors of known sizes, got ")
+               << type;
+  }
+  if (!worksOnTensors(op))
+    return success();
+  auto function = op->getParentOfType<func::FuncOp>();
+  auto kind = function->getAttrOfType<StringAttr>(LumenDialect::kKernelAttr);
+  if (!kind || kind != "product")
+    return op->emitOpError("works on tensors, which only product kernels have "
+                           "in the loops stage");
+  for (Type type : op->getResultTypes())
+    if (isa<TensorType>(type) && !isTile(type) &&
+        !isa<bufferization::ToTensorOp>(op))
+      return op->emitOpError(
+                 "makes a tensor of open size in the loops stage, "
+                 "where only buffers seen as tensors have one, got ")
+             << type;
   return success();
 }
 
@@ -102,7 +139,8 @@ LogicalResult checkBuffers(ModuleOp module, StringRef stage) {
   }
   WalkResult walk =
       module.walk<WalkOrder::PreOrder>([&](Operation *op) -> WalkResult {
-        if (failed(checkLeft(op, stage)))
+        if (failed(checkLeft(op, stage)) ||
+            (stage == "loops" && failed(checkTile(op))))
           return WalkResult::interrupt();
         // Descriptions are no code.
         return isa<FormatOp>(op) ? WalkResult::skip() : WalkResult::advance();
@@ -135,13 +173,13 @@ struct CheckStagePass final : lumen::impl::CheckStagePassBase<CheckStagePass> {
   void runOnOperation() override {
     ModuleOp module = getOperation();
     LogicalResult result = failure();
-    if (stage == "linalg" || stage == "vector")
+    if (stage == "loops" || stage == "vector")
       result = checkBuffers(module, stage);
     else if (stage == "llvm")
       result = checkLLVM(module);
     else
       module.emitError() << "unknown stage '" << stage
-                         << "', expected linalg, vector or llvm";
+                         << "', expected loops, vector or llvm";
     if (failed(result))
       signalPassFailure();
     markAllAnalysesPreserved();

@@ -41,7 +41,7 @@ def load_pipelines():
     return module
 
 
-# %{pipeline-linalg} and so on: what brings the form before to this one.
+# %{pipeline-loops} and so on: what brings the form before to this one.
 for stage in load_pipelines().stages():
     config.substitutions.append((f"%{{pipeline-{stage.name}}}", stage.pipeline))  # noqa: F821
 

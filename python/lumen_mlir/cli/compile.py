@@ -16,7 +16,7 @@ from lumen_mlir.errors import LumenError, MLIRError
 if TYPE_CHECKING:
     from lumen_mlir import ir
 
-STAGES = ("lumen", "fused", "linalg", "vector", "llvm", "asm", "obj")
+STAGES = ("lumen", "fused", "loops", "vector", "llvm", "asm", "obj")
 
 
 @click.command(short_help="Show what the compiler makes of a model.")
@@ -46,7 +46,7 @@ def command(
 
     \b
     lumen   the model as it is built             fused   kernels, products of packed weights
-    linalg  kernels as loops on buffers          vector  kernels as vector code
+    loops   kernels as loops over buffers        vector  kernels as vector code
     llvm    the llvm dialect                     asm, obj  machine code
     """
     if emit == "obj" and function:

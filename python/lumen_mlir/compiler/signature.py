@@ -145,7 +145,7 @@ class Signature:
 
 
 def read_signatures(module: ir.Module) -> tuple[Signature, ...]:
-    """The public functions of a module whose functions take buffers (stages ``linalg`` and ``vector``)."""
+    """The public functions of a module whose functions take buffers (stages ``loops`` and ``vector``)."""
     max_tokens = _value(module.operation.attributes, "lumen.max_tokens")
     signatures = []
     for op in module.body.operations:

@@ -87,7 +87,7 @@ class Meter:
         self._clock = clock
         target = targets.native() if target is None else target
         lanes = target.vector_bits // 32
-        program = engine.compile(_module(lanes), target, threads, form="linalg", cache=cache)
+        program = engine.compile(_module(lanes), target, threads, form="loops", cache=cache)
         memory = zeros((_READ_BYTES // (4 * lanes), lanes), np.int32, huge=True)
         memory[:] = 1  # pages that nothing has written are all the same one
         pieces = min(_PIECES_OF_WORKER * threads, _PIECES)
@@ -108,7 +108,7 @@ class Meter:
 
 
 def _module(lanes: int) -> str:
-    """Three functions in the ``linalg`` form, on vectors of ``lanes`` 32-bit lanes."""
+    """Three functions in the ``loops`` form, on vectors of ``lanes`` 32-bit lanes."""
     parts = (_read(lanes), _products(lanes, "int8"), _products(lanes, "float32"))
     return "\n".join(["module attributes {lumen.max_tokens = 1 : i64} {", *parts, "}"])
 

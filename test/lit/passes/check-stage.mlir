@@ -1,11 +1,11 @@
 // RUN: split-file %s %t
-// RUN: lumen-opt %t/good-linalg.mlir -lumen-check-stage=stage=linalg | FileCheck %s
-// RUN: lumen-opt %t/linalg.mlir -pass-pipeline='builtin.module(lumen-check-stage{stage=linalg})' -split-input-file -verify-diagnostics
+// RUN: lumen-opt %t/good-loops.mlir -lumen-check-stage=stage=loops | FileCheck %s
+// RUN: lumen-opt %t/loops.mlir -pass-pipeline='builtin.module(lumen-check-stage{stage=loops})' -split-input-file -verify-diagnostics
 // RUN: lumen-opt %t/vector.mlir -pass-pipeline='builtin.module(lumen-check-stage{stage=vector})' -split-input-file -verify-diagnostics
 // RUN: lumen-opt %t/llvm.mlir -pass-pipeline='builtin.module(lumen-check-stage{stage=llvm})' -split-input-file -verify-diagnostics
 // RUN: lumen-opt %t/unknown.mlir -pass-pipeline='builtin.module(lumen-check-stage{stage=asm})' -verify-diagnostics
 
-//--- good-linalg.mlir
+//--- good-loops.mlir
 // Scratch of a worker may be written anywhere.
 // CHECK-LABEL: func.func private @kernel
 func.func private @kernel(%x: memref<8xf32>) attributes {lumen.kernel = "rows"} {
@@ -18,6 +18,17 @@ func.func private @kernel(%x: memref<8xf32>) attributes {lumen.kernel = "rows"} 
   }
   return
 }
+// A register tile, and the buffer it is a slice of.
+func.func private @product(%x: memref<?x8xf32>, %y: memref<8xf32>) attributes {lumen.kernel = "product"} {
+  %0 = bufferization.to_tensor %x restrict : memref<?x8xf32> to tensor<?x8xf32>
+  scf.forall (%i) in (1) {
+    %tile = tensor.extract_slice %0[%i, 0] [1, 8] [1, 1] : tensor<?x8xf32> to tensor<8xf32>
+    %zeros = arith.constant dense<0.0> : tensor<8xf32>
+    %sum = linalg.add ins(%tile, %tile : tensor<8xf32>, tensor<8xf32>) outs(%zeros : tensor<8xf32>) -> tensor<8xf32>
+    bufferization.materialize_in_destination %sum in restrict writable %y : (tensor<8xf32>, memref<8xf32>) -> ()
+  }
+  return
+}
 func.func @step(%x: memref<8xf32>, %y: memref<?xf32>) {
   %c0 = arith.constant 0 : index
   %n = memref.dim %y, %c0 : memref<?xf32>
@@ -26,7 +37,7 @@ func.func @step(%x: memref<8xf32>, %y: memref<?xf32>) {
   return
 }
 
-//--- linalg.mlir
+//--- loops.mlir
 func.func private @kernel(%x: memref<8xf32>) attributes {lumen.kernel = "rows"} {
   %zero = arith.constant 0.0 : f32
   %c0 = arith.constant 0 : index
@@ -37,16 +48,16 @@ func.func private @kernel(%x: memref<8xf32>) attributes {lumen.kernel = "rows"} 
 
 // -----
 
-// expected-error @+1 {{has tensors in its signature, which the linalg stage has replaced by buffers}}
+// expected-error @+1 {{has tensors in its signature, which the loops stage has replaced by buffers}}
 func.func private @kernel(%x: tensor<8xf32>) attributes {lumen.kernel = "rows"} {
   return
 }
 
 // -----
 
-func.func private @kernel(%x: memref<?x8xf32>) attributes {lumen.kernel = "rows"} {
+func.func private @kernel(%x: memref<?x8xf32>) attributes {lumen.kernel = "product"} {
   %0 = bufferization.to_tensor %x restrict : memref<?x8xf32> to tensor<?x8xf32>
-  // expected-error @+1 {{'lumen.add' op is not allowed in the linalg stage}}
+  // expected-error @+1 {{'lumen.add' op is not allowed in the loops stage}}
   %1 = lumen.add %0, %0 : tensor<?x8xf32>
   return
 }
@@ -57,6 +68,52 @@ func.func @step(%x: memref<8xf32>) {
   // expected-error @+1 {{'scf.forall' op is not allowed outside of a kernel}}
   scf.forall (%i) in (8) {
   }
+  return
+}
+
+// -----
+
+func.func private @kernel(%x: memref<8xf32>) attributes {lumen.kernel = "rows"} {
+  // expected-error @+1 {{'bufferization.to_tensor' op works on tensors, which only product kernels have in the loops stage}}
+  %0 = bufferization.to_tensor %x restrict : memref<8xf32> to tensor<8xf32>
+  return
+}
+
+// -----
+
+func.func private @kernel(%x: memref<8xf32>) attributes {lumen.kernel = "product"} {
+  %zeros = arith.constant dense<0.0> : tensor<8xf32>
+  // expected-error @+1 {{'linalg.exp' op computes outside of the parallel loops of its kernel}}
+  %ones = linalg.exp ins(%zeros : tensor<8xf32>) outs(%zeros : tensor<8xf32>) -> tensor<8xf32>
+  return
+}
+
+// -----
+
+func.func private @kernel(%x: memref<8xf32>) attributes {lumen.kernel = "product"} {
+  scf.forall (%i) in (8) {
+    // expected-error @+1 {{'linalg.exp' op in the loops stage works on register tiles, which are tensors of known sizes, got 'memref<8xf32>'}}
+    linalg.exp ins(%x : memref<8xf32>) outs(%x : memref<8xf32>)
+  }
+  return
+}
+
+// -----
+
+func.func private @kernel(%x: memref<?xf32>) attributes {lumen.kernel = "product"} {
+  %0 = bufferization.to_tensor %x restrict : memref<?xf32> to tensor<?xf32>
+  scf.forall (%i) in (8) {
+    // expected-error @+1 {{'linalg.exp' op in the loops stage works on register tiles, which are tensors of known sizes, got 'tensor<?xf32>'}}
+    %1 = linalg.exp ins(%0 : tensor<?xf32>) outs(%0 : tensor<?xf32>) -> tensor<?xf32>
+  }
+  return
+}
+
+// -----
+
+func.func private @kernel(%n: index) attributes {lumen.kernel = "product"} {
+  // expected-error @+1 {{'tensor.empty' op makes a tensor of open size in the loops stage, where only buffers seen as tensors have one, got 'tensor<?xf32>'}}
+  %0 = tensor.empty(%n) : tensor<?xf32>
   return
 }
 
@@ -110,5 +167,5 @@ func.func @f() {
 }
 
 //--- unknown.mlir
-// expected-error @+1 {{unknown stage 'asm', expected linalg, vector or llvm}}
+// expected-error @+1 {{unknown stage 'asm', expected loops, vector or llvm}}
 module {}

@@ -8,22 +8,22 @@
 //
 // RUN: sed 's/lumen.max_tokens = 512/lumen.max_tokens = 1/' %S/../Inputs/qwen2-layer.mlir \
 // RUN:   | lumen-opt --pass-pipeline='%{pipeline-fused}' \
-// RUN:   | lumen-opt --pass-pipeline='%{pipeline-linalg}' -o %t.linalg.mlir
-// RUN: FileCheck %s --check-prefix=LINALG --input-file=%t.linalg.mlir
-// RUN: lumen-opt %t.linalg.mlir --pass-pipeline='%{pipeline-vector}' -o %t.vector.mlir
+// RUN:   | lumen-opt --pass-pipeline='%{pipeline-loops}' -o %t.loops.mlir
+// RUN: FileCheck %s --check-prefix=LOOPS --input-file=%t.loops.mlir
+// RUN: lumen-opt %t.loops.mlir --pass-pipeline='%{pipeline-vector}' -o %t.vector.mlir
 // RUN: FileCheck %s --check-prefix=VECTOR --input-file=%t.vector.mlir
 // RUN: lumen-opt %t.vector.mlir --pass-pipeline='%{pipeline-llvm}' -o %t.llvm.mlir
 // RUN: FileCheck %s --check-prefix=LLVM --input-file=%t.llvm.mlir
 
 // Kernels take the bytes of a weight: 56 tiles of 28 spans, 544 bytes each.
-// LINALG:       func.func private @layer_0(
-// LINALG-NOT:   tensor<
-// LINALG:       return
-// LINALG:       func.func private @qlinear_q8_0_896x896_add(
-// LINALG-SAME:  %{{[a-z0-9]+}}: memref<852992xi8>
-// LINALG-NOT:   memref.alloc(
-// LINALG:       scf.forall
-// LINALG:       linalg.generic
+// LOOPS:        func.func private @layer_0(
+// LOOPS-NOT:    tensor<
+// LOOPS:        return
+// LOOPS:        func.func private @qlinear_q8_0_896x896_add(
+// LOOPS-SAME:   %{{[a-z0-9]+}}: memref<852992xi8>
+// LOOPS-NOT:    memref.alloc(
+// LOOPS:        scf.forall
+// LOOPS:        linalg.generic
 
 // VECTOR:       func.func @step(
 // VECTOR-SAME:  memref<[[ARENA:3[0-9][0-9][0-9][0-9][0-9]]]xi8> {lumen.arena}) {

@@ -9,7 +9,7 @@
 // RUN:     lumen-merge-linears, lumen-pack-weights, lumen-form-kernels, lumen-check-fused, \
 // RUN:     lumen-bufferize, lumen-synthesize-product, lumen-synthesize-rows, \
 // RUN:     lumen-synthesize-attention, lumen-synthesize-pack, cse, \
-// RUN:     lumen-check-stage{stage=linalg}, lumen-vectorize-product, lumen-plan-memory, \
+// RUN:     lumen-check-stage{stage=loops}, lumen-vectorize-product, lumen-plan-memory, \
 // RUN:     canonicalize, cse, lumen-check-stage{stage=vector})' -o %t
 // RUN: FileCheck %s --input-file=%t
 // RUN: FileCheck %s --input-file=%t --check-prefix=COUNT

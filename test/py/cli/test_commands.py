@@ -196,7 +196,7 @@ func.func @head(%x: tensor<?x64xf32>, %w: tensor<48x64x!lumen.q<@q8_0>>) -> tens
     [
         ("lumen", "lumen.linear"),
         ("fused", "lumen.qlinear"),
-        ("linalg", "linalg.generic"),
+        ("loops", "linalg.generic"),
         ("vector", "lumen.dot4"),
         ("llvm", "llvm.func @lumen_entry_step"),
         ("asm", "lumen_entry_step:"),

@@ -324,7 +324,7 @@ ATTRIBUTES = {
 def test_attributes_that_make_no_sense(attribute, message):
     module = f"func.func @f(%a: memref<4xf32> {{{attribute}}}) {{ return }}"
     with pytest.raises(LumenError, match=message):
-        lumen_mlir.compile(module, form="linalg", use_cache=False)
+        lumen_mlir.compile(module, form="loops", use_cache=False)
 
 
 @pytest.mark.parametrize(
@@ -341,13 +341,13 @@ def test_attributes_that_make_no_sense(attribute, message):
 )
 def test_arguments_that_contradict_one_another(arguments, message):
     with pytest.raises(LumenError, match=message):
-        lumen_mlir.compile(f"func.func @f({arguments}) {{ return }}", form="linalg", use_cache=False)
+        lumen_mlir.compile(f"func.func @f({arguments}) {{ return }}", form="loops", use_cache=False)
 
 
 def test_a_module_that_says_odd_things():
     module = 'module attributes {lumen.max_tokens = "x"} { func.func @f(%a: memref<4xf32>) { return } }'
     with pytest.raises(LumenError, match='lumen.max_tokens must be an i64 of 1 to 2147483647, got "x"'):
-        lumen_mlir.compile(module, form="linalg", use_cache=False)
+        lumen_mlir.compile(module, form="loops", use_cache=False)
     with pytest.raises(LumenError, match="a module or its text was expected, got int"):
         lumen_mlir.compile(5)
     with ir.Context(), pytest.raises(LumenError, match="a module can be compiled from"):

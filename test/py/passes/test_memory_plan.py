@@ -107,7 +107,7 @@ def test_random_lines(data):
     kernels = [KERNELS.format(n=n) for n in WIDTHS]
     functions = [layer.text(False), outer.text(False), step.text(True)]
     text = "\n".join(["module attributes {lumen.max_tokens = 5 : i64} {", *kernels, *functions, "}"])
-    engine = lumen_mlir.compile(text, form="linalg", threads=2, use_cache=False)
+    engine = lumen_mlir.compile(text, form="loops", threads=2, use_cache=False)
     engine._arena[:] = 0xFF  # NaN: nothing may be read before it is written
     rows = data.draw(st.integers(1, 5))
     generator = np.random.default_rng(rows)

@@ -139,7 +139,7 @@ def test_code_reaches_no_function_by_name(name):
     }}
     """
     with pytest.raises(MLIRError, match=f"cannot link 'lumen_entry_f': .*{name}"):
-        lumen_mlir.compile(text, form="linalg", use_cache=False)
+        lumen_mlir.compile(text, form="loops", use_cache=False)
 
 
 def test_code_reaches_the_math_library():
@@ -157,7 +157,7 @@ def test_code_reaches_the_math_library():
       return
     }
     """
-    engine = lumen_mlir.compile(text, form="linalg", use_cache=False)
+    engine = lumen_mlir.compile(text, form="loops", use_cache=False)
     out = np.zeros(8, np.float32)
     engine.invoke("f", np.full(8, 0.5, np.float32), out)
     assert np.allclose(out, np.sin(0.5))

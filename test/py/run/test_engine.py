@@ -12,7 +12,7 @@ from lumen_mlir.errors import LumenError, MLIRError
 from lumen_mlir.run.engine import aligned_empty, allocate
 from lumen_mlir.storage.cache import Cache
 
-# In the form "linalg": kernels are loops over buffers. @scale has two phases: each row's largest value, then
+# In the form "loops": kernels are loops over buffers. @scale has two phases: each row's largest value, then
 # all values divided by the largest of all rows, which other workers have found.
 SCALE = """
 module attributes {lumen.max_tokens = 40 : i64} {
@@ -85,7 +85,7 @@ def cache(tmp_path):
 
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory):
-    return lumen_mlir.compile(SCALE, form="linalg", threads=2, cache=Cache(tmp_path_factory.mktemp("cache")))
+    return lumen_mlir.compile(SCALE, form="loops", threads=2, cache=Cache(tmp_path_factory.mktemp("cache")))
 
 
 def expected(x, factor):
@@ -107,7 +107,7 @@ def test_targets_agree(engine, name):
     target = targets.get(name)
     if target.missing():
         pytest.skip(f"this CPU lacks {', '.join(target.missing())}")
-    other = lumen_mlir.compile(SCALE, target, form="linalg", threads=1, use_cache=False)
+    other = lumen_mlir.compile(SCALE, target, form="loops", threads=1, use_cache=False)
     x = np.linspace(-20, 20, 5 * 64, dtype=np.float32).reshape(5, 64)
     np.testing.assert_allclose(other.invoke("f", x, 20.0), engine.invoke("f", x, 20.0), rtol=1e-6)
 
@@ -234,7 +234,7 @@ def test_packed_weights_are_aligned(model):
 
 def test_object_cache(cache):
     seen = []
-    keywords = {"form": "linalg", "threads": 1, "cache": cache}
+    keywords = {"form": "loops", "threads": 1, "cache": cache}
     first = lumen_mlir.compile(SCALE, **keywords, on_stage=seen.append)
     assert not first.cached and seen == ["vector", "llvm", "obj"]
     second = lumen_mlir.compile(SCALE, **keywords, on_stage=seen.append)

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Passes fused -> linalg, in the order in which the pipeline runs them.
-#ifndef LUMEN_PASSES_FUSED_TO_LINALG
-#define LUMEN_PASSES_FUSED_TO_LINALG
+// Passes fused -> loops, in the order in which the pipeline runs them.
+#ifndef LUMEN_PASSES_FUSED_TO_LOOPS
+#define LUMEN_PASSES_FUSED_TO_LOOPS
 
 include "mlir/Pass/PassBase.td"
 
@@ -70,7 +70,7 @@ def BufferizePass : Pass<"lumen-bufferize", "::mlir::ModuleOp"> {
 }
 
 def SynthesizeProductPass : Pass<"lumen-synthesize-product", "::mlir::ModuleOp"> {
-  let summary = "write product kernels as linalg on packed tensors";
+  let summary = "write product kernels as loops over register tiles";
   let description = [{
     Replaces the body of every kernel of kind "product" by a parallel loop over
     blocks of tokens and tiles of rows. A register tile (tokens x rows results) is a
@@ -292,4 +292,4 @@ def SynthesizePackPass : Pass<"lumen-synthesize-pack", "::mlir::ModuleOp"> {
     "::mlir::scf::SCFDialect", "::mlir::vector::VectorDialect"];
 }
 
-#endif // LUMEN_PASSES_FUSED_TO_LINALG
+#endif // LUMEN_PASSES_FUSED_TO_LOOPS

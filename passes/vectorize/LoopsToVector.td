@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Passes linalg -> vector, in the order in which the pipeline runs them.
-#ifndef LUMEN_PASSES_LINALG_TO_VECTOR
-#define LUMEN_PASSES_LINALG_TO_VECTOR
+// Passes loops -> vector, in the order in which the pipeline runs them.
+#ifndef LUMEN_PASSES_LOOPS_TO_VECTOR
+#define LUMEN_PASSES_LOOPS_TO_VECTOR
 
 include "mlir/Pass/PassBase.td"
 
@@ -93,4 +93,4 @@ def PlanMemoryPass : Pass<"lumen-plan-memory", "::mlir::ModuleOp"> {
     "::mlir::memref::MemRefDialect"];
 }
 
-#endif // LUMEN_PASSES_LINALG_TO_VECTOR
+#endif // LUMEN_PASSES_LOOPS_TO_VECTOR
