@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lumen_mlir import formats
-from lumen_mlir.formats import plugins
+from lumen_mlir.formats import plugins, registry
 
 
 @pytest.fixture
@@ -25,9 +24,9 @@ def own_registry(monkeypatch):
     """What a test registers and loads is forgotten behind it (built-in formats stay)."""
     monkeypatch.setattr(plugins, "_files", {})
     monkeypatch.setattr(plugins, "_environment", set())
-    formats._entry_points.cache_clear()
-    before = set(formats._registered)
+    registry._entry_points.cache_clear()
+    before = set(registry._registered)
     yield
-    formats._entry_points.cache_clear()
-    for name in set(formats._registered) - before - set(formats._BUILTIN):
-        del formats._registered[name]
+    registry._entry_points.cache_clear()
+    for name in set(registry._registered) - before - set(registry._BUILTIN):
+        del registry._registered[name]

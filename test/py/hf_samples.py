@@ -13,7 +13,8 @@ import tokenizers
 from tokenizers import AddedToken
 
 from lumen_mlir import models
-from lumen_mlir.formats.types import bf16, from_float32
+from lumen_mlir.formats.arrays import from_float32
+from lumen_mlir.formats.graph import bf16
 from lumen_mlir.testing import families, hf_families
 from lumen_mlir.testing.families import FAMILIES, Family
 from lumen_mlir.testing.vocabulary import SPECIAL_TOKENS, synthetic_vocabulary

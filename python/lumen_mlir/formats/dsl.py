@@ -30,25 +30,32 @@ from typing import TypeVar
 import numpy as np
 
 from ..errors import LumenError
-from . import graph
+from . import graph, registry
 from .bounds import bounds
+from .described import DescribedFormat
 from .graph import (
+    DType,
     Expression,
+    Field,
+    bf16,
     bitcast,
     broadcast,
-    concat,
     equal,
-    interleave,
-    lookup,
-    repeat,
+    f16,
+    f32,
+    i8,
+    i16,
+    i32,
+    per_row,
     take,
-    tile,
-    unpack,
+    u8,
+    u16,
+    u32,
     where,
 )
 from .overlap import check_overlaps, field_names
-from .quantized import Factor, QuantFormat
-from .types import DType, Field, bf16, f16, f32, i8, i16, i32, per_row, u8, u16, u32
+from .quantized import Factor
+from .rearrange import concat, interleave, lookup, repeat, tile, unpack
 
 __all__ = [
     "Codes", "Expression", "bf16", "bitcast", "broadcast", "concat", "equal", "f16", "f32", "i16", "i32",
@@ -182,7 +189,7 @@ def _is_whole(value: object) -> bool:
     return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
 
 
-def _check_codes(fmt: QuantFormat) -> None:
+def _check_codes(fmt: DescribedFormat) -> None:
     """Every code has a value: by intervals, or else on many random blocks."""
     limit, end = 1 << fmt.bits, f"bits({fmt.bits}) end"
     if fmt.table is not None:
@@ -208,7 +215,7 @@ def _traced(decode: Callable, block: _Block) -> object:
 def define(
     cls: type, name: str, block: int, bits: int, group: int | None, bias: int, table: Sequence[int] | None,
     ggml_type: int | None, size: int | None,
-) -> QuantFormat:  # fmt: skip
+) -> DescribedFormat:  # fmt: skip
     """Traces and checks one description; see ``quant_format``."""
     group = block if group is None else group
     _check_parameters(name, block, group, bits, table, bias)
@@ -229,7 +236,7 @@ def define(
     codes = bitcast(codes, u8) if codes.dtype is i8 else codes
     scale = _factor("scale", decoded.scale, block // group)
     minimum = None if decoded.min is None else _factor("min", decoded.min, block // group)
-    fmt = QuantFormat(
+    fmt = DescribedFormat(
         name=name, block=block, group=group, bits=bits, bias=bias,
         table=None if table is None else tuple(int(value) for value in table), ggml_type=ggml_type,
         fields=fields, codes=codes, scale=scale, min=minimum, description=cls,
@@ -251,7 +258,7 @@ def quant_format(
     name: str, *, block: int, bits: int, group: int | None = None, bias: int = 0,
     table: Sequence[int] | None = None, ggml_type: int | None = None, size: int | None = None,
     register: bool = True,
-) -> Callable[[_Class], QuantFormat]:  # fmt: skip
+) -> Callable[[_Class], DescribedFormat]:  # fmt: skip
     """Class decorator that turns a description into a format and registers it.
 
     Args:
@@ -268,15 +275,13 @@ def quant_format(
     Raises LumenError, naming the format and the field, where the description contradicts itself.
     """
 
-    def decorate(cls: _Class) -> QuantFormat:
+    def decorate(cls: _Class) -> DescribedFormat:
         try:
             fmt = define(cls, name, block, bits, group, bias, table, ggml_type, size)
         except LumenError as error:
             raise LumenError(f"format '{name}': {error}") from error
         if register:
-            from . import register as add
-
-            add(fmt)
+            registry.register(fmt)
         return fmt
 
     return decorate

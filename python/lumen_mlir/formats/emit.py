@@ -12,9 +12,8 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from .graph import Expression, reachable
+from .graph import DType, Expression, reachable
 from .quantized import QuantFormat
-from .types import DType
 
 _INTEGER = {
     "and": "arith.andi",

@@ -17,8 +17,8 @@ import numpy as np
 
 from ..errors import LumenError
 from . import grid
+from .arrays import to_float32
 from .quantized import Decoded, QuantFormat
-from .types import to_float32
 
 _BASES = 8  # blocks around which single bits are flipped
 _TABLE_BITS = 16  # most bits of a lookup table

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from .graph import Expression, reachable
-from .types import DType, to_float32
+from .arrays import to_float32
+from .graph import DType, Expression, reachable
 
 _BINARY = {
     "and": np.bitwise_and,

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import LumenError
-from .types import DType, bf16, f16, f32, float_array, from_float32, to_float32, whole_length
+from .arrays import float_array, from_float32, to_float32, whole_length
+from .graph import DType, bf16, f16, f32
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,20 +1,100 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The expression graph that ``decode`` builds when it is traced.
+"""The expression graph that ``decode`` builds when it is traced, and the types of its values.
 
-Every value is a scalar or a 1-D vector of one block. Nodes are immutable; the operations below are the
-whole vocabulary; each has a meaning in NumPy (``evaluate``), in IR (``emit``) and on intervals (``bounds``).
+Every value is a scalar or a 1-D vector of one block. Nodes are immutable; each operation has a meaning in
+NumPy (``evaluate``), in IR (``emit``) and on intervals (``bounds``). Types and values make one another:
+``u8[16]`` declares a storage field, ``u16(x)`` converts a value.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from ..errors import LumenError
-from .types import DType, Field, i32, u8, u32
 
 Literal = int | float | Sequence[int] | np.ndarray
+
+
+@dataclass(frozen=True)
+class DType:
+    """An element type. ``u8[16]`` declares a storage field; ``u16(x)`` converts an expression.
+
+    Attributes:
+      name: the name used in descriptions ("u8", "f16", …).
+      kind: "u", "i" or "f" (unsigned, signed, floating point).
+      bits: width.
+      numpy: little-endian NumPy type of the storage; bf16, which NumPy lacks, is held as its 16 bits.
+      mlir: the MLIR type; MLIR integers are signless.
+    """
+
+    name: str
+    kind: str
+    bits: int
+    numpy: np.dtype
+    mlir: str
+
+    def __getitem__(self, length: int) -> Field:
+        if not isinstance(length, int) or length < 1:
+            raise LumenError(f"a field of {self.name} needs a positive length, not {length!r}")
+        return Field(self, length)
+
+    def __call__(self, expression):
+        return convert(expression, self)
+
+    def __repr__(self) -> str:
+        return self.name
+
+    @property
+    def bytes(self) -> int:
+        return self.bits // 8
+
+    @property
+    def range(self) -> tuple[int, int]:
+        """Smallest and largest value of an integer type."""
+        if self.kind == "u":
+            return 0, (1 << self.bits) - 1
+        return -(1 << (self.bits - 1)), (1 << (self.bits - 1)) - 1
+
+
+@dataclass(frozen=True)
+class Field:
+    """The type of one storage field: a scalar (``length`` None) or a vector; see ``per_row``."""
+
+    dtype: DType
+    length: int | None = None
+    in_header: bool = False
+
+    def __str__(self) -> str:
+        return self.dtype.name if self.length is None else f"{self.dtype.name}[{self.length}]"
+
+    @property
+    def bytes(self) -> int:
+        return self.dtype.bytes * (self.length or 1)
+
+    @property
+    def mlir(self) -> str:
+        return self.dtype.mlir if self.length is None else f"vector<{self.length}x{self.dtype.mlir}>"
+
+
+def per_row(kind: DType | Field) -> Field:
+    """Declares a storage field that stands once at the start of every row: ``d: per_row(f32)``."""
+    kind = Field(kind) if isinstance(kind, DType) else kind
+    if not isinstance(kind, Field):
+        raise LumenError(f"per_row takes a field's type, such as f32 or f16[4], not {kind!r}")
+    return Field(kind.dtype, kind.length, in_header=True)
+
+
+def _dtype(name: str, numpy: str, mlir: str) -> DType:
+    bits = int(name.lstrip("uifb"))
+    return DType(name, "f" if name == "bf16" else name[0], bits, np.dtype(numpy), mlir)
+
+
+u8, u16, u32 = _dtype("u8", "<u1", "i8"), _dtype("u16", "<u2", "i16"), _dtype("u32", "<u4", "i32")
+i8, i16, i32 = _dtype("i8", "<i1", "i8"), _dtype("i16", "<i2", "i16"), _dtype("i32", "<i4", "i32")
+f16, f32, bf16 = _dtype("f16", "<f2", "f16"), _dtype("f32", "<f4", "f32"), _dtype("bf16", "<u2", "bf16")
 
 
 class Expression:
@@ -213,68 +293,8 @@ def shuffle(parts: Sequence[Expression], indices: Sequence[int]) -> Expression:
     return Expression("shuffle", parts[0].dtype, len(indices), parts, indices)
 
 
-def concat(*parts: Expression) -> Expression:
-    return shuffle(parts, range(sum(p.length or 1 for p in parts)))
-
-
 def take(value: Expression, indices: Sequence[int]) -> Expression:
     return shuffle([value], indices)
-
-
-def repeat(value: Expression, times: int) -> Expression:
-    """Each element ``times`` times: a a a b b b."""
-    return take(value, np.arange(value.length or 1).repeat(times))
-
-
-def tile(value: Expression, times: int) -> Expression:
-    """The whole vector ``times`` times: a b a b."""
-    return take(value, np.tile(np.arange(value.length or 1), times))
-
-
-def interleave(*parts: Expression, chunk: int = 1) -> Expression:
-    """Takes ``chunk`` elements of each part in turn; the parts have one length, a multiple of ``chunk``."""
-    length = len(parts[0])
-    if any(len(p) != length for p in parts) or length % chunk:
-        raise LumenError(f"interleave needs parts of one length that is a multiple of the chunk, {chunk}")
-    order = np.arange(len(parts) * length).reshape(len(parts), -1, chunk)
-    return shuffle(parts, order.swapaxes(0, 1).ravel())
-
-
-def unpack(value: Expression, bits: int, chunk: int | None = None) -> Expression:
-    """Splits unsigned elements into fields of ``bits`` bits, low bits first.
-
-    Of every ``chunk`` elements (default: all) first come the lowest fields of each element in order, then
-    the second fields, and so on. chunk=1 is a plain little-endian bit stream.
-    """
-    if value.dtype is None or value.dtype.kind != "u" or value.dtype.bits % bits:
-        raise LumenError(f"unpack to {bits} bits needs an unsigned type of a multiple of {bits} bits")
-    length, fields = value.length or 1, value.dtype.bits // bits
-    chunk = chunk or length
-    if length % chunk:
-        raise LumenError(f"unpack: the chunk {chunk} does not divide the length {length}")
-    mask = (1 << bits) - 1
-    if value.length is not None and fields <= 4:
-        # Uniform shifts and one shuffle are cheaper than shifts that differ by element.
-        parts = [value & mask, *((value >> (i * bits)) & mask for i in range(1, fields - 1))]
-        return interleave(*parts, value >> ((fields - 1) * bits), chunk=chunk) if fields > 1 else value
-    order = np.arange(length).reshape(-1, 1, chunk).repeat(fields, axis=1)
-    shifts = np.broadcast_to(np.arange(fields)[:, None] * bits, order.shape)
-    return (take(value, order.ravel()) >> shifts.ravel()) & mask
-
-
-def lookup(table: np.ndarray, index: Expression) -> Expression:
-    """Rows of a constant u8 table [entries, width], width 1, 2, 4 or 8: a u8 vector of len(index) * width."""
-    entries = np.asarray(table)
-    if entries.dtype.kind not in "iu" or not entries.size or entries.min() < 0 or entries.max() > 255:
-        raise LumenError("lookup tables hold whole numbers from 0 to 255")
-    table = np.ascontiguousarray(entries, dtype=np.uint8)
-    table = table.reshape(len(table), -1)
-    if table.shape[1] not in (1, 2, 4, 8):
-        raise LumenError(f"lookup tables have 1, 2, 4 or 8 bytes per entry, not {table.shape[1]}")
-    if index.dtype is None or index.dtype.kind == "f" or index.length is None:
-        raise LumenError("lookup needs a vector of integers as its index")
-    index = index if index.dtype in (u32, i32) else convert(index, u32)
-    return Expression("lookup", u8, index.length * table.shape[1], [index], table)
 
 
 def field(name: str, kind: Field) -> Expression:

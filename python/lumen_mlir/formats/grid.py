@@ -13,7 +13,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .types import DType, from_float32, to_float32
+from .arrays import from_float32, to_float32
+from .graph import DType
 
 
 class IntegerGrid:

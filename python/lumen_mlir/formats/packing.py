@@ -26,8 +26,10 @@ from ..errors import LumenError
 from .quantized import Decoded
 
 if TYPE_CHECKING:
-    from . import Format
+    from .floats import FloatFormat
     from .quantized import QuantFormat
+
+    Format = FloatFormat | QuantFormat
 
 ALIGNMENT = 64
 SPAN = 32

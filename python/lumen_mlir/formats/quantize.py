@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import LumenError
+from . import registry
+from .arrays import float_array, from_float32, to_float32
 from .encode import Encoder, encoder
+from .graph import DType
 from .quantized import Decoded, QuantFormat
 from .search import Found, search
-from .types import DType, float_array, from_float32, to_float32
 
 if TYPE_CHECKING:
-    from . import Format
+    from .described import Format
     from .floats import FloatFormat
 
 # Weights searched for at once: what a pass reads and writes stays in the second-level cache.
@@ -104,9 +106,7 @@ def quantize(fmt: Format | str, weights: np.ndarray, importance: np.ndarray | No
     are not finite or too large for the format's scales, and formats that cannot be encoded.
     """
     if isinstance(fmt, str) or not hasattr(fmt, "is_float"):
-        from . import get
-
-        fmt = get(fmt)
+        fmt = registry.get(fmt)
     weights = float_array(weights)
     if fmt.is_float:
         return _rounded(fmt, weights)

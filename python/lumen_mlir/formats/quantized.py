@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A quantization format as traced from its description."""
+"""A quantization format as traced from its description, and what it means in NumPy."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from functools import cached_property
 import numpy as np
 
 from ..errors import LumenError
+from .arrays import to_float32, whole_length
 from .evaluate import evaluate
-from .graph import Expression, reachable
+from .graph import DType, Expression, Field, reachable
 from .stored import Stored, choose
-from .types import DType, Field, to_float32, whole_length
 
 # Weights decoded at once: intermediates of a batch stay in the cache.
 _BATCH = 1 << 18
@@ -61,7 +61,7 @@ class Decoded:
 
 @dataclass(frozen=True, eq=False)
 class QuantFormat:
-    """One quantization format.
+    """One quantization format; users hold a ``DescribedFormat``, which has what is built on this too.
 
     Attributes:
       name, block, group, bits, bias, table, ggml_type: as given to ``quant_format``.
@@ -112,7 +112,13 @@ class QuantFormat:
 
     @cached_property
     def _chosen(self) -> tuple[list[Stored], list[Expression]]:
-        return choose(self)
+        parts = {
+            f"{name}.{level}": part
+            for name, factor in self.factors
+            for level, part in (("super", factor.super), ("sub", factor.sub))
+            if part is not None
+        }
+        return choose(parts, self.header)
 
     @property
     def stored(self) -> list[Stored]:
@@ -158,13 +164,6 @@ class QuantFormat:
         weights = np.where(np.isnan(weights), np.float32(np.nan), weights).astype("<f4")
         head = f"{self.block} {size} ".encode()
         return hashlib.blake2b(head + weights.tobytes(), digest_size=8).hexdigest()
-
-    def packed_bits_per_weight(self, rows: int = 16) -> float:
-        """Bits per weight of a packed tile of ``rows`` long rows, alignment of its components included."""
-        from .packing import packed_bytes
-
-        length = -(-(1 << 16) // self.block) * self.block
-        return 8 * packed_bytes(self, rows, length, rows) / (rows * length)
 
     def row_bytes(self, length: int) -> int:
         """Bytes of a row of ``length`` weights; LumenError if it is not a whole number of blocks."""
@@ -331,9 +330,3 @@ class QuantFormat:
             return per_block
         with np.errstate(all="ignore"):
             return per_group if per_block is None else per_block * per_group
-
-    def emit_ir(self) -> str:
-        """The ``lumen.format`` operation as MLIR text."""
-        from .emit import emit_format
-
-        return emit_format(self)

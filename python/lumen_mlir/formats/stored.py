@@ -11,17 +11,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import product
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from . import graph
 from .bounds import Interval, intervals
-from .graph import Expression, bitcast, convert, reachable
-from .types import DType, i32, u8, u16
-
-if TYPE_CHECKING:
-    from .quantized import QuantFormat
+from .graph import DType, Expression, bitcast, convert, i32, reachable, u8, u16
 
 _ELEMENTWISE = {
     "and", "or", "xor", "add", "sub", "mul", "shl", "shr", "neg", "eq", "lt", "where", "convert", "bitcast",
@@ -121,14 +116,14 @@ def _level(node: Expression, header: set[str]) -> str:
     return "row" if fields and fields <= header else "block"
 
 
-def choose(fmt: QuantFormat) -> tuple[list[Stored], list[Expression]]:
-    """What to keep of the factors of ``fmt``, and the factors as completions of it, in order."""
-    names, parts = [], []
-    for name, factor in fmt.factors:
-        for level, part in (("super", factor.super), ("sub", factor.sub)):
-            if part is not None:
-                names.append(f"{name}.{level}")
-                parts.append(part)
+def choose(factors: dict[str, Expression], header: set[str]) -> tuple[list[Stored], list[Expression]]:
+    """What to keep of factors, and the factors as completions of it, in order.
+
+    Args:
+      factors: by name ("scale.super", …).
+      header: the names of the fields that stand once per row.
+    """
+    names, parts = list(factors), list(factors.values())
     ranges, wrapped = intervals(parts)
     memo: dict = {}
     stored: dict[int, Stored] = {}
@@ -153,7 +148,7 @@ def choose(fmt: QuantFormat) -> tuple[list[Stored], list[Expression]]:
                 if value.dtype.kind == "f" or ranges[id(node)][0].min() < 0:
                     bits = value.dtype.bits
                 leaf = Expression("stored", value.dtype, value.length, (), names[i])
-                stored[key] = Stored(names[i], value, bits, _level(node, fmt.header), leaf)
+                stored[key] = Stored(names[i], value, bits, _level(node, header), leaf)
             kept = stored[key]
             completions[i] = _complete(parts[i], node, kept.leaf, ranges, wrapped)
     order = {name: i for i, name in enumerate(names)}

@@ -23,7 +23,7 @@ from lumen_mlir.compiler.driver import Compiler
 from lumen_mlir.compiler.targets import Target
 from lumen_mlir.dialects import func, lumen
 from lumen_mlir.formats import packing
-from lumen_mlir.formats.types import from_float32
+from lumen_mlir.formats.arrays import from_float32
 from lumen_mlir.measure.limits import Meter
 from lumen_mlir.run import engine, packed_weights
 from lumen_mlir.storage.cache import Cache

@@ -12,8 +12,8 @@ from test_emit import check_against_numpy
 from lumen_mlir.formats import graph
 from lumen_mlir.formats.bounds import bounds
 from lumen_mlir.formats.evaluate import evaluate
+from lumen_mlir.formats.graph import Field, i8, i16, i32, u8, u16, u32
 from lumen_mlir.formats.packing import dequantize_packed, pack
-from lumen_mlir.formats.types import Field, i8, i16, i32, u8, u16, u32
 
 
 @settings(max_examples=60, deadline=None)
