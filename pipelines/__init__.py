@@ -2,7 +2,7 @@
 """The stages of the compiler: the only place where the order of passes is written.
 
 A stage is named after the form it produces, its pipeline ``lumen-<from>-to-<to>`` is text that ``lumen-opt``
-takes as ``--pass-pipeline``, and it ends in a check that the promised form holds.
+takes as ``--pass-pipeline``, and it ends in a check that the promised form holds. Imports nothing.
 """
 
 from __future__ import annotations

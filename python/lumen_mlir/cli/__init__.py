@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command ``lumen``: one module per subcommand, imported when it is called."""
+"""The command ``lumen``: one module per subcommand, imported when it is called.
+
+Here belongs what a command reads, prints and draws; what it does stands in the other packages. Imports
+``measure``, ``generate`` and what stands below them; nothing imports it.
+"""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ def _with_plugins(command: click.Command) -> click.Command:
 
 def _version(context: click.Context, parameter: click.Parameter, wanted: bool) -> None:
     if wanted and not context.resilient_parsing:
-        from lumen_mlir import __version__
+        from lumen_mlir.version import __version__
 
         click.echo(f"lumen {__version__}")
         context.exit()

@@ -167,8 +167,8 @@ def _fields(
     llm: LLM, test: Test, threads: int, moment: datetime.datetime, samples: Samples
 ) -> dict[str, Any]:
     """One result, by llama-bench's names; ``target``, ``kernels`` and ``activations`` are Lumen's own."""
-    from lumen_mlir import __version__
     from lumen_mlir.gguf import description
+    from lumen_mlir.version import __version__
 
     file, options = llm.model.file, llm.options
     return {

@@ -11,16 +11,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from lumen_mlir import formats
 from lumen_mlir.errors import LumenError
 from lumen_mlir.formats import packing
-
-if TYPE_CHECKING:
-    from lumen_mlir.compiler.signature import Signature
 
 # Positions of rings, which no cache limits: far more than anyone has, far less than an address.
 MAX_POSITION = 1 << 31
@@ -70,6 +67,16 @@ class Count:
         return total
 
 
+class Function(Protocol):
+    """What messages say of a function: a ``Signature`` is one."""
+
+    @property
+    def name(self) -> str: ...
+
+    def describe(self, number: int) -> str:
+        """How messages call an argument."""
+
+
 @dataclass(frozen=True)
 class Bound(ABC):
     """Something that arguments must keep to. Subclasses say what.
@@ -87,36 +94,47 @@ class Bound(ABC):
         return type(self)(**fields)
 
     @abstractmethod
-    def check(self, signature: Signature, values: Sequence[Any]) -> None:
+    def check(self, function: Function, values: Sequence[Any]) -> None:
         """Raises ``LumenError`` where ``values`` do not keep to it."""
 
 
 @dataclass(frozen=True)
-class AtMost(Bound):
-    """``low`` <= ``high``; ``text`` says of what, as in "positions up to {low} in a cache of {high}"."""
+class Relation(Bound):
+    """How two numbers compare; ``text`` says of what, as in "{left} layers in a cache of {right}"."""
 
-    low: Count
-    high: Count
+    left: Count
+    right: Count
     text: str
 
-    def check(self, signature: Signature, values: Sequence[Any]) -> None:
-        low, high = self.low.value(values), self.high.value(values)
-        if low > high:
-            raise LumenError(f"{signature.name}: {self.text.format(low=low, high=high)}")
+    @staticmethod
+    @abstractmethod
+    def holds(left: int, right: int) -> bool:
+        """Whether numbers compare so."""
+
+    def message(self, left: int, right: int) -> str:
+        """What is wrong with numbers that do not."""
+        return self.text.format(left=left, right=right)
+
+    def check(self, function: Function, values: Sequence[Any]) -> None:
+        left, right = self.left.value(values), self.right.value(values)
+        if not self.holds(left, right):
+            raise LumenError(f"{function.name}: {self.message(left, right)}")
 
 
-@dataclass(frozen=True)
-class Equal(Bound):
-    """``first`` == ``second``; ``text`` as in ``AtMost``."""
+class AtMost(Relation):
+    """``left`` <= ``right``."""
 
-    first: Count
-    second: Count
-    text: str
+    @staticmethod
+    def holds(left: int, right: int) -> bool:
+        return left <= right
 
-    def check(self, signature: Signature, values: Sequence[Any]) -> None:
-        first, second = self.first.value(values), self.second.value(values)
-        if first != second:
-            raise LumenError(f"{signature.name}: {self.text.format(first=first, second=second)}")
+
+class Equal(Relation):
+    """``left`` == ``right``."""
+
+    @staticmethod
+    def holds(left: int, right: int) -> bool:
+        return left == right
 
 
 @dataclass(frozen=True)
@@ -130,12 +148,12 @@ class Ring(Bound):
     span: Count
     pages: Count
 
-    def check(self, signature: Signature, values: Sequence[Any]) -> None:
+    def check(self, function: Function, values: Sequence[Any]) -> None:
         end, span, pages = (count.value(values) for count in (self.end, self.span, self.pages))
         if end <= 16 * pages or (pages % 4 == 0 and span <= 16 * pages and end <= MAX_POSITION):
             return
         raise LumenError(
-            f"{signature.name}: positions up to {end}, of which {span} are looked back on, do not fit a "
+            f"{function.name}: positions up to {end}, of which {span} are looked back on, do not fit a "
             f"cache of {16 * pages} positions"
         )
 
@@ -154,9 +172,9 @@ class WeightBytes(Bound):
     rows: Count
     columns: Count
 
-    def check(self, signature: Signature, values: Sequence[Any]) -> None:
+    def check(self, function: Function, values: Sequence[Any]) -> None:
         rows, columns = self.rows.value(values), self.columns.value(values)
-        where, given = signature.describe(self.argument), values[self.argument].size
+        where, given = function.describe(self.argument), values[self.argument].size
         if rows < 1 or columns < 1:
             raise LumenError(f"{where}: there is no weight of {rows} x {columns}")
         expected = self._bytes(rows, columns, where)
@@ -206,11 +224,11 @@ class Elements(Bound):
     limit: Count
     what: str
 
-    def check(self, signature: Signature, values: Sequence[Any]) -> None:
+    def check(self, function: Function, values: Sequence[Any]) -> None:
         array, limit = values[self.argument], self.limit.value(values)
         if array.size and not 0 <= array.min() <= array.max() < limit:
             raise LumenError(
-                f"{signature.describe(self.argument)}: elements from {array.min()} to {array.max()}, but "
+                f"{function.describe(self.argument)}: elements from {array.min()} to {array.max()}, but "
                 f"there are {limit} {self.what}"
             )
 
@@ -222,14 +240,14 @@ class Groups(Bound):
     argument: int
     limit: Count
 
-    def check(self, signature: Signature, values: Sequence[Any]) -> None:
+    def check(self, function: Function, values: Sequence[Any]) -> None:
         array, limit = values[self.argument], self.limit.value(values)
         experts, rows = array[:, 0], array[:, 1].astype(np.int64)
         if experts.min() < 0 or experts.max() >= len(array) - 1:
-            raise LumenError(f"{signature.describe(self.argument)}: there are {len(array) - 1} experts")
+            raise LumenError(f"{function.describe(self.argument)}: there are {len(array) - 1} experts")
         if rows[0] or rows[-1] != limit or (np.diff(rows) < 0).any():
             raise LumenError(
-                f"{signature.describe(self.argument)}: the groups do not begin at row 0, follow one another "
+                f"{function.describe(self.argument)}: the groups do not begin at row 0, follow one another "
                 f"and end at row {limit}"
             )
 

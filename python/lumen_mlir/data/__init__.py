@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files shipped inside the package: the embedded Korean model (its card is ``lumen-ko-comments-7m.md``)."""
+"""Files shipped inside the package: the embedded Korean model (its card is ``lumen-ko-comments-7m.md``).
+
+Here belong files, and where they are. Imports ``errors`` alone.
+"""
 
 from __future__ import annotations
 

@@ -13,15 +13,42 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 
 from lumen_mlir.errors import LumenError, shown
+from lumen_mlir.models import Model
+from lumen_mlir.run.session_options import SessionOptions
 from lumen_mlir.support.arguments import whole_number
+from lumen_mlir.text.tokenizer import Tokenizer
 
-if TYPE_CHECKING:
-    from lumen_mlir.generate.llm import LLM
+
+class Session(Protocol):
+    """What computes logits."""
+
+    def step(self, tokens: Sequence[int], position: int, first: int) -> np.ndarray:
+        """Logits float32 [tokens - first, vocabulary] of the tokens from number ``first`` on."""
+
+
+class Scored(Protocol):
+    """What is asked of a model: ``LLM`` is one."""
+
+    context: int
+    model: Model
+    options: SessionOptions
+    tokenizer: Tokenizer
+
+    @property
+    def session(self) -> Session:
+        """What runs the model."""
+
+    def tokenize(self, text: str, *, special: bool) -> list[int]:
+        """The token ids of a text; control tokens written in it are text unless ``special``."""
+
+    def forget(self) -> None:
+        """Empties the KV cache."""
+
 
 # Most logits computed at once (256 MB).
 _LOGITS = 1 << 26
@@ -62,7 +89,7 @@ Progress = Callable[[Perplexity, int], None]
 
 
 def perplexity(
-    llm: LLM,
+    llm: Scored,
     text: str | Sequence[int],
     *,
     context: int = 512,
@@ -114,7 +141,7 @@ def _ids(text: Sequence[int]) -> list[int]:
     return ids.tolist()
 
 
-def _losses(llm: LLM, ids: list[int]) -> np.ndarray:
+def _losses(llm: Scored, ids: list[int]) -> np.ndarray:
     """Negative log-likelihoods (float64) of the second half of ``ids``."""
     first, bos = len(ids) // 2, llm.tokenizer.bos
     if llm.tokenizer.add_bos and bos is not None:

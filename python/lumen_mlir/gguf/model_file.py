@@ -8,8 +8,8 @@ from typing import Protocol
 
 import numpy as np
 
+from lumen_mlir.gguf.header import TensorInfo
 from lumen_mlir.gguf.metadata import Metadata
-from lumen_mlir.gguf.reader import TensorInfo
 from lumen_mlir.storage.mapping import MappedFile
 
 

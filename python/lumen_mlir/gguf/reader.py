@@ -1,37 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A memory-mapped GGUF reader that trusts nothing it reads.
-
-Every count, length, offset and alignment is compared with the size of the file before anything is allocated
-or read for it, so that a damaged or hostile file costs time and memory in proportion to its size and ends in
-one ``GGUFError``.
-"""
+"""GGUF files: opened, checked and mapped."""
 
 from __future__ import annotations
 
 import hashlib
-import mmap
 import os
-import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from lumen_mlir.errors import LumenError
-from lumen_mlir.gguf import described
-from lumen_mlir.gguf import types as T
+from lumen_mlir.gguf import split
 from lumen_mlir.gguf.errors import GGUFError, quoted
-from lumen_mlir.gguf.metadata import ArrayField, Metadata
-from lumen_mlir.storage.mapping import MappedFile, map_file, release
+from lumen_mlir.gguf.header import TensorInfo
+from lumen_mlir.gguf.metadata import Metadata
+from lumen_mlir.gguf.part import Part
+from lumen_mlir.storage.mapping import MappedFile
 from lumen_mlir.support.guard import guarded
 
-# The least bytes one metadata entry (key length, key of one byte, type, value of one byte) and one tensor
-# entry (name length, name of one byte, dimension count, one dimension, type, offset) can take: they bound the
-# counts of the header.
-_MIN_FIELD_BYTES = 8 + 1 + 4 + 1
-_MIN_TENSOR_BYTES = 8 + 1 + 4 + 8 + 4 + 8
-_HEADER_BYTES = 24
 _PLAIN_CODES = {
     "f32": "<f4",
     "f16": "<f2",
@@ -43,48 +28,24 @@ _PLAIN_CODES = {
 }
 
 
-@dataclass(frozen=True)
-class TensorInfo:
-    """One tensor of the file.
+class GGUFFile:
+    """An open GGUF file: ``metadata``, ``tensors`` by name, and the mapped bytes of each tensor.
 
-    ``shape`` is the logical shape, outermost dimension first (rows N, columns K for a matrix); ``type`` a
-    ggml type name such as ``q4_k`` or the name of a format from outside; ``offset`` the position of its
-    first byte in the file; ``nbytes`` its size.
+    A model that is split into several files is one too: it has the tensors of all ``parts``, and everything
+    else is that of the first. ``TensorInfo.offset`` counts in the tensor's own file.
     """
 
-    name: str
-    shape: tuple[int, ...]
-    type: str
-    offset: int
-    nbytes: int
-
-
-class GGUFFile:
-    """An open GGUF file: ``metadata``, ``tensors`` by name, and the mapped bytes of each tensor."""
-
-    def __init__(
-        self,
-        path: str,
-        data: np.ndarray,
-        mapping: MappedFile,
-        version: int,
-        byteorder: str,
-        alignment: int,
-        data_offset: int,
-        metadata: Metadata,
-        tensors: dict[str, TensorInfo],
-        identity: tuple[int, int, int, int],
-    ):
-        self.path = path
-        self.version = version
-        self.byteorder = byteorder
-        self.alignment = alignment
-        self.data_offset = data_offset
-        self.metadata = metadata
-        self.tensors = tensors
-        self._data = data
-        self._mapping = mapping
-        self._identity = identity
+    def __init__(self, parts: Sequence[Part]):
+        first = parts[0]
+        self.path = first.path
+        self.version = first.header.version
+        self.byteorder = first.header.byteorder
+        self.alignment = first.header.alignment
+        self.data_offset = first.header.data_offset
+        self.metadata: Metadata = first.header.metadata
+        self.parts = parts
+        self.tensors = {name: info for part in parts for name, info in part.header.tensors.items()}
+        self._part_of = {name: part for part in parts for name in part.header.tensors}
         self._fingerprint: str | None = None
 
     @staticmethod
@@ -93,31 +54,25 @@ class GGUFFile:
 
         One part of a split model stands for all of them, unless not the ``whole`` is asked for.
         """
-        from lumen_mlir.gguf import split
-
-        name = os.fspath(path)
-        mapping, identity = map_file(name, "a GGUF file", GGUFError, T.MAGIC)
-        if len(mapping) < _HEADER_BYTES:
-            raise GGUFError(f"{name}: truncated: {len(mapping)} bytes; a GGUF header takes {_HEADER_BYTES}")
-        with guarded(name, GGUFError):
-            file = _Parser(name, mapping).parse(identity)
-            mapping.check_unchanged()
-            return split.open_parts(file) if whole and split.is_split(file) else file
+        part = Part.open(path)
+        with guarded(part.path, GGUFError):
+            return GGUFFile(split.open_parts(part) if whole else [part])
 
     @property
     def files(self) -> Sequence[MappedFile]:
         """What is mapped: whoever uses it checks that it did not change."""
-        return [self._mapping]
+        return [part.mapping for part in self.parts]
 
     @property
     def size(self) -> int:
-        """Bytes of the whole file."""
-        return self._data.size
+        """Bytes of all files."""
+        return sum(part.size for part in self.parts)
 
     @property
     def kind(self) -> str:
         """What this is, in words."""
-        return f"GGUF v{self.version}, {self.byteorder}-endian"
+        files = f", in {len(self.parts)} files" if len(self.parts) > 1 else ""
+        return f"GGUF v{self.version}, {self.byteorder}-endian{files}"
 
     def tensor(self, name: str) -> TensorInfo:
         """The description of tensor ``name``; ``GGUFError`` where the file has none."""
@@ -131,19 +86,12 @@ class GGUFFile:
     def raw(self, name: str) -> np.ndarray:
         """The bytes of tensor ``name`` as they stand in the file: a read-only uint8 view of the mapping."""
         info = self.tensor(name)
-        return self._data[info.offset : info.offset + info.nbytes]
+        return self._part_of[name].raw(info)
 
     def little_endian(self, name: str) -> np.ndarray:
         """The bytes of tensor ``name`` in little-endian order (a copy where the file is big-endian)."""
         info = self.tensor(name)
-        if self.byteorder == "little":
-            return self.raw(name)
-        kind = T.TYPES_BY_NAME.get(info.type)
-        if kind is None or kind.words is None:
-            raise GGUFError(
-                f"{self.path}: tensor {quoted(name)}: type {info.type} cannot be read from a big-endian file"
-            )
-        return kind.to_little_endian(self.raw(name))
+        return self._part_of[name].little_endian(info)
 
     def array(self, name: str) -> np.ndarray:
         """Tensor ``name`` of a plain numeric type, in its logical shape; bf16 comes as float32.
@@ -162,275 +110,22 @@ class GGUFFile:
         return np.frombuffer(data, dtype=_PLAIN_CODES[info.type]).reshape(info.shape)
 
     def release(self, name: str | None = None) -> None:
-        """Let the pages of tensor ``name``, or of the whole file, leave resident memory.
+        """Let the pages of tensor ``name``, or of all files, leave resident memory.
 
         Reading them again maps them again.
         """
-        if name is None:
-            self._mapping.madvise(mmap.MADV_DONTNEED)
-            return
-        info = self.tensor(name)
-        release(self._mapping, info.offset, info.offset + info.nbytes)
+        info = None if name is None else self.tensor(name)
+        for part in self.parts if name is None else [self._part_of[name]]:
+            part.release(info)
 
     def stand_for(self, path: str, fingerprint: str) -> None:
         """Be called ``path`` and have this fingerprint: for a file that was made from another model."""
         self.path, self._fingerprint = path, fingerprint
 
     def fingerprint(self) -> str:
-        """A key for caches: 32 hexadecimal digits over size, time, inode, header, samples of weights."""
+        """A key for caches: 32 hexadecimal digits that depend on all files."""
         if self._fingerprint is None:
-            digest = hashlib.blake2b(repr(self._identity).encode(), digest_size=16)
-            digest.update(self._data[: self.data_offset])
-            digest.update(self._mapping.sample((i.offset, i.nbytes) for i in self.tensors.values()))
-            # A header that was cut while it was read is no key.
-            self._mapping.check_unchanged()
-            self._fingerprint = digest.hexdigest()
+            texts = [part.fingerprint() for part in self.parts]
+            joined = hashlib.blake2b("".join(texts).encode(), digest_size=16).hexdigest()
+            self._fingerprint = joined if len(texts) > 1 else texts[0]
         return self._fingerprint
-
-
-class _Parser:
-    """Reads the header front to back; ``self.position`` never passes ``self.size``."""
-
-    def __init__(self, path: str, mapping: mmap.mmap):
-        self.path = path
-        self.mapping = mapping
-        self.size = len(mapping)
-        self.position = 0
-        self.order = "<"
-        self.strings = 0
-
-    def error(self, message: str) -> GGUFError:
-        return GGUFError(f"{self.path}: {message}")
-
-    def need(self, count: int, what: str) -> None:
-        """Check that ``count`` more bytes are there."""
-        if count > self.size - self.position:
-            raise self.error(
-                f"truncated: {what} needs {count} bytes at offset {self.position}, "
-                f"but the file has {self.size} bytes"
-            )
-
-    def scalar(self, code: str, what: str) -> Any:
-        form = struct.Struct(self.order + code)
-        self.need(form.size, what)
-        (value,) = form.unpack_from(self.mapping, self.position)
-        self.position += form.size
-        return value
-
-    def raw(self, what: str, limit: int | None = None) -> bytes:
-        length = self.scalar("Q", f"the length of {what}")
-        if limit is not None and length > limit:
-            raise self.error(f"{what} is {length} bytes long; at most {limit} are allowed")
-        self.need(length, what)
-        data = self.mapping[self.position : self.position + length]
-        self.position += length
-        return data
-
-    def text(self, what: str, limit: int) -> str:
-        data = self.raw(what, limit)
-        try:
-            return data.decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise self.error(
-                f"{what} at offset {self.position - len(data)} is not valid UTF-8 ({error.reason})"
-            ) from None
-
-    def parse(self, identity: tuple[int, int, int, int]) -> GGUFFile:
-        self.position = len(T.MAGIC)
-        version = self.version()
-        tensor_count = self.scalar("Q", "the tensor count")
-        field_count = self.scalar("Q", "the metadata count")
-        self.check_count(field_count, _MIN_FIELD_BYTES, "metadata entries", T.MAX_FIELDS)
-        fields = self.fields(field_count)
-        self.check_count(tensor_count, _MIN_TENSOR_BYTES, "tensors", T.MAX_TENSORS)
-        alignment = self.alignment(fields)
-        self.types: dict[int, T.TensorType] = dict(T.TYPES_BY_ID)
-        infos = [self.tensor(index, fields) for index in range(tensor_count)]
-        data_offset = -(-self.position // alignment) * alignment
-        return GGUFFile(
-            path=self.path,
-            data=np.frombuffer(self.mapping, dtype=np.uint8),
-            mapping=self.mapping,
-            version=version,
-            byteorder="little" if self.order == "<" else "big",
-            alignment=alignment,
-            data_offset=min(data_offset, self.size),
-            metadata=Metadata(self.path, self.mapping, self.order, fields),
-            tensors=self.place(infos, data_offset, alignment),
-            identity=identity,
-        )
-
-    def version(self) -> int:
-        # The magic is the same four bytes in both byte orders; the version, a small number, tells them apart.
-        version = self.scalar("I", "the version")
-        if version & 0xFFFF == 0 and version:
-            self.order = ">"
-            version = int.from_bytes(version.to_bytes(4, "little"), "big")
-        if version not in T.VERSIONS:
-            raise self.error(f"GGUF version {version} is not supported; versions 2 and 3 are")
-        return version
-
-    def check_count(self, count: int, minimum: int, what: str, most: int) -> None:
-        if count * minimum > self.size - self.position:
-            raise self.error(
-                f"the header announces {count} {what}, at least {minimum} bytes each, "
-                f"but only {self.size - self.position} bytes are left of {self.size}"
-            )
-        if count > most:
-            raise self.error(f"the header announces {count} {what}; at most {most} are allowed")
-
-    def fields(self, count: int) -> dict[str, tuple[int, Any]]:
-        fields: dict[str, tuple[int, Any]] = {}
-        for index in range(count):
-            key = self.text(f"metadata key {index}", T.MAX_NAME_BYTES)
-            if not key:
-                raise self.error(f"metadata key {index} is empty")
-            if key in fields:
-                raise self.error(f"metadata key {quoted(key)} appears twice")
-            kind = self.scalar("I", f"the type of {quoted(key)}")
-            if kind == T.ARRAY:
-                fields[key] = kind, self.skip_array(key)
-            else:
-                fields[key] = kind, self.value(key, kind)
-        return fields
-
-    def value(self, key: str, kind: int) -> Any:
-        if kind == T.STRING:
-            # Decoded when it is asked for: what nobody needs may be anything.
-            return self.raw(quoted(key))
-        if kind not in T.SCALAR_CODES:
-            raise self.error(f"{quoted(key)} has the unknown metadata type {kind} (0 to 12 are known)")
-        if kind == T.BOOL:
-            byte = self.scalar("B", quoted(key))
-            if byte > 1:
-                raise self.error(f"{quoted(key)}: a bool is {byte}; only 0 and 1 are allowed")
-            return bool(byte)
-        return self.scalar(T.SCALAR_CODES[kind], quoted(key))
-
-    def skip_array(self, key: str) -> ArrayField:
-        """Check an array's extent and step over it; its elements are decoded when they are asked for."""
-        element = self.scalar("I", f"the element type of {quoted(key)}")
-        count = self.scalar("Q", f"the length of {quoted(key)}")
-        if element == T.ARRAY:
-            raise self.error(f"{quoted(key)} is an array of arrays; nested arrays are not supported")
-        if element != T.STRING and element not in T.SCALAR_CODES:
-            raise self.error(f"{quoted(key)} has the unknown element type {element} (0 to 12 are known)")
-        width = 8 if element == T.STRING else struct.calcsize("=" + T.SCALAR_CODES[element])
-        start = self.position
-        if count * width > self.size - start:
-            least = "at least " if element == T.STRING else ""
-            raise self.error(
-                f"{quoted(key)} announces {count} elements of {T.VALUE_TYPE_NAMES[element]}, "
-                f"{least}{width} bytes each, but only {self.size - start} bytes are left of {self.size}"
-            )
-        if element == T.STRING:
-            self.skip_strings(key, count)
-        else:
-            self.position += count * width
-        return ArrayField(element, count, start, self.position)
-
-    def skip_strings(self, key: str, count: int) -> None:
-        # 300,000 strings are walked over here at each start, so the loop does nothing but add: a length that
-        # leads outside the file makes the next unpack fail (or the sum end past the file), and only then is
-        # it looked into.
-        self.strings += count
-        if self.strings > T.MAX_STRINGS:
-            raise self.error(
-                f"{quoted(key)} has {count} strings; at most {T.MAX_STRINGS} in all arrays are allowed"
-            )
-        unpack, mapping, position = struct.Struct(self.order + "Q").unpack_from, self.mapping, self.position
-        try:
-            for _ in range(count):
-                position += 8 + unpack(mapping, position)[0]
-        except (struct.error, OverflowError):
-            position = self.size + 1
-        if position > self.size:
-            raise self.string_error(key, count)
-        self.position = position
-
-    def string_error(self, key: str, count: int) -> GGUFError:
-        """Walk again, slowly, to name the element at which an array of strings leaves the file."""
-        for index in range(count):
-            what = f"element {index} of {count} of {quoted(key)}"
-            length = self.scalar("Q", f"the length of {what}")
-            self.need(length, what)
-            self.position += length
-        raise AssertionError("an array of strings that does not fit was walked to its end")
-
-    def alignment(self, fields: dict[str, tuple[int, Any]]) -> int:
-        kind, value = fields.get("general.alignment", (T.U32, T.DEFAULT_ALIGNMENT))
-        if kind != T.U32:
-            raise self.error(f"'general.alignment' has type {T.VALUE_TYPE_NAMES[kind]}; expected uint32")
-        if not 1 <= value <= T.MAX_ALIGNMENT or value & (value - 1):
-            raise self.error(
-                f"'general.alignment' is {value}; a power of two from 1 to {T.MAX_ALIGNMENT} was expected"
-            )
-        return value
-
-    def tensor(self, index: int, fields: dict[str, tuple[int, Any]]) -> TensorInfo:
-        """One entry of the tensor table; the offset still counts from the start of the data section."""
-        name = self.text(f"the name of tensor {index}", T.MAX_NAME_BYTES)
-        if not name:
-            raise self.error(f"the name of tensor {index} is empty")
-        what = f"tensor {quoted(name)}"
-        dimensions = self.scalar("I", f"the dimension count of {what}")
-        if not 1 <= dimensions <= T.MAX_DIMENSIONS:
-            raise self.error(f"{what} has {dimensions} dimensions; 1 to {T.MAX_DIMENSIONS} are allowed")
-        extents = [self.scalar("Q", f"dimension {axis} of {what}") for axis in range(dimensions)]
-        kind = self.tensor_type(what, self.scalar("I", f"the type of {what}"), fields)
-        offset = self.scalar("Q", f"the offset of {what}")
-        elements = 1
-        for axis, extent in enumerate(extents):
-            if extent == 0:
-                raise self.error(f"{what}: dimension {axis} is 0")
-            elements *= extent
-        if elements >= 1 << 63:
-            raise self.error(f"{what}: dimensions {extents} make {elements} elements, past 2^63")
-        if extents[0] % kind.block:
-            raise self.error(
-                f"{what}: row length {extents[0]} is not a multiple of {kind.block}, "
-                f"the block size of {kind.name}"
-            )
-        nbytes = kind.row_bytes(extents[0]) * (elements // extents[0])
-        return TensorInfo(name, tuple(reversed(extents)), kind.name, offset, nbytes)
-
-    def tensor_type(self, what: str, number: int, fields: dict[str, tuple[int, Any]]) -> T.TensorType:
-        if number in T.REMOVED_TYPES:
-            raise self.error(
-                f"{what} has type {number} ({T.REMOVED_TYPES[number]}), which was removed from GGUF; "
-                "convert the model again"
-            )
-        if number not in self.types:
-            try:
-                self.types[number] = described.for_reading(number, fields)
-            except LumenError as error:
-                raise self.error(f"{what} {error}") from None
-        return self.types[number]
-
-    def place(self, infos: list[TensorInfo], data_offset: int, alignment: int) -> dict[str, TensorInfo]:
-        """Turn offsets into positions in the file; every tensor must lie in it and none may overlap."""
-        tensors: dict[str, TensorInfo] = {}
-        for info in infos:
-            what = f"tensor {quoted(info.name)}"
-            if info.name in tensors:
-                raise self.error(f"{what} appears twice")
-            if info.offset % alignment:
-                raise self.error(
-                    f"{what}: offset {info.offset} is not a multiple of the alignment {alignment}"
-                )
-            begin = data_offset + info.offset
-            if begin + info.nbytes > self.size:
-                raise self.error(
-                    f"{what} ({info.nbytes} bytes at {begin}) ends at {begin + info.nbytes}, "
-                    f"past the end of the file at {self.size}"
-                )
-            tensors[info.name] = TensorInfo(info.name, info.shape, info.type, begin, info.nbytes)
-        previous = None
-        for info in sorted(tensors.values(), key=lambda info: info.offset):
-            if previous is not None and info.offset < previous.offset + previous.nbytes:
-                raise self.error(
-                    f"tensor {quoted(info.name)} at {info.offset} overlaps tensor {quoted(previous.name)}, "
-                    f"which ends at {previous.offset + previous.nbytes}"
-                )
-            previous = info
-        return tensors

@@ -7,73 +7,23 @@ many tensors all of them have (``split.tensors.count``). The metadata of the mod
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
-from collections.abc import Sequence
-
-import numpy as np
 
 from lumen_mlir.gguf.errors import GGUFError, quoted
-from lumen_mlir.gguf.reader import GGUFFile
-from lumen_mlir.storage.mapping import MappedFile
+from lumen_mlir.gguf.part import Part
 
 _NAME = re.compile(r"(.*)-(\d{5})-of-(\d{5})\.gguf", re.S)
 
 
-class SplitGGUFFile(GGUFFile):
-    """A GGUF file whose tensors lie in several files; ``TensorInfo.offset`` counts in the tensor's own."""
+def open_parts(file: Part) -> list[Part]:
+    """All parts of the model that ``file`` is a part of, or the whole of, in order.
 
-    def __init__(self, parts: list[GGUFFile]):
-        first = parts[0]
-        # Everything but the tensors and their bytes is the first part's.
-        vars(self).update(vars(first))
-        self.parts = parts
-        self.tensors = {name: info for part in parts for name, info in part.tensors.items()}
-        self._part_of = {name: part for part in parts for name in part.tensors}
-        self._fingerprint = None
-
-    @property
-    def kind(self) -> str:
-        return f"{super().kind}, in {len(self.parts)} files"
-
-    @property
-    def files(self) -> Sequence[MappedFile]:
-        return [file for part in self.parts for file in part.files]
-
-    @property
-    def size(self) -> int:
-        return sum(part.size for part in self.parts)
-
-    def raw(self, name: str) -> np.ndarray:
-        self.tensor(name)
-        return self._part_of[name].raw(name)
-
-    def little_endian(self, name: str) -> np.ndarray:
-        self.tensor(name)
-        return self._part_of[name].little_endian(name)
-
-    def release(self, name: str | None = None) -> None:
-        if name is not None:
-            self.tensor(name)
-        for part in self.parts if name is None else [self._part_of[name]]:
-            part.release(name)
-
-    def fingerprint(self) -> str:
-        if self._fingerprint is None:
-            texts = "".join(part.fingerprint() for part in self.parts)
-            self._fingerprint = hashlib.blake2b(texts.encode(), digest_size=16).hexdigest()
-        return self._fingerprint
-
-
-def is_split(file: GGUFFile) -> bool:
-    """Whether ``file`` is one of several parts."""
-    return file.metadata.integer("split.count", 0) > 1
-
-
-def open_parts(file: GGUFFile) -> SplitGGUFFile:
-    """The whole that ``file`` is a part of. ``GGUFError`` where a part is missing or belongs elsewhere."""
-    count = file.metadata.integer("split.count")
+    Raises ``GGUFError`` where a part is missing or belongs elsewhere.
+    """
+    count = file.header.metadata.integer("split.count", 0)
+    if count <= 1:
+        return [file]
     match = _NAME.fullmatch(file.path)
     if match is None:
         raise GGUFError(
@@ -89,32 +39,32 @@ def open_parts(file: GGUFFile) -> SplitGGUFFile:
     if missing:
         names = ", ".join(map(os.path.basename, missing[:3])) + (", …" if len(missing) > 3 else "")
         raise GGUFError(f"{file.path}: {len(missing)} of {count} parts of the model are missing: {names}")
-    parts = [file if path == file.path else GGUFFile.open(path, whole=False) for path in paths]
+    parts = [file if path == file.path else Part.open(path) for path in paths]
     _check(parts)
-    return SplitGGUFFile(parts)
+    return parts
 
 
-def _number(file: GGUFFile) -> int:
+def _number(file: Part) -> int:
     """Which part ``file`` is, counted from 1 as in file names."""
-    return file.metadata.integer("split.no") + 1
+    return file.header.metadata.integer("split.no") + 1
 
 
-def _check(parts: list[GGUFFile]) -> None:
+def _check(parts: list[Part]) -> None:
     """All parts must be those of one model."""
     first = parts[0]
-    total = first.metadata.integer("split.tensors.count")
-    owner: dict[str, GGUFFile] = {}
+    total = first.header.metadata.integer("split.tensors.count")
+    owner: dict[str, Part] = {}
     for number, part in enumerate(parts, 1):
         if _number(part) != number:
             raise GGUFError(f"{part.path}: is part {number} by its name, {_number(part)} by 'split.no'")
         for key, expected in (("split.count", len(parts)), ("split.tensors.count", total)):
-            value = part.metadata.integer(key)
+            value = part.header.metadata.integer(key)
             if value != expected:
                 raise GGUFError(
                     f"{part.path}: '{key}' is {value}, but {expected} in {first.path}: "
                     "these are parts of different models"
                 )
-        for name in part.tensors:
+        for name in part.header.tensors:
             if name in owner:
                 raise GGUFError(
                     f"{part.path}: tensor {quoted(name)} is in {owner[name].path} too: "

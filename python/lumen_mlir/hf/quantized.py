@@ -16,7 +16,6 @@ from pathlib import Path
 
 import numpy as np
 
-from lumen_mlir._mlir.memory import Checksum
 from lumen_mlir.gguf import GGUFError, GGUFFile
 from lumen_mlir.gguf.errors import quoted
 from lumen_mlir.hf.errors import HFError
@@ -24,6 +23,7 @@ from lumen_mlir.hf.folder import HFFolder
 from lumen_mlir.hf.safetensors import SafetensorsFile
 from lumen_mlir.quantize import quantization
 from lumen_mlir.storage.cache import Cache
+from lumen_mlir.storage.checksum import checksum
 from lumen_mlir.storage.mapping import map_file
 from lumen_mlir.version import __version__
 
@@ -102,7 +102,7 @@ class _KeptFile(GGUFFile):
         vars(self).update(vars(file))
         self._kept, self._sums, self._source = kept, sums, (path, *how)
         self._sound: dict[str, np.ndarray] = {}
-        if _checksum(_head(file)) != sums.get(_HEAD):
+        if checksum(_head(file)) != sums.get(_HEAD):
             raise GGUFError(f"{kept}: is damaged: its checksum differs")
         # For people the model is still the folder.
         self.stand_for(os.fspath(path), key)
@@ -110,7 +110,7 @@ class _KeptFile(GGUFFile):
     def raw(self, name: str) -> np.ndarray:
         if name not in self._sound:
             data = super().raw(name)
-            if _checksum(data) != self._sums.get(name):
+            if checksum(data) != self._sums.get(name):
                 self.files[0].check_unchanged()
                 logger.warning("%s: tensor %s is damaged; it is made again", self._kept, quoted(name))
                 with contextlib.suppress(OSError):
@@ -122,17 +122,11 @@ class _KeptFile(GGUFFile):
 
 def _checksums(file: GGUFFile) -> dict[str, int]:
     """Of each tensor, and of what comes before them under ``_HEAD``."""
-    return {_HEAD: _checksum(_head(file)), **{name: _checksum(file.raw(name)) for name in file.tensors}}
+    return {_HEAD: checksum(_head(file)), **{name: checksum(file.raw(name)) for name in file.tensors}}
 
 
 def _head(file: GGUFFile) -> np.ndarray:
     return np.frombuffer(file.files[0], np.uint8)[: file.data_offset]
-
-
-def _checksum(data: np.ndarray) -> int:
-    found = Checksum()
-    found.update(data)
-    return found.value
 
 
 def _sums_key(key: str) -> str:

@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Model definitions: from the metadata and tensors of a file to a module at the ``lumen`` stage."""
+"""Model definitions: from the metadata and tensors of a file to a module at the ``lumen`` stage.
+
+Here belongs what a family of models computes, and what its files must say. Imports ``dialects``, ``gguf``
+and what stands below them; does not know how a module is compiled or run.
+"""
 
 # An architecture registers itself.
 from lumen_mlir.models import exaone as _exaone  # noqa: F401

@@ -16,6 +16,7 @@ from lumen_mlir.formats import kv_cache
 from lumen_mlir.models import Model, rope_table
 from lumen_mlir.run import engine, packed_weights
 from lumen_mlir.run.compiled_step import compile_step, step_of
+from lumen_mlir.run.program import Program
 from lumen_mlir.run.session_options import Progress, SessionOptions, Timings, check_count, silent
 from lumen_mlir.run.step_arguments import check_logits, place, token_ids, whole_number
 from lumen_mlir.run.tuning import Tuning
@@ -75,7 +76,7 @@ class Session:
         self._engine.set_threads(count)
 
     @property
-    def program(self) -> engine.Program:
+    def program(self) -> Program:
         """The compiled code."""
         return self._engine.program
 

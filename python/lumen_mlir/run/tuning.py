@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 
 from lumen_mlir._mlir import codegen
 from lumen_mlir.compiler.targets import Target
-from lumen_mlir.run import engine
+from lumen_mlir.run.program import compiler_identity
 from lumen_mlir.storage.cache import Cache
 
 
@@ -36,7 +36,7 @@ class Tuning:
 
 def key(module: str, target: Target, activations: str) -> str:
     """Of the cache: what a choice was measured for. ``module``: the text of the model's module."""
-    parts = (module, target.attribute(), activations, codegen.host_cpu_name(), engine.compiler_identity())
+    parts = (module, target.attribute(), activations, codegen.host_cpu_name(), compiler_identity())
     return hashlib.blake2b(json.dumps(parts).encode(), digest_size=20).hexdigest()
 
 

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
-from lumen_mlir._mlir.memory import Checksum
 from lumen_mlir.errors import LumenError
 from lumen_mlir.storage.atomic_file import reserve, temporary_name
+from lumen_mlir.storage.checksum import Checksum
 from lumen_mlir.storage.mapping import MappedFile, private_memory
 
 HEADER_BYTES = 4096  # a page, so that a payload can be mapped at a page boundary

@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 
-import lumen_mlir
 from lumen_mlir import formats, ir
 from lumen_mlir.compiler import targets
 from lumen_mlir.compiler.driver import Compiler, CompilerOptions
@@ -24,7 +23,7 @@ from lumen_mlir.formats import kv_cache, packing
 from lumen_mlir.models import Model
 from lumen_mlir.reference import Interpreter, ReferenceSession
 from lumen_mlir.reference.weights import Weight
-from lumen_mlir.run.engine import Engine, aligned_empty
+from lumen_mlir.run.engine import Engine, aligned_empty, compile
 from lumen_mlir.run.session_options import SessionOptions
 
 # What sums of up to 10,000 float32 products in another order may differ by, as a part of the row's norm.
@@ -123,7 +122,7 @@ class CheckedSession(RecordedSession):
                 if "lumen.kernel" in op.attributes:
                     del op.attributes["sym_visibility"]
             options = CompilerOptions(activations)
-            engine = lumen_mlir.compile(public, self._target, 1, options, form="fused", use_cache=False)
+            engine = compile(public, self._target, 1, options, form="fused", use_cache=False)
             return _Checker(module, engine, _tiles(public))
 
 

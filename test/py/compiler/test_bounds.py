@@ -13,6 +13,7 @@ from lumen_mlir.compiler.bounds import Count
 from lumen_mlir.compiler.signature import from_json, to_json
 from lumen_mlir.errors import LumenError
 from lumen_mlir.run.engine import aligned_empty
+from lumen_mlir.run.program import Program
 from lumen_mlir.storage.cache import Cache
 
 Q8 = "!lumen.q<@q8_0>"
@@ -242,7 +243,7 @@ def test_arrays_that_are_not_what_they_say(engine):
 def test_bounds_are_kept_with_the_code(engine, tmp_path):
     for signature in engine.program.signatures:
         assert signature.bounds and from_json(to_json(signature)) == signature
-    again = lumen_mlir.run.engine.Program.from_bytes(engine.program.to_bytes())
+    again = Program.from_bytes(engine.program.to_bytes())
     assert again.signatures == engine.program.signatures
 
 
@@ -302,7 +303,7 @@ def test_counts():
     assert end.value([np.zeros((5, 2)), 7]) == 11
     assert (end - end) == Count() and (end * 0) == Count() and position + rows == rows + position
     assert end.replaced({(1, None): Count(3), (0, 0): position * 2}) == position * 2 + 2
-    bound = bounds.AtMost(end, Count(16), "{low} of {high}")
+    bound = bounds.AtMost(end, Count(16), "{left} of {right}")
     assert bounds.from_json(bounds.to_json(bound)) == bound
 
 

@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What each op of the dialect asks of its operands, and what is known of its results."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from lumen_mlir import ir
+from lumen_mlir.compiler.bounds import MAX_POSITION, Count, Ring
+from lumen_mlir.compiler.demands import Demands, Tensor, Value
+from lumen_mlir.errors import LumenError
+
+
+def follow(asked: Demands, op: ir.Operation, operands: list[Any]) -> list[Value]:
+    """What is known of the results of ``op``, whose demands are added to ``asked``.
+
+    Of ops of other dialects that is nothing. Raises ``LumenError`` where an operand of an op that asks for
+    something cannot be followed.
+    """
+    name = op.name.removeprefix("lumen.")
+    rule = _OPS.get(name) if op.name.startswith("lumen.") else None
+    if rule is None:
+        return [None] * len(op.results)
+    missing = [value.type for value, known in zip(op.operands, operands, strict=True) if known is None]
+    if missing:
+        raise LumenError(
+            f"'{asked.name}': {op.name} is given a value ({missing[0]}) that is neither an argument nor "
+            "a sum or difference of arguments and constants"
+        )
+    for operand in operands:
+        if isinstance(operand, Tensor) and name != "pack":
+            _check_sizes(asked, op, operand)
+    return rule(asked, op, operands)
+
+
+def _check_sizes(asked: Demands, op: ir.Operation, operand: Tensor) -> None:
+    """Kernels are written for sizes that are known, but for rows, tokens, and pages of caches."""
+    rank = len(operand.sizes)
+    free = 2 if rank > 2 else 0 if rank == 2 or op.name == "lumen.embedding" else None
+    for i, size in enumerate(operand.sizes):
+        if size.terms and i != free:
+            raise LumenError(
+                f"'{asked.name}': {op.name} is given a size that is not known: only rows, the pages of "
+                "caches and the shape of a weight to be packed may be chosen by a call"
+            )
+
+
+def _rows_alike(asked: Demands, op: ir.Operation, tensors: Iterable[Tensor]) -> Count:
+    first, *others = tensors
+    for other in others:
+        asked.equal(other.rows, first.rows, f"{{left}} rows beside {{right}} ({op.name})")
+    return first.rows
+
+
+def _like(op: ir.Operation, rows: Count) -> list[Tensor]:
+    """Results of ``rows`` rows, whose other sizes their types say."""
+    results = []
+    for value in op.results:
+        tensor = ir.RankedTensorType(value.type)
+        sizes = [Count(tensor.get_dim_size(i)) for i in range(1, tensor.rank)]
+        results.append(Tensor((rows, *sizes)))
+    return results
+
+
+def _embedding(asked: Demands, op: ir.Operation, operands: list[Any]) -> list[Any]:
+    tokens, table = operands
+    asked.elements(tokens, table.rows, "rows of the table")
+    return _like(op, tokens.rows)
+
+
+def _last_rows(asked: Demands, op: ir.Operation, operands: list[Any]) -> list[Any]:
+    x, first = operands
+    asked.at_most(0, first, "rows from {right} on")
+    asked.at_most(first, x.rows, "{left} of {right} rows cannot be left out")
+    return _like(op, x.rows - first)
+
+
+def _alike(asked: Demands, op: ir.Operation, operands: list[Any]) -> list[Any]:
+    """Ops on rows, of which all two-dimensional operands have equally many."""
+    return _like(op, _rows_alike(asked, op, (x for x in operands if len(x.sizes) == 2)))
+
+
+def _first_alike(asked: Demands, op: ir.Operation, operands: list[Any]) -> list[Any]:
+    return _like(op, operands[0].rows)
+
+
+def _rope(asked: Demands, op: ir.Operation, operands: list[Any]) -> list[Any]:
+    x, table, position = operands
+    asked.at_most(0, position, "a position of {right}")
+    asked.at_most(position + x.rows, table.rows, "positions up to {left} in a rotary table of {right}")
+    return _like(op, x.rows)
+
+
+def _layer(asked: Demands, cache: Tensor, layer: Count) -> None:
+    asked.at_most(0, layer, "a layer of {right}")
+    asked.at_most(layer + 1, cache.rows, "{left} layers in a cache of {right}")
+
+
+def _kv_append(asked: Demands, op: ir.Operation, operands: list[Any]) -> list[Any]:
+    cache, x, layer, position = operands
+    _layer(asked, cache, layer)
+    asked.at_most(0, position, "a position of {right}")
+    asked.at_most(1, cache.sizes[2], "a cache of {right} pages")
+    asked.at_most(position + x.rows, MAX_POSITION, "positions up to {left} of {right}")
+    asked.at_most(x.rows, cache.sizes[2] * 16, "{left} rows in a cache of {right}")
+    return [cache]
+
+
+def _attention(asked: Demands, op: ir.Operation, operands: list[Any]) -> list[Any]:
+    q, k, v, layer, position = operands
+    for cache in (k, v):
+        _layer(asked, cache, layer)
+    asked.at_most(0, position, "a position of {right}")
+    asked.equal(v.sizes[2], k.sizes[2], "values have {left} pages, but keys {right}")
+    end, pages = position + q.rows, k.sizes[2]
+    if "window" in op.attributes:
+        asked.at_most(1, pages, "a cache of {right} pages")
+        span = q.rows + (op.attributes["window"].value - 1)
+        asked.ask(Ring(end, span, pages))
+    else:
+        asked.at_most(end, pages * 16, "positions up to {left} in a cache of {right}")
+    return _like(op, q.rows)
+
+
+def _route(asked: Demands, op: ir.Operation, operands: list[Any]) -> list[Any]:
+    experts, weights = _like(op, operands[0].rows)
+    return [Tensor(experts.sizes, limit=operands[0].sizes[1]), weights]
+
+
+def _group_tokens(asked: Demands, op: ir.Operation, operands: list[Any]) -> list[Any]:
+    (experts,) = operands
+    groups = ir.RankedTensorType(op.results[2].type)
+    asked.elements(experts, Count(groups.get_dim_size(0) - 1), "experts")
+    pairs = experts.rows * experts.sizes[1].constant
+    sizes = tuple(Count(groups.get_dim_size(i)) for i in range(2))
+    return [
+        Tensor(experts.sizes, limit=experts.rows),
+        Tensor(experts.sizes, limit=pairs),
+        Tensor(sizes, groups=pairs),
+    ]
+
+
+def _gather_rows(asked: Demands, op: ir.Operation, operands: list[Any]) -> list[Any]:
+    x, source = operands
+    asked.elements(source, x.rows, "rows")
+    return _like(op, _rows_alike(asked, op, operands))
+
+
+def _combine(asked: Demands, op: ir.Operation, operands: list[Any]) -> list[Any]:
+    place = operands[2]
+    rows = _rows_alike(asked, op, operands)
+    asked.elements(place, rows * place.sizes[1].constant, "rows")
+    return _like(op, rows)
+
+
+def _pack(asked: Demands, op: ir.Operation, operands: list[Any]) -> list[Any]:
+    return [Tensor(operands[0].sizes)]
+
+
+def _qlinear(asked: Demands, op: ir.Operation, operands: list[Any]) -> list[Any]:
+    counts = op.attributes["operandSegmentSizes"]
+    activations, weights, biases, groups = list(counts)
+    inputs, used = operands[:activations], operands[activations : activations + weights]
+    if any(size.terms for weight in used for size in weight.sizes):
+        raise LumenError(f"'{asked.name}': {op.name} is given a weight of a dynamic shape")
+    rows = _rows_alike(asked, op, inputs)
+    if groups:
+        # Each row of the first activation holds as many as fit the columns of the weights.
+        slots = inputs[0].sizes[1].constant // max(used[0].sizes[1].constant, 1)
+        asked.groups(operands[activations + weights + biases], rows * slots)
+    return _like(op, rows)
+
+
+_OPS: dict[str, Callable[[Demands, ir.Operation, list[Any]], list[Value]]] = {
+    "embedding": _embedding,
+    "last_rows": _last_rows,
+    "rms_norm": _first_alike,
+    "swiglu": _alike,
+    "add": _alike,
+    "scale": _alike,
+    "gate": _alike,
+    "quantize": _alike,
+    "rope": _rope,
+    "kv_append": _kv_append,
+    "attention": _attention,
+    "route": _route,
+    "group_tokens": _group_tokens,
+    "gather_rows": _gather_rows,
+    "combine": _combine,
+    "pack": _pack,
+    "qlinear": _qlinear,
+}

@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a module to a program: object code, and what its functions take."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from lumen_mlir import ir, pipelines
+from lumen_mlir._mlir import __file__ as _EXTENSION
+from lumen_mlir.compiler.driver import Compiler, CompilerOptions, stages_of
+from lumen_mlir.compiler.signature import Signature, from_json, read_signatures, to_json
+from lumen_mlir.compiler.targets import Target
+from lumen_mlir.errors import LumenError, shown
+from lumen_mlir.version import __version__
+
+# Counts up when the runtime passes other things to an entry or reads other things of a signature, so that no
+# old object is ever called.
+ABI_VERSION = 3
+
+
+@dataclass(frozen=True)
+class Program:
+    """What the compiler makes of a module.
+
+    Attributes:
+      code: the object file.
+      signatures: of the public functions.
+      kernels: the names of the kernels, as profiles show them.
+      seconds: that compiling took.
+      profile: the code counts the calls and the time of its kernels.
+    """
+
+    code: bytes
+    signatures: tuple[Signature, ...]
+    kernels: tuple[str, ...]
+    seconds: float
+    profile: bool = False
+
+    def to_bytes(self) -> bytes:
+        """One piece of data for the cache: the length of a description, the description, the object."""
+        description = {
+            "signatures": [to_json(signature) for signature in self.signatures],
+            "kernels": self.kernels,
+            "seconds": self.seconds,
+            "profile": self.profile,
+        }
+        text = json.dumps(description).encode()
+        return len(text).to_bytes(8, "little") + text + self.code
+
+    @staticmethod
+    def from_bytes(data: bytes) -> Program:
+        """The program that ``to_bytes`` was called on."""
+        end = 8 + int.from_bytes(data[:8], "little")
+        description = json.loads(data[8:end])
+        return Program(
+            code=data[end:],
+            signatures=tuple(map(from_json, description["signatures"])),
+            kernels=tuple(description["kernels"]),
+            seconds=description["seconds"],
+            profile=description["profile"],
+        )
+
+
+def stages_after(form: str, options: CompilerOptions) -> tuple[pipelines.Stage, ...]:
+    """The stages that a module in ``form`` has before it. ``LumenError`` where there is no such form."""
+    stages = stages_of(options)
+    names = (pipelines.INPUT, *(stage.name for stage in stages))
+    # Behind "vector" there are no buffers left to read the signatures from.
+    usable = names[: names.index("vector") + 1]
+    if not isinstance(form, str) or form not in usable:
+        raise LumenError(f"a module can be compiled from {', '.join(usable)}, not from {shown(form)}")
+    return stages[names.index(form) :]
+
+
+def build(
+    module: ir.Module | str,
+    target: Target,
+    options: CompilerOptions,
+    form: str,
+    on_stage: Callable[[str], None] | None,
+    on_signatures: Callable[[tuple[Signature, ...]], None] | None,
+) -> Program:
+    """Compiles a module; the arguments and errors are those of ``engine.compile``."""
+    begin = time.perf_counter()
+    stages = stages_after(form, options)
+    if isinstance(module, str):
+        try:
+            module.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise LumenError(f"the module's text is not valid Unicode at character {error.start}") from None
+        with ir.Context():
+            module = ir.Module.parse(module)
+    # What a function takes is read where arguments are buffers, before they become words; what it asks of
+    # them where there still are ops of the dialect, and kernels.
+    cut, names = len(stages) - 1, [stage.name for stage in stages]
+    formed = names.index("fused") + 1 if "fused" in names else 0
+    parts = (stages[:formed], stages[formed:cut], stages[cut:])
+    to_fused, to_vector, to_code = (
+        Compiler(target, options, stages=part, on_stage=on_stage) for part in parts
+    )
+    fused = to_fused.run(module) if formed else module
+    analysis = None
+    if formed or form == "fused":
+        from lumen_mlir.compiler.bound_analysis import BoundAnalysis
+        from lumen_mlir.compiler.public_bounds import find_bounds
+
+        analysis = BoundAnalysis(fused)
+        analysis.check()
+    vector = to_vector.run(fused)
+    signatures = read_signatures(vector)
+    if analysis is not None:
+        bounds = find_bounds(analysis, signatures)
+        signatures = tuple(replace(signature, bounds=bounds[signature.name]) for signature in signatures)
+    if on_signatures is not None:
+        on_signatures(signatures)
+    functions = (op.operation for op in vector.body.operations)
+    kernels = tuple(op.attributes["sym_name"].value for op in functions if "lumen.kernel" in op.attributes)
+    code = to_code.compile(vector)
+    return Program(code, signatures, kernels, time.perf_counter() - begin, options.profile)
+
+
+def compiler_identity() -> tuple[object, ...]:
+    """What tells compilers apart. A build counts by its file: a new one compiles anew."""
+    status = Path(_EXTENSION).stat()
+    return (__version__, ABI_VERSION, status.st_size, status.st_mtime_ns)
+
+
+def key_of(text: str, target: Target, options: CompilerOptions, stages: tuple[pipelines.Stage, ...]) -> str:
+    """What the object depends on."""
+    names = [stage.pipeline for stage in stages]
+    parts = (text, target.attribute(), asdict(options), names, compiler_identity())
+    return hashlib.blake2b(json.dumps(parts).encode(), digest_size=20).hexdigest()
