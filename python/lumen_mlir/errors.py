@@ -4,10 +4,17 @@
 from __future__ import annotations
 
 import re
+import reprlib
 from pathlib import Path
 
 # Control characters but tab and line feed. A carriage return is one where it does not end a line.
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]|\r(?!\n)")
+
+# Characters of a value or a name in a message.
+_MOST = 80
+_short = reprlib.Repr()
+_short.maxstring = _short.maxother = _MOST
+_short.maxlevel = 2
 
 
 def visible(text: str) -> str:
@@ -51,10 +58,24 @@ class LumenCompileError(LumenError):
         super().__init__(f"the compiler's stage '{stage}' failed: {message}{reproduce}")
 
 
+def one_line(text: object, limit: int | None = None) -> str:
+    """Any text, such as the message of an exception, in one line of at most ``limit`` characters."""
+    return " ".join(str(text).split())[:limit]
+
+
 def shown(value: object) -> str:
-    """Any value in one line of at most about 60 characters."""
-    text = " ".join(repr(value)[:1000].split())
-    return text if len(text) <= 60 else text[:60] + "…"
+    """Any value as Python writes it, in one line of about 80 characters; of long and deep ones a part."""
+    try:
+        text = one_line(_short.repr(value))
+    except Exception:  # a number of thousands of digits, say
+        text = f"<{type(value).__name__}>"
+    return text if len(text) <= _MOST else text[:_MOST] + "…"
+
+
+def quoted(name: str) -> str:
+    """A name out of a file in quotes, with control characters escaped, in one line of about 80 characters."""
+    text = name if len(name) <= _MOST else name[:_MOST] + "…"
+    return ascii(text) if not text.isprintable() else f"'{text}'"
 
 
 def describe(diagnostic) -> str:

@@ -9,7 +9,7 @@ from importlib import import_module
 import click
 
 from lumen_mlir.cli import streams
-from lumen_mlir.errors import LumenError
+from lumen_mlir.errors import LumenError, one_line
 
 # Each is the attribute ``command`` of a module of that name beside this one.
 COMMANDS = (
@@ -132,5 +132,5 @@ def run(arguments: list[str]) -> int:
 
 
 def _fail(message: str, code: int) -> int:
-    streams.tell(f"lumen: error: {' '.join(message.split())}")
+    streams.tell(f"lumen: error: {one_line(message)}")
     return code

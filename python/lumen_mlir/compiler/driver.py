@@ -14,7 +14,7 @@ from typing import Protocol
 
 from lumen_mlir import ir, pipelines
 from lumen_mlir._mlir import codegen
-from lumen_mlir.errors import LumenCompileError, LumenError, MLIRError, describe, shown
+from lumen_mlir.errors import LumenCompileError, LumenError, MLIRError, describe, one_line, shown
 from lumen_mlir.passmanager import PassManager
 from lumen_mlir.pipelines import Stage
 from lumen_mlir.storage import failures
@@ -177,7 +177,7 @@ def _lumen_opt() -> str:
 def _compile_error(stage: str, error: MLIRError, text: str, command: str) -> LumenCompileError:
     """The error with the IR saved; ``{file}`` of the command is replaced by where."""
     message = describe(error.error_diagnostics[0]) if error.error_diagnostics else error.message
-    message = " ".join(message.split())
+    message = one_line(message)
     file = failures.keep(f"before-{stage}", text)
     command = command.replace("'{file}'", "{file}").replace("{file}", shlex.quote(str(file or "FILE")))
     return LumenCompileError(stage, message, error.error_diagnostics, file, command)

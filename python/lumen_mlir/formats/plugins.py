@@ -14,7 +14,7 @@ from pathlib import Path
 from types import ModuleType
 
 from lumen_mlir import env
-from lumen_mlir.errors import LumenError
+from lumen_mlir.errors import LumenError, one_line
 
 _files: dict[Path, ModuleType] = {}
 _environment: set[str] = set()
@@ -31,7 +31,7 @@ def load(name: str) -> ModuleType:
     except LumenError as error:
         raise LumenError(f"plug-in '{name}': {error}") from error
     except (Exception, SystemExit) as error:
-        reason = " ".join(str(error).split())
+        reason = one_line(error)
         raise LumenError(f"plug-in '{name}' failed to load: {type(error).__name__}: {reason}") from error
 
 

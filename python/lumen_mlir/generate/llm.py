@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from lumen_mlir.text.chat import ChatTemplate
     from lumen_mlir.text.special_text import SpecialTexts
 
-logger = logging.getLogger("lumen_mlir.generate.llm")
+logger = logging.getLogger(__name__)
 
 ENGINES = ("compiled", "reference")
 

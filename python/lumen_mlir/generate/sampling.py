@@ -21,7 +21,7 @@ from lumen_mlir.errors import LumenError, shown
 from lumen_mlir.gguf.metadata import SAMPLING_KEYS, Metadata
 from lumen_mlir.support.arguments import tokens_of
 
-logger = logging.getLogger("lumen_mlir.generate.sampling")
+logger = logging.getLogger(__name__)
 
 # Logits in one group of the scan in ``_largest``.
 _GROUP = 64

@@ -18,9 +18,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from lumen_mlir.errors import LumenError
+from lumen_mlir.errors import LumenError, quoted
 from lumen_mlir.gguf import types as T
-from lumen_mlir.gguf.errors import quoted
 
 if TYPE_CHECKING:
     from lumen_mlir.formats import Format

@@ -13,10 +13,10 @@ import struct
 from dataclasses import dataclass
 from typing import Any
 
-from lumen_mlir.errors import LumenError
+from lumen_mlir.errors import LumenError, quoted
 from lumen_mlir.gguf import described
 from lumen_mlir.gguf import types as T
-from lumen_mlir.gguf.errors import GGUFError, quoted
+from lumen_mlir.gguf.errors import GGUFError
 from lumen_mlir.gguf.metadata import ArrayField, Metadata
 
 # The least bytes one metadata entry (key length, key of one byte, type, value of one byte) and one tensor

@@ -12,12 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from lumen_mlir.gguf.errors import GGUFError, quoted
+from lumen_mlir.errors import quoted
+from lumen_mlir.gguf.errors import GGUFError
 from lumen_mlir.gguf.types import ARRAY, BOOL, F32, NUMPY_CODES, STRING, VALUE_TYPE_NAMES
 
 _MISSING = object()
 
-logger = logging.getLogger("lumen_mlir.gguf")
+logger = logging.getLogger(__name__)
 
 SAMPLING_KEYS = {
     "temperature": "general.sampling.temp",

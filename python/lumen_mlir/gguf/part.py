@@ -9,8 +9,9 @@ import os
 
 import numpy as np
 
+from lumen_mlir.errors import quoted
 from lumen_mlir.gguf import types as T
-from lumen_mlir.gguf.errors import GGUFError, quoted
+from lumen_mlir.gguf.errors import GGUFError
 from lumen_mlir.gguf.header import Header, TensorInfo, read_header
 from lumen_mlir.storage.mapping import MappedFile, map_file, release
 from lumen_mlir.support.guard import guarded

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from lumen_mlir.errors import quoted
 from lumen_mlir.gguf import split
-from lumen_mlir.gguf.errors import GGUFError, quoted
+from lumen_mlir.gguf.errors import GGUFError
 from lumen_mlir.gguf.header import TensorInfo
 from lumen_mlir.gguf.metadata import Metadata
 from lumen_mlir.gguf.part import Part

@@ -10,7 +10,8 @@ from __future__ import annotations
 import os
 import re
 
-from lumen_mlir.gguf.errors import GGUFError, quoted
+from lumen_mlir.errors import quoted
+from lumen_mlir.gguf.errors import GGUFError
 from lumen_mlir.gguf.part import Part
 
 _NAME = re.compile(r"(.*)-(\d{5})-of-(\d{5})\.gguf", re.S)

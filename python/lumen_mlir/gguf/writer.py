@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from lumen_mlir.errors import shown
+from lumen_mlir.errors import quoted, shown
 from lumen_mlir.gguf import described
 from lumen_mlir.gguf import types as T
-from lumen_mlir.gguf.errors import GGUFError, quoted
+from lumen_mlir.gguf.errors import GGUFError
 from lumen_mlir.gguf.metadata import Metadata
 from lumen_mlir.storage.atomic_file import replacing
 

@@ -7,8 +7,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from lumen_mlir.errors import shown
 from lumen_mlir.gguf import types as T
-from lumen_mlir.hf.errors import read_json, shown
+from lumen_mlir.hf.json_files import read_json
 from lumen_mlir.hf.rope import CONTEXT, HFRope
 from lumen_mlir.hf.values import Values
 from lumen_mlir.models import Architecture, hf_class_of_type

@@ -10,8 +10,9 @@ import re
 import stat
 from pathlib import Path
 
-from lumen_mlir.gguf.errors import quoted
-from lumen_mlir.hf.errors import MOST_BYTES, HFError, read_json
+from lumen_mlir.errors import quoted
+from lumen_mlir.hf.errors import HFError
+from lumen_mlir.hf.json_files import MOST_BYTES, read_json
 from lumen_mlir.hf.safetensors import SafetensorsFile
 
 # Files that Python's pickle reads: loading one may run whatever its author wrote into it.
@@ -28,7 +29,7 @@ _SMALL_FILES = (
 )  # fmt: skip
 _TEMPLATES = "additional_chat_templates/*.jinja"
 
-logger = logging.getLogger("lumen_mlir.hf")
+logger = logging.getLogger(__name__)
 
 Weights = dict[str, tuple[SafetensorsFile, str]]
 """Names of tensors without wrappers, the file that each is in, and its name there."""

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from lumen_mlir import formats
+from lumen_mlir.errors import quoted
 from lumen_mlir.gguf import Metadata, TensorInfo
 from lumen_mlir.gguf import types as T
-from lumen_mlir.gguf.errors import quoted
 from lumen_mlir.hf import tokenizer
 from lumen_mlir.hf.config import HFConfig
 from lumen_mlir.hf.errors import HFError

@@ -9,7 +9,7 @@ from typing import Any
 
 from lumen_mlir.gguf import types as T
 from lumen_mlir.gguf.metadata import SAMPLING_KEYS
-from lumen_mlir.hf.errors import read_json_if_there
+from lumen_mlir.hf.json_files import read_json_if_there
 
 _FIELDS = {
     "temperature": "temperature",

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
+from lumen_mlir.errors import quoted
 from lumen_mlir.gguf import GGUFError, GGUFFile
-from lumen_mlir.gguf.errors import quoted
 from lumen_mlir.hf.errors import HFError
 from lumen_mlir.hf.folder import HFFolder
 from lumen_mlir.hf.safetensors import SafetensorsFile
@@ -32,7 +32,7 @@ _VERSION = 2
 # What a model is made from.
 _READ = (".json", ".jinja", ".model", ".safetensors")
 
-logger = logging.getLogger("lumen_mlir.hf")
+logger = logging.getLogger(__name__)
 
 
 def open_quantized(

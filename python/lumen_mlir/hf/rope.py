@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from lumen_mlir.errors import shown
 from lumen_mlir.gguf import types as T
-from lumen_mlir.hf.errors import shown
 from lumen_mlir.hf.values import Values
 from lumen_mlir.models import llama3_divisors
 from lumen_mlir.models.rope import yarn_magnitude

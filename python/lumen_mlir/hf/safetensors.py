@@ -15,8 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from lumen_mlir.gguf.errors import quoted
-from lumen_mlir.hf.errors import HFError, parse_json, shown
+from lumen_mlir.errors import quoted, shown
+from lumen_mlir.hf.errors import HFError
+from lumen_mlir.hf.json_files import parse_json
 from lumen_mlir.storage import mapping
 
 # Types by the format's names: Lumen's name, NumPy's code for the words, bytes.

@@ -11,15 +11,17 @@ from pathlib import Path
 
 import numpy as np
 
+from lumen_mlir.errors import shown
 from lumen_mlir.gguf import types as T
 from lumen_mlir.hf.config import Entries, HFConfig
-from lumen_mlir.hf.errors import HFError, read_json, read_json_if_there, read_text, shown
+from lumen_mlir.hf.errors import HFError
+from lumen_mlir.hf.json_files import read_json, read_json_if_there, read_text
 from lumen_mlir.hf.tokenizer_json import Table, around, entries_of_json, is_supported
 from lumen_mlir.hf.values import Values
 from lumen_mlir.text.token_types import CONTROL, PREPEND_FIRST, UNKNOWN
 from lumen_mlir.text.tokenizer import END_TOKEN_IDS
 
-logger = logging.getLogger("lumen_mlir.hf.tokenizer")
+logger = logging.getLogger(__name__)
 
 # Special tokens of tokenizer_config.json, and their names in GGUF.
 _SPECIAL = {"bos": "bos", "eos": "eos", "unk": "unknown", "pad": "padding"}

@@ -16,16 +16,17 @@ from typing import Any
 
 import numpy as np
 
+from lumen_mlir.errors import shown
 from lumen_mlir.gguf import types as T
 from lumen_mlir.hf.config import Entries, HFConfig
-from lumen_mlir.hf.errors import HFError, shown
+from lumen_mlir.hf.errors import HFError
 from lumen_mlir.hf.values import Values
 from lumen_mlir.text import tokenizer_rules
 from lumen_mlir.text.pretokenizers import PRE_TOKENIZERS, PreTokenizer
 from lumen_mlir.text.token_types import BYTE, CONTROL, NORMAL, RULES, UNKNOWN, UNUSED, USER_DEFINED
 from lumen_mlir.text.tokenizer_rules import FLAGS, byte_level, parts, refusing
 
-logger = logging.getLogger("lumen_mlir.hf.tokenizer")
+logger = logging.getLogger(__name__)
 
 # Tells the families apart: runs of digits, contractions in both cases, words over spaces, combining marks,
 # decomposed Hangul, line feeds, slashes, case changes, other scripts, trailing spaces.

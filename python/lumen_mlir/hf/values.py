@@ -8,7 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from lumen_mlir.hf.errors import HFError, shown
+from lumen_mlir.errors import shown
+from lumen_mlir.hf.errors import HFError
 
 # Above every real size, and what GGUF's 32-bit numbers hold.
 MOST = (1 << 31) - 1

@@ -10,9 +10,8 @@ from typing import Protocol
 import numpy as np
 
 from lumen_mlir import formats
-from lumen_mlir.errors import LumenError
+from lumen_mlir.errors import LumenError, quoted
 from lumen_mlir.formats.quantize import quantize
-from lumen_mlir.gguf.errors import quoted
 from lumen_mlir.hf.errors import HFError
 from lumen_mlir.hf.safetensors import SafetensorsFile
 

@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 
 from lumen_mlir import ir
 from lumen_mlir.dialects import lumen
+from lumen_mlir.errors import quoted
 from lumen_mlir.gguf import TensorInfo
-from lumen_mlir.gguf.errors import quoted
 from lumen_mlir.models import blocks
 from lumen_mlir.models.config import ModelConfig, ModelError
 from lumen_mlir.models.reader import ConfigReader, Source

@@ -10,8 +10,8 @@ from typing import Protocol
 
 import numpy as np
 
+from lumen_mlir.errors import quoted
 from lumen_mlir.gguf import Metadata, TensorInfo
-from lumen_mlir.gguf.errors import quoted
 from lumen_mlir.models.config import Attention, Experts, ModelConfig, ModelError
 from lumen_mlir.models.rope import LongRope, Rope, Yarn, divisors_of, yarn_magnitude
 
@@ -25,7 +25,7 @@ _GATINGS = {1: "softmax", 2: "sigmoid"}
 _BETAS = {"fast": 32.0, "slow": 1.0}
 
 
-logger = logging.getLogger("lumen_mlir.models")
+logger = logging.getLogger(__name__)
 
 
 class Source(Protocol):

@@ -10,15 +10,15 @@ from dataclasses import dataclass, replace
 from math import prod
 
 from lumen_mlir import formats
+from lumen_mlir.errors import quoted
 from lumen_mlir.gguf import TensorInfo
-from lumen_mlir.gguf.errors import quoted
 from lumen_mlir.models.config import ModelError
 
 FLOAT_TYPES = ("f32", "f16", "bf16")
 # What is converted to float32 when it is loaded: no kernel reads it.
 WIDE_TYPE = "f64"
 
-logger = logging.getLogger("lumen_mlir.models")
+logger = logging.getLogger(__name__)
 
 # Tensors that say how far positions turn: read with the hyperparameters, no arguments of a step.
 ROPE_TENSORS = ("rope_freqs.weight", "rope_factors_short.weight", "rope_factors_long.weight")

@@ -29,7 +29,7 @@ from lumen_mlir.quantize.importance import ImportanceMatrix
 from lumen_mlir.storage.mapping import check_unchanged
 from lumen_mlir.support.threads import default_thread_count
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 Progress = Callable[[str, int, int], None]
 """Called with "quantize", weights done and weights in all."""
@@ -290,7 +290,7 @@ def describe(names: Sequence[str]) -> str:
 
 def _warn(chosen: Plan, importance: ImportanceMatrix | None) -> None:
     if chosen.fallbacks:
-        _log.warning(
+        logger.warning(
             "%s get another type than planned: rows are no multiple of its block", describe(chosen.fallbacks)
         )
     unknown = [] if importance is None else [
@@ -302,7 +302,7 @@ def _warn(chosen: Plan, importance: ImportanceMatrix | None) -> None:
         and not formats.get(item.type).is_float
     ]  # fmt: skip
     if unknown:
-        _log.warning("%s knows nothing of %s which count evenly", importance.path, describe(unknown))
+        logger.warning("%s knows nothing of %s which count evenly", importance.path, describe(unknown))
 
 
 class _Stream:

@@ -31,7 +31,7 @@ _LAYOUT_VERSION = 4
 # Packed at once: enough for many threads, little enough for a cache.
 _CHUNK_BYTES = 8 << 20
 
-logger = logging.getLogger("lumen_mlir.run.packed_weights")
+logger = logging.getLogger(__name__)
 
 Packer = Callable[[TensorInfo, np.ndarray, np.ndarray], None]
 """Packs the bytes of a matrix (uint8) into a buffer (uint8, aligned to 64 bytes)."""

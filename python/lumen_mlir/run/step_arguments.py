@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lumen_mlir.errors import LumenError
+from lumen_mlir.errors import LumenError, one_line
 from lumen_mlir.support.arguments import whole_number
 
 
@@ -18,9 +18,11 @@ def token_ids(tokens: Sequence[int] | np.ndarray, vocabulary: int, most: int) ->
         # (Before a copy is made.)
         ids = np.array(tokens) if count <= most else np.empty(0)
     except Exception as error:
-        raise LumenError(f"tokens are a list of whole numbers: {_one_line(error)}") from None
+        raise LumenError(f"tokens are a list of whole numbers: {one_line(error, 100)}") from None
     if ids.ndim != 1 or (ids.dtype.kind not in "iu" and ids.size):
-        raise LumenError(f"tokens are a list of whole numbers, not {_one_line(ids.dtype)} {list(ids.shape)}")
+        raise LumenError(
+            f"tokens are a list of whole numbers, not {one_line(ids.dtype, 100)} {list(ids.shape)}"
+        )
     if not 1 <= count <= most:
         raise LumenError(f"a step takes 1 to {most} tokens, not {count}")
     if ids.min() < 0 or ids.max() >= vocabulary:
@@ -45,12 +47,10 @@ def check_logits(out: np.ndarray, shape: tuple[int, int]) -> None:
     if not isinstance(out, np.ndarray):
         raise LumenError(f"logits are an array float32 {list(shape)}, not {type(out).__name__}")
     if out.shape != shape or out.dtype != np.float32 or not out.flags.c_contiguous:
-        raise LumenError(f"logits are float32 {list(shape)}, not {_one_line(out.dtype)} {list(out.shape)}")
+        raise LumenError(
+            f"logits are float32 {list(shape)}, not {one_line(out.dtype, 100)} {list(out.shape)}"
+        )
     if not out.flags.writeable:
         raise LumenError("the array for logits must not be read-only")
     if not out.flags.aligned:
         raise LumenError("the array for logits must begin at a multiple of 4 bytes")
-
-
-def _one_line(value: object) -> str:
-    return " ".join(str(value).split())[:100]

@@ -25,7 +25,7 @@ _PROGRESS_SECONDS = 0.05
 
 _Begun = tuple[PackedLayout, "concurrent.futures.Future[np.ndarray]"]
 
-logger = logging.getLogger("lumen_mlir.run.weight_loader")
+logger = logging.getLogger(__name__)
 
 
 def packed_layout(model: Model, step: Signature) -> PackedLayout:

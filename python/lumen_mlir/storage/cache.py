@@ -35,7 +35,7 @@ KINDS = ("objects", "packed", "tokenizers", "models", "tunings")
 
 _SUFFIX = ".lumen"
 
-logger = logging.getLogger("lumen_mlir.storage.cache")
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)

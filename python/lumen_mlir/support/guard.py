@@ -8,7 +8,7 @@ import os
 import struct
 from collections.abc import Iterator
 
-from lumen_mlir.errors import LumenError
+from lumen_mlir.errors import LumenError, one_line
 
 # What odd values lead to where nothing looked at them before they were used.
 _FOREIGN = (
@@ -31,7 +31,7 @@ def guarded(path: str | os.PathLike[str], error: type[LumenError]) -> Iterator[N
     try:
         yield
     except _FOREIGN as failure:
-        reason = " ".join(str(failure).split())
+        reason = one_line(failure)
         reason = reason if reason.isprintable() else ascii(reason)
         what = f"{type(failure).__name__}: {reason[:_MOST_CHARACTERS]}"
         raise error(f"{os.fspath(path)}: {UNFORESEEN} ({what})") from failure

@@ -17,6 +17,7 @@ from typing import Any
 import jinja2
 import jinja2.ext
 
+from lumen_mlir.errors import one_line
 from lumen_mlir.gguf.model_file import ModelFile
 from lumen_mlir.text.chat_messages import ChatError, check_tools, copied, normalized
 from lumen_mlir.text.special_text import LETTERS, Hidden, SpecialTexts
@@ -141,7 +142,7 @@ class ChatTemplate:
             raise self._error(_said(error)) from None
 
     def _error(self, message: str) -> ChatError:
-        return ChatError(f"{self._where}: {' '.join(message.split())}")
+        return ChatError(f"{self._where}: {one_line(message)}")
 
 
 def _said(error: Exception) -> str:

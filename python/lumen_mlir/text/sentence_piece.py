@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import sentencepiece
 
+from lumen_mlir.errors import one_line
 from lumen_mlir.gguf.metadata import Metadata
 from lumen_mlir.text.token_types import (
     BYTE,
@@ -69,7 +70,7 @@ class SentencePieceModel:
         try:
             self._processor.LoadFromSerializedProto(_serialize(path, pieces, self.ids))
         except RuntimeError as error:
-            message = " ".join(str(error).split())
+            message = one_line(error)
             raise TokenizerError(f"{path}: 'tokenizer.ggml.tokens' is no vocabulary: {message}") from None
         self.mark([])
 

@@ -20,7 +20,7 @@ from lumen_mlir.text import template_limits
 from lumen_mlir.text.chat_messages import Arguments, ChatError
 from lumen_mlir.text.special_text import LETTERS
 
-logger = logging.getLogger("lumen_mlir.text.chat")
+logger = logging.getLogger(__name__)
 
 Message = dict[str, Any]
 

@@ -10,9 +10,7 @@ not, and costs less than a process of its own.
 
 from __future__ import annotations
 
-import re
 import threading
-import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import wraps
@@ -23,112 +21,17 @@ import jinja2
 import jinja2.ext
 import jinja2.sandbox
 from jinja2.compiler import CodeGenerator, Frame
-from jinja2.utils import Namespace
 from markupsafe import Markup
+
+from lumen_mlir.text.template_budget import BITS, SIZE, TEXT, LimitError, Run, remember, too_large, weigh
+from lumen_mlir.text.template_checks import check_filter, check_format, checked_method
 
 SECONDS = 1.0
 """CPU time of its thread that a template may take to be rendered; half of it to be compiled."""
-SIZE = 16 << 20
-"""Characters, or bytes of containers, that one value may have; the text of a prompt too."""
-
-# Bytes that a template may make in all, most of which Python has freed again.
-_IN_ALL = 16 * SIZE
 # A source, and the Python code it becomes, in characters.
 _SOURCE, _CODE = 1 << 20, 3 << 18
 # Levels of nested expressions and blocks, far below what Python's stack can take.
 _DEPTH = 150
-# Items that a filter may be given, and numbers that say how wide or how many.
-_COUNT = 1_000_000
-# Bits of a whole number.
-_BITS = 1 << 14
-# Filters and methods that take much longer than their text is long, and what they are given at most.
-_SLOW = {"pprint": 8 << 10, "urlize": 8 << 10, "striptags": 1 << 15, "wordwrap": 1 << 15, "xmlattr": 1 << 15}
-_WIDTHS = frozenset(("center", "ljust", "rjust", "zfill", "expandtabs", "to_bytes"))
-_COUNTED = frozenset(("center", "indent", "wordwrap", "batch", "slice", "round", "tojson", "urlize"))
-_TEXT = (str, bytes, bytearray)
-_CONTAINERS = (list, tuple, dict, set, frozenset)
-
-
-class LimitError(Exception):
-    """A template that takes too long, or makes too much."""
-
-
-class _Run:
-    """What one compilation or rendering has used up so far."""
-
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-        self._deadline = time.thread_time() + seconds
-        self._look = 0.0
-        self._made = 0
-        # Weights of the containers that were given to the template: none of it can change them.
-        self.given: dict[int, int] = {}
-
-    def tick(self) -> None:
-        """Raises ``LimitError`` where the time is over."""
-        # The clock of a thread is a call to the system; this one is not.
-        now = time.perf_counter()
-        if now >= self._look:
-            self._look = now + 0.001
-            if time.thread_time() > self._deadline:
-                raise LimitError(f"the template takes longer than {self._seconds:g} s")
-
-    def count(self, size: int) -> None:
-        """Counts ``size`` bytes more."""
-        if size > SIZE:
-            raise _too_large()
-        self._made += size
-        if self._made > _IN_ALL:
-            raise _too_large()
-        self.tick()
-
-    def made(self, value: Any) -> Any:
-        """``value``, counted; what a container holds was counted when that was made."""
-        self.fits(value)
-        self.count(8 + 8 * len(value) if isinstance(value, _CONTAINERS) else weigh(value, self.given))
-        return value
-
-    def fits(self, value: Any) -> int:
-        """What ``value`` weighs. Raises ``LimitError`` where it is too large."""
-        weight = weigh(value, self.given)
-        if weight > SIZE:
-            raise _too_large()
-        return weight
-
-
-def _too_large() -> LimitError:
-    return LimitError(f"the template makes more than {SIZE >> 20} MB")
-
-
-def weigh(value: Any, known: Mapping[int, int], inside: dict[int, int] | None = None) -> int:
-    """About the bytes that ``value`` takes as text, a part counted as often as it occurs.
-
-    ``known``: weights by ``id``. A few nested lists may mean gigabytes of text: what is in a container twice
-    is looked at once.
-    """
-    if isinstance(value, _TEXT):
-        return len(value)
-    if isinstance(value, int):
-        if value.bit_length() > _BITS:
-            raise LimitError(f"the template makes a number of more than {_BITS} bits")
-        return 8
-    if isinstance(value, Namespace):
-        value = value._Namespace__attrs
-    if not isinstance(value, _CONTAINERS):
-        return 8
-    weight = known.get(id(value))
-    if weight is not None:
-        return weight
-    inside = {} if inside is None else inside
-    if id(value) in inside:
-        return inside[id(value)]
-    inside[id(value)] = 8  # a namespace may hold itself
-    parts = chain(value, value.values()) if isinstance(value, dict) else value
-    weight = 8 + 8 * len(value)
-    for part in parts:
-        weight += weigh(part, known, inside)
-    inside[id(value)] = weight
-    return weight
 
 
 class _Code(CodeGenerator):
@@ -238,19 +141,19 @@ class LimitedEnvironment(jinja2.sandbox.ImmutableSandboxedEnvironment):
         """The template of ``source``. Any exception may come of it."""
         if len(source) > _SOURCE:
             raise LimitError(f"the template has {len(source)} characters; at most {_SOURCE} are read")
-        self._runs.current = _Run(SECONDS / 2)
+        self._runs.current = Run(SECONDS / 2)
         return self.from_string(source)
 
     def rendered(self, template: jinja2.Template, variables: Mapping[str, Any], share: float = 1) -> str:
         """The text of ``template``, in a ``share`` of the time. Any exception may come of it."""
-        self._runs.current = run = _Run(share * SECONDS)
-        _remember(variables, run.given)
+        self._runs.current = run = Run(share * SECONDS)
+        remember(variables, run.given)
         pieces, size = [], 0
         for piece in template.root_render_func(template.new_context(dict(variables))):
             pieces.append(piece)
             size += len(piece)
             if size > SIZE:
-                raise _too_large()
+                raise too_large()
             run.tick()
         return "".join(pieces)
 
@@ -267,17 +170,17 @@ class LimitedEnvironment(jinja2.sandbox.ImmutableSandboxedEnvironment):
     # --- what the code calls --------------------------------------------------------------------------------
 
     @property
-    def run(self) -> _Run:
+    def run(self) -> Run:
         """What the rendering in this thread has used up."""
         return self._runs.current
 
     def tick(self) -> bool:
-        """See ``_Run``; True, so that code can go on behind it."""
+        """See ``Run``; True, so that code can go on behind it."""
         self._runs.current.tick()
         return True
 
     def made(self, value: Any) -> Any:
-        """See ``_Run``."""
+        """See ``Run``."""
         return self._runs.current.made(value)
 
     def joined(self, parts: tuple, escaped: bool) -> str:
@@ -304,15 +207,15 @@ class LimitedEnvironment(jinja2.sandbox.ImmutableSandboxedEnvironment):
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
         if operator == "*":
             for sequence, number in ((left, right), (right, left)):
-                if isinstance(sequence, (*_TEXT, list, tuple)) and isinstance(number, int) and number > 0:
+                if isinstance(sequence, (*TEXT, list, tuple)) and isinstance(number, int) and number > 0:
                     self.run.count(weigh(sequence, self.run.given) * number)
         if operator in ("*", "**") and isinstance(left, int) and isinstance(right, int):
             times = right if operator == "**" else 1
             bits = left.bit_length() * times if operator == "**" else left.bit_length() + right.bit_length()
-            if bits > _BITS:
-                raise LimitError(f"the template makes a number of more than {_BITS} bits")
-        if operator == "%" and isinstance(left, _TEXT):
-            _check_format(left, right if isinstance(right, tuple) else (right,))
+            if bits > BITS:
+                raise LimitError(f"the template makes a number of more than {BITS} bits")
+        if operator == "%" and isinstance(left, TEXT):
+            check_format(left, right if isinstance(right, tuple) else (right,))
         return self.made(super().call_binop(context, operator, left, right))
 
     def call(__self, __context: Any, __obj: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N805
@@ -320,8 +223,8 @@ class LimitedEnvironment(jinja2.sandbox.ImmutableSandboxedEnvironment):
         for value in chain(args, kwargs.values()):
             run.fits(value)
         owner = getattr(__obj, "__self__", None)
-        if isinstance(owner, (*_TEXT, int)) and not isinstance(__obj, type):
-            args = _checked_method(run, owner, getattr(__obj, "__name__", ""), args, kwargs)
+        if isinstance(owner, (*TEXT, int)) and not isinstance(__obj, type):
+            args = checked_method(run, owner, getattr(__obj, "__name__", ""), args, kwargs)
         return run.made(super().call(__context, __obj, *args, **kwargs))
 
     def wrap_str_format(self, value: Any) -> Callable[..., str] | None:
@@ -332,19 +235,10 @@ class LimitedEnvironment(jinja2.sandbox.ImmutableSandboxedEnvironment):
 
         @wraps(wrapped)
         def checked(*args: Any, **kwargs: Any) -> str:
-            _check_format(form, [*args, *kwargs.values()])
+            check_format(form, [*args, *kwargs.values()])
             return wrapped(*args, **kwargs)
 
         return checked
-
-
-def _remember(value: Any, given: dict[int, int]) -> int:
-    """Notes the weights of ``value`` and of all containers in it."""
-    if isinstance(value, _CONTAINERS) and id(value) not in given:
-        given[id(value)] = 8
-        parts = chain(value, value.values()) if isinstance(value, Mapping) else value
-        given[id(value)] = 8 + 8 * len(value) + sum(_remember(part, given) for part in parts)
-    return weigh(value, given)
 
 
 def _limited(environment: LimitedEnvironment, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -354,105 +248,10 @@ def _limited(environment: LimitedEnvironment, name: str, function: Callable[...,
     @wraps(function)
     def limited(*args: Any, **kwargs: Any) -> Any:
         run, (value, *others) = environment.run, args[skipped:]
-        _check_filter(run, name, value, others, kwargs)
+        check_filter(run, name, value, others, kwargs)
         return run.made(function(*args, **kwargs))
 
     return limited
-
-
-def _check_filter(run: _Run, name: str, value: Any, args: list, kwargs: dict[str, Any]) -> None:
-    weight = run.fits(value)
-    if weight > _SLOW.get(name, SIZE):
-        raise LimitError(f"filter '{name}' is given {weight} bytes; at most {_SLOW[name]} are possible")
-    values = [*args, *kwargs.values()]
-    for argument in values:
-        run.fits(argument)
-        if name in _COUNTED and isinstance(argument, int) and abs(argument) > _COUNT:
-            raise LimitError(f"filter '{name}' is given {argument}; at most {_COUNT} is possible")
-    if isinstance(value, _TEXT):
-        if name == "format":
-            _check_format(value, values)
-        elif name == "replace":
-            _count_replaced(run, value, *map(str, args[:2]))
-        elif name == "indent":
-            widths = [item if isinstance(item, int) else weigh(item, {}) for item in values] or [4]
-            run.count(weight + (value.count("\n") + 1) * max(0, *widths, 4))
-        elif name == "int" and weight > 4096:
-            raise LimitError(f"a number of {weight} digits; at most 4096 are read")
-        elif name in ("list", "batch", "slice", "sort", "unique", "map", "select", "reject", "groupby"):
-            # A character of a string becomes an object of its own.
-            run.count(80 * weight)
-    if name == "tojson":
-        _count_json(run, value, weight, kwargs, args)
-
-
-def _count_json(run: _Run, value: Any, weight: int, kwargs: dict[str, Any], args: list) -> None:
-    """Indentation multiplies what a value weighs by how deep it is."""
-    indent = kwargs.get("indent", args[1] if len(args) > 1 else None)
-    wide = indent if isinstance(indent, int) else len(indent) if isinstance(indent, str) else 0
-    apart = kwargs.get("separators", args[2] if len(args) > 2 else None) or ()
-    if wide > 64 or any(isinstance(part, str) and len(part) > 64 for part in apart):
-        raise LimitError("filter 'tojson' is given an indentation or a separator of more than 64 characters")
-    run.count(weight // 8 * (wide * _depth(value) + sum(map(len, apart))) + weight)
-
-
-def _depth(value: Any, seen: dict[int, int] | None = None) -> int:
-    """How deep the containers of ``value`` lie in each other."""
-    if not isinstance(value, _CONTAINERS):
-        return 0
-    seen = {} if seen is None else seen
-    if id(value) not in seen:
-        seen[id(value)] = 0
-        parts = value.values() if isinstance(value, dict) else value
-        seen[id(value)] = 1 + max((_depth(part, seen) for part in parts), default=0)
-    return seen[id(value)]
-
-
-def _checked_method(run: _Run, owner: Any, name: str, args: tuple, kwargs: dict[str, Any]) -> tuple:
-    """The arguments for method ``name`` of a text or a number, whose result is counted before it is made."""
-    values = [*args, *kwargs.values()]
-    if name in _WIDTHS:
-        for width in (value for value in values if isinstance(value, int)):
-            run.count(
-                abs(width) * (1 + owner.count(b"\t" if isinstance(owner, bytes) else "\t"))
-                if name == "expandtabs"
-                else abs(width)
-            )
-    elif name == "replace" and len(args) > 1 and isinstance(args[0], type(owner)):
-        _count_replaced(run, owner, args[0], args[1])
-    elif name in ("split", "rsplit", "splitlines"):
-        mark = next((value for value in values if isinstance(value, _TEXT)), None)
-        run.count(64 * (owner.count(mark) if mark else len(owner) // 2) + len(owner))
-    elif name == "join" and args:
-        parts = []
-        for part in args[0]:
-            parts.append(part)
-            run.count(weigh(part, run.given) + len(owner))
-        run.count(sum(len(part) for part in parts if isinstance(part, _TEXT)) + len(owner) * len(parts))
-        return (parts,)
-    elif name == "translate" and args and isinstance(args[0], Mapping):
-        longest = max((len(part) for part in args[0].values() if isinstance(part, str)), default=1)
-        run.count(len(owner) * max(longest, 1))
-    elif name in _SLOW and weigh(owner, {}) > _SLOW[name]:
-        raise LimitError(f"'{name}' is given {len(owner)} bytes; at most {_SLOW[name]} are possible")
-    return args
-
-
-def _count_replaced(run: _Run, text: Any, old: Any, new: Any) -> None:
-    # Of types that do not fit Python makes an error itself.
-    if isinstance(text, str) and isinstance(old, str) and isinstance(new, str):
-        times = text.count(old) if old else len(text) + 1
-        run.count(len(text) + times * max(0, len(new) - len(old)))
-
-
-def _check_format(form: Any, values: Iterable[Any]) -> None:
-    """Refuses widths and precisions that make a short value long."""
-    text = form.decode("latin-1") if isinstance(form, (bytes, bytearray)) else str(form)
-    width = sum(int(digits[:12]) for digits in re.findall(r"[0-9]+", text))
-    if "*" in text or re.search(r"\{[^{}]*\{", text):
-        width += sum(abs(value) for value in values if isinstance(value, int))
-    if width > _COUNT:
-        raise LimitError(f"a text is formatted with widths of {width}; at most {_COUNT} are possible")
 
 
 def _items(value: Any, attribute: Any, environment: jinja2.Environment) -> Iterator[Any]:

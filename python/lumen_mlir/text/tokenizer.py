@@ -31,7 +31,7 @@ from lumen_mlir.text.token_types import (
     token_types,
 )
 
-logger = logging.getLogger("lumen_mlir.text.tokenizer")
+logger = logging.getLogger(__name__)
 
 # Special tokens that end a turn or a text in some family, for files that do not name all of theirs.
 _END_TOKENS = (

@@ -20,7 +20,7 @@ import numpy as np
 import tokenizers
 from tokenizers import AddedToken
 
-from lumen_mlir.errors import LumenError
+from lumen_mlir.errors import LumenError, one_line
 from lumen_mlir.text.pretokenizers import PreTokenizer
 from lumen_mlir.text.token_types import RULES, UNKNOWN, UNUSED, USER_DEFINED, TokenizerError
 
@@ -198,7 +198,7 @@ def refusing(what: str, error: type[LumenError] = TokenizerError) -> Iterator[No
         raise
     # Rust's panics come as a kind of BaseException, and the package's errors as bare Exception.
     except BaseException as found:
-        text = " ".join(str(found).split())[:200]
+        text = one_line(found, 200)
         if isinstance(found, (LookupError, TypeError, ValueError, AttributeError, RecursionError)):
             text = f"is damaged ({type(found).__name__}: {text})"
         printable = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

@@ -12,9 +12,9 @@ import tracemalloc
 import pytest
 from hf_samples import write_folder
 
-from lumen_mlir.errors import LumenError
+from lumen_mlir.errors import LumenError, shown
 from lumen_mlir.hf import HFError, HFFolder
-from lumen_mlir.hf.errors import parse_json, read_text, shown
+from lumen_mlir.hf.json_files import parse_json, read_text
 from lumen_mlir.hf.safetensors import SafetensorsFile
 from lumen_mlir.hf.values import Values
 from lumen_mlir.support.guard import UNFORESEEN, guarded
