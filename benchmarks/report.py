@@ -68,7 +68,7 @@ def summarize(rows: list[Row], results: Iterable[dict[str, Any]]) -> list[Summar
 def table(summaries: list[Summary]) -> str:
     """Medians, the ratio with its spread, the share of the machine's limits that Lumen reaches, and what the
     machine read before the rounds."""
-    header = ("file", "test", "threads", "Lumen", "peer", "", "ratio", "goal", "of limit", "GB/s", "rounds")
+    header = ("file", "test", "threads", "Lumen", "peer", "", "ratio", "of limit", "GB/s", "rounds")
     lines = []
     for summary in summaries:
         row, ratios = summary.row, summary.ratios
@@ -83,13 +83,12 @@ def table(summaries: list[Summary]) -> str:
                 f"{statistics.median(summary.theirs):,.1f}",
                 summary.peer,
                 f"{summary.ratio:.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})",
-                f"{row.goal:g}{'' if summary.ratio >= row.goal else ' missed'}" if row.goal else "",
                 limit,
                 read,
                 str(len(ratios)),
             )
         )
-    return markdown(header, lines, right=(2, 3, 4, 6, 7, 8, 9, 10))
+    return markdown(header, lines, right=(2, 3, 4, 6, 7, 8, 9))
 
 
 def limits_line(results: Iterable[dict[str, Any]]) -> str:
@@ -108,9 +107,9 @@ def limits_line(results: Iterable[dict[str, Any]]) -> str:
 
 
 def picture(summaries: list[Summary], title: str) -> str:
-    """A bar per row: the ratio of speeds, its spread as a line, the goal as a mark."""
+    """A bar per row: the ratio of speeds, its spread as a line."""
     left, top, line, width = 290, 56, 24, 520
-    most = max([s.ratios[-1] for s in summaries] + [s.row.goal or 0 for s in summaries] + [1.5]) * 1.05
+    most = max([s.ratios[-1] for s in summaries] + [1.5]) * 1.05
     height = top + line * len(summaries) + 50
     result = Picture(left + width + 70, height)
     result.text(16, 24, title, 15)
@@ -124,15 +123,10 @@ def picture(summaries: list[Summary], title: str) -> str:
         result.rectangle(left, y + 2, summary.ratio / most * width, line - 8, color, 0.75, hint)
         result.line(left + ratios[0] / most * width, y + 10, left + ratios[-1] / most * width, y + 10)
         result.text(left + ratios[-1] / most * width + 6, y + 14, f"{summary.ratio:.2f}", 11)
-        if row.goal:
-            x = left + row.goal / most * width
-            result.rectangle(x - 1, y, 2, line - 4, "#cc3311", title=f"goal {row.goal:g}")
     bottom = top + line * len(summaries)
     for value in range(int(most) + 1):
         x = left + value / most * width
         result.line(x, top - 6, x, bottom, "#444444" if value == 1 else GREY)
         result.text(x, bottom + 16, str(value), 11, "middle")
-    result.text(
-        left, bottom + 36, "times as fast; thin line: all rounds; red mark: goal", 11, color="#444444"
-    )
+    result.text(left, bottom + 36, "times as fast; thin line: all rounds", 11, color="#444444")
     return str(result)

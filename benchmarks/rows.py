@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is measured: models, tests, and the ratios that Lumen aims at."""
+"""What is measured: models and tests."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
@@ -32,14 +32,13 @@ class Test:
 
 @dataclass(frozen=True)
 class Row:
-    """One line of a table: a file, a test and a number of threads; ``goal`` is the ratio aimed at."""
+    """One line of a table: a file, a test and a number of threads."""
 
     shape: str
     format: str
     test: Test
     threads: int
     layers: int | None = None
-    goal: float | None = None
 
     @property
     def file(self) -> str:
@@ -57,34 +56,26 @@ SMALL, LARGE = "qwen2.5-0.5b", "qwen2.5-1.5b"
 # Half of the 1.5B shape's layers: every kernel is there, and the file is as large as the small shape's.
 LARGE_LAYERS = 14
 
-# File, then the ratios aimed at: decode on 1 and 2 threads, prompt on 1 and 2 threads.
-_GOALS = (
-    (SMALL, "q8_0", (1.3, 2.0), (4.5, 4.5)),
-    (SMALL, "q4_0", (1.3, 1.9), (2.5, 2.5)),
-    (SMALL, "q6_k", (1.35, 1.9), (3.8, 3.8)),
-    (SMALL, "q5_0", (1.5, 2.2), (6.0, 6.0)),
-    (LARGE, "q4_k_m", (1.4, 1.8), (2.4, 2.4)),
-    (LARGE, "iq4_xs", (1.4, 1.7), (2.0, 2.0)),
-    (LARGE, "q3_k_m", (1.4, 1.7), (2.0, 2.0)),
-    (LARGE, "q2_k", (1.4, 1.7), (2.0, 2.0)),
+_FILES = (
+    *((SMALL, format) for format in ("q8_0", "q4_0", "q6_k", "q5_0")),
+    *((LARGE, format) for format in ("q4_k_m", "iq4_xs", "q3_k_m", "q2_k")),
 )
 
 
-def goals(prompt: int = 512, generate: int = 32, threads: tuple[int, ...] = (1, 2)) -> list[Row]:
-    """The table of files: a prompt and a generation each, on one thread and on two."""
-    rows = []
-    for shape, format, decode, prefill in _GOALS:
-        layers = LARGE_LAYERS if shape == LARGE else None
-        for count in threads:
-            for test, goal in ((Test(prompt), prefill), (Test(0, generate), decode)):
-                rows.append(Row(shape, format, test, count, layers, goal[min(count, 2) - 1]))
-    return rows
+def formats(prompt: int = 512, generate: int = 32, threads: tuple[int, ...] = (1, 2)) -> list[Row]:
+    """A file for each of eight formats: a prompt and a generation each, on one thread and on two."""
+    return [
+        Row(shape, format, test, count, LARGE_LAYERS if shape == LARGE else None)
+        for shape, format in _FILES
+        for count in threads
+        for test in (Test(prompt), Test(0, generate))
+    ]
 
 
 def long_context(depth: int = 8192, generate: int = 16, threads: int = 2) -> list[Row]:
     """A long prompt, and generating behind it."""
-    tests = ((Test(depth), 3.0), (Test(0, generate, depth), 2.5))
-    return [Row(SMALL, "q8_0", test, threads, goal=goal) for test, goal in tests]
+    tests = (Test(depth), Test(0, generate, depth))
+    return [Row(SMALL, "q8_0", test, threads) for test in tests]
 
 
 def batches(sizes: tuple[int, ...] = (1, 2, 4, 8, 16), threads: tuple[int, ...] = (1, 2)) -> list[Row]:
@@ -98,7 +89,7 @@ def experts(prompt: int = 512, generate: int = 32, threads: tuple[int, ...] = (1
     return [Row("moe-8x", "q4_k_m", test, n) for n in threads for test in (Test(prompt), Test(0, generate))]
 
 
-TABLES = {"goals": goals, "long": long_context, "batches": batches, "experts": experts}
+TABLES = {"formats": formats, "long": long_context, "batches": batches, "experts": experts}
 
 
 def of_file(shape: str, format: str, layers: int | None, tests: list[Test], threads: list[int]) -> list[Row]:
@@ -108,18 +99,3 @@ def of_file(shape: str, format: str, layers: int | None, tests: list[Test], thre
 
 # What another installation of Lumen is called.
 OTHER_LUMEN = "other-lumen"
-
-
-def with_engine_goal(rows: list[Row], peer: str) -> list[Row]:
-    """The goals beside engines other than llama.cpp: ik_llama.cpp in decode on two threads, OpenVINO in
-    prompts; none else, and none beside another Lumen.
-    """
-
-    def goal(row: Row) -> float | None:
-        if peer == "ik_llama.cpp":
-            return 1.3 if row.test.generate and row.test.batch == 1 and row.threads == 2 else None
-        if peer == "openvino":
-            return 1.35 if row.test.prompt else None
-        return None if peer == OTHER_LUMEN else row.goal
-
-    return [replace(row, goal=goal(row)) for row in rows]

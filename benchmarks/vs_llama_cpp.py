@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Lumen beside llama.cpp: the engines take turns on the same file, and ratios are taken round by round.
 
-    python benchmarks/vs_llama_cpp.py --table goals               # every file and test of the goals
+    python benchmarks/vs_llama_cpp.py --table formats             # eight formats, prompts and decode
     python benchmarks/vs_llama_cpp.py --table long --flash 0,1    # a long context
     python benchmarks/vs_llama_cpp.py --table batches             # a few rows at once
-    python benchmarks/vs_llama_cpp.py --table goals --only 'q4_0 tg32 2t'
+    python benchmarks/vs_llama_cpp.py --table formats --only 'q4_0 tg32 2t'
     python benchmarks/vs_llama_cpp.py MODEL.gguf -p 512 -n 32 -t 1,2
 
 The peer is llama-cpp-python, built natively from its source package where it is missing. ``--llama-bench
@@ -123,7 +123,6 @@ def _rows(options: argparse.Namespace) -> list[Row]:
     if options.table:
         names = list(plan.TABLES) if options.table == "all" else [options.table]
         rows = [row for name in names for row in plan.TABLES[name]()]
-        rows = plan.with_engine_goal(rows, options.peer_name)
     else:
         shape, form, layers = options.model.stem if options.model else "", "", None
         if options.synthetic:

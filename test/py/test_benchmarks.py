@@ -105,7 +105,7 @@ def test_what_cannot_be_measured(run, tmp_path):
     batch = run("--synthetic", "tiny:q4_0", "-p", "0", "-n", "2", "-b", "4", "-t", "1", "--rounds", "1")
     assert batch.returncode == 1 and "no row has a round of both engines" in batch.stderr
     assert list(tmp_path.glob("*.gguf")) == []
-    assert run("--table", "goals", "--only", "nothing").stderr == "there is nothing to measure\n"
+    assert run("--table", "formats", "--only", "nothing").stderr == "there is nothing to measure\n"
     assert "give one of MODEL" in run().stderr
 
 
@@ -118,12 +118,7 @@ def test_tables(run, monkeypatch):
     import rows
 
     assert names == [row.key for table in rows.TABLES.values() for row in table()]
-    assert len(rows.goals()) == 8 * 2 * 2
-    by_key = {row.key: row for row in rows.goals()}
-    assert by_key["qwen2.5-0.5b-q6_k tg32 2t"].goal == 1.9
-    assert by_key["qwen2.5-1.5b-14l-q2_k pp512 1t"].goal == 2
-    ik = {row.key: row.goal for row in rows.with_engine_goal(rows.goals(), "ik_llama.cpp")}
-    assert ik["qwen2.5-0.5b-q6_k tg32 2t"] == 1.3 and ik["qwen2.5-0.5b-q6_k pp512 2t"] is None
+    assert len(rows.formats()) == 8 * 2 * 2
 
 
 def test_summaries(monkeypatch):
@@ -132,7 +127,7 @@ def test_summaries(monkeypatch):
     import report
     import rows
 
-    row = rows.Row("qwen2.5-0.5b", "q8_0", rows.Test(generate=10), 2, goal=2.0)
+    row = rows.Row("qwen2.5-0.5b", "q8_0", rows.Test(generate=10), 2)
     times = {"Lumen": (1, 2, 4), "slow": (4, 4, 4), "fast": (2, 6, 3)}
     results = [
         {"row": row.key, "engine": engine, "round": number, "ns": ns * 10**9, "threads": 2, "least_ns": 10**9}
