@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import itertools
-import numbers
 import threading
 import time
 from bisect import bisect_left
@@ -16,7 +15,7 @@ import numpy as np
 
 from lumen_mlir.errors import LumenError, shown
 from lumen_mlir.generate.sampling import Sampler
-from lumen_mlir.support.arguments import flag
+from lumen_mlir.support.arguments import flag, whole_number
 from lumen_mlir.text.tokenizer import Tokenizer
 
 # Each piece of text is compared with all of them.
@@ -120,7 +119,7 @@ class Generation(Iterator[str]):
             raise LumenError(
                 f"the prompt is {len(prompt)} tokens long, but the context is {evaluator.context} tokens"
             )
-        self._max_tokens = _limit(max_tokens)
+        self._max_tokens = None if max_tokens is None else whole_number("max_tokens", max_tokens, least=0)
         self.prompt = list(prompt)
         self.tokens: list[int] = []
         self.finish_reason: str | None = None
@@ -200,15 +199,6 @@ class Generation(Iterator[str]):
             return None
         self.tokens.append(token)
         return token
-
-
-def _limit(count: int | None) -> int | None:
-    """``max_tokens``, checked."""
-    if count is None:
-        return None
-    if not isinstance(count, numbers.Integral) or isinstance(count, bool) or count < 0:
-        raise LumenError(f"max_tokens is {shown(count)}; a number of at least 0 was expected")
-    return int(count)
 
 
 def _stop_strings(stop: str | Iterable[str] | None) -> list[str]:

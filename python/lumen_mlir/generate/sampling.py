@@ -19,7 +19,7 @@ import numpy as np
 
 from lumen_mlir.errors import LumenError, shown
 from lumen_mlir.gguf.metadata import SAMPLING_KEYS, Metadata
-from lumen_mlir.support.arguments import tokens_of
+from lumen_mlir.support.arguments import tokens_of, whole_number
 
 logger = logging.getLogger(__name__)
 
@@ -90,12 +90,14 @@ class Sampler:
         repeat_last: int = 64,
     ):
         self.temperature = _number("temperature", temperature, 0.0, math.inf)
-        self.top_k = max(_integer("top_k", top_k, least=-1), 0)
+        self.top_k = max(whole_number("top_k", top_k, -1, SamplingError), 0)
         self.top_p = _number("top_p", top_p, 0.0, 1.0)
         self.min_p = _number("min_p", min_p, 0.0, 1.0)
         self.repeat_penalty = _number("repeat_penalty", repeat_penalty, 0.0, math.inf, least_included=False)
-        self.seed = None if seed is None or _integer("seed", seed, least=-1) == -1 else int(seed)
-        self._recent: deque[int] = deque(maxlen=min(_integer("repeat_last", repeat_last), 1 << 20))
+        self.seed = None if seed is None or whole_number("seed", seed, -1, SamplingError) == -1 else int(seed)
+        self._recent: deque[int] = deque(
+            maxlen=min(whole_number("repeat_last", repeat_last, 0, SamplingError), 1 << 20)
+        )
         self._random = np.random.default_rng(self.seed)
 
     def accept(self, tokens: Iterable[int]) -> None:
@@ -201,9 +203,3 @@ def _number(name: str, value: float, least: float, most: float, least_included: 
     if not math.isfinite(value) or value > most or value < least or (value == least and not least_included):
         raise SamplingError(f"{name} is {value:g}; expected {expected}")
     return value
-
-
-def _integer(name: str, value: int, least: int = 0) -> int:
-    if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < least:
-        raise SamplingError(f"{name} is {shown(value)}; expected a whole number of at least {least}")
-    return int(value)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from lumen_mlir import ir
@@ -60,6 +61,7 @@ class Architecture:
       rope_style: "neox" or "norm" (for which GGUF files have the rows of Q and K permuted).
       qkv_bias: queries, keys and values have biases: True, False, or None where the file decides.
       qk_norm: the heads of queries and keys are normalized, in the same three ways.
+      windows: layers may attend to a sliding window, as the file says.
       experts: its own defaults for a mixture of experts, as ``ConfigReader.experts`` takes them; None where
         all models are dense.
     """
@@ -72,6 +74,7 @@ class Architecture:
     rope_style: ClassVar[str] = "neox"
     qkv_bias: ClassVar[bool | None] = False
     qk_norm: ClassVar[bool | None] = False
+    windows: ClassVar[bool] = False
     experts: ClassVar[Mapping[str, Any] | None] = None
 
     def __init_subclass__(cls) -> None:
@@ -94,7 +97,11 @@ class Architecture:
     def read(self, reader: ConfigReader, vocabulary: int) -> ModelConfig:
         """The hyperparameters, where the embedding table has ``vocabulary`` rows."""
         experts = None if self.experts is None else reader.experts(**self.experts)
-        return reader.config(rope_style=self.rope_style, vocabulary=vocabulary, experts=experts)
+        config = reader.config(rope_style=self.rope_style, vocabulary=vocabulary, experts=experts)
+        if not self.windows:
+            return config
+        attentions = reader.attentions(config, window=reader.window(), global_rope=config.rope)
+        return replace(config, attentions=attentions)
 
     def layer_tensors(self, config: ModelConfig, index: int) -> Iterator[TensorSpec]:
         """Tensors of layer ``index`` without their prefix, in the order of the layer function's arguments."""

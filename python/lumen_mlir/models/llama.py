@@ -3,11 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from lumen_mlir.models.architecture import Architecture
-from lumen_mlir.models.config import ModelConfig
-from lumen_mlir.models.reader import ConfigReader
 
 
 class Llama(Architecture):
@@ -22,12 +18,8 @@ class Llama(Architecture):
     hf_types = {"llama": "LlamaForCausalLM", "mistral": "MistralForCausalLM"}
     rope_style = "norm"
     qkv_bias = None
+    windows = True
     experts = {}
-
-    def read(self, reader: ConfigReader, vocabulary: int) -> ModelConfig:
-        config = super().read(reader, vocabulary)
-        attentions = reader.attentions(config, window=reader.window(), global_rope=config.rope)
-        return replace(config, attentions=attentions)
 
 
 class Mixtral(Llama):

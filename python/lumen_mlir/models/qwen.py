@@ -3,11 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from lumen_mlir.models.architecture import Architecture
-from lumen_mlir.models.config import ModelConfig
-from lumen_mlir.models.reader import ConfigReader
 
 
 class Qwen2(Architecture):
@@ -26,11 +22,7 @@ class Qwen3(Architecture):
     hf_classes = ("Qwen3ForCausalLM",)
     hf_types = {"qwen3": "Qwen3ForCausalLM"}
     qk_norm = True
-
-    def read(self, reader: ConfigReader, vocabulary: int) -> ModelConfig:
-        config = super().read(reader, vocabulary)
-        attentions = reader.attentions(config, window=reader.window(), global_rope=config.rope)
-        return replace(config, attentions=attentions)
+    windows = True
 
 
 class Qwen2Moe(Qwen2):

@@ -12,12 +12,14 @@ import numpy as np
 from lumen_mlir.errors import LumenError, shown
 
 
-def whole_number(name: str, value: Any) -> int:
-    """``value`` as a plain number. Raises ``LumenError`` where it is no whole number."""
-    if type(value) is int:
-        return value
-    if not isinstance(value, numbers.Integral) or isinstance(value, bool):
-        raise LumenError(f"{name} must be a whole number, got {type(value).__name__}")
+def whole_number(
+    name: str, value: Any, least: int | None = None, error: type[LumenError] = LumenError
+) -> int:
+    """``value`` as a plain number. Raises ``error`` where it is no whole number, or less than ``least``."""
+    is_whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    if not is_whole or (least is not None and value < least):
+        limit = "" if least is None else f" of at least {least}"
+        raise error(f"{name} is {shown(value)}; expected a whole number{limit}")
     return int(value)
 
 
