@@ -104,6 +104,7 @@ lint: install
 	@$(BIN)/pip install -q --disable-pip-version-check 'lumen-mlir[lint]'
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 	git ls-files '*.cpp' '*.h' | xargs $(BIN)/clang-format --dry-run --Werror
 
 docs: build/.packages

@@ -13,15 +13,9 @@ like are lists made at the time of the call; and there are no per-operation clas
 ``RuntimeError`` when used.
 """
 
-from lumen_mlir._mlir import ir as _ir
-from lumen_mlir.errors import MLIRError
+from lumen_mlir._mlir.ir import *  # noqa: F403
+from lumen_mlir._mlir.ir import Operation
+from lumen_mlir.errors import MLIRError as MLIRError
 
-__all__ = ["MLIRError", "OpView"]
-
-for _name, _value in vars(_ir).items():
-    if not _name.startswith("_"):
-        globals()[_name] = _value
-        __all__.append(_name)  # noqa: PLE0605
-
-OpView = _ir.Operation
+OpView = Operation
 """Upstream's name for what ``block.operations`` holds."""

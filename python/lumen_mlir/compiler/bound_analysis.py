@@ -157,7 +157,9 @@ class _Function:
                     self._asked.groups(operands[argument], limit.replaced(symbols))
                 case _:
                     # Weights are always arguments.
-                    numbers = [value.argument if isinstance(value, Tensor) else -1 for value in operands]
+                    numbers: list[Any] = [
+                        value.argument if isinstance(value, Tensor) else -1 for value in operands
+                    ]
                     self._asked.ask(bound.replaced(symbols, numbers))
         except KeyError:
             raise LumenError(
@@ -197,7 +199,7 @@ def _replaced(result: Any, symbols: dict[Symbol, Count], operands: list[Any]) ->
         return None
 
 
-def _block_of(function: ir.Operation) -> ir.Block | None:
+def _block_of(function: ir.Operation) -> Any:
     """The first block of a function with a body."""
     blocks = list(function.regions[0].blocks)
     return blocks[0] if blocks else None

@@ -26,9 +26,14 @@ CODE_KINDS = ("asm", "obj")
 class Target(Protocol):
     """What the compiler needs of a target; ``lumen_mlir.compiler.targets`` has them."""
 
-    triple: str
-    cpu: str
-    features: str
+    @property
+    def triple(self) -> str: ...
+
+    @property
+    def cpu(self) -> str: ...
+
+    @property
+    def features(self) -> str: ...
 
     def attribute(self) -> str:
         """The text of the ``#lumen.target<...>`` attribute."""

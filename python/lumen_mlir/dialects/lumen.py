@@ -86,7 +86,7 @@ def _create(name: str, result: ir.Type, operands: Sequence[ir.Value], **attribut
 def format(text: str) -> ir.Operation:
     """Adds a ``lumen.format`` given as text (``formats.get(name).emit_ir()``)."""
     operation = ir.Operation.parse(text)
-    ir.InsertionPoint.current.insert(operation)
+    ir.InsertionPoint.current.insert(operation)  # type: ignore[union-attr]
     return operation
 
 

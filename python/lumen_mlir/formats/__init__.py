@@ -10,6 +10,12 @@ Here belongs what follows from a description alone: bytes, values, layouts, quan
 ``env`` and ``errors``; knows no files and no models.
 """
 
+from typing import TYPE_CHECKING
+
 from lumen_mlir.formats.registry import by_ggml_type, get, is_known, names, origin, register
+
+if TYPE_CHECKING:
+    # A name for annotations alone: it takes NumPy.
+    from lumen_mlir.formats.described import Format as Format
 
 __all__ = ["by_ggml_type", "get", "is_known", "names", "origin", "register"]

@@ -65,9 +65,11 @@ def _transfer(node: Expression, arguments: list[Interval]) -> Interval | None:
             (_, yes, no) = arguments
             return np.minimum(yes[0], no[0]), np.maximum(yes[1], no[1])
         case "broadcast":
-            return tuple(np.repeat(side, node.length) for side in arguments[0])
+            low, high = arguments[0]
+            return np.repeat(low, node.length), np.repeat(high, node.length)
         case "extract":
-            return tuple(side[node.payload : node.payload + 1] for side in arguments[0])
+            low, high = (side[node.payload : node.payload + 1] for side in arguments[0])
+            return low, high
         case "shuffle":
             return tuple(np.concatenate([a[i] for a in arguments])[node.payload] for i in (0, 1))
         case "lookup":

@@ -102,7 +102,7 @@ def _storage(cls: type) -> dict[str, Field]:
         annotations = inspect.get_annotations(cls, eval_str=True)
     except NameError as error:
         raise LumenError(f"a storage field has an unknown type: {error}") from error
-    fields = {}
+    fields: dict[str, Field] = {}
     for key, kind in annotations.items():
         kind = Field(kind) if isinstance(kind, DType) else kind
         if not key.isascii():

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -19,7 +20,7 @@ class FloatFormat:
     dtype: DType
     ggml_type: int
 
-    is_float = True
+    is_float: ClassVar[Literal[True]] = True
     block = group = 1
     table = None
 
@@ -41,6 +42,10 @@ class FloatFormat:
 
     def packed_bits_per_weight(self, rows: int = 16) -> float:
         return float(self.dtype.bits)
+
+    def emit_ir(self) -> str:
+        """Nothing: floats are types of MLIR's own."""
+        return ""
 
     def row_bytes(self, length: int) -> int:
         """Bytes of a row of ``length`` weights."""

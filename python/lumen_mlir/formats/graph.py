@@ -16,6 +16,7 @@ import numpy as np
 from ..errors import LumenError
 
 Literal = int | float | Sequence[int] | np.ndarray
+Indices = Sequence[int] | np.ndarray
 
 
 @dataclass(frozen=True)
@@ -273,7 +274,7 @@ def bitcast(value: Expression, dtype: DType) -> Expression:
     return Expression("bitcast", dtype, length, [value])
 
 
-def shuffle(parts: Sequence[Expression], indices: Sequence[int]) -> Expression:
+def shuffle(parts: Sequence[Expression], indices: Indices) -> Expression:
     """The elements ``indices`` of the concatenation of ``parts`` (scalars count as one element)."""
     parts = [broadcast(p, 1) if p.length is None else p for p in parts]
     if len({p.dtype for p in parts}) != 1:
@@ -293,7 +294,7 @@ def shuffle(parts: Sequence[Expression], indices: Sequence[int]) -> Expression:
     return Expression("shuffle", parts[0].dtype, len(indices), parts, indices)
 
 
-def take(value: Expression, indices: Sequence[int]) -> Expression:
+def take(value: Expression, indices: Indices) -> Expression:
     return shuffle([value], indices)
 
 

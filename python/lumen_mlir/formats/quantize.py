@@ -80,18 +80,19 @@ class _Quantizer:
         codes = np.ascontiguousarray(codes.transpose(2, 1, 0)).reshape(-1, self.unit)
         pairs = []
         for name, factor in fmt.factors:
-            parts = []
-            for values, dtype in zip(found.factors[name], factor.types, strict=True):
-                if values is None:
+            parts: list[np.ndarray | None] = []
+            for ideal, dtype in zip(found.factors[name], factor.types, strict=True):
+                if ideal is None or dtype is None:
                     parts.append(None)
                     continue
-                part = _stored(_by_block(np.atleast_2d(values)), dtype)
+                part = _stored(_by_block(np.atleast_2d(ideal)), dtype)
                 part = np.repeat(part, self.unit // fmt.block, axis=1)
                 if not np.isfinite(to_float32(part, dtype)).all():
                     raise LumenError(f"cannot quantize to {fmt.name}: a weight is too large for its {name}")
                 parts.append(part)
-            pairs.append(tuple(parts))
-        return Decoded(codes, *pairs, *[None] * (2 - len(pairs)))
+            per_block, per_group = parts
+            pairs.append((per_block, per_group))
+        return Decoded(codes, pairs[0], pairs[1] if len(pairs) > 1 else None)
 
 
 def quantize(fmt: Format | str, weights: np.ndarray, importance: np.ndarray | None = None) -> np.ndarray:
@@ -106,7 +107,7 @@ def quantize(fmt: Format | str, weights: np.ndarray, importance: np.ndarray | No
     are not finite or too large for the format's scales, and formats that cannot be encoded.
     """
     if isinstance(fmt, str) or not hasattr(fmt, "is_float"):
-        fmt = registry.get(fmt)
+        fmt = registry.get(fmt)  # type: ignore[arg-type]
     weights = float_array(weights)
     if fmt.is_float:
         return _rounded(fmt, weights)

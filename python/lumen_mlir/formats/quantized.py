@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -34,7 +35,8 @@ class Factor:
 
     @property
     def types(self) -> tuple[DType | None, DType | None]:
-        return tuple(part.dtype if part is not None else None for part in (self.super, self.sub))
+        per_block, per_group = (None if part is None else part.dtype for part in (self.super, self.sub))
+        return per_block, per_group
 
     @property
     def parts(self) -> list[Expression]:
@@ -83,7 +85,7 @@ class QuantFormat:
     min: Factor | None = field(repr=False)
     description: type = field(repr=False)
 
-    is_float = False
+    is_float: ClassVar[Literal[False]] = False
 
     @cached_property
     def bytes_per_block(self) -> int:
@@ -182,9 +184,9 @@ class QuantFormat:
             raise LumenError(f"{self.name} data must be an array of bytes, not {raw.dtype} {raw.shape}")
         blocks = raw[..., self.header_bytes :]
         if blocks.shape[-1] % self.bytes_per_block or raw.shape[-1] < self.header_bytes:
-            header = f"{self.header_bytes} bytes and " if self.header_bytes else ""
+            before = f"{self.header_bytes} bytes and " if self.header_bytes else ""
             raise LumenError(
-                f"a row of {raw.shape[-1]} bytes is not {header}a multiple of the block of {self.name}, "
+                f"a row of {raw.shape[-1]} bytes is not {before}a multiple of the block of {self.name}, "
                 f"{self.bytes_per_block} bytes"
             )
         if not self.header_bytes:
@@ -196,7 +198,8 @@ class QuantFormat:
 
     def _split(self, blocks: np.ndarray) -> dict[str, np.ndarray]:
         """The storage fields of blocks [n, bytes]."""
-        fields, offset = {}, 0
+        fields: dict[str, np.ndarray] = {}
+        offset = 0
         for key, kind in self.fields.items():
             part = blocks[:, offset : offset + kind.bytes]
             fields[key] = np.ascontiguousarray(part).view(kind.dtype.numpy)
@@ -209,12 +212,16 @@ class QuantFormat:
         codes = next(results)
         # A root that depends on no field is the same for every block.
         results = iter([np.broadcast_to(value, (len(blocks), value.shape[-1])) for value in results])
-        factors = [
-            tuple(next(results) if part is not None else None for part in (factor.super, factor.sub))
-            for _, factor in self.factors
-        ]
+
+        def pair(factor: Factor) -> Pair:
+            per_block, per_group = (
+                next(results) if part is not None else None for part in (factor.super, factor.sub)
+            )
+            return per_block, per_group
+
+        scale = pair(self.scale)
         codes = np.broadcast_to(codes, (len(blocks), self.block))
-        return Decoded(codes, *factors, *[None] * (2 - len(factors)))
+        return Decoded(codes, scale, None if self.min is None else pair(self.min))
 
     def _batches(self, blocks: np.ndarray) -> Iterator[tuple[slice, Decoded]]:
         step = max(1, _BATCH // self.block)
@@ -236,7 +243,8 @@ class QuantFormat:
 
         def pair(name: str) -> Pair:
             columns = zip(*(getattr(part, name) for part in parts), strict=True)
-            return tuple(None if column[0] is None else join(column) for column in columns)
+            per_block, per_group = (None if column[0] is None else join(list(column)) for column in columns)
+            return per_block, per_group
 
         minimum = None if self.min is None else pair("min")
         return Decoded(join([part.codes for part in parts]), pair("scale"), minimum)
@@ -258,21 +266,21 @@ class QuantFormat:
     def complete(self, stored: list[np.ndarray], length: int) -> tuple[Pair, Pair | None]:
         """The factors (scale, min) of rows of ``length`` weights from what ``decode_stored`` gives."""
         blocks = {}
-        for each, array in zip(self.stored, stored, strict=True):
+        for each, kept in zip(self.stored, stored, strict=True):
             if each.level == "row":
-                array = np.repeat(array, length // self.block, axis=-1)
-            blocks[each.name] = array.reshape(-1, each.value.length or 1)
+                kept = np.repeat(kept, length // self.block, axis=-1)
+            blocks[each.name] = kept.reshape(-1, each.value.length or 1)
         values = iter(evaluate(self.completions, blocks))
-        pairs = []
-        for _, factor in self.factors:
-            pair = []
-            for part in (factor.super, factor.sub):
-                if part is not None:
-                    value = next(values).astype(part.dtype.numpy)
-                    value = value.reshape(*stored[0].shape[:-1], -1)
-                pair.append(None if part is None else value)
-            pairs.append(tuple(pair))
-        return (*pairs, None)[:2]
+
+        def array(part: Expression | None) -> np.ndarray | None:
+            if part is None:
+                return None
+            return next(values).astype(part.dtype.numpy).reshape(*stored[0].shape[:-1], -1)
+
+        def pair(factor: Factor) -> Pair:
+            return array(factor.super), array(factor.sub)
+
+        return pair(self.scale), None if self.min is None else pair(self.min)
 
     @cached_property
     def _nonfinite(self) -> dict[str, np.ndarray | None]:
@@ -319,14 +327,15 @@ class QuantFormat:
 
     def combine(self, name: str, pair: Pair) -> np.ndarray:
         """float32 [..., K / group]: f32(super) * f32(sub) of the factor ``name`` ("scale" or "min")."""
-        types = (self.scale if name == "scale" else self.min).types
+        types = dict(self.factors)[name].types
         per_block, per_group = (
-            None if array is None else to_float32(array, dtype)
+            None if array is None or dtype is None else to_float32(array, dtype)
             for array, dtype in zip(pair, types, strict=True)
         )
         if per_block is not None and self.group != self.block:
             per_block = np.repeat(per_block, self.block // self.group, axis=-1)
         if per_group is None:
+            assert per_block is not None, "a factor has at least one part"
             return per_block
         with np.errstate(all="ignore"):
             return per_group if per_block is None else per_block * per_group

@@ -83,9 +83,8 @@ def _candidates(root: Expression) -> list[Expression]:
     return [node for node in found if node.dtype is not None and _passes(root, node)] or [root]
 
 
-def _key(node: Expression, memo: dict[int, tuple]) -> int:
-    """A number that is the same for equal expressions."""
-    numbers = memo.setdefault(0, {})
+def _key(node: Expression, memo: dict[int, int], numbers: dict[tuple, int]) -> int:
+    """A number that is the same for equal expressions; ``memo``: of those seen, ``numbers``: by content."""
     for each in reachable([node]):
         if id(each) not in memo:
             payload = each.payload
@@ -125,15 +124,16 @@ def choose(factors: dict[str, Expression], header: set[str]) -> tuple[list[Store
     """
     names, parts = list(factors), list(factors.values())
     ranges, wrapped = intervals(parts)
-    memo: dict = {}
+    memo: dict[int, int] = {}
+    numbers: dict[tuple, int] = {}
     stored: dict[int, Stored] = {}
-    completions: list[Expression | None] = [None] * len(parts)
+    completions = list(parts)
     for vectors in (False, True):
         # Only factors of one length can share.
         members = [i for i, part in enumerate(parts) if (part.length is not None) == vectors]
         options = [
             [
-                (node, _key(node, memo), _bits(node, ranges[id(node)]), far)
+                (node, _key(node, memo, numbers), _bits(node, ranges[id(node)]), far)
                 for far, node in enumerate(_candidates(parts[i]))
             ]
             for i in members

@@ -25,9 +25,13 @@ _MOST_STOPS = 1024
 class Evaluator(Protocol):
     """Gives the logits behind a text; ``lumen_mlir.generate.llm`` has it."""
 
-    context: int
-    lock: AbstractContextManager
-    """Held from what is asked about the KV cache to the end of the use of the logits."""
+    @property
+    def context(self) -> int:
+        """Most tokens of a text."""
+
+    @property
+    def lock(self) -> AbstractContextManager:
+        """Held from what is asked about the KV cache to the end of the use of the logits."""
 
     def last_logits(self, ids: Sequence[int]) -> np.ndarray:
         """float32 [vocabulary]: the logits behind ``ids``; valid (and writable) until the next call."""

@@ -385,9 +385,8 @@ class LLM:
     def _prompt_ids(self, prompt: str | Iterable[int]) -> list[int]:
         tokenizer = self.tokenizer
         if not isinstance(prompt, str):
-            if isinstance(prompt, np.ndarray):
-                prompt = prompt.tolist()
-            return self._checked(prompt) if not isinstance(prompt, (list, tuple)) or prompt else []
+            given: Iterable[int] = prompt.tolist() if isinstance(prompt, np.ndarray) else prompt
+            return self._checked(given) if not isinstance(given, (list, tuple)) or given else []
         # A text that goes on has no end.
         ids = tokenizer.encode(prompt, add_eos=False)
         return ids if ids or tokenizer.bos is None else [tokenizer.bos]

@@ -51,13 +51,14 @@ class Sampling:
     def of_metadata(path: str, metadata: Metadata) -> Sampling:
         """What the keys ``general.sampling.*`` of a file say. What is out of range is left out, with a
         warning."""
-        found: dict[str, float] = {}
+        found: dict[str, Any] = {}
         for name, key in SAMPLING_KEYS.items():
             if key not in metadata:
                 continue
             try:
                 value = round(metadata.number(key), 6)  # float32 has no more digits
-                check = Sampler(**{name: int(value) if name == "top_k" and value.is_integer() else value})
+                number: Any = int(value) if name == "top_k" and value.is_integer() else value
+                check = Sampler(**{name: number})
                 found[name] = getattr(check, name)
             except LumenError as error:
                 logger.warning("%s: '%s' is not used: %s", path, key, error)

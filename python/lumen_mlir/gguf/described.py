@@ -16,13 +16,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from lumen_mlir.errors import LumenError, quoted
 from lumen_mlir.gguf import types as T
 
 if TYPE_CHECKING:
-    from lumen_mlir.formats import Format
+    from lumen_mlir.formats.described import DescribedFormat
 
 PREFIX = "lumen.format."
 FIRST_ID = 10_000
@@ -32,10 +32,10 @@ FIRST_ID = 10_000
 class DescribedType(T.TensorType):
     """A tensor type whose blocks a format of ``lumen_mlir.formats`` describes."""
 
-    format: Format
+    format: DescribedFormat
 
     @staticmethod
-    def of(fmt: Format, number: int) -> DescribedType:
+    def of(fmt: DescribedFormat, number: int) -> DescribedType:
         return DescribedType(number, fmt.name, fmt.block, fmt.bytes_per_block, None, fmt)
 
     def row_bytes(self, columns: int) -> int:
@@ -50,7 +50,7 @@ def for_writing(name: str, taken: Mapping[str, T.TensorType]) -> T.TensorType:
         return taken[name]
     from lumen_mlir import formats
 
-    fmt = formats.get(name)
+    fmt = cast("DescribedFormat", formats.get(name))
     used = {kind.id for kind in taken.values()}
     number = fmt.ggml_type
     if number is None or number in used:
@@ -82,7 +82,7 @@ def for_reading(number: int, fields: Mapping[str, tuple[int, Any]]) -> T.TensorT
     name = _text(fields, key)
     if name is None:
         try:
-            return DescribedType.of(formats.by_ggml_type(number), number)
+            return DescribedType.of(cast("DescribedFormat", formats.by_ggml_type(number)), number)
         except LumenError as error:
             raise LumenError(f"has the {error}") from None
     if name in T.TYPES_BY_NAME:
@@ -93,7 +93,7 @@ def for_reading(number: int, fields: Mapping[str, tuple[int, Any]]) -> T.TensorT
     if not formats.is_known(name):
         advice = _advice(_text(fields, f"{key}.origin"))
         raise LumenError(f"is in the format {quoted(name)}, which is not installed; {advice}")
-    fmt = formats.get(name)
+    fmt = cast("DescribedFormat", formats.get(name))
     fingerprint = _text(fields, f"{key}.fingerprint")
     if fingerprint not in (None, fmt.fingerprint):
         raise LumenError(

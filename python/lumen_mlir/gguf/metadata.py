@@ -151,7 +151,7 @@ class Metadata(Mapping):
         self._buffer = buffer
         self._order = order
         self._fields = fields
-        self._arrays: dict[str, StringArray | np.ndarray] = {}
+        self._arrays: dict[str, StringArray | StringList | np.ndarray] = {}
         self._odd_labels: set[str] = set()
 
     @staticmethod
@@ -222,7 +222,7 @@ class Metadata(Mapping):
     def _array(self, key: str, field: ArrayField) -> StringArray | np.ndarray:
         if field.element_type == STRING:
             return StringArray(self._buffer, field, self._order, f"{self._path}: {quoted(key)}")
-        dtype = np.dtype(NUMPY_CODES[field.element_type]).newbyteorder(self._order)
+        dtype = np.dtype(NUMPY_CODES[field.element_type]).newbyteorder("<" if self._order == "<" else ">")
         array = np.frombuffer(self._buffer, dtype=dtype, count=field.count, offset=field.start)
         if field.element_type == BOOL:
             if field.count and array.max() > 1:

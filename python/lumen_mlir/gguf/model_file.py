@@ -22,9 +22,13 @@ class ModelFile(Protocol):
     """
 
     path: str
-    kind: str
     metadata: Metadata
-    tensors: Mapping[str, TensorInfo]
+
+    @property
+    def kind(self) -> str: ...
+
+    @property
+    def tensors(self) -> Mapping[str, TensorInfo]: ...
 
     @property
     def files(self) -> Sequence[MappedFile]:

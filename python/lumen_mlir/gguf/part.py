@@ -46,17 +46,17 @@ class Part:
         """The bytes of a tensor as they stand in the file: a read-only uint8 view of the mapping."""
         return self._data[info.offset : info.offset + info.nbytes]
 
-    def little_endian(self, info: TensorInfo) -> np.ndarray:
-        """The bytes of a tensor in little-endian order (a copy where the file is big-endian)."""
+    def to_little_endian(self, info: TensorInfo, data: np.ndarray) -> np.ndarray:
+        """``data`` of a tensor in little-endian order (a copy where the file is big-endian)."""
         if self.header.byteorder == "little":
-            return self.raw(info)
+            return data
         kind = T.TYPES_BY_NAME.get(info.type)
         if kind is None or kind.words is None:
             raise GGUFError(
                 f"{self.path}: tensor {quoted(info.name)}: type {info.type} cannot be read from a big-endian "
                 "file"
             )
-        return kind.to_little_endian(self.raw(info))
+        return kind.to_little_endian(data)
 
     def release(self, info: TensorInfo | None = None) -> None:
         """Lets the pages of a tensor, or of the whole file, leave resident memory."""
@@ -68,7 +68,7 @@ class Part:
     def fingerprint(self) -> str:
         """32 hexadecimal digits over size, time, inode, header, samples of weights."""
         digest = hashlib.blake2b(repr(self._identity).encode(), digest_size=16)
-        digest.update(self._data[: self.header.data_offset])
+        digest.update(self._data[: self.header.data_offset].data)
         digest.update(self.mapping.sample((i.offset, i.nbytes) for i in self.header.tensors.values()))
         # A header that was cut while it was read is no key.
         self.mapping.check_unchanged()

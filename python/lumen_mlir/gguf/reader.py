@@ -92,7 +92,7 @@ class GGUFFile:
     def little_endian(self, name: str) -> np.ndarray:
         """The bytes of tensor ``name`` in little-endian order (a copy where the file is big-endian)."""
         info = self.tensor(name)
-        return self._part_of[name].little_endian(info)
+        return self._part_of[name].to_little_endian(info, self.raw(name))
 
     def array(self, name: str) -> np.ndarray:
         """Tensor ``name`` of a plain numeric type, in its logical shape; bf16 comes as float32.

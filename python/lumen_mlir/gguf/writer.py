@@ -117,7 +117,9 @@ class GGUFWriter:
             with replacing(self.path, total) as file:
                 file.write(head)
                 for name, (_, _, pieces, nbytes) in self._tensors.items():
-                    written = sum(file.write(memoryview(piece).cast("B")) for piece in pieces())
+                    written = 0
+                    for piece in pieces():
+                        written += file.write(memoryview(piece).cast("B"))  # type: ignore[arg-type]
                     if written != nbytes:
                         raise GGUFError(
                             f"{self.path}: tensor {quoted(name)} takes {nbytes} bytes, got {written}"

@@ -13,6 +13,7 @@ import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -55,8 +56,8 @@ def open_quantized(
     if kept is not None and kept.exists():
         try:
             # Without checksums its writer was interrupted just before the end.
-            if (sums := cache.load("models", _sums_key(key))) is not None:
-                return _KeptFile(kept, key, json.loads(sums), *source)
+            if (known := cache.load("models", _sums_key(key))) is not None:
+                return _KeptFile(kept, key, json.loads(known), *source)
         except GGUFError as error:
             logger.warning("%s; it is made again", error)
     folder = HFFolder.open(path, pre_tokenizer)
@@ -100,7 +101,8 @@ class _KeptFile(GGUFFile):
         """
         file = GGUFFile.open(kept)
         vars(self).update(vars(file))
-        self._kept, self._sums, self._source = kept, sums, (path, *how)
+        self._kept, self._sums = kept, sums
+        self._source: tuple[Any, ...] = (path, *how)
         self._sound: dict[str, np.ndarray] = {}
         if checksum(_head(file)) != sums.get(_HEAD):
             raise GGUFError(f"{kept}: is damaged: its checksum differs")

@@ -86,7 +86,10 @@ class HFRope:
 
     def entries(self) -> dict[str, tuple[Any, int]]:
         """The metadata of GGUF, without its prefix."""
-        entries = {"rope.dimension_count": (self.rotated, T.U32), "rope.freq_base": (self.base, T.F32)}
+        entries: dict[str, tuple[Any, int]] = {
+            "rope.dimension_count": (self.rotated, T.U32),
+            "rope.freq_base": (self.base, T.F32),
+        }
         if self._kind in ("default", "llama3"):
             return entries
         entries["rope.scaling.type"] = self._kind, T.STRING

@@ -118,7 +118,7 @@ class SafetensorsFile:
 
     def _entry(self, name: str, value: Any, data_offset: int) -> Stored:
         what = f"tensor {quoted(name)}"
-        parts = (
+        parts: list[Any] = (
             [value.get(key) for key in ("dtype", "shape", "data_offsets")] if isinstance(value, dict) else []
         )
         if list(map(type, parts)) != [str, list, list] or len(parts[2]) != 2:

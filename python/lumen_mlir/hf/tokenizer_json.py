@@ -92,7 +92,9 @@ class Table:
 def is_supported(spec: Values) -> bool:
     """Whether it is of a kind that Lumen runs: BPE over bytes, or over characters that fall back to bytes."""
     model = spec.object("model")
-    return model.text("type", "BPE") == "BPE" and (byte_level(spec.values) or model.flag("byte_fallback"))
+    return model.text("type", "BPE") == "BPE" and (
+        byte_level(spec.values) or bool(model.flag("byte_fallback"))
+    )
 
 
 def entries_of_json(
@@ -117,7 +119,7 @@ def entries_of_json(
     table.mark(added)
     tokens, entries = table.entries()
     merges = _merges(path, model)
-    rules = {"added_tokens": [_flags(token, vocabulary, table.size) for token in added]}
+    rules: dict[str, Any] = {"added_tokens": [_flags(token, vocabulary, table.size) for token in added]}
     with refusing(f"{path}: the rules are not valid", HFError):
         _, splitter = tokenizer_rules.package_steps(spec.values)
         cuts = None if splitter is None else _cuts(splitter)

@@ -23,7 +23,8 @@ def tensor_type(info: TensorInfo) -> ir.Type:
     """The argument type of a weight. Vectors are float32 whatever the file holds: loading converts them."""
     if len(info.shape) == 1:
         return lumen.vector_type(info.shape[0])
-    return lumen.weight_type(*info.shape, info.type)
+    rows, columns = info.shape
+    return lumen.weight_type(rows, columns, info.type)
 
 
 class ModuleBuilder:
@@ -62,7 +63,7 @@ class ModuleBuilder:
             "step",
             [*fixed, *map(tensor_type, self.tensors.values())],
             [lumen.rows_type(config.vocabulary), *caches],
-            argument_attributes=[{}] * len(fixed) + named,
+            argument_attributes=[*({} for _ in fixed), *named],
         )
         arguments = iter(block.arguments)
         tokens, position, first = (next(arguments) for _ in range(3))

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 from lumen_mlir import ir
 from lumen_mlir.models import blocks
@@ -30,7 +31,7 @@ class HyperCLOVAX(Architecture):
     qkv_bias = None
 
     def read(self, reader: ConfigReader, vocabulary: int) -> ModelConfig:
-        scales = {
+        scales: dict[str, Any] = {
             name: reader.positive(name, 1.0) for name in ("embedding_scale", "residual_scale", "logit_scale")
         }
         return replace(super().read(reader, vocabulary), **scales)

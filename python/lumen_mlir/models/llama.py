@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from lumen_mlir.models.architecture import Architecture
 
 
@@ -14,7 +16,7 @@ class Llama(Architecture):
     """
 
     name = "llama"
-    hf_classes = ("LlamaForCausalLM", "MistralForCausalLM")
+    hf_classes: ClassVar[tuple[str, ...]] = ("LlamaForCausalLM", "MistralForCausalLM")
     hf_types = {"llama": "LlamaForCausalLM", "mistral": "MistralForCausalLM"}
     rope_style = "norm"
     qkv_bias = None

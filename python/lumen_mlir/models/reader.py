@@ -36,7 +36,9 @@ class Source(Protocol):
 
     path: str
     metadata: Metadata
-    tensors: Mapping[str, TensorInfo]
+
+    @property
+    def tensors(self) -> Mapping[str, TensorInfo]: ...
 
     def array(self, name: str) -> np.ndarray:
         """The elements of a float tensor."""
@@ -202,7 +204,8 @@ class ConfigReader:
                 raise self.error(
                     f"'{self.key(f'rope.scaling.yarn_beta_{name}')}' is {beta:g}; 1e-06 to 1e+06 was expected"
                 )
-        return Yarn(self.size("rope.scaling.original_context_length"), *betas, extrapolation)
+        fast, slow = betas
+        return Yarn(self.size("rope.scaling.original_context_length"), fast, slow, extrapolation)
 
     def context(self, rope: Rope) -> int:
         """The longest context the model was made for: with YaRN ``factor`` times the original one.

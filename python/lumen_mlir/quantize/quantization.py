@@ -301,7 +301,7 @@ def _warn(chosen: Plan, importance: ImportanceMatrix | None) -> None:
         and mixtures.part_of(item.info.name) not in ("token_embd", "output")
         and not formats.get(item.type).is_float
     ]  # fmt: skip
-    if unknown:
+    if unknown and importance is not None:
         logger.warning("%s knows nothing of %s which count evenly", importance.path, describe(unknown))
 
 

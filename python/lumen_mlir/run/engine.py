@@ -122,7 +122,7 @@ class Engine:
         if not isinstance(threads, int) or isinstance(threads, bool) or not 1 <= threads <= 1024:
             raise LumenError(f"a team has 1 to 1024 threads, not {shown(threads)}")
         with self.lock:
-            self._team = _team_of(threads)
+            self._team: ThreadTeam | None = _team_of(threads)
             self._threads = threads
 
     @property
@@ -141,8 +141,8 @@ class Engine:
         count = 2 * len(self.program.kernels)
         words = (ctypes.c_int64 * count).from_address(self._object.lookup("lumen_profile"))
         # The counters are gone when the object is.
-        words.owner = self._object
-        return np.frombuffer(words, np.int64).reshape(-1, 2)
+        words.owner = self._object  # type: ignore[attr-defined]
+        return np.frombuffer(words, np.int64).reshape(-1, 2)  # type: ignore[call-overload]
 
     @property
     def arena_bytes(self) -> int:
@@ -315,7 +315,7 @@ class Call:
     def _out_shape(self, number: int) -> tuple[int, ...]:
         signature = self._function.signature
         argument = signature.arguments[number]
-        shape = argument.shape or ()
+        shape: tuple[Any, ...] = argument.shape or ()
         if argument.rows:
             return (self._rows(number), *shape[1:])
         if None in shape:

@@ -60,7 +60,7 @@ class PackedLayout:
         size, parts = 0, [__version__, str(_LAYOUT_VERSION)]
         for name, rows in tiles.items():
             info = model.tensors[name]
-            used = packing.packed_bytes(formats.get(info.type), *info.shape, rows)
+            used = packing.packed_bytes(formats.get(info.type), *info.shape, rows)  # type: ignore[call-arg]
             places[name] = size, used
             size += -(-used // packing.ALIGNMENT) * packing.ALIGNMENT
             parts.append(f"{name} {info.type} {info.shape} {rows}")

@@ -16,6 +16,7 @@ from lumen_mlir.formats import kv_cache
 from lumen_mlir.models import Model, rope_table
 from lumen_mlir.run import engine, packed_weights
 from lumen_mlir.run.compiled_step import compile_step, step_of
+from lumen_mlir.run.engine import Call
 from lumen_mlir.run.program import Program
 from lumen_mlir.run.session_options import Progress, SessionOptions, Timings, check_count, silent
 from lumen_mlir.run.step_arguments import check_logits, place, token_ids, whole_number
@@ -42,6 +43,16 @@ class Session:
       timings: filled in.
       tuned: how products are cut; None for what ``lumen tune`` has found for this model, if it has.
     """
+
+    # The words of the call that change from step to step, and the memory behind others.
+    _call: Call
+    _count: np.ndarray
+    _first: np.ndarray
+    _out: np.ndarray
+    _position: np.ndarray
+    _tokens: np.ndarray
+    # Positions that the KV cache was written up to.
+    _written: int
 
     def __init__(
         self,
@@ -173,12 +184,15 @@ class Session:
         self.timings.pack_cached = loader.cached
         self._packed_bytes = layout.size
         self._weights = []
-        for parameter in (argument for argument in step.arguments if argument.name):
+        for parameter in step.arguments:
+            name = parameter.name
+            if not name:
+                continue
             if parameter.tile:
-                offset, size = layout.places[parameter.name]
+                offset, size = layout.places[name]
                 weight = buffer[offset : offset + size]
             else:
-                weight = self.model.weight(parameter.name)
+                weight = self.model.weight(name)
                 if weight.ndim == 1:
                     # Vectors lie scattered among matrices: as copies they take less memory than their pages.
                     weight = weight.copy()

@@ -122,13 +122,13 @@ class Cache:
                 return self._discard(
                     path, f"{status.st_size} bytes are less than the header's {HEADER_BYTES}"
                 )
-            mapped = MappedEntry(descriptor, path, kind, key)
+            mapped = MappedEntry.open(descriptor, path, kind, key)
             _mark_used(descriptor, status)
             return mapped
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or error
+            reason = getattr(error, "strerror", None) or str(error)
             self._warn("read", f"cache entry {path} cannot be read ({reason}); going on without it")
             return None
         finally:
@@ -274,7 +274,7 @@ class Cache:
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
-            reason = error.strerror or error
+            reason = error.strerror or str(error)
             self._warn("read", f"cache folder {path} cannot be read ({reason}); going on without it")
             return None
         finally:

@@ -13,6 +13,7 @@ import stat
 import struct
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -102,7 +103,7 @@ class NewEntry:
         self._flush()
         try:
             self._pwrite(_header(self._kind, self._key, self._size, self._digest.value()), 0)
-            mapping = MappedEntry(self._descriptor, self._path, self._kind, self._key)
+            mapping = MappedEntry.open(self._descriptor, self._path, self._kind, self._key)
             os.replace(self._temporary, self._path)
         except OSError as error:
             raise self._failed(error) from None
@@ -157,7 +158,7 @@ class NewEntry:
         self._begin = self._end
 
     def _pwrite(self, data: bytes | np.ndarray, place: int) -> None:
-        view = memoryview(data)
+        view = memoryview(data)  # type: ignore[arg-type]
         done = 0
         while done < len(view):
             done += os.pwrite(self._descriptor, view[done:], place + done)
@@ -181,9 +182,13 @@ class NewEntry:
 class MappedEntry(MappedFile):
     """An entry as a mapping. Its times may change (each use sets one), its bytes may not."""
 
-    def __new__(cls, descriptor: int, path: Path, kind: str, key: str) -> MappedEntry:
+    _name: tuple[str, str]
+    _header: bytes
+
+    @classmethod
+    def open(cls, descriptor: int, path: Path, kind: str, key: str) -> MappedEntry:
         """Maps the whole file. Raises ``OSError``, or ``ValueError`` where it became shorter just now."""
-        self = super().__new__(cls, descriptor, os.fstat(descriptor).st_size, str(path))
+        self = cls(descriptor, os.fstat(descriptor).st_size, str(path))
         self._name = kind, key
         self._header = self[:HEADER_BYTES]
         prefer_large_pages(self)
@@ -206,7 +211,7 @@ class _PayloadDigest:
     """The digest of a payload that comes in pieces; all but the last have a multiple of 4,096 bytes."""
 
     def __init__(self, kind: str):
-        self._hash = Checksum() if kind in _LARGE else hashlib.blake2b(digest_size=_DIGEST_BYTES)
+        self._hash: Any = Checksum() if kind in _LARGE else hashlib.blake2b(digest_size=_DIGEST_BYTES)
 
     def update(self, data: np.ndarray) -> None:
         self._hash.update(data)

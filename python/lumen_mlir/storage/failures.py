@@ -35,11 +35,11 @@ def _cache_folder() -> Path:
 
 
 def _write(folder: Path, name: str, text: str) -> Path:
-    for path in (folder.parent, folder):
+    for part in (folder.parent, folder):
         with contextlib.suppress(FileExistsError):
-            os.makedirs(path, 0o700)
-        if distrust(path.stat()):
-            raise PermissionError(f"{path} is open to others")
+            os.makedirs(part, 0o700)
+        if distrust(part.stat()):
+            raise PermissionError(f"{part} is open to others")
     descriptor, path = tempfile.mkstemp(prefix=f"{name}-", suffix=".mlir", dir=folder)
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8", errors="replace") as file:

@@ -10,6 +10,7 @@ import os
 import stat
 import threading
 from collections.abc import Iterable
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -23,6 +24,9 @@ Identity = tuple[int, int, int, int]
 _SAMPLE_BYTES, _SAMPLED_BYTES, _SAMPLES = 1024, 1 << 18, (2, 8)
 
 
+_Mapped = TypeVar("_Mapped", bound="MappedFile")
+
+
 class MappedFile(mmap.mmap):
     """A read-only mapping of a whole file, which others may change, cut or remove at any time.
 
@@ -32,15 +36,20 @@ class MappedFile(mmap.mmap):
     """
 
     path: str
+    _guard: FileGuard
+    _descriptor: int
+    # Size, and when it was written and changed; and a digest of some places, where one was taken.
+    _state: tuple[int, int, int]
+    _sample: tuple[list[tuple[int, int]], bytes] | None
 
-    def __new__(cls, descriptor: int, size: int, path: str) -> MappedFile:
+    def __new__(cls: type[_Mapped], descriptor: int, size: int, path: str) -> _Mapped:
         """Maps the first ``size`` bytes. The descriptor stays the caller's. Raises ``OSError``."""
         self = super().__new__(cls, descriptor, size, access=mmap.ACCESS_READ)
         self.path = path
         self._guard = FileGuard(np.frombuffer(self, np.uint8))
         self._descriptor = os.dup(descriptor)
         self._state = _state(os.fstat(self._descriptor))
-        self._sample: tuple[list[tuple[int, int]], bytes] | None = None
+        self._sample = None
         return self
 
     def __del__(self):
@@ -116,9 +125,9 @@ def _state(status: os.stat_result) -> tuple[int, int, int]:
 
 def files_of(arrays: Iterable[np.ndarray]) -> list[MappedFile]:
     """The mapped files that arrays are views of, each once."""
-    found = {}
+    found: dict[int, MappedFile] = {}
     for array in arrays:
-        owner = array
+        owner: Any = array
         while isinstance(owner, (np.ndarray, memoryview)):
             owner = owner.base if isinstance(owner, np.ndarray) else owner.obj
         if isinstance(owner, MappedFile):

@@ -22,8 +22,8 @@ def turn_lock() -> threading.RLock:
 
 def _free_locks() -> None:
     for lock in list(_locks):
-        if not lock._is_owned():
-            lock._at_fork_reinit()
+        if not lock._is_owned():  # type: ignore[attr-defined]
+            lock._at_fork_reinit()  # type: ignore[attr-defined]
 
 
 os.register_at_fork(after_in_child=_free_locks)

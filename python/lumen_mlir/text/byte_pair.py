@@ -11,6 +11,7 @@ import threading
 from functools import lru_cache
 from heapq import heapify, heappop, heappush
 from itertools import groupby
+from typing import Any
 
 import numpy as np
 import tokenizers
@@ -54,7 +55,7 @@ class BytePairModel:
         self._cutter: tokenizers.Tokenizer | None = None
         self._whole: tokenizers.Tokenizer | None = None
         # The ids of added tokens in ``_cutter`` or ``_whole``, and their own.
-        self._added: dict[int, int] = {}
+        self._added: dict[Any, Any] = {}
         self._renumbered = False
         self._lock = threading.Lock()
         self._first_tokens = lru_cache(_REMEMBERED)(self._first_tokens_of)
@@ -111,8 +112,9 @@ class BytePairModel:
         """The ids of ``text``, merged here; None where that would not be certain."""
         if self._cutter is None and not self._build_cutter():
             return None
-        self._cutter.encode_special_tokens = not special
-        encoding = self._cutter.encode(text, add_special_tokens=False)
+        cutter: Any = self._cutter
+        cutter.encode_special_tokens = not special
+        encoding = cutter.encode(text, add_special_tokens=False)
         found: list[int] = []
         for _, pairs in groupby(zip(encoding.word_ids, encoding.ids, strict=True), key=lambda pair: pair[0]):
             ids = [index for _, index in pairs]
@@ -160,7 +162,8 @@ class BytePairModel:
         if not self._rules.byte_fallback:
             return None
         tokens = [self._inside(f"<0x{byte:02X}>") for byte in character.encode("utf-8")]
-        return None if None in tokens else tuple(tokens)
+        found_all = tuple(token for token in tokens if token is not None)
+        return found_all if len(found_all) == len(tokens) else None
 
     def _merged(self, symbols: list[int]) -> list[int]:
         """Neighbours merged, those of the lowest rank first, and of equal ranks the first."""

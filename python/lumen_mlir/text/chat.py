@@ -92,22 +92,21 @@ class ChatTemplate:
         encode it with ``special=True``. Raises ``ChatError`` where the messages are malformed, where the
         template fails, refuses them or leaves one of them out, or where it takes more than 1 s or 16 MB.
         """
-        messages = self._habits.fitted(normalized(messages))
-        return self._render(messages, {**variables, "add_generation_prompt": add_generation_prompt})
+        fitted = self._habits.fitted(normalized(messages))
+        return self._render(fitted, {**variables, "add_generation_prompt": add_generation_prompt})
 
     def render_hidden(
         self, messages: Sequence[Mapping[str, Any]], special: SpecialTexts, escape: bool, **variables: Any
     ) -> tuple[str, Hidden]:
         """``render`` for an answer; ``escape``: with letters in the place of ``special`` texts in messages,
         tools and documents, and what they stand for."""
-        messages = [self._without_frame(message, special) for message in normalized(messages)]
-        messages = self._habits.fitted(messages)
+        fitted = self._habits.fitted([self._without_frame(each, special) for each in normalized(messages)])
         variables["add_generation_prompt"] = True
         if not escape:
-            return self._render(messages, variables), Hidden()
+            return self._render(fitted, variables), Hidden()
         given = {name: copied(variables[name], name) for name in ("tools", "documents") if name in variables}
-        hidden, (messages, *changed) = special.hide(messages, *given.values())
-        return self._render(messages, {**variables, **dict(zip(given, changed, strict=True))}), hidden
+        hidden, (fitted, *changed) = special.hide(fitted, *given.values())
+        return self._render(fitted, {**variables, **dict(zip(given, changed, strict=True))}), hidden
 
     def _without_frame(self, message: dict[str, Any], special: SpecialTexts) -> dict[str, Any]:
         """``message`` without what the model wrote before its answer, where the template writes that too.
@@ -115,8 +114,9 @@ class ChatTemplate:
         Some models write their reasoning and then, as the template does, control tokens that begin an answer.
         """
         content = message.get("content")
-        own = message["role"] == "assistant" and isinstance(content, str) and special.occur(content)
-        if own and special.occur(self._habits.frame):
+        if not isinstance(content, str) or message["role"] != "assistant" or not special.occur(content):
+            return message
+        if special.occur(self._habits.frame):
             return {**message, "content": content.rpartition(self._habits.frame)[2]}
         return message
 

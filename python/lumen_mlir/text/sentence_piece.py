@@ -13,6 +13,7 @@ import stat
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import sentencepiece
@@ -122,7 +123,7 @@ class SentencePieceModel:
         """The bytes that ``token`` stands for."""
         text = self._tokens[token]
         if self._types[token] == BYTE:
-            return bytes([int(_BYTE.fullmatch(text)[1], 16)])
+            return bytes([int(text[3:-1], 16)])
         if self._types[token] in (NORMAL, UNUSED):
             text = text.replace(SPACE, " ")
         return text.encode("utf-8")
@@ -245,7 +246,7 @@ class _Model:
             self.space_prefix = bool(rules.get(_DUMMY_PREFIX, 1))
 
 
-def _message(data: bytes | int) -> dict[int, bytes | int]:
+def _message(data: Any) -> dict[int, Any]:
     return dict(_fields(data))
 
 

@@ -35,8 +35,9 @@ class SpecialTexts:
     @staticmethod
     def of(tokenizer: Tokenizer) -> SpecialTexts:
         """Those of ``tokenizer``."""
-        framing = {*tokenizer.end_tokens, tokenizer.bos, tokenizer.eos} - {None}
-        return SpecialTexts(tokenizer.control_tokens, [tokenizer.token_text(token) for token in framing])
+        framing = {*tokenizer.end_tokens, tokenizer.bos, tokenizer.eos}
+        texts = [tokenizer.token_text(token) for token in framing if token is not None]
+        return SpecialTexts(tokenizer.control_tokens, texts)
 
     def occur(self, text: str) -> bool:
         """Whether one of them is in ``text``."""
@@ -117,7 +118,11 @@ class Hidden:
 
     def restored(self, text: str) -> str:
         """``text`` with the texts that its letters stand for."""
-        return text.translate(str.maketrans(self.letters)) if self.letters else text
+        return (
+            text.translate({ord(letter): whole for letter, whole in self.letters.items()})
+            if self.letters
+            else text
+        )
 
     def cut(self, text: str) -> list[str]:
         """``restored`` in pieces: each text that a letter stands for is cut behind its first character."""

@@ -34,7 +34,7 @@ def check_filter(run: Run, name: str, value: Any, args: list, kwargs: dict[str, 
             _count_replaced(run, value, *map(str, args[:2]))
         elif name == "indent":
             widths = [item if isinstance(item, int) else weigh(item, {}) for item in values] or [4]
-            run.count(weight + (value.count("\n") + 1) * max(0, *widths, 4))
+            run.count(weight + (str(value).count("\n") + 1) * max(0, *widths, 4))
         elif name == "int" and weight > 4096:
             raise LimitError(f"a number of {weight} digits; at most 4096 are read")
         elif name in ("list", "batch", "slice", "sort", "unique", "map", "select", "reject", "groupby"):

@@ -86,9 +86,9 @@ class TemplateHabits:
         long, short = "call_0123456789abcdef", "abcdef012"
         found = [self._call_arrives(content, long) for content in (None, "", "a")]
         if found != [None] * 3:
-            return Calls(*found, short_ids=False)
+            return Calls(found[0], found[1], found[2], short_ids=False)
         found = [self._call_arrives(content, short) for content in (None, "", "a")]
-        return Calls(*found, short_ids=found != [None] * 3)
+        return Calls(found[0], found[1], found[2], short_ids=found != [None] * 3)
 
     def _call_arrives(self, content: str | None, id: str) -> bool | None:
         function = {"name": f"f{_MARK}", "arguments": Arguments({"a": _MARK})}

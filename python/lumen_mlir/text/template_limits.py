@@ -37,6 +37,7 @@ _DEPTH = 150
 class _Code(CodeGenerator):
     """Python code that counts. Notes the names that the template asks for in ``environment.asked``."""
 
+    environment: Any
     _depth = 0
 
     def visit(self, node: jinja2.nodes.Node, *args: Any, **kwargs: Any) -> Any:
@@ -105,6 +106,8 @@ class _Code(CodeGenerator):
 
 class _Ticks(jinja2.ext.Extension):
     """Looks at the clock at every token of a source."""
+
+    environment: Any
 
     def filter_stream(self, stream: jinja2.lexer.TokenStream) -> Iterator[jinja2.lexer.Token]:
         for token in stream:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import struct
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 
@@ -28,11 +29,11 @@ class TokenTable:
     """
 
     def __init__(self, payload: np.ndarray | bytes):
-        view = memoryview(payload)
+        view = memoryview(payload)  # type: ignore[arg-type]
         self._count, distinct, merges, size = _HEADER.unpack_from(view)
         position = _HEADER.size
 
-        def take(kind: str, count: int) -> memoryview:
+        def take(kind: Literal["B", "I", "Q"], count: int) -> memoryview:
             nonlocal position
             begin, position = position, position + count * struct.calcsize(kind)
             return view[begin:position].cast(kind)

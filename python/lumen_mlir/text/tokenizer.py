@@ -298,13 +298,13 @@ class Tokenizer:
 
     def _end_tokens(self, metadata: Metadata, named: Mapping[str, int | None]) -> frozenset[int]:
         """What the makers list; where they name one token only, what looks like an end besides."""
-        turns = {named[key] for key in ("eos", "eot", "eom")} - {None}
+        turns = {token for key in ("eos", "eot", "eom") if (token := named[key]) is not None}
         listed = metadata.integers(END_TOKEN_IDS, None)
         if listed is not None:
             turns |= {int(value) for value in listed if self._usable(END_TOKEN_IDS, int(value))}
             if turns:
                 return frozenset(turns)
-        ends = turns | {named[key] for key in _END_KEYS} - {None}
+        ends = turns | {token for key in _END_KEYS if (token := named[key]) is not None}
         complete = len(turns) > 1
         guesses = _MESSAGE_ENDS if complete and named["eom"] is None else () if complete else _END_TOKENS
         return frozenset(ends | self._guessed(guesses))
