@@ -2,9 +2,10 @@
 //
 // Turns tensors into buffers, where BufferAnalysis.h says that they live.
 #include "dialect/FormatLayout.h"
+#include "passes/Passes.h"
 #include "passes/bufferize/BufferAnalysis.h"
 #include "passes/support/CallOrder.h"
-#include "passes/Passes.h"
+#include "passes/support/KernelBuffers.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Bufferization/IR/Bufferization.h"
@@ -368,8 +369,7 @@ LogicalResult Bufferizer::rewriteCaller(func::FuncOp caller,
       dead.push_back(dim);
     } else if (isa<func::ReturnOp>(op)) {
       op.setOperands({});
-    } else if (llvm::any_of(op.getOperandTypes(), llvm::IsaPred<TensorType>) ||
-               llvm::any_of(op.getResultTypes(), llvm::IsaPred<TensorType>)) {
+    } else if (worksOnTensors(&op)) {
       return op.emitOpError("works on tensors outside of a kernel");
     }
   }

@@ -2,6 +2,7 @@
 //
 // The contracts of the stages behind the fused one.
 #include "passes/Passes.h"
+#include "passes/support/KernelBuffers.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Bufferization/IR/Bufferization.h"
@@ -21,14 +22,6 @@ using namespace mlir;
 using namespace mlir::lumen;
 
 namespace {
-
-bool hasTensor(TypeRange types) {
-  return llvm::any_of(types, llvm::IsaPred<TensorType>);
-}
-
-bool worksOnTensors(Operation *op) {
-  return hasTensor(op->getOperandTypes()) || hasTensor(op->getResultTypes());
-}
 
 bool isKernel(func::FuncOp function) {
   return function->hasAttr(LumenDialect::kKernelAttr);

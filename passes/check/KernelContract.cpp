@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "passes/check/KernelContract.h"
 
-#include "passes/support/RowUtils.h"
+#include "passes/support/KernelBuffers.h"
 
 #include "mlir/Dialect/Bufferization/IR/Bufferization.h"
 
@@ -28,11 +28,6 @@ LogicalResult lumen::verifyKernelBody(func::FuncOp kernel) {
     return kernel.emitOpError("is a kernel of buffers and must end in a "
                               "func.return of nothing");
   return success();
-}
-
-static bool hasTensor(Operation *op) {
-  return llvm::any_of(op->getOperandTypes(), llvm::IsaPred<TensorType>) ||
-         llvm::any_of(op->getResultTypes(), llvm::IsaPred<TensorType>);
 }
 
 /// A buffer that an address and its shape describe.
@@ -71,7 +66,7 @@ LogicalResult lumen::verifyKernel(func::FuncOp kernel,
     return failure();
   Block &body = kernel.getBody().front();
   WalkResult walk = kernel.getBody().walk([&](Operation *op) -> WalkResult {
-    if (!hasTensor(op))
+    if (!worksOnTensors(op))
       return WalkResult::advance();
     if (op->getBlock() != &body)
       return op->emitOpError("works on tensors inside of a region of a kernel");

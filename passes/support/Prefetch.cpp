@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "passes/support/Prefetch.h"
 
-#include "passes/support/RowUtils.h"
-
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 
 using namespace mlir;
@@ -11,13 +9,13 @@ using namespace mlir::lumen;
 /// Bytes of a cache line.
 static constexpr int64_t kLine = 64;
 
-void lumen::emitPrefetch(ImplicitLocOpBuilder &b, Value buffer,
-                         ValueRange indices, int64_t elements, bool isWrite) {
+void lumen::emitPrefetch(KernelBuilder &b, Value buffer, ValueRange indices,
+                         int64_t elements, bool isWrite) {
   auto type = cast<MemRefType>(buffer.getType());
   int64_t perLine = 8 * kLine / type.getElementTypeBitWidth();
   SmallVector<Value> at(indices);
   for (int64_t i = 0; i < elements; i += perLine) {
-    at.back() = addConstant(b, indices.back(), i);
+    at.back() = b.add(indices.back(), i);
     memref::PrefetchOp::create(b, buffer, at, isWrite, /*localityHint=*/3,
                                /*isDataCache=*/true);
   }

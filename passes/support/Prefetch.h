@@ -2,13 +2,13 @@
 #ifndef LUMEN_PASSES_SUPPORT_PREFETCH_H
 #define LUMEN_PASSES_SUPPORT_PREFETCH_H
 
-#include "mlir/IR/ImplicitLocOpBuilder.h"
+#include "passes/support/KernelBuilder.h"
 
 namespace mlir::lumen {
 
 /// Starts to fetch the cache lines of `elements` elements of `buffer` from
 /// `indices` on, in the order of memory: also past the end of a dimension.
-void emitPrefetch(ImplicitLocOpBuilder &b, Value buffer, ValueRange indices,
+void emitPrefetch(KernelBuilder &b, Value buffer, ValueRange indices,
                   int64_t elements, bool isWrite = false);
 
 } // namespace mlir::lumen

@@ -6,8 +6,7 @@
 #define LUMEN_PASSES_TILE_FORMATINLINER_H
 
 #include "dialect/LumenDialect.h"
-
-#include "mlir/IR/Builders.h"
+#include "passes/support/KernelBuilder.h"
 
 namespace mlir::lumen {
 
@@ -27,23 +26,20 @@ struct DecodedBlock {
 /// Decodes block number `block` of the row whose first byte is `bytes[row]`;
 /// `bytes` is a 1-D memref of i8 without any alignment. Reads exactly the bytes
 /// of the row's header and of the block. Tables become globals of the module.
-DecodedBlock inlineFormat(OpBuilder &builder, Location loc, FormatOp format,
-                          Value bytes, Value row, Value block);
+DecodedBlock inlineFormat(KernelBuilder &b, FormatOp format, Value bytes,
+                          Value row, Value block);
 
 /// v(code) for a vector of codes, as a vector of i32 of the same length.
-Value emitCodeValues(OpBuilder &builder, Location loc, FormatOp format,
-                     Value codes);
+Value emitCodeValues(KernelBuilder &b, FormatOp format, Value codes);
 
 /// The product of `factors` for group `group` as f32 (super * sub). `factors`
 /// is the `scale` or the (not empty) `min` of a block.
-Value emitGroupFactor(OpBuilder &builder, Location loc, ArrayRef<Value> factors,
-                      int64_t group);
+Value emitGroupFactor(KernelBuilder &b, ArrayRef<Value> factors, int64_t group);
 
 /// The weights of the block, scale * v(code) - min in float32 with every
 /// operation rounded, as consecutive vectors of `format.getSumGroup()`
 /// elements.
-SmallVector<Value> emitDequantizedBlock(OpBuilder &builder, Location loc,
-                                        FormatOp format,
+SmallVector<Value> emitDequantizedBlock(KernelBuilder &b, FormatOp format,
                                         const DecodedBlock &block);
 
 } // namespace mlir::lumen

@@ -4,16 +4,14 @@
 // format's region decodes a block, and what it yields is spread over the
 // components that `dialect/FormatLayout.h` lists.
 #include "dialect/FormatLayout.h"
-#include "passes/tile/FormatInliner.h"
-#include "passes/check/KernelContract.h"
 #include "passes/Passes.h"
+#include "passes/check/KernelContract.h"
+#include "passes/tile/FormatInliner.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Bufferization/IR/Bufferization.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
-#include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
-#include "mlir/IR/ImplicitLocOpBuilder.h"
 
 namespace mlir::lumen {
 #define GEN_PASS_DEF_SYNTHESIZEPACKPASS
@@ -48,9 +46,6 @@ private:
     int64_t size;
   };
 
-  Value index(int64_t value) {
-    return arith::ConstantIndexOp::create(b, value);
-  }
   Value mul(Value lhs, Value rhs) {
     return b.createOrFold<arith::MulIOp>(lhs, rhs);
   }
@@ -60,8 +55,8 @@ private:
   /// The first element of an entry in a unit of a tile.
   Value entryOf(const Destination &to, Value tile, Value unit, int64_t entry) {
     Value number = add(mul(tile, to.units), unit);
-    return add(mul(number, index(to.component.unitBytes / to.size)),
-               index(to.component.getEntryOffset(entry) / to.size));
+    return add(mul(number, b.index(to.component.unitBytes / to.size)),
+               b.index(to.component.getEntryOffset(entry) / to.size));
   }
   Value sizeOf(unsigned dim);
   void viewComponents();
@@ -72,7 +67,7 @@ private:
   void storeFactor(const Destination &to, Value factor, Value tile, Value lane,
                    Value block);
 
-  ImplicitLocOpBuilder b;
+  KernelBuilder b;
   func::FuncOp kernel;
   PackOp pack;
   ToBytesOp store;
@@ -87,29 +82,29 @@ private:
 Value PackSynthesizer::sizeOf(unsigned dim) {
   auto type = cast<RankedTensorType>(source.getWeight().getType());
   if (!type.isDynamicDim(dim))
-    return index(type.getDimSize(dim));
+    return b.index(type.getDimSize(dim));
   return source.getSizes()[type.getDynamicDimIndex(dim)];
 }
 
 void PackSynthesizer::viewComponents() {
-  Value tiles = arith::CeilDivUIOp::create(b, n, index(rows));
-  Value begin, end = index(0);
+  Value tiles = arith::CeilDivUIOp::create(b, n, b.index(rows));
+  Value begin, end = b.index(0);
   for (const PackedComponent &component :
        getPackedComponents(format, elementType, rows)) {
     bool isCodes = component.kind == Kind::Codes;
     Type type = isCodes ? b.getI32Type() : component.elementType;
     int64_t size = getBytes(type);
-    Value units = index(1);
+    Value units = b.index(1);
     if (component.columns)
-      units = arith::DivUIOp::create(b, k, index(component.columns));
+      units = arith::DivUIOp::create(b, k, b.index(component.columns));
     Value all = mul(tiles, units);
     if (component.beginsStream) {
       begin = end;
-      Value bytes = mul(all, index(component.unitBytes));
-      Value line = index(kAlignment);
+      Value bytes = mul(all, b.index(component.unitBytes));
+      Value line = b.index(kAlignment);
       end = add(begin, mul(arith::CeilDivUIOp::create(b, bytes, line), line));
     }
-    Value count = mul(all, index(component.unitBytes / size));
+    Value count = mul(all, b.index(component.unitBytes / size));
     Value buffer =
         memref::ViewOp::create(b, MemRefType::get({ShapedType::kDynamic}, type),
                                store.getBytes(), begin, count);
@@ -126,20 +121,17 @@ void PackSynthesizer::storeCodes(const Destination &to, Value codes, Value tile,
   int64_t loads = plane.getLoads(), stepsPerByte = 8 / loads;
   auto stepsType = VectorType::get(blockSize / 4, b.getI32Type());
   Value steps = vector::BitCastOp::create(b, stepsType, codes);
-  auto splat = [&](VectorType type, int64_t value) -> Value {
-    return arith::ConstantOp::create(
-        b, DenseElementsAttr::get(type, b.getI32IntegerAttr(int32_t(value))));
-  };
   if (plane.width < 8) {
     if (plane.offset)
-      steps = arith::ShRUIOp::create(b, steps, splat(stepsType, plane.offset));
+      steps =
+          arith::ShRUIOp::create(b, steps, b.integer(stepsType, plane.offset));
     steps = arith::AndIOp::create(
-        b, steps, splat(stepsType, 0x01010101 * ((1 << plane.width) - 1)));
+        b, steps, b.integer(stepsType, 0x01010101 * ((1 << plane.width) - 1)));
   }
   auto loadsType = VectorType::get(loads, b.getI32Type());
-  Value firstSpan = mul(block, index(spans));
+  Value firstSpan = mul(block, b.index(spans));
   for (int64_t span = 0; span < spans; ++span) {
-    Value unit = add(firstSpan, index(span));
+    Value unit = add(firstSpan, b.index(span));
     Value bytes;
     for (int64_t s = 0; s < stepsPerByte; ++s) {
       SmallVector<int64_t> mask;
@@ -147,14 +139,14 @@ void PackSynthesizer::storeCodes(const Destination &to, Value codes, Value tile,
         mask.push_back(span * 8 + load * stepsPerByte + s);
       Value part = vector::ShuffleOp::create(b, steps, steps, mask);
       if (s)
-        part =
-            arith::ShLIOp::create(b, part, splat(loadsType, s * plane.width));
+        part = arith::ShLIOp::create(b, part,
+                                     b.integer(loadsType, s * plane.width));
       bytes = bytes ? arith::OrIOp::create(b, bytes, part).getResult() : part;
     }
     for (int64_t load = 0; load < loads; ++load) {
       Value word = vector::ExtractOp::create(b, bytes, load);
       Value at = add(entryOf(to, tile, unit, load), lane);
-      memref::StoreOp::create(b, word, to.buffer, at);
+      b.store(word, to.buffer, at);
     }
   }
 }
@@ -168,14 +160,11 @@ void PackSynthesizer::storeFactor(const Destination &to, Value factor,
   int64_t perByte = plane.getValuesPerByte();
   int64_t count = vector ? vector.getNumElements() / perByte : 1;
   if (perByte > 1) {
-    auto splat = [&](VectorType type, int64_t value) -> Value {
-      return arith::ConstantOp::create(
-          b, DenseElementsAttr::get(type, b.getI8IntegerAttr(int8_t(value))));
-    };
     if (plane.offset)
-      factor = arith::ShRUIOp::create(b, factor, splat(vector, plane.offset));
-    factor =
-        arith::AndIOp::create(b, factor, splat(vector, (1 << plane.width) - 1));
+      factor =
+          arith::ShRUIOp::create(b, factor, b.integer(vector, plane.offset));
+    factor = arith::AndIOp::create(b, factor,
+                                   b.integer(vector, (1 << plane.width) - 1));
     auto bytesType = VectorType::get(count, b.getI8Type());
     Value bytes;
     for (int64_t i = 0; i < perByte; ++i) {
@@ -184,23 +173,23 @@ void PackSynthesizer::storeFactor(const Destination &to, Value factor,
         mask.push_back(byte * perByte + i);
       Value part = vector::ShuffleOp::create(b, factor, factor, mask);
       if (i)
-        part =
-            arith::ShLIOp::create(b, part, splat(bytesType, i * plane.width));
+        part = arith::ShLIOp::create(b, part,
+                                     b.integer(bytesType, i * plane.width));
       bytes = bytes ? arith::OrIOp::create(b, bytes, part).getResult() : part;
     }
     factor = bytes;
   }
   // What belongs to the row is stored again by each of its blocks.
   int64_t columns = to.component.columns, entries = to.component.entries;
-  Value first = index(0);
+  Value first = b.index(0);
   if (columns)
-    first = mul(block, index(int64_t(format.getBlock()) / columns));
+    first = mul(block, b.index(int64_t(format.getBlock()) / columns));
   for (int64_t i = 0; i < count; ++i) {
     Value element =
         vector ? vector::ExtractOp::create(b, factor, i).getResult() : factor;
-    Value unit = add(first, index(i / entries));
-    memref::StoreOp::create(b, element, to.buffer,
-                            add(entryOf(to, tile, unit, i % entries), lane));
+    Value unit = add(first, b.index(i / entries));
+    b.store(element, to.buffer,
+            add(entryOf(to, tile, unit, i % entries), lane));
   }
 }
 
@@ -214,25 +203,24 @@ void PackSynthesizer::emitBlock(Value tile, Value row, Value lane,
       else
         storeFactor(to, decoded.stored[to.component.factor], tile, lane, block);
   };
-  auto zeroLike = [&](Value value) -> Value {
-    return arith::ConstantOp::create(b, b.getZeroAttr(value.getType()));
+  auto zeroLike = [&](Value value) { return b.zero(value.getType()); };
+  DecodedBlock decoded;
+  auto storeDecoded = [&] {
+    Value blocks = arith::DivUIOp::create(b, k, b.index(format.getBlock()));
+    Value rowBytes = add(mul(blocks, b.index(format.getBlockBytes())),
+                         b.index(format.getHeaderBytes()));
+    decoded =
+        inlineFormat(b, format, source.getBytes(), mul(row, rowBytes), block);
+    store(decoded);
+  };
+  auto storeZeros = [&] {
+    DecodedBlock zeros;
+    zeros.codes = zeroLike(decoded.codes);
+    llvm::transform(decoded.stored, std::back_inserter(zeros.stored), zeroLike);
+    store(zeros);
   };
   Value exists = arith::CmpIOp::create(b, arith::CmpIPredicate::ult, row, n);
-  auto branch =
-      scf::IfOp::create(b, TypeRange{}, exists, /*withElseRegion=*/true);
-  OpBuilder::InsertionGuard guard(b);
-  b.setInsertionPointToStart(branch.thenBlock());
-  Value blocks = arith::DivUIOp::create(b, k, index(format.getBlock()));
-  Value rowBytes = add(mul(blocks, index(format.getBlockBytes())),
-                       index(format.getHeaderBytes()));
-  DecodedBlock decoded = inlineFormat(b, b.getLoc(), format, source.getBytes(),
-                                      mul(row, rowBytes), block);
-  store(decoded);
-  b.setInsertionPointToStart(branch.elseBlock());
-  DecodedBlock zeros;
-  zeros.codes = zeroLike(decoded.codes);
-  llvm::transform(decoded.stored, std::back_inserter(zeros.stored), zeroLike);
-  store(zeros);
+  b.branch(exists, storeDecoded, storeZeros);
 }
 
 /// One tile of float elements: a transposition.
@@ -240,27 +228,20 @@ void PackSynthesizer::emitValues(Value tile) {
   Value count = mul(n, k);
   Value raw = memref::ViewOp::create(
       b, MemRefType::get({ShapedType::kDynamic}, elementType),
-      source.getBytes(), index(0), count);
+      source.getBytes(), b.index(0), count);
   Value packed = destinations.front().buffer;
-  auto lanes = scf::ForOp::create(b, index(0), index(rows), index(1));
-  b.setInsertionPointToStart(lanes.getBody());
-  Value lane = lanes.getInductionVar();
-  Value row = add(mul(tile, index(rows)), lane);
-  Value exists = arith::CmpIOp::create(b, arith::CmpIPredicate::ult, row, n);
-  auto columns = scf::ForOp::create(b, index(0), k, index(1));
-  b.setInsertionPointToStart(columns.getBody());
-  Value column = columns.getInductionVar();
-  auto value =
-      scf::IfOp::create(b, elementType, exists, /*withElseRegion=*/true);
-  b.setInsertionPointToStart(value.thenBlock());
-  scf::YieldOp::create(
-      b, memref::LoadOp::create(b, raw, add(mul(row, k), column)).getResult());
-  b.setInsertionPointToStart(value.elseBlock());
-  scf::YieldOp::create(
-      b, arith::ConstantOp::create(b, b.getZeroAttr(elementType)).getResult());
-  b.setInsertionPointAfter(value);
-  Value at = add(mul(add(mul(tile, k), column), index(rows)), lane);
-  memref::StoreOp::create(b, value.getResult(0), packed, at);
+  b.forEach(rows, [&](Value lane) {
+    Value row = add(mul(tile, b.index(rows)), lane);
+    Value exists = arith::CmpIOp::create(b, arith::CmpIPredicate::ult, row, n);
+    b.forEach(k, [&](Value column) {
+      Value value = b.choose(
+          exists, elementType,
+          [&] { return b.load(raw, add(mul(row, k), column)); },
+          [&] { return b.zero(elementType); });
+      Value at = add(mul(add(mul(tile, k), column), b.index(rows)), lane);
+      b.store(value, packed, at);
+    });
+  });
 }
 
 void PackSynthesizer::run() {
@@ -272,23 +253,18 @@ void PackSynthesizer::run() {
   n = sizeOf(0);
   k = sizeOf(1);
   viewComponents();
-  Value tiles = arith::CeilDivUIOp::create(b, n, index(rows));
-  auto forall = scf::ForallOp::create(b, ArrayRef<OpFoldResult>{tiles},
-                                      ValueRange{}, std::nullopt);
-  b.setInsertionPointToStart(forall.getBody());
-  Value tile = forall.getInductionVar(0);
-  if (!format) {
-    emitValues(tile);
-  } else {
-    Value blocks = arith::DivUIOp::create(b, k, index(format.getBlock()));
-    auto blockLoop = scf::ForOp::create(b, index(0), blocks, index(1));
-    b.setInsertionPointToStart(blockLoop.getBody());
-    auto laneLoop = scf::ForOp::create(b, index(0), index(rows), index(1));
-    b.setInsertionPointToStart(laneLoop.getBody());
-    Value lane = laneLoop.getInductionVar();
-    emitBlock(tile, add(mul(tile, index(rows)), lane), lane,
-              blockLoop.getInductionVar());
-  }
+  Value tiles = arith::CeilDivUIOp::create(b, n, b.index(rows));
+  b.parallel({tiles}, [&](ValueRange indices) {
+    Value tile = indices[0];
+    if (!format)
+      return emitValues(tile);
+    Value blocks = arith::DivUIOp::create(b, k, b.index(format.getBlock()));
+    b.forEach(blocks, [&](Value block) {
+      b.forEach(rows, [&](Value lane) {
+        emitBlock(tile, add(mul(tile, b.index(rows)), lane), lane, block);
+      });
+    });
+  });
   store.erase();
   if (pack.use_empty())
     pack.erase();

@@ -2,129 +2,14 @@
 #include "passes/vectorize/GenericUnroller.h"
 
 #include "passes/support/Prefetch.h"
-#include "passes/support/RowUtils.h"
+#include "passes/vectorize/DotPattern.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
-#include "mlir/IR/Matchers.h"
 #include "llvm/Support/MathExtras.h"
 
 using namespace mlir;
 using namespace mlir::lumen;
-
-//===----------------------------------------------------------------------===//
-// What the tensors of a kernel have become
-//===----------------------------------------------------------------------===//
-
-RegisterValues::RegisterValues(func::FuncOp kernel)
-    : b(kernel.getLoc(), kernel.getContext()) {
-  auto target = kernel->getParentOfType<ModuleOp>()->getAttrOfType<TargetAttr>(
-      LumenDialect::kTargetAttr);
-  vectorBits = target ? target.getVectorBits() : 128;
-  registers = vectorBits >= 512 ? 32 : 16;
-}
-
-RegisterValues::~RegisterValues() = default;
-
-int64_t lumen::getVectorCount(ArrayRef<int64_t> shape) {
-  int64_t count = 1;
-  for (int64_t size : shape.drop_back())
-    count *= size;
-  return count;
-}
-
-const RegisterTile *RegisterValues::findTile(Value tensor) {
-  if (auto unroller = deferred.find(tensor); unroller != deferred.end())
-    return &unroller->second->getResult();
-  auto tile = tiles.find(tensor);
-  return tile == tiles.end() ? nullptr : &tile->second;
-}
-
-Value RegisterValues::constantIndex(int64_t value) {
-  return arith::ConstantIndexOp::create(b, value);
-}
-
-Value RegisterValues::collapseInner(Value buffer) {
-  Value &result = collapsed[buffer];
-  if (result)
-    return result;
-  OpBuilder::InsertionGuard guard(b);
-  b.setInsertionPointAfterValue(buffer);
-  SmallVector<ReassociationIndices> groups;
-  int64_t rank = cast<MemRefType>(buffer.getType()).getRank();
-  for (int64_t i = 0; i + 2 < rank; ++i)
-    groups.push_back({i});
-  groups.push_back({rank - 2, rank - 1});
-  return result = memref::CollapseShapeOp::create(b, buffer, groups);
-}
-
-//===----------------------------------------------------------------------===//
-// Unrolling
-//===----------------------------------------------------------------------===//
-
-/// Largest value of an unsigned i8 computed in the body of a generic.
-static uint64_t getMaximum(Value value, unsigned depth = 8) {
-  Operation *op = value.getDefiningOp();
-  if (!depth--)
-    return 255;
-  APInt constant;
-  if (matchPattern(value, m_ConstantInt(&constant)))
-    return constant.getZExtValue();
-  if (auto mask = dyn_cast_or_null<arith::AndIOp>(op))
-    return std::min(getMaximum(mask.getLhs(), depth),
-                    getMaximum(mask.getRhs(), depth));
-  if (auto shift = dyn_cast_or_null<arith::ShRUIOp>(op))
-    return getMaximum(shift.getLhs(), depth);
-  if (auto shift = dyn_cast_or_null<arith::ShLIOp>(op))
-    if (matchPattern(shift.getRhs(), m_ConstantInt(&constant)) &&
-        constant.ult(8))
-      return std::min<uint64_t>(255, getMaximum(shift.getLhs(), depth)
-                                         << constant.getZExtValue());
-  if (auto join = dyn_cast_or_null<arith::OrIOp>(op)) {
-    uint64_t larger = std::max(getMaximum(join.getLhs(), depth),
-                               getMaximum(join.getRhs(), depth));
-    return llvm::NextPowerOf2(larger) - 1;
-  }
-  if (auto lookup = dyn_cast_or_null<LookupOp>(op)) {
-    uint64_t largest = 0;
-    for (int8_t entry : lookup.getTable())
-      largest = std::max<uint64_t>(largest, uint8_t(entry));
-    return largest;
-  }
-  return 255;
-}
-
-/// acc += code * signed code over four 8-bit or two 16-bit codes: the operands
-/// of that form. Those of 16 bits are 32 bits wide, and may meet other values
-/// of the lanes, truncated to 16 bits.
-static bool matchDot(linalg::GenericOp generic, Value &code,
-                     Value &activation) {
-  auto iterators = generic.getIteratorTypesArray();
-  int64_t steps = generic.getStaticLoopRanges().back();
-  if (iterators.back() != utils::IteratorType::reduction ||
-      (steps != 4 && steps != 2))
-    return false;
-  Value yielded =
-      cast<linalg::YieldOp>(generic.getBody()->getTerminator()).getOperand(0);
-  auto add = yielded.getDefiningOp<arith::AddIOp>();
-  auto product = add ? add.getRhs().getDefiningOp<arith::MulIOp>() : nullptr;
-  if (!product || add.getLhs() != generic.getBody()->getArguments().back())
-    return false;
-  Operation *lhs = product.getLhs().getDefiningOp();
-  auto rhs = product.getRhs().getDefiningOp<arith::ExtSIOp>();
-  if (steps == 2 && rhs && rhs.getIn().getType().isInteger(16)) {
-    code = product.getLhs();
-    activation = rhs.getIn();
-    return true;
-  }
-  if (steps != 4 || !isa_and_nonnull<arith::ExtUIOp, arith::ExtSIOp>(lhs) ||
-      !rhs || !lhs->getOperand(0).getType().isInteger(8) ||
-      !rhs.getIn().getType().isInteger(8))
-    return false;
-  code = lhs->getOperand(0);
-  activation = rhs.getIn();
-  return true;
-}
 
 GenericUnroller::GenericUnroller(RegisterValues &v, linalg::GenericOp generic)
     : v(v), b(v.b), generic(generic), maps(generic.getIndexingMapsArray()),
@@ -144,13 +29,11 @@ Value GenericUnroller::loadLanes(int64_t elements, Value buffer,
   if (auto ahead =
           generic->getAttrOfType<IntegerAttr>(LumenDialect::kPrefetchAttr)) {
     SmallVector<Value> later(indices);
-    later.back() =
-        addConstant(b, indices.back(),
-                    8 * ahead.getInt() / element.getIntOrFloatBitWidth());
+    later.back() = b.add(indices.back(),
+                         8 * ahead.getInt() / element.getIntOrFloatBitWidth());
     emitPrefetch(b, buffer, later, elements);
   }
-  return vector::LoadOp::create(b, VectorType::get(elements, element), buffer,
-                                indices);
+  return b.load(elements, buffer, indices);
 }
 
 /// The operand at a point: a vector of lanes, of 4 codes per lane or of the
@@ -192,23 +75,20 @@ FailureOr<Value> GenericUnroller::load(unsigned operand,
                << " and rank " << view.dims.size(),
            failure();
   Type element = type.getElementType();
-  SmallVector<Value> indices(view.getRank(), v.constantIndex(0));
+  SmallVector<Value> indices(view.getRank(), b.index(0));
   for (auto [dim, position] : llvm::zip(view.dims, key))
-    indices[dim] = v.constantIndex(position);
+    indices[dim] = b.index(position);
 
   auto lane = llvm::find(dims, laneDim);
   if (lane == dims.end()) {
     if (wholeStep) {
       // The activations of a step lie next to each other.
-      return cached = vector::LoadOp::create(
-                 b, VectorType::get(sizes.back(), element), view.buffer,
-                 indices);
+      return cached = b.load(sizes.back(), view.buffer, indices);
     }
     // Spread over the lanes at once: x86 does it as part of the next
     // instruction.
-    Value scalar = memref::LoadOp::create(b, view.buffer, indices);
-    return cached = vector::BroadcastOp::create(
-               b, VectorType::get(lanes, element), scalar);
+    Value scalar = b.load(view.buffer, indices);
+    return cached = b.broadcast(scalar, lanes);
   }
   if (lane + 1 == dims.end())
     return cached = loadLanes(lanes, view.buffer, indices);
@@ -225,7 +105,7 @@ FailureOr<Value> GenericUnroller::load(unsigned operand,
     Value buffer = v.collapseInner(view.buffer);
     SmallVector<Value> outer(indices);
     outer.pop_back();
-    outer.back() = v.constantIndex(0);
+    outer.back() = b.index(0);
     step = loadLanes(4 * lanes, buffer, outer);
   }
   if (wholeStep)
@@ -265,7 +145,7 @@ FailureOr<Value> GenericUnroller::evaluate(Value value, ArrayRef<int64_t> point,
     if (index.getDim() == laneDim)
       return op->emitOpError() << "of the lane dimension cannot be vectorized",
              failure();
-    made = v.constantIndex(point[index.getDim()]);
+    made = b.index(point[index.getDim()]);
   } else {
     SmallVector<Value> operands;
     VectorType shape;
@@ -281,8 +161,7 @@ FailureOr<Value> GenericUnroller::evaluate(Value value, ArrayRef<int64_t> point,
     if (shape) {
       for (Value &operand : operands)
         if (!isa<VectorType>(operand.getType()))
-          operand = vector::BroadcastOp::create(
-              b, VectorType::get(shape.getShape(), operand.getType()), operand);
+          operand = b.broadcast(operand, shape.getNumElements());
       for (Type &type : types)
         type = VectorType::get(shape.getShape(), type);
     }
@@ -398,10 +277,6 @@ LogicalResult GenericUnroller::run(ArrayRef<int64_t> fixed) {
 FailureOr<Value> GenericUnroller::emitPair(Value value,
                                            ArrayRef<int64_t> point) {
   auto words = VectorType::get(lanes, b.getI32Type());
-  auto constant = [&](int64_t value) -> Value {
-    return arith::ConstantOp::create(
-        b, DenseElementsAttr::get(words, b.getI32IntegerAttr(value)));
-  };
   FailureOr<Value> halves[2];
   for (int64_t j = 0; j < 2; ++j) {
     Point step(point);
@@ -411,8 +286,8 @@ FailureOr<Value> GenericUnroller::emitPair(Value value,
     if (failed(halves[j]))
       return failure();
   }
-  Value low = arith::AndIOp::create(b, *halves[0], constant(0xffff));
-  Value high = arith::ShLIOp::create(b, *halves[1], constant(16));
+  Value low = arith::AndIOp::create(b, *halves[0], b.integer(words, 0xffff));
+  Value high = arith::ShLIOp::create(b, *halves[1], b.integer(words, 16));
   return vector::BitCastOp::create(b,
                                    VectorType::get(2 * lanes, b.getI16Type()),
                                    arith::OrIOp::create(b, low, high))
@@ -436,8 +311,7 @@ FailureOr<Value> GenericUnroller::emitDot(ArrayRef<int64_t> point, Value sum) {
   if (failed(codes) || failed(x))
     return failure();
   bool isSigned = llvm::any_of(code.getUsers(), llvm::IsaPred<arith::ExtSIOp>);
-  int64_t bits =
-      isSigned ? 8 : std::max(1u, llvm::Log2_64_Ceil(getMaximum(code) + 1));
+  int64_t bits = isSigned ? 8 : getCodeBits(code);
   return Dot4Op::create(b, type, *codes, *x, sum, bits, isSigned).getResult();
 }
 
@@ -456,8 +330,6 @@ LogicalResult GenericUnroller::runPoints(ArrayRef<int64_t> fixed) {
         order.push_back(dim);
   Value yielded =
       cast<linalg::YieldOp>(generic.getBody()->getTerminator()).getOperand(0);
-  auto laneType = VectorType::get(
-      lanes, getElementTypeOrSelf(generic.getResult(0).getType()));
   Point first;
   for (int64_t position : fixed)
     first.push_back(std::max<int64_t>(position, 0));
@@ -473,7 +345,7 @@ LogicalResult GenericUnroller::runPoints(ArrayRef<int64_t> fixed) {
       return failure();
     slot = *made;
     if (!isa<VectorType>(slot.getType()))
-      slot = vector::BroadcastOp::create(b, laneType, slot);
+      slot = b.broadcast(slot, lanes);
     return success();
   });
 }

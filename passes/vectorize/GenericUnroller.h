@@ -5,68 +5,13 @@
 #ifndef LUMEN_PASSES_VECTORIZE_GENERICUNROLLER_H
 #define LUMEN_PASSES_VECTORIZE_GENERICUNROLLER_H
 
-#include "dialect/LumenDialect.h"
+#include "passes/vectorize/RegisterValues.h"
 
-#include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
-#include "mlir/Dialect/MemRef/IR/MemRef.h"
-#include "mlir/IR/ImplicitLocOpBuilder.h"
 
 #include <map>
 
 namespace mlir::lumen {
-
-/// A tensor held in registers: one vector per index of the leading dimensions.
-struct RegisterTile {
-  SmallVector<int64_t> shape;
-  SmallVector<Value> vectors;
-
-  int64_t getLanes() const { return shape.back(); }
-  int64_t flatten(ArrayRef<int64_t> leading) const {
-    int64_t flat = 0;
-    for (auto [position, size] :
-         llvm::zip(leading, ArrayRef(shape).drop_back()))
-      flat = flat * size + position;
-    return flat;
-  }
-};
-
-/// A tensor that is a buffer: which of the buffer's dimensions it has, the
-/// others being of size 1.
-struct BufferView {
-  Value buffer;
-  SmallVector<unsigned> dims;
-
-  int64_t getRank() const {
-    return cast<MemRefType>(buffer.getType()).getRank();
-  }
-};
-
-class GenericUnroller;
-
-/// What the tensors of a kernel have become.
-struct RegisterValues {
-  explicit RegisterValues(func::FuncOp kernel);
-  ~RegisterValues();
-
-  /// The registers that hold a tensor; null where none do.
-  const RegisterTile *findTile(Value tensor);
-  Value constantIndex(int64_t value);
-  /// The buffer with its last two dimensions joined.
-  Value collapseInner(Value buffer);
-
-  ImplicitLocOpBuilder b;
-  DenseMap<Value, RegisterTile> tiles;
-  /// Generics that are unrolled with what reads them.
-  DenseMap<Value, std::unique_ptr<GenericUnroller>> deferred;
-  DenseMap<Value, BufferView> views;
-  DenseMap<Value, Value> collapsed;
-  /// Of the target.
-  int64_t vectorBits, registers;
-};
-
-/// Vectors that a tensor of this shape takes.
-int64_t getVectorCount(ArrayRef<int64_t> shape);
 
 /// Unrolls one linalg.generic over its non-lane dimensions.
 class GenericUnroller {
@@ -126,7 +71,7 @@ private:
   }
 
   RegisterValues &v;
-  ImplicitLocOpBuilder &b;
+  KernelBuilder &b;
   linalg::GenericOp generic;
   SmallVector<AffineMap> maps;
   SmallVector<int64_t> sizes;

@@ -4,9 +4,9 @@
 // last dimension of a result is the lanes of a vector; every other dimension is
 // unrolled. Operands that are slices of buffers become loads where they are
 // used.
-#include "passes/vectorize/GenericUnroller.h"
-#include "passes/check/KernelContract.h"
 #include "passes/Passes.h"
+#include "passes/check/KernelContract.h"
+#include "passes/vectorize/GenericUnroller.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Bufferization/IR/Bufferization.h"
@@ -14,8 +14,6 @@
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
-#include "mlir/Dialect/Vector/IR/VectorOps.h"
-#include "mlir/IR/ImplicitLocOpBuilder.h"
 
 namespace mlir::lumen {
 #define GEN_PASS_DEF_VECTORIZEPRODUCTPASS
@@ -137,9 +135,7 @@ LogicalResult Vectorizer::visit(tensor::ExtractSliceOp slice) {
       return slice.emitOpError("of a register tile must keep its first lanes");
     source.shape.back() = lanes;
     for (Value &vector : source.vectors)
-      vector = vector::ExtractStridedSliceOp::create(
-          b, vector, ArrayRef<int64_t>{0}, ArrayRef<int64_t>{lanes},
-          ArrayRef<int64_t>{1});
+      vector = b.extract(vector, 0, lanes);
     tiles[slice.getResult()] = std::move(source);
     return success();
   }
@@ -179,9 +175,9 @@ Vectorizer::visit(bufferization::MaterializeInDestinationOp store) {
   for (Value vector : source.vectors) {
     SmallVector<Value> indices;
     for (int64_t i : position)
-      indices.push_back(constantIndex(i));
-    indices.push_back(constantIndex(0));
-    vector::StoreOp::create(b, vector, store.getDest(), indices);
+      indices.push_back(b.index(i));
+    indices.push_back(b.index(0));
+    b.store(vector, store.getDest(), indices);
     for (unsigned i = position.size(); i-- > 0;) {
       if (++position[i] < source.shape[i])
         break;

@@ -5,13 +5,10 @@
 #include "passes/Passes.h"
 #include "passes/check/KernelContract.h"
 #include "passes/support/Dot4.h"
+#include "passes/support/KernelBuffers.h"
 #include "passes/tile/attention/AttentionEmitter.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
-#include "mlir/Dialect/Math/IR/Math.h"
-#include "mlir/Dialect/MemRef/IR/MemRef.h"
-#include "mlir/Dialect/SCF/IR/SCF.h"
-#include "mlir/Dialect/Vector/IR/VectorOps.h"
 #include "llvm/Support/MathExtras.h"
 
 namespace mlir::lumen {
@@ -66,11 +63,7 @@ static LogicalResult synthesize(func::FuncOp kernel,
   if (failed(ops))
     return failure();
   auto [attention, quantize] = *ops;
-  ImplicitLocOpBuilder b(attention.getLoc(),
-                         kernel.getBody().front().getTerminator());
-  auto index = [&](int64_t value) -> Value {
-    return arith::ConstantIndexOp::create(b, value);
-  };
+  KernelBuilder b(attention.getLoc(), kernel.getBody().front().getTerminator());
   AttentionEmitter emitter(b, attention, quantize, registers);
   int64_t group = emitter.getGroup(), heads = attention.getKvHeads();
   // A single token has as many rows as the group; tiles of just these waste
@@ -78,66 +71,58 @@ static LogicalResult synthesize(func::FuncOp kernel,
   int64_t singleRows = std::min(group, kAttentionRows);
   int64_t singleTiles = llvm::divideCeil(group, singleRows);
   emitter.emitPrologue(singleTiles, singleRows);
-  Value single = arith::CmpIOp::create(b, arith::CmpIPredicate::eq,
-                                       emitter.getTokens(), index(1));
-  Value tileRows = arith::SelectOp::create(b, single, index(singleRows),
-                                           index(kAttentionRows));
+  auto compare = [&](arith::CmpIPredicate predicate, Value lhs, Value rhs) {
+    return arith::CmpIOp::create(b, predicate, lhs, rhs);
+  };
+  Value one = b.index(1);
+  Value single = compare(arith::CmpIPredicate::eq, emitter.getTokens(), one);
+  Value tileRows = arith::SelectOp::create(b, single, b.index(singleRows),
+                                           b.index(kAttentionRows));
   Value tiles = arith::CeilDivUIOp::create(b, emitter.getRowCount(), tileRows);
 
   // One token has few tiles. Where the team cannot share them evenly, their
   // positions are shared as well, and the parts merged behind a barrier.
   Value workers = WorkerCountOp::create(b, b.getIndexType());
-  Value count = index(heads * singleTiles);
-  Value isUneven = arith::CmpIOp::create(
-      b, arith::CmpIPredicate::ne, arith::RemUIOp::create(b, count, workers),
-      index(0));
-  Value isFew = arith::CmpIOp::create(
-      b, arith::CmpIPredicate::ult, count,
-      arith::MulIOp::create(b, workers, index(kTilesOfWorker)));
+  Value count = b.index(heads * singleTiles);
+  Value isUneven =
+      compare(arith::CmpIPredicate::ne,
+              arith::RemUIOp::create(b, count, workers), b.index(0));
+  Value isFew = compare(arith::CmpIPredicate::ult, count,
+                        b.multiply(workers, kTilesOfWorker));
   Value isSplit = arith::AndIOp::create(
       b, single, arith::AndIOp::create(b, isUneven, isFew));
-  Value one = index(1);
-  Value parts = emitter.emitSplitCount(
-      arith::AddIOp::create(b, attention.getPosition(), one));
+  Value parts = emitter.emitSplitCount(b.add(attention.getPosition(), 1));
   parts = arith::SelectOp::create(b, isSplit, parts, one);
-  Value isWhole =
-      arith::CmpIOp::create(b, arith::CmpIPredicate::eq, parts, one);
-  auto emitForall = [&](ArrayRef<OpFoldResult> sizes) {
-    auto forall = scf::ForallOp::create(b, sizes, ValueRange{},
-                                        /*mapping=*/std::nullopt);
-    b.setInsertionPointToStart(forall.getBody());
-    return forall;
-  };
+  Value isWhole = compare(arith::CmpIPredicate::eq, parts, one);
 
-  auto forall = emitForall({b.getIndexAttr(heads), tiles, parts});
-  Value head = forall.getInductionVar(0), i = forall.getInductionVar(1),
-        part = forall.getInductionVar(2);
-  // Later tiles see more positions. Counting from both ends in turn gives every
-  // contiguous share of the iterations the same work.
-  Value half = divideByConstant(b, i, 2);
-  Value fromEnd =
-      arith::SubIOp::create(b, arith::SubIOp::create(b, tiles, one), half);
-  Value isOdd =
-      arith::CmpIOp::create(b, arith::CmpIPredicate::ne,
-                            arith::RemUIOp::create(b, i, index(2)), index(0));
-  Value tile = arith::SelectOp::create(b, isOdd, fromEnd, half);
-  Value first = arith::MulIOp::create(b, tile, tileRows);
-  if (singleRows == kAttentionRows) {
-    emitter.emitTile(head, tile, first, kAttentionRows, part, isWhole);
-  } else {
-    auto ifOp = scf::IfOp::create(b, single, /*withElseRegion=*/true);
-    b.setInsertionPointToStart(ifOp.thenBlock());
-    emitter.emitTile(head, tile, first, singleRows, part, isWhole);
-    b.setInsertionPointToStart(ifOp.elseBlock());
-    emitter.emitTile(head, tile, first, kAttentionRows, part, isWhole);
-  }
-
-  b.setInsertionPointAfter(forall);
-  Value merged = arith::SelectOp::create(b, isWhole, index(0), index(heads));
-  forall = emitForall({merged, b.getIndexAttr(singleTiles)});
-  tile = forall.getInductionVar(1);
-  first = arith::MulIOp::create(b, tile, index(singleRows));
-  emitter.emitMerge(forall.getInductionVar(0), tile, first, singleRows, parts);
+  b.parallel({b.getIndexAttr(heads), tiles, parts}, [&](ValueRange at) {
+    Value head = at[0], i = at[1], part = at[2];
+    // Later tiles see more positions. Counting from both ends in turn gives
+    // every contiguous share of the iterations the same work.
+    Value half = b.divide(i, 2);
+    Value fromEnd =
+        arith::SubIOp::create(b, arith::SubIOp::create(b, tiles, one), half);
+    Value isOdd =
+        compare(arith::CmpIPredicate::ne, b.remainder(i, 2), b.index(0));
+    Value tile = arith::SelectOp::create(b, isOdd, fromEnd, half);
+    Value first = arith::MulIOp::create(b, tile, tileRows);
+    auto emitTile = [&](int64_t rows) {
+      emitter.emitTile(head, tile, first, rows, part, isWhole);
+    };
+    if (singleRows == kAttentionRows)
+      emitTile(kAttentionRows);
+    else
+      b.branch(
+          single, [&] { emitTile(singleRows); },
+          [&] { emitTile(kAttentionRows); });
+  });
+  Value merged =
+      arith::SelectOp::create(b, isWhole, b.index(0), b.index(heads));
+  b.parallel({merged, b.getIndexAttr(singleTiles)}, [&](ValueRange at) {
+    Value head = at[0], tile = at[1];
+    emitter.emitMerge(head, tile, b.multiply(tile, singleRows), singleRows,
+                      parts);
+  });
   eraseTensorOps(kernel);
   return success();
 }

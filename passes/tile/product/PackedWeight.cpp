@@ -13,6 +13,13 @@ using namespace mlir::lumen;
 
 using Kind = PackedComponent::Kind;
 
+/// How many bytes ahead weights are fetched, which come from memory in the
+/// first tile of tokens: a page, which is where the hardware's own prefetching
+/// ends, and further where codes of few bits leave less work to a byte and so
+/// less time. The one fast stream of codes that are whole bytes the hardware
+/// follows better by itself where a single token leaves it no time.
+static constexpr int64_t kAhead = 4096, kFewBitsAhead = 7168, kFewBits = 3;
+
 //===----------------------------------------------------------------------===//
 // Components
 //===----------------------------------------------------------------------===//
@@ -139,12 +146,10 @@ void PackedWeight::collectCodes(TileBuilder &b, const SpanPosition &at,
 
 /// Each plane byte shifted by what the step asks for, masked, and joined with
 /// the others; a table is looked up in place.
-Value PackedWeight::emitCode(OpBuilder &nested, Location loc,
+Value PackedWeight::emitCode(KernelBuilder &nested,
                              ValueRange planeBytes) const {
   Type i8 = nested.getI8Type();
-  auto constant = [&](int64_t value) -> Value {
-    return arith::ConstantIntOp::create(nested, loc, i8, value);
-  };
+  auto constant = [&](int64_t value) { return nested.integer(i8, value); };
   Value code;
   for (auto [plane, byte] : llvm::zip(codes, planeBytes)) {
     BitPlane layout = plane.first;
@@ -155,28 +160,26 @@ Value PackedWeight::emitCode(OpBuilder &nested, Location loc,
       for (unsigned dim = kX + llvm::Log2_64(layout.getLoads()); dim <= kZ;
            ++dim) {
         Value bit = arith::IndexCastOp::create(
-            nested, loc, i8, linalg::IndexOp::create(nested, loc, dim));
+            nested, i8, linalg::IndexOp::create(nested, dim));
         Value part = arith::MulIOp::create(
-            nested, loc, bit, constant(layout.width << (kZ - dim)));
-        shift =
-            shift ? arith::AddIOp::create(nested, loc, shift, part).getResult()
-                  : part;
+            nested, bit, constant(layout.width << (kZ - dim)));
+        shift = shift ? arith::AddIOp::create(nested, shift, part).getResult()
+                      : part;
       }
-      bits = arith::ShRUIOp::create(nested, loc, bits, shift);
-      bits = arith::AndIOp::create(nested, loc, bits,
+      bits = arith::ShRUIOp::create(nested, bits, shift);
+      bits = arith::AndIOp::create(nested, bits,
                                    constant((1 << layout.width) - 1));
     }
     if (layout.offset)
-      bits = arith::ShLIOp::create(nested, loc, bits, constant(layout.offset));
-    code =
-        code ? arith::OrIOp::create(nested, loc, code, bits).getResult() : bits;
+      bits = arith::ShLIOp::create(nested, bits, constant(layout.offset));
+    code = code ? arith::OrIOp::create(nested, code, bits).getResult() : bits;
   }
   if (auto table = format.getTable()) {
     SmallVector<int8_t> shifted;
     for (int8_t entry : *table)
       shifted.push_back(int8_t(entry - getBias()));
-    code = LookupOp::create(nested, loc, i8, code,
-                            nested.getDenseI8ArrayAttr(shifted));
+    code =
+        LookupOp::create(nested, i8, code, nested.getDenseI8ArrayAttr(shifted));
   }
   return code;
 }
@@ -186,13 +189,7 @@ static Value getBuffer(Value tensor) {
 }
 
 Value PackedWeight::getCodeBuffer(TileBuilder &b, unsigned plane) const {
-  Value buffer = getBuffer(codes[plane].second);
-  int64_t rank = cast<MemRefType>(buffer.getType()).getRank();
-  SmallVector<ReassociationIndices> groups;
-  for (int64_t i = 0; i < rank - 2; ++i)
-    groups.push_back({i});
-  groups.push_back({rank - 2, rank - 1});
-  return memref::CollapseShapeOp::create(b, buffer, groups);
+  return b.collapseInner(getBuffer(codes[plane].second));
 }
 
 Value PackedWeight::getFactorBuffer(unsigned factor) const {
@@ -202,12 +199,8 @@ Value PackedWeight::getFactorBuffer(unsigned factor) const {
 Value PackedWeight::loadCodes(TileBuilder &b, const SpanPosition &at,
                               int64_t step) const {
   constexpr unsigned kStepBits = 3;
-  auto words = VectorType::get(rows, b.getI32Type()),
-       bytes = VectorType::get(4 * rows, b.getI8Type());
-  auto splat = [&](int64_t value) -> Value {
-    return arith::ConstantOp::create(
-        b, DenseElementsAttr::get(words, b.getI32IntegerAttr(value)));
-  };
+  auto words = VectorType::get(rows, b.getI32Type());
+  auto splat = [&](int64_t value) { return b.integer(words, value); };
   Value joined;
   for (auto [i, code] : llvm::enumerate(codes)) {
     BitPlane plane = code.first;
@@ -216,7 +209,7 @@ Value PackedWeight::loadCodes(TileBuilder &b, const SpanPosition &at,
     for (unsigned bit = kStepBits; bit-- > inByte;)
       place.push_back(b.index(step >> bit & 1));
     place.push_back(b.index(0));
-    Value bits = vector::LoadOp::create(b, bytes, getCodeBuffer(b, i), place);
+    Value bits = b.load(4 * rows, getCodeBuffer(b, i), place);
     bits = vector::BitCastOp::create(b, words, bits);
     int64_t shift = plane.width * (step & ((1 << inByte) - 1));
     if (shift)
@@ -229,6 +222,15 @@ Value PackedWeight::loadCodes(TileBuilder &b, const SpanPosition &at,
     joined = joined ? arith::OrIOp::create(b, joined, bits).getResult() : bits;
   }
   return joined;
+}
+
+void PackedWeight::fetchAhead(Value value, int64_t tokens) const {
+  if (!isFar || (hasByteCodes() && tokens == 1))
+    return;
+  int64_t ahead = getCodeBits() <= kFewBits ? kFewBitsAhead : kAhead;
+  Builder builder(value.getContext());
+  value.getDefiningOp()->setAttr(LumenDialect::kPrefetchAttr,
+                                 builder.getI64IntegerAttr(ahead));
 }
 
 //===----------------------------------------------------------------------===//
@@ -246,8 +248,7 @@ FactorOperands PackedWeight::collectFactors(TileBuilder &b,
   operands.hasGroups = hasGroups;
   int64_t spansPerGroup = std::max<int64_t>(1, format.getGroup() / kSpan);
   auto spanInBlock = [&]() -> Value {
-    Value first = arith::MulIOp::create(
-        b, at.block, b.index(int64_t(format.getBlock()) / kSpan));
+    Value first = b.multiply(at.block, int64_t(format.getBlock()) / kSpan);
     return arith::SubIOp::create(b, at.span, first);
   };
   for (const Factor &factor : factors) {
@@ -267,17 +268,14 @@ FactorOperands PackedWeight::collectFactors(TileBuilder &b,
         for (unsigned i = getSharedBits(plane); i < getGroupBits(); ++i)
           results.push_back(dims.firstGroup + i - getSharedBits(plane));
       } else if (factor.stored.level == FactorLevel::Group) {
-        Value group = spanInBlock();
-        if (spansPerGroup > 1)
-          group = arith::DivUIOp::create(b, group, b.index(spansPerGroup));
+        Value group = b.divide(spanInBlock(), spansPerGroup);
         // A byte serves 2^more units of a span or group.
         unsigned more = getSharedBits(plane) - getGroupBits();
         if (more) {
-          Value unit = arith::RemUIOp::create(b, group, b.index(1 << more));
-          unit = arith::MulIOp::create(b, unit,
-                                       b.index(plane.width << getGroupBits()));
+          Value unit = b.multiply(b.remainder(group, 1 << more),
+                                  plane.width << getGroupBits());
           shift = arith::IndexCastOp::create(b, b.getI32Type(), unit);
-          group = arith::DivUIOp::create(b, group, b.index(1 << more));
+          group = b.divide(group, 1 << more);
         }
         position.append({at.block, group});
       }
@@ -291,7 +289,7 @@ FactorOperands PackedWeight::collectFactors(TileBuilder &b,
 }
 
 /// A stored factor as an element of its type, its planes joined.
-Value PackedWeight::emitStored(OpBuilder &nested, Location loc, unsigned number,
+Value PackedWeight::emitStored(KernelBuilder &nested, unsigned number,
                                const FactorOperands &operands, FactorDims dims,
                                ValueRange arguments) const {
   unsigned next = 0;
@@ -302,51 +300,37 @@ Value PackedWeight::emitStored(OpBuilder &nested, Location loc, unsigned number,
   if (factor.stored.planes.front().width >= 8)
     return arguments[operands.first + next];
   Type i32 = nested.getI32Type();
-  auto constant = [&](int64_t value) -> Value {
-    return arith::ConstantIntOp::create(nested, loc, i32, value);
-  };
+  auto constant = [&](int64_t value) { return nested.integer(i32, value); };
   Value joined;
   for (BitPlane plane : factor.stored.planes) {
     // 32-bit lanes: there are no shifts of bytes, and a float comes next.
-    Value bits = arith::ExtUIOp::create(nested, loc, i32,
-                                        arguments[operands.first + next]);
+    Value bits =
+        arith::ExtUIOp::create(nested, i32, arguments[operands.first + next]);
     Value shift = operands.shifts[next++];
     unsigned groupBits = getGroupBits();
     for (unsigned i = groupBits - std::min(groupBits, getSharedBits(plane));
          i < groupBits; ++i) {
       Value bit = arith::IndexCastOp::create(
-          nested, loc, i32,
-          linalg::IndexOp::create(nested, loc, dims.firstGroup + i));
+          nested, i32, linalg::IndexOp::create(nested, dims.firstGroup + i));
       Value part = arith::MulIOp::create(
-          nested, loc, bit, constant(plane.width << (groupBits - 1 - i)));
-      shift = shift
-                  ? arith::AddIOp::create(nested, loc, shift, part).getResult()
-                  : part;
+          nested, bit, constant(plane.width << (groupBits - 1 - i)));
+      shift =
+          shift ? arith::AddIOp::create(nested, shift, part).getResult() : part;
     }
-    bits = arith::ShRUIOp::create(nested, loc, bits, shift);
-    bits = arith::AndIOp::create(nested, loc, bits,
-                                 constant((1 << plane.width) - 1));
+    bits = arith::ShRUIOp::create(nested, bits, shift);
+    bits =
+        arith::AndIOp::create(nested, bits, constant((1 << plane.width) - 1));
     if (plane.offset)
-      bits = arith::ShLIOp::create(nested, loc, bits, constant(plane.offset));
-    joined = joined
-                 ? arith::OrIOp::create(nested, loc, joined, bits).getResult()
-                 : bits;
+      bits = arith::ShLIOp::create(nested, bits, constant(plane.offset));
+    joined =
+        joined ? arith::OrIOp::create(nested, joined, bits).getResult() : bits;
   }
-  return arith::TruncIOp::create(nested, loc, nested.getI8Type(), joined);
-}
-
-static Value extendToF32(OpBuilder &nested, Location loc, Value value) {
-  Type f32 = nested.getF32Type();
-  if (value.getType() == f32)
-    return value;
-  if (isa<FloatType>(value.getType()))
-    return arith::ExtFOp::create(nested, loc, f32, value);
-  return arith::SIToFPOp::create(nested, loc, f32, value);
+  return arith::TruncIOp::create(nested, nested.getI8Type(), joined);
 }
 
 /// A value of the format's region for one element, from those in `known`: what
 /// follows a lumen.stored works element by element.
-static Value cloneElement(OpBuilder &nested, Location loc, Value value,
+static Value cloneElement(KernelBuilder &nested, Value value,
                           DenseMap<Value, Value> &known) {
   if (Value found = known.lookup(value))
     return found;
@@ -356,12 +340,12 @@ static Value cloneElement(OpBuilder &nested, Location loc, Value value,
     TypedAttr attr = constant.getValue();
     if (auto splat = dyn_cast<SplatElementsAttr>(attr))
       attr = splat.getSplatValue<TypedAttr>();
-    made = arith::ConstantOp::create(nested, loc, attr);
+    made = arith::ConstantOp::create(nested, attr);
   } else {
     SmallVector<Value> operands;
     for (Value operand : op->getOperands())
-      operands.push_back(cloneElement(nested, loc, operand, known));
-    OperationState state(loc, op->getName(), operands,
+      operands.push_back(cloneElement(nested, operand, known));
+    OperationState state(nested.getLoc(), op->getName(), operands,
                          getElementTypeOrSelf(value.getType()), op->getAttrs());
     made = nested.create(state)->getResult(0);
   }
@@ -369,63 +353,59 @@ static Value cloneElement(OpBuilder &nested, Location loc, Value value,
   return made;
 }
 
-Value PackedWeight::emitPart(OpBuilder &nested, Location loc, Value value,
+Value PackedWeight::emitPart(KernelBuilder &nested, Value value,
                              const FactorOperands &operands, FactorDims dims,
                              ValueRange arguments) const {
   DenseMap<Value, Value> known;
   for (auto [i, factor] : llvm::enumerate(factors))
     if (operands.holds(factor.stored))
       known[factor.stored.value] =
-          emitStored(nested, loc, i, operands, dims, arguments);
-  return cloneElement(nested, loc, value, known);
+          emitStored(nested, i, operands, dims, arguments);
+  return cloneElement(nested, value, known);
 }
 
-Value PackedWeight::emitProduct(OpBuilder &nested, Location loc,
-                                ValueRange parts,
+Value PackedWeight::emitProduct(KernelBuilder &nested, ValueRange parts,
                                 const FactorOperands &operands, FactorDims dims,
                                 ValueRange arguments) const {
   Value product;
   for (Value part : parts) {
-    Value factor = extendToF32(
-        nested, loc, emitPart(nested, loc, part, operands, dims, arguments));
-    product =
-        product
-            ? arith::MulFOp::create(nested, loc, product, factor).getResult()
-            : factor;
+    Value factor = nested.convert(
+        emitPart(nested, part, operands, dims, arguments), nested.getF32Type());
+    product = product
+                  ? arith::MulFOp::create(nested, product, factor).getResult()
+                  : factor;
   }
   return product;
 }
 
-Value PackedWeight::emitScale(OpBuilder &nested, Location loc,
+Value PackedWeight::emitScale(KernelBuilder &nested,
                               const FactorOperands &operands, FactorDims dims,
                               ValueRange arguments) const {
-  return emitProduct(nested, loc, getScale(), operands, dims, arguments);
+  return emitProduct(nested, getScale(), operands, dims, arguments);
 }
 
-Value PackedWeight::emitMin(OpBuilder &nested, Location loc,
+Value PackedWeight::emitMin(KernelBuilder &nested,
                             const FactorOperands &operands, FactorDims dims,
                             ValueRange arguments) const {
-  return emitProduct(nested, loc, getMin(), operands, dims, arguments);
+  return emitProduct(nested, getMin(), operands, dims, arguments);
 }
 
-Value PackedWeight::emitOfBlock(OpBuilder &nested, Location loc,
-                                OperandRange factor,
+Value PackedWeight::emitOfBlock(KernelBuilder &nested, OperandRange factor,
                                 const FactorOperands &operands, FactorDims dims,
                                 ValueRange arguments) const {
   auto shared = llvm::make_filter_range(
       factor, [](Value part) { return !isa<VectorType>(part.getType()); });
-  return emitProduct(nested, loc, llvm::to_vector<2>(shared), operands, dims,
+  return emitProduct(nested, llvm::to_vector<2>(shared), operands, dims,
                      arguments);
 }
 
-Value PackedWeight::emitOfGroup(OpBuilder &nested, Location loc,
-                                OperandRange factor,
+Value PackedWeight::emitOfGroup(KernelBuilder &nested, OperandRange factor,
                                 const FactorOperands &operands, FactorDims dims,
                                 ValueRange arguments) const {
-  Value part = emitPart(nested, loc, factor.back(), operands, dims, arguments);
+  Value part = emitPart(nested, factor.back(), operands, dims, arguments);
   Type i32 = nested.getI32Type();
   return part.getType() == i32 ? part
-                               : arith::ExtSIOp::create(nested, loc, i32, part);
+                               : arith::ExtSIOp::create(nested, i32, part);
 }
 
 bool PackedWeight::hasBlockScale() const {

@@ -7,7 +7,7 @@
 #define LUMEN_PASSES_TILE_PRODUCT_PACKEDWEIGHT_H
 
 #include "dialect/FormatLayout.h"
-#include "passes/tile/TileBuilder.h"
+#include "passes/tile/product/TileBuilder.h"
 
 namespace mlir::lumen {
 
@@ -82,7 +82,12 @@ public:
   /// of four codes each. There must be no table.
   Value loadCodes(TileBuilder &b, const SpanPosition &at, int64_t step) const;
   /// The code as an unsigned i8, from the bytes of its planes.
-  Value emitCode(OpBuilder &nested, Location loc, ValueRange planeBytes) const;
+  Value emitCode(KernelBuilder &nested, ValueRange planeBytes) const;
+
+  /// Lets the op that makes `value`, for `tokens` tokens, fetch what it reads
+  /// of the weight ahead, where that helps. A single stream of whole bytes the
+  /// hardware follows better by itself than several of different pace.
+  void fetchAhead(Value value, int64_t tokens) const;
 
   /// Adds the factors of a span to the operands of a generic; `hasGroups`:
   /// those of its groups too.
@@ -91,19 +96,18 @@ public:
                                 SmallVectorImpl<AffineMap> &maps,
                                 bool hasGroups = true) const;
   /// The scale or the minimum in f32 from the block arguments of a generic.
-  Value emitScale(OpBuilder &nested, Location loc,
-                  const FactorOperands &operands, FactorDims dims,
-                  ValueRange arguments) const;
-  Value emitMin(OpBuilder &nested, Location loc, const FactorOperands &operands,
+  Value emitScale(KernelBuilder &nested, const FactorOperands &operands,
+                  FactorDims dims, ValueRange arguments) const;
+  Value emitMin(KernelBuilder &nested, const FactorOperands &operands,
                 FactorDims dims, ValueRange arguments) const;
   /// The parts of `factor`, the format's scale or minimum, that all columns of
   /// a block share, multiplied, in f32.
-  Value emitOfBlock(OpBuilder &nested, Location loc, OperandRange factor,
+  Value emitOfBlock(KernelBuilder &nested, OperandRange factor,
                     const FactorOperands &operands, FactorDims dims,
                     ValueRange arguments) const;
   /// The other part where there is one, an integer of the group (see
   /// getGroupIntegers), in i32.
-  Value emitOfGroup(OpBuilder &nested, Location loc, OperandRange factor,
+  Value emitOfGroup(KernelBuilder &nested, OperandRange factor,
                     const FactorOperands &operands, FactorDims dims,
                     ValueRange arguments) const;
   /// Whether all columns of a block have the same scale.
@@ -132,14 +136,14 @@ private:
                       const PackedComponent &component) const;
   /// True where a span has an entry of its own (or several) in this plane.
   bool hasEntryPerSpan(const StoredFactor &factor, BitPlane plane) const;
-  Value emitProduct(OpBuilder &nested, Location loc, ValueRange parts,
+  Value emitProduct(KernelBuilder &nested, ValueRange parts,
                     const FactorOperands &operands, FactorDims dims,
                     ValueRange arguments) const;
   /// What the format's region computes as `value`, for one element.
-  Value emitPart(OpBuilder &nested, Location loc, Value value,
+  Value emitPart(KernelBuilder &nested, Value value,
                  const FactorOperands &operands, FactorDims dims,
                  ValueRange arguments) const;
-  Value emitStored(OpBuilder &nested, Location loc, unsigned factor,
+  Value emitStored(KernelBuilder &nested, unsigned factor,
                    const FactorOperands &operands, FactorDims dims,
                    ValueRange arguments) const;
 

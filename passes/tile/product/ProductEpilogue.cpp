@@ -2,12 +2,10 @@
 #include "passes/tile/product/ProductEpilogue.h"
 
 #include "passes/support/Prefetch.h"
-#include "passes/support/RowUtils.h"
+#include "passes/tile/VectorMath.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Bufferization/IR/Bufferization.h"
-#include "mlir/Dialect/Linalg/IR/Linalg.h"
-#include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 
@@ -109,11 +107,11 @@ namespace {
 /// linalg.generic.
 class EpilogueBuilder {
 public:
-  EpilogueBuilder(ImplicitLocOpBuilder &b, const ProductSink &sink,
-                  QLinearOp product, ArrayRef<Value> results, int64_t tokens,
-                  int64_t rows, Value token, Value row)
+  EpilogueBuilder(TileBuilder &b, const ProductSink &sink, QLinearOp product,
+                  ArrayRef<Value> results, const TokenTile &tokens,
+                  int64_t rows, Value row)
       : b(b), sink(sink), product(product), results(results), tokens(tokens),
-        rows(rows), token(token), row(row) {}
+        rows(rows), row(row) {}
 
   /// Collects the operands of the generic, in the order in which `emit` asks
   /// for them.
@@ -123,39 +121,34 @@ public:
       unsigned number = cast<OpResult>(value).getResultNumber();
       addOperand(tileOf(number), {0, 1});
       if (hasBias(number))
-        addOperand(sliceOf(product.getBiases()[number], {row}, {rows}), {1});
+        addOperand(b.sliceOfShape(product.getBiases()[number], {row}, {rows}),
+                   {1});
       return;
     }
     if (isa<bufferization::ToTensorOp>(op))
-      return addOperand(sliceOf(value, {token, row}, {tokens, rows}), {0, 1});
+      return addOperand(
+          b.sliceOfShape(value, {tokens.first, row}, {tokens.count, rows}),
+          {0, 1});
     for (Value operand : op->getOperands())
       collect(operand);
   }
 
-  Value emit(OpBuilder &nested, Location loc, Value value,
-             ValueRange arguments) {
+  Value emit(KernelBuilder &nested, Value value, ValueRange arguments) {
     Operation *op = value.getDefiningOp();
     if (op == product) {
       Value result = arguments[next++];
       if (!hasBias(cast<OpResult>(value).getResultNumber()))
         return result;
-      return arith::AddFOp::create(nested, loc, result, arguments[next++]);
+      return arith::AddFOp::create(nested, result, arguments[next++]);
     }
     if (isa<bufferization::ToTensorOp>(op))
       return arguments[next++];
     SmallVector<Value> operands;
     for (Value operand : op->getOperands())
-      operands.push_back(emit(nested, loc, operand, arguments));
+      operands.push_back(emit(nested, operand, arguments));
     if (isa<AddOp>(op))
-      return arith::AddFOp::create(nested, loc, operands[0], operands[1]);
-    // swiglu: gate / (1 + exp(-gate)) * up
-    Value one =
-        arith::ConstantOp::create(nested, loc, nested.getF32FloatAttr(1));
-    Value negated = arith::NegFOp::create(nested, loc, operands[0]);
-    Value exp = math::ExpOp::create(nested, loc, negated);
-    Value divisor = arith::AddFOp::create(nested, loc, one, exp);
-    Value silu = arith::DivFOp::create(nested, loc, operands[0], divisor);
-    return arith::MulFOp::create(nested, loc, silu, operands[1]);
+      return arith::AddFOp::create(nested, operands[0], operands[1]);
+    return emitSwiglu(nested, operands[0], operands[1]);
   }
 
   SmallVector<Value> operands;
@@ -168,44 +161,29 @@ private:
   }
 
   void addOperand(Value operand, ArrayRef<unsigned> dims) {
-    SmallVector<AffineExpr> exprs;
-    for (unsigned dim : dims)
-      exprs.push_back(b.getAffineDimExpr(dim));
     operands.push_back(operand);
-    maps.push_back(AffineMap::get(2, 0, exprs, b.getContext()));
-  }
-
-  Value sliceOf(Value tensor, ArrayRef<OpFoldResult> offsets,
-                ArrayRef<int64_t> shape) {
-    SmallVector<OpFoldResult> sizes, strides(shape.size(), b.getIndexAttr(1));
-    for (int64_t size : shape)
-      sizes.push_back(b.getIndexAttr(size));
-    Type element = cast<RankedTensorType>(tensor.getType()).getElementType();
-    return tensor::ExtractSliceOp::create(b,
-                                          RankedTensorType::get(shape, element),
-                                          tensor, offsets, sizes, strides);
+    maps.push_back(b.map(2, dims));
   }
 
   Value tileOf(unsigned number) {
-    if (number == sink.stored) {
-      auto type = memref::getTensorTypeFromMemRefType(sink.buffer.getType());
-      Value buffer = bufferization::ToTensorOp::create(b, type, sink.buffer,
-                                                       /*restrict=*/true);
-      return sliceOf(buffer, {token, row}, {tokens, rows});
-    }
+    if (number == sink.stored)
+      return b.sliceOfShape(b.toTensor(sink.buffer), {tokens.first, row},
+                            {tokens.count, rows});
     auto type = cast<RankedTensorType>(results[number].getType());
     if (type.getDimSize(1) == rows)
       return results[number];
-    return sliceOf(results[number], {b.getIndexAttr(0), b.getIndexAttr(0)},
-                   {tokens, rows});
+    return b.sliceOfShape(results[number],
+                          {b.getIndexAttr(0), b.getIndexAttr(0)},
+                          {tokens.count, rows});
   }
 
-  ImplicitLocOpBuilder &b;
+  TileBuilder &b;
   const ProductSink &sink;
   QLinearOp product;
   ArrayRef<Value> results;
-  int64_t tokens, rows;
-  Value token, row;
+  TokenTile tokens;
+  int64_t rows;
+  Value row;
   unsigned next = 0;
 };
 } // namespace
@@ -214,51 +192,41 @@ bool lumen::joinsTwoProducts(const ProductSink &sink, QLinearOp product) {
   return sink.products.size() == 2 && !readsBuffers(product, sink.value);
 }
 
-void lumen::fetchEpilogue(ImplicitLocOpBuilder &b, const ProductSink &sink,
-                          QLinearOp product, int64_t tokens, int64_t rows,
-                          Value token, Value row) {
+void lumen::fetchEpilogue(TileBuilder &b, const ProductSink &sink,
+                          QLinearOp product, const TokenTile &tokens,
+                          int64_t rows, Value row) {
   SmallVector<Value> buffers;
   collectBuffers(product, sink.value, buffers);
   if (!llvm::is_contained(buffers, sink.buffer))
     buffers.push_back(sink.buffer);
   for (Value buffer : buffers)
-    for (int64_t i = 0; i < tokens; ++i)
-      emitPrefetch(b, buffer, {addConstant(b, token, i), row}, rows,
+    for (int64_t i = 0; i < tokens.count; ++i)
+      emitPrefetch(b, buffer, {b.add(tokens.first, i), row}, rows,
                    /*isWrite=*/buffer == sink.buffer);
 }
 
-void lumen::emitEpilogue(ImplicitLocOpBuilder &b, const ProductSink &sink,
+void lumen::emitEpilogue(TileBuilder &b, const ProductSink &sink,
                          QLinearOp product, ArrayRef<Value> results,
-                         int64_t tokens, int64_t rows, Value token, Value row) {
-  EpilogueBuilder epilogue(b, sink, product, results, tokens, rows, token, row);
+                         const TokenTile &tokens, int64_t rows, Value row) {
+  EpilogueBuilder epilogue(b, sink, product, results, tokens, rows, row);
   epilogue.collect(sink.value);
-  auto type = RankedTensorType::get({tokens, rows}, b.getF32Type());
   Value tile;
   if (sink.value.getDefiningOp() == product && epilogue.operands.size() == 1) {
     tile = epilogue.operands.front();
   } else {
     SmallVector<AffineMap> maps(epilogue.maps);
-    maps.push_back(b.getMultiDimIdentityMap(2));
-    SmallVector<utils::IteratorType> iterators(2,
-                                               utils::IteratorType::parallel);
-    Value empty =
-        tensor::EmptyOp::create(b, type.getShape(), type.getElementType());
-    tile = linalg::GenericOp::create(
-               b, type, epilogue.operands, empty, maps, iterators,
-               [&](OpBuilder &nested, Location loc, ValueRange arguments) {
-                 Value result =
-                     epilogue.emit(nested, loc, sink.value, arguments);
-                 linalg::YieldOp::create(nested, loc, result);
-               })
-               .getResult(0);
+    maps.push_back(b.map(2, {0, 1}));
+    Value empty = tensor::EmptyOp::create(
+        b, ArrayRef<int64_t>{tokens.count, rows}, b.getF32Type());
+    tile = b.generic(empty, epilogue.operands, maps, 2,
+                     [&](KernelBuilder &nested, ValueRange arguments) {
+                       return epilogue.emit(nested, sink.value, arguments);
+                     });
   }
-  SmallVector<OpFoldResult> offsets = {token, row},
-                            sizes = {b.getIndexAttr(tokens),
+  SmallVector<OpFoldResult> offsets = {tokens.first, row},
+                            sizes = {b.getIndexAttr(tokens.count),
                                      b.getIndexAttr(rows)},
                             strides(2, b.getIndexAttr(1));
-  Value destination =
-      memref::SubViewOp::create(b, sink.buffer, offsets, sizes, strides);
-  bufferization::MaterializeInDestinationOp::create(
-      b, Type(), tile, destination,
-      /*restrict=*/true, /*writable=*/true);
+  b.storeTile(
+      tile, memref::SubViewOp::create(b, sink.buffer, offsets, sizes, strides));
 }

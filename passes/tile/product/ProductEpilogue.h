@@ -6,9 +6,9 @@
 #define LUMEN_PASSES_TILE_PRODUCT_PRODUCTEPILOGUE_H
 
 #include "dialect/LumenDialect.h"
+#include "passes/tile/product/ProductOperands.h"
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
-#include "mlir/IR/ImplicitLocOpBuilder.h"
 
 namespace mlir::lumen {
 
@@ -36,16 +36,15 @@ bool joinsTwoProducts(const ProductSink &sink, QLinearOp product);
 /// Starts to fetch what `emitEpilogue` will read and write. It meets every row
 /// of a buffer once for a tile, which no hardware foresees, and late: the
 /// product comes between.
-void fetchEpilogue(ImplicitLocOpBuilder &b, const ProductSink &sink,
-                   QLinearOp product, int64_t tokens, int64_t rows, Value token,
-                   Value row);
+void fetchEpilogue(TileBuilder &b, const ProductSink &sink, QLinearOp product,
+                   const TokenTile &tokens, int64_t rows, Value row);
 
-/// Computes rows [row, row + rows) of `tokens` tokens of a sink from the
+/// Computes rows [row, row + rows) of the tokens of a sink from the
 /// register tiles in `results` (indexed like the product's results; tokens x R
 /// values, of which the first `rows` lanes count) and stores them.
-void emitEpilogue(ImplicitLocOpBuilder &b, const ProductSink &sink,
-                  QLinearOp product, ArrayRef<Value> results, int64_t tokens,
-                  int64_t rows, Value token, Value row);
+void emitEpilogue(TileBuilder &b, const ProductSink &sink, QLinearOp product,
+                  ArrayRef<Value> results, const TokenTile &tokens,
+                  int64_t rows, Value row);
 
 } // namespace mlir::lumen
 

@@ -1,12 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "passes/tile/product/ScaledWeight.h"
 
-#include "passes/support/RowUtils.h"
-
 #include "mlir/Dialect/Arith/IR/Arith.h"
-#include "mlir/Dialect/Bufferization/IR/Bufferization.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
-#include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
 #include "mlir/Parser/Parser.h"
 #include "llvm/Support/FormatVariadic.h"
@@ -58,7 +54,7 @@ PackedWeight ScaledWeight::allocate(TileBuilder &b, const PackedWeight &source,
                             QuantType::get(context, getScaledFormat(source)),
                             PackedAttr::get(context, rows));
   FailureOr<int64_t> size = getWeightBytes(type, source.format);
-  Value bytes = allocateScratch(b, {*size}, b.getI8Type());
+  Value bytes = b.allocateScratch({*size}, b.getI8Type());
   PackedWeight packed(b, FromBytesOp::create(b, type, bytes, ValueRange{}));
   packed.isFar = false;
   return packed;
@@ -69,13 +65,7 @@ ScaledWeight::ScaledWeight(TileBuilder &b, const PackedWeight &source,
     : source(source), packed(allocate(b, source, rows)) {
   SmallVector<int64_t> shape(source.getGroupBits(), 2);
   shape.push_back(source.rows);
-  integers = allocateScratch(b, shape, b.getI32Type());
-}
-
-/// A register tile stored where `destination`, a buffer of its shape, is.
-static void store(TileBuilder &b, Value tile, Value destination) {
-  bufferization::MaterializeInDestinationOp::create(
-      b, Type(), tile, destination, /*restrict=*/true, /*writable=*/true);
+  integers = b.allocateScratch(shape, b.getI32Type());
 }
 
 void ScaledWeight::emitBlockScale(TileBuilder &b, const SpanPosition &at,
@@ -86,12 +76,11 @@ void ScaledWeight::emitBlockScale(TileBuilder &b, const SpanPosition &at,
   FactorOperands factors = source.collectFactors(b, at, dims, inputs, maps,
                                                  /*hasGroups=*/false);
   maps.push_back(b.map(1, {0}));
-  Value scale =
-      b.generic(b.zeros({source.rows}, b.getF32Type()), inputs, maps, 1,
-                [&](OpBuilder &nested, Location loc, ValueRange arguments) {
-                  return source.emitOfBlock(nested, loc, source.getScale(),
-                                            factors, dims, arguments);
-                });
+  Value scale = b.generic(b.zeros({source.rows}, b.getF32Type()), inputs, maps,
+                          1, [&](KernelBuilder &nested, ValueRange arguments) {
+                            return source.emitOfBlock(nested, source.getScale(),
+                                                      factors, dims, arguments);
+                          });
   Value buffer = packed.getFactorBuffer(0);
   auto type = MemRefType::get(
       {source.rows}, b.getF32Type(),
@@ -101,8 +90,8 @@ void ScaledWeight::emitBlockScale(TileBuilder &b, const SpanPosition &at,
                             sizes = {b.getIndexAttr(1), b.getIndexAttr(1),
                                      b.getIndexAttr(source.rows)},
                             strides(3, b.getIndexAttr(1));
-  store(b, scale,
-        memref::SubViewOp::create(b, type, buffer, offsets, sizes, strides));
+  b.storeTile(scale, memref::SubViewOp::create(b, type, buffer, offsets, sizes,
+                                               strides));
 }
 
 /// A span: four codes of a row fill a lane of 32 bits, of which the even and
@@ -119,22 +108,15 @@ void ScaledWeight::emitCodes(TileBuilder &b, const SpanPosition &at,
   auto shape = cast<MemRefType>(integers.getType()).getShape();
   Value scales =
       b.generic(b.zeros(shape, b.getI32Type()), inputs, maps, dims.dims,
-                [&](OpBuilder &nested, Location loc, ValueRange arguments) {
-                  return source.emitOfGroup(nested, loc, source.getScale(),
-                                            factors, dims, arguments);
+                [&](KernelBuilder &nested, ValueRange arguments) {
+                  return source.emitOfGroup(nested, source.getScale(), factors,
+                                            dims, arguments);
                 });
-  store(b, scales, integers);
+  b.storeTile(scales, integers);
 
   auto words = VectorType::get(source.rows, b.getI32Type()),
        halves = VectorType::get(2 * source.rows, b.getI16Type()),
        bytes = VectorType::get(4 * source.rows, b.getI8Type());
-  auto splat = [&](VectorType type, int64_t value) -> Value {
-    auto attr = IntegerAttr::get(type.getElementType(),
-                                 APInt(type.getElementTypeBitWidth(), value,
-                                       /*isSigned=*/true,
-                                       /*implicitTrunc=*/true));
-    return arith::ConstantOp::create(b, DenseElementsAttr::get(type, attr));
-  };
   // Of every group, for the two halves of a lane: the integer, and what makes
   // products with unsigned codes unsigned products.
   SmallVector<std::pair<Value, Value>> ofGroups;
@@ -143,14 +125,14 @@ void ScaledWeight::emitCodes(TileBuilder &b, const SpanPosition &at,
     for (unsigned bit = groupBits; bit-- > 0;)
       place.push_back(b.index(group >> bit & 1));
     place.push_back(b.index(0));
-    Value low = vector::LoadOp::create(b, words, integers, place);
-    Value high = arith::ShLIOp::create(b, low, splat(words, 16));
-    low = arith::AndIOp::create(b, low, splat(words, 0xffff));
+    Value low = b.load(source.rows, integers, place);
+    Value high = arith::ShLIOp::create(b, low, b.integer(words, 16));
+    low = arith::AndIOp::create(b, low, b.integer(words, 0xffff));
     Value scale = vector::BitCastOp::create(b, halves,
                                             arith::OrIOp::create(b, low, high));
     Value bias =
-        arith::MulIOp::create(b, scale, splat(halves, source.getBias()));
-    bias = arith::SubIOp::create(b, bias, splat(halves, packed.getBias()));
+        arith::MulIOp::create(b, scale, b.integer(halves, source.getBias()));
+    bias = arith::SubIOp::create(b, bias, b.integer(halves, packed.getBias()));
     ofGroups.push_back({scale, bias});
   }
   constexpr int64_t kSteps = 8;
@@ -163,41 +145,32 @@ void ScaledWeight::emitCodes(TileBuilder &b, const SpanPosition &at,
       return arith::AddIOp::create(b, product, bias);
     };
     codes = vector::BitCastOp::create(b, halves, codes);
-    Value even = arith::AndIOp::create(b, codes, splat(halves, 0xff));
-    Value odd = arith::ShRUIOp::create(b, codes, splat(halves, 8));
-    odd = arith::ShLIOp::create(b, scaled(odd), splat(halves, 8));
+    Value even = arith::AndIOp::create(b, codes, b.integer(halves, 0xff));
+    Value odd = arith::ShRUIOp::create(b, codes, b.integer(halves, 8));
+    odd = arith::ShLIOp::create(b, scaled(odd), b.integer(halves, 8));
     Value both = arith::OrIOp::create(b, scaled(even), odd);
     SmallVector<Value> place = {b.index(0), at.span};
     for (int64_t bit : {4, 2, 1})
       place.push_back(b.index(step & bit ? 1 : 0));
     place.push_back(b.index(4 * firstRow));
-    vector::StoreOp::create(b, vector::BitCastOp::create(b, bytes, both), into,
-                            place);
+    b.store(vector::BitCastOp::create(b, bytes, both), into, place);
   }
 }
 
 void ScaledWeight::emit(TileBuilder &b, Value number) const {
-  auto loop = [&](Value first, int64_t count,
-                  function_ref<void(Value)> emitBody) {
-    Value end = arith::AddIOp::create(b, first, b.index(count));
-    auto loop = scf::ForOp::create(b, first, end, b.index(1));
-    OpBuilder::InsertionGuard guard(b);
-    b.setInsertionPointToStart(loop.getBody());
-    emitBody(loop.getInductionVar());
-  };
   int64_t block = source.format.getBlock(), tiles = packed.rows / source.rows;
-  Value firstTile = arith::MulIOp::create(b, number, b.index(tiles));
-  loop(b.index(0), source.getColumns() / block, [&](Value position) {
-    Value firstSpan =
-        arith::MulIOp::create(b, position, b.index(block / kSpan));
+  Value firstTile = b.multiply(number, tiles);
+  b.forEach(source.getColumns() / block, [&](Value position) {
+    Value firstSpan = b.multiply(position, block / kSpan);
     for (int64_t i = 0; i < tiles; ++i) {
       // Behind the last tile comes that one again, which nobody stores.
-      Value tile = arith::AddIOp::create(b, firstTile, b.index(i));
+      Value tile = b.add(firstTile, i);
       tile = arith::MinUIOp::create(b, tile, b.index(source.getTiles() - 1));
       int64_t firstRow = i * source.rows;
       emitBlockScale(b, {tile, position, firstSpan}, firstRow);
-      loop(firstSpan, block / kSpan,
-           [&](Value span) { emitCodes(b, {tile, position, span}, firstRow); });
+      b.forEach(firstSpan, b.add(firstSpan, block / kSpan), 1, [&](Value span) {
+        emitCodes(b, {tile, position, span}, firstRow);
+      });
     }
   });
 }

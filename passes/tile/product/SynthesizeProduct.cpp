@@ -11,9 +11,6 @@
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Bufferization/IR/Bufferization.h"
-#include "mlir/Dialect/MemRef/IR/MemRef.h"
-#include "mlir/Dialect/SCF/IR/SCF.h"
-#include "mlir/IR/ImplicitLocOpBuilder.h"
 #include "llvm/Support/MathExtras.h"
 
 namespace mlir::lumen {
@@ -57,11 +54,10 @@ struct TileShape {
 class ProductSynthesizer {
 public:
   ProductSynthesizer(func::FuncOp kernel, QLinearOp product, TileShape shape,
-                     int64_t blockBytes, bool signedCodes, bool addsPairs)
+                     int64_t blockBytes, IntegerForm form)
       : b(product.getLoc(), kernel.getContext()), kernel(kernel),
-        product(product), shape(shape), blockBytes(blockBytes),
-        takesBytes(!signedCodes),
-        registerTile(b, product, signedCodes, addsPairs) {}
+        product(product), shape(shape), blockBytes(blockBytes), form(form),
+        operands(b, product) {}
 
   LogicalResult run();
 
@@ -70,7 +66,7 @@ private:
   using Weights = ArrayRef<const PackedWeight *>;
   /// The weight of a sink, or one of several that are alike.
   const PackedWeight &getWeight(const ProductSink &sink) const {
-    return registerTile.getWeights()[sink.products.front()];
+    return operands.weights[sink.products.front()];
   }
   /// Tokens of a register tile: more where a weight's tiles have fewer rows. Of
   /// these a power of two, which leaves fewer tokens over from a prompt.
@@ -87,11 +83,10 @@ private:
   void emitExpertGroups(const ProductSink &sink, Value single, bool last);
   void emitRegisterTiles(const ProductSink &sink, Weights weights, Value first,
                          Value count, Value tile, Value rowTile);
-  void emitTile(const ProductSink &sink, Weights weights, int64_t tokens,
-                Value token, Value tile, Value rowTile);
+  void emitTile(const ProductSink &sink, Weights weights,
+                const TokenTile &tokens, Value tile, Value rowTile);
   void emitLoop(ArrayRef<OpFoldResult> sizes, bool waits,
                 function_ref<void(ValueRange)> emitBody);
-  void emitFor(Value first, Value end, function_ref<void(Value)> emitBody);
   void emitGroup(Value group, Value tiles, Value rowTile,
                  function_ref<void(Value, Value, Value)> emitBody);
 
@@ -100,61 +95,46 @@ private:
   QLinearOp product;
   TileShape shape;
   int64_t blockBytes; // of activations
-  /// Whether unsigned codes of 8 bits are as good as narrower ones.
-  bool takesBytes;
-  ProductTile registerTile;
+  IntegerForm form;
+  ProductOperands operands;
   SmallVector<const PackedWeight *> plainWeights;
   /// Null where scales cannot be multiplied into the codes.
   SmallVector<std::unique_ptr<ScaledWeight>> scaledWeights;
 };
 
 void ProductSynthesizer::emitTile(const ProductSink &sink, Weights weights,
-                                  int64_t tokens, Value token, Value tile,
+                                  const TokenTile &tokens, Value tile,
                                   Value rowTile) {
   int64_t n = getWeight(sink).type.getDimSize(0) / product.getExperts(),
           rows = weights[sink.products.front()]->rows;
-  Value row = arith::MulIOp::create(b, rowTile, b.index(rows));
+  Value row = b.multiply(rowTile, rows);
   // Those of a single token are in order, which the hardware foresees.
-  if (tokens > 1)
-    fetchEpilogue(b, sink, product, tokens, std::min(n, rows), token, row);
+  if (tokens.count > 1)
+    fetchEpilogue(b, sink, product, tokens, std::min(n, rows), row);
   SmallVector<Value> results(product.getWeights().size());
   for (unsigned i : sink.products)
     if (i != sink.stored)
-      results[i] = registerTile.emitProduct(*weights[i], tokens, token, tile);
-  if (n % rows == 0)
-    return emitEpilogue(b, sink, product, results, tokens, rows, token, row);
-  // The last tile stores only the rows that exist.
+      results[i] =
+          emitProductTile(b, operands, *weights[i], form, tokens, tile);
   auto emitRows = [&](int64_t valid) {
-    return [&, valid](OpBuilder &nested, Location loc) {
-      ImplicitLocOpBuilder inner(loc, nested);
-      emitEpilogue(inner, sink, product, results, tokens, valid, token, row);
-      scf::YieldOp::create(inner);
-    };
+    emitEpilogue(b, sink, product, results, tokens, valid, row);
   };
+  if (n % rows == 0)
+    return emitRows(rows);
+  // The last tile stores only the rows that exist.
   if (n < rows)
-    return emitEpilogue(b, sink, product, results, tokens, n, token, row);
+    return emitRows(n);
   Value full = arith::CmpIOp::create(b, arith::CmpIPredicate::ult, rowTile,
                                      b.index(n / rows));
-  scf::IfOp::create(b, full, emitRows(rows), emitRows(n % rows));
+  b.branch(full, [&] { emitRows(rows); }, [&] { emitRows(n % rows); });
 }
 
 /// A parallel loop, behind which the workers may go on without each other.
 void ProductSynthesizer::emitLoop(ArrayRef<OpFoldResult> sizes, bool waits,
                                   function_ref<void(ValueRange)> emitBody) {
-  auto forall = scf::ForallOp::create(b, sizes, ValueRange{}, std::nullopt);
+  auto forall = b.parallel(sizes, emitBody);
   if (!waits)
     forall->setAttr(LumenDialect::kNowaitAttr, b.getUnitAttr());
-  OpBuilder::InsertionGuard guard(b);
-  b.setInsertionPointToStart(forall.getBody());
-  emitBody(forall.getInductionVars());
-}
-
-void ProductSynthesizer::emitFor(Value first, Value end,
-                                 function_ref<void(Value)> emitBody) {
-  auto loop = scf::ForOp::create(b, first, end, b.index(1));
-  OpBuilder::InsertionGuard guard(b);
-  b.setInsertionPointToStart(loop.getBody());
-  emitBody(loop.getInductionVar());
 }
 
 /// The tokens of a group, the first and the one behind the last, and the tile
@@ -166,13 +146,11 @@ void ProductSynthesizer::emitGroup(
   Value table = product.getGroups()
                     .getDefiningOp<bufferization::ToTensorOp>()
                     .getBuffer();
-  auto load = [&](Value row, int64_t column) -> Value {
-    Value entry =
-        memref::LoadOp::create(b, table, ValueRange{row, b.index(column)});
-    return arith::IndexCastUIOp::create(b, b.getIndexType(), entry);
+  auto load = [&](Value row, int64_t column) {
+    return b.toIndex(b.load(table, {row, b.index(column)}));
   };
   Value first = load(group, 1);
-  Value end = load(arith::AddIOp::create(b, group, b.index(1)), 1);
+  Value end = load(b.add(group, 1), 1);
   Value tile = arith::MulIOp::create(b, load(group, 0), tiles);
   emitBody(first, end, arith::AddIOp::create(b, tile, rowTile));
 }
@@ -201,16 +179,14 @@ Value ProductSynthesizer::emitManyTokens(const ProductSink &sink) {
       return nullptr;
     weights[i] = &scaledWeights[i]->getPacked();
   }
-  Value few =
-      arith::CmpIOp::create(b, arith::CmpIPredicate::ult,
-                            registerTile.getTokens(), b.index(kManyTokens));
+  Value few = arith::CmpIOp::create(b, arith::CmpIPredicate::ult,
+                                    operands.tokens, b.index(kManyTokens));
   emitTokenBlocks(sink, weights, few, /*last=*/false, [&](Value rowTile) {
     for (unsigned i : sink.products)
       scaledWeights[i]->emit(b, rowTile);
     return b.index(0);
   });
-  return arith::XOrIOp::create(
-      b, few, arith::ConstantIntOp::create(b, /*value=*/1, /*width=*/1));
+  return arith::XOrIOp::create(b, few, b.integer(b.getI1Type(), 1));
 }
 
 /// A loop of its own for a single token, whose weights come from memory, which
@@ -219,9 +195,9 @@ Value ProductSynthesizer::emitManyTokens(const ProductSink &sink) {
 /// in the buffer of the sink, then those of the other; of experts, all tiles of
 /// one, then the next. Returns whether there is a single token.
 Value ProductSynthesizer::emitSingleToken(const ProductSink &sink) {
-  Value single = arith::CmpIOp::create(b, arith::CmpIPredicate::eq,
-                                       registerTile.getTokens(),
-                                       b.index(product.getSlots()));
+  Value single =
+      arith::CmpIOp::create(b, arith::CmpIPredicate::eq, operands.tokens,
+                            b.index(product.getSlots()));
   SmallVector<ProductSink, 2> parts = {sink};
   if (joinsTwoProducts(sink, product)) {
     unsigned number = sink.products.front();
@@ -235,7 +211,7 @@ Value ProductSynthesizer::emitSingleToken(const ProductSink &sink) {
   Value runs = b.index(llvm::divideCeil(tiles, together));
   // Every slot has an expert of its own, or shares one and leaves a group
   // empty.
-  Value count = arith::MulIOp::create(b, runs, b.index(product.getSlots()));
+  Value count = b.multiply(runs, product.getSlots());
   count = arith::SelectOp::create(b, single, count, b.index(0));
   emitLoop({count}, /*waits=*/false, [&](ValueRange indices) {
     Value run = indices[0], group;
@@ -243,17 +219,18 @@ Value ProductSynthesizer::emitSingleToken(const ProductSink &sink) {
       run = arith::RemUIOp::create(b, indices[0], runs);
       group = arith::DivUIOp::create(b, indices[0], runs);
     }
-    Value first = arith::MulIOp::create(b, run, b.index(together));
-    Value end = arith::AddIOp::create(b, first, b.index(together));
+    Value first = b.multiply(run, together);
+    Value end = b.add(first, together);
     end = arith::MinUIOp::create(b, end, b.index(tiles));
     for (const ProductSink &part : parts)
-      emitFor(first, end, [&](Value rowTile) {
+      b.forEach(first, end, 1, [&](Value rowTile) {
         if (!group)
-          return emitTile(part, plainWeights, 1, b.index(0), rowTile, rowTile);
+          return emitTile(part, plainWeights, {b.index(0), 1}, rowTile,
+                          rowTile);
         emitGroup(group, b.index(tiles), rowTile,
                   [&](Value token, Value last, Value tile) {
-                    emitFor(token, last, [&](Value token) {
-                      emitTile(part, plainWeights, 1, token, tile, rowTile);
+                    b.forEach(token, last, 1, [&](Value token) {
+                      emitTile(part, plainWeights, {token, 1}, tile, rowTile);
                     });
                   });
       });
@@ -268,7 +245,7 @@ Value ProductSynthesizer::emitSingleToken(const ProductSink &sink) {
 void ProductSynthesizer::emitTokenBlocks(
     const ProductSink &sink, Weights weights, Value taken, bool last,
     function_ref<Value(Value)> emitTileOf) {
-  Value tokens = registerTile.getTokens();
+  Value tokens = operands.tokens;
   const PackedWeight &weight = *weights[sink.products.front()];
   int64_t tokenTile = getTokens(weight);
   int64_t bytesPerToken = weight.getColumns() * (product.isInteger() ? 1 : 4);
@@ -279,12 +256,11 @@ void ProductSynthesizer::emitTokenBlocks(
       std::max<int64_t>(tokenTile, llvm::alignDown(tokensInCache, tokenTile));
   Value blocks = arith::CeilDivUIOp::create(b, tokens, b.index(tokenBlock));
   // Alike to a tile, so that workers who get as many have as much to do.
-  Value tilesOfAll = arith::MulIOp::create(b, blocks, b.index(tokenTile));
+  Value tilesOfAll = b.multiply(blocks, tokenTile);
   auto beginOf = [&](Value block) -> Value {
     Value share = arith::CeilDivUIOp::create(
         b, arith::MulIOp::create(b, block, tokens), tilesOfAll);
-    return arith::MinUIOp::create(
-        b, tokens, arith::MulIOp::create(b, share, b.index(tokenTile)));
+    return arith::MinUIOp::create(b, tokens, b.multiply(share, tokenTile));
   };
   Value count = blocks;
   if (taken)
@@ -294,7 +270,7 @@ void ProductSynthesizer::emitTokenBlocks(
   SmallVector<OpFoldResult> sizes = {count, b.getIndexAttr(tiles)};
   emitLoop(sizes, last, [&](ValueRange indices) {
     Value first = beginOf(indices[0]);
-    Value next = arith::AddIOp::create(b, indices[0], b.index(1));
+    Value next = b.add(indices[0], 1);
     Value count = arith::SubIOp::create(b, beginOf(next), first);
     emitRegisterTiles(sink, weights, first, count, emitTileOf(indices[1]),
                       indices[1]);
@@ -309,8 +285,7 @@ void ProductSynthesizer::emitExpertGroups(const ProductSink &sink, Value single,
   int64_t experts = product.getExperts();
   Value tiles = b.index(getWeight(sink).getTiles() / experts);
   // A group has at least one token.
-  Value groups =
-      arith::MinUIOp::create(b, registerTile.getTokens(), b.index(experts));
+  Value groups = arith::MinUIOp::create(b, operands.tokens, b.index(experts));
   groups = arith::SelectOp::create(b, single, b.index(0), groups);
   emitLoop({tiles, groups}, last, [&](ValueRange indices) {
     emitGroup(
@@ -331,15 +306,13 @@ void ProductSynthesizer::emitRegisterTiles(const ProductSink &sink,
   Value lower = first, rest = count;
   for (int64_t tokens = getTokens(*weights[sink.products.front()]); tokens >= 1;
        tokens = llvm::bit_ceil(uint64_t(tokens)) / 2) {
-    Value left = tokens == 1 ? b.index(0)
-                             : arith::RemUIOp::create(b, rest, b.index(tokens));
+    Value left = tokens == 1 ? b.index(0) : b.remainder(rest, tokens);
     Value whole = arith::SubIOp::create(b, rest, left);
     Value upper = arith::AddIOp::create(b, lower, whole);
     rest = left;
-    auto loop = scf::ForOp::create(b, lower, upper, b.index(tokens));
-    OpBuilder::InsertionGuard inLoop(b);
-    b.setInsertionPointToStart(loop.getBody());
-    emitTile(sink, weights, tokens, loop.getInductionVar(), tile, rowTile);
+    b.forEach(lower, upper, tokens, [&](Value first) {
+      emitTile(sink, weights, {first, tokens}, tile, rowTile);
+    });
     lower = upper;
   }
 }
@@ -349,21 +322,21 @@ LogicalResult ProductSynthesizer::run() {
   if (failed(collectSinks(kernel, product, sinks)))
     return failure();
   b.setInsertionPoint(kernel.getBody().front().getTerminator());
-  if (failed(registerTile.viewOperands()))
+  if (failed(operands.view()))
     return failure();
-  for (const PackedWeight &weight : registerTile.getWeights()) {
+  for (const PackedWeight &weight : operands.weights) {
     plainWeights.push_back(&weight);
     scaledWeights.emplace_back();
-    if (takesBytes && !product.getGroups() && weight.rows < shape.rows &&
+    // Only where unsigned codes of 8 bits are as good as narrower ones.
+    if (!form.signedCodes && !product.getGroups() && weight.rows < shape.rows &&
         shape.rows * weight.getColumns() <= kMostRoom && product.isInteger() &&
-        registerTile.hasIntegerScales(weight) &&
-        ScaledWeight::isPossible(weight))
+        operands.hasIntegerScales(weight) && ScaledWeight::isPossible(weight))
       scaledWeights.back() =
           std::make_unique<ScaledWeight>(b, weight, shape.rows);
   }
   for (ProductSink &sink : sinks) {
     bool last = &sink == &sinks.back();
-    sink.buffer = registerTile.splitSlots(sink.buffer);
+    sink.buffer = operands.splitSlots(sink.buffer);
     emitSink(sink, last);
   }
 
@@ -411,9 +384,9 @@ struct SynthesizeProductPass final
         shape = {target.getRows(), target.getTokens()};
       if (tokens)
         shape.tokens = tokens;
-      if (failed(ProductSynthesizer(kernel, products.front(), shape, blockBytes,
-                                    prefersSignedCodes(target),
-                                    addsPairs(target))
+      if (failed(ProductSynthesizer(
+                     kernel, products.front(), shape, blockBytes,
+                     {prefersSignedCodes(target), addsPairs(target)})
                      .run()))
         return signalPassFailure();
     }

@@ -6,7 +6,8 @@
 #ifndef LUMEN_PASSES_TILE_ROWS_ROWEMITTER_H
 #define LUMEN_PASSES_TILE_ROWS_ROWEMITTER_H
 
-#include "passes/support/RowUtils.h"
+#include "dialect/LumenDialect.h"
+#include "passes/support/KernelBuilder.h"
 
 #include "llvm/ADT/DenseMap.h"
 
@@ -28,8 +29,7 @@ struct ColumnLoop {
 /// Emits the ops of one ColumnLoop for one row.
 class RowEmitter {
 public:
-  RowEmitter(ImplicitLocOpBuilder &b, const ColumnLoop &loop, Value row,
-             Value staging)
+  RowEmitter(KernelBuilder &b, const ColumnLoop &loop, Value row, Value staging)
       : b(b), loop(loop), row(row), staging(staging) {}
 
   /// What the tiles of the row share: sums of squares, angles, the block of
@@ -50,7 +50,6 @@ private:
   SmallVector<Value> emit(Value value, Tile &tile);
   SmallVector<Value> emitLoads(Value buffer, Value at, Tile &tile);
   SmallVector<Value> emitEmbedding(EmbeddingOp op, Tile &tile);
-  Value emitSwiglu(Value gate, Value up);
   Value emitRope(RopeOp op, Value x);
   Value emitInverseRms(RmsNormOp op);
   /// 1 / sqrt(mean + epsilon) of `count` values whose squares are summed up in
@@ -59,12 +58,8 @@ private:
   Value emitHeadNorm(RmsNormOp op, Value x);
   SmallVector<Value> emitGather(GatherRowsOp op, Tile &tile);
   SmallVector<Value> emitCombine(CombineOp op, Tile &tile);
-  void emitAppend(KvAppendOp op, Tile &tile);
-  /// One head of a position to a page of bytes.
-  void emitAppendCodes(KvAppendOp op, Value head, Value block, Value lane,
-                       Value values);
 
-  ImplicitLocOpBuilder &b;
+  KernelBuilder &b;
   const ColumnLoop &loop;
   Value row;
   /// Per-worker scratch of one head in the element type of the cache; may be

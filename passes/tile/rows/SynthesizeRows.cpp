@@ -4,16 +4,14 @@
 // code.
 #include "passes/Passes.h"
 #include "passes/check/KernelContract.h"
+#include "passes/support/KernelBuffers.h"
 #include "passes/tile/rows/RowEmitter.h"
 
 #include "dialect/FormatLayout.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Bufferization/IR/Bufferization.h"
-#include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
-#include "mlir/Dialect/SCF/IR/SCF.h"
-#include "mlir/Dialect/Vector/IR/VectorOps.h"
 #include "llvm/ADT/EquivalenceClasses.h"
 #include "llvm/ADT/TypeSwitch.h"
 
@@ -77,7 +75,7 @@ private:
   void emitLoop(const ColumnLoop &loop, Value row, Value chunk, Value chunks);
 
   func::FuncOp kernel;
-  ImplicitLocOpBuilder b;
+  KernelBuilder b;
   SmallVector<Operation *> ops;
   SmallVector<ColumnLoop> loops;
   Value staging;
@@ -240,37 +238,30 @@ Value RowsSynthesizer::allocateStaging() {
     }
   if (!headDim)
     return {};
-  return allocateScratch(b, headDim, element);
+  return b.allocateScratch(headDim, element);
 }
 
 void RowsSynthesizer::emitLoop(const ColumnLoop &loop, Value row, Value chunk,
                                Value chunks) {
   RowEmitter emitter(b, loop, row, staging);
   emitter.emitPrologue();
-  Value one = arith::ConstantIndexOp::create(b, 1);
-  Value next = arith::AddIOp::create(b, chunk, one);
-  if (loop.getFullTiles()) {
-    Value tiles = arith::ConstantIndexOp::create(b, loop.getFullTiles());
+  Value next = b.add(chunk, 1);
+  int64_t tiles = loop.getFullTiles();
+  if (tiles) {
     auto bound = [&](Value position) -> Value {
-      return arith::DivUIOp::create(
-          b, arith::MulIOp::create(b, position, tiles), chunks);
+      return arith::DivUIOp::create(b, b.multiply(position, tiles), chunks);
     };
-    auto forOp = scf::ForOp::create(b, bound(chunk), bound(next), one);
-    OpBuilder::InsertionGuard guard(b);
-    b.setInsertionPointToStart(forOp.getBody());
-    Value tile = arith::ConstantIndexOp::create(b, loop.tile);
-    emitter.emitTile(arith::MulIOp::create(b, forOp.getInductionVar(), tile),
-                     loop.tile);
+    Value first = bound(chunk), end = bound(next);
+    b.forEach(first, end, 1, [&](Value tile) {
+      emitter.emitTile(b.multiply(tile, loop.tile), loop.tile);
+    });
   }
   if (loop.getTail()) {
     Value isLast =
         arith::CmpIOp::create(b, arith::CmpIPredicate::eq, next, chunks);
-    auto ifOp = scf::IfOp::create(b, isLast);
-    OpBuilder::InsertionGuard guard(b);
-    b.setInsertionPointToStart(ifOp.thenBlock());
-    Value base =
-        arith::ConstantIndexOp::create(b, loop.getFullTiles() * loop.tile);
-    emitter.emitTile(base, loop.getTail());
+    b.branch(isLast, [&] {
+      emitter.emitTile(b.index(tiles * loop.tile), loop.getTail());
+    });
   }
 }
 
@@ -288,20 +279,14 @@ LogicalResult RowsSynthesizer::run() {
   int64_t mostTiles = 1;
   for (const ColumnLoop &loop : loops)
     mostTiles = std::max(mostTiles, loop.getFullTiles());
-  Value one = arith::ConstantIndexOp::create(b, 1);
   Value perRow =
       arith::CeilDivUIOp::create(b, WorkerCountOp::create(b, b.getIndexType()),
-                                 arith::MaxUIOp::create(b, rows, one));
-  Value chunks = arith::MinUIOp::create(
-      b, perRow, arith::ConstantIndexOp::create(b, mostTiles));
-
-  auto forall = scf::ForallOp::create(b, ArrayRef<OpFoldResult>{rows, chunks},
-                                      ValueRange{},
-                                      /*mapping=*/std::nullopt);
-  b.setInsertionPointToStart(forall.getBody());
-  for (const ColumnLoop &loop : loops)
-    emitLoop(loop, forall.getInductionVar(0), forall.getInductionVar(1),
-             chunks);
+                                 arith::MaxUIOp::create(b, rows, b.index(1)));
+  Value chunks = arith::MinUIOp::create(b, perRow, b.index(mostTiles));
+  b.parallel({rows, chunks}, [&](ValueRange at) {
+    for (const ColumnLoop &loop : loops)
+      emitLoop(loop, at[0], at[1], chunks);
+  });
   eraseTensorOps(kernel);
   return success();
 }

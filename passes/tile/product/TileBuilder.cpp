@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "passes/tile/TileBuilder.h"
+#include "passes/tile/product/TileBuilder.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Bufferization/IR/Bufferization.h"
@@ -10,10 +10,6 @@
 
 using namespace mlir;
 using namespace mlir::lumen;
-
-Value TileBuilder::index(int64_t value) {
-  return arith::ConstantIndexOp::create(*this, value);
-}
 
 Value TileBuilder::view(Value bytes, int64_t offset, int64_t count,
                         int64_t first, ArrayRef<int64_t> shape,
@@ -31,10 +27,9 @@ Value TileBuilder::view(Value bytes, int64_t offset, int64_t count,
 }
 
 Value TileBuilder::toTensor(Value memref) {
-  auto type = cast<MemRefType>(memref.getType());
   return bufferization::ToTensorOp::create(
-      *this, RankedTensorType::get(type.getShape(), type.getElementType()),
-      memref, /*restrict=*/true);
+      *this, memref::getTensorTypeFromMemRefType(memref.getType()), memref,
+      /*restrict=*/true);
 }
 
 Value TileBuilder::slice(Value tensor, ArrayRef<OpFoldResult> position,
@@ -58,6 +53,17 @@ Value TileBuilder::slice(Value tensor, ArrayRef<OpFoldResult> position,
       offsets, sizes, strides);
 }
 
+Value TileBuilder::sliceOfShape(Value tensor, ArrayRef<OpFoldResult> position,
+                                ArrayRef<int64_t> shape) {
+  SmallVector<OpFoldResult> sizes, strides(position.size(), getIndexAttr(1));
+  for (size_t i = 0; i < position.size(); ++i)
+    sizes.push_back(getIndexAttr(i < shape.size() ? shape[i] : 1));
+  Type element = getElementTypeOrSelf(tensor.getType());
+  return tensor::ExtractSliceOp::create(*this,
+                                        RankedTensorType::get(shape, element),
+                                        tensor, position, sizes, strides);
+}
+
 AffineMap TileBuilder::map(unsigned dims, ArrayRef<unsigned> results) {
   SmallVector<AffineExpr> exprs;
   for (unsigned dim : results)
@@ -65,9 +71,9 @@ AffineMap TileBuilder::map(unsigned dims, ArrayRef<unsigned> results) {
   return AffineMap::get(dims, 0, exprs, getContext());
 }
 
-Value TileBuilder::generic(
-    Value init, ValueRange inputs, ArrayRef<AffineMap> maps, unsigned dims,
-    function_ref<Value(OpBuilder &, Location, ValueRange)> body) {
+Value TileBuilder::generic(Value init, ValueRange inputs,
+                           ArrayRef<AffineMap> maps, unsigned dims,
+                           GenericBody body) {
   SmallVector<utils::IteratorType> iterators(dims,
                                              utils::IteratorType::reduction);
   for (AffineExpr result : maps.back().getResults())
@@ -75,15 +81,29 @@ Value TileBuilder::generic(
         utils::IteratorType::parallel;
   return linalg::GenericOp::create(
              *this, init.getType(), inputs, init, maps, iterators,
-             [&](OpBuilder &nested, Location loc, ValueRange arguments) {
-               Value result = body(nested, loc, arguments);
-               linalg::YieldOp::create(nested, loc, result);
+             [&](OpBuilder &builder, Location loc, ValueRange arguments) {
+               KernelBuilder nested(loc, builder);
+               linalg::YieldOp::create(nested, body(nested, arguments));
              })
       .getResult(0);
 }
 
 Value TileBuilder::zeros(ArrayRef<int64_t> shape, Type element) {
-  auto type = RankedTensorType::get(shape, element);
-  return arith::ConstantOp::create(
-      *this, DenseElementsAttr::get(type, getZeroAttr(element)));
+  return zero(RankedTensorType::get(shape, element));
+}
+
+Value TileBuilder::carry(int64_t count, Value initial,
+                         function_ref<Value(Value, Value)> body) {
+  if (count == 1)
+    return body(index(0), initial);
+  return accumulate(index(count), initial,
+                    [&](Value i, ValueRange tile) -> SmallVector<Value> {
+                      return {body(i, tile.front())};
+                    })
+      .front();
+}
+
+void TileBuilder::storeTile(Value tile, Value destination) {
+  bufferization::MaterializeInDestinationOp::create(
+      *this, Type(), tile, destination, /*restrict=*/true, /*writable=*/true);
 }

@@ -2,18 +2,16 @@
 //
 // Builds the form in which product kernels are synthesized: linalg on small
 // static tensors, which are slices of buffers or register tiles.
-#ifndef LUMEN_PASSES_TILE_TILEBUILDER_H
-#define LUMEN_PASSES_TILE_TILEBUILDER_H
+#ifndef LUMEN_PASSES_TILE_PRODUCT_TILEBUILDER_H
+#define LUMEN_PASSES_TILE_PRODUCT_TILEBUILDER_H
 
-#include "mlir/IR/ImplicitLocOpBuilder.h"
+#include "passes/support/KernelBuilder.h"
 
 namespace mlir::lumen {
 
-class TileBuilder : public ImplicitLocOpBuilder {
+class TileBuilder : public KernelBuilder {
 public:
-  using ImplicitLocOpBuilder::ImplicitLocOpBuilder;
-
-  Value index(int64_t value);
+  using KernelBuilder::KernelBuilder;
 
   /// The bytes from `offset` on as `count` elements, of which element `first`
   /// is the first of a buffer of this shape and strides.
@@ -27,20 +25,32 @@ public:
   /// if it is a token; all others are dropped.
   Value slice(Value tensor, ArrayRef<OpFoldResult> position,
               int64_t tokens = 0);
+  /// The slice of this shape from `position` on; a dimension of size 1 that
+  /// `shape` lacks is dropped.
+  Value sliceOfShape(Value tensor, ArrayRef<OpFoldResult> position,
+                     ArrayRef<int64_t> shape);
 
   /// The dimensions `results` of `dims`.
   AffineMap map(unsigned dims, ArrayRef<unsigned> results);
 
   /// A linalg.generic on `init`, the last of `maps`; a dimension that the
   /// result lacks is a reduction. `body` gives the next value of the result.
+  using GenericBody = function_ref<Value(KernelBuilder &, ValueRange)>;
   Value generic(Value init, ValueRange inputs, ArrayRef<AffineMap> maps,
-                unsigned dims,
-                function_ref<Value(OpBuilder &, Location, ValueRange)> body);
+                unsigned dims, GenericBody body);
 
   /// A register tile of zeros.
   Value zeros(ArrayRef<int64_t> shape, Type element);
+
+  /// The register tile that `body(i, tile)` makes of `initial` in `count`
+  /// rounds.
+  Value carry(int64_t count, Value initial,
+              function_ref<Value(Value, Value)> body);
+
+  /// Stores a register tile where `destination`, a buffer of its shape, is.
+  void storeTile(Value tile, Value destination);
 };
 
 } // namespace mlir::lumen
 
-#endif // LUMEN_PASSES_TILE_TILEBUILDER_H
+#endif // LUMEN_PASSES_TILE_PRODUCT_TILEBUILDER_H

@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "passes/tile/product/ProductOperands.h"
+
+#include "mlir/Dialect/Bufferization/IR/Bufferization.h"
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "llvm/Support/MathExtras.h"
+
+using namespace mlir;
+using namespace mlir::lumen;
+
+/// Tokens that a register tile never exceeds.
+static constexpr int64_t kMostTokens = 64;
+
+//===----------------------------------------------------------------------===//
+// Views
+//===----------------------------------------------------------------------===//
+
+Value ProductOperands::expandSpans(Value memref, unsigned bits, int64_t rest) {
+  auto type = cast<MemRefType>(memref.getType());
+  SmallVector<int64_t> shape = {ShapedType::kDynamic,
+                                product.getColumns() / kSpan};
+  shape.append(bits, 2);
+  if (rest > 1)
+    shape.push_back(rest);
+  if (shape.size() == 2)
+    return b.toTensor(memref);
+  SmallVector<ReassociationIndices> groups = {{0}, {}};
+  for (unsigned i = 1; i < shape.size(); ++i)
+    groups[1].push_back(i);
+  SmallVector<OpFoldResult> sizes = {tokens};
+  for (int64_t size : ArrayRef(shape).drop_front())
+    sizes.push_back(b.getIndexAttr(size));
+  auto expanded = MemRefType::get(shape, type.getElementType());
+  return b.toTensor(
+      memref::ExpandShapeOp::create(b, expanded, memref, groups, sizes));
+}
+
+/// memref<TxC> seen as memref<TxSx(C/S)>, where T is `tokens`.
+static Value expandColumns(TileBuilder &b, Value memref, Value tokens,
+                           int64_t parts) {
+  auto type = cast<MemRefType>(memref.getType());
+  int64_t columns = type.getDimSize(1) / parts;
+  SmallVector<OpFoldResult> sizes = {tokens, b.getIndexAttr(parts),
+                                     b.getIndexAttr(columns)};
+  auto expanded = MemRefType::get({ShapedType::kDynamic, parts, columns},
+                                  type.getElementType());
+  return memref::ExpandShapeOp::create(
+      b, expanded, memref, SmallVector<ReassociationIndices>{{0}, {1, 2}},
+      sizes);
+}
+
+Value ProductOperands::viewPairs(Value memref) {
+  int64_t pairs = cast<MemRefType>(memref.getType()).getDimSize(1) / 2;
+  return b.toTensor(expandColumns(b, memref, tokens, pairs));
+}
+
+Value ProductOperands::splitSlots(Value memref) {
+  int64_t slots = product.getSlots();
+  if (slots == 1)
+    return memref;
+  Value rows = memref::DimOp::create(b, memref, 0);
+  return memref::CollapseShapeOp::create(
+      b, expandColumns(b, memref, rows, slots),
+      SmallVector<ReassociationIndices>{{0, 1}, {2}});
+}
+
+void ProductOperands::viewActivations() {
+  auto memref = [&](unsigned i) {
+    auto tensor =
+        product.getActivations()[i].getDefiningOp<bufferization::ToTensorOp>();
+    return splitSlots(tensor.getBuffer());
+  };
+  tokens = memref::DimOp::create(b, memref(0), 0);
+  bool quantized = llvm::any_of(
+      weights, [](const PackedWeight &weight) { return !!weight.format; });
+  if (!product.isInteger()) {
+    x = quantized ? expandSpans(memref(0), 3, 4) : b.toTensor(memref(0));
+    return;
+  }
+  codes = expandSpans(memref(0), 3, 4);
+  scales = b.toTensor(memref(1));
+  int64_t sumsPerSpan = cast<MemRefType>(memref(2).getType()).getDimSize(1) *
+                        kSpan / product.getColumns();
+  sumBits = llvm::Log2_64(sumsPerSpan);
+  flatOffsets = memref(2);
+  offsets = expandSpans(flatOffsets, sumBits, 1);
+  blockOffsets = b.allocateScratch({kMostTokens}, b.getI32Type());
+  if (cast<MemRefType>(memref(3).getType()).getElementType().isInteger(16))
+    sumPairs = viewPairs(memref(3));
+  else
+    sums = expandSpans(memref(3), sumBits, 1);
+}
+
+LogicalResult ProductOperands::view() {
+  if (failed(verifyBuffers()) || failed(viewWeights()))
+    return failure();
+  viewActivations();
+  return verifySums();
+}
+
+//===----------------------------------------------------------------------===//
+// What fits together
+//===----------------------------------------------------------------------===//
+
+LogicalResult ProductOperands::verifyBuffers() {
+  auto isBuffer = [](Value value) {
+    return value.getDefiningOp<bufferization::ToTensorOp>();
+  };
+  for (Value activation : product.getActivations())
+    if (!isBuffer(activation))
+      return product.emitOpError("needs activations in buffers, got ")
+             << activation.getType() << " made otherwise";
+  for (Value bias : product.getBiases())
+    if (!isBuffer(bias))
+      return product.emitOpError("needs biases in buffers, got ")
+             << bias.getType() << " made otherwise";
+  if (product.getGroups() && !isBuffer(product.getGroups()))
+    return product.emitOpError("needs groups in a buffer, got ")
+           << product.getGroups().getType() << " made otherwise";
+  return success();
+}
+
+LogicalResult ProductOperands::viewWeights() {
+  for (auto [i, weight] : llvm::enumerate(product.getWeights())) {
+    auto type = cast<RankedTensorType>(weight.getType());
+    if (!weight.getDefiningOp<FromBytesOp>() ||
+        !isa_and_nonnull<PackedAttr>(type.getEncoding()))
+      return product.emitOpError()
+             << "needs packed weights, but weight " << i << " is " << type;
+    if (!type.hasStaticShape())
+      return product.emitOpError()
+             << "needs weights of known sizes, but weight " << i << " is "
+             << type;
+    weights.emplace_back(b, weight);
+  }
+  for (const PackedWeight &weight : weights)
+    if (product.getGroups() &&
+        weight.type.getDimSize(0) % (product.getExperts() * weight.rows))
+      return product.emitOpError()
+             << "needs experts of a multiple of " << weight.rows
+             << " rows, got "
+             << weight.type.getDimSize(0) / product.getExperts();
+  for (const PackedWeight &weight : weights)
+    if (!!weight.format != !!weights.front().format)
+      return product.emitOpError() << "mixes quantized and float weights";
+  return success();
+}
+
+LogicalResult ProductOperands::verifySums() {
+  for (const PackedWeight &weight : weights)
+    if (sumPairs &&
+        !takesIntegerSums(weight.format, product.getActivationGroup(),
+                          kSpan >> sumBits))
+      return product.emitOpError()
+             << "has activation sums of 16 bits, which the minima of "
+             << weight.format.getSymName() << " cannot meet in pairs";
+  for (const PackedWeight &weight : weights)
+    if (product.isInteger() && sumBits < weight.getGroupBits())
+      return product.emitOpError()
+             << "has activation sums of " << (kSpan >> sumBits)
+             << " codes, but the format " << weight.format.getSymName()
+             << " needs them per " << int64_t(weight.format.getGroup());
+  for (const PackedWeight &weight : weights)
+    if (product.isInteger() &&
+        weight.getBias() % int64_t(product.getOffsetBias()))
+      return product.emitOpError()
+             << "has activation offsets for a bias of "
+             << product.getOffsetBias() << ", which does not divide that of "
+             << weight.format.getSymName() << " (" << weight.getBias() << ")";
+  return success();
+}
+
+bool ProductOperands::hasIntegerScales(const PackedWeight &weight) const {
+  int64_t group = product.getActivationGroup();
+  std::optional<IntegerRange> scales = getGroupIntegers(weight.getScale());
+  // Minima in floats would be added between the integers.
+  if (group == kSpan || !scales || (weight.hasMin() && !hasIntegerMinima()))
+    return false;
+  constexpr int64_t kExact = 1 << 24;
+  return group * kMostCode * (weight.getValues() * *scales).getMagnitude() <=
+         kExact;
+}

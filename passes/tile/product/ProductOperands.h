@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What meets in a product: its weights, packed, and its activations, as the
+// tensors that register tiles are computed from. Everything follows from the
+// components of the packed layout and the attributes of the format; no format
+// is known by name.
+#ifndef LUMEN_PASSES_TILE_PRODUCT_PRODUCTOPERANDS_H
+#define LUMEN_PASSES_TILE_PRODUCT_PRODUCTOPERANDS_H
+
+#include "passes/tile/product/PackedWeight.h"
+
+namespace mlir::lumen {
+
+/// The tokens of a register tile.
+struct TokenTile {
+  Value first;
+  int64_t count;
+};
+
+/// The largest magnitude of the activations' codes.
+inline constexpr int64_t kMostCode = 127;
+
+class ProductOperands {
+public:
+  ProductOperands(TileBuilder &b, QLinearOp product) : product(product), b(b) {}
+
+  /// Views weights and activations, in front of the loops. Fails, with an error
+  /// of the product, where they do not fit together.
+  LogicalResult view();
+
+  /// memref<TxC> seen as memref<(T*S)x(C/S)>, for S slots.
+  Value splitSlots(Value memref);
+
+  /// Whether the scales are integers times a float of the block, and sums of
+  /// products with both so small that they are exact in f32.
+  bool hasIntegerScales(const PackedWeight &weight) const;
+  /// Whether the minima are integers times a float of the block, and the sums
+  /// of the activations pairs of 16 bits.
+  bool hasIntegerMinima() const { return !!sumPairs; }
+  /// Spans behind one scale of the activations.
+  int64_t getSpansOfScale() const {
+    return product.getActivationGroup() / kSpan;
+  }
+
+  /// (Accessors of ops are not const.)
+  mutable QLinearOp product;
+  SmallVector<PackedWeight, 3> weights;
+  Value tokens; // T
+  // Activations as tensors: either `sums`, or `sumPairs` [token][pair][2].
+  Value codes, scales, offsets, sums, sumPairs, x;
+  /// As buffers: the same offsets, and room for those of a block and the tokens
+  /// of a tile.
+  Value flatOffsets, blockOffsets;
+  unsigned sumBits = 0; // log2 of the activation sums per span
+
+private:
+  LogicalResult verifyBuffers();
+  LogicalResult viewWeights();
+  void viewActivations();
+  LogicalResult verifySums();
+  /// memref<TxKxE> seen as [token][span][bits…][rest] (`rest` omitted when 1).
+  Value expandSpans(Value memref, unsigned bits, int64_t rest);
+  /// memref<TxP> seen as [token][pair][2].
+  Value viewPairs(Value memref);
+
+  TileBuilder &b;
+};
+
+} // namespace mlir::lumen
+
+#endif // LUMEN_PASSES_TILE_PRODUCT_PRODUCTOPERANDS_H
