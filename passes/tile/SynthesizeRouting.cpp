@@ -112,15 +112,15 @@ void RoutingSynthesizer::emitRoute(RouteOp op) {
 
 /// A counting sort by one worker: there are few numbers, and each is read once.
 void RoutingSynthesizer::emitGroup(GroupTokensOp op) {
+  auto groups = cast<RankedTensorType>(op.getGroups().getType());
+  int64_t experts = groups.getDimSize(0) - 1;
   Value source = getSourceBuffer(op.getExperts());
+  // How many tokens an expert has, then where its next one goes.
+  Value next = b.allocateScratch(experts, b.getI32Type());
   Value tokens = memref::DimOp::create(b, source, 0);
   // One iteration. A loop that is known to have just one would be folded away,
   // and every worker would sort.
   Value once = arith::MinUIOp::create(b, tokens, b.index(1));
-  auto groups = cast<RankedTensorType>(op.getGroups().getType());
-  int64_t experts = groups.getDimSize(0) - 1;
-  // How many tokens an expert has, then where its next one goes.
-  Value next = b.allocateScratch(experts, b.getI32Type());
   b.parallel({once}, [&](ValueRange) { emitSort(op, source, tokens, next); });
 }
 

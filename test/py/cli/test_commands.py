@@ -210,6 +210,11 @@ def test_compile(lumen, tiny, tmp_path, stage, expected):
     assert path.read_text() == done.stdout
 
 
+def test_compile_to_an_unknown_form(lumen, tiny):
+    done = lumen("compile", tiny, "--emit", "linalg")
+    assert done.returncode == 2 and "'linalg' is not one of 'lumen', 'fused', 'loops'" in done.stderr
+
+
 def test_compile_functions(lumen, refused, tiny):
     out = lumen("compile", tiny, "--emit", "vector", "--function", "qlinear_*_add").stdout
     names = re.findall(r"^func\.func private @(\w+)", out, re.M)
