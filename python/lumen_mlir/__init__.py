@@ -6,7 +6,7 @@ first used, so that ``import lumen_mlir`` costs next to nothing.
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lumen_mlir.errors import LumenError
 from lumen_mlir.version import __version__
@@ -20,7 +20,7 @@ __all__ = ["LLM", "LumenError", "__version__", "compile"]
 _LAZY = {"LLM": "lumen_mlir.generate.llm", "compile": "lumen_mlir.run.engine"}
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> Any:
     if name not in _LAZY:
         raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
     value = getattr(import_module(_LAZY[name]), name)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 import reprlib
 from pathlib import Path
+from typing import Any
 
 # Control characters but tab and line feed. A carriage return is one where it does not end a line.
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]|\r(?!\n)")
@@ -78,7 +79,7 @@ def quoted(name: str) -> str:
     return ascii(text) if not text.isprintable() else f"'{text}'"
 
 
-def describe(diagnostic) -> str:
+def describe(diagnostic: Any) -> str:
     """One ``ir.DiagnosticInfo`` without its notes, as ``location: error: message``."""
     where = str(diagnostic.location).removeprefix("loc(").removesuffix(")")
     return f"{where}: {diagnostic.severity.name.lower()}: {diagnostic.message}"

@@ -6,7 +6,8 @@ arguments. Lumen's own models run through ``lumen_mlir.run.engine``.
 """
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from lumen_mlir import ir
 from lumen_mlir._mlir import codegen
@@ -39,11 +40,11 @@ class ExecutionEngine:
         """The address of the function ``void f(void **arguments)`` that wraps ``name``."""
         return self._object.lookup(f"_mlir__mlir_ciface_{name}")
 
-    def lookup(self, name: str):
+    def lookup(self, name: str) -> Callable[..., None]:
         """The wrapper of ``name`` as a ``ctypes`` function of one ``void **``."""
         return ctypes.CFUNCTYPE(None, ctypes.c_void_p)(self.raw_lookup(name))
 
-    def invoke(self, name: str, *ctypes_args) -> None:
+    def invoke(self, name: str, *ctypes_args: Any) -> None:
         """Calls ``name`` with pointers to its arguments, and to its result where it has one.
 
         A memref is given as a pointer to a pointer to its descriptor, as upstream does.

@@ -52,7 +52,7 @@ class CompilerOptions:
     tile_tokens: int = 0
     block_bytes: int = 0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not isinstance(self.profile, bool):
             raise LumenError(f"profile is True or False, not {shown(self.profile)}")
         if not isinstance(self.activations, str) or self.activations not in ("int8", "exact"):

@@ -6,7 +6,7 @@ It proves at definition that codes stay inside their declared bits and lookups i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -23,7 +23,7 @@ def _next_mask(value: np.ndarray) -> np.ndarray:
     return value
 
 
-def _corners(operation, a: Interval, b: Interval) -> Interval:
+def _corners(operation: Callable[..., np.ndarray], a: Interval, b: Interval) -> Interval:
     products = [operation(x, y) for x in a for y in b]
     return np.minimum.reduce(products), np.maximum.reduce(products)
 

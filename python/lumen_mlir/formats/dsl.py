@@ -86,6 +86,9 @@ class Codes:
 class _Block:
     """The ``b`` of ``decode``: storage fields as expressions, each use recorded."""
 
+    _name: str
+    _fields: dict[str, Expression]
+
     def __init__(self, name: str, fields: dict[str, Field]):
         self.__dict__["_name"] = name
         self.__dict__["_fields"] = {key: graph.field(key, kind) for key, kind in fields.items()}

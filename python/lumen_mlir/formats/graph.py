@@ -8,8 +8,9 @@ NumPy (``evaluate``), in IR (``emit``) and on intervals (``bounds``). Types and 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any, Union
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from ..errors import LumenError
 
 Literal = int | float | Sequence[int] | np.ndarray
 Indices = Sequence[int] | np.ndarray
+Operand = Union["Expression", Literal]
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class DType:
             raise LumenError(f"a field of {self.name} needs a positive length, not {length!r}")
         return Field(self, length)
 
-    def __call__(self, expression):
+    def __call__(self, expression: Operand) -> Expression:
         return convert(expression, self)
 
     def __repr__(self) -> str:
@@ -111,43 +113,57 @@ class Expression:
     # Keeps NumPy arrays on the left of an operator from taking the expression apart.
     __array_ufunc__ = None
 
-    def __init__(self, operation, dtype, length, operands=(), payload=None):
+    operation: str
+    # Narrower where one knows which operation it is.
+    dtype: Any
+    length: Any
+    operands: tuple[Expression, ...]
+    payload: Any
+
+    def __init__(
+        self,
+        operation: str,
+        dtype: DType | None,
+        length: int | None,
+        operands: Iterable[Expression] = (),
+        payload: Any = None,
+    ):
         self.operation, self.dtype, self.length = operation, dtype, length
         self.operands, self.payload = tuple(operands), payload
 
-    def __and__(self, other):
+    def __and__(self, other: Operand) -> Expression:
         return binary("and", self, other)
 
-    def __or__(self, other):
+    def __or__(self, other: Operand) -> Expression:
         return binary("or", self, other)
 
-    def __xor__(self, other):
+    def __xor__(self, other: Operand) -> Expression:
         return binary("xor", self, other)
 
-    def __lshift__(self, other):
+    def __lshift__(self, other: Operand) -> Expression:
         return binary("shl", self, other)
 
-    def __rshift__(self, other):
+    def __rshift__(self, other: Operand) -> Expression:
         return binary("shr", self, other)
 
-    def __add__(self, other):
+    def __add__(self, other: Operand) -> Expression:
         return binary("add", self, other)
 
-    def __sub__(self, other):
+    def __sub__(self, other: Operand) -> Expression:
         return binary("sub", self, other)
 
-    def __mul__(self, other):
+    def __mul__(self, other: Operand) -> Expression:
         return binary("mul", self, other)
 
-    def __lt__(self, other):
+    def __lt__(self, other: Operand) -> Expression:
         return compare("lt", self, other)
 
     __radd__, __rmul__, __rand__, __ror__, __rxor__ = __add__, __mul__, __and__, __or__, __xor__
 
-    def __rsub__(self, other):
+    def __rsub__(self, other: Operand) -> Expression:
         return binary("sub", _operand(other, self), self)
 
-    def __neg__(self):
+    def __neg__(self) -> Expression:
         if self.dtype is None or self.dtype.kind != "f":
             raise LumenError("only floating-point values can be negated; write 0 - x for integers")
         return Expression("neg", self.dtype, self.length, [self])
@@ -157,17 +173,17 @@ class Expression:
             raise LumenError("a scalar has no length")
         return self.length
 
-    def __getitem__(self, key):
+    def __getitem__(self, key: int | slice) -> Expression:
         if isinstance(key, slice):
             return take(self, range(*key.indices(len(self))))
         if not -len(self) <= key < len(self):
             raise LumenError(f"index {key} is outside a vector of {len(self)}")
         return Expression("extract", self.dtype, None, [self], key % len(self))
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[Expression]:
         return (self[i] for i in range(len(self)))
 
-    def __bool__(self):
+    def __bool__(self) -> bool:
         raise LumenError("decode is traced once, so it cannot branch on values; use where(condition, a, b)")
 
 
@@ -191,7 +207,7 @@ def constant(values: Literal, dtype: DType, length: int | None = None) -> Expres
     return Expression("constant", dtype, length, (), array.astype(dtype.numpy))
 
 
-def _operand(value, like: Expression) -> Expression:
+def _operand(value: Operand, like: Expression) -> Expression:
     return value if isinstance(value, Expression) else constant(value, like.dtype, like.length)
 
 
@@ -207,7 +223,7 @@ def _match(name: str, a: Expression, b: Expression) -> tuple[Expression, Express
     return a, b
 
 
-def binary(name: str, left: Expression, right) -> Expression:
+def binary(name: str, left: Expression, right: Operand) -> Expression:
     """An elementwise operation on two values of one type; scalars broadcast, integers wrap."""
     if left.dtype is None:
         raise LumenError(f"{name} of a comparison; use where(condition, a, b)")
@@ -221,23 +237,25 @@ def binary(name: str, left: Expression, right) -> Expression:
     return Expression(name, left.dtype, left.length, [left, right])
 
 
-def compare(name: str, left: Expression, right) -> Expression:
+def compare(name: str, left: Expression, right: Operand) -> Expression:
     left, right = _match(name, left, _operand(right, left))
     if left.dtype.kind == "f":
         raise LumenError("comparisons are defined on integers only")
     return Expression(name, None, left.length, [left, right])
 
 
-def equal(left: Expression, right) -> Expression:
+def equal(left: Expression, right: Operand) -> Expression:
     """Elementwise comparison, for ``where``; ``<`` is the other one."""
     return compare("eq", left, right)
 
 
-def where(condition: Expression, yes, no) -> Expression:
+def where(condition: Expression, yes: Operand, no: Operand) -> Expression:
     """Elementwise choice; ``yes`` or ``no`` may be a literal."""
     if not isinstance(condition, Expression) or condition.dtype is not None:
         raise LumenError("where needs a comparison as its condition: a < b or equal(a, b)")
     if not isinstance(yes, Expression):
+        if not isinstance(no, Expression):
+            raise LumenError("where of two literals has no type; write one of them as u8(0)")
         yes = _operand(yes, no)
     yes, no = _match("where", yes, _operand(no, yes))
     if yes.length != condition.length:
@@ -249,7 +267,7 @@ def broadcast(value: Expression, length: int) -> Expression:
     return Expression("broadcast", value.dtype, length, [value])
 
 
-def convert(value: Expression, dtype: DType) -> Expression:
+def convert(value: Operand, dtype: DType) -> Expression:
     """Converts by value: integers are extended, truncated or become floats; f16, bf16 and f32 convert."""
     if not isinstance(value, Expression):
         return constant(value, dtype)

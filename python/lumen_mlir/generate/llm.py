@@ -153,7 +153,7 @@ class LLM:
             f"context {self.context}, {threads} thread{'' if threads == 1 else 's'}>"
         )
 
-    def _open_session(self, cache: Cache, progress: Progress):
+    def _open_session(self, cache: Cache, progress: Progress) -> Any:
         if self.engine == "compiled":
             from lumen_mlir.run.session import Session
 

@@ -6,9 +6,9 @@ from __future__ import annotations
 import logging
 import mmap
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 
@@ -79,7 +79,13 @@ class StringArray(Sequence):
         start = self._walk()[index]
         return self._buffer[start + 8 : start + 8 + self._length.unpack_from(self._buffer, start)[0]]
 
-    def __getitem__(self, index):
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[str]: ...
+
+    def __getitem__(self, index: int | slice) -> str | list[str]:
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
         return self._decode(self.raw(index), index)
@@ -242,7 +248,7 @@ class Metadata(Mapping):
             return f"array of {VALUE_TYPE_NAMES[value.element_type]}"
         return VALUE_TYPE_NAMES[kind]
 
-    def _typed(self, key: str, default: Any, expected: str, accepts) -> Any:
+    def _typed(self, key: str, default: Any, expected: str, accepts: Callable[[Any], bool]) -> Any:
         if key not in self._fields:
             if default is _MISSING:
                 raise GGUFError(f"{self._path}: metadata has no {quoted(key)}")

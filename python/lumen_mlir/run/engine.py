@@ -225,7 +225,7 @@ class _Function:
     bounds: list[Bound] = field(init=False)
     element_bounds: list[Bound] = field(init=False)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         of_elements = (Elements, Groups)
         self.bounds = [b for b in self.signature.bounds if not isinstance(b, of_elements)]
         self.element_bounds = [b for b in self.signature.bounds if isinstance(b, of_elements)]

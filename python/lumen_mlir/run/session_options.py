@@ -63,7 +63,7 @@ class SessionOptions:
     pack_cache: bool = True
     profile: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.threads is not None:
             check_count("threads", self.threads, MAX_THREADS)
         if self.context is not None and not (type(self.context) is int and self.context == 0):

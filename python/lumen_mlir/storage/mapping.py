@@ -52,7 +52,7 @@ class MappedFile(mmap.mmap):
         self._sample = None
         return self
 
-    def __del__(self):
+    def __del__(self) -> None:
         # Before the mapping goes away, whose addresses others may get then.
         if guard := getattr(self, "_guard", None):
             guard.release()

@@ -163,7 +163,7 @@ def _to_json(
     value: Any,
     ensure_ascii: bool = False,
     indent: int | None = None,
-    separators=None,
+    separators: tuple[str, str] | None = None,
     sort_keys: bool = False,
 ) -> str:
     # Jinja's own filter escapes <, > and & for HTML, which a prompt must not.

@@ -78,7 +78,9 @@ class Rules:
     unk_token: str | None = None
     behind: Rules | None = None
 
-    def model(self, ids: dict[str, int], merges: list[tuple[str, str]], **options: Any):
+    def model(
+        self, ids: dict[str, int], merges: list[tuple[str, str]], **options: Any
+    ) -> tokenizers.models.BPE:
         """The package's model for these tokens and merges."""
         return tokenizers.models.BPE(
             vocab=ids, merges=merges, byte_fallback=self.byte_fallback, fuse_unk=self.fuse_unk, **options

@@ -152,6 +152,7 @@ def test_minimum_is_named():
         (lambda b: b.qs.no_such, "decode failed: AttributeError: .* no attribute 'no_such'"),
         (lambda b: unpack(b.qs), "decode failed: TypeError: .* missing 1 required"),
         (lambda b: where(b.qs, 1, 2), "where needs a comparison"),
+        (lambda b: where(b.qs < 3, 1, 0), "where of two literals has no type"),
         (lambda b: where(b.qs[:8] < 3, b.qs, 0), "condition is a vector of 8, values a vector of 16"),
         (lambda b: (b.qs < 3) & 1, "and of a comparison"),
         (lambda b: b.d < 0.5, "comparisons are defined on integers only"),
