@@ -115,6 +115,14 @@ def test_packages_say_what_they_are(name, imports):
     assert imports[name] <= allowed
 
 
+def test_loggers_are_named_after_modules():
+    """``lumen_mlir`` itself, which the command line listens to, is the only other name."""
+    for path in MODULES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "logging.getLogger":
+                assert ast.unparse(node.args[0]) in ("__name__", "'lumen_mlir'"), path
+
+
 def test_runtime_needs_no_compiler():
     """What runs compiled code (``runtime/`` without its folders) knows neither MLIR nor LLVM."""
     files = [path for path in REPOSITORY.glob("runtime/*.*") if path.suffix in (".h", ".cpp")]
