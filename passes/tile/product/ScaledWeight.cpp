@@ -139,10 +139,10 @@ void ScaledWeight::emitCodes(TileBuilder &b, const SpanPosition &at,
   Value into = packed.getCodeBuffer(b, 0);
   for (int64_t step = 0; step < kSteps; ++step) {
     Value codes = source.loadCodes(b, at, step);
-    auto [scale, bias] = ofGroups[step >> (llvm::Log2_64(kSteps) - groupBits)];
+    const auto &ofGroup = ofGroups[step >> (llvm::Log2_64(kSteps) - groupBits)];
     auto scaled = [&](Value codes) -> Value {
-      Value product = arith::MulIOp::create(b, codes, scale);
-      return arith::AddIOp::create(b, product, bias);
+      Value product = arith::MulIOp::create(b, codes, ofGroup.first);
+      return arith::AddIOp::create(b, product, ofGroup.second);
     };
     codes = vector::BitCastOp::create(b, halves, codes);
     Value even = arith::AndIOp::create(b, codes, b.integer(halves, 0xff));
