@@ -6,7 +6,7 @@
 
 include "dialect/LumenOpBase.td"
 
-def Lumen_RopeOp : Lumen_Op<"rope", [Pure, AllTypesMatch<["x", "result"]>]> {
+def Lumen_RopeOp : Lumen_RowOp<"rope", [AllTypesMatch<["x", "result"]>]> {
   let summary = "rotary position embedding";
   let description = [{
     Rotates pairs of every head of `x` (T x heads*head_dim). Row p of `table` holds
@@ -24,11 +24,16 @@ def Lumen_RopeOp : Lumen_Op<"rope", [Pure, AllTypesMatch<["x", "result"]>]> {
   let arguments = (ins Lumen_Rows:$x, Lumen_Rows:$table, Index:$position,
     ConfinedAttr<I64Attr, [IntPositive]>:$head_dim, StrAttr:$style);
   let results = (outs Lumen_Rows:$result);
+  let extraClassDeclaration = [{
+    ::llvm::SmallVector<NamedOperand> getBufferOperands() {
+      return {{"table", getTable()}};
+    }
+  }];
   let assemblyFormat = "$x `,` $table `,` $position attr-dict `:` type($x) `,` type($table)";
   let hasVerifier = 1;
 }
 
-def Lumen_KvAppendOp : Lumen_Op<"kv_append", [Pure, AllTypesMatch<["cache", "result"]>]> {
+def Lumen_KvAppendOp : Lumen_RowOp<"kv_append", [AllTypesMatch<["cache", "result"]>]> {
   let summary = "writes new rows into a KV cache";
   let description = [{
     Writes the rows of `x` (T x kv_heads*D) as positions `position` + t of layer
@@ -53,6 +58,11 @@ def Lumen_KvAppendOp : Lumen_Op<"kv_append", [Pure, AllTypesMatch<["cache", "res
   let arguments = (ins Lumen_Cache:$cache, Lumen_Rows:$x, Index:$layer, Index:$position, StrAttr:$kind);
   let results = (outs Lumen_Cache:$result);
   let extraClassDeclaration = [{
+    ::mlir::Value getRows() { return getX(); }
+    ::mlir::OpOperand *getUpdated() { return &getCacheMutable(); }
+    ::llvm::SmallVector<NamedOperand> getBufferOperands() {
+      return {{"cache", getCache()}};
+    }
     /// D, the values of a head.
     int64_t getHeadDim();
   }];
@@ -62,7 +72,7 @@ def Lumen_KvAppendOp : Lumen_Op<"kv_append", [Pure, AllTypesMatch<["cache", "res
   let hasVerifier = 1;
 }
 
-def Lumen_AttentionOp : Lumen_Op<"attention", [Pure, AllTypesMatch<["q", "result"]>]> {
+def Lumen_AttentionOp : Lumen_KernelOp<"attention", "Attention", [AllTypesMatch<["q", "result"]>]> {
   let summary = "causal attention over the KV cache";
   let description = [{
     Row t of `q` (T x heads*D) stands at `position` + t and attends to the positions
@@ -90,6 +100,9 @@ def Lumen_AttentionOp : Lumen_Op<"attention", [Pure, AllTypesMatch<["q", "result
     OptionalAttr<ConfinedAttr<I64Attr, [IntPositive]>>:$window);
   let results = (outs Lumen_Rows:$result);
   let extraClassDeclaration = [{
+    ::llvm::SmallVector<NamedOperand> getBufferOperands() {
+      return {{"q", getQ()}, {"k", getK()}, {"v", getV()}};
+    }
     /// D, the values of a head.
     int64_t getHeadDim();
   }];

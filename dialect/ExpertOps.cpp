@@ -28,6 +28,13 @@ LogicalResult RouteOp::verify() {
   return success();
 }
 
+SmallVector<NamedOperand> RouteOp::getBufferOperands() {
+  SmallVector<NamedOperand> operands = {{"logits", getLogits()}};
+  if (getBias())
+    operands.emplace_back("bias", getBias());
+  return operands;
+}
+
 LogicalResult GroupTokensOp::verify() {
   auto experts = rankedType(getExperts()), groups = rankedType(getGroups());
   if (getSource().getType() != experts || getPlace().getType() != experts)

@@ -7,7 +7,7 @@
 
 include "dialect/LumenOpBase.td"
 
-def Lumen_RouteOp : Lumen_Op<"route", [Pure]> {
+def Lumen_RouteOp : Lumen_KernelOp<"route", "Routing"> {
   let summary = "chooses the experts of every token";
   let description = [{
     With p = softmax or sigmoid of a row of `logits` (T x experts), chooses the K
@@ -24,6 +24,9 @@ def Lumen_RouteOp : Lumen_Op<"route", [Pure]> {
   let arguments = (ins Lumen_Rows:$logits, Optional<Lumen_Vec>:$bias, StrAttr:$gating,
     BoolAttr:$normalized, F32Attr:$scale);
   let results = (outs Lumen_Slots:$experts, Lumen_Rows:$weights);
+  let extraClassDeclaration = [{
+    ::llvm::SmallVector<NamedOperand> getBufferOperands();
+  }];
   let assemblyFormat = [{
     $logits (`bias` `(` $bias^ `:` type($bias) `)`)? attr-dict
     `:` type($logits) `->` type($experts) `,` type($weights)
@@ -31,7 +34,7 @@ def Lumen_RouteOp : Lumen_Op<"route", [Pure]> {
   let hasVerifier = 1;
 }
 
-def Lumen_GroupTokensOp : Lumen_Op<"group_tokens", [Pure]> {
+def Lumen_GroupTokensOp : Lumen_KernelOp<"group_tokens", "Routing"> {
   let summary = "sorts the tokens by their experts";
   let description = [{
     The T * K pairs of a token and one of its experts are put in order of the
@@ -50,13 +53,18 @@ def Lumen_GroupTokensOp : Lumen_Op<"group_tokens", [Pure]> {
   }];
   let arguments = (ins Lumen_Slots:$experts);
   let results = (outs Lumen_Slots:$source, Lumen_Slots:$place, Lumen_Groups:$groups);
+  let extraClassDeclaration = [{
+    ::llvm::SmallVector<NamedOperand> getBufferOperands() {
+      return {{"experts", getExperts()}};
+    }
+  }];
   let assemblyFormat = [{
     $experts attr-dict `:` type($experts) `->` type($source) `,` type($place) `,` type($groups)
   }];
   let hasVerifier = 1;
 }
 
-def Lumen_GatherRowsOp : Lumen_Op<"gather_rows", [Pure]> {
+def Lumen_GatherRowsOp : Lumen_RowOp<"gather_rows"> {
   let summary = "rows in the order of another table";
   let description = [{
     `result[t, s * K + k] = x[source[t, s], k]` for rows of K columns: the tokens,
@@ -68,11 +76,16 @@ def Lumen_GatherRowsOp : Lumen_Op<"gather_rows", [Pure]> {
   }];
   let arguments = (ins Lumen_Rows:$x, Lumen_Slots:$source);
   let results = (outs Lumen_Rows:$result);
+  let extraClassDeclaration = [{
+    ::llvm::SmallVector<NamedOperand> getBufferOperands() {
+      return {{"x", getX()}, {"source", getSource()}};
+    }
+  }];
   let assemblyFormat = "$x `,` $source attr-dict `:` type($x) `,` type($source) `->` type($result)";
   let hasVerifier = 1;
 }
 
-def Lumen_CombineOp : Lumen_Op<"combine", [Pure]> {
+def Lumen_CombineOp : Lumen_RowOp<"combine"> {
   let summary = "adds up what the experts of every token say";
   let description = [{
     `result[t, n] = sum_s weights[t, s] * x[place[t, s], n]`, in the order of the
@@ -85,6 +98,11 @@ def Lumen_CombineOp : Lumen_Op<"combine", [Pure]> {
   }];
   let arguments = (ins Lumen_Rows:$x, Lumen_Rows:$weights, Lumen_Slots:$place);
   let results = (outs Lumen_Rows:$result);
+  let extraClassDeclaration = [{
+    ::llvm::SmallVector<NamedOperand> getBufferOperands() {
+      return {{"x", getX()}, {"weights", getWeights()}, {"place", getPlace()}};
+    }
+  }];
   let assemblyFormat = [{
     $x `,` $weights `,` $place attr-dict
     `:` type($x) `,` type($weights) `,` type($place) `->` type($result)

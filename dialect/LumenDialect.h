@@ -28,6 +28,41 @@ public:
   }
 };
 
+/// An operand as messages call it.
+using NamedOperand = std::pair<StringRef, Value>;
+
+} // namespace mlir::lumen
+
+#include "dialect/KernelKinds.h.inc"
+
+#include "dialect/KernelOpInterface.h.inc"
+
+namespace mlir::lumen {
+
+/// The kind of kernel that `op` belongs into, if any.
+inline std::optional<KernelKind> getKernelKind(Operation *op) {
+  auto kernelOp = dyn_cast<KernelOpInterface>(op);
+  return kernelOp ? std::optional(kernelOp.getKernelKind()) : std::nullopt;
+}
+
+/// True where every value of the result of a row-local op follows from those at
+/// the same place of its operands.
+inline bool isElementwise(Operation *op) {
+  return isa<KernelOpInterface>(op) && op->hasTrait<OpTrait::Elementwise>();
+}
+
+template <KernelKind kind> struct InKernel {
+  template <typename ConcreteOp>
+  class Impl : public OpTrait::TraitBase<ConcreteOp, Impl> {
+  public:
+    KernelKind getKernelKind() { return kind; }
+  };
+};
+
+template <typename ConcreteOp>
+class ProductEpilogue : public OpTrait::TraitBase<ConcreteOp, ProductEpilogue> {
+};
+
 } // namespace mlir::lumen
 
 #include "dialect/LumenDialect.h.inc"

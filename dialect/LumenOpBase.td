@@ -7,6 +7,7 @@
 include "dialect/LumenDialect.td"
 include "dialect/LumenTypes.td"
 include "dialect/LumenAttrs.td"
+include "dialect/KernelOpInterface.td"
 include "mlir/IR/SymbolInterfaces.td"
 include "mlir/Interfaces/InferTypeOpInterface.td"
 include "mlir/Interfaces/SideEffectInterfaces.td"
@@ -18,6 +19,14 @@ def Lumen_BoundedShapes : NativeOpTrait<"BoundedShapes"> {
 
 class Lumen_Op<string mnemonic, list<Trait> traits = []>
     : Op<Lumen_Dialect, mnemonic, !listconcat([Lumen_BoundedShapes], traits)>;
+
+/// An op of the model that a kernel of this kind computes.
+class Lumen_KernelOp<string mnemonic, string kind, list<Trait> traits = []>
+    : Lumen_Op<mnemonic, !listconcat([Pure, KernelOpInterface, InKernel<kind>], traits)>;
+class Lumen_RowOp<string mnemonic, list<Trait> traits = []>
+    : Lumen_KernelOp<mnemonic, "Rows", traits>;
+class Lumen_ElementwiseOp<string mnemonic, list<Trait> traits = []>
+    : Lumen_RowOp<mnemonic, !listconcat([Elementwise], traits)>;
 
 //===----------------------------------------------------------------------===//
 // Operand types. T is the (dynamic) number of tokens of a step.

@@ -10,5 +10,9 @@
 using namespace mlir;
 using namespace mlir::lumen;
 
+#include "dialect/KernelKinds.cpp.inc"
+
+#include "dialect/KernelOpInterface.cpp.inc"
+
 #define GET_OP_CLASSES
 #include "dialect/LumenOps.cpp.inc"

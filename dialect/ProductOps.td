@@ -6,7 +6,7 @@
 
 include "dialect/LumenOpBase.td"
 
-def Lumen_DequantizeOp : Lumen_Op<"dequantize", [Pure,
+def Lumen_DequantizeOp : Lumen_Op<"dequantize", [Pure, WeightUserOpInterface,
     DeclareOpInterfaceMethods<SymbolUserOpInterface>]> {
   let summary = "the float32 values of a quantized weight";
   let description = [{
@@ -21,11 +21,14 @@ def Lumen_DequantizeOp : Lumen_Op<"dequantize", [Pure,
   }];
   let arguments = (ins Lumen_Quantized:$weight);
   let results = (outs Lumen_FloatWeight:$result);
+  let extraClassDeclaration = [{
+    ::mlir::MutableOperandRange getWeightOperands() { return getWeightMutable(); }
+  }];
   let assemblyFormat = "$weight attr-dict `:` type($weight) `->` type($result)";
   let hasVerifier = 1;
 }
 
-def Lumen_LinearOp : Lumen_Op<"linear", [Pure]> {
+def Lumen_LinearOp : Lumen_Op<"linear", [Pure, WeightUserOpInterface]> {
   let summary = "y = x Wᵀ + b";
   let description = [{
     `result[t, n] = sum_k x[t, k] * weight[n, k] (+ bias[n])` in float32.
@@ -37,6 +40,9 @@ def Lumen_LinearOp : Lumen_Op<"linear", [Pure]> {
   }];
   let arguments = (ins Lumen_Rows:$x, Lumen_FloatWeight:$weight, Optional<Lumen_Vec>:$bias);
   let results = (outs Lumen_Rows:$result);
+  let extraClassDeclaration = [{
+    ::mlir::MutableOperandRange getWeightOperands() { return getWeightMutable(); }
+  }];
   let assemblyFormat = [{
     $x `,` $weight (`bias` `(` $bias^ `:` type($bias) `)`)? attr-dict
     `:` type($x) `,` type($weight) `->` type($result)
@@ -44,7 +50,7 @@ def Lumen_LinearOp : Lumen_Op<"linear", [Pure]> {
   let hasVerifier = 1;
 }
 
-def Lumen_ExpertLinearOp : Lumen_Op<"expert_linear", [Pure]> {
+def Lumen_ExpertLinearOp : Lumen_Op<"expert_linear", [Pure, WeightUserOpInterface]> {
   let summary = "the products of sorted tokens with the weights of their experts";
   let description = [{
     `weight` holds the matrices of all experts, one below the other: E x N rows of K
@@ -62,6 +68,9 @@ def Lumen_ExpertLinearOp : Lumen_Op<"expert_linear", [Pure]> {
   }];
   let arguments = (ins Lumen_Rows:$x, Lumen_FloatWeight:$weight, Lumen_Groups:$groups);
   let results = (outs Lumen_Rows:$result);
+  let extraClassDeclaration = [{
+    ::mlir::MutableOperandRange getWeightOperands() { return getWeightMutable(); }
+  }];
   let assemblyFormat = [{
     $x `,` $weight `,` $groups attr-dict
     `:` type($x) `,` type($weight) `,` type($groups) `->` type($result)
@@ -69,7 +78,7 @@ def Lumen_ExpertLinearOp : Lumen_Op<"expert_linear", [Pure]> {
   let hasVerifier = 1;
 }
 
-def Lumen_QuantizeOp : Lumen_Op<"quantize", [Pure]> {
+def Lumen_QuantizeOp : Lumen_RowOp<"quantize"> {
   let summary = "8-bit codes of activations";
   let description = [{
     For every group of `group` values of a row, with m = max|x|:
@@ -101,7 +110,8 @@ def Lumen_QuantizeOp : Lumen_Op<"quantize", [Pure]> {
   let hasVerifier = 1;
 }
 
-def Lumen_PackOp : Lumen_Op<"pack", [Pure, DeclareOpInterfaceMethods<SymbolUserOpInterface>]> {
+def Lumen_PackOp : Lumen_KernelOp<"pack", "Pack", [WeightUserOpInterface,
+    DeclareOpInterfaceMethods<SymbolUserOpInterface>]> {
   let summary = "a weight in its packed layout";
   let description = [{
     Re-encodes the codes of a weight into bit planes interleaved over the rows of a
@@ -114,12 +124,15 @@ def Lumen_PackOp : Lumen_Op<"pack", [Pure, DeclareOpInterfaceMethods<SymbolUserO
   }];
   let arguments = (ins Lumen_Weight:$weight);
   let results = (outs Lumen_Weight:$result);
+  let extraClassDeclaration = [{
+    ::mlir::MutableOperandRange getWeightOperands() { return getWeightMutable(); }
+  }];
   let assemblyFormat = "$weight attr-dict `:` type($weight) `->` type($result)";
   let hasVerifier = 1;
 }
 
-def Lumen_QLinearOp : Lumen_Op<"qlinear", [Pure, AttrSizedOperandSegments,
-    DeclareOpInterfaceMethods<SymbolUserOpInterface>]> {
+def Lumen_QLinearOp : Lumen_KernelOp<"qlinear", "Product", [AttrSizedOperandSegments,
+    WeightUserOpInterface, DeclareOpInterfaceMethods<SymbolUserOpInterface>]> {
   let summary = "products of one activation with quantized weights";
   let description = [{
     `result_i[t, n] = sum_k x[t, k] * weight_i[n, k] (+ bias_i[n])`, where x is given
@@ -156,6 +169,7 @@ def Lumen_QLinearOp : Lumen_Op<"qlinear", [Pure, AttrSizedOperandSegments,
   let hasVerifier = 1;
   let hasCanonicalizer = 1;
   let extraClassDeclaration = [{
+    ::mlir::MutableOperandRange getWeightOperands() { return getWeightsMutable(); }
     /// True where the activation is given as 8-bit codes.
     bool isInteger() { return getActivations().size() == 4; }
     /// Number of input columns: those of the weights.

@@ -6,7 +6,7 @@
 
 include "dialect/LumenOpBase.td"
 
-def Lumen_EmbeddingOp : Lumen_Op<"embedding", [Pure,
+def Lumen_EmbeddingOp : Lumen_RowOp<"embedding", [WeightUserOpInterface,
     DeclareOpInterfaceMethods<SymbolUserOpInterface>]> {
   let summary = "rows of the embedding table";
   let description = [{
@@ -21,6 +21,12 @@ def Lumen_EmbeddingOp : Lumen_Op<"embedding", [Pure,
   }];
   let arguments = (ins Lumen_Tokens:$tokens, Lumen_Weight:$table);
   let results = (outs Lumen_Rows:$result);
+  let extraClassDeclaration = [{
+    ::mlir::MutableOperandRange getWeightOperands() { return getTableMutable(); }
+    ::llvm::SmallVector<NamedOperand> getBufferOperands() {
+      return {{"tokens", getTokens()}, {"table", getTable()}};
+    }
+  }];
   let assemblyFormat = [{
     $tokens `,` $table attr-dict `:` type($tokens) `,` type($table) `->` type($result)
   }];
@@ -28,7 +34,7 @@ def Lumen_EmbeddingOp : Lumen_Op<"embedding", [Pure,
   let hasCanonicalizer = 1;
 }
 
-def Lumen_LastRowsOp : Lumen_Op<"last_rows", [Pure]> {
+def Lumen_LastRowsOp : Lumen_RowOp<"last_rows"> {
   let summary = "the rows from `first` on";
   let description = [{
     `result[i, :] = x[first + i, :]`; used so that the output head is computed only
@@ -41,12 +47,18 @@ def Lumen_LastRowsOp : Lumen_Op<"last_rows", [Pure]> {
   }];
   let arguments = (ins Lumen_Rows:$x, Index:$first);
   let results = (outs Lumen_Rows:$result);
+  let extraClassDeclaration = [{
+    ::mlir::Value getFirstRow() { return getFirst(); }
+    ::llvm::SmallVector<NamedOperand> getBufferOperands() {
+      return {{"x", getX()}};
+    }
+  }];
   let assemblyFormat = "$x `,` $first attr-dict `:` type($x) `->` type($result)";
   let hasVerifier = 1;
   let hasFolder = 1;
 }
 
-def Lumen_RmsNormOp : Lumen_Op<"rms_norm", [Pure, AllTypesMatch<["x", "result"]>]> {
+def Lumen_RmsNormOp : Lumen_RowOp<"rms_norm", [AllTypesMatch<["x", "result"]>]> {
   let summary = "root mean square normalization";
   let description = [{
     `result[t, k] = x[t, k] / sqrt(mean_k(x[t, k]^2) + epsilon) * weight[k]`.
@@ -66,12 +78,16 @@ def Lumen_RmsNormOp : Lumen_Op<"rms_norm", [Pure, AllTypesMatch<["x", "result"]>
   let assemblyFormat = "$x `,` $weight attr-dict `:` type($x) `,` type($weight)";
   let hasVerifier = 1;
   let extraClassDeclaration = [{
+    ::llvm::SmallVector<NamedOperand> getBufferOperands() {
+      return {{"weight", getWeight()}};
+    }
     /// True where every head is normalized on its own.
     bool isPerHead();
   }];
 }
 
-def Lumen_SwigluOp : Lumen_Op<"swiglu", [Pure, AllTypesMatch<["gate", "up", "result"]>]> {
+def Lumen_SwigluOp : Lumen_ElementwiseOp<"swiglu", [ProductEpilogue,
+    AllTypesMatch<["gate", "up", "result"]>]> {
   let summary = "gated activation of the feed-forward block";
   let description = [{
     `result = gate / (1 + exp(-gate)) * up`, element by element.
@@ -85,7 +101,8 @@ def Lumen_SwigluOp : Lumen_Op<"swiglu", [Pure, AllTypesMatch<["gate", "up", "res
   let assemblyFormat = "$gate `,` $up attr-dict `:` type($gate)";
 }
 
-def Lumen_AddOp : Lumen_Op<"add", [Pure, Commutative, AllTypesMatch<["lhs", "rhs", "result"]>]> {
+def Lumen_AddOp : Lumen_ElementwiseOp<"add", [Commutative,
+    AllTypesMatch<["lhs", "rhs", "result"]>]> {
   let summary = "sum of two activations (the residual connection)";
   let description = [{
     `result = lhs + rhs`, element by element.
@@ -99,7 +116,7 @@ def Lumen_AddOp : Lumen_Op<"add", [Pure, Commutative, AllTypesMatch<["lhs", "rhs
   let assemblyFormat = "$lhs `,` $rhs attr-dict `:` type($lhs)";
 }
 
-def Lumen_ScaleOp : Lumen_Op<"scale", [Pure, AllTypesMatch<["x", "result"]>]> {
+def Lumen_ScaleOp : Lumen_ElementwiseOp<"scale", [AllTypesMatch<["x", "result"]>]> {
   let summary = "an activation times a constant";
   let description = [{
     `result = factor * x`, element by element: the multipliers of some models.
@@ -113,7 +130,7 @@ def Lumen_ScaleOp : Lumen_Op<"scale", [Pure, AllTypesMatch<["x", "result"]>]> {
   let assemblyFormat = "$x attr-dict `:` type($x)";
 }
 
-def Lumen_GateOp : Lumen_Op<"gate", [Pure, AllTypesMatch<["x", "result"]>]> {
+def Lumen_GateOp : Lumen_RowOp<"gate", [AllTypesMatch<["x", "result"]>]> {
   let summary = "rows times the sigmoid of one number each";
   let description = [{
     `result[t, n] = x[t, n] / (1 + exp(-gate[t, 0]))`: how much of a shared expert
@@ -125,6 +142,11 @@ def Lumen_GateOp : Lumen_Op<"gate", [Pure, AllTypesMatch<["x", "result"]>]> {
   }];
   let arguments = (ins Lumen_Rows:$x, Lumen_Rows:$gate);
   let results = (outs Lumen_Rows:$result);
+  let extraClassDeclaration = [{
+    ::llvm::SmallVector<NamedOperand> getBufferOperands() {
+      return {{"gate", getGate()}};
+    }
+  }];
   let assemblyFormat = "$x `,` $gate attr-dict `:` type($x) `,` type($gate)";
   let hasVerifier = 1;
 }

@@ -22,21 +22,12 @@ bool lumen::isWeightType(Type type) {
           tensor.getElementType().isF16() || tensor.getElementType().isBF16());
 }
 
-/// True where an op of the dialect reads `use` as a weight.
+/// True where `use` is read as a weight.
 static bool isWeightUse(OpOperand &use) {
-  Operation *op = use.getOwner();
-  if (isa<DequantizeOp, PackOp>(op))
-    return true;
-  if (auto embedding = dyn_cast<EmbeddingOp>(op))
-    return &use == &embedding.getTableMutable();
-  if (auto linear = dyn_cast<LinearOp>(op))
-    return &use == &linear.getWeightMutable();
-  if (auto linear = dyn_cast<ExpertLinearOp>(op))
-    return &use == &linear.getWeightMutable();
-  if (auto product = dyn_cast<QLinearOp>(op))
-    return llvm::is_contained(product.getWeights(), use.get()) &&
-           !llvm::is_contained(product.getActivations(), use.get());
-  return false;
+  auto user = dyn_cast<WeightUserOpInterface>(use.getOwner());
+  return user && llvm::any_of(user.getWeightOperands(), [&](OpOperand &weight) {
+           return &weight == &use;
+         });
 }
 
 FailureOr<MemRefType> lumen::getBufferType(RankedTensorType type, bool isWeight,
@@ -75,8 +66,9 @@ const BufferSignature *BufferAnalysis::getSignature(func::CallOp call) {
 
 Value BufferAnalysis::resolve(Value value) {
   while (Operation *op = value.getDefiningOp()) {
-    if (auto append = dyn_cast<KvAppendOp>(op)) {
-      value = append.getCache();
+    auto kernelOp = dyn_cast<KernelOpInterface>(op);
+    if (OpOperand *updated = kernelOp ? kernelOp.getUpdated() : nullptr) {
+      value = updated->get();
       continue;
     }
     auto call = dyn_cast<func::CallOp>(op);
@@ -108,8 +100,7 @@ static void subtract(RowCount &rows, Value value, Operation *from) {
     rows.unknown = from;
 }
 
-/// Rows come from the first operand of every op of the dialect; only last_rows
-/// changes their number.
+/// Ops have the rows that they go through, less those that they leave out.
 FailureOr<RowCount> BufferAnalysis::getRows(Value tensor) {
   tensor = resolve(tensor);
   auto unknown = [&](Operation *op) {
@@ -138,12 +129,12 @@ FailureOr<RowCount> BufferAnalysis::getRows(Value tensor) {
       rows->unknown = call;
     return rows;
   }
-  if (!isa_and_nonnull<LumenDialect>(op->getDialect()) ||
-      op->getNumOperands() == 0)
+  auto kernelOp = dyn_cast<KernelOpInterface>(op);
+  if (!kernelOp)
     return unknown(op);
-  FailureOr<RowCount> rows = getRows(op->getOperand(0));
-  if (auto last = dyn_cast<LastRowsOp>(op); last && succeeded(rows))
-    subtract(*rows, last.getFirst(), last);
+  FailureOr<RowCount> rows = getRows(kernelOp.getRows());
+  if (Value first = kernelOp.getFirstRow(); first && succeeded(rows))
+    subtract(*rows, first, op);
   return rows;
 }
 
@@ -207,8 +198,9 @@ void BufferAnalysis::analyzeArguments(func::FuncOp function,
 LogicalResult BufferAnalysis::analyzeUpdates(func::FuncOp function,
                                              BufferSignature &signature) {
   for (Operation &op : function.getBody().front()) {
-    if (auto append = dyn_cast<KvAppendOp>(op))
-      if (failed(markWritten(append.getCacheMutable(), signature)))
+    auto kernelOp = dyn_cast<KernelOpInterface>(op);
+    if (OpOperand *updated = kernelOp ? kernelOp.getUpdated() : nullptr)
+      if (failed(markWritten(*updated, signature)))
         return failure();
     auto call = dyn_cast<func::CallOp>(op);
     if (!call)

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "passes/fuse/KernelClusters.h"
 #include "passes/Passes.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -61,13 +60,12 @@ static LogicalResult checkCaller(func::FuncOp function) {
 }
 
 /// What a "product" kernel holds besides its lumen.qlinear, which comes first.
-static LogicalResult checkEpilogue(Operation *op, QLinearOp product) {
-  auto isOutput = [&](Value value) { return value.getDefiningOp() == product; };
-  if (auto swiglu = dyn_cast<SwigluOp>(op)) {
-    if (isOutput(swiglu.getGate()) && isOutput(swiglu.getUp()))
+static LogicalResult checkEpilogue(Operation *op) {
+  if (op->hasTrait<ProductEpilogue>()) {
+    if (llvm::none_of(op->getOperands(), llvm::IsaPred<BlockArgument>))
       return success();
-    return op->emitOpError()
-           << "in a product kernel must read two results of its lumen.qlinear";
+    return op->emitOpError() << "in a product kernel must read what follows "
+                                "from its lumen.qlinear alone";
   }
   auto add = cast<AddOp>(op);
   if (isa<BlockArgument>(add.getLhs()) != isa<BlockArgument>(add.getRhs()))
@@ -85,7 +83,8 @@ static LogicalResult checkKernelOp(Operation *op, KernelKind kind) {
   bool allowed = getKernelKind(op) == kind;
   switch (kind) {
   case KernelKind::Product:
-    allowed = first ? isa<QLinearOp>(op) : isa<AddOp, SwigluOp>(op);
+    allowed = first ? isa<QLinearOp>(op)
+                    : isa<AddOp>(op) || op->hasTrait<ProductEpilogue>();
     break;
   case KernelKind::Attention:
     allowed = first
@@ -93,7 +92,7 @@ static LogicalResult checkKernelOp(Operation *op, KernelKind kind) {
                   : isa<QuantizeOp>(op) && op->getPrevNode() == &block.front();
     break;
   case KernelKind::Rows:
-    allowed &= first || !isa<LastRowsOp>(op);
+    allowed = allowed && (first || !cast<KernelOpInterface>(op).getFirstRow());
     break;
   case KernelKind::Pack:
     break;
@@ -105,7 +104,7 @@ static LogicalResult checkKernelOp(Operation *op, KernelKind kind) {
     return op->emitOpError() << "is not allowed here in a kernel of kind \""
                              << stringifyKernelKind(kind) << "\"";
   if (kind == KernelKind::Product && !first)
-    return checkEpilogue(op, cast<QLinearOp>(block.front()));
+    return checkEpilogue(op);
   return success();
 }
 

@@ -8,11 +8,11 @@
 using namespace mlir;
 using namespace mlir::lumen;
 
-SmallVector<func::FuncOp> lumen::getKernels(ModuleOp module, StringRef kind) {
+SmallVector<func::FuncOp> lumen::getKernels(ModuleOp module, KernelKind kind) {
   SmallVector<func::FuncOp> kernels;
   for (auto function : module.getOps<func::FuncOp>()) {
     auto name = function->getAttrOfType<StringAttr>(LumenDialect::kKernelAttr);
-    if (name && name.getValue() == kind)
+    if (name && symbolizeKernelKind(name.getValue()) == kind)
       kernels.push_back(function);
   }
   return kernels;
@@ -93,10 +93,10 @@ LogicalResult lumen::verifyKernel(func::FuncOp kernel,
   return failure(walk.wasInterrupted());
 }
 
-LogicalResult lumen::verifyIsBuffer(Operation *op, StringRef name,
-                                    Value operand) {
-  if (getSourceBuffer(operand))
-    return success();
-  return op->emitOpError() << name << " must be read from a buffer, got "
-                           << operand.getType() << " made otherwise";
+LogicalResult lumen::verifyBufferOperands(KernelOpInterface op) {
+  for (auto [name, operand] : op.getBufferOperands())
+    if (!getSourceBuffer(operand))
+      return op->emitOpError() << name << " must be read from a buffer, got "
+                               << operand.getType() << " made otherwise";
+  return success();
 }

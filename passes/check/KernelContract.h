@@ -17,7 +17,7 @@ namespace mlir::lumen {
 inline constexpr int64_t kMostLanes = 4096;
 
 /// The kernels of a module whose `lumen.kernel` is `kind`.
-SmallVector<func::FuncOp> getKernels(ModuleOp module, StringRef kind);
+SmallVector<func::FuncOp> getKernels(ModuleOp module, KernelKind kind);
 
 /// `kernel` has a body of one block, which ends in a func.return of nothing.
 LogicalResult verifyKernelBody(func::FuncOp kernel);
@@ -28,8 +28,8 @@ LogicalResult verifyKernelBody(func::FuncOp kernel);
 LogicalResult verifyKernel(func::FuncOp kernel,
                            function_ref<bool(Operation *)> isOfKind);
 
-/// `operand` of `op`, which messages call `name`, is a buffer of the kernel.
-LogicalResult verifyIsBuffer(Operation *op, StringRef name, Value operand);
+/// What `op` reads other places of lies in buffers of the kernel.
+LogicalResult verifyBufferOperands(KernelOpInterface op);
 
 } // namespace mlir::lumen
 

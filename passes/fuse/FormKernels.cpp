@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "passes/fuse/KernelClusters.h"
 #include "passes/Passes.h"
+#include "passes/fuse/KernelClusters.h"
 
 #include "mlir/IR/Builders.h"
 #include "mlir/IR/IRMapping.h"
@@ -8,7 +8,6 @@
 #include "llvm/ADT/MapVector.h"
 #include "llvm/ADT/SetVector.h"
 #include "llvm/ADT/StringMap.h"
-#include "llvm/ADT/TypeSwitch.h"
 
 namespace mlir::lumen {
 #define GEN_PASS_DEF_FORMKERNELSPASS
@@ -66,13 +65,6 @@ private:
 
 } // namespace
 
-/// The value whose columns an op of a rows or attention kernel works on.
-static Value getRows(Operation *op) {
-  if (auto append = dyn_cast<KvAppendOp>(op))
-    return append.getX();
-  return op->getOperand(0);
-}
-
 /// "qlinear_q8_0_896x896_128x896_bias", "rms_norm_quantize_896": the ops and
 /// what they work on. Kernels that differ in something else get a number.
 static std::string getKernelName(const KernelCluster &cluster) {
@@ -108,11 +100,12 @@ static std::string getKernelName(const KernelCluster &cluster) {
   for (StringRef mnemonic : mnemonics)
     name.add(mnemonic);
   for (Operation *op : cluster.ops) {
-    if (auto embedding = dyn_cast<EmbeddingOp>(op)) {
-      name.addWeight(embedding.getTable());
-      name.addColumns(embedding.getResult(), /*silent=*/true);
+    if (auto user = dyn_cast<WeightUserOpInterface>(op)) {
+      for (Value weight : OperandRange(user.getWeightOperands()))
+        name.addWeight(weight);
+      name.addColumns(op->getResult(0), /*silent=*/true);
     } else {
-      name.addColumns(getRows(op));
+      name.addColumns(cast<KernelOpInterface>(op).getRows());
     }
   }
   return name.take();

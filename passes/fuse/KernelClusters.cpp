@@ -4,63 +4,36 @@
 #include "mlir/Interfaces/SideEffectInterfaces.h"
 #include "llvm/ADT/DenseMap.h"
 #include "llvm/ADT/DenseSet.h"
-#include "llvm/ADT/TypeSwitch.h"
 
 using namespace mlir;
 using namespace mlir::lumen;
 
-static constexpr std::pair<KernelKind, StringLiteral> kKindNames[] = {
-    {KernelKind::Product, "product"},
-    {KernelKind::Rows, "rows"},
-    {KernelKind::Attention, "attention"},
-    {KernelKind::Pack, "pack"},
-    {KernelKind::Routing, "routing"}};
-
-StringRef mlir::lumen::stringifyKernelKind(KernelKind kind) {
-  return llvm::find_if(kKindNames,
-                       [&](auto &entry) { return entry.first == kind; })
-      ->second;
-}
-
-std::optional<KernelKind> mlir::lumen::symbolizeKernelKind(StringRef name) {
-  auto *entry = llvm::find_if(
-      kKindNames, [&](auto &entry) { return entry.second == name; });
-  return entry == std::end(kKindNames) ? std::nullopt
-                                       : std::optional(entry->first);
-}
-
-std::optional<KernelKind> mlir::lumen::getKernelKind(Operation *op) {
-  using Result = std::optional<KernelKind>;
-  return llvm::TypeSwitch<Operation *, Result>(op)
-      .Case<QLinearOp>([](auto) -> Result { return KernelKind::Product; })
-      .Case<AttentionOp>([](auto) -> Result { return KernelKind::Attention; })
-      .Case<PackOp>([](auto) -> Result { return KernelKind::Pack; })
-      .Case<EmbeddingOp, LastRowsOp, RmsNormOp, QuantizeOp, RopeOp, KvAppendOp,
-            AddOp, ScaleOp, SwigluOp, GateOp, GatherRowsOp, CombineOp>(
-          [](auto) -> Result { return KernelKind::Rows; })
-      .Case<RouteOp, GroupTokensOp>(
-          [](auto) -> Result { return KernelKind::Routing; })
-      .Default([](auto) -> Result { return std::nullopt; });
-}
-
 /// The token position of an op that works on heads at positions; null for
 /// others.
 static Value getPosition(Operation *op) {
-  if (auto rope = dyn_cast<RopeOp>(op))
-    return rope.getPosition();
-  if (auto append = dyn_cast<KvAppendOp>(op))
-    return append.getPosition();
-  return {};
+  return getKernelKind(op) == KernelKind::Rows
+             ? cast<KernelOpInterface>(op).getPosition()
+             : Value();
 }
 
-/// What an op reads other rows of than its own: it must be computed before the
-/// kernel begins. Null for ops that work row by row.
-static Value getWholeOperand(Operation *op) {
-  if (auto gather = dyn_cast<GatherRowsOp>(op))
-    return gather.getX();
-  if (auto combine = dyn_cast<CombineOp>(op))
-    return combine.getX();
-  return {};
+/// Whether `op` leaves out rows of what it reads.
+static bool cutsRows(Operation *op) {
+  auto kernelOp = dyn_cast<KernelOpInterface>(op);
+  return kernelOp && kernelOp.getFirstRow();
+}
+
+/// What must be computed before the kernel of `op` begins. What the op updates
+/// in place may be updated in its kernel before.
+static SmallVector<Value> getBufferOperands(Operation *op) {
+  SmallVector<Value> operands;
+  auto kernelOp = dyn_cast<KernelOpInterface>(op);
+  if (!kernelOp)
+    return operands;
+  OpOperand *updated = kernelOp.getUpdated();
+  for (auto [name, operand] : kernelOp.getBufferOperands())
+    if (!updated || operand != updated->get())
+      operands.push_back(operand);
+  return operands;
 }
 
 namespace {
@@ -83,19 +56,19 @@ private:
   /// True where a path leads from `from` to `to` through a third cluster.
   bool hasIndirectPath(unsigned from, unsigned to) const;
   bool canMerge(unsigned a, unsigned b) const {
-    return a != b && !readsWhole(a, b) && !readsWhole(b, a) &&
+    return a != b && !needsBefore(a, b) && !needsBefore(b, a) &&
            !hasIndirectPath(a, b) && !hasIndirectPath(b, a);
   }
-  /// True where cluster `reader` reads other rows of what `writer` computes.
-  bool readsWhole(unsigned reader, unsigned writer) const;
+  /// True where what `writer` computes must be there when `reader` begins.
+  bool needsBefore(unsigned reader, unsigned writer) const;
   /// Joins the clusters under the kind of `into`.
   void merge(unsigned into, unsigned from);
-  void fuseSwiglu(SwigluOp op);
+  void fuseEpilogue(Operation *op);
   void fuseResidual(AddOp op);
   void mergeWithProducers(Operation *op);
   void mergeWithSiblings(Operation *op);
   void mergeWithHeadNorms(Operation *op);
-  /// lumen.last_rows changes the number of rows: it must be what all else
+  /// An op that cuts rows changes their number: it must be what all else
   /// reads.
   bool keepsRowCount(unsigned a, unsigned b) const;
 
@@ -156,11 +129,12 @@ bool ClusterGraph::hasIndirectPath(unsigned from, unsigned to) const {
   return false;
 }
 
-bool ClusterGraph::readsWhole(unsigned reader, unsigned writer) const {
+bool ClusterGraph::needsBefore(unsigned reader, unsigned writer) const {
   return llvm::any_of(clusters[reader].ops, [&](Operation *op) {
-    Value whole = getWholeOperand(op);
-    Operation *producer = whole ? whole.getDefiningOp() : nullptr;
-    return producer && clusterOf.count(producer) && find(producer) == writer;
+    return llvm::any_of(getBufferOperands(op), [&](Value operand) {
+      Operation *producer = operand.getDefiningOp();
+      return producer && clusterOf.count(producer) && find(producer) == writer;
+    });
   });
 }
 
@@ -179,12 +153,15 @@ void ClusterGraph::merge(unsigned into, unsigned from) {
 // Products
 //===----------------------------------------------------------------------===//
 
-void ClusterGraph::fuseSwiglu(SwigluOp op) {
-  auto gate = findProducer(op.getGate(), KernelKind::Product);
-  auto up = findProducer(op.getUp(), KernelKind::Product);
-  if (gate && gate == up && op.getGate().hasOneUse() &&
-      op.getUp().hasOneUse() && canMerge(*gate, find(op)))
-    merge(*gate, find(op));
+void ClusterGraph::fuseEpilogue(Operation *op) {
+  auto product = findProducer(op->getOperand(0), KernelKind::Product);
+  auto isInside = [&](Value operand) {
+    return operand.hasOneUse() &&
+           findProducer(operand, KernelKind::Product) == product;
+  };
+  if (product && llvm::all_of(op->getOperands(), isInside) &&
+      canMerge(*product, find(op)))
+    merge(*product, find(op));
 }
 
 void ClusterGraph::fuseResidual(AddOp op) {
@@ -209,8 +186,8 @@ void ClusterGraph::fuseResidual(AddOp op) {
 
 void ClusterGraph::formProducts() {
   for (Operation *op : program) {
-    if (auto swiglu = dyn_cast<SwigluOp>(op))
-      fuseSwiglu(swiglu);
+    if (op->hasTrait<ProductEpilogue>())
+      fuseEpilogue(op);
     else if (auto add = dyn_cast<AddOp>(op))
       fuseResidual(add);
   }
@@ -242,12 +219,12 @@ void ClusterGraph::formAttention() {
 bool ClusterGraph::keepsRowCount(unsigned a, unsigned b) const {
   SmallVector<Operation *> ops(clusters[a].ops);
   llvm::append_range(ops, clusters[b].ops);
-  if (llvm::none_of(ops, llvm::IsaPred<LastRowsOp>))
+  if (llvm::none_of(ops, cutsRows))
     return true;
   // All but one op, the first, read something from inside.
   llvm::DenseSet<Operation *> inside(ops.begin(), ops.end());
   unsigned sources = llvm::count_if(ops, [&](Operation *op) {
-    return isa<LastRowsOp>(op) ||
+    return cutsRows(op) ||
            llvm::none_of(producers.lookup(op), [&](Operation *producer) {
              return inside.contains(producer);
            });
@@ -276,7 +253,7 @@ void ClusterGraph::mergeWithSiblings(Operation *op) {
 
 void ClusterGraph::mergeWithHeadNorms(Operation *op) {
   for (Value operand : op->getOperands())
-    if (auto norm = operand.getDefiningOp<RmsNormOp>())
+    if (auto norm = operand.getDefiningOp<KernelOpInterface>())
       if (norm.isPerHead() && canMerge(find(op), find(norm)))
         merge(find(op), find(norm));
 }
@@ -289,7 +266,7 @@ void ClusterGraph::formRows() {
     if (getPosition(op)) {
       mergeWithSiblings(op);
       mergeWithHeadNorms(op);
-    } else if (!isa<LastRowsOp>(op)) {
+    } else if (!cutsRows(op)) {
       mergeWithProducers(op);
     }
   }

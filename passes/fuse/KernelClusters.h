@@ -10,15 +10,6 @@
 
 namespace mlir::lumen {
 
-/// How a kernel is scheduled; the value of `lumen.kernel`.
-enum class KernelKind { Product, Rows, Attention, Pack, Routing };
-
-StringRef stringifyKernelKind(KernelKind kind);
-std::optional<KernelKind> symbolizeKernelKind(StringRef kind);
-
-/// The kind of kernel that `op` belongs into, if any.
-std::optional<KernelKind> getKernelKind(Operation *op);
-
 /// Ops of one block that stay together, in program order. Without a kind it is
 /// a single op that belongs into no kernel.
 struct KernelCluster {

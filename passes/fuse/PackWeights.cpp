@@ -111,7 +111,7 @@ int64_t WeightPacker::getRows(QLinearOp product, unsigned number) {
   // What one op joins (gate and up) is computed tile by tile.
   for (Operation *user : product.getOutputs()[number].getUsers())
     for (Value operand : user->getOperands())
-      if (isa<AddOp, SwigluOp>(user) && operand.getDefiningOp() == product)
+      if (isElementwise(user) && operand.getDefiningOp() == product)
         least =
             std::min(least, rowsOf(cast<OpResult>(operand).getResultNumber()));
   // A tile holds rows of one expert.

@@ -15,8 +15,12 @@ bool lumen::worksOnTensors(Operation *op) {
 }
 
 Value lumen::getSourceBuffer(Value tensor) {
-  while (auto append = tensor.getDefiningOp<KvAppendOp>())
-    tensor = append.getCache();
+  while (auto kernelOp = tensor.getDefiningOp<KernelOpInterface>()) {
+    OpOperand *updated = kernelOp.getUpdated();
+    if (!updated)
+      return {};
+    tensor = updated->get();
+  }
   if (auto toTensor = tensor.getDefiningOp<bufferization::ToTensorOp>())
     return toTensor.getBuffer();
   if (auto fromBytes = tensor.getDefiningOp<FromBytesOp>())

@@ -16,8 +16,8 @@ bool hasTensor(TypeRange types);
 bool worksOnTensors(Operation *op);
 
 /// The memref that `tensor` reads (`bufferization.to_tensor` or
-/// `lumen.from_bytes`), or that the chain of `lumen.kv_append` it ends began
-/// with; null where it is computed.
+/// `lumen.from_bytes`), or that the chain of updates it ends began with; null
+/// where it is computed.
 Value getSourceBuffer(Value tensor);
 
 /// The memrefs that `bufferization.materialize_in_destination` fills with

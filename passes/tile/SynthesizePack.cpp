@@ -276,7 +276,7 @@ struct SynthesizePackPass final
     : lumen::impl::SynthesizePackPassBase<SynthesizePackPass> {
   void runOnOperation() override {
     auto isOfKind = [](Operation *op) { return isa<PackOp, ToBytesOp>(op); };
-    for (func::FuncOp kernel : getKernels(getOperation(), "pack")) {
+    for (func::FuncOp kernel : getKernels(getOperation(), KernelKind::Pack)) {
       if (failed(verifyKernel(kernel, isOfKind)))
         return signalPassFailure();
       for (auto store :

@@ -181,7 +181,9 @@ void RoutingSynthesizer::emitSort(GroupTokensOp op, Value source, Value tokens,
 }
 
 LogicalResult RoutingSynthesizer::run() {
-  auto isOfKind = [](Operation *op) { return isa<RouteOp, GroupTokensOp>(op); };
+  auto isOfKind = [](Operation *op) {
+    return getKernelKind(op) == KernelKind::Routing;
+  };
   if (failed(verifyKernel(kernel, isOfKind)))
     return failure();
   Block &body = kernel.getBody().front();
@@ -193,19 +195,13 @@ LogicalResult RoutingSynthesizer::run() {
     return kernel.emitError("a routing kernel holds one lumen.route or "
                             "lumen.group_tokens, got ")
            << ops.size();
+  if (failed(verifyBufferOperands(cast<KernelOpInterface>(ops.front()))))
+    return failure();
   b.setInsertionPoint(body.getTerminator());
-  if (auto route = dyn_cast<RouteOp>(ops.front())) {
-    if (failed(verifyIsBuffer(route, "logits", route.getLogits())) ||
-        (route.getBias() &&
-         failed(verifyIsBuffer(route, "bias", route.getBias()))))
-      return failure();
+  if (auto route = dyn_cast<RouteOp>(ops.front()))
     emitRoute(route);
-  } else {
-    auto group = cast<GroupTokensOp>(ops.front());
-    if (failed(verifyIsBuffer(group, "experts", group.getExperts())))
-      return failure();
-    emitGroup(group);
-  }
+  else
+    emitGroup(cast<GroupTokensOp>(ops.front()));
   eraseTensorOps(kernel);
   return success();
 }
@@ -217,7 +213,7 @@ class SynthesizeRoutingPass
           SynthesizeRoutingPass> {
 public:
   void runOnOperation() override {
-    for (func::FuncOp kernel : getKernels(getOperation(), "routing"))
+    for (func::FuncOp kernel : getKernels(getOperation(), KernelKind::Routing))
       if (failed(RoutingSynthesizer(kernel).run()))
         return signalPassFailure();
   }

@@ -96,18 +96,13 @@ Value lumen::emitExp2(KernelBuilder &b, Value x) {
   return arith::SelectOp::create(b, inRange, result, b.real(type, 0.0));
 }
 
-/// 1 + exp(-x)
-static Value emitLogisticDivisor(KernelBuilder &b, Value x) {
-  Value exponential = math::ExpOp::create(b, arith::NegFOp::create(b, x));
-  return arith::AddFOp::create(b, exponential, b.real(x.getType(), 1.0));
+Value lumen::emitTimesSigmoid(KernelBuilder &b, Value x, Value y) {
+  Value exponential = math::ExpOp::create(b, arith::NegFOp::create(b, y));
+  Value one = b.real(y.getType(), 1.0);
+  return arith::DivFOp::create(b, x,
+                               arith::AddFOp::create(b, exponential, one));
 }
 
 Value lumen::emitSigmoid(KernelBuilder &b, Value x) {
-  Value divisor = emitLogisticDivisor(b, x);
-  return arith::DivFOp::create(b, b.real(x.getType(), 1.0), divisor);
-}
-
-Value lumen::emitSwiglu(KernelBuilder &b, Value gate, Value up) {
-  Value divisor = emitLogisticDivisor(b, gate);
-  return arith::MulFOp::create(b, arith::DivFOp::create(b, gate, divisor), up);
+  return emitTimesSigmoid(b, b.real(x.getType(), 1.0), x);
 }

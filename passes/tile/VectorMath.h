@@ -37,8 +37,9 @@ Value emitExp2(KernelBuilder &b, Value x);
 /// 1 / (1 + exp(-x)) of f32, a vector or a scalar.
 Value emitSigmoid(KernelBuilder &b, Value x);
 
-/// gate / (1 + exp(-gate)) * up of f32, vectors or scalars.
-Value emitSwiglu(KernelBuilder &b, Value gate, Value up);
+/// x / (1 + exp(-y)) of f32, vectors or scalars: `x` times the sigmoid of `y`,
+/// rounded once less.
+Value emitTimesSigmoid(KernelBuilder &b, Value x, Value y);
 
 } // namespace mlir::lumen
 

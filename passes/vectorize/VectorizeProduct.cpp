@@ -292,7 +292,7 @@ LogicalResult Vectorizer::visit(Block &block) {
 struct VectorizeProductPass final
     : lumen::impl::VectorizeProductPassBase<VectorizeProductPass> {
   void runOnOperation() override {
-    for (func::FuncOp kernel : getKernels(getOperation(), "product"))
+    for (func::FuncOp kernel : getKernels(getOperation(), KernelKind::Product))
       if (failed(Vectorizer(kernel).run()))
         return signalPassFailure();
   }

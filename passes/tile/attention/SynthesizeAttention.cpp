@@ -35,9 +35,7 @@ findOps(func::FuncOp kernel) {
     return kernel.emitError("holds ")
            << attentions.size() << " lumen.attention, expected one";
   AttentionOp attention = attentions.front();
-  if (failed(verifyIsBuffer(attention, "q", attention.getQ())) ||
-      failed(verifyIsBuffer(attention, "k", attention.getK())) ||
-      failed(verifyIsBuffer(attention, "v", attention.getV())))
+  if (failed(verifyBufferOperands(attention)))
     return failure();
   QuantizeOp quantize;
   for (auto op : kernel.getOps<QuantizeOp>()) {
@@ -139,7 +137,8 @@ public:
     auto registers = AttentionRegisters::forVectorBits(
         target ? target.getVectorBits() : 512);
     registers.signedCodes = prefersSignedCodes(target);
-    for (func::FuncOp kernel : getKernels(getOperation(), "attention"))
+    for (func::FuncOp kernel :
+         getKernels(getOperation(), KernelKind::Attention))
       if (failed(synthesize(kernel, registers)))
         return signalPassFailure();
   }

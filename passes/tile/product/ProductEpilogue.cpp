@@ -2,7 +2,7 @@
 #include "passes/tile/product/ProductEpilogue.h"
 
 #include "passes/support/Prefetch.h"
-#include "passes/tile/VectorMath.h"
+#include "passes/tile/ElementwiseEmitter.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Bufferization/IR/Bufferization.h"
@@ -30,7 +30,7 @@ static LogicalResult collectProducts(QLinearOp product, Value value,
   }
   if (isa_and_nonnull<bufferization::ToTensorOp>(op))
     return success();
-  if (!isa_and_nonnull<AddOp, SwigluOp>(op))
+  if (!op || !isElementwise(op))
     return op ? op->emitOpError("cannot follow a product inside its kernel")
               : product.emitOpError(
                     "meets a value that is no buffer inside its kernel");
@@ -146,9 +146,7 @@ public:
     SmallVector<Value> operands;
     for (Value operand : op->getOperands())
       operands.push_back(emit(nested, operand, arguments));
-    if (isa<AddOp>(op))
-      return arith::AddFOp::create(nested, operands[0], operands[1]);
-    return emitSwiglu(nested, operands[0], operands[1]);
+    return emitElementwise(nested, op, operands);
   }
 
   SmallVector<Value> operands;

@@ -347,8 +347,7 @@ LogicalResult ProductSynthesizer::run() {
         sinks, [&](ProductSink &sink) { return sink.store == &op; });
     bool dead =
         op.use_empty() &&
-        isa<QLinearOp, AddOp, SwigluOp, FromBytesOp, bufferization::ToTensorOp>(
-            op);
+        (isa<KernelOpInterface, FromBytesOp, bufferization::ToTensorOp>(op));
     if (replaced || dead)
       op.erase();
   }
@@ -368,9 +367,9 @@ struct SynthesizeProductPass final
       return signalPassFailure();
     }
     auto isOfKind = [](Operation *op) {
-      return isa<QLinearOp, AddOp, SwigluOp>(op);
+      return isa<QLinearOp>(op) || isElementwise(op);
     };
-    for (func::FuncOp kernel : getKernels(module, "product")) {
+    for (func::FuncOp kernel : getKernels(module, KernelKind::Product)) {
       if (failed(verifyKernel(kernel, isOfKind)))
         return signalPassFailure();
       auto products = llvm::to_vector(kernel.getOps<QLinearOp>());

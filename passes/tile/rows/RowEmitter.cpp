@@ -4,6 +4,7 @@
 #include "dialect/FormatLayout.h"
 #include "passes/support/KernelBuffers.h"
 #include "passes/support/Prefetch.h"
+#include "passes/tile/ElementwiseEmitter.h"
 #include "passes/tile/FormatInliner.h"
 #include "passes/tile/QuantizeEmitter.h"
 #include "passes/tile/VectorMath.h"
@@ -257,6 +258,20 @@ Value RowEmitter::emitRope(RopeOp op, Value x) {
   return b.concatenate(heads);
 }
 
+SmallVector<Value> RowEmitter::emitElementwisePieces(Operation *op,
+                                                     Tile &tile) {
+  SmallVector<SmallVector<Value>> operands;
+  for (Value operand : op->getOperands())
+    operands.push_back(emit(operand, tile));
+  SmallVector<Value> pieces;
+  for (size_t i = 0; i < operands.front().size(); ++i)
+    pieces.push_back(emitElementwise(
+        b, op, llvm::map_to_vector(operands, [&](auto &all) -> Value {
+          return all[i];
+        })));
+  return pieces;
+}
+
 SmallVector<Value> RowEmitter::emit(Value value, Tile &tile) {
   if (auto found = tile.pieces.find(value); found != tile.pieces.end())
     return found->second;
@@ -301,26 +316,11 @@ SmallVector<Value> RowEmitter::emit(Value value, Tile &tile) {
                   return arith::MulFOp::create(b, x, weight);
                 });
           })
-          .Case([&](AddOp op) {
-            return zip(op.getLhs(), op.getRhs(),
-                       [&](Value lhs, Value rhs) -> Value {
-                         return arith::AddFOp::create(b, lhs, rhs);
-                       });
-          })
-          .Case([&](ScaleOp op) {
-            double factor = op.getFactor().convertToDouble();
-            return map(op.getX(), [&](Value x) -> Value {
-              return arith::MulFOp::create(b, x, b.splat(getLanes(x), factor));
-            });
-          })
-          .Case([&](SwigluOp op) {
-            return zip(op.getGate(), op.getUp(), [&](Value gate, Value up) {
-              return emitSwiglu(b, gate, up);
-            });
-          })
           .Case([&](RopeOp op) {
             return map(op.getX(), [&](Value x) { return emitRope(op, x); });
-          });
+          })
+          .Default(
+              [&](Operation *op) { return emitElementwisePieces(op, tile); });
   tile.pieces[value] = pieces;
   return pieces;
 }

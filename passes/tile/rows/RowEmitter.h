@@ -50,6 +50,7 @@ private:
   SmallVector<Value> emit(Value value, Tile &tile);
   SmallVector<Value> emitLoads(Value buffer, Value at, Tile &tile);
   SmallVector<Value> emitEmbedding(EmbeddingOp op, Tile &tile);
+  SmallVector<Value> emitElementwisePieces(Operation *op, Tile &tile);
   Value emitRope(RopeOp op, Value x);
   Value emitInverseRms(RmsNormOp op);
   /// 1 / sqrt(mean + epsilon) of `count` values whose squares are summed up in

@@ -30,32 +30,21 @@ namespace {
 /// Columns of a vector where no op asks for a certain width.
 constexpr int64_t kFreePiece = 64;
 
-bool isRowOp(Operation *op) {
-  return isa<AddOp, CombineOp, EmbeddingOp, GateOp, GatherRowsOp, KvAppendOp,
-             LastRowsOp, QuantizeOp, RmsNormOp, RopeOp, ScaleOp, SwigluOp>(op);
+bool isRowOp(Operation *op) { return getKernelKind(op) == KernelKind::Rows; }
+
+/// Whether other ops of the kernel can take the pieces of `value` as they come.
+bool isPieces(Value value) {
+  Operation *op = value.getDefiningOp();
+  auto type = dyn_cast<RankedTensorType>(value.getType());
+  return op && isRowOp(op) && value == op->getResult(0) && type &&
+         type.getRank() == 2 && type.getElementType().isF32();
 }
 
-/// What an op reads other places of than those it computes.
-SmallVector<std::pair<StringRef, Value>> getWholeOperands(Operation *op) {
-  using Operands = SmallVector<std::pair<StringRef, Value>>;
-  return llvm::TypeSwitch<Operation *, Operands>(op)
-      .Case([](CombineOp op) {
-        return Operands{{"x", op.getX()},
-                        {"weights", op.getWeights()},
-                        {"place", op.getPlace()}};
-      })
-      .Case([](EmbeddingOp op) {
-        return Operands{{"tokens", op.getTokens()}, {"table", op.getTable()}};
-      })
-      .Case([](GateOp op) { return Operands{{"gate", op.getGate()}}; })
-      .Case([](GatherRowsOp op) {
-        return Operands{{"x", op.getX()}, {"source", op.getSource()}};
-      })
-      .Case([](KvAppendOp op) { return Operands{{"cache", op.getCache()}}; })
-      .Case([](LastRowsOp op) { return Operands{{"x", op.getX()}}; })
-      .Case([](RmsNormOp op) { return Operands{{"weight", op.getWeight()}}; })
-      .Case([](RopeOp op) { return Operands{{"table", op.getTable()}}; })
-      .Default([](Operation *) { return Operands(); });
+/// The rows whose columns `op` computes.
+RankedTensorType getColumnsType(Operation *op) {
+  auto kernelOp = cast<KernelOpInterface>(op);
+  Value rows = kernelOp.getUpdated() ? kernelOp.getRows() : op->getResult(0);
+  return cast<RankedTensorType>(rows.getType());
 }
 
 /// Replaces the body of one kernel.
@@ -86,17 +75,15 @@ private:
 /// Every operand is a buffer, or rows that another op of the kernel computes
 /// piece by piece.
 static LogicalResult verifyOperands(Operation *op) {
-  auto whole = getWholeOperands(op);
-  for (auto [name, operand] : whole)
-    if (failed(verifyIsBuffer(op, name, operand)))
-      return failure();
+  auto kernelOp = cast<KernelOpInterface>(op);
+  if (failed(verifyBufferOperands(kernelOp)))
+    return failure();
+  SmallVector<NamedOperand> whole = kernelOp.getBufferOperands();
   for (auto [i, operand] : llvm::enumerate(op->getOperands())) {
-    Operation *maker = operand.getDefiningOp();
     bool isWhole = llvm::is_contained(llvm::make_second_range(whole), operand);
-    bool isPieces =
-        isa_and_nonnull<bufferization::ToTensorOp>(maker) ||
-        (maker && isRowOp(maker) && !isa<QuantizeOp, KvAppendOp>(maker));
-    if (isa<TensorType>(operand.getType()) && !isWhole && !isPieces)
+    bool isBuffer = !!operand.getDefiningOp<bufferization::ToTensorOp>();
+    if (isa<TensorType>(operand.getType()) && !isWhole && !isBuffer &&
+        !isPieces(operand))
       return op->emitOpError("operand ")
              << i << " is neither a buffer nor rows of the kernel: "
              << operand.getType();
@@ -115,14 +102,17 @@ LogicalResult RowsSynthesizer::collectOps() {
   for (Operation *op : ops)
     if (failed(verifyOperands(op)))
       return failure();
-  if (llvm::none_of(ops, llvm::IsaPred<LastRowsOp>))
+  auto cutsRows = [](Operation *op) {
+    return !!cast<KernelOpInterface>(op).getFirstRow();
+  };
+  if (llvm::none_of(ops, cutsRows))
     return success();
   // All rows of such a kernel start at `first`, so nothing may read past it.
   for (Operation *op : ops)
     for (Value operand : op->getOperands()) {
       auto type = dyn_cast<RankedTensorType>(operand.getType());
       bool isWeight = !type || !type.isDynamicDim(0);
-      if (!isa<LastRowsOp>(op) && !isWeight && getSourceBuffer(operand))
+      if (!cutsRows(op) && !isWeight && getSourceBuffer(operand))
         return op->emitOpError(
             "reads other rows than the kernel's lumen.last_rows");
     }
@@ -134,18 +124,14 @@ LogicalResult RowsSynthesizer::formLoops() {
   for (Operation *op : ops) {
     connected.insert(op);
     for (Value operand : op->getOperands())
-      if (Operation *producer = operand.getDefiningOp())
-        if (isRowOp(producer) && !isa<KvAppendOp>(producer))
-          connected.unionSets(producer, op);
+      if (isPieces(operand))
+        connected.unionSets(operand.getDefiningOp(), op);
   }
   llvm::MapVector<Operation *, ColumnLoop> byLeader;
   for (Operation *op : ops) {
     ColumnLoop &loop = byLeader[connected.getLeaderValue(op)];
     loop.ops.push_back(op);
-    Value row = op->getResult(0);
-    if (auto append = dyn_cast<KvAppendOp>(op))
-      row = append.getX();
-    int64_t columns = cast<RankedTensorType>(row.getType()).getDimSize(1);
+    int64_t columns = getColumnsType(op).getDimSize(1);
     if (loop.ops.size() > 1 && loop.columns != columns)
       return op->emitOpError("works on rows of ")
              << columns << " columns with ops on rows of " << loop.columns;
@@ -214,17 +200,16 @@ LogicalResult RowsSynthesizer::chooseWidths(ColumnLoop &loop) {
 }
 
 Value RowsSynthesizer::emitRowCount() {
+  auto emitRows = [&](Operation *op) -> Value {
+    Value rows = cast<KernelOpInterface>(op).getRows();
+    return memref::DimOp::create(b, getSourceBuffer(rows), 0);
+  };
   for (Operation *op : ops)
-    if (auto last = dyn_cast<LastRowsOp>(op)) {
-      Value rows = memref::DimOp::create(b, getSourceBuffer(last.getX()), 0);
-      return arith::SubIOp::create(b, rows, last.getFirst());
-    }
-  // Operands come before what is computed from them: the first op, which reads
-  // a buffer, has it in front of tables and weights.
-  Operation *op = ops.front();
-  Value x =
-      isa<KvAppendOp>(op) ? cast<KvAppendOp>(op).getX() : op->getOperand(0);
-  return memref::DimOp::create(b, getSourceBuffer(x), 0);
+    if (Value first = cast<KernelOpInterface>(op).getFirstRow())
+      return arith::SubIOp::create(b, emitRows(op), first);
+  // Operands come before what is computed from them: the first op reads a
+  // buffer.
+  return emitRows(ops.front());
 }
 
 Value RowsSynthesizer::allocateStaging() {
@@ -297,7 +282,7 @@ class SynthesizeRowsPass
     : public mlir::lumen::impl::SynthesizeRowsPassBase<SynthesizeRowsPass> {
 public:
   void runOnOperation() override {
-    for (func::FuncOp kernel : getKernels(getOperation(), "rows"))
+    for (func::FuncOp kernel : getKernels(getOperation(), KernelKind::Rows))
       if (failed(RowsSynthesizer(kernel).run()))
         return signalPassFailure();
   }

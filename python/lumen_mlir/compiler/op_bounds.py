@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -15,11 +16,10 @@ from lumen_mlir.errors import LumenError
 def follow(asked: Demands, op: ir.Operation, operands: list[Any]) -> list[Value]:
     """What is known of the results of ``op``, whose demands are added to ``asked``.
 
-    Of ops of other dialects that is nothing. Raises ``LumenError`` where an operand of an op that asks for
+    Of ops of other dialects that is nothing; element-wise ones need no rule. Raises ``LumenError`` where an operand of an op that asks for
     something cannot be followed.
     """
-    name = op.name.removeprefix("lumen.")
-    rule = _OPS.get(name) if op.name.startswith("lumen.") else None
+    rule = _OPS.get(op.name) or (_alike if _is_elementwise(op) else None)
     if rule is None:
         return [None] * len(op.results)
     missing = [value.type for value, known in zip(op.operands, operands, strict=True) if known is None]
@@ -29,9 +29,18 @@ def follow(asked: Demands, op: ir.Operation, operands: list[Any]) -> list[Value]
             "a sum or difference of arguments and constants"
         )
     for operand in operands:
-        if isinstance(operand, Tensor) and name != "pack":
+        if isinstance(operand, Tensor) and op.name != "lumen.pack":
             _check_sizes(asked, op, operand)
     return rule(asked, op, operands)
+
+
+def _is_elementwise(op: ir.Operation) -> bool:
+    """Whether an op of the dialect takes and gives rows of one type only: it reads no other places."""
+    types = {str(value.type) for value in (*op.operands, *op.results)}
+    return op.name.startswith("lumen.") and len(types) == 1 and bool(_ROWS.fullmatch(types.pop()))
+
+
+_ROWS = re.compile(r"tensor<[?\d]+x[?\d]+xf32>")
 
 
 def _check_sizes(asked: Demands, op: ir.Operation, operand: Tensor) -> None:
@@ -173,21 +182,18 @@ def _qlinear(asked: Demands, op: ir.Operation, operands: list[Any]) -> list[Any]
 
 
 _OPS: dict[str, Callable[[Demands, ir.Operation, list[Any]], list[Value]]] = {
-    "embedding": _embedding,
-    "last_rows": _last_rows,
-    "rms_norm": _first_alike,
-    "swiglu": _alike,
-    "add": _alike,
-    "scale": _alike,
-    "gate": _alike,
-    "quantize": _alike,
-    "rope": _rope,
-    "kv_append": _kv_append,
-    "attention": _attention,
-    "route": _route,
-    "group_tokens": _group_tokens,
-    "gather_rows": _gather_rows,
-    "combine": _combine,
-    "pack": _pack,
-    "qlinear": _qlinear,
+    "lumen.embedding": _embedding,
+    "lumen.last_rows": _last_rows,
+    "lumen.rms_norm": _first_alike,
+    "lumen.gate": _alike,
+    "lumen.quantize": _alike,
+    "lumen.rope": _rope,
+    "lumen.kv_append": _kv_append,
+    "lumen.attention": _attention,
+    "lumen.route": _route,
+    "lumen.group_tokens": _group_tokens,
+    "lumen.gather_rows": _gather_rows,
+    "lumen.combine": _combine,
+    "lumen.pack": _pack,
+    "lumen.qlinear": _qlinear,
 }

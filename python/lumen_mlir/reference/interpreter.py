@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -209,27 +210,6 @@ class Interpreter:
                 return self._embedding
             case "lumen.linear":
                 return self._linear
-            case "lumen.rms_norm":
-                epsilon = number("epsilon")
-                return lambda x, weight: ops.rms_norm(x, weight, epsilon)
-            case "lumen.rope":
-                head_dim, style = number("head_dim"), number("style")
-                return lambda x, table, position: ops.rope(x, table, position, head_dim, style)
-            case "lumen.kv_append":
-                kind = number("kind")
-                return lambda cache, x, layer, position: ops.kv_append(cache, x, layer, position, kind)
-            case "lumen.attention":
-                heads, kv_heads, scale = number("heads"), number("kv_heads"), number("scale")
-                window = number("window") if "window" in attributes else None
-                return lambda q, k, v, layer, position: ops.attention(
-                    q, k, v, layer, position, heads, kv_heads, scale, window
-                )
-            case "lumen.swiglu":
-                return ops.swiglu
-            case "lumen.add":
-                return np.add
-            case "lumen.gate":
-                return ops.gate
             case "lumen.route":
                 gating, normalized, scale = number("gating"), number("normalized"), number("scale")
                 used = op.results[0].type.shape[1]
@@ -237,17 +217,8 @@ class Interpreter:
             case "lumen.group_tokens":
                 experts = op.results[2].type.shape[0] - 1
                 return lambda chosen: ops.group_tokens(chosen, experts)
-            case "lumen.gather_rows":
-                return lambda x, source: x[source].reshape(len(x), -1)
             case "lumen.expert_linear":
                 return lambda x, weight, groups: self._experts(self._linear, x, weight, groups)
-            case "lumen.combine":
-                return ops.combine
-            case "lumen.scale":
-                factor = np.float32(number("factor"))
-                return lambda x: x * factor
-            case "lumen.last_rows":
-                return lambda x, first: x[first:]
             case "lumen.quantize":
                 defaults = {"group": 32, "sum_group": 32, "bias": -1}
                 chosen = {
@@ -264,6 +235,8 @@ class Interpreter:
             case "lumen.qlinear":
                 *segments, _ = attributes["operandSegmentSizes"]
                 return lambda *operands: self._qlinear(operands, *segments)
+        if op.name.startswith("lumen.") and (meaning := ops.MEANINGS.get(op.name.removeprefix("lumen."))):
+            return partial(meaning, **{name: number(name) for name in attributes})
         raise LumenError(f"the reference interpreter does not know '{op.name}'")
 
     # --- products -------------------------------------------------------------------------------------------

@@ -7,14 +7,27 @@ being obvious over being fast; products go through BLAS.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from lumen_mlir.formats.kv_cache import GROUP, PAGE, groups
+
+# The meanings of operations by their names: ``lumen.rope`` is MEANINGS["rope"] of its operands in order and
+# its attributes by name.
+MEANINGS: dict[str, Callable[..., np.ndarray]] = {}
+
+
+def _meaning(function: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
+    MEANINGS[function.__name__] = function
+    return function
+
 
 # Elements of attention scores held at once; longer chunks go through in parts.
 _SCORES = 1 << 25
 
 
+@_meaning
 def rms_norm(x: np.ndarray, weight: np.ndarray, epsilon: float) -> np.ndarray:
     """x / sqrt(mean(x^2) + epsilon) * weight: f32 [T, K]; by heads as wide as the weight."""
     heads = x.reshape(len(x), -1, len(weight))
@@ -22,6 +35,7 @@ def rms_norm(x: np.ndarray, weight: np.ndarray, epsilon: float) -> np.ndarray:
     return (heads / np.sqrt(mean + np.float32(epsilon)) * weight).reshape(x.shape)
 
 
+@_meaning
 def rope(x: np.ndarray, table: np.ndarray, position: int, head_dim: int, style: str) -> np.ndarray:
     """Turns pairs of the first ``table.shape[1]`` values of every head of x, f32 [T, heads * head_dim].
 
@@ -42,6 +56,7 @@ def rope(x: np.ndarray, table: np.ndarray, position: int, head_dim: int, style: 
     return result.reshape(x.shape)
 
 
+@_meaning
 def kv_append(cache: np.ndarray, x: np.ndarray, layer: int, position: int, kind: str) -> np.ndarray:
     """Writes rows ``position`` to ``position + T`` of ``layer``; the cache is changed in place and returned.
 
@@ -116,6 +131,7 @@ def _read_pages(pages: np.ndarray, size: int, kind: str) -> np.ndarray:
     return values.reshape(len(pages), -1, size).astype(np.float32)
 
 
+@_meaning
 def attention(
     q: np.ndarray, k: np.ndarray, v: np.ndarray, layer: int, position: int,
     heads: int, kv_heads: int, scale: float, window: int | None = None,
@@ -152,12 +168,26 @@ def attention(
     return np.ascontiguousarray(result.transpose(2, 0, 1, 3)).reshape(tokens, -1)
 
 
+@_meaning
+def add(lhs: np.ndarray, rhs: np.ndarray) -> np.ndarray:
+    """lhs + rhs."""
+    return lhs + rhs
+
+
+@_meaning
+def scale(x: np.ndarray, factor: float) -> np.ndarray:
+    """factor * x."""
+    return x * np.float32(factor)
+
+
+@_meaning
 def swiglu(gate: np.ndarray, up: np.ndarray) -> np.ndarray:
     """silu(gate) * up."""
     with np.errstate(over="ignore"):
         return gate / (np.float32(1) + np.exp(-gate)) * up
 
 
+@_meaning
 def gate(x: np.ndarray, gate: np.ndarray) -> np.ndarray:
     """x [T, N] times the sigmoid of gate [T, 1]."""
     return x * _sigmoid(gate)
@@ -166,6 +196,18 @@ def gate(x: np.ndarray, gate: np.ndarray) -> np.ndarray:
 def _sigmoid(x: np.ndarray) -> np.ndarray:
     with np.errstate(over="ignore"):
         return np.float32(1) / (np.float32(1) + np.exp(-x))
+
+
+@_meaning
+def last_rows(x: np.ndarray, first: int) -> np.ndarray:
+    """The rows of x from ``first`` on."""
+    return x[first:]
+
+
+@_meaning
+def gather_rows(x: np.ndarray, source: np.ndarray) -> np.ndarray:
+    """The rows ``source`` i32 [T, slots] of x f32 [T, K], side by side: f32 [T, slots * K]."""
+    return x[source].reshape(len(x), -1)
 
 
 def route(
@@ -198,6 +240,7 @@ def group_tokens(chosen: np.ndarray, experts: int) -> tuple[np.ndarray, np.ndarr
     return source.reshape(chosen.shape), place.reshape(chosen.shape), groups
 
 
+@_meaning
 def combine(x: np.ndarray, weights: np.ndarray, place: np.ndarray) -> np.ndarray:
     """Each token's rows of x (f32 [T, slots * N], seen as rows of N), weighted and added up: f32 [T, N]."""
     tokens, slots = place.shape

@@ -169,7 +169,7 @@ func.func private @gate_from_outside(%x: tensor<?x64xf32>,
     attributes {lumen.kernel = "product"} {
   %0 = lumen.qlinear activations(%x : tensor<?x64xf32>)
     weights(%w : tensor<64x64xf16, #lumen.packed<rows = 8>>) -> tensor<?x64xf32>
-  // expected-error@below {{in a product kernel must read two results of its lumen.qlinear}}
+  // expected-error@below {{in a product kernel must read what follows from its lumen.qlinear alone}}
   %1 = lumen.swiglu %x, %0 : tensor<?x64xf32>
   return %1 : tensor<?x64xf32>
 }
