@@ -86,50 +86,6 @@ def Lumen_RmsNormOp : Lumen_RowOp<"rms_norm", [AllTypesMatch<["x", "result"]>]> 
   }];
 }
 
-def Lumen_SwigluOp : Lumen_ElementwiseOp<"swiglu", [ProductEpilogue,
-    AllTypesMatch<["gate", "up", "result"]>]> {
-  let summary = "gated activation of the feed-forward block";
-  let description = [{
-    `result = gate / (1 + exp(-gate)) * up`, element by element.
-
-    ```mlir
-    %h = lumen.swiglu %gate, %up : tensor<?x4864xf32>
-    ```
-  }];
-  let arguments = (ins Lumen_Rows:$gate, Lumen_Rows:$up);
-  let results = (outs Lumen_Rows:$result);
-  let assemblyFormat = "$gate `,` $up attr-dict `:` type($gate)";
-}
-
-def Lumen_AddOp : Lumen_ElementwiseOp<"add", [Commutative,
-    AllTypesMatch<["lhs", "rhs", "result"]>]> {
-  let summary = "sum of two activations (the residual connection)";
-  let description = [{
-    `result = lhs + rhs`, element by element.
-
-    ```mlir
-    %y = lumen.add %x, %a : tensor<?x896xf32>
-    ```
-  }];
-  let arguments = (ins Lumen_Rows:$lhs, Lumen_Rows:$rhs);
-  let results = (outs Lumen_Rows:$result);
-  let assemblyFormat = "$lhs `,` $rhs attr-dict `:` type($lhs)";
-}
-
-def Lumen_ScaleOp : Lumen_ElementwiseOp<"scale", [AllTypesMatch<["x", "result"]>]> {
-  let summary = "an activation times a constant";
-  let description = [{
-    `result = factor * x`, element by element: the multipliers of some models.
-
-    ```mlir
-    %y = lumen.scale %x {factor = 2.5 : f32} : tensor<?x896xf32>
-    ```
-  }];
-  let arguments = (ins Lumen_Rows:$x, F32Attr:$factor);
-  let results = (outs Lumen_Rows:$result);
-  let assemblyFormat = "$x attr-dict `:` type($x)";
-}
-
 def Lumen_GateOp : Lumen_RowOp<"gate", [AllTypesMatch<["x", "result"]>]> {
   let summary = "rows times the sigmoid of one number each";
   let description = [{
@@ -149,6 +105,71 @@ def Lumen_GateOp : Lumen_RowOp<"gate", [AllTypesMatch<["x", "result"]>]> {
   }];
   let assemblyFormat = "$x `,` $gate attr-dict `:` type($x) `,` type($gate)";
   let hasVerifier = 1;
+}
+
+//===----------------------------------------------------------------------===//
+// Element by element
+//===----------------------------------------------------------------------===//
+
+class Lumen_UnaryOp<string mnemonic, list<Trait> traits = []>
+    : Lumen_ElementwiseOp<mnemonic, !listconcat(traits, [AllTypesMatch<["x", "result"]>])> {
+  let arguments = (ins Lumen_Rows:$x);
+  let results = (outs Lumen_Rows:$result);
+  let assemblyFormat = "$x attr-dict `:` type($x)";
+}
+
+class Lumen_BinaryOp<string mnemonic, list<Trait> traits = []>
+    : Lumen_ElementwiseOp<mnemonic, !listconcat(traits, [AllTypesMatch<["lhs", "rhs", "result"]>])> {
+  let arguments = (ins Lumen_Rows:$lhs, Lumen_Rows:$rhs);
+  let results = (outs Lumen_Rows:$result);
+  let assemblyFormat = "$lhs `,` $rhs attr-dict `:` type($lhs)";
+}
+
+def Lumen_AddOp : Lumen_BinaryOp<"add", [Commutative]> {
+  let summary = "sum of two activations (the residual connection)";
+  let description = [{
+    `result = lhs + rhs`, element by element.
+
+    ```mlir
+    %y = lumen.add %x, %a : tensor<?x896xf32>
+    ```
+  }];
+}
+
+def Lumen_MulOp : Lumen_BinaryOp<"mul", [Commutative, ProductEpilogue]> {
+  let summary = "product of two activations (the gated unit)";
+  let description = [{
+    `result = lhs * rhs`, element by element. With an activation function of one of
+    them it gates the other. SwiGLU:
+
+    ```mlir
+    %s = lumen.silu %gate : tensor<?x4864xf32>
+    %h = lumen.mul %s, %up : tensor<?x4864xf32>
+    ```
+  }];
+}
+
+def Lumen_ScaleOp : Lumen_UnaryOp<"scale"> {
+  let summary = "an activation times a constant";
+  let description = [{
+    `result = factor * x`, element by element: the multipliers of some models.
+
+    ```mlir
+    %y = lumen.scale %x {factor = 2.5 : f32} : tensor<?x896xf32>
+    ```
+  }];
+  let arguments = (ins Lumen_Rows:$x, F32Attr:$factor);
+}
+
+def Lumen_SiluOp : Lumen_UnaryOp<"silu", [ProductEpilogue]> {
+  let summary = "sigmoid linear unit";
+  let description = [{
+    `result = x / (1 + exp(-x))`, element by element.
+
+    ```mlir
+    %y = lumen.silu %x : tensor<?x4864xf32>
+    ```
+  }];
 }
 
 #endif // LUMEN_ROW_OPS

@@ -153,9 +153,10 @@ def FormKernelsPass : Pass<"lumen-form-kernels", "::mlir::ModuleOp"> {
     as one loop nest: private functions with the attribute `lumen.kernel`, called
     in the place of their ops. What belongs together:
 
-    - "product": a `lumen.qlinear` with its element-wise epilogue, that is a
-      `lumen.swiglu` of two of its results and `lumen.add` of a result and a value
-      from elsewhere (the residual), where nothing else reads the result;
+    - "product": a `lumen.qlinear` with its element-wise epilogue, that is activation
+      functions and `lumen.mul` of nothing but its results (gated units), and
+      `lumen.add` of a result and a value from elsewhere (the residual), where nothing
+      else reads the result;
     - "attention": `lumen.attention` and the `lumen.quantize` of its result;
     - "rows": chains of ops that work row by row, such as norm and quantize, with
       `lumen.last_rows` only at the beginning;

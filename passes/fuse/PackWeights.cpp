@@ -100,6 +100,24 @@ static bool isProductWeight(OpOperand &use) {
   return getWeightNumber(use).has_value();
 }
 
+/// `value` and what meets it in element-wise ops that may follow a product.
+static llvm::SetVector<Value> collectJoined(Value value) {
+  llvm::SetVector<Value> joined;
+  joined.insert(value);
+  for (size_t i = 0; i < joined.size(); ++i) {
+    Operation *maker = joined[i].getDefiningOp();
+    if (maker && maker->hasTrait<ProductEpilogue>())
+      joined.insert_range(maker->getOperands());
+    for (Operation *user : joined[i].getUsers()) {
+      if (isElementwise(user))
+        joined.insert_range(user->getOperands());
+      if (user->hasTrait<ProductEpilogue>())
+        joined.insert(user->getResult(0));
+    }
+  }
+  return joined;
+}
+
 int64_t WeightPacker::getRows(QLinearOp product, unsigned number) {
   if (rows)
     return rows;
@@ -108,12 +126,10 @@ int64_t WeightPacker::getRows(QLinearOp product, unsigned number) {
     return getTileRows(target, type, product);
   };
   int64_t least = rowsOf(number);
-  // What one op joins (gate and up) is computed tile by tile.
-  for (Operation *user : product.getOutputs()[number].getUsers())
-    for (Value operand : user->getOperands())
-      if (isElementwise(user) && operand.getDefiningOp() == product)
-        least =
-            std::min(least, rowsOf(cast<OpResult>(operand).getResultNumber()));
+  // What meets behind the product (gate and up) is computed tile by tile.
+  for (Value value : collectJoined(product.getOutputs()[number]))
+    if (value.getDefiningOp() == product)
+      least = std::min(least, rowsOf(cast<OpResult>(value).getResultNumber()));
   // A tile holds rows of one expert.
   int64_t n = cast<RankedTensorType>(product.getWeights()[number].getType())
                   .getDimSize(0);

@@ -11,17 +11,13 @@ using namespace mlir::lumen;
 
 Value lumen::emitElementwise(KernelBuilder &b, Operation *op,
                              ArrayRef<Value> operands) {
-  Type type = operands.front().getType();
+  Value x = operands.front();
   return llvm::TypeSwitch<Operation *, Value>(op)
-      .Case([&](AddOp) {
-        return arith::AddFOp::create(b, operands[0], operands[1]);
-      })
+      .Case([&](AddOp) { return arith::AddFOp::create(b, x, operands[1]); })
+      .Case([&](MulOp) { return arith::MulFOp::create(b, x, operands[1]); })
       .Case([&](ScaleOp op) {
-        Value factor = b.real(type, op.getFactor().convertToDouble());
-        return arith::MulFOp::create(b, operands[0], factor);
+        Value factor = b.real(x.getType(), op.getFactor().convertToDouble());
+        return arith::MulFOp::create(b, x, factor);
       })
-      .Case([&](SwigluOp) {
-        Value gate = emitTimesSigmoid(b, operands[0], operands[0]);
-        return arith::MulFOp::create(b, gate, operands[1]);
-      });
+      .Case([&](SiluOp) { return emitTimesSigmoid(b, x, x); });
 }

@@ -81,7 +81,7 @@ def _quantized(*names: str) -> str:
         lines.append(f"%d{i} = lumen.dequantize %w{i} : {quantized} -> {floats}")
         lines.append(f"%y{i} = lumen.linear %0, %d{i} : tensor<?x256xf32>, {floats} -> tensor<?x256xf32>")
     lines.append(
-        "%s = lumen.swiglu %y0, %y1 : tensor<?x256xf32>\n"
+        "%a = lumen.silu %y0 : tensor<?x256xf32>\n%s = lumen.mul %a, %y1 : tensor<?x256xf32>\n"
         "%r = lumen.add %s, %x : tensor<?x256xf32>\nreturn %r : tensor<?x256xf32>\n}"
     )
     return "module attributes {lumen.max_tokens = 8 : i64} {\n" + "\n".join(lines) + "\n}"

@@ -16,8 +16,8 @@ from lumen_mlir.errors import LumenError
 def follow(asked: Demands, op: ir.Operation, operands: list[Any]) -> list[Value]:
     """What is known of the results of ``op``, whose demands are added to ``asked``.
 
-    Of ops of other dialects that is nothing; element-wise ones need no rule. Raises ``LumenError`` where an operand of an op that asks for
-    something cannot be followed.
+    Of ops of other dialects that is nothing. Ops on rows of one type need no rule of their own. Raises
+    ``LumenError`` where an operand of an op that asks for something cannot be followed.
     """
     rule = _OPS.get(op.name) or (_alike if _is_elementwise(op) else None)
     if rule is None:

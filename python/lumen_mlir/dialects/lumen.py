@@ -138,14 +138,19 @@ def attention(
     )  # fmt: skip
 
 
-def swiglu(gate: ir.Value, up: ir.Value) -> ir.Value:
-    """``silu(gate) * up``, element by element."""
-    return _create("swiglu", gate.type, [gate, up])
-
-
 def add(lhs: ir.Value, rhs: ir.Value) -> ir.Value:
     """The sum, element by element."""
     return _create("add", lhs.type, [lhs, rhs])
+
+
+def mul(lhs: ir.Value, rhs: ir.Value) -> ir.Value:
+    """The product, element by element."""
+    return _create("mul", lhs.type, [lhs, rhs])
+
+
+def silu(x: ir.Value) -> ir.Value:
+    """``x / (1 + exp(-x))``, element by element."""
+    return _create("silu", x.type, [x])
 
 
 def scale(x: ir.Value, factor: float) -> ir.Value:

@@ -65,7 +65,8 @@ def swiglu_tensors(
 
 def swiglu(scope: Scope, x: ir.Value, suffix: str = "") -> ir.Value:
     """Gated feed-forward block: f32 [T, width] -> [T, width]."""
-    hidden = lumen.swiglu(scope.linear(x, f"ffn_gate{suffix}"), scope.linear(x, f"ffn_up{suffix}"))
+    gate, up = scope.linear(x, f"ffn_gate{suffix}"), scope.linear(x, f"ffn_up{suffix}")
+    hidden = lumen.mul(lumen.silu(gate), up)
     return scope.linear(hidden, f"ffn_down{suffix}")
 
 
@@ -111,7 +112,8 @@ def experts(scope: Scope, x: ir.Value) -> ir.Value:
         return lumen.expert_linear(x, scope.matrix(name), groups)
 
     rows = lumen.gather_rows(x, source)
-    hidden = lumen.swiglu(product(rows, "ffn_gate_exps"), product(rows, "ffn_up_exps"))
+    gate, up = product(rows, "ffn_gate_exps"), product(rows, "ffn_up_exps")
+    hidden = lumen.mul(lumen.silu(gate), up)
     y = lumen.combine(product(hidden, "ffn_down_exps"), weights, place)
     if not kinds.shared:
         return y

@@ -181,10 +181,16 @@ def scale(x: np.ndarray, factor: float) -> np.ndarray:
 
 
 @_meaning
-def swiglu(gate: np.ndarray, up: np.ndarray) -> np.ndarray:
-    """silu(gate) * up."""
+def mul(lhs: np.ndarray, rhs: np.ndarray) -> np.ndarray:
+    """lhs * rhs."""
+    return lhs * rhs
+
+
+@_meaning
+def silu(x: np.ndarray) -> np.ndarray:
+    """x / (1 + exp(-x))."""
     with np.errstate(over="ignore"):
-        return gate / (np.float32(1) + np.exp(-gate)) * up
+        return x / (np.float32(1) + np.exp(-x))
 
 
 @_meaning

@@ -12,7 +12,8 @@ func.func private @gated(%x: memref<?x5xf32>, %gate: memref<320xi8>, %up: memref
   %y:2 = lumen.qlinear activations(%0 : tensor<?x5xf32>)
     weights(%g, %u : tensor<21x5xf16, #lumen.packed<rows = 16>>, tensor<21x5xf16, #lumen.packed<rows = 16>>)
     biases(%1, %2 : tensor<21xf32>, tensor<21xf32>) -> tensor<?x21xf32>, tensor<?x21xf32>
-  %s = lumen.swiglu %y#0, %y#1 : tensor<?x21xf32>
+  %a = lumen.silu %y#0 : tensor<?x21xf32>
+  %s = lumen.mul %a, %y#1 : tensor<?x21xf32>
   bufferization.materialize_in_destination %s in restrict writable %out
     : (tensor<?x21xf32>, memref<?x21xf32>) -> ()
   return

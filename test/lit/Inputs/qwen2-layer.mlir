@@ -134,7 +134,8 @@ func.func private @layer_0(
   %wu = lumen.dequantize %ffn_up : tensor<4864x896x!lumen.q<@q8_0>> -> tensor<4864x896xf32>
   %up = lumen.linear %ffn_in, %wu
     : tensor<?x896xf32>, tensor<4864x896xf32> -> tensor<?x4864xf32>
-  %hidden = lumen.swiglu %gate, %up : tensor<?x4864xf32>
+  %silu = lumen.silu %gate : tensor<?x4864xf32>
+  %hidden = lumen.mul %silu, %up : tensor<?x4864xf32>
   %wd = lumen.dequantize %ffn_down : tensor<896x4864x!lumen.q<@q8_0>> -> tensor<896x4864xf32>
   %ffn_out = lumen.linear %hidden, %wd
     : tensor<?x4864xf32>, tensor<896x4864xf32> -> tensor<?x896xf32>

@@ -92,8 +92,10 @@ func.func @model(
     : tensor<?x128xf32>, tensor<4x2x?x32x16xf16>, tensor<4x2x?x16x32xf16>
   // CHECK: lumen.scale %{{.*}} {factor = 5.000000e-01 : f32} : tensor<?x128xf32>
   %half = lumen.scale %local {factor = 0.5 : f32} : tensor<?x128xf32>
-  // CHECK: lumen.swiglu %{{.*}}, %{{.*}} : tensor<?x128xf32>
-  %7 = lumen.swiglu %6, %1 : tensor<?x128xf32>
+  // CHECK: lumen.silu %{{.*}} : tensor<?x128xf32>
+  %gate = lumen.silu %6 : tensor<?x128xf32>
+  // CHECK: lumen.mul %{{.*}}, %{{.*}} : tensor<?x128xf32>
+  %7 = lumen.mul %gate, %1 : tensor<?x128xf32>
   // CHECK: lumen.add %{{.*}}, %{{.*}} : tensor<?x128xf32>
   %8 = lumen.add %7, %0 : tensor<?x128xf32>
   // CHECK: lumen.last_rows %{{.*}}, %{{.*}} : tensor<?x128xf32> -> tensor<?x128xf32>

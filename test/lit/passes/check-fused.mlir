@@ -23,9 +23,10 @@ func.func private @product(%x: tensor<?x64xf32>, %w: tensor<64x64xf16, #lumen.pa
     weights(%w, %w : tensor<64x64xf16, #lumen.packed<rows = 8>>,
                      tensor<64x64xf16, #lumen.packed<rows = 8>>)
     -> tensor<?x64xf32>, tensor<?x64xf32>
-  %1 = lumen.swiglu %0#0, %0#1 : tensor<?x64xf32>
-  %2 = lumen.add %1, %x : tensor<?x64xf32>
-  return %2 : tensor<?x64xf32>
+  %1 = lumen.silu %0#0 : tensor<?x64xf32>
+  %2 = lumen.mul %1, %0#1 : tensor<?x64xf32>
+  %3 = lumen.add %2, %x : tensor<?x64xf32>
+  return %3 : tensor<?x64xf32>
 }
 func.func @pack(%w: tensor<?x?xf16>) -> tensor<?x?xf16, #lumen.packed<rows = 8>>
     attributes {lumen.kernel = "pack"} {
@@ -170,7 +171,7 @@ func.func private @gate_from_outside(%x: tensor<?x64xf32>,
   %0 = lumen.qlinear activations(%x : tensor<?x64xf32>)
     weights(%w : tensor<64x64xf16, #lumen.packed<rows = 8>>) -> tensor<?x64xf32>
   // expected-error@below {{in a product kernel must read what follows from its lumen.qlinear alone}}
-  %1 = lumen.swiglu %x, %0 : tensor<?x64xf32>
+  %1 = lumen.mul %x, %0 : tensor<?x64xf32>
   return %1 : tensor<?x64xf32>
 }
 

@@ -32,7 +32,7 @@ func.func @residual(%x: tensor<?x64xf32>, %w: tensor<64x64xf16>, %b: tensor<64xf
 // The gated activation of two results of one product belongs to it. Its
 // quantization needs whole rows: another kernel.
 // CHECK-LABEL: func.func @gated
-// CHECK-NEXT: %[[H:.*]] = call @qlinear_f16_128x64_128x64_swiglu(%arg0, %arg1, %arg2)
+// CHECK-NEXT: %[[H:.*]] = call @qlinear_f16_128x64_128x64_silu_mul(%arg0, %arg1, %arg2)
 // CHECK-NEXT: %[[Q:.*]]:4 = call @quantize_128(%[[H]])
 // CHECK-NEXT: return %[[Q]]#0, %[[Q]]#1, %[[Q]]#2, %[[Q]]#3
 func.func @gated(%x: tensor<?x64xf32>, %wg: tensor<128x64xf16>, %wu: tensor<128x64xf16>)
@@ -40,16 +40,54 @@ func.func @gated(%x: tensor<?x64xf32>, %wg: tensor<128x64xf16>, %wu: tensor<128x
   %0:2 = lumen.qlinear activations(%x : tensor<?x64xf32>)
     weights(%wg, %wu : tensor<128x64xf16>, tensor<128x64xf16>)
     -> tensor<?x128xf32>, tensor<?x128xf32>
-  %1 = lumen.swiglu %0#0, %0#1 : tensor<?x128xf32>
+  %s = lumen.silu %0#0 : tensor<?x128xf32>
+  %1 = lumen.mul %s, %0#1 : tensor<?x128xf32>
   %2:4 = lumen.quantize %1 : tensor<?x128xf32>
     -> tensor<?x128xi8>, tensor<?x4xf32>, tensor<?x4xi32>, tensor<?x4xf32>
   return %2#0, %2#1, %2#2, %2#3
     : tensor<?x128xi8>, tensor<?x4xf32>, tensor<?x4xi32>, tensor<?x4xf32>
 }
-// CHECK-LABEL: func.func private @qlinear_f16_128x64_128x64_swiglu
+// CHECK-LABEL: func.func private @qlinear_f16_128x64_128x64_silu_mul
 // CHECK-SAME: attributes {lumen.kernel = "product"}
 // CHECK-LABEL: func.func private @quantize_128
 // CHECK-SAME: attributes {lumen.kernel = "rows"}
+
+// -----
+
+// The activation of a single result belongs to its product, and so does what
+// is added then. Gate and up of two products meet in rows.
+// CHECK-LABEL: func.func @activation
+// CHECK-NEXT: %[[A:.*]] = call @qlinear_f16_64x64_silu_add(%arg0, %arg1)
+// CHECK-NEXT: %[[G:.*]] = call @qlinear_f16_64x64_silu(%[[A]], %arg1)
+// CHECK-NEXT: %[[U:.*]] = call @qlinear_f16_64x64(%arg0, %arg1)
+// CHECK-NEXT: %[[M:.*]] = call @mul_64(%[[G]], %[[U]])
+// CHECK-NEXT: return %[[M]]
+func.func @activation(%x: tensor<?x64xf32>, %w: tensor<64x64xf16>) -> tensor<?x64xf32> {
+  %0 = lumen.qlinear activations(%x : tensor<?x64xf32>) weights(%w : tensor<64x64xf16>)
+    -> tensor<?x64xf32>
+  %1 = lumen.silu %0 : tensor<?x64xf32>
+  %2 = lumen.add %1, %x : tensor<?x64xf32>
+  %3 = lumen.qlinear activations(%2 : tensor<?x64xf32>) weights(%w : tensor<64x64xf16>)
+    -> tensor<?x64xf32>
+  %4 = lumen.silu %3 : tensor<?x64xf32>
+  %5 = lumen.qlinear activations(%x : tensor<?x64xf32>) weights(%w : tensor<64x64xf16>)
+    -> tensor<?x64xf32>
+  %6 = lumen.mul %4, %5 : tensor<?x64xf32>
+  return %6 : tensor<?x64xf32>
+}
+
+// -----
+
+// A gate is read before its kernel begins, so it cannot be computed there.
+// CHECK-LABEL: func.func @computed_gate
+// CHECK-NEXT: %[[S:.*]] = call @scale_1(%arg1)
+// CHECK-NEXT: %[[Y:.*]] = call @gate_64(%arg0, %[[S]])
+// CHECK-NEXT: return %[[Y]]
+func.func @computed_gate(%x: tensor<?x64xf32>, %g: tensor<?x1xf32>) -> tensor<?x64xf32> {
+  %0 = lumen.scale %g {factor = 2.0 : f32} : tensor<?x1xf32>
+  %1 = lumen.gate %x, %0 : tensor<?x64xf32>, tensor<?x1xf32>
+  return %1 : tensor<?x64xf32>
+}
 
 // -----
 
@@ -212,17 +250,17 @@ func.func @cut_sum(%x: tensor<?x64xf32>, %y: tensor<?x64xf32>, %first: index) ->
 
 // Ops that belong into no kernel stay, what nobody reads goes, and a kernel takes
 // no name that is in use.
-// CHECK-LABEL: func.func @swiglu_64
+// CHECK-LABEL: func.func @silu_64
 // CHECK-NEXT: arith.constant
-// CHECK-NEXT: call @swiglu_64_0(%arg0)
+// CHECK-NEXT: call @silu_64_0(%arg0)
 // CHECK-NEXT: return
-func.func @swiglu_64(%x: tensor<?x64xf32>) -> (tensor<?x64xf32>, index) {
+func.func @silu_64(%x: tensor<?x64xf32>) -> (tensor<?x64xf32>, index) {
   %c7 = arith.constant 7 : index
-  %0 = lumen.swiglu %x, %x : tensor<?x64xf32>
+  %0 = lumen.silu %x : tensor<?x64xf32>
   %unread = lumen.add %x, %x : tensor<?x64xf32>
   return %0, %c7 : tensor<?x64xf32>, index
 }
-// CHECK-LABEL: func.func private @swiglu_64_0
+// CHECK-LABEL: func.func private @silu_64_0
 
 // -----
 

@@ -120,7 +120,8 @@ func.func @joined(%x: tensor<?x64xf32>, %w0: tensor<64x64x!lumen.q<@coarse>>,
   %y:2 = lumen.qlinear activations(%x : tensor<?x64xf32>)
     weights(%w0, %w1 : tensor<64x64x!lumen.q<@coarse>>, tensor<64x64x!lumen.q<@fine>>)
     -> tensor<?x64xf32>, tensor<?x64xf32>
-  %z = lumen.swiglu %y#0, %y#1 : tensor<?x64xf32>
+  %s = lumen.silu %y#0 : tensor<?x64xf32>
+  %z = lumen.mul %s, %y#1 : tensor<?x64xf32>
   return %z : tensor<?x64xf32>
 }
 // CHECK-LABEL: func.func @experts(

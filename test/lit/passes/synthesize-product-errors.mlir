@@ -74,7 +74,8 @@ func.func private @tiles(%x: memref<?x8xf32>, %a: memref<256xi8>, %b: memref<256
   %g, %u = lumen.qlinear activations(%0 : tensor<?x8xf32>)
     weights(%v, %w : tensor<16x8xf16, #lumen.packed<rows = 16>>, tensor<16x8xf16, #lumen.packed<rows = 8>>)
     -> tensor<?x16xf32>, tensor<?x16xf32>
-  %z = lumen.swiglu %g, %u : tensor<?x16xf32>
+  %s = lumen.silu %g : tensor<?x16xf32>
+  %z = lumen.mul %s, %u : tensor<?x16xf32>
   // expected-error @below {{joins products of weights in tiles of 16 and 8 rows}}
   bufferization.materialize_in_destination %z in restrict writable %out
     : (tensor<?x16xf32>, memref<?x16xf32>) -> ()

@@ -54,7 +54,7 @@ func.func private @rms_norm_quantize_96(%x: memref<?x96xf32>, %w: memref<96xf32>
 }
 
 // Free widths: vectors of 64 columns, and the last 36 as one shorter vector.
-// CHECK-LABEL: func.func private @last_rows_swiglu_add_100
+// CHECK-LABEL: func.func private @last_rows_silu_mul_add_100
 // CHECK-SAME:    %[[X:[a-z0-9]+]]: memref<?x100xf32>, %[[FIRST:[a-z0-9]+]]: index, %[[Y:[a-z0-9]+]]: memref<?x100xf32>
 // CHECK:       %[[T:.*]] = memref.dim %[[X]], %c0
 // CHECK:       %[[ROWS:.*]] = arith.subi %[[T]], %[[FIRST]]
@@ -67,11 +67,12 @@ func.func private @rms_norm_quantize_96(%x: memref<?x96xf32>, %w: memref<96xf32>
 // CHECK:         scf.if
 // CHECK:           vector.load %[[X]][%{{.*}}, %c64] : memref<?x100xf32>, vector<36xf32>
 // CHECK:           vector.store %{{.*}}, %[[Y]][%[[ROW]], %c64] : memref<?x100xf32>, vector<36xf32>
-func.func private @last_rows_swiglu_add_100(%x: memref<?x100xf32>, %first: index,
+func.func private @last_rows_silu_mul_add_100(%x: memref<?x100xf32>, %first: index,
     %y: memref<?x100xf32>) attributes {lumen.kernel = "rows"} {
   %0 = bufferization.to_tensor %x restrict : memref<?x100xf32> to tensor<?x100xf32>
   %1 = lumen.last_rows %0, %first : tensor<?x100xf32> -> tensor<?x100xf32>
-  %2 = lumen.swiglu %1, %1 : tensor<?x100xf32>
+  %g = lumen.silu %1 : tensor<?x100xf32>
+  %2 = lumen.mul %g, %1 : tensor<?x100xf32>
   %3 = lumen.add %2, %1 : tensor<?x100xf32>
   bufferization.materialize_in_destination %3 in restrict writable %y
     : (tensor<?x100xf32>, memref<?x100xf32>) -> ()

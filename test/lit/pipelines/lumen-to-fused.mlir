@@ -36,7 +36,7 @@
 // CHECK-NEXT: %[[A:.*]]:4 = call @attention_quantize_896(%[[H]]#0, %[[H]]#1, %[[H]]#2, %[[LAYER]], %[[POSITION]])
 // CHECK-NEXT: %[[R:.*]] = call @qlinear_q8_0_896x896_add(%[[A]]#0, %[[A]]#1, %[[A]]#2, %[[A]]#3, %{{.*}}, %[[X]])
 // CHECK-NEXT: %[[M:.*]]:4 = call @rms_norm_quantize_896(%[[R]], %{{.*}})
-// CHECK-NEXT: %[[G:.*]] = call @qlinear_q8_0_4864x896_4864x896_swiglu(%[[M]]#0, %[[M]]#1, %[[M]]#2, %[[M]]#3,
+// CHECK-NEXT: %[[G:.*]] = call @qlinear_q8_0_4864x896_4864x896_silu_mul(%[[M]]#0, %[[M]]#1, %[[M]]#2, %[[M]]#3,
 // CHECK-NEXT: %[[D:.*]]:4 = call @quantize_4864(%[[G]])
 // CHECK-NEXT: %[[Z:.*]] = call @qlinear_q8_0_896x4864_add(%[[D]]#0, %[[D]]#1, %[[D]]#2, %[[D]]#3, %{{.*}}, %[[R]])
 // CHECK-NEXT: return %[[Z]], %[[H]]#1, %[[H]]#2
@@ -81,9 +81,10 @@
 // CHECK-NEXT: lumen.add
 // CHECK-NEXT: return
 
-// CHECK-LABEL: func.func private @qlinear_q8_0_4864x896_4864x896_swiglu({{.*}} attributes {lumen.kernel = "product"}
+// CHECK-LABEL: func.func private @qlinear_q8_0_4864x896_4864x896_silu_mul({{.*}} attributes {lumen.kernel = "product"}
 // CHECK-NEXT: lumen.qlinear
-// CHECK-NEXT: lumen.swiglu
+// CHECK-NEXT: lumen.silu
+// CHECK-NEXT: lumen.mul
 // CHECK-NEXT: return
 
 // CHECK-LABEL: func.func private @quantize_4864({{.*}} attributes {lumen.kernel = "rows"}
@@ -105,6 +106,6 @@
 // EXACT-NEXT: call @attention_896(
 // EXACT-NEXT: call @qlinear_exact_q8_0_896x896_add(
 // EXACT-NEXT: call @rms_norm_896(
-// EXACT-NEXT: call @qlinear_exact_q8_0_4864x896_4864x896_swiglu(
+// EXACT-NEXT: call @qlinear_exact_q8_0_4864x896_4864x896_silu_mul(
 // EXACT-NEXT: call @qlinear_exact_q8_0_896x4864_add(
 // EXACT-NEXT: return

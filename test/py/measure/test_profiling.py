@@ -139,7 +139,7 @@ def test_work_of_experts(tmp_path):
     """A token is sent to 2 of 8 experts: one token reads 2, five at most 8, but they multiply with 10."""
     write_synthetic(tmp_path / "model.gguf", "tiny-moe", "q8_0")
     work = step_work(Model.open(tmp_path / "model.gguf"))
-    (up,) = (name for name in work.of(1, 0, 0) if name.endswith("experts_swiglu"))
+    (up,) = (name for name in work.of(1, 0, 0) if name.endswith("experts_silu_mul"))
     matrix = packing.packed_bytes(get("q8_0"), 256, 256, 16)
     for tokens, read in ((1, 2), (3, 6), (5, 8)):
         kernel = work.of(tokens, 0, 0)[up]

@@ -97,7 +97,8 @@ def mixture_text(experts, used, width, hidden, kind, rows):
       {first}
       %g, %u = lumen.qlinear activations({given}) weights(%gate, %up : {gate}, {gate})
         groups(%groups : {groups}) -> tensor<?x{used * hidden}xf32>, tensor<?x{used * hidden}xf32>
-      %hidden = lumen.swiglu %g, %u : tensor<?x{used * hidden}xf32>
+      %silu = lumen.silu %g : tensor<?x{used * hidden}xf32>
+      %hidden = lumen.mul %silu, %u : tensor<?x{used * hidden}xf32>
       {second}
       %y = lumen.qlinear activations({hidden_given}) weights(%down : {down})
         groups(%groups : {groups}) -> tensor<?x{used * width}xf32>
@@ -152,7 +153,7 @@ class Mixture:
         for t, (experts, factors) in enumerate(zip(chosen, weights, strict=True)):
             row = self.rounded(x[t])
             for e, factor in zip(experts, factors, strict=True):
-                hidden = ops.swiglu(row @ gate[e].T, row @ up[e].T)
+                hidden = ops.silu(row @ gate[e].T) * (row @ up[e].T)
                 result[t] += factor * (self.rounded(hidden) @ down[e].T)
         return result
 

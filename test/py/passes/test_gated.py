@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Two products that meet in their kernel: all tokens together, and a single one, whose weights go in turn."""
+"""Activation functions behind products.
+
+Two that meet in their kernel: all tokens together, and a single one, whose weights go in turn.
+"""
 
 import numpy as np
 import pytest
@@ -16,8 +19,8 @@ TOKENS = (1, 2, 7)
 COLUMNS = 256
 
 
-def module(gate, up, rows, tiles, bias, order, residual):
-    """silu(gate) * up for weights of ``rows`` rows in packed tiles, whose results come in ``order``."""
+def module(activation, gate, up, rows, tiles, bias, order, residual):
+    """activation(gate) * up for weights of ``rows`` rows in packed tiles, whose results come in ``order``."""
     types = [
         f"tensor<{rows}x{COLUMNS}x!lumen.q<@{name}>, #lumen.packed<rows = {tile}>>"
         for name, tile in zip((gate, up), tiles, strict=True)
@@ -35,7 +38,8 @@ def module(gate, up, rows, tiles, bias, order, residual):
         : tensor<?x{COLUMNS}xf32> -> {codes}
       %y:2 = lumen.qlinear activations(%q#0, %q#1, %q#2, %q#3 : {codes})
         weights(%g, %u : {types[0]}, {types[1]}) {biases} -> {result}, {result}
-      %s = lumen.swiglu %y#{order[0]}, %y#{order[1]} : {result}
+      %a = lumen.{activation} %y#{order[0]} : {result}
+      %s = lumen.mul %a, %y#{order[1]} : {result}
       {last}
       return %z : {result}
     }}"""
@@ -43,19 +47,19 @@ def module(gate, up, rows, tiles, bias, order, residual):
 
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize(
-    ("gate", "up", "rows", "bias", "order", "residual"),
+    ("activation", "gate", "up", "rows", "bias", "order", "residual"),
     [
-        ("q4_k", "q4_k", 96, False, (0, 1), False),
-        ("q4_k", "q6_k", 37, True, (0, 1), False),
-        ("q6_k", "q6_k", 5, True, (1, 0), False),
-        ("iq4_xs", "q4_k", 70, False, (1, 0), True),
+        ("silu", "q4_k", "q4_k", 96, False, (0, 1), False),
+        ("silu", "q4_k", "q6_k", 37, True, (0, 1), False),
+        ("silu", "q6_k", "q6_k", 5, True, (1, 0), False),
+        ("silu", "iq4_xs", "q4_k", 70, False, (1, 0), True),
     ],
 )
-def test_gated_products(gate, up, rows, bias, order, residual, target):
+def test_gated_products(activation, gate, up, rows, bias, order, residual, target):
     chosen = [formats.get(name) for name in (gate, up)]
     # Weights that meet share the rows of a tile.
     tile = min(targets.get(target).tile_rows(fmt) for fmt in chosen)
-    kernel = Kernel(module(gate, up, rows, (tile, tile), bias, order, residual), target)
+    kernel = Kernel(module(activation, gate, up, rows, (tile, tile), bias, order, residual), target)
     rng = np.random.default_rng(rows)
     weights, packed = [], []
     for fmt in chosen:
@@ -71,7 +75,7 @@ def test_gated_products(gate, up, rows, bias, order, residual, target):
 
     quantized, scales, *_ = ops.quantize(x, 256, 16)
     products = [(quantized * scales) @ weight.T + bias * b for weight, b in zip(weights, biases, strict=True)]
-    gated = ops.swiglu(products[order[0]], products[order[1]])
+    gated = ops.MEANINGS[activation](products[order[0]]) * products[order[1]]
     expected = gated + (r if residual else gated)
 
     def run(tokens, threads):
@@ -86,3 +90,37 @@ def test_gated_products(gate, up, rows, bias, order, residual, target):
             np.testing.assert_array_equal(run(slice(tokens), threads), whole[:tokens])
     for threads in (1, 2, 3):
         np.testing.assert_array_equal(run(slice(3, 4), threads), whole[3:4])
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("activation", ["silu"])
+def test_activation_of_one_product(activation, target):
+    """Without a gate: the activation of a product with its bias."""
+    rows, fmt = 37, formats.get("q8_0")
+    tile = targets.get(target).tile_rows(fmt)
+    weight = f"tensor<{rows}x{COLUMNS}x!lumen.q<@q8_0>, #lumen.packed<rows = {tile}>>"
+    x_type, result = f"tensor<?x{COLUMNS}xf32>", f"tensor<?x{rows}xf32>"
+    text = f"""
+    {fmt.emit_ir()}
+    func.func @f(%x: {x_type}, %b: tensor<{rows}xf32>, %w: {weight}) -> {result} {{
+      %y = lumen.qlinear activations(%x : {x_type}) weights(%w : {weight}) biases(%b : tensor<{rows}xf32>)
+        -> {result}
+      %a = lumen.{activation} %y : {result}
+      return %a : {result}
+    }}"""
+    kernel = Kernel(text, target)
+    rng = np.random.default_rng(rows)
+    data = random_weights(rng, "q8_0", rows * COLUMNS, COLUMNS**-0.5)
+    raw = np.frombuffer(data, np.uint8).reshape(rows, -1)
+    tiles = packing.pack(fmt, raw, tile)
+    packed = aligned_empty(tiles.shape)
+    packed[:] = tiles
+    bias = rng.standard_normal(rows, dtype=np.float32)
+    for tokens in TOKENS:
+        x = rng.standard_normal((tokens, COLUMNS), dtype=np.float32)
+        codes, scales, *_ = ops.quantize(x, 32, 32)
+        product = (codes * np.repeat(scales, 32, axis=1)) @ fmt.dequantize(raw).T
+        expected = ops.MEANINGS[activation](product + bias)
+        for threads in (1, 2, 3):
+            (found,) = kernel.run(x, bias, packed, results=[((tokens, rows), np.float32)], threads=threads)
+            assert relative_error(found, expected) < 1e-5

@@ -125,7 +125,8 @@ def test_odd_widths(width, target):
     text = f"""
     func.func @f(%x: tensor<?x{width}xf32>, %y: tensor<?x{width}xf32>, %w: tensor<{width}xf32>,
         %first: index) -> (tensor<?x{width}xf32>, tensor<?x{width}xf32>) {{
-      %s = lumen.swiglu %x, %y : tensor<?x{width}xf32>
+      %g = lumen.silu %x : tensor<?x{width}xf32>
+      %s = lumen.mul %g, %y : tensor<?x{width}xf32>
       %a = lumen.add %s, %y : tensor<?x{width}xf32>
       %l = lumen.last_rows %x, %first : tensor<?x{width}xf32> -> tensor<?x{width}xf32>
       %n = lumen.rms_norm %l, %w {{epsilon = 1.0e-05 : f32}} : tensor<?x{width}xf32>, tensor<{width}xf32>
@@ -140,8 +141,33 @@ def test_odd_widths(width, target):
         for first in sorted({0, tokens // 2, tokens - 1}):
             results = [((tokens, width), np.float32), ((tokens - first, width), np.float32)]
             added, normed = every_team(kernel, [x, y, weight, first], results)
-            assert relative_error(added, ops.swiglu(x, y) + y) < 1e-6
+            assert relative_error(added, ops.silu(x) * y + y) < 1e-6
             assert relative_error(normed, ops.rms_norm(x[first:], weight, 1e-5)) < 1e-6
+
+
+# Numbers where exponentials overflow and underflow, and those that are none.
+EXTREMES = [np.inf, -np.inf, np.nan, 3e38, -3e38, 1e20, -1e20, 200, -200, 90, -90, 1e-30, -1e-38, 0.0, -0.0]
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("activation", ["silu"])
+def test_activation_functions(activation, target):
+    """One width fills no vector, the other one is several."""
+    function = ops.MEANINGS[activation]
+    for width in (37, 200):
+        rows = f"tensor<?x{width}xf32>"
+        text = f"""
+        func.func @f(%x: {rows}) -> {rows} {{
+          %y = lumen.{activation} %x : {rows}
+          return %y : {rows}
+        }}"""
+        kernel = Kernel(text, target)
+        for tokens in (1, 5):
+            x = 4 * normal((tokens, width))
+            x[:, -len(EXTREMES) :] = EXTREMES
+            (y,) = every_team(kernel, [x], [(x.shape, np.float32)])
+            with np.errstate(invalid="ignore"):
+                np.testing.assert_allclose(y, function(x), rtol=2e-6, atol=1e-12)
 
 
 def heads(query_heads, kv_heads, size, rotated, style, element):
