@@ -6,16 +6,13 @@
 #ifndef LUMEN_PASSES_TILE_ROWS_ROWEMITTER_H
 #define LUMEN_PASSES_TILE_ROWS_ROWEMITTER_H
 
-#include "dialect/LumenDialect.h"
-#include "passes/support/KernelBuilder.h"
-
-#include "llvm/ADT/DenseMap.h"
+#include "passes/tile/rows/RowOpEmitter.h"
 
 namespace mlir::lumen {
 
 /// The ops of a kernel whose results live on the same columns.
 struct ColumnLoop {
-  SmallVector<Operation *> ops;
+  SmallVector<RowOpEmitterPtr> ops;
   int64_t columns = 0;
   /// Columns of one vector: no op's group or head crosses it.
   int64_t piece = 1;
@@ -26,51 +23,45 @@ struct ColumnLoop {
   int64_t getTail() const { return columns % tile; }
 };
 
+/// Columns of a row: those from `base` on, `width` of them.
+struct ColumnTile {
+  ColumnTile(Value base, int64_t width) : base(base), width(width) {}
+
+  Value base;
+  int64_t width;
+  /// The values of which the tile is computed already, in vectors of a piece
+  /// each (the last may be shorter).
+  llvm::DenseMap<Value, SmallVector<Value>> pieces;
+};
+
 /// Emits the ops of one ColumnLoop for one row.
 class RowEmitter {
 public:
-  RowEmitter(KernelBuilder &b, const ColumnLoop &loop, Value row, Value staging)
-      : b(b), loop(loop), row(row), staging(staging) {}
+  RowEmitter(KernelBuilder &b, const ColumnLoop &loop, Value row);
 
   /// What the tiles of the row share: sums of squares, angles, the block of
   /// bytes.
   void emitPrologue();
-  /// The stores of all results for the columns `base`, … (`width` of them).
+  /// The stores of all results for a tile.
   void emitTile(Value base, int64_t width);
 
-private:
-  /// A tile being emitted, and the pieces of it that are there already.
-  struct Tile {
-    Tile(Value base, int64_t width) : base(base), width(width) {}
-    Value base;
-    int64_t width;
-    llvm::DenseMap<Value, SmallVector<Value>> pieces;
-  };
-
-  SmallVector<Value> emit(Value value, Tile &tile);
-  SmallVector<Value> emitLoads(Value buffer, Value at, Tile &tile);
-  SmallVector<Value> emitEmbedding(EmbeddingOp op, Tile &tile);
-  SmallVector<Value> emitElementwisePieces(Operation *op, Tile &tile);
-  Value emitRope(RopeOp op, Value x);
-  Value emitInverseRms(RmsNormOp op);
-  /// 1 / sqrt(mean + epsilon) of `count` values whose squares are summed up in
-  /// the lanes of `squares`.
-  Value emitInverseRoot(RmsNormOp op, Value squares, int64_t count);
-  Value emitHeadNorm(RmsNormOp op, Value x);
-  SmallVector<Value> emitGather(GatherRowsOp op, Tile &tile);
-  SmallVector<Value> emitCombine(CombineOp op, Tile &tile);
+  /// The pieces of `value`, rows of a buffer or of an op of the loop.
+  SmallVector<Value> emit(Value value, ColumnTile &tile);
+  /// The pieces of row `at` of a buffer, or of one that has no rows.
+  SmallVector<Value> emitLoads(Value buffer, Value at, const ColumnTile &tile);
+  /// `body` of each piece of `value`.
+  SmallVector<Value> map(Value value, ColumnTile &tile,
+                         function_ref<Value(Value)> body);
+  /// `body(i, lanes)` for the columns from number i of the tile on.
+  SmallVector<Value> mapPieces(const ColumnTile &tile,
+                               function_ref<Value(int64_t, int64_t)> body);
 
   KernelBuilder &b;
   const ColumnLoop &loop;
-  Value row;
-  /// Per-worker scratch of one head in the element type of the cache; may be
-  /// null.
-  Value staging;
-  /// From the prologue: first byte (embedding), 1/rms or the weight of a head
-  /// (rms_norm), rows, columns and factors of the slots (combine),
-  /// the sigmoid (gate), cosines and sines (rope), absolute position
-  /// (kv_append).
-  llvm::DenseMap<Operation *, SmallVector<Value>> shared;
+  const Value row;
+
+private:
+  llvm::DenseMap<Operation *, RowOpEmitter *> emitters;
 };
 
 } // namespace mlir::lumen

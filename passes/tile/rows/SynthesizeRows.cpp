@@ -7,13 +7,10 @@
 #include "passes/support/KernelBuffers.h"
 #include "passes/tile/rows/RowEmitter.h"
 
-#include "dialect/FormatLayout.h"
-
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Bufferization/IR/Bufferization.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "llvm/ADT/EquivalenceClasses.h"
-#include "llvm/ADT/TypeSwitch.h"
 
 #include <numeric>
 
@@ -26,9 +23,6 @@ using namespace mlir;
 using namespace mlir::lumen;
 
 namespace {
-
-/// Columns of a vector where no op asks for a certain width.
-constexpr int64_t kFreePiece = 64;
 
 bool isRowOp(Operation *op) { return getKernelKind(op) == KernelKind::Rows; }
 
@@ -60,14 +54,12 @@ private:
   LogicalResult formLoops();
   LogicalResult chooseWidths(ColumnLoop &loop);
   Value emitRowCount();
-  Value allocateStaging();
   void emitLoop(const ColumnLoop &loop, Value row, Value chunk, Value chunks);
 
   func::FuncOp kernel;
   KernelBuilder b;
   SmallVector<Operation *> ops;
   SmallVector<ColumnLoop> loops;
-  Value staging;
 };
 
 } // namespace
@@ -130,7 +122,7 @@ LogicalResult RowsSynthesizer::formLoops() {
   llvm::MapVector<Operation *, ColumnLoop> byLeader;
   for (Operation *op : ops) {
     ColumnLoop &loop = byLeader[connected.getLeaderValue(op)];
-    loop.ops.push_back(op);
+    loop.ops.push_back(createRowOpEmitter(cast<KernelOpInterface>(op)));
     int64_t columns = getColumnsType(op).getDimSize(1);
     if (loop.ops.size() > 1 && loop.columns != columns)
       return op->emitOpError("works on rows of ")
@@ -148,54 +140,22 @@ LogicalResult RowsSynthesizer::formLoops() {
 /// The verifiers of the ops have checked every width and block on its own: each
 /// divides the columns.
 LogicalResult RowsSynthesizer::chooseWidths(ColumnLoop &loop) {
-  bool free = true;
-  int64_t block = 1;
-  auto require = [&](int64_t width) {
-    loop.piece = std::lcm(loop.piece, width);
-    free = false;
-  };
-  for (Operation *op : loop.ops) {
-    llvm::TypeSwitch<Operation *>(op)
-        .Case([&](QuantizeOp op) { require(op.getGroup()); })
-        .Case([&](RmsNormOp op) {
-          if (op.isPerHead())
-            require(
-                cast<RankedTensorType>(op.getWeight().getType()).getDimSize(0));
-        })
-        .Case([&](GatherRowsOp op) {
-          // No piece crosses two rows of x.
-          auto x = cast<RankedTensorType>(op.getX().getType());
-          require(std::gcd(x.getDimSize(1), kFreePiece));
-        })
-        .Case([&](RopeOp op) { require(op.getHeadDim()); })
-        .Case([&](KvAppendOp op) { require(op.getHeadDim()); })
-        .Case([&](EmbeddingOp op) {
-          auto table = cast<RankedTensorType>(op.getTable().getType());
-          if (FormatOp format = lookupFormat(table, op)) {
-            require(format.getSumGroup());
-            block = std::lcm(block, int64_t(format.getBlock()));
-          }
-        });
-  }
-  if (free)
-    loop.piece = kFreePiece;
-  loop.tile = std::lcm(loop.piece, block);
+  ColumnWidths widths;
+  for (const RowOpEmitterPtr &op : loop.ops)
+    op->addWidths(widths);
+  loop.piece = widths.isFree ? ColumnWidths::kFreePiece : widths.piece;
+  loop.tile = std::lcm(loop.piece, widths.block);
   if (loop.piece > kMostLanes || loop.tile > kMostLanes)
     return kernel.emitOpError("needs vectors of ")
            << std::max(loop.piece, loop.tile) << " columns, more than "
            << kMostLanes;
-  if (!free && loop.columns % loop.tile)
+  if (!widths.isFree && loop.columns % loop.tile)
     return kernel.emitOpError("needs pieces of ")
            << loop.tile << " columns, which do not divide its rows of "
            << loop.columns;
-  for (Operation *op : loop.ops)
-    if (auto gather = dyn_cast<GatherRowsOp>(op)) {
-      int64_t columns =
-          cast<RankedTensorType>(gather.getX().getType()).getDimSize(1);
-      if (columns % loop.piece)
-        return gather.emitOpError("gathers rows of ")
-               << columns << " columns in pieces of " << loop.piece;
-    }
+  for (const RowOpEmitterPtr &op : loop.ops)
+    if (failed(op->verify(loop)))
+      return failure();
   return success();
 }
 
@@ -212,23 +172,9 @@ Value RowsSynthesizer::emitRowCount() {
   return emitRows(ops.front());
 }
 
-Value RowsSynthesizer::allocateStaging() {
-  int64_t headDim = 0;
-  Type element;
-  for (Operation *op : ops)
-    if (auto append = dyn_cast<KvAppendOp>(op);
-        append && append.getKind() == "key") {
-      headDim = std::max(headDim, append.getHeadDim());
-      element = getElementTypeOrSelf(append.getCache());
-    }
-  if (!headDim)
-    return {};
-  return b.allocateScratch(headDim, element);
-}
-
 void RowsSynthesizer::emitLoop(const ColumnLoop &loop, Value row, Value chunk,
                                Value chunks) {
-  RowEmitter emitter(b, loop, row, staging);
+  RowEmitter emitter(b, loop, row);
   emitter.emitPrologue();
   Value next = b.add(chunk, 1);
   int64_t tiles = loop.getFullTiles();
@@ -256,7 +202,9 @@ LogicalResult RowsSynthesizer::run() {
   if (failed(formLoops()))
     return failure();
   b.setInsertionPoint(kernel.getBody().front().getTerminator());
-  staging = allocateStaging();
+  for (const ColumnLoop &loop : loops)
+    for (const RowOpEmitterPtr &op : loop.ops)
+      op->emitScratch(b);
   // Where rows are fewer than workers, a row is cut into chunks of columns.
   // Results do not depend on it: what a whole row is needed for is computed in
   // every chunk.

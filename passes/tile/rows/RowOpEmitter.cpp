@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "passes/tile/rows/RowOpEmitter.h"
+
+#include "passes/support/KernelBuffers.h"
+#include "passes/tile/ElementwiseEmitter.h"
+#include "passes/tile/QuantizeEmitter.h"
+#include "passes/tile/VectorMath.h"
+#include "passes/tile/rows/RowEmitter.h"
+
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
+#include "llvm/ADT/TypeSwitch.h"
+
+using namespace mlir;
+using namespace mlir::lumen;
+
+void RowOpEmitter::emitStores(RowEmitter &rows, ColumnTile &tile) {
+  Value result = kernelOp->getResult(0);
+  for (Value buffer : getDestinations(result))
+    for (auto [i, piece] : llvm::enumerate(rows.emit(result, tile)))
+      rows.b.store(piece, buffer,
+                   {rows.row, rows.b.add(tile.base, i * rows.loop.piece)});
+}
+
+namespace {
+
+class LastRowsEmitter final : public RowOpEmitterOf<LastRowsOp> {
+  using RowOpEmitterOf::RowOpEmitterOf;
+
+  SmallVector<Value> emitPieces(RowEmitter &rows, ColumnTile &tile) override {
+    Value at = arith::AddIOp::create(rows.b, rows.row, op.getFirst());
+    return rows.emitLoads(getSourceBuffer(op.getX()), at, tile);
+  }
+};
+
+class GateEmitter final : public RowOpEmitterOf<GateOp> {
+  using RowOpEmitterOf::RowOpEmitterOf;
+
+  void emitPrologue(RowEmitter &rows) override {
+    KernelBuilder &b = rows.b;
+    // A vector, because that is what the exponential is made for.
+    Value gate = b.load(getSourceBuffer(op.getGate()), {rows.row, b.index(0)});
+    Value sigmoids = emitSigmoid(b, b.broadcast(gate, 16));
+    sigmoid = vector::ExtractOp::create(b, sigmoids, ArrayRef<int64_t>{0});
+  }
+
+  SmallVector<Value> emitPieces(RowEmitter &rows, ColumnTile &tile) override {
+    KernelBuilder &b = rows.b;
+    return rows.map(op.getX(), tile, [&](Value x) -> Value {
+      return arith::MulFOp::create(b, x, b.broadcast(sigmoid, getLanes(x)));
+    });
+  }
+
+  Value sigmoid;
+};
+
+class QuantizeEmitter final : public RowOpEmitterOf<QuantizeOp> {
+  using RowOpEmitterOf::RowOpEmitterOf;
+
+  void addWidths(ColumnWidths &widths) override {
+    widths.requirePiece(op.getGroup());
+  }
+
+  void emitStores(RowEmitter &rows, ColumnTile &tile) override {
+    for (auto [i, piece] : llvm::enumerate(rows.emit(op.getX(), tile)))
+      emitQuantizeStore(rows.b, op, rows.row,
+                        rows.b.add(tile.base, i * rows.loop.piece), piece);
+  }
+};
+
+class ElementwiseEmitter final : public RowOpEmitter {
+  using RowOpEmitter::RowOpEmitter;
+
+  SmallVector<Value> emitPieces(RowEmitter &rows, ColumnTile &tile) override {
+    SmallVector<SmallVector<Value>> operands;
+    for (Value operand : getOp()->getOperands())
+      operands.push_back(rows.emit(operand, tile));
+    SmallVector<Value> pieces;
+    for (size_t i = 0; i < operands.front().size(); ++i) {
+      auto values = llvm::map_to_vector(
+          operands, [&](const SmallVector<Value> &all) { return all[i]; });
+      pieces.push_back(emitElementwise(rows.b, getOp(), values));
+    }
+    return pieces;
+  }
+};
+
+} // namespace
+
+RowOpEmitterPtr lumen::createEmitter(LastRowsOp op) {
+  return std::make_unique<LastRowsEmitter>(op);
+}
+
+RowOpEmitterPtr lumen::createEmitter(GateOp op) {
+  return std::make_unique<GateEmitter>(op);
+}
+
+RowOpEmitterPtr lumen::createEmitter(QuantizeOp op) {
+  return std::make_unique<QuantizeEmitter>(op);
+}
+
+RowOpEmitterPtr lumen::createRowOpEmitter(KernelOpInterface op) {
+  return llvm::TypeSwitch<Operation *, RowOpEmitterPtr>(op)
+      .Case<CombineOp, EmbeddingOp, GateOp, GatherRowsOp, KvAppendOp,
+            LastRowsOp, QuantizeOp, RmsNormOp, RopeOp>(
+          [](auto op) { return createEmitter(op); })
+      .Default([&](Operation *) {
+        return std::make_unique<ElementwiseEmitter>(op);
+      });
+}
