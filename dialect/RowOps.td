@@ -136,6 +136,19 @@ def Lumen_AddOp : Lumen_BinaryOp<"add", [Commutative]> {
   }];
 }
 
+def Lumen_GeluOp : Lumen_UnaryOp<"gelu", [ProductEpilogue]> {
+  let summary = "Gaussian error linear unit, with tanh";
+  let description = [{
+    `result = x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x^3)))`, element by
+    element. Gated (GeGLU), as in Gemma:
+
+    ```mlir
+    %g = lumen.gelu %gate : tensor<?x4864xf32>
+    %h = lumen.mul %g, %up : tensor<?x4864xf32>
+    ```
+  }];
+}
+
 def Lumen_MulOp : Lumen_BinaryOp<"mul", [Commutative, ProductEpilogue]> {
   let summary = "product of two activations (the gated unit)";
   let description = [{

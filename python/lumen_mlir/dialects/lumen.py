@@ -148,6 +148,11 @@ def mul(lhs: ir.Value, rhs: ir.Value) -> ir.Value:
     return _create("mul", lhs.type, [lhs, rhs])
 
 
+def gelu(x: ir.Value) -> ir.Value:
+    """``x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x^3)))``, element by element."""
+    return _create("gelu", x.type, [x])
+
+
 def silu(x: ir.Value) -> ir.Value:
     """``x / (1 + exp(-x))``, element by element."""
     return _create("silu", x.type, [x])

@@ -187,6 +187,15 @@ def mul(lhs: np.ndarray, rhs: np.ndarray) -> np.ndarray:
 
 
 @_meaning
+def gelu(x: np.ndarray) -> np.ndarray:
+    """x / 2 * (1 + tanh(u)) with u = sqrt(2 / pi) * (x + 0.044715 x^3), which is x / (1 + exp(-2 u))."""
+    wide = x.astype(np.float64)
+    u = np.sqrt(2 / np.pi) * (wide + 0.044715 * wide**3)
+    with np.errstate(over="ignore", invalid="ignore"):
+        return (wide / (1 + np.exp(-2 * u))).astype(np.float32)
+
+
+@_meaning
 def silu(x: np.ndarray) -> np.ndarray:
     """x / (1 + exp(-x))."""
     with np.errstate(over="ignore"):

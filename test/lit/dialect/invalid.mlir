@@ -629,12 +629,20 @@ func.func @f(%q: tensor<?x64xf32>, %k: tensor<4x2x?x32x16xf16>, %v: tensor<4x2x?
 // -----
 
 //===----------------------------------------------------------------------===//
-// lumen.silu, lumen.mul, lumen.add, lumen.last_rows
+// lumen.silu, lumen.gelu, lumen.mul, lumen.add, lumen.last_rows
 //===----------------------------------------------------------------------===//
 
 func.func @f(%x: tensor<?x64xf32>) {
   // expected-error@below {{failed to verify that all of {x, result} have same type}}
   %0 = "lumen.silu"(%x) : (tensor<?x64xf32>) -> tensor<?x32xf32>
+  return
+}
+
+// -----
+
+func.func @f(%x: tensor<?x64xf32>) {
+  // expected-error@below {{failed to verify that all of {x, result} have same type}}
+  %0 = "lumen.gelu"(%x) : (tensor<?x64xf32>) -> tensor<2x64xf32>
   return
 }
 

@@ -94,6 +94,8 @@ func.func @model(
   %half = lumen.scale %local {factor = 0.5 : f32} : tensor<?x128xf32>
   // CHECK: lumen.silu %{{.*}} : tensor<?x128xf32>
   %gate = lumen.silu %6 : tensor<?x128xf32>
+  // CHECK: lumen.gelu %{{.*}} : tensor<?x128xf32>
+  %bell = lumen.gelu %6 : tensor<?x128xf32>
   // CHECK: lumen.mul %{{.*}}, %{{.*}} : tensor<?x128xf32>
   %7 = lumen.mul %gate, %1 : tensor<?x128xf32>
   // CHECK: lumen.add %{{.*}}, %{{.*}} : tensor<?x128xf32>

@@ -23,7 +23,8 @@ EXPECTED = """
       {heads = 4 : i64, kv_heads = 4 : i64, scale = 2.500000e-01 : f32}
       : tensor<?x64xf32>, tensor<2x4x?x16x16xf32>, tensor<2x4x?x16x16xf32>
     %h = lumen.silu %a : tensor<?x64xf32>
-    %g = lumen.mul %h, %n : tensor<?x64xf32>
+    %e = lumen.gelu %h : tensor<?x64xf32>
+    %g = lumen.mul %e, %n : tensor<?x64xf32>
     %l = lumen.last_rows %g, %i : tensor<?x64xf32> -> tensor<?x64xf32>
     %d = lumen.dequantize %w : tensor<96x64x!lumen.q<@q8_0>> -> tensor<96x64xf32>
     %y = lumen.linear %l, %d bias(%b : tensor<96xf32>)
@@ -64,7 +65,7 @@ def build() -> ir.Module:
         r = lumen.rope(n, table, i, 16, "norm")
         k2, v2 = lumen.kv_append(k, r, c3, i, "key"), lumen.kv_append(v, n, c3, i, "value")
         a = lumen.attention(r, k2, v2, c3, i, heads=4, kv_heads=4, scale=0.25)
-        last = lumen.last_rows(lumen.mul(lumen.silu(a), n), i)
+        last = lumen.last_rows(lumen.mul(lumen.gelu(lumen.silu(a)), n), i)
         assert lumen.is_quantized(w) and not lumen.is_quantized(x)
         y = lumen.linear(last, lumen.dequantize(w), b)
         p = lumen.pack(w, 8)

@@ -53,6 +53,7 @@ def module(activation, gate, up, rows, tiles, bias, order, residual):
         ("silu", "q4_k", "q6_k", 37, True, (0, 1), False),
         ("silu", "q6_k", "q6_k", 5, True, (1, 0), False),
         ("silu", "iq4_xs", "q4_k", 70, False, (1, 0), True),
+        ("gelu", "q4_k", "q6_k", 37, True, (0, 1), False),
     ],
 )
 def test_gated_products(activation, gate, up, rows, bias, order, residual, target):
@@ -93,7 +94,7 @@ def test_gated_products(activation, gate, up, rows, bias, order, residual, targe
 
 
 @pytest.mark.parametrize("target", TARGETS)
-@pytest.mark.parametrize("activation", ["silu"])
+@pytest.mark.parametrize("activation", ["silu", "gelu"])
 def test_activation_of_one_product(activation, target):
     """Without a gate: the activation of a product with its bias."""
     rows, fmt = 37, formats.get("q8_0")

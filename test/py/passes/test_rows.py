@@ -150,7 +150,7 @@ EXTREMES = [np.inf, -np.inf, np.nan, 3e38, -3e38, 1e20, -1e20, 200, -200, 90, -9
 
 
 @pytest.mark.parametrize("target", TARGETS)
-@pytest.mark.parametrize("activation", ["silu"])
+@pytest.mark.parametrize("activation", ["silu", "gelu"])
 def test_activation_functions(activation, target):
     """One width fills no vector, the other one is several."""
     function = ops.MEANINGS[activation]

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
@@ -72,6 +74,15 @@ def test_silu_has_no_overflow():
     x = np.array([[-1e4, -100, -1, 0, 1, 100]], np.float32)
     silu = [-0.0, -100 / (1 + np.exp(100)), -1 / (1 + np.e), 0, 1 / (1 + np.exp(-1)), 100]
     np.testing.assert_allclose(ops.silu(x), [silu], rtol=1e-6, atol=1e-37)
+
+
+def test_gelu():
+    x = np.array([[-10, -2, -0.5, 0, 0.5, 2, 10]], np.float32)
+    expected = [-0.0, -0.04540231, -0.15428599, 0, 0.34571401, 1.95459769, 10]
+    np.testing.assert_allclose(ops.gelu(x), [expected], rtol=1e-6, atol=1e-30)
+    # Close to the exact one, with erf, but not the same.
+    exact = [0.5 * v * (1 + math.erf(v / math.sqrt(2))) for v in x[0].tolist()]
+    assert 1e-5 < np.abs(ops.gelu(x) - exact).max() < 1e-3
 
 
 @pytest.mark.parametrize(
