@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 #   make run         install what is missing, build, and generate Korean text
-#   make test        all tests: lit, then pytest
+#   make test        what every change must pass: lit, then pytest on all processors (ARGS=-x: options of pytest)
+#   make test-matrix every format on every target, every shape
 #   make fuzz        try millions of inputs; stopped, it goes on where it was (KINDS="folders templates", TIMES=10)
-#   make test-asan   tests of the compiler and the runtime under sanitizers
+#   make test-asan   tests of lumen-opt, the extension and the thread team under sanitizers
 #   make test-peers  compare with transformers and llama.cpp (installs and builds them first)
 #   make lint        formatters and linters
 #   make docs        write docs/reference/ from TableGen
@@ -33,7 +34,7 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 SOURCES := $(shell find dialect passes pipelines runtime tools python CMakeLists.txt pyproject.toml \
 	-type f ! -name '*.pyc' ! -name '*.so' 2>/dev/null)
 
-.PHONY: help run install test test-asan test-peers fuzz fuzz-coverage lint docs clean
+.PHONY: help run install test test-matrix test-asan test-peers fuzz fuzz-coverage lint docs clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -68,15 +69,19 @@ $(VENV)/.installed: $(VENV)/.created $(SOURCES)
 	@$(BIN)/pip install -q --disable-pip-version-check --no-build-isolation '.[test]'
 	@touch $@
 
+# Both report, whichever fails. The tests keep compiled code in build/test-cache.
 test: install
 	@status=0; \
 	$(BIN)/lit -v --no-progress-bar --order=lexical -D lumen_opt=$(BIN)/lumen-opt test/lit || status=1; \
-	$(BIN)/pytest -q || status=1; \
+	$(BIN)/pytest -q -n auto --durations=20 $(ARGS) || status=1; \
 	exit $$status
+
+test-matrix: install
+	$(BIN)/pytest -q -n auto -m "matrix or not matrix" $(ARGS)
 
 # Builds what it tests in build/tsan and build/asan.
 test-asan: install
-	LIT=$(CURDIR)/$(BIN)/lit tools/sanitize.sh
+	LIT=$(CURDIR)/$(BIN)/lit PYTHON=$(CURDIR)/$(BIN)/python tools/sanitize.sh
 
 # All kinds, one after the other; KINDS chooses some, TIMES multiplies what is tried of each.
 fuzz: install

@@ -1,13 +1,67 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fixtures for all tests."""
+"""Fixtures for all tests, and where they keep what they write: never in the folders of the user."""
 
+import os
 import shutil
 import sys
+import tempfile
 from pathlib import Path
 
+import code_cache
 import pytest
+import run_in_parallel
 
 from lumen_mlir.formats import plugins, registry
+
+# For the time of a run, shared by its processes.
+_RUN_FOLDER = "LUMEN_TEST_FOLDER"
+
+
+def pytest_configure(config):
+    code_cache.install()
+    if not hasattr(config, "workerinput"):
+        os.environ[_RUN_FOLDER] = tempfile.mkdtemp(prefix="lumen-tests-")
+        code_cache.trim()
+    folder = Path(os.environ[_RUN_FOLDER])
+    os.environ["LUMEN_CACHE_DIR"] = str(folder / "cache")
+    # What is looked up at home is looked up here, where nothing may be written.
+    home = Path(tempfile.mkdtemp(prefix="home-", dir=folder))
+    os.environ |= {"HOME": str(home), "XDG_CACHE_HOME": str(home / "cache")}
+
+
+def pytest_unconfigure(config):
+    if not hasattr(config, "workerinput"):
+        shutil.rmtree(os.environ.pop(_RUN_FOLDER), ignore_errors=True)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers():
+    return run_in_parallel.workers()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    return run_in_parallel.make_scheduler(config, log)
+
+
+def pytest_collection_modifyitems(items):
+    run_in_parallel.slow_first(items)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _home():
+    return Path(os.environ["HOME"])
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_written_at_home(_home):
+    """Fails a test that uses the cache, or anything else, of whoever runs it."""
+    yield
+    written = [path.relative_to(_home) for path in _home.rglob("*")]
+    if written:
+        shutil.rmtree(_home)
+        _home.mkdir()
+        pytest.fail(f"written into the user's home folder: {', '.join(map(str, written))}")
 
 
 @pytest.fixture

@@ -133,9 +133,7 @@ class Compiler:
         self._on_stage(kind)
         target = self.target
         try:
-            return codegen.emit(
-                module, kind, target.triple, target.cpu, target.features, self.options.opt_level
-            )
+            return generate_code(module, kind, target, self.options.opt_level)
         except MLIRError as error:
             arguments = [kind, target.triple, target.cpu, target.features, str(self.options.opt_level)]
             command = shlex.join(
@@ -164,6 +162,14 @@ class Compiler:
         if open_dialects:
             command += " --allow-unregistered-dialect"
         return _compile_error(stage.name, error, text, command)
+
+
+def generate_code(module: ir.Module, kind: str, target: Target, opt_level: int) -> bytes:
+    """What LLVM makes of a module behind the last stage: ``kind`` is one of ``CODE_KINDS``.
+
+    All code of a ``Compiler`` comes from here, and depends on nothing but the arguments. Raises ``MLIRError``.
+    """
+    return codegen.emit(module, kind, target.triple, target.cpu, target.features, opt_level)
 
 
 def stages_of(options: CompilerOptions) -> tuple[Stage, ...]:
