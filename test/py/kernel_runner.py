@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Container, Iterable, Sequence
 from functools import cache
 
 import numpy as np
@@ -28,6 +28,24 @@ TARGETS = tuple(
     )
     for name in ("x86-64-v4", "x86-64-v3", "x86-64-v2", "generic")
 )
+
+
+def on_targets(keys: Iterable[object], chosen: Container[object], among: Sequence = TARGETS) -> list:
+    """Parameters of a key (a value or a tuple) and a target, in that order.
+
+    All keys on the most capable of the targets that this machine runs, and the chosen ones on the others;
+    what is left is marked as of the matrix.
+    """
+    best = next(target.values[0] for target in among if not targets.get(target.values[0]).missing())
+    result = []
+    for target in among:
+        (name,) = target.values
+        for key in keys:
+            left = name != best and key not in chosen
+            marks = [*target.marks, *([pytest.mark.matrix] if left else [])]
+            result.append(pytest.param(*(key if isinstance(key, tuple) else (key,)), name, marks=marks))
+    return result
+
 
 _team = cache(ThreadTeam)
 

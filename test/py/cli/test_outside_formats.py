@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Formats that Lumen does not have: of an installed package, of a file, in GGUF files under own type ids."""
 
+import os
 import re
 import subprocess
 import sys
@@ -75,47 +76,48 @@ def site(tmp_path_factory):
         archive.writestr(f"{info}/RECORD", "".join(f"{name},,\n" for name in [*files, f"{info}/RECORD"]))
     arguments = ("install", "-q", "--no-index", "--no-deps", "--disable-pip-version-check")
     command = [sys.executable, "-m", "pip", *arguments, "--target", folder / "packages", wheel]
-    subprocess.run(command, check=True, timeout=120)
+    # What pip asks of other tools may want a home.
+    subprocess.run(command, check=True, timeout=120, env={**os.environ, "HOME": str(folder)})
     return folder / "packages"
 
 
-def test_plugin_files(lumen, file):
+def test_plugin_files(process, file):
     for arguments in (
         ("--plugin", file, "formats"),
         ("formats", "--plugin", file),
         ("formats", "list", "--plugin", file),
     ):
-        assert "\nfrom_file " in lumen(*arguments).stdout
-    assert "\nfrom_file " in lumen("formats", env={"LUMEN_PLUGINS": str(file)}).stdout
-    assert "\nfrom_file " not in lumen("formats").stdout
+        assert "\nfrom_file " in process(*arguments).stdout
+    assert "\nfrom_file " in process("formats", env={"LUMEN_PLUGINS": str(file)}).stdout
+    assert "\nfrom_file " not in process("formats").stdout
     # Twice is once.
-    out = lumen("formats", "show", "from_file", "--plugin", file, env={"LUMEN_PLUGINS": str(file)}).stdout
+    out = process("formats", "show", "from_file", "--plugin", file, env={"LUMEN_PLUGINS": str(file)}).stdout
     assert "class Outside:" in out and "lumen.format @from_file" in out
 
 
-def test_plugin_modules(lumen, site):
+def test_plugin_modules(process, site):
     environment = {"PYTHONPATH": str(site)}
-    assert "\nfrom_package " in lumen("formats", "--plugin", "lumen_outside", env=environment).stdout
+    assert "\nfrom_package " in process("formats", "--plugin", "lumen_outside", env=environment).stdout
 
 
-def test_a_model_of_a_plugin_format(lumen, refused, model, file, known):
+def test_a_model_of_a_plugin_format(process, model, file, known):
     """The compiled kernels and the NumPy reference generate the same text, and the file is opaque without."""
     with_plugin = ("--plugin", file)
-    tensors = lumen("inspect", model, "--tensors", *with_plugin).stdout
+    tensors = process("inspect", model, "--tensors", *with_plugin).stdout
     assert re.search(rf"^blk\.0\.ffn_up\.weight +96 x 64 +from_file +{192 * 28:,} ", tensors, re.M)
-    compiled = lumen("generate", model, *GREEDY, *with_plugin)
-    reference = lumen("generate", model, *GREEDY, "--engine", "reference", *with_plugin)
+    compiled = process("generate", model, *GREEDY, *with_plugin)
+    reference = process("generate", model, *GREEDY, "--engine", "reference", *with_plugin)
     assert compiled.returncode == 0 and compiled.stdout.strip()
     assert compiled.stdout == reference.stdout
-    out = lumen("compile", model, "--emit", "asm", "--target", "x86-64-v4+vnni", *with_plugin).stdout
+    out = process("compile", model, "--emit", "asm", "--target", "x86-64-v4+vnni", *with_plugin).stdout
     assert "qlinear_from_file_" in out and "vpdpbusd" in out
-    assert refused("generate", model, *GREEDY).endswith(
+    assert process("generate", model, *GREEDY).stderr.endswith(
         "is in the format 'from_file', which is not installed; name the file that describes it (it was "
-        "'my_formats.py') with --plugin or in LUMEN_PLUGINS"
+        "'my_formats.py') with --plugin or in LUMEN_PLUGINS\n"
     )
 
 
-def test_a_model_of_a_package_format(lumen, refused, site, tiny, tmp_path):
+def test_a_model_of_a_package_format(process, refused, site, tiny, tmp_path):
     path, environment = tmp_path / "packaged.gguf", {"PYTHONPATH": str(site)}
     code = (
         "import sys; from lumen_mlir.gguf import GGUFFile\n"
@@ -123,8 +125,8 @@ def test_a_model_of_a_package_format(lumen, refused, site, tiny, tmp_path):
         "convert_weights(GGUFFile.open(sys.argv[1]), sys.argv[2], 'from_package')"
     )
     subprocess.run([sys.executable, "-c", code, tiny, path], check=True, env=environment, timeout=120)
-    assert lumen("generate", path, *GREEDY, env=environment).stdout.strip()
-    out = lumen("inspect", path, "--metadata", env=environment).stdout
+    assert process("generate", path, *GREEDY, env=environment).stdout.strip()
+    out = process("inspect", path, "--metadata", env=environment).stdout
     assert "lumen.format.10000.origin" in out and "package lumen-outside 1.2" in out
     assert refused("generate", path, *GREEDY).endswith(
         "is in the format 'from_package', which is not installed; install the package that describes it, "
@@ -227,14 +229,14 @@ def test_fingerprints_follow_the_meaning(own_registry, tmp_path):
         (DESCRIPTION.format(name="q8_k", shift=4), "format 'q8_k': the name belongs to a type of ggml's"),
     ],
 )  # fmt: skip
-def test_broken_plugins(refused, tmp_path, text, message):
+def test_broken_plugins(refused, own_registry, tmp_path, text, message):
     path = tmp_path / "broken.py"
     path.write_text(text)
     assert refused("formats", "--plugin", path).startswith(f"plug-in '{path}'")
     assert message in refused("formats", env={"LUMEN_PLUGINS": str(path)})
 
 
-def test_missing_plugins(refused):
+def test_missing_plugins(refused, own_registry):
     assert refused("formats", "--plugin", "/nowhere/f.py") == "plug-in '/nowhere/f.py': there is no such file"
     said = "plug-in 'no_such.module' failed to load: ModuleNotFoundError: No module named 'no_such'"
     assert refused("--plugin", "no_such.module", "formats") == said

@@ -3,15 +3,8 @@
 
 from __future__ import annotations
 
-import io
-import logging
-import sys
-from collections.abc import Callable
-from types import SimpleNamespace
-
 import pytest
 
-from lumen_mlir.cli import main
 from lumen_mlir.cli.text import decoded
 from lumen_mlir.errors import LumenError
 from lumen_mlir.gguf import types as T
@@ -35,26 +28,6 @@ def answering(tmp_path_factory):
         metadata=metadata,
     )
     return path
-
-
-@pytest.fixture
-def lumen(monkeypatch, capsys, environment) -> Callable[..., SimpleNamespace]:
-    """Runs the command line in this process, which is quicker than in one of its own."""
-    monkeypatch.setenv("LUMEN_CACHE_DIR", environment["LUMEN_CACHE_DIR"])
-    logger = logging.getLogger("lumen_mlir")
-    monkeypatch.setattr(logger, "handlers", [])
-    monkeypatch.setattr(logger, "propagate", True)
-
-    def run(*arguments: object, input: str = "", env: dict[str, str] | None = None) -> SimpleNamespace:
-        with monkeypatch.context() as patch:
-            patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(input.encode())))
-            for name, value in (env or {}).items():
-                patch.setenv(name, value)
-            code = main([str(argument) for argument in arguments])
-        stdout, stderr = capsys.readouterr()
-        return SimpleNamespace(returncode=code, stdout=stdout, stderr=stderr)
-
-    return run
 
 
 def test_one_message(lumen, answering, tmp_path):

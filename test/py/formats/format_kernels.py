@@ -93,12 +93,10 @@ def compile_cases(cases: Sequence[Case], target: str, activations: str, tokens: 
     return _compile(functions, target, activations, tokens)
 
 
-def compile_groups(cases: Sequence[Case], target: str, groups: Sequence[int], tokens: int) -> Engine:
-    """An engine with ``product_NAME_GROUP`` of every case and group; ``tokens`` as in ``compile_cases``."""
-    functions = []
-    for case in cases:
-        tile = targets.get(target).tile_rows(case.fmt)
-        functions += [case.fmt.emit_ir(), *(_product(case, tile, group) for group in groups)]
+def compile_groups(products: Sequence[tuple[Case, int]], target: str, tokens: int) -> Engine:
+    """An engine with ``product_NAME_GROUP`` of each case and group; ``tokens`` as in ``compile_cases``."""
+    functions = [case.fmt.emit_ir() for case in dict.fromkeys(case for case, _ in products)]
+    functions += [_product(case, targets.get(target).tile_rows(case.fmt), group) for case, group in products]
     return _compile(functions, target, "int8", tokens)
 
 

@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every format on every target: packing, products and embeddings as compiled code, against NumPy.
+"""Formats on targets: packing, products and embeddings as compiled code, against NumPy.
 
-The kernels of all formats stand in one module per target and mode of activations.
+Every format on this machine's own target; on the others formats that together have every feature that
+kernels are made by, and the rest in the matrix. The kernels of many formats stand in one module.
 """
 
 import functools
 
 import numpy as np
 import pytest
+from format_classes import representatives
 from format_kernels import MOST_TOKENS, Case, Terms, aligned, compile_cases, compile_groups, rounding_bound
+from kernel_runner import on_targets
 
 from lumen_mlir import formats
 from lumen_mlir.compiler import targets
@@ -79,20 +82,36 @@ CASES = {name: _case(name) for name in formats.names() if not formats.get(name).
 CASES |= {"channel": _with_header(Channel, 288), "two_headed": _with_header(TwoHeaded, 320)}
 
 
+CHOSEN = set(representatives({name: case.fmt for name, case in CASES.items()}))
+NATIVE = targets.native().name
+
 # Groups of 32 and of 16, with minima and without; scales that fit the codes; one scale for a block.
 GROUPED = ("q4_k", "iq4_xs", "q2_k", "q6_k", "q3_k", "tq2_0")
 GROUPS = (32, 64, 128, 256)
+# Each of them with one group of activations.
+DIAGONAL = {(name, GROUPS[number % len(GROUPS)]) for number, name in enumerate(GROUPED)}
 
 
 @functools.cache
-def grouped_engine(target):
-    return compile_groups([CASES[name] for name in GROUPED], target, GROUPS, tokens=2)
+def _grouped_engine(target, diagonal):
+    pairs = [(name, group) for name in GROUPED for group in GROUPS if ((name, group) in DIAGONAL) == diagonal]
+    return compile_groups([(CASES[name], group) for name, group in pairs], target, tokens=2)
+
+
+def grouped_engine(name, group, target):
+    return _grouped_engine(target, (name, group) in DIAGONAL)
 
 
 @functools.cache
-def engine(target, mode="int8"):
+def _engine(target, mode, chosen):
+    cases = [case for name, case in CASES.items() if (name in CHOSEN) == chosen]
     # Tiles of products with floats are many times longer: two sizes of them say as much as four.
-    return compile_cases([*CASES.values()], target, mode, tokens=2 if mode == "exact" else None)
+    return compile_cases(cases, target, mode, tokens=2 if mode == "exact" else None)
+
+
+def engine(case, target, mode="int8"):
+    """The code of the case and of others: those that are tried everywhere, or those of the matrix."""
+    return _engine(target, mode, case.name in CHOSEN)
 
 
 def activations(columns, tokens=TOKENS[-1]):
@@ -102,40 +121,39 @@ def activations(columns, tokens=TOKENS[-1]):
     return x
 
 
-every_kernel = pytest.mark.parametrize(
-    ("case", "target"),
-    [pytest.param(case, *target.values, marks=target.marks, id=f"{name}-{target.values[0]}")
-     for target in TARGETS for name, case in CASES.items()],
-)  # fmt: skip
+every_kernel = pytest.mark.parametrize(("name", "target"), on_targets(CASES, CHOSEN, TARGETS))
 
 
 @every_kernel
-def test_pack(case, target):
+def test_pack(name, target):
     """The bytes that NumPy packs, of any bytes."""
+    case = CASES[name]
     raw = np.random.default_rng(0).integers(0, 256, case.raw.shape, dtype=np.uint8)
     expected = packing.pack(case.fmt, raw, targets.get(target).tile_rows(case.fmt))
     # What lies between components is not written.
     found = aligned(np.zeros_like(expected))
-    engine(target).invoke(f"pack_{case.name}", raw.reshape(-1), ROWS, case.columns, outs=[found])
+    engine(case, target).invoke(f"pack_{case.name}", raw.reshape(-1), ROWS, case.columns, outs=[found])
     np.testing.assert_array_equal(found, expected)
 
 
 @every_kernel
-def test_embedding(case, target):
+def test_embedding(name, target):
     """The very values that NumPy dequantizes, of any bytes."""
+    case = CASES[name]
     raw = np.random.default_rng(1).integers(0, 256, case.raw.shape, dtype=np.uint8)
     ids = np.array([0, ROWS - 1, 5, 5], np.int32)
-    found = engine(target).invoke(f"embedding_{case.name}", ids, raw.reshape(-1))
+    found = engine(case, target).invoke(f"embedding_{case.name}", ids, raw.reshape(-1))
     np.testing.assert_array_equal(found, case.fmt.dequantize(raw)[ids])
 
 
 @every_kernel
-def test_int8_product(case, target):
+def test_int8_product(name, target):
+    case = CASES[name]
     x, packed = activations(case.columns), case.packed(target)
     terms = Terms.of(case, x)
     expected, magnitude = terms.product(), terms.magnitude()
     for tokens in TOKENS:
-        found = engine(target).invoke(f"linear_{case.name}", x[:tokens], packed)
+        found = engine(case, target).invoke(f"linear_{case.name}", x[:tokens], packed)
         assert found.shape == (tokens, ROWS)
         difference = abs(found - expected[:tokens])
         assert np.all(difference <= min(2e-6, rounding_bound(case)) * magnitude[:tokens])
@@ -157,12 +175,12 @@ def check_many_tokens(case, target, compiled):
 
 
 @every_kernel
-def test_many_tokens(case, target):
-    check_many_tokens(case, target, engine(target))
+def test_many_tokens(name, target):
+    case = CASES[name]
+    check_many_tokens(case, target, engine(case, target))
 
 
-@pytest.mark.parametrize("target", TARGETS)
-@pytest.mark.parametrize("rows", [1, 16, 32, 33, 48])
+@pytest.mark.parametrize(("rows", "target"), on_targets([1, 16, 32, 33, 48], {33}, TARGETS))
 def test_many_tokens_with_other_tiles(rows, target):
     """Scales that are multiplied into the codes take several tiles of rows together."""
     whole = CASES["q3_k"]
@@ -171,24 +189,25 @@ def test_many_tokens_with_other_tiles(rows, target):
     check_many_tokens(case, target, compile_cases([case], target, "int8"))
 
 
-def test_the_largest_scaled_codes():
+@pytest.mark.parametrize("target", TARGETS)
+def test_the_largest_scaled_codes(target):
     """Products of codes and integers of scales take all of a byte: -4 * -32 to -4 * 31."""
-    raw = np.zeros((ROWS, formats.get("q3_k").row_bytes(512)), np.uint8)
+    whole = CASES["q3_k"]
+    raw = np.zeros_like(whole.raw)
     blocks = raw.reshape(-1, 110)  # hmask 32, qs 64, scales 12, d 2
     blocks[:, 96:108] = np.random.default_rng(0).choice([0, 255], (len(blocks), 12))
     blocks[:, :96] = np.random.default_rng(1).choice([0, 255], (len(blocks), 96))
     blocks[:, 108:] = np.float16(1).view(np.uint16).astype("<u2").reshape(1).view(np.uint8)
-    case = Case(formats.get("q3_k"), raw, 512)
+    case = Case(whole.fmt, raw, whole.columns)
     decoded = case.fmt.dequantize(raw)
     assert (decoded.min(), decoded.max()) == (-124, 128)
-    for target in TARGETS:
-        if not target.marks[0].args[0]:
-            check_many_tokens(case, *target.values, compile_cases([case], *target.values, "int8"))
+    check_many_tokens(case, target, engine(case, target))
 
 
-@pytest.mark.parametrize("target", TARGETS)
-@pytest.mark.parametrize("group", GROUPS)
-@pytest.mark.parametrize("name", GROUPED)
+@pytest.mark.parametrize(
+    ("name", "group", "target"),
+    on_targets([(name, group) for name in GROUPED for group in GROUPS], DIAGONAL, TARGETS),
+)
 def test_groups_of_activations(name, group, target):
     """Scales of activations may be finer than the blocks of the weight."""
     case = CASES[name]
@@ -196,14 +215,15 @@ def test_groups_of_activations(name, group, target):
     terms = Terms.of(case, x, group)
     expected, magnitude = terms.product(), terms.magnitude()
     for tokens in (1, 3, MOST_TOKENS):
-        found = grouped_engine(target).invoke(f"product_{name}_{group}", x[:tokens], packed)
+        found = grouped_engine(name, group, target).invoke(f"product_{name}_{group}", x[:tokens], packed)
         difference = abs(found - expected[:tokens])
         assert np.all(difference <= min(2e-6, rounding_bound(case)) * magnitude[:tokens])
 
 
 @every_kernel
-def test_integer_sums(case, target):
+def test_integer_sums(name, target):
     """The sum of one group reaches the result with one rounding, so that it shows to the last bit."""
+    case = CASES[name]
     size = min(case.fmt.group, 32)
     groups = (0, 3, case.columns // size - 1)
     # Whole numbers up to 127, all equal in the second token: the largest sums there are.
@@ -214,7 +234,7 @@ def test_integer_sums(case, target):
         x[token, group * size] = 127
     terms = Terms.of(case, x)
     assert np.all(terms.scales[terms.scales != 0] == 1)
-    found = engine(target).invoke(f"linear_{case.name}", x, case.packed(target))
+    found = engine(case, target).invoke(f"linear_{case.name}", x, case.packed(target))
     for token, group in enumerate(groups):
         expected = terms.values[:, group] @ x[token, group * size :][:size] * terms.scale[:, group]
         if terms.minimum is None:
@@ -226,13 +246,16 @@ def test_integer_sums(case, target):
 
 
 # Float products know targets only by the width of vectors and whether they multiply and add at once.
-@pytest.mark.parametrize("target", [targets.native().name, "generic"])
-@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-def test_exact_product(case, target):
+@pytest.mark.parametrize(
+    ("name", "target"),
+    [param for param in on_targets(CASES, CHOSEN, TARGETS) if param.values[1] in (NATIVE, "generic")],
+)
+def test_exact_product(name, target):
+    case = CASES[name]
     x = activations(case.columns)
     weights = case.fmt.dequantize(case.raw).astype(np.float64)
     expected, magnitude = x @ weights.T, abs(x) @ abs(weights.T)
     for tokens in TOKENS[:-1]:
-        found = engine(target, "exact").invoke(f"linear_{case.name}", x[:tokens], case.packed(target))
+        found = engine(case, target, "exact").invoke(f"linear_{name}", x[:tokens], case.packed(target))
         # The worst case of as many roundings as columns lies higher; that of usual ones well below.
         assert np.all(abs(found - expected[:tokens]) <= 2e-6 * magnitude[:tokens])

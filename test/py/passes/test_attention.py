@@ -3,7 +3,7 @@
 
 import numpy as np
 import pytest
-from kernel_runner import TARGETS, Kernel, relative_error
+from kernel_runner import TARGETS, Kernel, on_targets, relative_error
 
 from lumen_mlir.formats import kv_cache
 from lumen_mlir.reference import ops
@@ -24,6 +24,9 @@ SHAPES = [
     (4, 4, 20, "i8", 0),
     (9, 1, 128, "i8", 0),
 ]
+# On every target: each kind of cache with floats and with codes as the result, of heads that fill vectors and
+# that do not.
+EVERYWHERE = [SHAPES[i] for i in (0, 3, 7, 8, 9, 11)]
 
 
 def attention(heads, kv_heads, size, element, group, window=None):
@@ -69,8 +72,9 @@ def result_shapes(tokens, width, group):
     return [((tokens, width), np.int8), (scales, np.float32), (sums, np.int32), (sums, np.float32)]
 
 
-@pytest.mark.parametrize("target", TARGETS)
-@pytest.mark.parametrize(("heads", "kv_heads", "size", "element", "group"), SHAPES)
+@pytest.mark.parametrize(
+    ("heads", "kv_heads", "size", "element", "group", "target"), on_targets(SHAPES, EVERYWHERE)
+)
 def test_attention(heads, kv_heads, size, element, group, target):
     kernel = Kernel(attention(heads, kv_heads, size, element, group), target)
     width = heads * size

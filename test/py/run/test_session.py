@@ -120,8 +120,15 @@ def test_heads_that_a_quantized_cache_cannot_hold(cache, tmp_path):
         session(model, cache, kv_type="q8_0")
 
 
-@pytest.mark.parametrize("activations", ["int8", "exact"])
-@pytest.mark.parametrize("kv_type", ["f16", "f32", "q8_0"])
+# Attention does not know what activations are: each kind of the one with one kind of the other.
+@pytest.mark.parametrize(
+    ("kv_type", "activations"),
+    [
+        ("f16", "int8"), ("f32", "int8"), ("q8_0", "int8"), ("f32", "exact"),
+        pytest.param("f16", "exact", marks=pytest.mark.matrix),
+        pytest.param("q8_0", "exact", marks=pytest.mark.matrix),
+    ],
+)  # fmt: skip
 def test_agrees_with_the_reference(odd, cache, kv_type, activations):
     ids = random_ids(odd, 40)
     run = session(odd, cache, kv_type=kv_type, activations=activations)
@@ -132,8 +139,21 @@ def test_agrees_with_the_reference(odd, cache, kv_type, activations):
     assert distance(logits_in_chunks(run, ids, 512), expected) < tolerance
 
 
-@pytest.mark.parametrize("activations", ["exact", "int8"])
-@pytest.mark.parametrize("target", runnable, ids=lambda target: target.name)
+def on_every_target():
+    """Targets with activations; exact ones know a target by its vectors and whether it has FMA."""
+    known = set()
+    for target in runnable:
+        kind = (target.vector_bits, "fma" in target.needs)
+        for activations in ("exact", "int8"):
+            again = activations == "exact" and kind in known
+            yield pytest.param(target, activations, marks=pytest.mark.matrix if again else [])
+        if not target.missing():
+            known.add(kind)
+
+
+@pytest.mark.parametrize(
+    ("target", "activations"), on_every_target(), ids=lambda each: getattr(each, "name", each)
+)
 def test_greedy_tokens(cache, target, activations):
     """On every instruction set, 64 tokens from each of 10 prompts are those of the reference.
 
@@ -165,8 +185,10 @@ def test_agrees_with_transformers(cache, name):
     model = Model.open(case.path)
     wide = session(model, cache, kv_type="f32", activations="exact").step(case.ids, 0)
     assert distance(wide, case.logits) < 1e-4
-    narrow = session(model, cache, kv_type="f16", activations="exact").step(case.ids, 0)
-    assert distance(narrow, case.logits) < 2e-3
+    # Halves in the cache cost as much whatever the weights are.
+    if name == TINY[0]:
+        narrow = session(model, cache, kv_type="f16", activations="exact").step(case.ids, 0)
+        assert distance(narrow, case.logits) < 2e-3
     if case.llama_cpp_distance is not None:
         int8 = session(model, cache, kv_type="f32").step(case.ids, 0)
         assert distance(int8, case.logits) < 1.2 * case.llama_cpp_distance
@@ -180,23 +202,7 @@ def test_a_target_that_this_cpu_cannot_run(odd, cache, monkeypatch):
         session(odd, cache, target="z80")
 
 
-# --- formats and shapes -------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "format", ["f32", "f16", "bf16", "q8_0", "q4_0", "q5_0", "q5_1", "iq4_nl", "q6_k", "q4_k_m"]
-)
-def test_formats(tmp_path, cache, format):
-    shape = replace(SHAPES["tiny"], layers=1, vocabulary=515)
-    write_synthetic(tmp_path / "model.gguf", shape, format)
-    model = Model.open(tmp_path / "model.gguf")
-    ids = random_ids(model, 19)
-    rows = session(model, cache, context=32).step(ids, 0)
-    expected = ReferenceSession(model, context=32, activations="int8").step(ids, 0)
-    # A row in which an activation's code changed is a little off; most have none.
-    distances = sorted(map(distance, rows, expected))
-    print(distances)
-    assert distances[9] < 1e-4 and distances[-1] < 5e-2
+# --- packed weights -------------------------------------------------------------------------------------
 
 
 def test_packs_what_the_layout_says(odd, cache):

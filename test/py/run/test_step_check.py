@@ -32,8 +32,7 @@ def run(session) -> np.ndarray:
     return np.concatenate([session.step(PROMPT, 0).copy(), session.step([44], len(PROMPT)).copy()])
 
 
-@pytest.mark.parametrize("kv_type", ["f16", "f32"])
-@pytest.mark.parametrize("activations", ["int8", "exact"])
+@pytest.mark.parametrize(("activations", "kv_type"), [("int8", "f16"), ("exact", "f32")])
 def test_kernels(model, activations, kv_type):
     chosen = options(activations=activations, kv_type=kv_type)
     checked, reference = CheckedSession(model, chosen), RecordedSession(model, chosen)
