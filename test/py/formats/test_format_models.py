@@ -16,8 +16,8 @@ from lumen_mlir.run.session import Session
 from lumen_mlir.run.session_options import SessionOptions
 from lumen_mlir.testing.synthetic import FORMATS, Shape, write_synthetic
 
-# As wide as the largest block; rows fill no tile.
-SHAPE = Shape(256, 1, 4, 2, 64, 512, 301, 128, False)
+# As wide as the largest block; the vocabulary fills no tile.
+SHAPE = Shape(256, 1, 4, 2, 64, 256, 301, 128, False)
 # One mixture for each format that most matrices are stored in.
 ONE_EACH = {mixtures.base(name): name for name in FORMATS}
 QUANTIZED = {name: formats.get(name) for name in ONE_EACH if not formats.get(name).is_float}

@@ -60,7 +60,7 @@ class Step:
         return np.concatenate(results)
 
 
-@pytest.mark.parametrize("target", ["native", "generic"])
+@pytest.mark.parametrize("target", ["native", pytest.param("generic", marks=pytest.mark.matrix)])
 def test_against_the_reference(model, target):
     expected = ReferenceSession(model, context=CONTEXT, kv_type="f32").step(TOKENS, 0)
     result = Step(model, target, "exact", np.float32).run([len(TOKENS)])

@@ -24,7 +24,7 @@ def path(request, tmp_path_factory):
     return path
 
 
-@pytest.mark.parametrize("activations", ["int8", "exact"])
+@pytest.mark.parametrize("activations", ["int8", pytest.param("exact", marks=pytest.mark.matrix)])
 def test_against_the_reference(path, activations):
     model = Model.open(path)
     expected = ReferenceSession(model, context=64, kv_type="f32", activations=activations).step(TOKENS, 0)
@@ -41,7 +41,9 @@ def test_against_the_reference(path, activations):
 
 
 def test_generates(path):
-    text = LLM(path, context=64, threads=1).generate([5, 9, 2], 8, temperature=0, ignore_eos=True)
+    text = LLM(path, context=64, kv_type="f32", threads=1).generate(
+        [5, 9, 2], 8, temperature=0, ignore_eos=True
+    )
     text.text()
     assert len(text.tokens) == 8
 

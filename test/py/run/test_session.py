@@ -141,14 +141,15 @@ def test_agrees_with_the_reference(odd, cache, kv_type, activations):
 
 def on_every_target():
     """Targets with activations; exact ones know a target by its vectors and whether it has FMA."""
-    known = set()
+    known, result = set(), []
     for target in runnable:
         kind = (target.vector_bits, "fma" in target.needs)
         for activations in ("exact", "int8"):
             again = activations == "exact" and kind in known
-            yield pytest.param(target, activations, marks=pytest.mark.matrix if again else [])
+            result.append(pytest.param(target, activations, marks=pytest.mark.matrix if again else []))
         if not target.missing():
             known.add(kind)
+    return result
 
 
 @pytest.mark.parametrize(
@@ -183,8 +184,10 @@ def test_greedy_tokens_of_float16_weights(cache, tmp_path):
 def test_agrees_with_transformers(cache, name):
     case = tiny(name)
     model = Model.open(case.path)
-    wide = session(model, cache, kv_type="f32", activations="exact").step(case.ids, 0)
-    assert distance(wide, case.logits) < 1e-4
+    # Of the formats with blocks of 32, one with whole bytes says as much of exact products as all.
+    if name != "narrow-q4_0":
+        wide = session(model, cache, kv_type="f32", activations="exact").step(case.ids, 0)
+        assert distance(wide, case.logits) < 1e-4
     # Halves in the cache cost as much whatever the weights are.
     if name == TINY[0]:
         narrow = session(model, cache, kv_type="f16", activations="exact").step(case.ids, 0)
@@ -296,10 +299,12 @@ def test_second_start_neither_compiles_nor_packs(odd, tmp_path):
 
 def test_weights_are_shared_by_contexts_and_instruction_sets(odd, tmp_path):
     cache = Cache(tmp_path)
-    names = [target.name for target in runnable if not target.missing()]
-    for name in names:
+    able = [target for target in runnable if not target.missing()]
+    # Two with tiles of the same size, where there are, and one with others.
+    chosen = {target.name: target for target in (*able[:2], able[-1])}
+    for name in chosen:
         session(odd, cache, target=name, context=64)
-    tiles = {targets.get(name).rows for name in names}
+    tiles = {target.rows for target in chosen.values()}
     assert sum(entry.kind == "packed" for entry in cache.entries()) == len(tiles)
     assert session(odd, cache, context=128).timings.pack_cached
 

@@ -61,7 +61,7 @@ def logits(model: Model, cache: Cache, tuned: Tuning | None, **options) -> np.nd
 def test_results_do_not_depend_on_tuning(model, cache):
     expected = logits(model, cache, Tuning())
     # Blocks of 1 and of 16 tokens among them: activations have 128 and 160 columns.
-    for tuned in (Tuning(1), Tuning(2, 1), Tuning(4, 2560), Tuning(16), Tuning(0, 1 << 20)):
+    for tuned in (Tuning(1), Tuning(2, 1), Tuning(16, 2560), Tuning(0, 1 << 20)):
         np.testing.assert_array_equal(logits(model, cache, tuned, threads=2), expected, err_msg=str(tuned))
 
 
@@ -72,7 +72,7 @@ def few_ways(monkeypatch):
     monkeypatch.setattr(tune, "_BLOCK_BYTES", (1 << 18, 1 << 20))
 
 
-@pytest.mark.parametrize("wanted", [Tuning(), Tuning(8), Tuning(8, 1 << 18), Tuning(0, 1 << 20)])
+@pytest.mark.parametrize("wanted", [Tuning(), Tuning(8, 1 << 18), Tuning(0, 1 << 20)])
 def test_the_fastest_way_is_kept(model, cache, few_ways, monkeypatch, wanted):
     """With a clock that prefers one tile and one block."""
 
@@ -86,9 +86,8 @@ def test_the_fastest_way_is_kept(model, cache, few_ways, monkeypatch, wanted):
     assert seen[0][0] == 0 and seen[-1][0] == seen[-1][1] == len(trials) == 5
     assert trials[0].tuning == wanted and len({trial.tuning for trial in trials}) == 5
     assert Session(model, OPTIONS, cache=cache).tuning == wanted
-    # What was measured holds for one target, one kind of activations, one size of steps.
-    for other in ({"chunk": 32}, {"activations": "exact"}, {"target": "native"}):
-        assert Session(model, replace(OPTIONS, **other), cache=cache).tuning == Tuning()
+    # What was measured holds for one size of steps (``test_keys`` has targets and activations).
+    assert Session(model, replace(OPTIONS, chunk=32), cache=cache).tuning == Tuning()
     forget(cache)
     assert Session(model, OPTIONS, cache=cache).tuning == Tuning()
 

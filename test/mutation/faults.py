@@ -1,0 +1,312 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The faults: what is replaced by what, and which tests are likely to see it.
+
+A fault is found by its text, in whatever file that stands, so moving code leaves it alone. Each is one that a
+person could make: a comparison that is off by one, a mask that is forgotten, a check that is left out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One change.
+
+    Attributes:
+      name: by which it is chosen.
+      area: what it is in.
+      old: text that stands once in the sources of its language; runs of spaces and line ends count as one.
+      new: what stands there instead.
+      tests: files of tests, or of lit (by their names), that should see it, the likeliest first.
+      cpp: whether it is in C++ (then Lumen has to be built).
+    """
+
+    name: str
+    area: str
+    old: str
+    new: str
+    tests: tuple[str, ...]
+    cpp: bool = False
+
+
+def _cpp(name: str, area: str, old: str, new: str, *tests: str) -> Fault:
+    return Fault(name, area, old, new, tests, cpp=True)
+
+
+def _py(name: str, area: str, old: str, new: str, *tests: str) -> Fault:
+    return Fault(name, area, old, new, tests)
+
+
+FAULTS = (
+    # --- formats --------------------------------------------------------------------------------------------
+    _py(
+        "high-scale-bits",
+        "unpacking",
+        "(low & 15) | ((scale >> 2) & 0x30)",
+        "(low & 15) | ((scale >> 2) & 0x10)",
+        "test_ggml.py",
+    ),
+    _py(
+        "third-bit",
+        "unpacking",
+        "unpack(b.hmask, 1) << 2",
+        "unpack(b.hmask, 1) << 1",
+        "test_ggml.py",
+        "test_registry.py",
+    ),
+    _py(
+        "codes-truncated",
+        "rounding",
+        "out = np.rint(values, out=out)",
+        "out = np.trunc(values, out=out)",
+        "test_quantize.py",
+        "test_quantization.py",
+    ),
+    _py(
+        "nearest-of-a-table",
+        "rounding",
+        "np.float32(2) * (self.high - self.low)",
+        "np.float32(1) * (self.high - self.low)",
+        "test_quantize.py",
+    ),
+    # --- models ---------------------------------------------------------------------------------------------
+    _py(
+        "short-ring",
+        "windows",
+        "(window + chunk - 1) // 64)",
+        "(window - 1) // 64)",
+        "test_families.py",
+        "test_sliding_window.py",
+        "test_model_config.py",
+    ),
+    _py(
+        "yarn-ends",
+        "rotary embeddings",
+        "plain / self.factor * (1 - kept) + plain * kept",
+        "plain / self.factor * kept + plain * (1 - kept)",
+        "test_families.py",
+        "test_model_config.py",
+    ),
+    _py(
+        "long-rope",
+        "rotary embeddings",
+        "long = context > self.long.original_context",
+        "long = context >= self.long.original_context",
+        "test_model_config.py",
+        "test_families.py",
+        "test_folder.py",
+    ),
+    # --- generation -----------------------------------------------------------------------------------------
+    _py(
+        "penalty",
+        "sampling",
+        "np.where(values > 0, values / penalty, values * penalty)",
+        "np.where(values > 0, values / penalty, values / penalty)",
+        "test_sampling.py",
+    ),
+    _py(
+        "nucleus",
+        "sampling",
+        'self.top_p * total, side="left")) + 1',
+        'self.top_p * total, side="left"))',
+        "test_sampling.py",
+    ),
+    _py(
+        "equal-logits",
+        "sampling",
+        'np.argsort(-logits[tokens], kind="stable")',
+        'np.argsort(logits[tokens], kind="stable")[::-1]',
+        "test_sampling.py",
+    ),
+    _py(
+        "overlapping-stops",
+        "stop strings",
+        "min(len(text), len(stop) - 1), 0, -1)",
+        "min(len(text), len(stop) - 1), 1, -1)",
+        "test_generation.py",
+        "test_scripted.py",
+    ),
+    # --- files ----------------------------------------------------------------------------------------------
+    _py(
+        "overlapping-tensors",
+        "reader",
+        "info.offset < previous.offset + previous.nbytes",
+        "info.offset < previous.offset",
+        "test_gguf_reader.py",
+    ),
+    _py(
+        "data-section",
+        "reader",
+        "data_offset = -(-self.position // alignment) * alignment",
+        "data_offset = self.position // alignment * alignment",
+        "test_gguf_reader.py",
+        "test_writer.py",
+    ),
+    _py(
+        "unread-checksum",
+        "cache",
+        "if digest != found.value():",
+        "if digest == b'':",
+        "test_cache.py",
+        "test_bad_input.py",
+    ),
+    _py("foreign-key", "cache", "if name != _name_digest(kind, key):", "if not name:", "test_cache.py"),
+    _py(
+        "target-in-key",
+        "cache",
+        "parts = (text, target.attribute(), asdict(options)",
+        "parts = (text, asdict(options)",
+        "test_engine.py",
+        "test_session.py",
+        "test_compiler.py",
+    ),
+    _py(
+        "lost-rights", "atomic files", "stat.S_IMODE(before.st_mode) & 0o777", "0o777", "test_atomic_file.py"
+    ),
+    # --- texts ----------------------------------------------------------------------------------------------
+    _py(
+        "merge-order",
+        "tokenizer",
+        "(found[0], place, left, right, found[1])",
+        "(found[0], -place, left, right, found[1])",
+        "test_tokenizer.py",
+        "test_hf_tokenizer.py",
+    ),
+    _py(
+        "stale-merge",
+        "tokenizer",
+        "if symbols[place] != left or other == count or symbols[other] != right:",
+        "if symbols[place] != left or other == count:",
+        "test_tokenizer.py",
+        "test_hf_tokenizer.py",
+    ),
+    _py(
+        "space-prefix",
+        "tokenizer",
+        'prefix = prefix and begins and text[0] not in (" ", SPACE)',
+        "prefix = prefix and begins",
+        "test_sentence_piece.py",
+        "test_tokenizer.py",
+    ),
+    _py(
+        "unlimited-templates",
+        "templates",
+        "return self.made(super().call_binop(context, operator, left, right))",
+        "return super().call_binop(context, operator, left, right)",
+        "test_template_limits.py",
+    ),
+    # --- running --------------------------------------------------------------------------------------------
+    _py(
+        "shared-memory",
+        "arguments",
+        "if begin < end and (writes or written):",
+        "if begin < end and writes and written:",
+        "test_engine.py",
+    ),
+    _py(
+        "control-characters",
+        "command line",
+        'return _CONTROL.sub(lambda found: f"\\\\x{ord(found[0]):02x}", text)',
+        "return text",
+        "test_streams.py",
+    ),
+    # --- kernels --------------------------------------------------------------------------------------------
+    _cpp(
+        "causal-mask",
+        "masks",
+        "arith::CmpIOp::create(b, arith::CmpIPredicate::sle, offsets,",
+        "arith::CmpIOp::create(b, arith::CmpIPredicate::slt, offsets,",
+        "test_attention.py",
+        "test_session.py",
+    ),
+    _cpp(
+        "window-mask",
+        "windows",
+        "arith::CmpIOp::create(b, arith::CmpIPredicate::sgt, offsets,",
+        "arith::CmpIOp::create(b, arith::CmpIPredicate::sge, offsets,",
+        "test_attention.py",
+        "test_families.py",
+    ),
+    _cpp(
+        "last-tile",
+        "tails",
+        "emitRows(rows), emitRows(n % rows)",
+        "emitRows(rows), emitRows(n % rows - (n % rows > 1))",
+        "test_kernels.py",
+        "test_session.py",
+    ),
+    _cpp(
+        "ghost-rows",
+        "layout",
+        "Value exists = arith::CmpIOp::create(b, arith::CmpIPredicate::ult, row, n); auto branch =",
+        "Value exists = arith::CmpIOp::create(b, arith::CmpIPredicate::ule, row, n); auto branch =",
+        "test_kernels.py",
+        "test_packed_weights.py",
+    ),
+    _cpp(
+        "tiny-activations",
+        "rounding",
+        "b.getF32FloatAttr(0x1p-120f)",
+        "b.getF32FloatAttr(0x1p-149f)",
+        "test_rows.py",
+        "test_nonfinite.py",
+    ),
+    _cpp(
+        "half-way",
+        "rounding",
+        "constexpr float shift = 0x1.8p23f;",
+        "constexpr float shift = 0x1.8p22f;",
+        "test_rows.py",
+        "test_kernels.py",
+    ),
+    _cpp(
+        "equal-experts",
+        "routing",
+        "vector::CombiningKind::MINUI, candidates)",
+        "vector::CombiningKind::MAXUI, candidates)",
+        "test_experts.py",
+    ),
+    _cpp(
+        "negated-sums",
+        "dot products",
+        "arith::SubIOp::create(b, zero, x), x);",
+        "x, arith::SubIOp::create(b, zero, x));",
+        "test_kernels.py",
+        "lower-dot4",
+    ),
+    _cpp(
+        "last-piece",
+        "thread team",
+        "uint64_t size = (owner + 1) * total / count - first;",
+        "uint64_t size = total / count;",
+        "test_thread_team.py",
+        "test_team_stress.py",
+    ),
+    _cpp(
+        "claimed-twice",
+        "thread team",
+        "taken = ahead < 0 ? 0 : ahead > 0 ? size : uint32_t(seen);",
+        "taken = ahead != 0 ? 0 : uint32_t(seen);",
+        "test_thread_team.py",
+        "test_team_stress.py",
+    ),
+    _cpp(
+        "subnormal-halves",
+        "half precision",
+        "float value = bitCast<float>(magnitude) * 0x1p112f;",
+        "float value = (bits & 0x7c00) ? bitCast<float>(magnitude) * 0x1p112f : 0.0f;",
+        "test_kernels.py",
+        "test_attention.py",
+        "test_rows.py",
+    ),
+    _cpp(
+        "short-lives",
+        "memory plan",
+        "return first <= other.last && other.first <= last;",
+        "return first < other.last && other.first < last;",
+        "test_memory_plan.py",
+        "test_session.py",
+    ),
+)
