@@ -3,9 +3,10 @@
 
     PYTHONPATH=test python -m mutation [FAULT …] [--source FOLDER] [--extension FILE] [--all]
 
-The copy (``build/mutation``) has its own build, made the first time; faults in Python need only the extension
-that ``--extension`` names. A fault counts as caught by the first test that fails: those that are likely to see
-it run first, and all of them behind, if these pass (``--likely``: not). Without FAULT all are tried.
+The copy (``build/mutation``) has its own build, made the first time; faults in Python need only the
+extension that ``--extension`` names. A fault counts as caught by the first test that fails: those that are
+likely to see it run first, and all of them behind, if these pass (``--likely``: not). Without FAULT all are
+tried.
 """
 
 from __future__ import annotations

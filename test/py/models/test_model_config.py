@@ -10,6 +10,7 @@ from lumen_mlir.errors import LumenError
 from lumen_mlir.gguf import types as T
 from lumen_mlir.gguf.writer import GGUFWriter
 from lumen_mlir.models import Model, Rope, rope_table
+from lumen_mlir.models.rope import LongRope
 
 METADATA = {
     "general.architecture": ("qwen2", T.STRING),
@@ -184,3 +185,9 @@ def test_rope_scaling():
     np.testing.assert_allclose(scaled[::4], plain, atol=1e-7)
     divided = rope_table(Rope(8, 1e4, "norm", divisors=(1.0, 2.0, 4.0, 8.0)), 9)
     np.testing.assert_allclose(divided[8, 3], plain[1, 3], atol=1e-7)
+
+
+def test_long_rope_begins_behind_the_original_context():
+    rope = Rope(4, 100.0, "neox", long=LongRope(64, (1.0, 2.0), (4.0, 8.0)))
+    np.testing.assert_allclose(rope.frequencies(64), [1, 0.05])
+    np.testing.assert_allclose(rope.frequencies(65), [0.25, 0.0125])

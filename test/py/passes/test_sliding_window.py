@@ -11,6 +11,7 @@ import pytest
 from lumen_mlir import LLM
 from lumen_mlir.errors import LumenError
 from lumen_mlir.models import Attention, Model
+from lumen_mlir.models.config import ModelConfig
 from lumen_mlir.reference import ReferenceSession
 from lumen_mlir.run.session import Session
 from lumen_mlir.run.session_options import SessionOptions
@@ -52,6 +53,15 @@ def test_memory_is_bounded_by_the_window(model):
         assert values == (layers, config.kv_heads, pages, 16, config.head_size)
         assert window is None or 16 * pages < window + CHUNK + 64
     assert sum(config.windows.values()) == config.layers
+
+
+@pytest.mark.parametrize("window", [1, 8, 64, 100])
+@pytest.mark.parametrize("chunk", [1, 16, 65, 512])
+def test_a_ring_holds_the_window_and_a_step(window, chunk):
+    """The last token of a step overwrites nothing that its first one attends to; and not much is left over."""
+    needed = window + chunk - 1
+    assert needed <= 16 * ModelConfig.cache_pages(window, 100_000, chunk) < needed + 64
+    assert ModelConfig.cache_pages(window, 33, chunk) <= 3
 
 
 def test_going_back(session):
