@@ -10,8 +10,11 @@ from pathlib import Path
 import code_cache
 import pytest
 import run_in_parallel
+from own_home import home, nothing_is_written_at_home
 
 from lumen_mlir.formats import plugins, registry
+
+__all__ = ["home", "nothing_is_written_at_home"]
 
 # For the time of a run, shared by its processes.
 _RUN_FOLDER = "LUMEN_TEST_FOLDER"
@@ -25,8 +28,8 @@ def pytest_configure(config):
     folder = Path(os.environ[_RUN_FOLDER])
     os.environ["LUMEN_CACHE_DIR"] = str(folder / "cache")
     # What is looked up at home is looked up here, where nothing may be written.
-    home = Path(tempfile.mkdtemp(prefix="home-", dir=folder))
-    os.environ |= {"HOME": str(home), "XDG_CACHE_HOME": str(home / "cache")}
+    own = tempfile.mkdtemp(prefix="home-", dir=folder)
+    os.environ |= {"HOME": own, "XDG_CACHE_HOME": f"{own}/cache"}
 
 
 def pytest_unconfigure(config):
@@ -46,22 +49,6 @@ def pytest_xdist_make_scheduler(config, log):
 
 def pytest_collection_modifyitems(items):
     run_in_parallel.slow_first(items)
-
-
-@pytest.fixture(autouse=True, scope="session")
-def _home():
-    return Path(os.environ["HOME"])
-
-
-@pytest.fixture(autouse=True)
-def nothing_is_written_at_home(_home):
-    """Fails a test that uses the cache, or anything else, of whoever runs it."""
-    yield
-    written = [path.relative_to(_home) for path in _home.rglob("*")]
-    if written:
-        shutil.rmtree(_home)
-        _home.mkdir()
-        pytest.fail(f"written into the user's home folder: {', '.join(map(str, written))}")
 
 
 @pytest.fixture

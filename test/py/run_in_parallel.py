@@ -15,7 +15,7 @@ import pytest
 _BYTES_EACH = 2 << 30
 
 # What takes longest goes first, so that no process is left with it at the end.
-_SLOW_FIRST = (
+SLOW_FIRST = (
     "run/test_session",
     "formats/test_kernels",
     "formats/test_format_models",
@@ -43,8 +43,8 @@ def scope(nodeid: str) -> str:
 
 
 def _rank(item: pytest.Item) -> int:
-    places = [place for place, name in enumerate(_SLOW_FIRST) if f"/{name}.py" in item.nodeid]
-    return places[0] if places else len(_SLOW_FIRST)
+    places = [place for place, name in enumerate(SLOW_FIRST) if f"/{name}.py" in item.nodeid]
+    return places[0] if places else len(SLOW_FIRST)
 
 
 def slow_first(items: list[pytest.Item]) -> None:

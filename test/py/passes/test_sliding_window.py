@@ -58,7 +58,7 @@ def test_memory_is_bounded_by_the_window(model):
 @pytest.mark.parametrize("window", [1, 8, 64, 100])
 @pytest.mark.parametrize("chunk", [1, 16, 65, 512])
 def test_a_ring_holds_the_window_and_a_step(window, chunk):
-    """The last token of a step overwrites nothing that its first one attends to; and not much is left over."""
+    """The last token of a step overwrites nothing that its first one attends to, and little is left over."""
     needed = window + chunk - 1
     assert needed <= 16 * ModelConfig.cache_pages(window, 100_000, chunk) < needed + 64
     assert ModelConfig.cache_pages(window, 33, chunk) <= 3

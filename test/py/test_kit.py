@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the tests stand on: a cache of compiled code, how they are shared out, and a home of their own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import code_cache
+import pytest
+import run_in_parallel
+from mutation.faults import FAULTS
+
+from lumen_mlir import ir
+from lumen_mlir.compiler import driver, targets
+
+MODULE = "llvm.func @f(%x: i64) -> i64 {{ llvm.return %x : i64 }} llvm.func @{name}()"
+
+
+@pytest.fixture
+def generated(monkeypatch, tmp_path):
+    """The modules that reached LLVM."""
+    seen = []
+    monkeypatch.setattr(code_cache, "FOLDER", tmp_path)
+    monkeypatch.setattr(code_cache, "_generate", lambda *given: seen.append(given) or os.urandom(8))
+    return seen
+
+
+def test_llvm_works_once_on_each_content(generated):
+    target, other = targets.get("x86-64-v3"), targets.get("x86-64-v2")
+    with ir.Context():
+        same, again, different = (ir.Module.parse(MODULE.format(name=name)) for name in "ggh")
+        code = code_cache.generate(same, "obj", target, 3)
+        assert code_cache.generate(again, "obj", target, 3) == code and len(generated) == 1
+        for given in ((different, "obj", target, 3), (same, "asm", target, 3), (same, "obj", other, 3)):
+            assert code_cache.generate(*given) != code
+        assert code_cache.generate(same, "obj", target, 2) != code and len(generated) == 5
+
+
+def test_all_code_comes_from_the_cache():
+    assert driver.generate_code is code_cache.generate
+
+
+def test_what_is_old_or_unfinished_goes(generated, tmp_path, monkeypatch):
+    monkeypatch.setattr(code_cache, "LIMIT", 25)
+    for age, name in enumerate(("newest", "older", "oldest", "new-unfinished")):
+        (tmp_path / name).write_bytes(bytes(10))
+        os.utime(tmp_path / name, (100 - age, 100 - age))
+    code_cache.trim()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["newest", "older"]
+
+
+def test_files_stay_together_and_targets_apart():
+    scope = run_in_parallel.scope
+    assert scope("test/py/run/test_session.py::test_a") == scope(
+        "test/py/run/test_session.py::test_b[x86-64-v3]"
+    )
+    kernels = "test/py/formats/test_kernels.py::test_pack[q4_0-{}]"
+    assert scope(kernels.format("generic")) != scope(kernels.format("x86-64-v2"))
+    assert scope(kernels.format("x86-64-v2")) == scope(kernels.format("x86-64-v2").replace("pack", "sums"))
+    files = {
+        path.relative_to(Path(__file__).parent).with_suffix("")
+        for path in Path(__file__).parent.rglob("*.py")
+    }
+    assert set(map(Path, run_in_parallel.SLOW_FIRST)) <= files
+
+
+def test_the_home_folder_is_not_the_users():
+    import pwd
+
+    assert not Path.home().samefile(pwd.getpwuid(os.geteuid()).pw_dir)
+    assert not any(Path.home().iterdir())
+
+
+WRITES = """
+from pathlib import Path
+
+def test_it():
+    (Path.home() / "file").touch()
+"""
+
+
+def test_what_is_written_at_home_is_told(tmp_path):
+    (tmp_path / "conftest.py").write_text("from own_home import *")
+    (tmp_path / "test_it.py").write_text(WRITES)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", tmp_path, tmp_path],
+        env=environment, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert "1 passed, 1 error" in done.stdout and "written into the user's home folder: file" in done.stdout
+
+
+def test_faults_have_names_and_tests():
+    assert len({fault.name for fault in FAULTS}) == len(FAULTS) >= 24
+    known = {path.name for path in Path(__file__).parent.rglob("test_*.py")}
+    assert all(fault.old != fault.new for fault in FAULTS)
+    assert {test for fault in FAULTS for test in fault.tests if test.endswith(".py")} <= known
