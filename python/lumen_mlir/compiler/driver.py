@@ -167,7 +167,7 @@ class Compiler:
 def generate_code(module: ir.Module, kind: str, target: Target, opt_level: int) -> bytes:
     """What LLVM makes of a module behind the last stage: ``kind`` is one of ``CODE_KINDS``.
 
-    All code of a ``Compiler`` comes from here, and depends on nothing but the arguments. Raises ``MLIRError``.
+    All code of a ``Compiler`` comes from here and depends on the arguments alone. Raises ``MLIRError``.
     """
     return codegen.emit(module, kind, target.triple, target.cpu, target.features, opt_level)
 
