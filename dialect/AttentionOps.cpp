@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "dialect/CacheLayout.h"
 #include "dialect/OpVerification.h"
+#include "dialect/layout/CacheLayout.h"
 
 using namespace mlir;
 using namespace mlir::lumen;
@@ -45,7 +45,8 @@ static LogicalResult verifyPage(Operation *op, StringRef name, Value cache,
                                 Value x, int64_t heads) {
   int64_t columns = rankedType(x).getDimSize(1);
   if (ShapedType::isDynamic(heads) || ShapedType::isDynamic(columns) ||
-      heads < 1 || columns < 1 || columns % heads || columns / heads % 4)
+      heads < 1 || columns < 1 || columns % heads ||
+      !QuantizedPage::fits(columns / heads))
     return op->emitOpError()
            << "with a cache of i8 needs heads of a multiple of 4 values, got "
            << rankedType(x) << " for " << heads << " heads";
@@ -62,7 +63,7 @@ LogicalResult KvAppendOp::verify() {
   if (cache.getElementType().isInteger())
     return verifyPage(*this, "bytes per page", getCache(), getX(),
                       cache.getDimSize(1));
-  if (failed(verifyDim(*this, "positions per cache block", 16,
+  if (failed(verifyDim(*this, "positions per cache block", kCacheBlock,
                        cache.getDimSize(key ? 4 : 3))))
     return failure();
   int64_t columns =
@@ -92,10 +93,10 @@ LogicalResult AttentionOp::verify() {
                                      getQ(), heads)) ||
                    failed(verifyPage(*this, "bytes per page of v", getV(),
                                      getQ(), heads)));
-  if (failed(
-          verifyDim(*this, "positions per block of k", 16, k.getDimSize(4))) ||
-      failed(
-          verifyDim(*this, "positions per block of v", 16, v.getDimSize(3))) ||
+  if (failed(verifyDim(*this, "positions per block of k", kCacheBlock,
+                       k.getDimSize(4))) ||
+      failed(verifyDim(*this, "positions per block of v", kCacheBlock,
+                       v.getDimSize(3))) ||
       failed(verifyDim(*this, "head dimension of v", k.getDimSize(3),
                        v.getDimSize(4))))
     return failure();

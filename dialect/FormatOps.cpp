@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "dialect/FormatLayout.h"
 #include "dialect/LumenDialect.h"
+#include "dialect/layout/FormatLayout.h"
 
 #include "mlir/IR/Matchers.h"
 #include "llvm/Support/MathExtras.h"

@@ -16,7 +16,7 @@ def Lumen_FromBytesOp : Lumen_Op<"from_bytes", [Pure,
 
     ```mlir
     %w = lumen.from_bytes %bytes : memref<956032xi8>
-      -> tensor<896x896x!lumen.q<@q8_0>, #lumen.packed<rows = 16>>
+      -> tensor<896x896x!lumen.q<@q8_0>, #lumen.packed<rows = 16, k = 4>>
     ```
   }];
   let arguments = (ins Lumen_Bytes:$bytes, Variadic<Index>:$sizes);
@@ -33,7 +33,7 @@ def Lumen_ToBytesOp : Lumen_Op<"to_bytes"> {
 
     ```mlir
     lumen.to_bytes %p into %bytes
-      : tensor<?x?x!lumen.q<@q8_0>, #lumen.packed<rows = 16>>, memref<?xi8>
+      : tensor<?x?x!lumen.q<@q8_0>, #lumen.packed<rows = 16, k = 4>>, memref<?xi8>
     ```
   }];
   let arguments = (ins Lumen_Weight:$weight, Arg<Lumen_Bytes, "", [MemWrite]>:$bytes);

@@ -17,14 +17,20 @@ def Lumen_PackedAttr : Lumen_Attr<"Packed", "packed",
   let summary = "packed layout of a weight";
   let description = [{
     Layout attribute (tensor encoding) of a weight of shape N x K whose codes are
-    re-encoded into bit planes interleaved over `rows` output rows and four
-    consecutive k. See `docs/packed-layout.md` for the bytes.
+    re-encoded into bit planes, interleaved over `rows` output rows and `k`
+    consecutive columns: the columns of a row that one step of a product takes
+    (four of codes, for `lumen.dot4`; one of floats, which is what `k` is where
+    it is not given). `rows` is what the register tile of the target has: two
+    vectors of 32-bit lanes, or one for formats with several groups in 32 codes.
+    See `docs/packed-layout.md` for the bytes.
 
     ```mlir
-    tensor<4864x896x!lumen.q<@q8_0>, #lumen.packed<rows = 16>>
+    tensor<4864x896x!lumen.q<@q8_0>, #lumen.packed<rows = 16, k = 4>>
+    tensor<4864x896xf16, #lumen.packed<rows = 16>>
     ```
   }];
-  let parameters = (ins "int64_t":$rows);
+  let parameters = (ins "int64_t":$rows,
+                        DefaultValuedParameter<"int64_t", "1">:$k);
   let assemblyFormat = "`<` struct(params) `>`";
   let genVerifyDecl = 1;
 }

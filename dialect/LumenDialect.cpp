@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "dialect/LumenDialect.h"
+#include "dialect/layout/FormatLayout.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "mlir/IR/Builders.h"
 #include "mlir/IR/DialectImplementation.h"
 #include "llvm/ADT/TypeSwitch.h"
+#include "llvm/Support/MathExtras.h"
 
 using namespace mlir;
 using namespace mlir::lumen;
@@ -94,11 +96,8 @@ LogicalResult LumenDialect::verifyRegionArgAttribute(Operation *op,
                          name) &&
       !isa<UnitAttr>(value))
     return fail("a unit attribute");
-  if (name == kTileAttr) {
-    std::optional<int64_t> rows = getInt64(value);
-    if (!rows || *rows < 1 || *rows > 64)
-      return fail("an i64 of 1 to 64");
-  }
+  if (name == kTileAttr && !isa<PackedAttr>(value))
+    return fail("a #lumen.packed");
   int64_t arguments = op->getRegion(0).getNumArguments();
   if (name == kResultAttr) {
     std::optional<int64_t> number = getInt64(value);
@@ -122,10 +121,14 @@ LogicalResult LumenDialect::verifyRegionArgAttribute(Operation *op,
 }
 
 LogicalResult PackedAttr::verify(function_ref<InFlightDiagnostic()> emitError,
-                                 int64_t rows) {
-  if (rows < 1 || rows > 64 || (rows & (rows - 1)))
+                                 int64_t rows, int64_t k) {
+  if (rows < 1 || rows > 64 || !llvm::isPowerOf2_64(rows))
     return emitError() << "rows must be a power of two of at most 64, got "
                        << rows;
+  // A step lies in one span.
+  if (k < 1 || k > kSpan || !llvm::isPowerOf2_64(k))
+    return emitError() << "k must be a power of two of at most " << kSpan
+                       << ", got " << k;
   return success();
 }
 

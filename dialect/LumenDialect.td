@@ -25,7 +25,7 @@ def Lumen_Dialect : Dialect {
   let extraClassDeclaration = [{
     /// Argument attribute: the name of the file's tensor that feeds this argument.
     static constexpr StringLiteral kNameAttr = "lumen.name";
-    /// Argument attribute (i64): a packed weight of a public function, in tiles of so many rows.
+    /// Argument attribute (#lumen.packed): the layout of a packed weight of a public function.
     static constexpr StringLiteral kTileAttr = "lumen.tile";
     /// Function attribute: the schedule of a kernel ("product", "rows", "attention", "pack").
     static constexpr StringLiteral kKernelAttr = "lumen.kernel";

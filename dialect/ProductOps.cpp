@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "dialect/FormatLayout.h"
 #include "dialect/OpVerification.h"
+#include "dialect/layout/FormatLayout.h"
 
 #include "mlir/IR/Builders.h"
 #include "mlir/IR/PatternMatch.h"

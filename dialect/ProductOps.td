@@ -119,7 +119,7 @@ def Lumen_PackOp : Lumen_KernelOp<"pack", "Pack", [WeightUserOpInterface,
 
     ```mlir
     %p = lumen.pack %w : tensor<?x?x!lumen.q<@q8_0>>
-                      -> tensor<?x?x!lumen.q<@q8_0>, #lumen.packed<rows = 16>>
+                      -> tensor<?x?x!lumen.q<@q8_0>, #lumen.packed<rows = 16, k = 4>>
     ```
   }];
   let arguments = (ins Lumen_Weight:$weight);

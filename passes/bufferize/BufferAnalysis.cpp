@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "passes/bufferize/BufferAnalysis.h"
 
-#include "dialect/FormatLayout.h"
+#include "dialect/layout/PackedLayout.h"
 
 #include "mlir/IR/Matchers.h"
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Turns tensors into buffers, where BufferAnalysis.h says that they live.
-#include "dialect/FormatLayout.h"
+#include "dialect/layout/FormatLayout.h"
 #include "passes/Passes.h"
 #include "passes/bufferize/BufferAnalysis.h"
 #include "passes/support/CallOrder.h"

@@ -2,9 +2,9 @@
 //
 // Gives every intermediate buffer a fixed place in one arena. Functions are
 // straight lines of calls, so a buffer lives from its first to its last use.
-#include "dialect/FormatLayout.h"
-#include "passes/support/CallOrder.h"
+#include "dialect/layout/FormatLayout.h"
 #include "passes/Passes.h"
+#include "passes/support/CallOrder.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"

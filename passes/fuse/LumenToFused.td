@@ -104,9 +104,10 @@ def PackWeightsPass : Pass<"lumen-pack-weights", "::mlir::ModuleOp"> {
   let summary = "make product weights arrive in their packed layout";
   let description = [{
     Every weight of a `lumen.qlinear` becomes an argument with the encoding
-    `#lumen.packed<rows = R>`, through all calls up to the public functions, whose
-    caller packs each weight once, at load; `lumen.tile` on their arguments is R. R is
-    the number of rows of the module's `lumen.target`, but one vector of rows for a
+    `#lumen.packed<rows = R, k = K>`, through all calls up to the public functions,
+    whose caller packs each weight once, at load; `lumen.tile` on their arguments is
+    this layout. K is the number of columns that a step of the product takes. R is the
+    number of rows of the module's `lumen.target`, but one vector of rows for a
     format with several groups in 32 weights and for what one op joins with such a
     weight, and a divisor of the rows of an expert. The option `rows` sets it for all.
 
@@ -129,11 +130,12 @@ def PackWeightsPass : Pass<"lumen-pack-weights", "::mlir::ModuleOp"> {
     ```mlir
     func.func @head(%tokens: tensor<?xi32>,
         %e: tensor<151936x896x!lumen.q<@q8_0>> {lumen.name = "token_embd.weight"},
-        %p: tensor<151936x896x!lumen.q<@q8_0>, #lumen.packed<rows = 16>>
-          {lumen.name = "token_embd.weight"}) -> tensor<?x151936xf32> {
+        %p: tensor<151936x896x!lumen.q<@q8_0>, #lumen.packed<rows = 16, k = 4>>
+          {lumen.name = "token_embd.weight",
+           lumen.tile = #lumen.packed<rows = 16, k = 4>}) -> tensor<?x151936xf32> {
       %x = lumen.embedding %tokens, %e : ...
       %y = lumen.qlinear activations(%x : tensor<?x896xf32>)
-        weights(%p : tensor<151936x896x!lumen.q<@q8_0>, #lumen.packed<rows = 16>>)
+        weights(%p : tensor<151936x896x!lumen.q<@q8_0>, #lumen.packed<rows = 16, k = 4>>)
         -> tensor<?x151936xf32>
       return %y : tensor<?x151936xf32>
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "dialect/layout/PackedLayout.h"
 #include "passes/Passes.h"
-#include "passes/support/TileShape.h"
 
 #include "mlir/IR/Builders.h"
 #include "llvm/ADT/DenseMap.h"
@@ -61,10 +61,14 @@ private:
 
   /// Rows of the tiles in which weight `number` of a product is packed.
   int64_t getRows(QLinearOp product, unsigned number);
+  PackedAttr getLayout(Type elementType, int64_t rows) const {
+    return PackedAttr::get(elementType.getContext(), rows,
+                           getStepSize(elementType));
+  }
   RankedTensorType getPackedType(Type type, int64_t rows) const {
     auto tensor = cast<RankedTensorType>(type);
     return RankedTensorType::get(tensor.getShape(), tensor.getElementType(),
-                                 PackedAttr::get(type.getContext(), rows));
+                                 getLayout(tensor.getElementType(), rows));
   }
 
   ModuleOp module;
@@ -123,7 +127,7 @@ int64_t WeightPacker::getRows(QLinearOp product, unsigned number) {
     return rows;
   auto rowsOf = [&](unsigned i) {
     auto type = cast<RankedTensorType>(product.getWeights()[i].getType());
-    return getTileRows(target, type, product);
+    return getPackedLayout(target, type, product).getRows();
   };
   int64_t least = rowsOf(number);
   // What meets behind the product (gate and up) is computed tile by tile.
@@ -196,8 +200,8 @@ void WeightPacker::rewriteArguments(func::FuncOp function) {
     Layouts needs = getLayouts(argument);
     if (!needs.rows)
       continue;
-    auto tile = IntegerAttr::get(IntegerType::get(function.getContext(), 64),
-                                 needs.rows);
+    PackedAttr tile =
+        getLayout(getElementTypeOrSelf(argument.getType()), needs.rows);
     if (!needs.raw) {
       if (function.isPublic())
         function.setArgAttr(i, LumenDialect::kTileAttr, tile);
@@ -259,8 +263,9 @@ struct PackWeightsPass : lumen::impl::PackWeightsPassBase<PackWeightsPass> {
                          << " or the option rows to choose a packed layout";
       return signalPassFailure();
     }
-    if (rows && !PackedAttr::getChecked([&] { return module.emitError(); },
-                                        &getContext(), int64_t(rows)))
+    if (rows &&
+        !PackedAttr::getChecked([&] { return module.emitError(); },
+                                &getContext(), int64_t(rows), int64_t(1)))
       return signalPassFailure();
     WeightPacker packer(module, target, rows);
     if (failed(packer.analyze()))

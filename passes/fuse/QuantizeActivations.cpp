@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "dialect/FormatLayout.h"
+#include "dialect/layout/FormatLayout.h"
 #include "passes/Passes.h"
 
 #include "llvm/ADT/MapVector.h"

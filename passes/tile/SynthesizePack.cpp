@@ -2,8 +2,8 @@
 //
 // Synthesizes the kernels that re-encode a weight into its packed layout: the
 // format's region decodes a block, and what it yields is spread over the
-// components that `dialect/FormatLayout.h` lists.
-#include "dialect/FormatLayout.h"
+// components that `dialect/layout/PackedLayout.h` lists.
+#include "dialect/layout/PackedLayout.h"
 #include "passes/Passes.h"
 #include "passes/check/KernelContract.h"
 #include "passes/tile/FormatInliner.h"
@@ -36,7 +36,7 @@ public:
 
 private:
   /// A component in the output. Its stream is seen as elements of its type
-  /// (codes: as i32 steps).
+  /// (codes: as words).
   struct Destination {
     PackedComponent component;
     Value buffer;
@@ -58,6 +58,10 @@ private:
     return add(mul(number, b.index(to.component.unitBytes / to.size)),
                b.index(to.component.getEntryOffset(entry) / to.size));
   }
+  /// Element `number` of the `count` that a lane has in an entry.
+  Value inStep(Value lane, int64_t count, Value number) {
+    return count == 1 ? lane : add(mul(lane, b.index(count)), number);
+  }
   Value sizeOf(unsigned dim);
   void viewComponents();
   void emitBlock(Value tile, Value row, Value lane, Value block);
@@ -74,7 +78,13 @@ private:
   FromBytesOp source;
   FormatOp format;
   Type elementType;
-  int64_t rows = 0;
+  PackedAttr layout;
+  /// Rows of a tile, and columns of a step.
+  int64_t rows = 0, step = 0;
+  /// The integer that holds the codes of a step; steps of more than 8 codes
+  /// take several.
+  IntegerType wordType;
+  int64_t wordsPerStep = 0;
   Value n, k;
   SmallVector<Destination> destinations;
 };
@@ -90,12 +100,14 @@ void PackSynthesizer::viewComponents() {
   Value tiles = arith::CeilDivUIOp::create(b, n, b.index(rows));
   Value begin, end = b.index(0);
   for (const PackedComponent &component :
-       getPackedComponents(format, elementType, rows)) {
+       getPackedComponents(format, elementType, layout)) {
     bool isCodes = component.kind == Kind::Codes;
-    Type type = isCodes ? b.getI32Type() : component.elementType;
+    Type type = isCodes ? wordType : component.elementType;
     int64_t size = getBytes(type);
     Value units = b.index(1);
-    if (component.columns)
+    if (component.columns && !format && step > 1)
+      units = arith::CeilDivUIOp::create(b, k, b.index(component.columns));
+    else if (component.columns)
       units = arith::DivUIOp::create(b, k, b.index(component.columns));
     Value all = mul(tiles, units);
     if (component.beginsStream) {
@@ -112,41 +124,51 @@ void PackSynthesizer::viewComponents() {
   }
 }
 
-/// Gathers the bits of one plane: a step is the four bytes of an i32, and the
-/// masked bits of the steps that share a byte are shifted beside each other.
+/// Gathers the bits of one plane: a word holds codes of a step, a byte each,
+/// and the masked bits of the steps that share bytes are shifted beside each
+/// other.
 void PackSynthesizer::storeCodes(const Destination &to, Value codes, Value tile,
                                  Value lane, Value block) {
   BitPlane plane = to.component.plane;
   int64_t blockSize = format.getBlock(), spans = blockSize / kSpan;
-  int64_t loads = plane.getLoads(), stepsPerByte = 8 / loads;
-  auto stepsType = VectorType::get(blockSize / 4, b.getI32Type());
-  Value steps = vector::BitCastOp::create(b, stepsType, codes);
+  int64_t loads = plane.getLoads(step),
+          stepsPerLoad = plane.getStepsPerLoad(step),
+          stepsPerSpan = kSpan / step;
+  int64_t wordCount = blockSize * 8 / wordType.getWidth();
+  auto wordsType = VectorType::get(wordCount, wordType);
+  Value words = vector::BitCastOp::create(b, wordsType, codes);
   if (plane.width < 8) {
     if (plane.offset)
-      steps =
-          arith::ShRUIOp::create(b, steps, b.integer(stepsType, plane.offset));
-    steps = arith::AndIOp::create(
-        b, steps, b.integer(stepsType, 0x01010101 * ((1 << plane.width) - 1)));
+      words =
+          arith::ShRUIOp::create(b, words, b.integer(wordsType, plane.offset));
+    constexpr int64_t kOnes = 0x0101010101010101;
+    words = arith::AndIOp::create(
+        b, words, b.integer(wordsType, kOnes * ((1 << plane.width) - 1)));
   }
-  auto loadsType = VectorType::get(loads, b.getI32Type());
+  auto loadsType = VectorType::get(loads, wordType);
   Value firstSpan = mul(block, b.index(spans));
   for (int64_t span = 0; span < spans; ++span) {
     Value unit = add(firstSpan, b.index(span));
-    Value bytes;
-    for (int64_t s = 0; s < stepsPerByte; ++s) {
-      SmallVector<int64_t> mask;
-      for (int64_t load = 0; load < loads; ++load)
-        mask.push_back(span * 8 + load * stepsPerByte + s);
-      Value part = vector::ShuffleOp::create(b, steps, steps, mask);
-      if (s)
-        part = arith::ShLIOp::create(b, part,
-                                     b.integer(loadsType, s * plane.width));
-      bytes = bytes ? arith::OrIOp::create(b, bytes, part).getResult() : part;
-    }
-    for (int64_t load = 0; load < loads; ++load) {
-      Value word = vector::ExtractOp::create(b, bytes, load);
-      Value at = add(entryOf(to, tile, unit, load), lane);
-      b.store(word, to.buffer, at);
+    for (int64_t number = 0; number < wordsPerStep; ++number) {
+      Value bytes;
+      for (int64_t s = 0; s < stepsPerLoad; ++s) {
+        SmallVector<int64_t> mask;
+        for (int64_t load = 0; load < loads; ++load)
+          mask.push_back((span * stepsPerSpan + load * stepsPerLoad + s) *
+                             wordsPerStep +
+                         number);
+        Value part = vector::ShuffleOp::create(b, words, words, mask);
+        if (s)
+          part = arith::ShLIOp::create(b, part,
+                                       b.integer(loadsType, s * plane.width));
+        bytes = bytes ? arith::OrIOp::create(b, bytes, part).getResult() : part;
+      }
+      for (int64_t load = 0; load < loads; ++load) {
+        Value word = vector::ExtractOp::create(b, bytes, load);
+        Value at = add(entryOf(to, tile, unit, load),
+                       inStep(lane, wordsPerStep, b.index(number)));
+        b.store(word, to.buffer, at);
+      }
     }
   }
 }
@@ -223,23 +245,34 @@ void PackSynthesizer::emitBlock(Value tile, Value row, Value lane,
   b.branch(exists, storeDecoded, storeZeros);
 }
 
-/// One tile of float elements: a transposition.
+/// One tile of float elements: a transposition of steps; columns past the last
+/// are zeros.
 void PackSynthesizer::emitValues(Value tile) {
   Value count = mul(n, k);
   Value raw = memref::ViewOp::create(
       b, MemRefType::get({ShapedType::kDynamic}, elementType),
       source.getBytes(), b.index(0), count);
-  Value packed = destinations.front().buffer;
+  const Destination &to = destinations.front();
+  bool hasSteps = step > 1;
+  Value units = hasSteps ? to.units : k;
+  Value columns = hasSteps ? mul(units, b.index(step)) : k;
+  auto isBelow = [&](Value value, Value limit) -> Value {
+    return arith::CmpIOp::create(b, arith::CmpIPredicate::ult, value, limit);
+  };
   b.forEach(rows, [&](Value lane) {
-    Value row = add(mul(tile, b.index(rows)), lane);
-    Value exists = arith::CmpIOp::create(b, arith::CmpIPredicate::ult, row, n);
-    b.forEach(k, [&](Value column) {
+    Value row = add(mul(tile, b.index(rows)), lane), isRow = isBelow(row, n);
+    b.forEach(columns, [&](Value column) {
+      Value exists = isRow;
+      if (hasSteps)
+        exists = arith::AndIOp::create(b, exists, isBelow(column, k));
       Value value = b.choose(
           exists, elementType,
           [&] { return b.load(raw, add(mul(row, k), column)); },
           [&] { return b.zero(elementType); });
-      Value at = add(mul(add(mul(tile, k), column), b.index(rows)), lane);
-      b.store(value, packed, at);
+      Value unit = b.divide(column, step);
+      Value number = hasSteps ? b.remainder(column, step) : Value();
+      Value at = mul(add(mul(tile, units), unit), b.index(rows * step));
+      b.store(value, to.buffer, add(at, inStep(lane, step, number)));
     });
   });
 }
@@ -247,7 +280,12 @@ void PackSynthesizer::emitValues(Value tile) {
 void PackSynthesizer::run() {
   auto type = cast<RankedTensorType>(pack.getResult().getType());
   elementType = type.getElementType();
-  rows = cast<PackedAttr>(type.getEncoding()).getRows();
+  layout = cast<PackedAttr>(type.getEncoding());
+  rows = layout.getRows();
+  step = layout.getK();
+  int64_t codesPerWord = std::min<int64_t>(step, 8);
+  wordType = b.getIntegerType(8 * codesPerWord);
+  wordsPerStep = step / codesPerWord;
   format = lookupFormat(type, kernel);
   b.setInsertionPoint(store);
   n = sizeOf(0);

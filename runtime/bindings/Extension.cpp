@@ -28,4 +28,7 @@ NB_MODULE(_mlir, m) {
   bindThreadTeam(team);
   nb::module_ memory = m.def_submodule("memory", "Bytes of files.");
   bindMemory(memory);
+  nb::module_ layout = m.def_submodule(
+      "layout", "Where packed weights and KV caches have what.");
+  bindLayout(layout);
 }

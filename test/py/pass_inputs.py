@@ -12,6 +12,7 @@ from pathlib import Path
 from lumen_mlir import formats, ir, pipelines
 from lumen_mlir.compiler import targets
 from lumen_mlir.compiler.driver import Compiler
+from lumen_mlir.formats.packing import Tile
 from lumen_mlir.models import Model
 from lumen_mlir.run.packed_weights import pack_module
 from lumen_mlir.testing.families import write_family
@@ -62,7 +63,9 @@ def models() -> dict[str, str]:
             path = f"{folder}/{family}.gguf"
             write_family(path, family, "f16")
             found[name] = str(Model.open(path).module(kv_type=kv_type, max_tokens=8))
-        found["pack"] = str(pack_module([("q4_k", 16), ("iq4_xs", 8), ("bf16", 16)]))
+        found["pack"] = str(
+            pack_module([("q4_k", Tile(16, 4)), ("iq4_xs", Tile(8, 4)), ("bf16", Tile(16, 1))])
+        )
     found["quantized"] = _quantized("q4_k", "q8_0")
     return found
 

@@ -2,9 +2,9 @@
 //
 // Passes buffers as bare pointers and the sizes that their types leave open,
 // and tells LLVM what is known of the pointers.
-#include "dialect/FormatLayout.h"
-#include "passes/support/CallOrder.h"
+#include "dialect/layout/FormatLayout.h"
 #include "passes/Passes.h"
+#include "passes/support/CallOrder.h"
 
 #include "mlir/Conversion/LLVMCommon/MemRefBuilder.h"
 #include "mlir/Conversion/LLVMCommon/TypeConverter.h"

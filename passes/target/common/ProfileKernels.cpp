@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Counts the calls of every kernel and the time that they take.
-#include "dialect/FormatLayout.h"
+#include "dialect/layout/FormatLayout.h"
 #include "passes/Passes.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"

@@ -7,7 +7,7 @@
 // leaves the row's state as it was.
 #include "passes/tile/attention/AttentionEmitter.h"
 
-#include "dialect/CacheLayout.h"
+#include "dialect/layout/CacheLayout.h"
 #include "passes/support/KernelBuffers.h"
 #include "passes/tile/QuantizeEmitter.h"
 #include "passes/tile/VectorMath.h"

@@ -5,14 +5,14 @@
 #ifndef LUMEN_PASSES_TILE_ATTENTION_ATTENTIONTILE_H
 #define LUMEN_PASSES_TILE_ATTENTION_ATTENTIONTILE_H
 
+#include "dialect/layout/CacheLayout.h"
+
 #include "mlir/IR/Value.h"
 
 namespace mlir::lumen {
 
 /// Rows that share every load of keys and values.
 inline constexpr int64_t kAttentionRows = 8;
-/// Positions between two corrections of the running maximum.
-inline constexpr int64_t kAttentionPositions = 64;
 /// Positions whose softmax is computed on its own; such parts are merged in
 /// their order. So they can be computed by several workers, and the result does
 /// not depend on how many there are.

@@ -5,7 +5,7 @@
 #ifndef LUMEN_PASSES_TILE_ATTENTION_CODECACHEREADER_H
 #define LUMEN_PASSES_TILE_ATTENTION_CODECACHEREADER_H
 
-#include "dialect/CacheLayout.h"
+#include "dialect/layout/CacheLayout.h"
 #include "passes/tile/attention/CacheReader.h"
 
 namespace mlir::lumen {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "passes/tile/attention/FloatCacheReader.h"
 
-#include "dialect/CacheLayout.h"
+#include "dialect/layout/CacheLayout.h"
 #include "passes/support/Prefetch.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"

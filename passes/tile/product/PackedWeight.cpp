@@ -39,11 +39,11 @@ bool PackedWeight::hasEntryPerSpan(const StoredFactor &factor,
 Value PackedWeight::viewComponent(TileBuilder &b, Value bytes,
                                   int64_t streamBegin,
                                   const PackedComponent &component) const {
-  SmallVector<int64_t> inUnit, strides;
+  SmallVector<int64_t> inUnit;
   int64_t size = getBytes(component.elementType);
   if (component.kind == Kind::Codes) {
     inUnit.assign(llvm::Log2_64(component.entries), 2);
-    inUnit.append({rows, 4});
+    inUnit.append({rows, layout.getK()});
   } else {
     const StoredFactor *stored = component.kind == Kind::Factor
                                      ? &factors[component.factor].stored
@@ -59,20 +59,15 @@ Value PackedWeight::viewComponent(TileBuilder &b, Value bytes,
     inUnit.push_back(rows);
   }
   int64_t units = component.getUnits(getColumns()),
-          unit = component.unitBytes / size,
-          stride = component.getBytes() / size;
-  SmallVector<int64_t> shape = {getTiles()};
-  strides.push_back(units * unit);
+          unit = component.unitBytes / size;
+  SmallVector<int64_t> shape = {getTiles()}, strides = {units * unit};
   if (component.columns) {
     shape.push_back(units);
     strides.push_back(unit);
   }
   shape.append(inUnit);
-  for (auto [i, extent] : llvm::enumerate(inUnit)) {
-    stride /= extent;
-    bool isHalf = i == 0 && component.halfBytes;
-    strides.push_back(isHalf ? component.halfBytes / size : stride);
-  }
+  for (int64_t stride : component.getStrides(inUnit))
+    strides.push_back(stride / size);
   return b.toTensor(b.view(bytes, streamBegin, getTiles() * units * unit,
                            component.offset / size, shape, strides,
                            component.elementType));
@@ -80,7 +75,7 @@ Value PackedWeight::viewComponent(TileBuilder &b, Value bytes,
 
 PackedWeight::PackedWeight(TileBuilder &b, Value weight)
     : type(cast<RankedTensorType>(weight.getType())),
-      rows(cast<PackedAttr>(type.getEncoding()).getRows()) {
+      layout(cast<PackedAttr>(type.getEncoding())), rows(layout.getRows()) {
   auto fromBytes = weight.getDefiningOp<FromBytesOp>();
   format = lookupFormat(type, fromBytes);
   if (format)
@@ -88,10 +83,11 @@ PackedWeight::PackedWeight(TileBuilder &b, Value weight)
       factors.push_back({stored, {}});
   int64_t begin = 0, end = 0;
   for (const PackedComponent &component :
-       getPackedComponents(format, type.getElementType(), rows)) {
+       getPackedComponents(format, type.getElementType(), layout)) {
     if (component.beginsStream) {
       begin = end;
-      end += getStreamBytes(component, type.getDimSize(0), getColumns(), rows);
+      end +=
+          getStreamBytes(component, type.getDimSize(0), getColumns(), layout);
     }
     Value tensor = viewComponent(b, fromBytes.getBytes(), begin, component);
     if (component.kind == Kind::Codes)
@@ -137,7 +133,7 @@ void PackedWeight::collectCodes(TileBuilder &b, const SpanPosition &at,
   for (auto [plane, tensor] : codes) {
     inputs.push_back(b.slice(tensor, {at.tile, at.span}));
     SmallVector<unsigned> results;
-    for (unsigned i = 0; i < llvm::Log2_64(plane.getLoads()); ++i)
+    for (unsigned i = 0; i < llvm::Log2_64(plane.getLoads(kDotStep)); ++i)
       results.push_back(kX + i);
     results.append({kRow, kK4});
     maps.push_back(b.map(kSpanDims, results));
@@ -157,8 +153,8 @@ Value PackedWeight::emitCode(KernelBuilder &nested,
     if (layout.width < 8) {
       // The bits of the step that do not number a load number the shift.
       Value shift;
-      for (unsigned dim = kX + llvm::Log2_64(layout.getLoads()); dim <= kZ;
-           ++dim) {
+      for (unsigned dim = kX + llvm::Log2_64(layout.getLoads(kDotStep));
+           dim <= kZ; ++dim) {
         Value bit = arith::IndexCastOp::create(
             nested, i8, linalg::IndexOp::create(nested, dim));
         Value part = arith::MulIOp::create(
@@ -198,18 +194,17 @@ Value PackedWeight::getFactorBuffer(unsigned factor) const {
 
 Value PackedWeight::loadCodes(TileBuilder &b, const SpanPosition &at,
                               int64_t step) const {
-  constexpr unsigned kStepBits = 3;
   auto words = VectorType::get(rows, b.getI32Type());
   auto splat = [&](int64_t value) { return b.integer(words, value); };
   Value joined;
   for (auto [i, code] : llvm::enumerate(codes)) {
     BitPlane plane = code.first;
-    unsigned inByte = kStepBits - llvm::Log2_64(plane.getLoads());
+    unsigned inByte = llvm::Log2_64(plane.getStepsPerLoad(kDotStep));
     SmallVector<Value> place = {at.tile, at.span};
     for (unsigned bit = kStepBits; bit-- > inByte;)
       place.push_back(b.index(step >> bit & 1));
     place.push_back(b.index(0));
-    Value bits = b.load(4 * rows, getCodeBuffer(b, i), place);
+    Value bits = b.load(kDotStep * rows, getCodeBuffer(b, i), place);
     bits = vector::BitCastOp::create(b, words, bits);
     int64_t shift = plane.width * (step & ((1 << inByte) - 1));
     if (shift)

@@ -6,7 +6,7 @@
 #ifndef LUMEN_PASSES_TILE_PRODUCT_PACKEDWEIGHT_H
 #define LUMEN_PASSES_TILE_PRODUCT_PACKEDWEIGHT_H
 
-#include "dialect/FormatLayout.h"
+#include "dialect/layout/PackedLayout.h"
 #include "passes/tile/product/TileBuilder.h"
 
 namespace mlir::lumen {
@@ -14,6 +14,11 @@ namespace mlir::lumen {
 /// Iteration dimensions of a span: token, the three bits of the step, row lane,
 /// position inside a step.
 enum SpanDim : unsigned { kToken, kX, kY, kZ, kRow, kK4, kSpanDims };
+
+/// How many bits number a step of a span: x, y and z. What reads codes and
+/// their activations is written for steps of this size alone.
+inline constexpr unsigned kStepBits = kRow - kX;
+static_assert(kDotStep << kStepBits == kSpan);
 
 /// Where the span is whose factors are wanted.
 struct SpanPosition {
@@ -45,6 +50,8 @@ public:
   PackedWeight(TileBuilder &b, Value weight);
 
   RankedTensorType type;
+  PackedAttr layout;
+  /// Of a tile.
   int64_t rows;
   /// Null for float elements. (Accessors of ops are not const.)
   mutable FormatOp format;

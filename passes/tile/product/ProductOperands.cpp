@@ -74,10 +74,11 @@ void ProductOperands::viewActivations() {
   bool quantized = llvm::any_of(
       weights, [](const PackedWeight &weight) { return !!weight.format; });
   if (!product.isInteger()) {
-    x = quantized ? expandSpans(memref(0), 3, 4) : b.toTensor(memref(0));
+    x = quantized ? expandSpans(memref(0), kStepBits, kDotStep)
+                  : b.toTensor(memref(0));
     return;
   }
-  codes = expandSpans(memref(0), 3, 4);
+  codes = expandSpans(memref(0), kStepBits, kDotStep);
   scales = b.toTensor(memref(1));
   int64_t sumsPerSpan = cast<MemRefType>(memref(2).getType()).getDimSize(1) *
                         kSpan / product.getColumns();
@@ -127,6 +128,11 @@ LogicalResult ProductOperands::viewWeights() {
         !isa_and_nonnull<PackedAttr>(type.getEncoding()))
       return product.emitOpError()
              << "needs packed weights, but weight " << i << " is " << type;
+    int64_t step = getStepSize(type.getElementType());
+    if (cast<PackedAttr>(type.getEncoding()).getK() != step)
+      return product.emitOpError()
+             << "takes " << step << " columns of a row in a step, but weight "
+             << i << " is " << type;
     if (!type.hasStaticShape())
       return product.emitOpError()
              << "needs weights of known sizes, but weight " << i << " is "

@@ -52,7 +52,7 @@ PackedWeight ScaledWeight::allocate(TileBuilder &b, const PackedWeight &source,
   auto type =
       RankedTensorType::get({rows, source.getColumns()},
                             QuantType::get(context, getScaledFormat(source)),
-                            PackedAttr::get(context, rows));
+                            PackedAttr::get(context, rows, kDotStep));
   FailureOr<int64_t> size = getWeightBytes(type, source.format);
   Value bytes = b.allocateScratch({*size}, b.getI8Type());
   PackedWeight packed(b, FromBytesOp::create(b, type, bytes, ValueRange{}));
@@ -116,7 +116,7 @@ void ScaledWeight::emitCodes(TileBuilder &b, const SpanPosition &at,
 
   auto words = VectorType::get(source.rows, b.getI32Type()),
        halves = VectorType::get(2 * source.rows, b.getI16Type()),
-       bytes = VectorType::get(4 * source.rows, b.getI8Type());
+       bytes = VectorType::get(kDotStep * source.rows, b.getI8Type());
   // Of every group, for the two halves of a lane: the integer, and what makes
   // products with unsigned codes unsigned products.
   SmallVector<std::pair<Value, Value>> ofGroups;
@@ -135,7 +135,7 @@ void ScaledWeight::emitCodes(TileBuilder &b, const SpanPosition &at,
     bias = arith::SubIOp::create(b, bias, b.integer(halves, packed.getBias()));
     ofGroups.push_back({scale, bias});
   }
-  constexpr int64_t kSteps = 8;
+  constexpr int64_t kSteps = kSpan / kDotStep;
   Value into = packed.getCodeBuffer(b, 0);
   for (int64_t step = 0; step < kSteps; ++step) {
     Value codes = source.loadCodes(b, at, step);
@@ -152,7 +152,7 @@ void ScaledWeight::emitCodes(TileBuilder &b, const SpanPosition &at,
     SmallVector<Value> place = {b.index(0), at.span};
     for (int64_t bit : {4, 2, 1})
       place.push_back(b.index(step & bit ? 1 : 0));
-    place.push_back(b.index(4 * firstRow));
+    place.push_back(b.index(kDotStep * firstRow));
     b.store(vector::BitCastOp::create(b, bytes, both), into, place);
   }
 }

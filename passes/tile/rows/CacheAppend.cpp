@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "passes/tile/rows/CacheAppend.h"
 
-#include "dialect/CacheLayout.h"
+#include "dialect/layout/CacheLayout.h"
 #include "passes/support/KernelBuffers.h"
 #include "passes/tile/QuantizeEmitter.h"
 

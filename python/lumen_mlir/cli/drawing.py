@@ -5,9 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from lumen_mlir.formats.packing import Component
     from lumen_mlir.formats.quantized import QuantFormat
     from lumen_mlir.formats.storage import Segment
 
@@ -105,16 +107,18 @@ def _shape(segment: Segment, base: Segment) -> tuple:
     return segment.high, segment.low, segment.part, elements, bits, segment.whole
 
 
-def plane_lines(fmt: QuantFormat, rows: int, width: int, low: int) -> list[ByteLine]:
-    """The bytes of the first load of a plane: the bits ``low`` to ``low + width - 1`` of the codes."""
+def plane_lines(fmt: QuantFormat, plane: Component) -> list[ByteLine]:
+    """The bytes of the first load of a plane of the codes of a block."""
+    rows, columns = plane.shape[-2:]
+    width, low, loads = plane.bits, plane.low, prod(plane.shape[2:-2])
     high = low + width - 1
     bits = "" if width == fmt.bits else f"[{low}]" if width == 1 else f"[{high}:{low}]"
     lines = []
     for row in range(rows):
-        for k4 in range(4):
-            steps = range(8 // width - 1, -1, -1)
-            cells = tuple((width, f"w{4 * step + k4}{bits}") for step in steps)
-            head = f"{4 * row + k4:>4}  row {row}"
+        for column in range(columns):
+            steps = range(fmt.block // (plane.shape[1] * columns * loads) - 1, -1, -1)
+            cells = tuple((width, f"w{columns * step + column}{bits}") for step in steps)
+            head = f"{columns * row + column:>4}  row {row}"
             # Rows are alike: behind the first one, only the end is drawn.
-            lines.append(ByteLine(head, cells, row > 0, 0 if row else k4))
+            lines.append(ByteLine(head, cells, row > 0, 0 if row else column))
     return lines

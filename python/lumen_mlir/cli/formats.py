@@ -20,6 +20,7 @@ from lumen_mlir.errors import LumenError
 if TYPE_CHECKING:
     from lumen_mlir.compiler.targets import Target
     from lumen_mlir.formats import Format
+    from lumen_mlir.formats.packing import Component
     from lumen_mlir.formats.quantized import Factor, QuantFormat
 
 
@@ -263,48 +264,43 @@ def _helpers(fmt: QuantFormat) -> list[Callable]:
 
 def _packed(fmt: QuantFormat, target: Target) -> str:
     from lumen_mlir.cli.drawing import draw, plane_lines
-    from lumen_mlir.formats.packing import PLANES, components
+    from lumen_mlir.formats.packing import components
 
-    tile = target.tile_rows(fmt)
-    parts = components(fmt, tile, fmt.block, tile)
-    planes = dict(zip((f"codes.{i}" for i in range(8)), PLANES[fmt.bits], strict=False))
+    tile = target.tile(fmt)
+    parts = components(fmt, tile.rows, fmt.block, *tile)
     rows = [("component", "offset", "bytes", "array", "holds")]
-    low, drawings = 0, []
+    drawings = []
     for part in parts:
         shape = " x ".join(map(str, part.shape))
         dtype = {"uint16": "bf16"}.get(str(part.dtype), str(part.dtype))
-        if part.name not in planes:
-            holds = _holds(fmt, part.name)
+        if part.kept is not None:
+            holds = _holds(fmt, part)
         else:
-            width = planes[part.name]
-            holds = f"bit {low} of the codes" if width == 1 else f"bits {low}-{low + width - 1} of the codes"
+            holds = f"{_bits(part)} of the codes"
             drawings.append(
-                f"{part.name}: the first load of a tile, [row][k mod 4]\n\n"
-                + draw(plane_lines(fmt, tile, width, low))
+                f"{part.name}: the first load of a tile, [row][k mod {tile.step}]\n\n"
+                + draw(plane_lines(fmt, part))
             )
-            low += width
         rows.append((part.name, part.offset, part.bytes, f"{shape} {dtype}", holds))
     head = (
-        f"What one block of {fmt.block} columns takes of a tile of {tile} rows. A vector has a row "
+        f"What one block of {fmt.block} columns takes of a tile of {tile.rows} rows. A vector has a row "
         "per lane of 32 bits;\na lane holds the codes of four neighbouring columns, which one instruction "
         f"({target.dot4}) multiplies and adds."
     )
     return "\n\n".join([head, columns(rows, right=(1, 2)), *drawings])
 
 
-def _holds(fmt: QuantFormat, name: str) -> str:
-    from lumen_mlir.formats.packing import factor_planes
+def _bits(part: Component, most: int = 8) -> str:
+    """Which bits of each value a component holds; values have ``most`` bits."""
+    low, width = part.low, min(part.bits, most)
+    return f"bit {low}" if width == 1 else f"bits {low}-{low + width - 1}"
 
-    stem, plane = ".".join(name.split(".")[:2]), name.split(".")[2:]
-    kept, widths = next(
-        pair for pair in zip(fmt.stored, factor_planes(fmt), strict=True) if pair[0].name == stem
-    )
-    low = sum(widths[: int(plane[0])]) if plane else 0
-    width = widths[int(plane[0])] if plane else kept.bits
-    bits = f"bit {low}" if width == 1 else f"bits {low}-{low + width - 1}"
-    word = "scale" if name.startswith("scale") else "minimum"
+
+def _holds(fmt: QuantFormat, part: Component) -> str:
+    kept = fmt.stored[part.kept]
+    word = "scale" if part.name.startswith("scale") else "minimum"
     shared = {"row": "the row", "block": "the block", "group": f"each group of {fmt.group}"}[kept.level]
-    return f"{bits} of what the {word} of {shared} is made from"
+    return f"{_bits(part, kept.bits)} of what the {word} of {shared} is made from"
 
 
 def _details(fmt: Format, target: Target) -> dict[str, Any]:
@@ -314,7 +310,7 @@ def _details(fmt: Format, target: Target) -> dict[str, Any]:
     from lumen_mlir.formats.packing import components
     from lumen_mlir.formats.storage import segments
 
-    tile = target.tile_rows(fmt)
+    tile = target.tile(fmt)
     fields, offset = [], 0
     for name, kind in fmt.fields.items():
         per = "row" if kind.in_header else "block"
@@ -322,7 +318,7 @@ def _details(fmt: Format, target: Target) -> dict[str, Any]:
         offset += kind.bytes
     packed = [
         {"name": c.name, "offset": c.offset, "bytes": c.bytes, "shape": c.shape, "dtype": str(c.dtype)}
-        for c in components(fmt, tile, fmt.block, tile)
+        for c in components(fmt, tile.rows, fmt.block, *tile)
     ]
     return {
         "fields": fields,
@@ -330,7 +326,7 @@ def _details(fmt: Format, target: Target) -> dict[str, Any]:
             [{"high": s.high, "low": s.low, "holds": s.label, "elements": s.elements} for s in row]
             for row in segments(fmt)
         ],
-        "packed": {"target": target.name, "rows": tile, "components": packed},
+        "packed": {"target": target.name, "rows": tile.rows, "step": tile.step, "components": packed},
         "source": source_of(fmt)[0],
         "ir": fmt.emit_ir(),
     }

@@ -70,6 +70,7 @@ def _kinds(file: ModelFile) -> dict[str, tuple[int, int, int]]:
 
 def _hyperparameters(file: ModelFile) -> Iterator[tuple[str, str]]:
     from lumen_mlir.errors import LumenError
+    from lumen_mlir.formats.kv_cache import PAGE
     from lumen_mlir.gguf import description
     from lumen_mlir.models import Model
 
@@ -95,7 +96,7 @@ def _hyperparameters(file: ModelFile) -> Iterator[tuple[str, str]]:
         )
     per_token = 2 * 2 * config.windows.get(None, 0) * config.kv_width
     rings = sum(
-        2 * 2 * layers * config.kv_width * 16 * config.cache_pages(window, config.context, 512)
+        2 * 2 * layers * config.kv_width * PAGE * config.cache_pages(window, config.context, 512)
         for window, layers in config.windows.items()
         if window is not None
     )

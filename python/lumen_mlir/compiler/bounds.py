@@ -10,7 +10,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,6 +17,8 @@ import numpy as np
 from lumen_mlir import formats
 from lumen_mlir.errors import LumenError
 from lumen_mlir.formats import packing
+from lumen_mlir.formats.kv_cache import PAGE, TILE
+from lumen_mlir.formats.packing import Tile
 
 # Positions of rings, which no cache limits: far more than anyone has, far less than an address.
 MAX_POSITION = 1 << 31
@@ -150,17 +151,18 @@ class Ring(Bound):
 
     def check(self, function: Function, values: Sequence[Any]) -> None:
         end, span, pages = (count.value(values) for count in (self.end, self.span, self.pages))
-        if end <= 16 * pages or (pages % 4 == 0 and span <= 16 * pages and end <= MAX_POSITION):
+        size = pages * PAGE
+        if end <= size or (size % TILE == 0 and span <= size and end <= MAX_POSITION):
             return
         raise LumenError(
             f"{function.name}: positions up to {end}, of which {span} are looked back on, do not fit a "
-            f"cache of {16 * pages} positions"
+            f"cache of {size} positions"
         )
 
 
 @dataclass(frozen=True)
 class WeightBytes(Bound):
-    """An array holds a weight of ``rows`` x ``columns`` in a format, packed in tiles of ``tile`` rows or not.
+    """An array holds a weight of ``rows`` x ``columns`` in a format, packed as ``tile`` says or not.
 
     ``description`` is the text of a ``lumen.format`` where the package does not know the format.
     """
@@ -168,7 +170,7 @@ class WeightBytes(Bound):
     argument: int
     format: str
     description: str
-    tile: int | None
+    tile: Tile | None
     rows: Count
     columns: Count
 
@@ -185,7 +187,10 @@ class WeightBytes(Bound):
 
     def _bytes(self, rows: int, columns: int, where: str) -> int:
         if self.description:
-            return _described_bytes(self.format, self.description, self.tile, rows, columns)
+            try:
+                return packing.described_bytes(self.description, rows, columns, self.tile)
+            except LumenError as error:
+                raise LumenError(f"{where}: {error}") from error
         fmt = formats.get(self.format)
         if columns % fmt.block:
             raise LumenError(
@@ -193,27 +198,7 @@ class WeightBytes(Bound):
             )
         if self.tile is None:
             return rows * fmt.row_bytes(columns)
-        return packing.packed_bytes(fmt, rows, columns, self.tile)
-
-
-@lru_cache(maxsize=256)
-def _described_bytes(name: str, description: str, tile: int | None, rows: int, columns: int) -> int:
-    """The bytes of a weight in a format that only a module describes, which the compiler knows."""
-    from lumen_mlir import ir
-    from lumen_mlir.passmanager import PassManager
-
-    layout = f", #lumen.packed<rows = {tile}>" if tile else ""
-    weight = f"tensor<{rows}x{columns}x!lumen.q<@{name}>{layout}>"
-    kernel = 'attributes {lumen.kernel = "pack"}'
-    # An op that uses the weight has its shape verified.
-    packed = f"tensor<{rows}x{columns}x!lumen.q<@{name}>, #lumen.packed<rows = 1>>"
-    use = "" if tile else f"%p = lumen.pack %w : {weight} -> {packed}"
-    text = f"{description}\nfunc.func private @f(%w: {weight}) {kernel} {{\n{use}\nreturn\n}}"
-    with ir.Context():
-        module = ir.Module.parse(text)
-        PassManager.parse("builtin.module(lumen-bufferize)").run(module)
-        function = module.body.operations[1].operation
-        return ir.MemRefType(function.regions[0].blocks[0].arguments[0].type).get_dim_size(0)
+        return packing.packed_bytes(fmt, rows, columns, *self.tile)
 
 
 @dataclass(frozen=True)
@@ -268,10 +253,12 @@ def to_json(bound: Bound) -> dict[str, Any]:
 def from_json(data: dict[str, Any]) -> Bound:
     """The bound that ``to_json`` was given."""
 
-    def field(value: Any) -> Any:
+    def field(name: str, value: Any) -> Any:
         if not isinstance(value, list):
             return value
+        if name == "tile":
+            return Tile(*value)
         constant, terms = value
         return Count(constant, tuple((tuple(symbol), factor) for symbol, factor in terms))
 
-    return KINDS[data["kind"]](**{name: field(value) for name, value in data.items() if name != "kind"})
+    return KINDS[data["kind"]](**{name: field(name, value) for name, value in data.items() if name != "kind"})

@@ -11,6 +11,7 @@ from lumen_mlir import ir
 from lumen_mlir.compiler.bounds import MAX_POSITION, Count, Ring
 from lumen_mlir.compiler.demands import Demands, Tensor, Value
 from lumen_mlir.errors import LumenError
+from lumen_mlir.formats.kv_cache import PAGE
 
 
 def follow(asked: Demands, op: ir.Operation, operands: list[Any]) -> list[Value]:
@@ -112,7 +113,7 @@ def _kv_append(asked: Demands, op: ir.Operation, operands: list[Any]) -> list[An
     asked.at_most(0, position, "a position of {right}")
     asked.at_most(1, cache.sizes[2], "a cache of {right} pages")
     asked.at_most(position + x.rows, MAX_POSITION, "positions up to {left} of {right}")
-    asked.at_most(x.rows, cache.sizes[2] * 16, "{left} rows in a cache of {right}")
+    asked.at_most(x.rows, cache.sizes[2] * PAGE, "{left} rows in a cache of {right}")
     return [cache]
 
 
@@ -128,7 +129,7 @@ def _attention(asked: Demands, op: ir.Operation, operands: list[Any]) -> list[An
         span = q.rows + (op.attributes["window"].value - 1)
         asked.ask(Ring(end, span, pages))
     else:
-        asked.at_most(end, pages * 16, "positions up to {left} in a cache of {right}")
+        asked.at_most(end, pages * PAGE, "positions up to {left} in a cache of {right}")
     return _like(op, q.rows)
 
 

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 
 from lumen_mlir import ir
@@ -12,6 +11,7 @@ from lumen_mlir.compiler.bounds import Bound, Count, Symbol, WeightBytes
 from lumen_mlir.compiler.demands import Tensor
 from lumen_mlir.compiler.signature import Signature
 from lumen_mlir.errors import LumenError
+from lumen_mlir.formats.packing import Tile
 
 
 def find_bounds(analysis: BoundAnalysis, signatures: Iterable[Signature]) -> dict[str, tuple[Bound, ...]]:
@@ -86,5 +86,5 @@ class _Public:
         tensor = ir.RankedTensorType(type_)
         name = str(tensor.element_type).removeprefix("!lumen.q<@").removesuffix(">")
         description = self._analysis.description(name)
-        tile = re.fullmatch(r"#lumen\.packed<rows = (\d+)>", str(tensor.encoding))
-        self._weights.append(WeightBytes(place, name, description, int(tile[1]) if tile else None, *sizes))
+        tile = Tile.parse(str(tensor.encoding))
+        self._weights.append(WeightBytes(place, name, description, tile, *sizes))

@@ -13,6 +13,7 @@ from lumen_mlir import ir
 from lumen_mlir.compiler import bounds
 from lumen_mlir.compiler.bounds import Bound
 from lumen_mlir.errors import LumenError
+from lumen_mlir.formats.packing import Tile
 
 # bfloat16 has no NumPy type: its bits are passed.
 DTYPES: dict[str, np.dtype] = {
@@ -36,7 +37,7 @@ class Argument:
         arguments with the others.
       tokens: the rows are tokens, of which the module allows a limited number.
       alignment: bytes of which the address must be a multiple; 64 for packed weights.
-      tile: of a packed weight: rows of its tiles.
+      tile: of a packed weight: its layout.
     """
 
     element: str
@@ -47,7 +48,7 @@ class Argument:
     rows: tuple[int, ...] = ()
     tokens: bool = False
     alignment: int = 1
-    tile: int | None = None
+    tile: Tile | None = None
 
     @property
     def dtype(self) -> np.dtype:
@@ -214,7 +215,7 @@ def _read_argument(type_: ir.Type, attrs: Any, where: str) -> Argument:
         rows=tuple(attrs["lumen.rows"]) if "lumen.rows" in attrs else (),
         tokens="lumen.tokens" in attrs,
         alignment=_alignment(attrs, where),
-        tile=_value(attrs, "lumen.tile"),
+        tile=Tile.parse(str(attrs["lumen.tile"])) if "lumen.tile" in attrs else None,
     )
 
 
@@ -243,8 +244,14 @@ def from_json(data: dict[str, Any]) -> Signature:
 
     def argument(fields: dict[str, Any]) -> Argument:
         shape: Sequence[int | None] | None = fields["shape"]
+        tile: Sequence[int] | None = fields["tile"]
         return Argument(
-            **{**fields, "shape": None if shape is None else tuple(shape), "rows": tuple(fields["rows"])}
+            **{
+                **fields,
+                "shape": None if shape is None else tuple(shape),
+                "rows": tuple(fields["rows"]),
+                "tile": None if tile is None else Tile(*tile),
+            }
         )
 
     arguments = tuple(argument(fields) for fields in data["arguments"])

@@ -11,6 +11,7 @@ from lumen_mlir.errors import LumenError, shown
 
 if TYPE_CHECKING:
     from lumen_mlir.formats import Format
+    from lumen_mlir.formats.packing import Tile
 
 _TRIPLE = "x86_64-unknown-linux-gnu"
 
@@ -48,13 +49,15 @@ class Target:
             f"rows = {self.rows}, tokens = {self.tokens}>"
         )
 
-    def tile_rows(self, fmt: Format) -> int:
-        """Rows of the tiles in which a weight of this format is packed.
+    def tile(self, fmt: Format) -> Tile:
+        """How weights of this format are packed for this target's products."""
+        from lumen_mlir.formats import packing
 
-        Formats with several groups in 32 weights have one vector of rows in a tile (``TileShape.cpp``).
-        """
-        lanes = self.vector_bits // 32
-        return min(self.rows, lanes) if not fmt.is_float and fmt.group < 32 else self.rows
+        return packing.tile_of(fmt, self.attribute())
+
+    def tile_rows(self, fmt: Format) -> int:
+        """Rows of the tiles in which a weight of this format is packed."""
+        return self.tile(fmt).rows
 
     def missing(self) -> tuple[str, ...]:
         """The features that this machine's CPU lacks to run the target's code."""

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from lumen_mlir import ir
 from lumen_mlir.formats import kv_cache
+from lumen_mlir.formats.packing import Tile
 
 DYNAMIC = ir.ShapedType.get_dynamic_size()
 
@@ -214,10 +215,14 @@ def last_rows(x: ir.Value, first: ir.Value) -> ir.Value:
     return _create("last_rows", x.type, [x, first])
 
 
-def pack(weight: ir.Value, rows: int) -> ir.Value:
-    """``weight`` in the packed layout of tiles of ``rows`` rows."""
-    kind = weight.type
-    layout = ir.Attribute.parse(f"#lumen.packed<rows = {rows}>")
+def packed(tile: Tile) -> ir.Attribute:
+    """``#lumen.packed``, the encoding of the type of a packed weight."""
+    return ir.Attribute.parse(str(tile))
+
+
+def pack(weight: ir.Value, tile: Tile) -> ir.Value:
+    """``weight`` in the packed layout of these tiles."""
+    kind, layout = weight.type, packed(tile)
     return _create("pack", ir.RankedTensorType.get(kind.shape, kind.element_type, layout), [weight])
 
 

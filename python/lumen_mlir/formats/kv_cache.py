@@ -3,7 +3,8 @@
 
 A cache is an array [layer, KV head, page, ...]; a page holds 16 positions of one head. Pages of floats have
 the dimensions that kernels want ([d, 16] of keys, [16, d] of values). Pages of 8-bit codes are bytes: the
-codes, then a float16 scale per position and 32 values (``dialect/CacheLayout.h``).
+codes, then a float16 scale per position and 32 values (``dialect/layout/CacheLayout.h``, which says where
+they lie).
 """
 
 from __future__ import annotations
@@ -12,12 +13,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lumen_mlir._mlir import layout
 from lumen_mlir.errors import LumenError, shown
 
-PAGE = 16
+PAGE: int = layout.CACHE_PAGE
 """Positions of a page."""
 
-GROUP = 32
+TILE: int = layout.CACHE_TILE
+"""Positions that attention walks over at a time; rings have a multiple of it."""
+
+GROUP: int = layout.CACHE_GROUP
 """Values of a head that share a scale, where the cache has scales."""
 
 
@@ -40,33 +45,50 @@ class KvType:
         """True where the cache holds codes."""
         return self.dtype is np.int8
 
+    def fits(self, head_size: int) -> bool:
+        """True where heads of this size can be kept so."""
+        try:
+            self.page("key", head_size)
+        except LumenError:
+            return False
+        return True
+
     def page(self, kind: str, head_size: int) -> tuple[int, ...]:
         """The dimensions of a page; ``kind`` is "key" or "value".
 
         ``LumenError`` where heads of this size cannot be kept so.
         """
-        if not self.is_quantized:
-            return (head_size, PAGE) if kind == "key" else (PAGE, head_size)
-        if head_size % 4:
+        try:
+            return tuple(layout.cache_page(self.element, kind == "key", head_size))
+        except ValueError:
             raise LumenError(
                 f"KV type '{self.name}' needs heads of a multiple of 4 values, but the model has heads of "
                 f"{head_size}; use f16"
-            )
-        return (page_bytes(head_size),)
+            ) from None
 
     def shape(self, kind: str, layers: int, kv_heads: int, pages: int, head_size: int) -> tuple[int, ...]:
         """The shape of a cache."""
         return (layers, kv_heads, pages, *self.page(kind, head_size))
 
 
+def pages(positions: int) -> int:
+    """Pages of a cache of so many positions."""
+    return layout.cache_pages(positions)
+
+
+def ring_pages(window: int, tokens: int) -> int:
+    """Pages of a ring that holds a window and the tokens of a step."""
+    return layout.ring_pages(window, tokens)
+
+
 def page_bytes(head_size: int) -> int:
     """Bytes of a page of codes."""
-    return PAGE * (head_size + 2 * groups(head_size))
+    return layout.cache_page("i8", False, head_size)[0]
 
 
 def groups(head_size: int) -> int:
     """Scales of one position in a page of codes."""
-    return -(-head_size // GROUP)
+    return layout.cache_groups(head_size)
 
 
 TYPES = {

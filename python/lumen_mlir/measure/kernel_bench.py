@@ -145,16 +145,16 @@ class KernelBench:
     def _weights(self, fmt: Format, n: int, k: int) -> list[np.ndarray]:
         """Packed copies of a random weight."""
         raw = random_weight(fmt, n, k, self._random)
-        rows = self.target.tile_rows(fmt)
-        size = packing.packed_bytes(fmt, n, k, rows)
-        pitch = -(-size // packing.ALIGNMENT) * packing.ALIGNMENT
+        tile = self.target.tile(fmt)
+        size = packing.packed_bytes(fmt, n, k, *tile)
+        pitch = packing.align(size)
         copies = min(-(-_COLD_BYTES // pitch), _MOST_COPIES)
         memory = packed_weights.zeros((copies * pitch,), huge=True)
         with ir.Context():
-            module = packed_weights.pack_module([(fmt.name, rows)])
+            module = packed_weights.pack_module([(fmt.name, tile)])
             packer = engine.compile(module, self.target, self.threads, cache=self._cache)
         packer.invoke(
-            packed_weights.pack_function(fmt.name, rows), raw.reshape(-1), n, k, outs=[memory[:size]]
+            packed_weights.pack_function(fmt.name, tile), raw.reshape(-1), n, k, outs=[memory[:size]]
         )
         for copy in range(1, copies):
             memory[copy * pitch : copy * pitch + size] = memory[:size]

@@ -10,15 +10,13 @@ cells that are in sight.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from lumen_mlir import formats, ir
 from lumen_mlir.compiler.signature import DTYPES
 from lumen_mlir.formats import kv_cache, packing
-
-_PACKED = re.compile(r"#lumen\.packed<rows = (\d+)")
+from lumen_mlir.formats.packing import Tile
 
 
 @dataclass(frozen=True)
@@ -147,11 +145,11 @@ def _cost(function: ir.Operation) -> _Cost:
             cost.read_row += _format(types[1]).row_bytes(columns)
         else:
             for type_ in types:
-                tile = _PACKED.search(str(type_))
+                tile = Tile.parse(str(type_))
                 if tile is None:
                     continue
                 rows, columns = ir.RankedTensorType(type_).shape
-                size = packing.packed_bytes(_format(type_), rows, columns, int(tile[1]))
+                size = packing.packed_bytes(_format(type_), rows, columns, *tile)
                 operations = 2 * rows * columns
                 if op.name == "lumen.qlinear" and list(op.attributes["operandSegmentSizes"])[3]:
                     experts = ir.RankedTensorType(types[-1]).shape[0] - 1

@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from lumen_mlir.errors import LumenError
+from lumen_mlir.formats import kv_cache
 from lumen_mlir.models.rope import Rope
 
 
@@ -133,10 +134,10 @@ class ModelConfig:
     @staticmethod
     def cache_pages(window: int | None, context: int, chunk: int | None = None) -> int:
         """Pages of 16 positions that the cache of ``window`` has; see ``Model.cache_shapes``."""
-        whole = -(-context // 16)
+        whole = kv_cache.pages(context)
         if window is None or chunk is None:
             return whole
-        return min(whole, 4 * -(-(window + chunk - 1) // 64))
+        return min(whole, kv_cache.ring_pages(window, chunk))
 
     def cache_slot(self, index: int) -> int:
         """The number of layer ``index`` within the cache of its window."""

@@ -151,10 +151,9 @@ class Interpreter:
             return value
         if kind.encoding is None:
             return value.values()
-        rows = int(str(kind.encoding).split("rows = ")[1].rstrip(">"))
         name = value.element if isinstance(value.element, str) else value.element.name
         raw = np.ascontiguousarray(value.data).view(np.uint8)
-        return packing.pack(formats.get(name), raw, rows)
+        return packing.pack(formats.get(name), raw, *packing.Tile.parse(str(kind.encoding)))
 
     # --- functions ------------------------------------------------------------------------------------------
 

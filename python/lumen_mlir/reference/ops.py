@@ -11,7 +11,12 @@ from collections.abc import Callable
 
 import numpy as np
 
-from lumen_mlir.formats.kv_cache import GROUP, PAGE, groups
+# The pages of KV caches, written from the dialect's reference: ``dialect/layout/``, which kernels follow, is
+# held to it.
+PAGE = 16
+"""Positions of a page."""
+GROUP = 32
+"""Values of a head that share a scale, where the cache has scales."""
 
 # The meanings of operations by their names: ``lumen.rope`` is MEANINGS["rope"] of its operands in order and
 # its attributes by name.
@@ -101,7 +106,7 @@ def page_views(pages: np.ndarray, size: int, kind: str) -> tuple[np.ndarray, np.
         codes = np.lib.stride_tricks.as_strided(codes, shape, steps)
     else:
         codes = np.lib.stride_tricks.as_strided(codes, (*lead, PAGE, size), (*strides, size, 1))
-    return codes, scales.view(np.float16).reshape(*lead, groups(size), PAGE)
+    return codes, scales.view(np.float16).reshape(*lead, -(-size // GROUP), PAGE)
 
 
 def _head_codes(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

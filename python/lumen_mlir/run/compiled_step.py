@@ -11,6 +11,7 @@ from lumen_mlir._mlir import codegen
 from lumen_mlir.compiler import targets
 from lumen_mlir.compiler.driver import CompilerOptions
 from lumen_mlir.compiler.signature import Signature
+from lumen_mlir.formats.packing import Tile
 from lumen_mlir.models import Model
 from lumen_mlir.run import engine, tuning
 from lumen_mlir.run.engine import Engine
@@ -73,9 +74,9 @@ def compile_step(
 
 
 def compile_packers(
-    kinds: Iterable[tuple[str, int]], options: SessionOptions, cache: Cache, threads: int
+    kinds: Iterable[tuple[str, Tile]], options: SessionOptions, cache: Cache, threads: int
 ) -> Engine:
-    """Compiles the ``pack_function`` of each type and number of rows."""
+    """Compiles the ``pack_function`` of each type and tile."""
     with ir.Context():
         target = targets.check_runs(targets.get(options.target))
         return engine.compile(pack_module(kinds), target, threads, cache=cache)

@@ -20,13 +20,12 @@ from lumen_mlir.compiler.driver import CompilerOptions
 from lumen_mlir.compiler.signature import Signature
 from lumen_mlir.compiler.targets import Target
 from lumen_mlir.errors import LumenError, shown
+from lumen_mlir.formats import packing
 from lumen_mlir.run.program import Program, build, key_of, stages_after
 from lumen_mlir.storage.cache import Cache
 from lumen_mlir.storage.mapping import private_memory
 from lumen_mlir.support.locks import turn_lock
 from lumen_mlir.support.threads import ThreadTeam, default_thread_count
-
-_ALIGNMENT = 64
 
 
 def compile(
@@ -363,8 +362,9 @@ def aligned_empty(shape: Sequence[int], dtype: Any = np.uint8) -> np.ndarray:
     """An array that begins at a multiple of 64 bytes, as packed weights must."""
     dtype = np.dtype(dtype)
     size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
-    memory = np.empty(size + _ALIGNMENT, np.uint8)
-    begin = -address_of(memory) % _ALIGNMENT
+    alignment = packing.alignment()
+    memory = np.empty(size + alignment, np.uint8)
+    begin = -address_of(memory) % alignment
     return memory[begin : begin + size].view(dtype).reshape(shape)
 
 

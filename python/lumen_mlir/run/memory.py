@@ -115,7 +115,7 @@ def fit(
     numbers, where nothing fits.
     """
     kinds = [options.kv_type]
-    if options.kv_type == "f16" and model.config.head_size % 4 == 0:
+    if options.kv_type == "f16" and kv_cache.get("q8_0").fits(model.config.head_size):
         kinds.append("q8_0")
     tried = []
     for kind in kinds:

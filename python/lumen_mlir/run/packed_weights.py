@@ -17,6 +17,7 @@ from lumen_mlir import formats, ir
 from lumen_mlir.dialects import func, lumen
 from lumen_mlir.errors import LumenError
 from lumen_mlir.formats import packing
+from lumen_mlir.formats.packing import Tile
 from lumen_mlir.gguf import TensorInfo
 from lumen_mlir.gguf.description import size_text
 from lumen_mlir.models import Model
@@ -43,27 +44,28 @@ class PackedLayout:
 
     Attributes:
       places: name to (offset, bytes); offsets are multiples of 64.
-      tiles: name to the rows of its tiles.
+      tiles: name to how it is cut.
       size: bytes of the buffer.
       key: of the cache entry; other files, tiles or formats have other keys.
     """
 
     places: dict[str, tuple[int, int]]
-    tiles: dict[str, int]
+    tiles: dict[str, Tile]
     size: int
     key: str
 
     @staticmethod
-    def of(model: Model, tiles: Mapping[str, int]) -> PackedLayout:
-        """The layout of tensors of ``model``; ``tiles``: name to the rows of its tiles."""
+    def of(model: Model, tiles: Mapping[str, Tile]) -> PackedLayout:
+        """The layout of tensors of ``model``; ``tiles``: name to how it is cut."""
         places: dict[str, tuple[int, int]] = {}
         size, parts = 0, [__version__, str(_LAYOUT_VERSION)]
-        for name, rows in tiles.items():
+        for name, tile in tiles.items():
             info = model.tensors[name]
-            used = packing.packed_bytes(formats.get(info.type), *info.shape, rows)  # type: ignore[call-arg]
+            n, k = info.shape
+            used = packing.packed_bytes(formats.get(info.type), n, k, *tile)
             places[name] = size, used
-            size += -(-used // packing.ALIGNMENT) * packing.ALIGNMENT
-            parts.append(f"{name} {info.type} {info.shape} {rows}")
+            size += packing.align(used)
+            parts.append(f"{name} {info.type} {info.shape} {tile}")
         types = sorted({model.tensors[name].type for name in places})
         # A format that is described anew packs anew.
         parts += [fmt.emit_ir() for fmt in map(formats.get, types) if not fmt.is_float]
@@ -71,13 +73,13 @@ class PackedLayout:
         return PackedLayout(places, dict(tiles), size, f"{model.file.fingerprint()}-{digest}")
 
 
-def pack_function(type_: str, rows: int) -> str:
-    """The name of the function that packs tensors of a type into tiles of ``rows`` rows."""
-    return f"pack_{type_}_{rows}"
+def pack_function(type_: str, tile: Tile) -> str:
+    """The name of the function that packs tensors of a type into such tiles."""
+    return f"pack_{type_}_{tile.rows}x{tile.step}"
 
 
-def pack_module(kinds: Iterable[tuple[str, int]]) -> ir.Module:
-    """A module with the ``pack_function`` of each type and number of rows, in the current context."""
+def pack_module(kinds: Iterable[tuple[str, Tile]]) -> ir.Module:
+    """A module with the ``pack_function`` of each type and tile, in the current context."""
     kinds = sorted(set(kinds))
     module = ir.Module.create()
     dynamic = [ir.ShapedType.get_dynamic_size()] * 2
@@ -85,15 +87,13 @@ def pack_module(kinds: Iterable[tuple[str, int]]) -> ir.Module:
         for name in sorted({name for name, _ in kinds}):
             if not formats.get(name).is_float:
                 lumen.format(formats.get(name).emit_ir())
-        for name, rows in kinds:
-            layout = ir.Attribute.parse(f"#lumen.packed<rows = {rows}>")
+        for name, tile in kinds:
             element = lumen.element_type(name)
             raw = ir.RankedTensorType.get(dynamic, element)
-            block = func.func(
-                pack_function(name, rows), [raw], [ir.RankedTensorType.get(dynamic, element, layout)]
-            )
+            packed = ir.RankedTensorType.get(dynamic, element, lumen.packed(tile))
+            block = func.func(pack_function(name, tile), [raw], [packed])
             with ir.InsertionPoint(block):
-                func.return_([lumen.pack(block.arguments[0], rows)])
+                func.return_([lumen.pack(block.arguments[0], tile)])
     module.operation.verify()
     return module
 
@@ -117,7 +117,7 @@ def pack(
     ends the work.
     """
     total = sum(model.tensors[name].nbytes for name in layout.places)
-    sizes = [_chunk_bytes(model.tensors[name], rows) for name, rows in layout.tiles.items()]
+    sizes = [_chunk_bytes(model.tensors[name], tile) for name, tile in layout.tiles.items()]
     chunk = zeros((max(sizes, default=0),), huge=True)
 
     def fill(write: Callable[[int, np.ndarray], None]) -> None:
@@ -152,19 +152,19 @@ def pack(
     return buffer
 
 
-def _chunk_rows(info: TensorInfo, rows: int) -> int:
-    """The rows of a weight that are packed at once, in tiles of ``rows``."""
-    per_tile = packing.stream_bytes(formats.get(info.type), info.shape[1], rows)
-    return max(_CHUNK_BYTES // sum(per_tile), 1) * rows
+def _chunk_rows(info: TensorInfo, tile: Tile) -> int:
+    """The rows of a weight that are packed at once."""
+    per_tile = packing.stream_bytes(formats.get(info.type), info.shape[1], *tile)
+    return max(_CHUNK_BYTES // sum(per_tile), 1) * tile.rows
 
 
-def _chunk_bytes(info: TensorInfo, rows: int) -> int:
+def _chunk_bytes(info: TensorInfo, tile: Tile) -> int:
     n, k = info.shape
-    return packing.packed_bytes(formats.get(info.type), min(_chunk_rows(info, rows), n), k, rows)
+    return packing.packed_bytes(formats.get(info.type), min(_chunk_rows(info, tile), n), k, *tile)
 
 
 def _packed_chunks(
-    info: TensorInfo, raw: np.ndarray, rows: int, packer: Packer, memory: np.ndarray, path: object
+    info: TensorInfo, raw: np.ndarray, tile: Tile, packer: Packer, memory: np.ndarray, path: object
 ) -> Iterator[tuple[int, np.ndarray, int]]:
     """Packs a weight in chunks of some tiles: where each part lies in the packed weight, the part, rows done.
 
@@ -173,15 +173,15 @@ def _packed_chunks(
     ``LumenError`` where a scale or a float is infinite or no number; ``path`` is the model's file.
     """
     n, k = info.shape
-    fmt = formats.get(info.type)
-    per_tile = packing.stream_bytes(fmt, k, rows)
+    fmt, rows = formats.get(info.type), tile.rows
+    per_tile = packing.stream_bytes(fmt, k, *tile)
     kept: list[list[np.ndarray]] = [[] for _ in per_tile[1:]]
-    step = _chunk_rows(info, rows)
+    step = _chunk_rows(info, tile)
     for begin in range(0, n, step):
         end = min(begin + step, n)
-        chunk = memory[: packing.packed_bytes(fmt, end - begin, k, rows)]
+        chunk = memory[: packing.packed_bytes(fmt, end - begin, k, *tile)]
         packer(replace(info, shape=(end - begin, k)), raw[begin:end].reshape(-1), chunk)
-        if found := packing.find_nonfinite(fmt, chunk, end - begin, k, rows):
+        if found := packing.find_nonfinite(fmt, chunk, end - begin, k, *tile):
             raise LumenError(f"{path}: tensor {info.name}, row {begin + found[0]}: {found[1]}")
         place = 0
         for stream, size in enumerate(per_tile):

@@ -156,7 +156,7 @@ class Session:
         """
         config, chunk, position = self.model.config, self.options.chunk, whole_number("position", position)
         for window in config.windows:
-            oldest = self._written - 16 * config.cache_pages(window, self.context, chunk)
+            oldest = self._written - kv_cache.PAGE * config.cache_pages(window, self.context, chunk)
             if window is not None and position and max(position - window + 1, 0) < oldest:
                 return False
         return True

@@ -99,7 +99,7 @@ class WeightLoader:
 
     def _pack(self, layout: PackedLayout, cache: Cache | None) -> np.ndarray:
         tensors = self._model.tensors
-        kinds = ((tensors[name].type, rows) for name, rows in layout.tiles.items())
+        kinds = ((tensors[name].type, tile) for name, tile in layout.tiles.items())
         packers = compile_packers(kinds, self._options, self._cache, self._threads)
         codegen.release_memory()
 

@@ -9,7 +9,6 @@ may differ by rounding alone, and a code may move only where it was half-way.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +19,7 @@ from lumen_mlir.compiler import targets
 from lumen_mlir.compiler.driver import Compiler, CompilerOptions
 from lumen_mlir.errors import LumenError
 from lumen_mlir.formats import kv_cache, packing
+from lumen_mlir.formats.packing import Tile
 from lumen_mlir.models import Model
 from lumen_mlir.reference import Interpreter, ReferenceSession
 from lumen_mlir.reference.weights import Weight
@@ -154,7 +154,7 @@ class _Recorder(Interpreter):
 class _Checker(_Recorder):
     """Goes on with the results of compiled kernels and compares them with its own."""
 
-    def __init__(self, module: ir.Module, engine: Engine, tiles: dict[str, list[int | None]]):
+    def __init__(self, module: ir.Module, engine: Engine, tiles: dict[str, list[Tile | None]]):
         super().__init__(module)
         self.checks: list[KernelCheck] = []
         self._engine, self._tiles = engine, tiles
@@ -204,26 +204,25 @@ class _Checker(_Recorder):
         call.run()
         return call.results
 
-    def _bytes(self, weight: Weight, rows: int | None) -> np.ndarray:
-        if rows is None:
+    def _bytes(self, weight: Weight, tile: Tile | None) -> np.ndarray:
+        if tile is None:
             return weight.data.reshape(-1).view(np.uint8)
-        key = id(weight), rows
+        key = id(weight), tile
         if key not in self._packed:
             fmt = formats.get(weight.element if isinstance(weight.element, str) else weight.element.name)
-            packed = packing.pack(fmt, np.ascontiguousarray(weight.data).view(np.uint8), rows)
+            packed = packing.pack(fmt, np.ascontiguousarray(weight.data).view(np.uint8), *tile)
             self._packed[key] = aligned_empty(packed.shape)
             self._packed[key][:] = packed
         return self._packed[key]
 
 
-def _tiles(module: ir.Module) -> dict[str, list[int | None]]:
-    """Of every function's arguments: the rows of the tiles of a packed weight."""
+def _tiles(module: ir.Module) -> dict[str, list[Tile | None]]:
+    """Of every function's arguments: the tiles of a packed weight."""
     tiles = {}
     for op in module.body.operations:
         if op.name == "func.func":
             inputs = ir.TypeAttr(op.attributes["function_type"]).value.inputs
-            found = [re.search(r"#lumen\.packed<rows = (\d+)>", str(kind)) for kind in inputs]
-            tiles[op.attributes["sym_name"].value] = [int(match[1]) if match else None for match in found]
+            tiles[op.attributes["sym_name"].value] = [Tile.parse(str(kind)) for kind in inputs]
     return tiles
 
 

@@ -100,9 +100,11 @@ func.func @mix(%x: tensor<?x32xf32>, %source: tensor<?x2xi32>, %place: tensor<?x
     : tensor<?x64xf32>, tensor<?x2xf32>, tensor<?x2xi32> -> tensor<?x32xf32>
   return %r : tensor<?x32xf32>
 }
-func.func @pack(%w: tensor<?x?x!lumen.q<@q8_0>>) -> tensor<?x?x!lumen.q<@q8_0>, #lumen.packed<rows = 16>> {
-  %p = lumen.pack %w : tensor<?x?x!lumen.q<@q8_0>> -> tensor<?x?x!lumen.q<@q8_0>, #lumen.packed<rows = 16>>
-  return %p : tensor<?x?x!lumen.q<@q8_0>, #lumen.packed<rows = 16>>
+func.func @pack(%w: tensor<?x?x!lumen.q<@q8_0>>)
+    -> tensor<?x?x!lumen.q<@q8_0>, #lumen.packed<rows = 16, k = 4>> {
+  %p = lumen.pack %w : tensor<?x?x!lumen.q<@q8_0>>
+    -> tensor<?x?x!lumen.q<@q8_0>, #lumen.packed<rows = 16, k = 4>>
+  return %p : tensor<?x?x!lumen.q<@q8_0>, #lumen.packed<rows = 16, k = 4>>
 }
 }
 """

@@ -25,12 +25,12 @@ module attributes {lumen.target = #lumen.target<name = "x86-64-v4+vnni",
     %o = bufferization.to_tensor %offsets restrict : memref<?x2xi32> to tensor<?x2xi32>
     %m = bufferization.to_tensor %sums restrict : memref<?x2xf32> to tensor<?x2xf32>
     %w = lumen.from_bytes %weight : memref<1728xi8>
-      -> tensor<42x64x!lumen.q<@q4_0>, #lumen.packed<rows = 16>>
+      -> tensor<42x64x!lumen.q<@q4_0>, #lumen.packed<rows = 16, k = 4>>
     %b = bufferization.to_tensor %bias restrict : memref<42xf32> to tensor<42xf32>
     %r = bufferization.to_tensor %residual restrict : memref<?x42xf32> to tensor<?x42xf32>
     %y = lumen.qlinear activations(%c, %s, %o, %m
         : tensor<?x64xi8>, tensor<?x2xf32>, tensor<?x2xi32>, tensor<?x2xf32>)
-      weights(%w : tensor<42x64x!lumen.q<@q4_0>, #lumen.packed<rows = 16>>)
+      weights(%w : tensor<42x64x!lumen.q<@q4_0>, #lumen.packed<rows = 16, k = 4>>)
       biases(%b : tensor<42xf32>) -> tensor<?x42xf32>
     %z = lumen.add %y, %r : tensor<?x42xf32>
     bufferization.materialize_in_destination %z in restrict writable %out

@@ -15,6 +15,21 @@ func.func private @f(tensor<8x8xf32, #lumen.packed<rows = 128>>)
 
 // -----
 
+// expected-error@below {{k must be a power of two of at most 32, got 3}}
+func.func private @f(tensor<8x8xf32, #lumen.packed<rows = 8, k = 3>>)
+
+// -----
+
+// expected-error@below {{k must be a power of two of at most 32, got 64}}
+func.func private @f(tensor<8x8xf32, #lumen.packed<rows = 8, k = 64>>)
+
+// -----
+
+// expected-error@below {{k must be a power of two of at most 32, got 0}}
+func.func private @f(tensor<8x8xf32, #lumen.packed<rows = 8, k = 0>>)
+
+// -----
+
 // expected-error@below {{a packed weight has two dimensions, got 1}}
 func.func private @f(tensor<8xf32, #lumen.packed<rows = 8>>)
 
@@ -792,7 +807,7 @@ func.func @f(%w: tensor<48x64xf16, #lumen.packed<rows = 8>>) {
 func.func @f(%w: tensor<48x64x!lumen.q<@q8_0>>) {
   // expected-error@below {{uses the unknown format @q8_0}}
   %0 = lumen.pack %w
-    : tensor<48x64x!lumen.q<@q8_0>> -> tensor<48x64x!lumen.q<@q8_0>, #lumen.packed<rows = 8>>
+    : tensor<48x64x!lumen.q<@q8_0>> -> tensor<48x64x!lumen.q<@q8_0>, #lumen.packed<rows = 8, k = 4>>
   return
 }
 
@@ -1424,7 +1439,7 @@ func.func @f(%a: memref<4xf32> {lumen.out = true}) { return }
 
 // -----
 
-// expected-error@+1 {{lumen.tile of argument 0 must be an i64 of 1 to 64, got 65 : i64}}
+// expected-error@+1 {{lumen.tile of argument 0 must be a #lumen.packed, got 65 : i64}}
 func.func @f(%a: memref<4xf32> {lumen.tile = 65 : i64}) { return }
 
 // -----

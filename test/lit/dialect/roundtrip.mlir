@@ -142,19 +142,19 @@ func.func @experts(%x: tensor<?x64xf32>, %g: tensor<?x1xf32>, %logits: tensor<?x
 //===----------------------------------------------------------------------===//
 
 // CHECK-LABEL: func.func @fused
-func.func @fused(%x: tensor<?x64xf32>, %w: tensor<48x64x!lumen.q<@two_levels>, #lumen.packed<rows = 16>>,
-    %t: tensor<16x64x!lumen.q<@table>, #lumen.packed<rows = 16>>,
+func.func @fused(%x: tensor<?x64xf32>, %w: tensor<48x64x!lumen.q<@two_levels>, #lumen.packed<rows = 16, k = 4>>,
+    %t: tensor<16x64x!lumen.q<@table>, #lumen.packed<rows = 16, k = 4>>,
     %f: tensor<48x64xf16, #lumen.packed<rows = 8>>, %b: tensor<48xf32>) {
   // CHECK: %[[C:.*]], %[[S:.*]], %[[O:.*]], %[[M:.*]] = lumen.quantize %{{.*}} {sum_group = 16 : i64} : tensor<?x64xf32> -> tensor<?x64xi8>, tensor<?x2xf32>, tensor<?x4xi32>, tensor<?x4xf32>
   %c, %s, %o, %m = lumen.quantize %x {group = 32 : i64, sum_group = 16 : i64} : tensor<?x64xf32>
     -> tensor<?x64xi8>, tensor<?x2xf32>, tensor<?x4xi32>, tensor<?x4xf32>
   // CHECK: lumen.qlinear activations(%[[C]], %[[S]], %[[O]], %[[M]] : tensor<?x64xi8>, tensor<?x2xf32>, tensor<?x4xi32>, tensor<?x4xf32>)
-  // CHECK-SAME: weights(%{{.*}}, %{{.*}} : tensor<48x64x!lumen.q<@two_levels>, #lumen.packed<rows = 16>>, tensor<16x64x!lumen.q<@table>, #lumen.packed<rows = 16>>)
+  // CHECK-SAME: weights(%{{.*}}, %{{.*}} : tensor<48x64x!lumen.q<@two_levels>, #lumen.packed<rows = 16, k = 4>>, tensor<16x64x!lumen.q<@table>, #lumen.packed<rows = 16, k = 4>>)
   // CHECK-SAME: -> tensor<?x48xf32>, tensor<?x16xf32>
   %0:2 = lumen.qlinear activations(%c, %s, %o, %m
       : tensor<?x64xi8>, tensor<?x2xf32>, tensor<?x4xi32>, tensor<?x4xf32>)
-    weights(%w, %t : tensor<48x64x!lumen.q<@two_levels>, #lumen.packed<rows = 16>>,
-                     tensor<16x64x!lumen.q<@table>, #lumen.packed<rows = 16>>)
+    weights(%w, %t : tensor<48x64x!lumen.q<@two_levels>, #lumen.packed<rows = 16, k = 4>>,
+                     tensor<16x64x!lumen.q<@table>, #lumen.packed<rows = 16, k = 4>>)
     -> tensor<?x48xf32>, tensor<?x16xf32>
   // CHECK: lumen.qlinear activations(%{{.*}} : tensor<?x64xf32>)
   // CHECK-SAME: weights(%{{.*}} : tensor<48x64xf16, #lumen.packed<rows = 8>>) biases(%{{.*}} : tensor<48xf32>) -> tensor<?x48xf32>
@@ -169,15 +169,19 @@ func.func @fused(%x: tensor<?x64xf32>, %w: tensor<48x64x!lumen.q<@two_levels>, #
 //===----------------------------------------------------------------------===//
 
 // CHECK-LABEL: func.func @pack
-func.func @pack(%bytes: memref<?xi8>, %to: memref<?xi8>, %fixed: memref<3264xi8>, %n: index, %k: index) {
+func.func @pack(%bytes: memref<?xi8>, %to: memref<?xi8>, %fixed: memref<3264xi8>,
+    %floats: tensor<?x?xf16>, %n: index, %k: index) {
   // CHECK: lumen.from_bytes %{{.*}}, %{{.*}}, %{{.*}} : memref<?xi8> -> tensor<?x?x!lumen.q<@q8_0>>
   %0 = lumen.from_bytes %bytes, %n, %k : memref<?xi8> -> tensor<?x?x!lumen.q<@q8_0>>
-  // CHECK: lumen.pack %{{.*}} : tensor<?x?x!lumen.q<@q8_0>> -> tensor<?x?x!lumen.q<@q8_0>, #lumen.packed<rows = 16>>
+  // CHECK: lumen.pack %{{.*}} : tensor<?x?x!lumen.q<@q8_0>> -> tensor<?x?x!lumen.q<@q8_0>, #lumen.packed<rows = 16, k = 4>>
   %1 = lumen.pack %0
-    : tensor<?x?x!lumen.q<@q8_0>> -> tensor<?x?x!lumen.q<@q8_0>, #lumen.packed<rows = 16>>
-  // CHECK: lumen.to_bytes %{{.*}} into %{{.*}} : tensor<?x?x!lumen.q<@q8_0>, #lumen.packed<rows = 16>>, memref<?xi8>
+    : tensor<?x?x!lumen.q<@q8_0>> -> tensor<?x?x!lumen.q<@q8_0>, #lumen.packed<rows = 16, k = 4>>
+  // CHECK: lumen.to_bytes %{{.*}} into %{{.*}} : tensor<?x?x!lumen.q<@q8_0>, #lumen.packed<rows = 16, k = 4>>, memref<?xi8>
   lumen.to_bytes %1 into %to
-    : tensor<?x?x!lumen.q<@q8_0>, #lumen.packed<rows = 16>>, memref<?xi8>
+    : tensor<?x?x!lumen.q<@q8_0>, #lumen.packed<rows = 16, k = 4>>, memref<?xi8>
+  // One column to a step is what is not written.
+  // CHECK: lumen.pack %{{.*}} : tensor<?x?xf16> -> tensor<?x?xf16, #lumen.packed<rows = 16>>
+  %f = lumen.pack %floats : tensor<?x?xf16> -> tensor<?x?xf16, #lumen.packed<rows = 16, k = 1>>
   // CHECK: lumen.from_bytes %{{.*}} : memref<3264xi8> -> tensor<48x64x!lumen.q<@q8_0>>
   %2 = lumen.from_bytes %fixed : memref<3264xi8> -> tensor<48x64x!lumen.q<@q8_0>>
   return

@@ -35,14 +35,14 @@ func.func private @last_rms_norm_quantize_64(%x: tensor<?x64xf32>, %w: tensor<64
 // CHECK-LABEL: func.func private @product(
 // CHECK-SAME:    %{{[a-z0-9_]+}}: memref<?x64xi8>, %{{[a-z0-9_]+}}: memref<?x2xf32>, %{{[a-z0-9_]+}}: memref<?x2xi32>, %{{[a-z0-9_]+}}: memref<?x2xf32>,
 // CHECK-SAME:    %[[W:[a-z0-9_]+]]: memref<7616xi8>, %[[OUT:[a-z0-9_]+]]: memref<?x100xf32> {lumen.result = 0 : i64})
-// CHECK:         %[[WT:[a-z0-9_]+]] = lumen.from_bytes %[[W]] : memref<7616xi8> -> tensor<100x64x!lumen.q<@q8_0>, #lumen.packed<rows = 16>>
+// CHECK:         %[[WT:[a-z0-9_]+]] = lumen.from_bytes %[[W]] : memref<7616xi8> -> tensor<100x64x!lumen.q<@q8_0>, #lumen.packed<rows = 16, k = 4>>
 // CHECK:         %[[Y:[a-z0-9_]+]] = lumen.qlinear activations({{.*}}) weights(%[[WT]]
 // CHECK:         bufferization.materialize_in_destination %[[Y]] in restrict writable %[[OUT]]
 func.func private @product(%c: tensor<?x64xi8>, %s: tensor<?x2xf32>, %o: tensor<?x2xi32>,
-    %m: tensor<?x2xf32>, %w: tensor<100x64x!lumen.q<@q8_0>, #lumen.packed<rows = 16>>)
+    %m: tensor<?x2xf32>, %w: tensor<100x64x!lumen.q<@q8_0>, #lumen.packed<rows = 16, k = 4>>)
     -> tensor<?x100xf32> attributes {lumen.kernel = "product"} {
   %y = lumen.qlinear activations(%c, %s, %o, %m : tensor<?x64xi8>, tensor<?x2xf32>, tensor<?x2xi32>, tensor<?x2xf32>)
-    weights(%w : tensor<100x64x!lumen.q<@q8_0>, #lumen.packed<rows = 16>>) -> tensor<?x100xf32>
+    weights(%w : tensor<100x64x!lumen.q<@q8_0>, #lumen.packed<rows = 16, k = 4>>) -> tensor<?x100xf32>
   return %y : tensor<?x100xf32>
 }
 
@@ -107,7 +107,7 @@ func.func private @attention(%q: tensor<?x64xf32>, %k: tensor<2x1x?x64x16xf16>, 
 // CHECK-NEXT:    return
 func.func private @layer(%x: tensor<?x64xf32>, %w: tensor<64xf32>, %position: index, %layer: index,
     %k: tensor<2x1x?x64x16xf16>, %v: tensor<2x1x?x16x64xf16>, %first: index,
-    %wp: tensor<100x64x!lumen.q<@q8_0>, #lumen.packed<rows = 16>> {lumen.name = "w"})
+    %wp: tensor<100x64x!lumen.q<@q8_0>, #lumen.packed<rows = 16, k = 4>> {lumen.name = "w"})
     -> (tensor<?x100xf32>, tensor<2x1x?x64x16xf16>) {
   %k2 = call @append(%k, %x, %layer, %position)
     : (tensor<2x1x?x64x16xf16>, tensor<?x64xf32>, index, index) -> tensor<2x1x?x64x16xf16>
@@ -117,7 +117,7 @@ func.func private @layer(%x: tensor<?x64xf32>, %w: tensor<64xf32>, %position: in
     : (tensor<?x64xf32>, tensor<64xf32>, index) -> (tensor<?x64xi8>, tensor<?x2xf32>, tensor<?x2xi32>, tensor<?x2xf32>)
   %y = call @product(%c, %s, %o, %m, %wp)
     : (tensor<?x64xi8>, tensor<?x2xf32>, tensor<?x2xi32>, tensor<?x2xf32>,
-       tensor<100x64x!lumen.q<@q8_0>, #lumen.packed<rows = 16>>) -> tensor<?x100xf32>
+       tensor<100x64x!lumen.q<@q8_0>, #lumen.packed<rows = 16, k = 4>>) -> tensor<?x100xf32>
   return %y, %k2 : tensor<?x100xf32>, tensor<2x1x?x64x16xf16>
 }
 
@@ -140,13 +140,13 @@ func.func private @norm_100(%x: tensor<?x100xf32>, %w: tensor<100xf32>) -> tenso
 }
 func.func @step(%tokens: tensor<?xi32>, %position: index, %first: index, %table: tensor<100x64x!lumen.q<@q8_0>>,
     %k: tensor<2x1x?x64x16xf16>, %v: tensor<2x1x?x16x64xf16>, %w: tensor<64xf32>, %w2: tensor<100xf32>,
-    %wp: tensor<100x64x!lumen.q<@q8_0>, #lumen.packed<rows = 16>>)
+    %wp: tensor<100x64x!lumen.q<@q8_0>, #lumen.packed<rows = 16, k = 4>>)
     -> (tensor<?x100xf32>, tensor<2x1x?x64x16xf16>, tensor<2x1x?x16x64xf16>) {
   %layer = arith.constant 0 : index
   %x = call @embedding(%tokens, %table) : (tensor<?xi32>, tensor<100x64x!lumen.q<@q8_0>>) -> tensor<?x64xf32>
   %y, %k2 = call @layer(%x, %w, %position, %layer, %k, %v, %first, %wp)
     : (tensor<?x64xf32>, tensor<64xf32>, index, index, tensor<2x1x?x64x16xf16>, tensor<2x1x?x16x64xf16>, index,
-       tensor<100x64x!lumen.q<@q8_0>, #lumen.packed<rows = 16>>) -> (tensor<?x100xf32>, tensor<2x1x?x64x16xf16>)
+       tensor<100x64x!lumen.q<@q8_0>, #lumen.packed<rows = 16, k = 4>>) -> (tensor<?x100xf32>, tensor<2x1x?x64x16xf16>)
   %z = call @norm_100(%y, %w2) : (tensor<?x100xf32>, tensor<100xf32>) -> tensor<?x100xf32>
   return %z, %k2, %v : tensor<?x100xf32>, tensor<2x1x?x64x16xf16>, tensor<2x1x?x16x64xf16>
 }
@@ -165,9 +165,9 @@ lumen.format @q8_0 block(32) group(32) bits(8) bias(-128) storage(["d", "qs"]) {
 // CHECK:         %[[P:[a-z0-9_]+]] = lumen.pack %[[W]]
 // CHECK:         lumen.to_bytes %[[P]] into %[[OUT]]
 func.func @pack_q8_0(%w: tensor<?x?x!lumen.q<@q8_0>>)
-    -> tensor<?x?x!lumen.q<@q8_0>, #lumen.packed<rows = 16>> attributes {lumen.kernel = "pack"} {
-  %p = lumen.pack %w : tensor<?x?x!lumen.q<@q8_0>> -> tensor<?x?x!lumen.q<@q8_0>, #lumen.packed<rows = 16>>
-  return %p : tensor<?x?x!lumen.q<@q8_0>, #lumen.packed<rows = 16>>
+    -> tensor<?x?x!lumen.q<@q8_0>, #lumen.packed<rows = 16, k = 4>> attributes {lumen.kernel = "pack"} {
+  %p = lumen.pack %w : tensor<?x?x!lumen.q<@q8_0>> -> tensor<?x?x!lumen.q<@q8_0>, #lumen.packed<rows = 16, k = 4>>
+  return %p : tensor<?x?x!lumen.q<@q8_0>, #lumen.packed<rows = 16, k = 4>>
 }
 
 // CHECK-LABEL: func.func @pack_f32(

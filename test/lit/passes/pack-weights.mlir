@@ -17,12 +17,12 @@ lumen.format @q8_0 block(32) group(32) bits(8) bias(-128) storage(["d", "qs"]) {
 // CHECK-LABEL: func.func @step(
 // CHECK-SAME: %[[TOKENS:.*]]: tensor<?xi32>,
 // CHECK-SAME: %[[RAW:.*]]: tensor<48x64x!lumen.q<@q8_0>> {lumen.name = "token_embd.weight"},
-// CHECK-SAME: %[[PACKED:.*]]: tensor<48x64x!lumen.q<@q8_0>, #lumen.packed<rows = 8>> {lumen.name = "token_embd.weight", lumen.tile = 8 : i64},
-// CHECK-SAME: %[[W0:.*]]: tensor<64x64xf16, #lumen.packed<rows = 8>> {lumen.name = "blk.0.w", lumen.tile = 8 : i64},
-// CHECK-SAME: %[[W1:.*]]: tensor<64x64xf16, #lumen.packed<rows = 8>> {lumen.name = "blk.1.w", lumen.tile = 8 : i64},
+// CHECK-SAME: %[[PACKED:.*]]: tensor<48x64x!lumen.q<@q8_0>, #lumen.packed<rows = 8, k = 4>> {lumen.name = "token_embd.weight", lumen.tile = #lumen.packed<rows = 8, k = 4>},
+// CHECK-SAME: %[[W0:.*]]: tensor<64x64xf16, #lumen.packed<rows = 8>> {lumen.name = "blk.0.w", lumen.tile = #lumen.packed<rows = 8>},
+// CHECK-SAME: %[[W1:.*]]: tensor<64x64xf16, #lumen.packed<rows = 8>> {lumen.name = "blk.1.w", lumen.tile = #lumen.packed<rows = 8>},
 // CHECK-SAME: %[[UNUSED:.*]]: tensor<64x64xf16> {lumen.name = "unused"})
 // ROWS4: func.func @step(
-// ROWS4-SAME: tensor<48x64x!lumen.q<@q8_0>, #lumen.packed<rows = 4>>
+// ROWS4-SAME: tensor<48x64x!lumen.q<@q8_0>, #lumen.packed<rows = 4, k = 4>>
 func.func @step(%tokens: tensor<?xi32>,
     %table: tensor<48x64x!lumen.q<@q8_0>> {lumen.name = "token_embd.weight"},
     %w0: tensor<64x64xf16> {lumen.name = "blk.0.w"},
@@ -36,7 +36,7 @@ func.func @step(%tokens: tensor<?xi32>,
   // CHECK: %[[X1:.*]] = call @layer(%[[X0]], %[[W1]])
   %x1 = func.call @layer(%x0, %w1) : (tensor<?x64xf32>, tensor<64x64xf16>) -> tensor<?x64xf32>
   // CHECK: %[[Y:.*]] = lumen.qlinear activations(%[[X1]] : tensor<?x64xf32>)
-  // CHECK-SAME: weights(%[[PACKED]] : tensor<48x64x!lumen.q<@q8_0>, #lumen.packed<rows = 8>>)
+  // CHECK-SAME: weights(%[[PACKED]] : tensor<48x64x!lumen.q<@q8_0>, #lumen.packed<rows = 8, k = 4>>)
   %y = lumen.qlinear activations(%x1 : tensor<?x64xf32>)
     weights(%table : tensor<48x64x!lumen.q<@q8_0>>) -> tensor<?x48xf32>
   return %y : tensor<?x48xf32>
@@ -61,7 +61,7 @@ module attributes {lumen.target = #lumen.target<name = "x86-64-v4",
   vector_bits = 512, rows = 16, tokens = 8>} {
 // CHECK-LABEL: func.func @two_levels(
 // CHECK-SAME: %[[TOKENS:.*]]: tensor<?xi32>, %[[R:.*]]: tensor<48x64xf16> {lumen.name = "t"},
-// CHECK-SAME: %[[P:.*]]: tensor<48x64xf16, #lumen.packed<rows = 16>> {lumen.name = "t", lumen.tile = 16 : i64})
+// CHECK-SAME: %[[P:.*]]: tensor<48x64xf16, #lumen.packed<rows = 16>> {lumen.name = "t", lumen.tile = #lumen.packed<rows = 16>})
 // CHECK-NEXT: call @middle(%[[TOKENS]], %[[R]], %[[P]])
 // CHECK-NEXT: call @inner(%[[TOKENS]], %[[R]], %[[P]])
 func.func @two_levels(%tokens: tensor<?xi32>, %t: tensor<48x64xf16> {lumen.name = "t"})
@@ -103,8 +103,8 @@ lumen.format @fine block(64) group(16) bits(8) storage(["sc", "qs"]) {
   lumen.decoded codes(%qs : vector<64xi8>) scale(%sc : vector<4xi8>)
 }
 // CHECK-LABEL: func.func @tiles(
-// CHECK-SAME: tensor<64x64x!lumen.q<@coarse>, #lumen.packed<rows = 32>>
-// CHECK-SAME: tensor<64x64x!lumen.q<@fine>, #lumen.packed<rows = 16>>
+// CHECK-SAME: tensor<64x64x!lumen.q<@coarse>, #lumen.packed<rows = 32, k = 4>>
+// CHECK-SAME: tensor<64x64x!lumen.q<@fine>, #lumen.packed<rows = 16, k = 4>>
 func.func @tiles(%x: tensor<?x64xf32>, %w0: tensor<64x64x!lumen.q<@coarse>>,
     %w1: tensor<64x64x!lumen.q<@fine>>) -> (tensor<?x64xf32>, tensor<?x64xf32>) {
   %y:2 = lumen.qlinear activations(%x : tensor<?x64xf32>)
@@ -113,8 +113,8 @@ func.func @tiles(%x: tensor<?x64xf32>, %w0: tensor<64x64x!lumen.q<@coarse>>,
   return %y#0, %y#1 : tensor<?x64xf32>, tensor<?x64xf32>
 }
 // CHECK-LABEL: func.func @joined(
-// CHECK-SAME: tensor<64x64x!lumen.q<@coarse>, #lumen.packed<rows = 16>>
-// CHECK-SAME: tensor<64x64x!lumen.q<@fine>, #lumen.packed<rows = 16>>
+// CHECK-SAME: tensor<64x64x!lumen.q<@coarse>, #lumen.packed<rows = 16, k = 4>>
+// CHECK-SAME: tensor<64x64x!lumen.q<@fine>, #lumen.packed<rows = 16, k = 4>>
 func.func @joined(%x: tensor<?x64xf32>, %w0: tensor<64x64x!lumen.q<@coarse>>,
     %w1: tensor<64x64x!lumen.q<@fine>>) -> tensor<?x64xf32> {
   %y:2 = lumen.qlinear activations(%x : tensor<?x64xf32>)
@@ -125,7 +125,7 @@ func.func @joined(%x: tensor<?x64xf32>, %w0: tensor<64x64x!lumen.q<@coarse>>,
   return %z : tensor<?x64xf32>
 }
 // CHECK-LABEL: func.func @experts(
-// CHECK-SAME: tensor<96x64x!lumen.q<@coarse>, #lumen.packed<rows = 16>>
+// CHECK-SAME: tensor<96x64x!lumen.q<@coarse>, #lumen.packed<rows = 16, k = 4>>
 func.func @experts(%x: tensor<?x64xf32>, %w: tensor<96x64x!lumen.q<@coarse>>,
     %groups: tensor<3x2xi32>) -> tensor<?x48xf32> {
   %y = lumen.qlinear activations(%x : tensor<?x64xf32>)

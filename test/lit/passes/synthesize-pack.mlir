@@ -31,8 +31,8 @@ func.func @pack(%raw: memref<?xi8>, %n: index, %k: index, %out: memref<?xi8>)
     attributes {lumen.kernel = "pack"} {
   %w = lumen.from_bytes %raw, %n, %k : memref<?xi8> -> tensor<?x?x!lumen.q<@five>>
   %p = lumen.pack %w : tensor<?x?x!lumen.q<@five>>
-    -> tensor<?x?x!lumen.q<@five>, #lumen.packed<rows = 16>>
-  lumen.to_bytes %p into %out : tensor<?x?x!lumen.q<@five>, #lumen.packed<rows = 16>>, memref<?xi8>
+    -> tensor<?x?x!lumen.q<@five>, #lumen.packed<rows = 16, k = 4>>
+  lumen.to_bytes %p into %out : tensor<?x?x!lumen.q<@five>, #lumen.packed<rows = 16, k = 4>>, memref<?xi8>
   return
 }
 
@@ -69,8 +69,8 @@ func.func @pack_narrow(%raw: memref<?xi8>, %n: index, %k: index, %out: memref<?x
     attributes {lumen.kernel = "pack"} {
   %w = lumen.from_bytes %raw, %n, %k : memref<?xi8> -> tensor<?x?x!lumen.q<@narrow>>
   %p = lumen.pack %w : tensor<?x?x!lumen.q<@narrow>>
-    -> tensor<?x?x!lumen.q<@narrow>, #lumen.packed<rows = 16>>
-  lumen.to_bytes %p into %out : tensor<?x?x!lumen.q<@narrow>, #lumen.packed<rows = 16>>, memref<?xi8>
+    -> tensor<?x?x!lumen.q<@narrow>, #lumen.packed<rows = 16, k = 4>>
+  lumen.to_bytes %p into %out : tensor<?x?x!lumen.q<@narrow>, #lumen.packed<rows = 16, k = 4>>, memref<?xi8>
   return
 }
 
@@ -86,6 +86,52 @@ func.func @pack_float(%raw: memref<?xi8>, %n: index, %k: index, %out: memref<?xi
   %w = lumen.from_bytes %raw, %n, %k : memref<?xi8> -> tensor<?x?xf16>
   %p = lumen.pack %w : tensor<?x?xf16> -> tensor<?x?xf16, #lumen.packed<rows = 8>>
   lumen.to_bytes %p into %out : tensor<?x?xf16, #lumen.packed<rows = 8>>, memref<?xi8>
+  return
+}
+
+// -----
+
+// Steps of eight codes are words of 64 bits, of sixteen two of them.
+lumen.format @bytes block(32) group(32) bits(8) storage(["d", "qs"]) {
+^bb0(%d: f16, %qs: vector<32xi8>):
+  lumen.decoded codes(%qs : vector<32xi8>) scale(%d : f16)
+}
+
+// CHECK-LABEL: func.func @pack_words(
+// CHECK: %[[WORDS:.*]] = memref.view %{{.*}} : memref<?xi8> to memref<?xi64>
+// CHECK: vector.bitcast %{{.*}} : vector<32xi8> to vector<4xi64>
+// CHECK-COUNT-4: memref.store %{{.*}}, %[[WORDS]]
+// CHECK: %[[HALVES:.*]] = memref.view %{{.*}} : memref<?xi8> to memref<?xi64>
+// CHECK: scf.for %[[LANE:.*]] = %c0 to %c16
+// CHECK: %[[WORD:.*]] = arith.muli %[[LANE]], %c2
+// CHECK: arith.addi %{{.*}}, %[[WORD]]
+// CHECK-COUNT-4: memref.store %{{.*}}, %[[HALVES]]
+func.func @pack_words(%raw: memref<?xi8>, %n: index, %k: index, %a: memref<?xi8>, %b: memref<?xi8>)
+    attributes {lumen.kernel = "pack"} {
+  %w = lumen.from_bytes %raw, %n, %k : memref<?xi8> -> tensor<?x?x!lumen.q<@bytes>>
+  %p = lumen.pack %w : tensor<?x?x!lumen.q<@bytes>>
+    -> tensor<?x?x!lumen.q<@bytes>, #lumen.packed<rows = 16, k = 8>>
+  lumen.to_bytes %p into %a : tensor<?x?x!lumen.q<@bytes>, #lumen.packed<rows = 16, k = 8>>, memref<?xi8>
+  %v = lumen.from_bytes %raw, %n, %k : memref<?xi8> -> tensor<?x?x!lumen.q<@bytes>>
+  %q = lumen.pack %v : tensor<?x?x!lumen.q<@bytes>>
+    -> tensor<?x?x!lumen.q<@bytes>, #lumen.packed<rows = 16, k = 16>>
+  lumen.to_bytes %q into %b : tensor<?x?x!lumen.q<@bytes>, #lumen.packed<rows = 16, k = 16>>, memref<?xi8>
+  return
+}
+
+// -----
+
+// Floats of a step lie together; columns past the last are zeros.
+// CHECK-LABEL: func.func @pack_pairs(
+// CHECK: %[[UNITS:.*]] = arith.ceildivui %{{.*}}, %c2
+// CHECK: scf.forall
+// CHECK: arith.divui %[[COLUMN:.*]], %c2
+// CHECK: arith.remui %[[COLUMN]], %c2
+func.func @pack_pairs(%raw: memref<?xi8>, %n: index, %k: index, %out: memref<?xi8>)
+    attributes {lumen.kernel = "pack"} {
+  %w = lumen.from_bytes %raw, %n, %k : memref<?xi8> -> tensor<?x?xbf16>
+  %p = lumen.pack %w : tensor<?x?xbf16> -> tensor<?x?xbf16, #lumen.packed<rows = 8, k = 2>>
+  lumen.to_bytes %p into %out : tensor<?x?xbf16, #lumen.packed<rows = 8, k = 2>>, memref<?xi8>
   return
 }
 

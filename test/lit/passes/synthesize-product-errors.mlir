@@ -21,6 +21,39 @@ func.func private @tensor(%x: tensor<?x5xf32>, %weight: memref<192xi8>, %out: me
 
 // -----
 
+func.func private @step(%x: memref<?x8xf32>, %weight: memref<256xi8>, %out: memref<?x7xf32>)
+    attributes {lumen.kernel = "product"} {
+  %0 = bufferization.to_tensor %x restrict : memref<?x8xf32> to tensor<?x8xf32>
+  %w = lumen.from_bytes %weight : memref<256xi8> -> tensor<7x8xf16, #lumen.packed<rows = 16, k = 2>>
+  // expected-error @below {{takes 1 columns of a row in a step, but weight 0 is 'tensor<7x8xf16, #lumen.packed<rows = 16, k = 2>>'}}
+  %y = lumen.qlinear activations(%0 : tensor<?x8xf32>)
+    weights(%w : tensor<7x8xf16, #lumen.packed<rows = 16, k = 2>>) -> tensor<?x7xf32>
+  bufferization.materialize_in_destination %y in restrict writable %out
+    : (tensor<?x7xf32>, memref<?x7xf32>) -> ()
+  return
+}
+
+// -----
+
+lumen.format @q8_0 block(32) group(32) bits(8) bias(-128) storage(["d", "qs"]) {
+^bb0(%d: f16, %qs: vector<32xi8>):
+  lumen.decoded codes(%qs : vector<32xi8>) scale(%d : f16)
+}
+
+func.func private @codes(%x: memref<?x32xf32>, %weight: memref<576xi8>, %out: memref<?x7xf32>)
+    attributes {lumen.kernel = "product"} {
+  %0 = bufferization.to_tensor %x restrict : memref<?x32xf32> to tensor<?x32xf32>
+  %w = lumen.from_bytes %weight : memref<576xi8> -> tensor<7x32x!lumen.q<@q8_0>, #lumen.packed<rows = 16, k = 8>>
+  // expected-error @below {{takes 4 columns of a row in a step, but weight 0 is 'tensor<7x32x!lumen.q<@q8_0>, #lumen.packed<rows = 16, k = 8>>'}}
+  %y = lumen.qlinear activations(%0 : tensor<?x32xf32>)
+    weights(%w : tensor<7x32x!lumen.q<@q8_0>, #lumen.packed<rows = 16, k = 8>>) -> tensor<?x7xf32>
+  bufferization.materialize_in_destination %y in restrict writable %out
+    : (tensor<?x7xf32>, memref<?x7xf32>) -> ()
+  return
+}
+
+// -----
+
 func.func private @bias(%x: memref<?x5xf32>, %b: tensor<7xf32>, %weight: memref<192xi8>, %out: memref<?x7xf32>)
     attributes {lumen.kernel = "product"} {
   %0 = bufferization.to_tensor %x restrict : memref<?x5xf32> to tensor<?x5xf32>

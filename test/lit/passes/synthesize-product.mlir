@@ -101,11 +101,11 @@ func.func private @pairs(%c: memref<?x64xi8>, %s: memref<?x1xf32>, %o: memref<?x
   %1 = bufferization.to_tensor %s restrict : memref<?x1xf32> to tensor<?x1xf32>
   %2 = bufferization.to_tensor %o restrict : memref<?x2xi32> to tensor<?x2xi32>
   %3 = bufferization.to_tensor %m restrict : memref<?x2xi16> to tensor<?x2xi16>
-  %w = lumen.from_bytes %weight : memref<1152xi8> -> tensor<16x64x!lumen.q<@float_min>, #lumen.packed<rows = 16>>
+  %w = lumen.from_bytes %weight : memref<1152xi8> -> tensor<16x64x!lumen.q<@float_min>, #lumen.packed<rows = 16, k = 4>>
   // expected-error @below {{has activation sums of 16 bits, which the minima of float_min cannot meet in pairs}}
   %y = lumen.qlinear activations(%0, %1, %2, %3
       : tensor<?x64xi8>, tensor<?x1xf32>, tensor<?x2xi32>, tensor<?x2xi16>)
-    weights(%w : tensor<16x64x!lumen.q<@float_min>, #lumen.packed<rows = 16>>) -> tensor<?x16xf32>
+    weights(%w : tensor<16x64x!lumen.q<@float_min>, #lumen.packed<rows = 16, k = 4>>) -> tensor<?x16xf32>
   bufferization.materialize_in_destination %y in restrict writable %out
     : (tensor<?x16xf32>, memref<?x16xf32>) -> ()
   return

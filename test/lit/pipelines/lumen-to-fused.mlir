@@ -16,7 +16,7 @@
 // CHECK-LABEL: func.func @step(
 // CHECK-SAME: %[[TOKENS:[a-z0-9]+]]: tensor<?xi32>, %[[POSITION:[a-z0-9]+]]: index, %[[FIRST:[a-z0-9]+]]: index,
 // CHECK-SAME: %[[RAW:[a-z0-9]+]]: tensor<151936x896x!lumen.q<@q8_0>> {lumen.name = "token_embd.weight"}
-// CHECK-SAME: %[[PACKED:[a-z0-9]+]]: tensor<151936x896x!lumen.q<@q8_0>, #lumen.packed<rows = 16>> {lumen.name = "token_embd.weight", lumen.tile = 16 : i64}
+// CHECK-SAME: %[[PACKED:[a-z0-9]+]]: tensor<151936x896x!lumen.q<@q8_0>, #lumen.packed<rows = 16, k = 4>> {lumen.name = "token_embd.weight", lumen.tile = #lumen.packed<rows = 16, k = 4>}
 // CHECK-SAME: %[[NORM:[a-z0-9]+]]: tensor<896xf32> {lumen.name = "output_norm.weight"}
 // CHECK-DAG: %[[L0:.*]] = arith.constant 0 : index
 // CHECK-DAG: %[[L1:.*]] = arith.constant 1 : index

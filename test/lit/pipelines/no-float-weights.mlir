@@ -22,7 +22,7 @@
 // The weights of the step are bytes: 8.5 bits each, raw or packed.
 // COUNT-LABEL: func.func @step(
 // COUNT-SAME: memref<144643072xi8> {lumen.name = "token_embd.weight"}
-// COUNT-SAME: memref<144643072xi8> {llvm.align = 64 : i64, lumen.name = "token_embd.weight", lumen.tile = 16 : i64}
+// COUNT-SAME: memref<144643072xi8> {llvm.align = 64 : i64, lumen.name = "token_embd.weight", lumen.tile = #lumen.packed<rows = 16, k = 4>}
 
 // 18.9 MB for 512 tokens; the weights of one layer alone would be 59.6 MB in float32.
 // COUNT: llvm.mlir.global external constant @lumen_arena_size_step(18890752 : i64)

@@ -85,9 +85,9 @@ func.func @route_and_mix(%logits: tensor<?x4xf32>, %x: tensor<?x32xf32>, %w: ten
   %r = lumen.combine %z, %p, %t : tensor<?x64xf32>, tensor<?x2xf32>, tensor<?x2xi32> -> tensor<?x32xf32>
   return %r : tensor<?x32xf32>
 }}
-func.func @pack(%w: tensor<?x?x{Q8}>) -> tensor<?x?x{Q8}, #lumen.packed<rows = 16>> {{
-  %p = lumen.pack %w : tensor<?x?x{Q8}> -> tensor<?x?x{Q8}, #lumen.packed<rows = 16>>
-  return %p : tensor<?x?x{Q8}, #lumen.packed<rows = 16>>
+func.func @pack(%w: tensor<?x?x{Q8}>) -> tensor<?x?x{Q8}, #lumen.packed<rows = 16, k = 4>> {{
+  %p = lumen.pack %w : tensor<?x?x{Q8}> -> tensor<?x?x{Q8}, #lumen.packed<rows = 16, k = 4>>
+  return %p : tensor<?x?x{Q8}, #lumen.packed<rows = 16, k = 4>>
 }}
 }}
 """
@@ -252,10 +252,10 @@ def test_formats_that_only_a_module_describes():
     text = formats.get("q5_0").emit_ir().replace("@q5_0", "@mine")
     module = f"""{text}
     func.func @pack(%w: tensor<?x?x!lumen.q<@mine>>)
-        -> tensor<?x?x!lumen.q<@mine>, #lumen.packed<rows = 16>> {{
+        -> tensor<?x?x!lumen.q<@mine>, #lumen.packed<rows = 16, k = 4>> {{
       %p = lumen.pack %w : tensor<?x?x!lumen.q<@mine>>
-        -> tensor<?x?x!lumen.q<@mine>, #lumen.packed<rows = 16>>
-      return %p : tensor<?x?x!lumen.q<@mine>, #lumen.packed<rows = 16>>
+        -> tensor<?x?x!lumen.q<@mine>, #lumen.packed<rows = 16, k = 4>>
+      return %p : tensor<?x?x!lumen.q<@mine>, #lumen.packed<rows = 16, k = 4>>
     }}"""
     engine = lumen_mlir.compile(module, threads=1, use_cache=False)
     size = formats.packing.packed_bytes(formats.get("q5_0"), 20, 64, 16)
@@ -265,6 +265,8 @@ def test_formats_that_only_a_module_describes():
         engine.invoke("pack", weight, 21, 64, outs=[aligned_empty((size,))])
     with pytest.raises(LumenError, match=f"{size + 64} bytes, but a weight of 20 x 64 in mine has {size}"):
         engine.invoke("pack", weight, 20, 64, outs=[aligned_empty((size + 64,))])
+    with pytest.raises(LumenError, match="argument 0: there is no weight of 20 x 63 in blocks of 32"):
+        engine.invoke("pack", weight, 20, 63, outs=[aligned_empty((size,))])
 
 
 UNBOUNDED = {
@@ -315,8 +317,8 @@ ATTRIBUTES = {
     "lumen.rows = array<i64: 99>, lumen.out, lumen.result = 0 : i64": "lumen.rows of argument 0 must be",
     "lumen.rows = array<i64: 0>, lumen.out, lumen.result = 0 : i64": r"argument 0 has the rows \[0\]",
     "lumen.name = 1 : i64": "lumen.name of argument 0 must be a string, got 1 : i64",
-    "lumen.tile = 0 : i64": "lumen.tile of argument 0 must be an i64 of 1 to 64, got 0",
-    'lumen.tile = "x"': "lumen.tile of argument 0 must be an i64 of 1 to 64",
+    "lumen.tile = 16 : i64": "lumen.tile of argument 0 must be a #lumen.packed, got 16",
+    'lumen.tile = "x"': "lumen.tile of argument 0 must be a #lumen.packed",
     "llvm.align = 0 : i64": "f: argument 0: llvm.align must be a number of at least 1, got 0",
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from lumen_mlir import formats, ir
 from lumen_mlir.dialects import func, lumen
+from lumen_mlir.formats.packing import Tile
 
 EXPECTED = """
   func.func @f(%x: tensor<?x64xf32>, %w: tensor<96x64x!lumen.q<@q8_0>>, %b: tensor<96xf32>,
@@ -30,13 +31,13 @@ EXPECTED = """
     %y = lumen.linear %l, %d bias(%b : tensor<96xf32>)
       : tensor<?x64xf32>, tensor<96x64xf32> -> tensor<?x96xf32>
     %p = lumen.pack %w : tensor<96x64x!lumen.q<@q8_0>>
-      -> tensor<96x64x!lumen.q<@q8_0>, #lumen.packed<rows = 8>>
+      -> tensor<96x64x!lumen.q<@q8_0>, #lumen.packed<rows = 8, k = 4>>
     %q:4 = lumen.quantize %l {sum_group = 16 : i64}
       : tensor<?x64xf32> -> tensor<?x64xi8>, tensor<?x2xf32>, tensor<?x4xi32>, tensor<?x4xf32>
     %z:2 = lumen.qlinear activations(%q#0, %q#1, %q#2, %q#3
         : tensor<?x64xi8>, tensor<?x2xf32>, tensor<?x4xi32>, tensor<?x4xf32>)
-      weights(%p, %p : tensor<96x64x!lumen.q<@q8_0>, #lumen.packed<rows = 8>>,
-        tensor<96x64x!lumen.q<@q8_0>, #lumen.packed<rows = 8>>)
+      weights(%p, %p : tensor<96x64x!lumen.q<@q8_0>, #lumen.packed<rows = 8, k = 4>>,
+        tensor<96x64x!lumen.q<@q8_0>, #lumen.packed<rows = 8, k = 4>>)
       biases(%b, %b : tensor<96xf32>, tensor<96xf32>) -> tensor<?x96xf32>, tensor<?x96xf32>
     return %y, %z#0, %z#1, %k2, %v2
       : tensor<?x96xf32>, tensor<?x96xf32>, tensor<?x96xf32>, tensor<2x4x?x16x16xf32>, tensor<2x4x?x16x16xf32>
@@ -68,7 +69,7 @@ def build() -> ir.Module:
         last = lumen.last_rows(lumen.mul(lumen.gelu(lumen.silu(a)), n), i)
         assert lumen.is_quantized(w) and not lumen.is_quantized(x)
         y = lumen.linear(last, lumen.dequantize(w), b)
-        p = lumen.pack(w, 8)
+        p = lumen.pack(w, Tile(8, 4))
         z = lumen.qlinear(lumen.quantize(last, sum_group=16), [p, p], [b, b])
         func.return_([y, *z, k2, v2])
     with ir.InsertionPoint(g):

@@ -13,6 +13,7 @@ import lumen_mlir
 from lumen_mlir.compiler import targets
 from lumen_mlir.compiler.driver import CompilerOptions
 from lumen_mlir.formats import packing
+from lumen_mlir.formats.packing import Tile
 from lumen_mlir.formats.quantized import QuantFormat
 from lumen_mlir.reference import ops
 from lumen_mlir.run.engine import Engine, aligned_empty
@@ -47,10 +48,10 @@ class Case:
         return aligned(packing.pack(self.fmt, self.raw, targets.get(target).tile_rows(self.fmt)))
 
 
-def _functions(case: Case, tile: int) -> str:
+def _functions(case: Case, tile: Tile) -> str:
     name, n, k = case.name, case.rows, case.columns
     element = f"!lumen.q<@{name}>"
-    packed = f"tensor<?x?x{element}, #lumen.packed<rows = {tile}>>"
+    packed = f"tensor<?x?x{element}, {tile}>"
     return f"""{case.fmt.emit_ir()}
     func.func @pack_{name}(%w: tensor<?x?x{element}>) -> {packed} {{
       %p = lumen.pack %w : tensor<?x?x{element}> -> {packed}
@@ -67,10 +68,10 @@ def _functions(case: Case, tile: int) -> str:
     }}"""
 
 
-def _product(case: Case, tile: int, group: int) -> str:
+def _product(case: Case, tile: Tile, group: int) -> str:
     """A product whose activations share a scale by ``group``, which the compiler need not have chosen."""
     name, n, k, size = case.name, case.rows, case.columns, min(case.fmt.group, 32)
-    weight = f"tensor<{n}x{k}x!lumen.q<@{name}>, #lumen.packed<rows = {tile}>>"
+    weight = f"tensor<{n}x{k}x!lumen.q<@{name}>, {tile}>"
     sums = f"tensor<?x{k // size}xi32>, tensor<?x{k // size}xf32>"
     codes = f"tensor<?x{k}xi8>, tensor<?x{k // group}xf32>, {sums}"
     return f"""
@@ -89,14 +90,14 @@ def compile_cases(cases: Sequence[Case], target: str, activations: str, tokens: 
     ``tokens`` makes register tiles smaller than the target's, which takes less time to compile.
     """
     chosen = targets.get(target)
-    functions = [_functions(case, chosen.tile_rows(case.fmt)) for case in cases]
+    functions = [_functions(case, chosen.tile(case.fmt)) for case in cases]
     return _compile(functions, target, activations, tokens)
 
 
 def compile_groups(products: Sequence[tuple[Case, int]], target: str, tokens: int) -> Engine:
     """An engine with ``product_NAME_GROUP`` of each case and group; ``tokens`` as in ``compile_cases``."""
     functions = [case.fmt.emit_ir() for case in dict.fromkeys(case for case, _ in products)]
-    functions += [_product(case, targets.get(target).tile_rows(case.fmt), group) for case, group in products]
+    functions += [_product(case, targets.get(target).tile(case.fmt), group) for case, group in products]
     return _compile(functions, target, "int8", tokens)
 
 

@@ -13,10 +13,12 @@ from format_classes import representatives
 from format_kernels import MOST_TOKENS, Case, Terms, aligned, compile_cases, compile_groups, rounding_bound
 from kernel_runner import on_targets
 
+import lumen_mlir
 from lumen_mlir import formats
 from lumen_mlir.compiler import targets
 from lumen_mlir.formats import packing
 from lumen_mlir.formats.dsl import Codes, bitcast, f16, f32, i8, per_row, quant_format, u8, unpack
+from lumen_mlir.reference import packed as plain
 from lumen_mlir.testing.random_blocks import random_weights
 
 TARGETS = tuple(
@@ -134,6 +136,32 @@ def test_pack(name, target):
     found = aligned(np.zeros_like(expected))
     engine(case, target).invoke(f"pack_{case.name}", raw.reshape(-1), ROWS, case.columns, outs=[found])
     np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("step", [1, 2, 8, 16, 32])
+def test_pack_steps(step):
+    """The same for steps that no product takes yet, and the very weights by a plain decoder."""
+    names, rows = ("q8_0", "q4_k", "q5_0", "q2_k", "q3_k", "q6_k", "f16"), 8
+    functions = []
+    for name in names:
+        element = name if formats.get(name).is_float else f"!lumen.q<@{name}>"
+        raw, packed = f"tensor<?x?x{element}>", f"tensor<?x?x{element}, {packing.Tile(rows, step)}>"
+        functions.append(f"""{"" if formats.get(name).is_float else formats.get(name).emit_ir()}
+        func.func @pack_{name}(%w: {raw}) -> {packed} {{
+          %p = lumen.pack %w : {raw} -> {packed}
+          return %p : {packed}
+        }}""")
+    packers = lumen_mlir.compile("\n".join(functions), threads=1, use_cache=False)
+    for name in names:
+        fmt, columns = formats.get(name), 512 + 3 * (name == "f16")
+        raw = np.random.default_rng(0).integers(0, 256, (ROWS, fmt.row_bytes(columns)), np.uint8)
+        expected = packing.pack(fmt, raw, rows, step)
+        found = aligned(np.zeros_like(expected))
+        packers.invoke(f"pack_{name}", raw.reshape(-1), ROWS, columns, outs=[found])
+        np.testing.assert_array_equal(found, expected)
+        codes, _ = plain.decode(fmt, found, ROWS, columns, rows, step)
+        values = fmt.elements(raw) if fmt.is_float else fmt.decode_codes(raw).codes
+        assert codes[:ROWS].tobytes() == values.tobytes()
 
 
 @every_kernel

@@ -43,6 +43,8 @@ def test_row_and_place_are_named(name, value):
             continue
         broken = buffer.copy()
         view = part.view(broken)
+        # Rows come last.
+        view = view.swapaxes(-1, -2) if fmt.is_float else view
         bits = np.float32(value).view(np.uint32) >> 16 if name == "bf16" else value
         view[1, view.shape[1] // 2, ..., 2] = bits
         row, what = find(name, broken)
@@ -88,8 +90,20 @@ def test_packing_a_model_is_refused(tmp_path, monkeypatch, format, chunk):
     path.write_bytes(data)
     model = Model.open(path)
     monkeypatch.setattr(packed_weights, "_CHUNK_BYTES", chunk)
-    layout = PackedLayout.of(model, {name: TILE})
+    layout = PackedLayout.of(model, {name: packing.Tile.of(formats.get(model.tensors[name].type), TILE)})
     place = "weight in column" if format == "f16" else "scale of block"
     message = f"{re.escape(str(path))}: tensor {name}, row 30: the {place} 0 is inf$"
     with pytest.raises(LumenError, match=message):
         packed_weights.pack(model, layout, pack_with_numpy, None, lambda done, total: None)
+
+
+def test_column_in_a_step():
+    """Columns that lie together are told apart; the first row counts, and its first column."""
+    values = np.ones((ROWS, COLUMNS + 1), np.float32)
+    values[5, 9], values[5, 7], values[6, 0] = np.inf, np.nan, np.inf
+    raw = values.view(np.uint8)
+    fmt = formats.get("f32")
+    for step in (1, 2, 8):
+        buffer = packing.pack(fmt, raw, TILE, step)
+        found = packing.find_nonfinite(fmt, buffer, ROWS, COLUMNS + 1, TILE, step)
+        assert found == (5, "the weight in column 7 is nan")

@@ -9,10 +9,22 @@ import numpy as np
 import pytest
 from format_samples import random_rows, same_floats
 
+from lumen_mlir.compiler import targets
 from lumen_mlir.errors import LumenError
 from lumen_mlir.formats import get
 from lumen_mlir.formats.dsl import Codes, f16, f32, per_row, quant_format, u8
-from lumen_mlir.formats.packing import PLANES, components, dequantize_packed, pack, packed_bytes, unpack
+from lumen_mlir.formats.packing import (
+    Tile,
+    components,
+    dequantize_packed,
+    pack,
+    packed_bytes,
+    stream_bytes,
+    tile_of,
+    unpack,
+)
+from lumen_mlir.reference import packed as plain
+from lumen_mlir.reference.packed import PLANES
 
 
 def make(fmt, n, columns, seed=0):
@@ -36,6 +48,61 @@ def test_roundtrip(fmt, n, rows):
         for expected, actual in zip(getattr(decoded, name), getattr(unpacked, name), strict=True):
             assert (expected is None) == (actual is None)
             assert expected is None or expected.tobytes() == actual.tobytes()
+
+
+def check_plain(fmt, raw, k, rows, step):
+    """What a decoder finds that is written from the page alone; past the last row there are zeros."""
+    n = len(raw)
+    codes, stored = plain.decode(fmt, pack(fmt, raw, rows, step), n, k, rows, step)
+    expected = fmt.elements(raw) if fmt.is_float else fmt.decode_codes(raw).codes
+    kept = [] if fmt.is_float else fmt.decode_stored(raw)
+    for mine, array in zip([codes, *stored], [expected, *kept], strict=True):
+        assert mine[:n].tobytes() == array.tobytes() and not mine[n:].any()
+
+
+@pytest.mark.parametrize("step", [1, 2, 4, 8, 16, 32])
+def test_steps(fmt, step):
+    """Steps of any size: back again, and the bytes that the page puts there."""
+    n, rows = 5, 4
+    raw, k = make(fmt, n, 512, seed=2)
+    packed = pack(fmt, raw, rows, step)
+    assert len(packed) == packed_bytes(fmt, n, k, rows, step)
+    assert same_floats(dequantize_packed(fmt, packed, n, k, rows, step), fmt.dequantize(raw))
+    check_plain(fmt, raw, k, rows, step)
+
+
+@pytest.mark.parametrize(
+    ("name", "rows"), [("q8_0", 1), ("q6_k", 16), ("q4_k", 32), ("q3_k", 8), ("f16", 64)]
+)
+def test_tiles_of_any_size(name, rows):
+    """What is with the spans depends on the rows of a tile."""
+    raw, k = make(get(name), 70, 512, seed=2)
+    for step in (1, 4, 8):
+        check_plain(get(name), raw, k, rows, step)
+
+
+def test_steps_of_floats_end_with_zeros():
+    """Columns that are no multiple of a step."""
+    raw = random_rows(get("f32"), 3, 7, 1)
+    packed = pack(get("f32"), raw, 2, 4)
+    assert packed.size == 128 and unpack(get("f32"), packed, 3, 7, 2, 4).tobytes() == raw.tobytes()
+    (part,) = components(get("f32"), 3, 7, 2, 4)
+    assert part.shape == (2, 2, 2, 4) and not part.view(packed)[:, 1, :, 3].any()
+
+
+def test_tiles():
+    """What kernels take, as the attribute says it."""
+    assert Tile.of(get("q8_0"), 16) == (16, 4) and Tile.of(get("bf16"), 8) == (8, 1)
+    assert str(Tile(16, 4)) == "#lumen.packed<rows = 16, k = 4>"
+    assert Tile.parse("tensor<8x8xf16, #lumen.packed<rows = 8>>") == Tile(8, 1)
+    assert Tile.parse(f"tensor<8x8x!lumen.q<@q8_0>, {Tile(8, 2)}>") == Tile(8, 2)
+    assert Tile.parse("tensor<8x8xf16>") is None
+    target = targets.get("x86-64-v3").attribute()
+    # Two vectors of rows; one where a span has several groups.
+    assert tile_of(get("q4_k"), target) == (16, 4) and tile_of(get("q6_k"), target) == (8, 4)
+    assert tile_of(get("f16"), target) == (16, 1)
+    with pytest.raises(ValueError, match="a #lumen.target was expected"):
+        tile_of(get("f16"), "1 : i64")
 
 
 def slow_code_planes(codes, bits, rows):
@@ -158,7 +225,7 @@ def test_layouts():
         "min.super": (18496, (2, 2, 1, 32), (256, 128, 64, 2), "float16"),
     }
     (values,) = components(get("bf16"), 3, 7, 16)
-    assert (values.shape, values.bytes, values.end) == ((1, 7, 16), 224, 224)
+    assert (values.shape, values.bytes, values.end) == ((1, 7, 16, 1), 224, 224)
 
 
 def documented_sizes():
@@ -214,6 +281,7 @@ def test_what_factors_share_is_kept_once():
     raw = np.random.default_rng(0).integers(0, 256, (5, Shared.row_bytes(192)), dtype=np.uint8)
     raw[:, :4] = np.linspace(-1, 1, 5, dtype="<f4").view(np.uint8).reshape(5, 4)
     assert same_floats(dequantize_packed(Shared, pack(Shared, raw, 4), 5, 192, 4), Shared.dequantize(raw))
+    check_plain(Shared, raw, 192, 4, 4)
     sub, codes = raw[:, 4:].reshape(5, 3, 66)[..., :2] >> 4, raw[:, 4:].reshape(5, 3, 66)[..., 2:]
     d = np.linspace(-1, 1, 5, dtype=np.float32)[:, None, None]
     scale, least = np.repeat(d * (sub + 1), 32, axis=-1), np.repeat(d * 0.5 * (16.0 - sub), 32, axis=-1)
@@ -255,6 +323,16 @@ def test_refusals():
         components(q8_0, 4, 48, 16)
     with pytest.raises(LumenError, match="cannot pack a weight of 4 x 64 in tiles of 0 rows"):
         components(q8_0, 4, 64, 0)
+    with pytest.raises(
+        LumenError, match="cannot pack a weight of 4 x 64 of q8_0: rows must be a power of two"
+    ):
+        packed_bytes(q8_0, 4, 64, 12)
+    with pytest.raises(LumenError, match="k must be a power of two of at most 32, got 3"):
+        stream_bytes(q8_0, 64, 16, 3)
+    with pytest.raises(LumenError, match="no weight of so many elements"):
+        packed_bytes(q8_0, 1 << 40, 1 << 40, 16)
+    with pytest.raises(LumenError, match="there is no weight of 1 x 1180591620717411303424"):
+        packed_bytes(q8_0, 1, 1 << 70, 16)
     with pytest.raises(LumenError, match="pack expects rows of bytes"):
         pack(q8_0, np.zeros(34, dtype=np.uint8), 16)
     with pytest.raises(LumenError, match=r"packed q8_0 weight of 4 x 64 has 2176 bytes, not \(5,\)"):

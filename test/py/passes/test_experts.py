@@ -68,7 +68,7 @@ def test_routing(experts, used, gating, bias, normalized, target):
 
 def mixture_text(experts, used, width, hidden, kind, rows):
     element = kind if formats.get(kind).is_float else f"!lumen.q<@{kind}>"
-    layout = f"#lumen.packed<rows = {rows}>"
+    layout = packing.Tile.of(formats.get(kind), rows)
     gate = f"tensor<{experts * hidden}x{width}x{element}, {layout}>"
     down = f"tensor<{experts * width}x{hidden}x{element}, {layout}>"
     groups, slots = f"tensor<{experts + 1}x2xi32>", f"tensor<?x{used}xi32>"

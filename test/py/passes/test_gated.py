@@ -22,7 +22,7 @@ COLUMNS = 256
 def module(activation, gate, up, rows, tiles, bias, order, residual):
     """activation(gate) * up for weights of ``rows`` rows in packed tiles, whose results come in ``order``."""
     types = [
-        f"tensor<{rows}x{COLUMNS}x!lumen.q<@{name}>, #lumen.packed<rows = {tile}>>"
+        f"tensor<{rows}x{COLUMNS}x!lumen.q<@{name}>, #lumen.packed<rows = {tile}, k = 4>>"
         for name, tile in zip((gate, up), tiles, strict=True)
     ]
     result, vector = f"tensor<?x{rows}xf32>", f"tensor<{rows}xf32>"

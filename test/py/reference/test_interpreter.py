@@ -149,11 +149,12 @@ def test_small_cache_of_decoded_weights(model):
 @pytest.mark.parametrize("name", ["q4_k", "q6_k", "q8_0", "f32", "f16", "bf16"])
 def test_packing_gives_the_packed_bytes(name):
     fmt = formats.get(name)
+    tile = packing.Tile.of(fmt, 8)
     element = name if fmt.is_float else f"!lumen.q<@{name}>"
     text = f"""
-    func.func @pack(%w: tensor<?x?x{element}>) -> tensor<?x?x{element}, #lumen.packed<rows = 8>> {{
-      %p = lumen.pack %w : tensor<?x?x{element}> -> tensor<?x?x{element}, #lumen.packed<rows = 8>>
-      return %p : tensor<?x?x{element}, #lumen.packed<rows = 8>>
+    func.func @pack(%w: tensor<?x?x{element}>) -> tensor<?x?x{element}, {tile}> {{
+      %p = lumen.pack %w : tensor<?x?x{element}> -> tensor<?x?x{element}, {tile}>
+      return %p : tensor<?x?x{element}, {tile}>
     }}
     """
     raw = np.random.default_rng(0).integers(0, 256, (13, fmt.row_bytes(512)), dtype=np.uint8)

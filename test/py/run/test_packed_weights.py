@@ -31,7 +31,11 @@ def pack_with_numpy(info, raw, out):
 def test_chunks(tmp_path, monkeypatch, format, chunk, cached):
     write_synthetic(tmp_path / "model.gguf", SHAPE, format)
     model = Model.open(tmp_path / "model.gguf")
-    matrices = {name: ROWS for name, info in model.tensors.items() if len(info.shape) == 2}
+    matrices = {
+        name: packing.Tile.of(formats.get(info.type), ROWS)
+        for name, info in model.tensors.items()
+        if len(info.shape) == 2
+    }
     layout = PackedLayout.of(model, matrices)
     seen = []
     monkeypatch.setattr(packed_weights, "_CHUNK_BYTES", chunk)

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "dialect/FormatLayout.h"
+#include "dialect/layout/FormatLayout.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/IR/Matchers.h"
@@ -204,115 +204,6 @@ SmallVector<StoredFactor> lumen::getStoredFactors(FormatOp format) {
   return factors;
 }
 
-//===----------------------------------------------------------------------===//
-// Components
-//===----------------------------------------------------------------------===//
-
-int64_t PackedComponent::getBytes() const {
-  return entries * elementsPerEntry * lumen::getBytes(elementType);
-}
-
-int64_t PackedComponent::getEntryOffset(int64_t entry) const {
-  int64_t bytes = elementsPerEntry * lumen::getBytes(elementType);
-  if (!halfBytes)
-    return offset + entry * bytes;
-  int64_t perHalf = entries / 2;
-  return offset + entry / perHalf * halfBytes + entry % perHalf * bytes;
-}
-
-/// Places the planes of codes in a span: those of one load, then for either
-/// half of the steps the loads of the others, fewest first. So loads come in
-/// the order in which a product takes steps. Returns the bytes of all.
-static int64_t placeCodes(MutableArrayRef<PackedComponent> planes) {
-  int64_t bytes = 0, inHalf = 0;
-  for (PackedComponent &plane : planes)
-    if (plane.entries > 1)
-      inHalf += plane.getBytes() / 2;
-  for (PackedComponent &plane : llvm::reverse(planes)) {
-    plane.offset = bytes;
-    bool halves = plane.entries > 1;
-    bytes += halves ? plane.getBytes() / 2 : plane.getBytes();
-    plane.halfBytes = halves ? inHalf : 0;
-  }
-  return bytes + inHalf;
-}
-
-SmallVector<PackedComponent>
-lumen::getPackedComponents(FormatOp format, Type elementType, int64_t rows) {
-  using Kind = PackedComponent::Kind;
-  if (!format) {
-    PackedComponent values = {Kind::Values, {0, 0}, 0, elementType, 1, 1, rows};
-    values.beginsStream = true;
-    values.unitBytes = values.getBytes();
-    return {values};
-  }
-  SmallVector<PackedComponent> ofSpans, ofBlocks, ofRows;
-  Type i8 = IntegerType::get(elementType.getContext(), 8);
-  for (BitPlane plane : getBitPlanes(format.getBits()))
-    ofSpans.push_back(
-        {Kind::Codes, plane, 0, i8, kSpan, plane.getLoads(), rows * 4});
-  int64_t codeBytes = placeCodes(ofSpans), spanBytes = codeBytes;
-  int64_t block = format.getBlock(), spans = block / kSpan;
-  for (auto [i, factor] : llvm::enumerate(getStoredFactors(format)))
-    for (BitPlane plane : factor.planes) {
-      PackedComponent component = {Kind::Factor,
-                                   plane,
-                                   unsigned(i),
-                                   getElementTypeOrSelf(factor.value.getType()),
-                                   0,
-                                   1,
-                                   rows};
-      if (factor.level == FactorLevel::Row) {
-        ofRows.push_back(component);
-        continue;
-      }
-      component.columns = block;
-      if (factor.level == FactorLevel::Group)
-        component.entries =
-            block / int64_t(format.getGroup()) / plane.getValuesPerByte();
-      ofBlocks.push_back(component);
-      if (component.entries % spans == 0)
-        spanBytes += component.getBytes() / spans;
-    }
-  // Spans take their factors in where their codes then still fill cache lines.
-  if (spanBytes % kAlignment == 0) {
-    auto ofBlock = [&](const PackedComponent &component) {
-      return component.entries % spans != 0;
-    };
-    auto middle =
-        std::stable_partition(ofBlocks.begin(), ofBlocks.end(), ofBlock);
-    for (PackedComponent &component :
-         llvm::make_range(middle, ofBlocks.end())) {
-      component.columns = kSpan;
-      component.entries /= spans;
-      ofSpans.push_back(component);
-    }
-    ofBlocks.erase(middle, ofBlocks.end());
-  }
-  SmallVector<PackedComponent> components;
-  for (auto *stream : {&ofSpans, &ofBlocks, &ofRows}) {
-    int64_t bytes = stream == &ofSpans ? codeBytes : 0;
-    for (PackedComponent &component : *stream)
-      if (component.kind == Kind::Factor) {
-        component.offset = bytes;
-        bytes += component.getBytes();
-      }
-    for (auto [i, component] : llvm::enumerate(*stream)) {
-      component.beginsStream = i == 0;
-      component.unitBytes = bytes;
-    }
-    components.append(*stream);
-  }
-  return components;
-}
-
-int64_t lumen::getStreamBytes(const PackedComponent &component, int64_t n,
-                              int64_t k, int64_t rows) {
-  int64_t tiles = llvm::divideCeil(n, rows);
-  return llvm::alignTo(tiles * component.getUnits(k) * component.unitBytes,
-                       kAlignment);
-}
-
 int64_t lumen::getCodeBias(FormatOp format) {
   auto table = format.getTable();
   if (!table)
@@ -338,23 +229,4 @@ FormatOp lumen::lookupFormat(RankedTensorType type, Operation *from) {
     return nullptr;
   return SymbolTable::lookupNearestSymbolFrom<FormatOp>(from,
                                                         quant.getFormat());
-}
-
-FailureOr<int64_t> lumen::getWeightBytes(RankedTensorType type,
-                                         Operation *from) {
-  FormatOp format = lookupFormat(type, from);
-  if (!format && isa<QuantType>(type.getElementType()))
-    return failure();
-  int64_t n = type.getDimSize(0), k = type.getDimSize(1);
-  if (auto packed = dyn_cast_or_null<PackedAttr>(type.getEncoding())) {
-    int64_t bytes = 0;
-    for (const PackedComponent &component :
-         getPackedComponents(format, type.getElementType(), packed.getRows()))
-      if (component.beginsStream)
-        bytes += getStreamBytes(component, n, k, packed.getRows());
-    return bytes;
-  }
-  if (format)
-    return n * format.getRowBytes(k);
-  return n * k * getBytes(type.getElementType());
 }

@@ -1,17 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The bytes of a packed weight: which components it has, where each begins and
-// how it is indexed. `lumen_mlir.formats.packing` is the NumPy twin of this
-// file.
-#ifndef LUMEN_FORMATLAYOUT_H
-#define LUMEN_FORMATLAYOUT_H
+// What a packed weight keeps of a format: planes of its codes, and the values
+// that its scales and minima follow from. `PackedLayout.h` says where they lie.
+#ifndef LUMEN_DIALECT_LAYOUT_FORMATLAYOUT_H
+#define LUMEN_DIALECT_LAYOUT_FORMATLAYOUT_H
 
 #include "dialect/LumenDialect.h"
 
 namespace mlir::lumen {
 
-/// Codes per span, the unit that all bit planes share: 8 steps of 4 codes.
+/// Codes per span, the unit that all bit planes share.
 inline constexpr int64_t kSpan = 32;
+
+/// Consecutive codes of a row that `lumen.dot4` multiplies and adds at once.
+inline constexpr int64_t kDotStep = 4;
 
 /// Bytes of which arenas, the buffers in them and the streams of packed weights
 /// begin at multiples: a cache line, and the widest vector of any target.
@@ -24,8 +26,12 @@ int64_t getBytes(Type type);
 struct BitPlane {
   int64_t width;
   int64_t offset;
-  /// Vector loads per span (of codes); each holds 8 / loads steps.
-  int64_t getLoads() const { return width; }
+  /// Loads per span of codes of which a step takes `k`.
+  int64_t getLoads(int64_t k) const {
+    return std::max<int64_t>(1, width * kSpan / (8 * k));
+  }
+  /// Steps that a load holds, one behind the other in the bits of its bytes.
+  int64_t getStepsPerLoad(int64_t k) const { return kSpan / k / getLoads(k); }
   /// Values that share a byte.
   int64_t getValuesPerByte() const { return width < 8 ? 8 / width : 1; }
 };
@@ -85,64 +91,10 @@ int64_t getCodeBias(FormatOp format);
 /// Whether codes take all 8 bits and are signed bytes with their bias.
 bool hasSignedBytes(FormatOp format);
 
-//===----------------------------------------------------------------------===//
-// Components
-//===----------------------------------------------------------------------===//
-
-/// One component of a packed weight. Components that go by at the same pace are
-/// a stream, in whose units they lie in the order in which a product reads
-/// them: what belongs to a span, then what blocks and rows have beside it.
-struct PackedComponent {
-  enum class Kind { Codes, Factor, Values };
-  Kind kind;
-  /// The bits that this component holds of every code or factor.
-  BitPlane plane;
-  /// Kind::Factor: its position in `getStoredFactors`.
-  unsigned factor;
-  Type elementType;
-  /// Logical columns of the weight behind a unit of the stream; 0: the whole
-  /// row.
-  int64_t columns;
-  /// Entries in a unit, and elements in each: `rows` for factors, `rows * 4`
-  /// for codes, an entry of which is a vector load.
-  int64_t entries, elementsPerEntry;
-  /// Where this component begins in a unit, and whether that is the first of a
-  /// stream.
-  int64_t offset = 0;
-  bool beginsStream = false;
-  /// Bytes of a unit.
-  int64_t unitBytes = 0;
-  /// Bytes from the first half of the loads of codes to the second (x of a
-  /// step), where there are halves.
-  int64_t halfBytes = 0;
-
-  /// Bytes of this component in a unit.
-  int64_t getBytes() const;
-  /// Units along K of a weight of `k` columns.
-  int64_t getUnits(int64_t k) const { return columns ? k / columns : 1; }
-  /// Where in a unit entry `entry` begins.
-  int64_t getEntryOffset(int64_t entry) const;
-};
-
-/// The components of a packed weight with element type `elementType` and `rows`
-/// rows per tile, in storage order. `format` is null for float elements.
-SmallVector<PackedComponent>
-getPackedComponents(FormatOp format, Type elementType, int64_t rows);
-
-/// Bytes of a component's stream for a weight of n x k, rounded up to
-/// kAlignment.
-int64_t getStreamBytes(const PackedComponent &component, int64_t n, int64_t k,
-                       int64_t rows);
-
-/// Bytes of a whole weight of this type, raw or packed. The type has a static
-/// shape. Fails (without a message) where the format cannot be found from
-/// `from`.
-FailureOr<int64_t> getWeightBytes(RankedTensorType type, Operation *from);
-
 /// The format a quantized tensor type names, looked up from `from`; null for
 /// float elements.
 FormatOp lookupFormat(RankedTensorType type, Operation *from);
 
 } // namespace mlir::lumen
 
-#endif // LUMEN_FORMATLAYOUT_H
+#endif // LUMEN_DIALECT_LAYOUT_FORMATLAYOUT_H
