@@ -99,7 +99,7 @@ def test_activation_of_one_product(activation, target):
     """Without a gate: the activation of a product with its bias."""
     rows, fmt = 37, formats.get("q8_0")
     tile = targets.get(target).tile_rows(fmt)
-    weight = f"tensor<{rows}x{COLUMNS}x!lumen.q<@q8_0>, #lumen.packed<rows = {tile}>>"
+    weight = f"tensor<{rows}x{COLUMNS}x!lumen.q<@q8_0>, #lumen.packed<rows = {tile}, k = 4>>"
     x_type, result = f"tensor<?x{COLUMNS}xf32>", f"tensor<?x{rows}xf32>"
     text = f"""
     {fmt.emit_ir()}
