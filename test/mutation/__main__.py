@@ -139,8 +139,14 @@ def main() -> int:
         chosen = [fault for fault in chosen if not fault.cpp]
     copy = Copy(options.source.resolve(), options.folder.resolve(), options.extension)
     # Before anything is built: a fault that cannot be made must not pass for one that is caught.
+    lost = []
     for fault in chosen:
-        copy.find(fault)
+        try:
+            copy.find(fault)
+        except LookupError as error:
+            lost.append(str(error))
+    if lost:
+        sys.exit("\n".join(lost))
     if options.find:
         print(f"{len(chosen)} faults have their places")
         return 0
