@@ -24,8 +24,8 @@ EXPECTED = """
       {heads = 4 : i64, kv_heads = 4 : i64, scale = 2.500000e-01 : f32}
       : tensor<?x64xf32>, tensor<2x4x?x16x16xf32>, tensor<2x4x?x16x16xf32>
     %h = lumen.silu %a : tensor<?x64xf32>
-    %e = lumen.gelu %h : tensor<?x64xf32>
-    %g = lumen.mul %e, %n : tensor<?x64xf32>
+    %u = lumen.gelu %h : tensor<?x64xf32>
+    %g = lumen.mul %u, %n : tensor<?x64xf32>
     %l = lumen.last_rows %g, %i : tensor<?x64xf32> -> tensor<?x64xf32>
     %d = lumen.dequantize %w : tensor<96x64x!lumen.q<@q8_0>> -> tensor<96x64xf32>
     %y = lumen.linear %l, %d bias(%b : tensor<96xf32>)
