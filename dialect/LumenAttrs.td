@@ -35,17 +35,61 @@ def Lumen_PackedAttr : Lumen_Attr<"Packed", "packed",
   let genVerifyDecl = 1;
 }
 
+def Lumen_DotAttr : Lumen_Attr<"Dot", "dot"> {
+  let summary = "dot products that one instruction computes";
+  let description = [{
+    The instruction takes an m x k matrix `lhs` (activations) and a k x n matrix `rhs`
+    (codes of weights), and makes m x n sums `acc`,
+
+    ```
+    acc[i][j] += sum over l < k of lhs[i][l] * rhs[l][j]
+    ```
+
+    `lhs`, `rhs` and `acc` are the types of their elements. Where `accumulates` is
+    false, the instruction makes the sums alone: adding them takes another one.
+
+    ```mlir
+    // vpdpbusd: 4 products in each lane of 32 bits.
+    #lumen.dot<m = 1, n = 16, k = 4, lhs = si8, rhs = ui8, acc = i32>
+    // vpmaddubsw: pairs, whose sums saturate at 16 bits.
+    #lumen.dot<m = 1, n = 16, k = 2, lhs = si8, rhs = ui8, acc = i16, accumulates = false>
+    // sdot
+    #lumen.dot<m = 1, n = 4, k = 4, lhs = si8, rhs = si8, acc = i32>
+    // smmla: 2 x 8 times 8 x 2.
+    #lumen.dot<m = 2, n = 2, k = 8, lhs = si8, rhs = si8, acc = i32>
+    ```
+  }];
+  let parameters = (ins
+    "int64_t":$m,
+    "int64_t":$n,
+    "int64_t":$k,
+    "::mlir::IntegerType":$lhs,
+    "::mlir::IntegerType":$rhs,
+    "::mlir::IntegerType":$acc,
+    DefaultValuedParameter<"bool", "true">:$accumulates);
+  let assemblyFormat = "`<` struct(params) `>`";
+  let genVerifyDecl = 1;
+}
+
 def Lumen_TargetAttr : Lumen_Attr<"Target", "target"> {
   let summary = "what the compiler must know of a target";
   let description = [{
     A row of the table in `lumen_mlir.compiler.targets`, attached to the module as
-    `lumen.target`. `dot4` names the instruction that implements `lumen.dot4`;
+    `lumen.target`. An empty `triple` is that of the process that compiles.
+
+    Vectors: `vector_registers` registers of `vector_bits` bits. `fma` and `f16` say
+    whether instructions multiply and add in one, and convert between f16 and f32;
+    `cache_line` is in bytes. `dot` multiplies 8-bit codes, `pair_dot` pairs of 16-bit
+    ones; without them, `lumen.dot4` and `lumen.dot2` become plain vector arithmetic.
     `rows` x `tokens` is the register tile of a product kernel.
 
     ```mlir
     module attributes {lumen.target = #lumen.target<name = "x86-64-v3",
       triple = "x86_64-unknown-linux-gnu", cpu = "x86-64-v3", features = "",
-      dot4 = "avx2", vector_bits = 256, rows = 8, tokens = 4>} {}
+      vector_registers = 16, vector_bits = 256, fma = true, f16 = true, cache_line = 64,
+      dot = <m = 1, n = 16, k = 2, lhs = si8, rhs = ui8, acc = i16, accumulates = false>,
+      pair_dot = <m = 1, n = 8, k = 2, lhs = si16, rhs = si16, acc = i32, accumulates = false>,
+      rows = 16, tokens = 4>} {}
     ```
   }];
   let parameters = (ins
@@ -53,12 +97,35 @@ def Lumen_TargetAttr : Lumen_Attr<"Target", "target"> {
     StringRefParameter<"LLVM triple">:$triple,
     StringRefParameter<"LLVM cpu name">:$cpu,
     StringRefParameter<"LLVM feature string">:$features,
-    StringRefParameter<"implementation of lumen.dot4">:$dot4,
+    "int64_t":$vector_registers,
     "int64_t":$vector_bits,
+    "bool":$fma,
+    "bool":$f16,
+    "int64_t":$cache_line,
+    OptionalParameter<"DotAttr">:$dot,
+    OptionalParameter<"DotAttr">:$pair_dot,
     "int64_t":$rows,
     "int64_t":$tokens);
   let assemblyFormat = "`<` struct(params) `>`";
   let genVerifyDecl = 1;
+  let extraClassDeclaration = [{
+    /// The target of the module around `op` or of `op` itself; null if it has
+    /// none.
+    static TargetAttr lookup(Operation *op);
+
+    ::llvm::Triple::ArchType getArchitecture() const;
+
+    /// Lanes of 32 bits.
+    int64_t getLanes() const { return getVectorBits() / 32; }
+
+    /// Whether 8-bit codes had better be signed: `dot` takes them so, or adds
+    /// pairs of products up in 16 bits, where those of unsigned ones do not fit.
+    bool prefersSignedCodes() const;
+
+    /// Whether one instruction adds a pair of 16-bit products to a sum, and the
+    /// registers hold the sums of two groups of codes for all tokens of a tile.
+    bool addsPairs() const;
+  }];
 }
 
 #endif // LUMEN_ATTRS

@@ -5,9 +5,11 @@
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "mlir/IR/Builders.h"
+#include "mlir/IR/BuiltinOps.h"
 #include "mlir/IR/DialectImplementation.h"
 #include "llvm/ADT/TypeSwitch.h"
 #include "llvm/Support/MathExtras.h"
+#include "llvm/TargetParser/Host.h"
 
 using namespace mlir;
 using namespace mlir::lumen;
@@ -148,27 +150,98 @@ PackedAttr::verifyEncoding(ArrayRef<int64_t> shape, Type elementType,
   return success();
 }
 
+LogicalResult DotAttr::verify(function_ref<InFlightDiagnostic()> emitError,
+                              int64_t m, int64_t n, int64_t k, IntegerType lhs,
+                              IntegerType rhs, IntegerType acc,
+                              bool /*accumulates*/) {
+  for (auto [name, size] : {std::pair("m", m), {"n", n}, {"k", k}})
+    if (size < 1 || size > 64 || (size & (size - 1)))
+      return emitError() << name
+                         << " must be a power of two of at most 64, got "
+                         << size;
+  for (auto [name, type] : {std::pair("lhs", lhs), {"rhs", rhs}})
+    if (type.isSignless())
+      return emitError() << name
+                         << " must be a signed or an unsigned integer, got "
+                         << type;
+  if (lhs.getWidth() != rhs.getWidth())
+    return emitError() << "lhs and rhs must be equally wide, got " << lhs
+                       << " and " << rhs;
+  if (!acc.isSignless() || acc.getWidth() <= lhs.getWidth())
+    return emitError() << "acc must be a signless integer wider than " << lhs
+                       << ", got " << acc;
+  return success();
+}
+
+/// Checks a dot product of sides of `bits` bits, whose sums fill a vector.
+static LogicalResult verifyDot(function_ref<InFlightDiagnostic()> emitError,
+                               StringRef name, DotAttr dot, unsigned bits,
+                               int64_t vectorBits) {
+  if (!dot)
+    return success();
+  if (dot.getLhs().getWidth() != bits)
+    return emitError() << name << " must multiply integers of " << bits
+                       << " bits, got " << dot.getLhs();
+  int64_t sums = dot.getM() * dot.getN() * dot.getAcc().getWidth();
+  if (sums != vectorBits)
+    return emitError() << "the sums of " << name << " must fill a vector of "
+                       << vectorBits << " bits, got " << dot.getM() << " x "
+                       << dot.getN() << " " << dot.getAcc();
+  return success();
+}
+
 LogicalResult TargetAttr::verify(function_ref<InFlightDiagnostic()> emitError,
-                                 StringRef name, StringRef triple,
-                                 StringRef cpu, StringRef features,
-                                 StringRef dot4, int64_t vectorBits,
-                                 int64_t rows, int64_t tokens) {
-  static constexpr StringLiteral kDot4[] = {
-      "avx512vnni", "avx512bw", "avxvnni", "avx2", "ssse3", "generic"};
-  if (!llvm::is_contained(kDot4, dot4)) {
-    InFlightDiagnostic diag = emitError() << "unknown dot4 implementation '"
-                                          << dot4 << "', expected one of ";
-    llvm::interleaveComma(kDot4, diag);
-    return diag;
-  }
+                                 StringRef /*name*/, StringRef /*triple*/,
+                                 StringRef /*cpu*/, StringRef /*features*/,
+                                 int64_t vectorRegisters, int64_t vectorBits,
+                                 bool /*fma*/, bool /*f16*/, int64_t cacheLine,
+                                 DotAttr dot, DotAttr pairDot, int64_t rows,
+                                 int64_t tokens) {
+  if (vectorRegisters < 8 || vectorRegisters > 256)
+    return emitError() << "vector_registers must be 8 to 256, got "
+                       << vectorRegisters;
   if (vectorBits < 32 || vectorBits > 2048 || (vectorBits & (vectorBits - 1)))
     return emitError()
            << "vector_bits must be a power of two of 32 to 2048, got "
            << vectorBits;
+  if (cacheLine < 16 || cacheLine > 1024 || (cacheLine & (cacheLine - 1)))
+    return emitError()
+           << "cache_line must be a power of two of 16 to 1024 bytes, got "
+           << cacheLine;
+  if (failed(verifyDot(emitError, "dot", dot, 8, vectorBits)) ||
+      failed(verifyDot(emitError, "pair_dot", pairDot, 16, vectorBits)))
+    return failure();
+  if (pairDot && pairDot.getK() != 2)
+    return emitError() << "pair_dot must have k = 2, got " << pairDot.getK();
   if (rows < 1 || rows > 64 || (rows & (rows - 1)))
     return emitError() << "rows must be a power of two of at most 64, got "
                        << rows;
   if (tokens < 1 || tokens > 32)
     return emitError() << "tokens must be 1 to 32, got " << tokens;
   return success();
+}
+
+TargetAttr TargetAttr::lookup(Operation *op) {
+  auto module = dyn_cast<ModuleOp>(op);
+  if (!module)
+    module = op->getParentOfType<ModuleOp>();
+  return module ? module->getAttrOfType<TargetAttr>(LumenDialect::kTargetAttr)
+                : TargetAttr();
+}
+
+llvm::Triple::ArchType TargetAttr::getArchitecture() const {
+  StringRef triple = getTriple();
+  return llvm::Triple(triple.empty() ? llvm::sys::getProcessTriple()
+                                     : llvm::Triple::normalize(triple))
+      .getArch();
+}
+
+bool TargetAttr::prefersSignedCodes() const {
+  DotAttr dot = getDot();
+  return dot && (dot.getRhs().isSigned() || dot.getAcc().getWidth() < 32);
+}
+
+bool TargetAttr::addsPairs() const {
+  DotAttr dot = getPairDot();
+  return dot && dot.getAccumulates() && getVectorRegisters() >= 32;
 }

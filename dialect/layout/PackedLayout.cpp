@@ -16,7 +16,7 @@ int64_t lumen::getStepSize(Type elementType) {
 
 PackedAttr lumen::getPackedLayout(TargetAttr target, Type elementType,
                                   FormatOp format) {
-  int64_t rows = target.getRows(), lanes = target.getVectorBits() / 32;
+  int64_t rows = target.getRows(), lanes = target.getLanes();
   bool hasGroups = format && format.getSumGroup() < kSpan;
   return PackedAttr::get(target.getContext(),
                          hasGroups ? std::min(rows, lanes) : rows,

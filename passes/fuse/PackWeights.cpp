@@ -138,8 +138,7 @@ int64_t WeightPacker::getRows(QLinearOp product, unsigned number) {
   int64_t n = cast<RankedTensorType>(product.getWeights()[number].getType())
                   .getDimSize(0);
   if (product.getGroups() && !ShapedType::isDynamic(n))
-    while (least > target.getVectorBits() / 32 &&
-           n / product.getExperts() % least)
+    while (least > target.getLanes() && n / product.getExperts() % least)
       least /= 2;
   return least;
 }
@@ -256,7 +255,7 @@ struct PackWeightsPass : lumen::impl::PackWeightsPassBase<PackWeightsPass> {
 
   void runOnOperation() override {
     ModuleOp module = getOperation();
-    auto target = module->getAttrOfType<TargetAttr>(LumenDialect::kTargetAttr);
+    TargetAttr target = TargetAttr::lookup(module);
     if (!rows && !target) {
       module.emitError() << "needs the module attribute "
                          << LumenDialect::kTargetAttr

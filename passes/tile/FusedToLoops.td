@@ -187,7 +187,7 @@ def SynthesizeAttentionPass : Pass<"lumen-synthesize-attention", "::mlir::Module
 
     The operations of a row and their order depend on its position only, so a row has
     the same bits in a chunk of any length and on any number of workers. How many rows and lanes are in registers
-    at a time comes from `vector_bits` of the module's `lumen.target`.
+    at a time follows from the vector registers of the module's `lumen.target`.
 
     Before:
     ```mlir

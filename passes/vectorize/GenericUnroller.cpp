@@ -85,7 +85,7 @@ FailureOr<Value> GenericUnroller::load(unsigned operand,
       // The activations of a step lie next to each other.
       return cached = b.load(sizes.back(), view.buffer, indices);
     }
-    // Spread over the lanes at once: x86 does it as part of the next
+    // Spread over the lanes at once, which may be part of the next
     // instruction.
     Value scalar = b.load(view.buffer, indices);
     return cached = b.broadcast(scalar, lanes);

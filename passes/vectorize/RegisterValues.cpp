@@ -8,10 +8,9 @@ using namespace mlir::lumen;
 
 RegisterValues::RegisterValues(func::FuncOp kernel)
     : b(kernel.getLoc(), kernel.getContext()) {
-  auto target = kernel->getParentOfType<ModuleOp>()->getAttrOfType<TargetAttr>(
-      LumenDialect::kTargetAttr);
+  TargetAttr target = TargetAttr::lookup(kernel);
   vectorBits = target ? target.getVectorBits() : 128;
-  registers = vectorBits >= 512 ? 32 : 16;
+  registers = target ? target.getVectorRegisters() : 16;
 }
 
 RegisterValues::~RegisterValues() = default;

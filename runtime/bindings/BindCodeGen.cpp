@@ -4,10 +4,10 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "runtime/bindings/Diagnostics.h"
 #include "runtime/codegen/CodeGen.h"
 #include "runtime/codegen/Jit.h"
 #include "runtime/codegen/Memory.h"
-#include "runtime/bindings/Diagnostics.h"
 
 using namespace mlir;
 using namespace mlir::lumen;
@@ -86,6 +86,9 @@ void mlir::lumen::python::bindCodeGen(nb::module_ &m) {
   m.def(
       "host_triple", [] { return hostTarget().triple; },
       "The triple of this process, as 'x86_64-pc-linux-gnu'.");
+  m.def("architecture", &getArchitecture, nb::arg("triple"),
+        "LLVM's name of the architecture of a triple, as 'x86_64' or "
+        "'aarch64'; an empty one is this process's.");
   m.def(
       "host_cpu_name", [] { return hostTarget().cpu; },
       "LLVM's name of this machine's CPU.");

@@ -6,12 +6,12 @@
 
 #include "runtime/codegen/CodeGen.h"
 
+#include "runtime/codegen/Backends.h"
 #include "runtime/codegen/Guard.h"
 
 #include "mlir/IR/Operation.h"
 #include "mlir/Target/LLVMIR/Export.h"
 
-#include "llvm/Analysis/TargetTransformInfo.h"
 #include "llvm/IR/DiagnosticInfo.h"
 #include "llvm/IR/DiagnosticPrinter.h"
 #include "llvm/IR/IRBuilder.h"
@@ -21,38 +21,12 @@
 #include "llvm/MC/MCSubtargetInfo.h"
 #include "llvm/MC/TargetRegistry.h"
 #include "llvm/Passes/PassBuilder.h"
-#include "llvm/Support/CommandLine.h"
 #include "llvm/Support/SmallVectorMemoryBuffer.h"
-#include "llvm/Support/TargetSelect.h"
 #include "llvm/Target/TargetMachine.h"
 #include "llvm/TargetParser/Host.h"
 
-#include <mutex>
-
 using namespace mlir;
 using namespace mlir::lumen;
-
-/// Register tiles are written in the order that keeps their operands in
-/// registers. LLVM's scheduler would move loads up to hide their latency, and
-/// its combiner would add sums up in trees of less depth, both of which the
-/// processor's own reordering makes needless, and for want of registers sums
-/// then go through the stack. Only these options turn them off.
-static void keepInstructionOrder() {
-  auto &options = llvm::cl::getRegisteredOptions();
-  for (StringRef name : {"enable-misched", "x86-machine-combiner"})
-    if (auto option = options.find(name); option != options.end())
-      option->second->addOccurrence(0, name, "false");
-}
-
-void mlir::lumen::initializeCodeGen() {
-  static std::once_flag once;
-  std::call_once(once, [] {
-    keepInstructionOrder();
-    llvm::InitializeNativeTarget();
-    llvm::InitializeNativeTargetAsmPrinter();
-    llvm::InitializeNativeTargetAsmParser();
-  });
-}
 
 static llvm::Error makeError(const llvm::Twine &message) {
   return llvm::createStringError(message);
@@ -72,6 +46,16 @@ CodeGenTarget mlir::lumen::hostTarget() {
     host.features += feature.first();
   }
   return host;
+}
+
+/// An empty triple is this process's.
+static llvm::Triple readTriple(const std::string &triple) {
+  return llvm::Triple(llvm::Triple::normalize(
+      triple.empty() ? llvm::sys::getProcessTriple() : triple));
+}
+
+std::string mlir::lumen::getArchitecture(const std::string &triple) {
+  return llvm::Triple::getArchTypeName(readTriple(triple).getArch()).str();
 }
 
 /// LLVM only warns about names it does not know, on stderr.
@@ -98,11 +82,8 @@ static llvm::Error checkNames(const llvm::Target &target,
 
 static llvm::Expected<std::unique_ptr<llvm::TargetMachine>>
 makeTargetMachine(const CodeGenTarget &names, unsigned optLevel) {
-  llvm::Triple triple(llvm::Triple::normalize(
-      names.triple.empty() ? llvm::sys::getProcessTriple() : names.triple));
-  std::string message;
-  const llvm::Target *target =
-      llvm::TargetRegistry::lookupTarget(triple, message);
+  llvm::Triple triple = readTriple(names.triple);
+  const llvm::Target *target = findBackend(triple);
   if (!target)
     return makeError("no code generator for target '" + triple.str() + "'");
   if (llvm::Error error = checkNames(*target, triple, names))
@@ -147,22 +128,6 @@ static void addPackedInterface(llvm::Module &module) {
     if (!result->getType()->isVoidTy())
       builder.CreateStore(result, nextAddress());
     builder.CreateRetVoid();
-  }
-}
-
-/// Lets vectors that are kept on the stack be aligned there: the ABI promises
-/// 16 bytes, with which a vector may lie in two cache lines or even pages,
-/// depending on where the process has its stack. It takes a register for
-/// addresses, so targets whose 32 vector registers hold a register tile go
-/// without.
-static void alignStack(llvm::Module &module, llvm::TargetMachine &machine) {
-  for (llvm::Function &function : module) {
-    if (function.isDeclaration())
-      continue;
-    auto info = machine.getTargetTransformInfo(function);
-    if (info.getNumberOfRegisters(
-            info.getRegisterClassForType(/*Vector=*/true)) < 32)
-      function.addFnAttr("stackrealign");
   }
 }
 
@@ -226,7 +191,6 @@ llvm::Expected<std::string>
 mlir::lumen::generateCode(Operation *op, CodeGenOutput output,
                           const CodeGenTarget &target, unsigned optLevel,
                           bool packedInterface) {
-  initializeCodeGen();
   if (optLevel > 3)
     return makeError("the optimization level is 0, 1, 2 or 3, not " +
                      llvm::Twine(optLevel));
@@ -252,7 +216,6 @@ mlir::lumen::generateCode(Operation *op, CodeGenOutput output,
     }
     if (packedInterface)
       addPackedInterface(*module);
-    alignStack(*module, **machine);
     optimize(*module, **machine, optLevel);
     if (errors.empty())
       result = emit(*module, **machine, output, errors);

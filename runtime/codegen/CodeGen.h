@@ -16,12 +16,8 @@ class Operation;
 
 namespace lumen {
 
-/// Makes this machine's code generator known, once. LLVM's own functions for
-/// that must not run while another thread generates code.
-void initializeCodeGen();
-
-/// What to generate code for. An empty triple, CPU or feature list means the
-/// target's default; hostTarget() names this machine.
+/// What to generate code for. An empty triple is this process's, an empty CPU
+/// or feature list LLVM's default for it; hostTarget() names this machine.
 struct CodeGenTarget {
   std::string triple;
   std::string cpu;
@@ -31,6 +27,10 @@ struct CodeGenTarget {
 
 /// This process's triple, CPU and complete feature list.
 CodeGenTarget hostTarget();
+
+/// LLVM's name of the architecture of a triple, as 'x86_64' or 'aarch64'; an
+/// empty triple is this process's.
+std::string getArchitecture(const std::string &triple);
 
 enum class CodeGenOutput { LLVMIR, Assembly, Object };
 

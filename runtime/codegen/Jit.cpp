@@ -6,9 +6,9 @@
 
 #include "runtime/codegen/Jit.h"
 
-#include "runtime/codegen/CodeGen.h"
 #include "runtime/HalfConversion.h"
 #include "runtime/ThreadTeam.h"
+#include "runtime/codegen/Backends.h"
 
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ExecutionEngine/JITLink/JITLink.h"
@@ -136,7 +136,7 @@ Error LoadedObject::explain(Error error) {
 
 Expected<std::unique_ptr<LoadedObject>>
 LoadedObject::load(StringRef bytes, const Options &options) {
-  initializeCodeGen();
+  initializeNativeBackend();
   LLJITBuilder builder;
   // Generated code has neither static constructors nor exceptions.
   builder.setPlatformSetUp(setUpInactivePlatform);

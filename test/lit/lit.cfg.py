@@ -45,6 +45,21 @@ def load_pipelines():
 for stage in load_pipelines().stages():
     config.substitutions.append((f"%{{pipeline-{stage.name}}}", stage.pipeline))  # noqa: F821
 
+
+def write_targets(folder: Path) -> None:
+    """Every row of the table as a file that defines ``#target``, to stand in front of a test."""
+    sys.path.insert(0, str(ROOT / "python"))
+    from lumen_mlir.compiler.targets import TARGETS  # it needs nothing that is built either
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for target in TARGETS:
+        (folder / f"{target.name}.mlir").write_text(f"#target = {target.attribute()}\n")
+
+
+TARGET_FILES = Path(config.test_exec_root) / "targets"  # noqa: F821
+write_targets(TARGET_FILES)
+config.substitutions.append(("%{targets}", str(TARGET_FILES)))  # noqa: F821
+
 LUMEN_OPT = find_lumen_opt()
 config.environment["PATH"] = os.pathsep.join(  # noqa: F821
     [str(LLVM_TOOLS), os.path.dirname(LUMEN_OPT), os.environ.get("PATH", "")]

@@ -139,12 +139,8 @@ struct ExpandF16Pass final : lumen::impl::ExpandF16PassBase<ExpandF16Pass> {
   using ExpandF16PassBase::ExpandF16PassBase;
 
   void runOnOperation() override {
-    auto target =
-        getOperation()->getAttrOfType<TargetAttr>(LumenDialect::kTargetAttr);
-    // Every x86 target with AVX2 has F16C, and so does AVX-512.
-    bool has =
-        target && target.getDot4() != "ssse3" && target.getDot4() != "generic";
-    if (has && !force)
+    TargetAttr target = TargetAttr::lookup(getOperation());
+    if (target && target.getF16() && !force)
       return;
     RewritePatternSet patterns(&getContext());
     patterns.add<ExpandExtF16, ExpandTruncF16>(&getContext());

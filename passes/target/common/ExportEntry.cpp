@@ -2,6 +2,7 @@
 //
 // Gives public functions their native entries and hides everything else.
 #include "passes/Passes.h"
+#include "passes/target/common/Architecture.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
@@ -98,17 +99,15 @@ LogicalResult ExportEntryPass::addEntry(func::FuncOp function) {
 }
 
 /// Attributes of LLVM functions. Kernels stay functions of their own, so that
-/// profiles name them; vectors are as wide as the target says.
+/// profiles name them.
 ArrayAttr ExportEntryPass::getTraits(bool isKernel) {
   Builder b(&getContext());
   SmallVector<Attribute> traits = {b.getStringAttr("nounwind")};
   if (isKernel)
     traits.push_back(b.getStringAttr("noinline"));
-  auto target =
-      getOperation()->getAttrOfType<TargetAttr>(LumenDialect::kTargetAttr);
-  if (target)
-    traits.push_back(b.getStrArrayAttr(
-        {"prefer-vector-width", std::to_string(target.getVectorBits())}));
+  if (TargetAttr target = TargetAttr::lookup(getOperation()))
+    llvm::append_range(traits,
+                       Architecture::of(target).getFunctionTraits(target));
   return b.getArrayAttr(traits);
 }
 

@@ -6,8 +6,9 @@
 //   struct lumen_worker { uint64_t id; uint64_t count; void *team; … };
 //
 // and claiming iterations and waiting are calls of the runtime.
-#include "passes/support/CallOrder.h"
 #include "passes/Passes.h"
+#include "passes/support/CallOrder.h"
+#include "passes/target/common/Architecture.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
@@ -71,11 +72,9 @@ ValueRange LowerTeamPass::callRuntime(Operation *op, StringRef name,
         result, llvm::to_vector(operands.getTypes()));
     auto function = LLVM::LLVMFuncOp::create(b, name, type);
     function.setNoUnwind(true);
-    // Otherwise every loop around a claim, which is every loop, would load the
-    // constants of its body anew.
-    if (name == LumenDialect::kClaimFunction)
-      function.setPassthroughAttr(
-          b.getStrArrayAttr({"no_caller_saved_registers"}));
+    auto traits = Architecture::of(TargetAttr::lookup(module)).getClaimTraits();
+    if (name == LumenDialect::kClaimFunction && !traits.empty())
+      function.setPassthroughAttr(b.getStrArrayAttr(traits));
   }
   ImplicitLocOpBuilder b(op->getLoc(), op);
   TypeRange results = isa<LLVM::LLVMVoidType>(result) ? TypeRange{} : result;

@@ -35,12 +35,14 @@ def ApproximateMathPass : Pass<"lumen-approximate-math"> {
 def LowerDot4Pass : Pass<"lumen-lower-dot4", "::mlir::ModuleOp"> {
   let summary = "lower lumen.dot4 and lumen.lookup to the target's instructions";
   let description = [{
-    `lumen.dot4` becomes `vpdpbusd`, or `vpmaddubsw` and `vpmaddwd`, or plain vector
-    arithmetic. Pairs of products have 16 bits: signed codes give their sign to the
+    `lumen.dot4` and `lumen.dot2` become the instructions of the target's `dot` and
+    `pair_dot`, or plain vector arithmetic where it has none. A `dot` that makes sums of
+    16 bits hands them on to the `pair_dot`: signed codes give their sign to the
     activations, unsigned ones of 8 bits go in two parts, and narrower ones are added up
     over as many steps as fit.
     `lumen.lookup` becomes a byte shuffle or a chain of selects. Vectors wider than
-    the target's are split.
+    the target's are split. An error where the target's architecture has no instruction
+    of that shape.
 
     Before:
 
@@ -48,7 +50,7 @@ def LowerDot4Pass : Pass<"lumen-lower-dot4", "::mlir::ModuleOp"> {
     %r = lumen.dot4 %codes, %x, %acc {bits = 4 : i64} : vector<64xi8>, vector<4xi8>, vector<16xi32>
     ```
 
-    After, with `dot4 = "avx512vnni"`:
+    After, on x86-64 with `dot = <m = 1, n = 16, k = 4, lhs = si8, rhs = ui8, acc = i32>`:
 
     ```mlir
     %word = vector.bitcast %x : vector<4xi8> to vector<1xi32>
@@ -57,10 +59,6 @@ def LowerDot4Pass : Pass<"lumen-lower-dot4", "::mlir::ModuleOp"> {
        : (vector<16xi32>, vector<64xi8>, vector<64xi8>) -> vector<16xi32>
     ```
   }];
-  let options = [
-    Option<"dot4", "dot4", "std::string", "\"\"",
-           "implementation to use instead of the one of the module's target">
-  ];
   let dependentDialects = ["::mlir::lumen::LumenDialect", "::mlir::arith::ArithDialect", "::mlir::LLVM::LLVMDialect",
     "::mlir::vector::VectorDialect"];
 }
@@ -68,8 +66,8 @@ def LowerDot4Pass : Pass<"lumen-lower-dot4", "::mlir::ModuleOp"> {
 def ExpandF16Pass : Pass<"lumen-expand-f16", "::mlir::ModuleOp"> {
   let summary = "convert between f16 and f32 in integer arithmetic where the target cannot";
   let description = [{
-    The baseline of x86 has no conversion between f16 and f32, and LLVM would call a
-    library function for every element. On such targets `arith.extf` and
+    Targets with `f16 = false` have no instruction for conversions between f16 and f32,
+    and LLVM would call a library function for every element. There `arith.extf` and
     `arith.truncf` become integer arithmetic with the same results (round to nearest
     even; subnormals, infinities and NaN included).
 
@@ -205,7 +203,7 @@ def LowerTeamPass : Pass<"lumen-lower-team", "::mlir::ModuleOp"> {
     lumen_piece lumen_claim(lumen_worker *worker, uint64_t total);
     ```
 
-    which keeps all registers but those of its result.
+    which on x86-64 keeps all registers but those of its result.
 
     Before:
 

@@ -14,17 +14,23 @@
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "llvm/ADT/bit.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
 using namespace mlir;
 using namespace mlir::lumen;
 
-AttentionRegisters AttentionRegisters::forVectorBits(int64_t bits) {
-  if (bits >= 512)
-    return {8, 32};
-  return {bits >= 256 ? 4 : 2, 16};
+AttentionRegisters AttentionRegisters::of(TargetAttr target) {
+  // Half of the registers hold accumulators: what they meet needs the others.
+  int64_t held = target ? target.getVectorRegisters() / 2 * target.getLanes()
+                        : 32 / 2 * (512 / 32);
+  int64_t rows = std::clamp<int64_t>(held / kCacheBlock, 1, kAttentionRows);
+  int64_t lanes = std::clamp<int64_t>(llvm::bit_floor<uint64_t>(held / rows),
+                                      kCacheBlock, kAttentionPositions);
+  return {rows, lanes, target && target.prefersSignedCodes()};
 }
 
 AttentionEmitter::AttentionEmitter(KernelBuilder &b, AttentionOp op,

@@ -5,9 +5,8 @@
 #ifndef LUMEN_PASSES_TILE_ATTENTION_ATTENTIONTILE_H
 #define LUMEN_PASSES_TILE_ATTENTION_ATTENTIONTILE_H
 
+#include "dialect/LumenDialect.h"
 #include "dialect/layout/CacheLayout.h"
-
-#include "mlir/IR/Value.h"
 
 namespace mlir::lumen {
 
@@ -24,12 +23,13 @@ inline constexpr int64_t kAttentionSplits = 64;
 struct AttentionRegisters {
   /// Rows whose accumulators are live at a time.
   int64_t rows;
-  /// Lanes of a row among them, a multiple of kCacheBlock.
+  /// Lanes of a row among them: kCacheBlock times a power of two.
   int64_t lanes;
   /// Whether codes of keys had better be signed.
-  bool signedCodes = false;
+  bool signedCodes;
 
-  static AttentionRegisters forVectorBits(int64_t bits);
+  /// Null stands for a target of 32 registers of 512 bits.
+  static AttentionRegisters of(TargetAttr target);
 };
 
 /// The positions that a tile of rows meets at a time.

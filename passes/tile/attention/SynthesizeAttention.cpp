@@ -4,7 +4,6 @@
 // rows.
 #include "passes/Passes.h"
 #include "passes/check/KernelContract.h"
-#include "passes/support/Dot4.h"
 #include "passes/support/KernelBuffers.h"
 #include "passes/tile/attention/AttentionEmitter.h"
 
@@ -132,11 +131,7 @@ class SynthesizeAttentionPass
           SynthesizeAttentionPass> {
 public:
   void runOnOperation() override {
-    auto target =
-        getOperation()->getAttrOfType<TargetAttr>(LumenDialect::kTargetAttr);
-    auto registers = AttentionRegisters::forVectorBits(
-        target ? target.getVectorBits() : 512);
-    registers.signedCodes = prefersSignedCodes(target);
+    auto registers = AttentionRegisters::of(TargetAttr::lookup(getOperation()));
     for (func::FuncOp kernel :
          getKernels(getOperation(), KernelKind::Attention))
       if (failed(synthesize(kernel, registers)))

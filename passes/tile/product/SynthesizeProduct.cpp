@@ -4,7 +4,6 @@
 // and what follows it in each of them.
 #include "passes/Passes.h"
 #include "passes/check/KernelContract.h"
-#include "passes/support/Dot4.h"
 #include "passes/tile/product/ProductEpilogue.h"
 #include "passes/tile/product/ProductTile.h"
 #include "passes/tile/product/ScaledWeight.h"
@@ -360,7 +359,7 @@ struct SynthesizeProductPass final
 
   void runOnOperation() override {
     ModuleOp module = getOperation();
-    auto target = module->getAttrOfType<TargetAttr>(LumenDialect::kTargetAttr);
+    TargetAttr target = TargetAttr::lookup(module);
     if (tokens > kMostTileTokens) {
       module.emitError() << "a tile has at most " << kMostTileTokens
                          << " tokens, not " << int64_t(tokens);
@@ -383,9 +382,9 @@ struct SynthesizeProductPass final
         shape = {target.getRows(), target.getTokens()};
       if (tokens)
         shape.tokens = tokens;
-      if (failed(ProductSynthesizer(
-                     kernel, products.front(), shape, blockBytes,
-                     {prefersSignedCodes(target), addsPairs(target)})
+      if (failed(ProductSynthesizer(kernel, products.front(), shape, blockBytes,
+                                    {target && target.prefersSignedCodes(),
+                                     target && target.addsPairs()})
                      .run()))
         return signalPassFailure();
     }

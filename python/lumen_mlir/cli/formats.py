@@ -169,11 +169,11 @@ def _sections(fmt: QuantFormat, target: Target) -> Iterator[str]:
         "# Targets\n\nKernels exist for all of them:\n\n"
         + columns(
             [
-                ("target", "instruction", "rows of a tile", "packed bits per weight"),
+                ("target", "codes are multiplied by", "rows of a tile", "packed bits per weight"),
                 *(
                     (
                         row.name,
-                        row.dot4,
+                        row.arithmetic,
                         row.tile_rows(fmt),
                         f"{fmt.packed_bits_per_weight(row.tile_rows(fmt)):.4g}",
                     )
@@ -284,8 +284,8 @@ def _packed(fmt: QuantFormat, target: Target) -> str:
         rows.append((part.name, part.offset, part.bytes, f"{shape} {dtype}", holds))
     head = (
         f"What one block of {fmt.block} columns takes of a tile of {tile.rows} rows. A vector has a row "
-        "per lane of 32 bits;\na lane holds the codes of four neighbouring columns, which one instruction "
-        f"({target.dot4}) multiplies and adds."
+        "per lane of 32 bits;\na lane holds the codes of four neighbouring columns, which are multiplied "
+        f"and added by {target.arithmetic}."
     )
     return "\n\n".join([head, columns(rows, right=(1, 2)), *drawings])
 

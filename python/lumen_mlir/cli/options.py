@@ -9,6 +9,8 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
+from lumen_mlir.compiler.targets import TARGETS
+
 Decorator = Callable[[Callable], Callable]
 
 
@@ -38,7 +40,7 @@ target_option = click.option(
     "--target",
     default="native",
     show_default=True,
-    help="x86-64-v2, x86-64-v3, x86-64-v4, …, or native: the best one for this CPU.",
+    help=f"{', '.join(target.name for target in TARGETS)}, or native: the best one for this machine.",
 )
 
 activations_option = click.option(

@@ -1,19 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The targets: what the compiler must know of an instruction set, one row each."""
+"""The targets: what the compiler must know of an instruction set, one row each.
+
+Importing the table loads neither MLIR nor LLVM, so that the command line can name its rows.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from lumen_mlir._mlir import codegen
 from lumen_mlir.errors import LumenError, shown
 
 if TYPE_CHECKING:
     from lumen_mlir.formats import Format
     from lumen_mlir.formats.packing import Tile
-
-_TRIPLE = "x86_64-unknown-linux-gnu"
 
 # What the psABI's levels ask of a CPU, by LLVM's names.
 _V2 = ("cx16", "popcnt", "sahf", "sse3", "sse4.1", "sse4.2", "ssse3")
@@ -22,32 +22,87 @@ _V4 = (*_V3, "avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl")
 
 
 @dataclass(frozen=True)
+class Dot:
+    """Dot products that one instruction computes, as the attribute ``#lumen.dot`` has them.
+
+    ``acc[i, j] += sum(lhs[i, l] * rhs[l, j] for l in range(k))`` for m x n sums: ``lhs`` are activations,
+    ``rhs`` codes of weights, each MLIR's type of an element. Where ``accumulates`` is false, the instruction
+    makes the sums alone.
+    """
+
+    m: int
+    n: int
+    k: int
+    lhs: str = "si8"
+    rhs: str = "ui8"
+    acc: str = "i32"
+    accumulates: bool = True
+
+    def attribute(self) -> str:
+        """The text of the ``#lumen.dot<...>`` attribute."""
+        alone = "" if self.accumulates else ", accumulates = false"
+        return (
+            f"#lumen.dot<m = {self.m}, n = {self.n}, k = {self.k}, "
+            f"lhs = {self.lhs}, rhs = {self.rhs}, acc = {self.acc}{alone}>"
+        )
+
+    def __str__(self) -> str:
+        return f"dot {self.m}x{self.n}x{self.k} {self.acc}"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Target:
     """A row of the table.
 
-    ``cpu`` and ``features`` are LLVM's and say which instructions may be used; ``dot4`` names the one that
-    multiplies 8-bit lanes by four; ``vector_bits`` is the width of a register. A register tile of a product
-    is ``rows`` outputs (lanes of 32 bits) by ``tokens``, as many as the registers hold. ``needs`` are the
-    features (LLVM's names) that a CPU must have to run the code.
+    Attributes:
+      triple, cpu, features: LLVM's; they say which instructions may be used. An empty triple is that of the
+        machine that compiles.
+      needs: the features (LLVM's names) that a CPU must have to run the code.
+      vector_registers, vector_bits: how many vector registers there are, and their width.
+      fma: whether an instruction multiplies and adds floats at once.
+      f16: whether instructions convert between f16 and f32.
+      cache_line: bytes.
+      dot: what multiplies 8-bit codes; None for plain vector arithmetic.
+      pair_dot: what multiplies pairs of 16-bit codes; None for plain vector arithmetic.
+      rows, tokens: a register tile of a product is ``rows`` outputs (lanes of 32 bits) by ``tokens``, as many
+        as the registers hold.
     """
 
     name: str
-    dot4: str
-    vector_bits: int
-    rows: int
-    tokens: int
+    triple: str
     cpu: str
     features: str = ""
     needs: tuple[str, ...] = ()
-    triple: str = _TRIPLE
+    vector_registers: int
+    vector_bits: int
+    fma: bool
+    f16: bool
+    cache_line: int = 64
+    dot: Dot | None = None
+    pair_dot: Dot | None = None
+    rows: int
+    tokens: int
 
     def attribute(self) -> str:
         """The text of the ``#lumen.target<...>`` attribute."""
+        dots = (("dot", self.dot), ("pair_dot", self.pair_dot))
+        shapes = "".join(f"{name} = {dot.attribute()}, " for name, dot in dots if dot is not None)
         return (
             f'#lumen.target<name = "{self.name}", triple = "{self.triple}", cpu = "{self.cpu}", '
-            f'features = "{self.features}", dot4 = "{self.dot4}", vector_bits = {self.vector_bits}, '
-            f"rows = {self.rows}, tokens = {self.tokens}>"
+            f'features = "{self.features}", vector_registers = {self.vector_registers}, '
+            f"vector_bits = {self.vector_bits}, fma = {_boolean(self.fma)}, f16 = {_boolean(self.f16)}, "
+            f"cache_line = {self.cache_line}, {shapes}rows = {self.rows}, tokens = {self.tokens}>"
         )
+
+    @property
+    def lanes(self) -> int:
+        """Lanes of 32 bits of a vector."""
+        return self.vector_bits // 32
+
+    @property
+    def arithmetic(self) -> str:
+        """What multiplies codes, for people: ``dot 1x16x4 i32`` (m, n, k, sums) or ``plain arithmetic``."""
+        return "plain arithmetic" if self.dot is None else str(self.dot)
 
     def tile(self, fmt: Format) -> Tile:
         """How weights of this format are packed for this target's products."""
@@ -59,27 +114,82 @@ class Target:
         """Rows of the tiles in which a weight of this format is packed."""
         return self.tile(fmt).rows
 
+    def is_foreign(self) -> bool:
+        """Whether its code is for another architecture than this machine's."""
+        from lumen_mlir._mlir import codegen
+
+        return codegen.architecture(self.triple) != codegen.architecture(codegen.host_triple())
+
     def missing(self) -> tuple[str, ...]:
-        """The features that this machine's CPU lacks to run the target's code."""
+        """What this machine lacks to run the target's code: its architecture, or features of the CPU."""
+        from lumen_mlir._mlir import codegen
+
+        if self.is_foreign():
+            return (codegen.architecture(self.triple),)
         host = codegen.host_features()
         return tuple(feature for feature in self.needs if not host.get(feature, False))
 
 
-# From the most capable to the least: the first one that a CPU can run is its native target.
+def _boolean(value: bool) -> str:
+    return "true" if value else "false"
+
+
+def _x86(name: str, level: str, needs: tuple[str, ...], *added: str, **row: Any) -> Target:
+    """A row of x86-64: a level of the psABI, and features that not all CPUs of the level have."""
+    return Target(
+        name=name,
+        triple="x86_64-unknown-linux-gnu",
+        cpu=level,
+        features=",".join(f"+{feature}" for feature in added),
+        needs=(*needs, *added),
+        **row,
+    )
+
+
+def _vnni(bits: int) -> dict[str, Dot]:
+    """``vpdpbusd`` and ``vpdpwssd`` on vectors of so many bits."""
+    return {"dot": Dot(1, bits // 32, 4), "pair_dot": Dot(1, bits // 32, 2, "si16", "si16")}
+
+
+def _pairs(bits: int) -> dict[str, Dot]:
+    """``pmaddubsw``, whose sums have 16 bits, and ``pmaddwd``, which takes them to 32."""
+    return {
+        "dot": Dot(1, bits // 16, 2, acc="i16", accumulates=False),
+        "pair_dot": Dot(1, bits // 32, 2, "si16", "si16", accumulates=False),
+    }
+
+
+_AVX512: dict[str, Any] = {"vector_registers": 32, "vector_bits": 512, "fma": True, "f16": True}
+_AVX2: dict[str, Any] = {"vector_registers": 16, "vector_bits": 256, "fma": True, "f16": True}
+_SSE: dict[str, Any] = {"vector_registers": 16, "vector_bits": 128, "fma": False, "f16": False}
+_NEON: dict[str, Any] = {"vector_registers": 32, "vector_bits": 128, "fma": True, "f16": True}
+
+# From the most capable to the least: the first one that a machine can run is its native target.
 # A register tile is two vectors of rows by 4 tokens: an activation spread over the lanes serves two vectors,
-# and what is unpacked of a weight serves 4 tokens. With 32 registers (AVX-512) all of it stays in them, and
-# where a product is one instruction, of 6 tokens: a core that starts two a cycle, each of which takes four,
-# wants more than 8 sums that do not wait for each other. 16 registers hold the 8 integer sums, the codes and
-# an activation; the 8 running float sums, which a span of 32 columns touches once, then lie on the stack: a
+# and what is unpacked of a weight serves 4 tokens. With 32 registers all of it stays in them, and where a
+# product is one instruction, of 6 tokens: a core that starts two a cycle, each of which takes four, wants
+# more than 8 sums that do not wait for each other. 16 registers hold the 8 integer sums, the codes and an
+# activation; the 8 running float sums, which a span of 32 columns touches once, then lie on the stack: a
 # load and a store each beside some 20 to 40 instructions.
 TARGETS = (
-    Target("x86-64-v4+vnni", "avx512vnni", 512, 32, 6, "x86-64-v4", "+avx512vnni", (*_V4, "avx512vnni")),
-    Target("x86-64-v4", "avx512bw", 512, 32, 4, "x86-64-v4", "", _V4),
-    Target("x86-64-v3+avxvnni", "avxvnni", 256, 16, 4, "x86-64-v3", "+avxvnni", (*_V3, "avxvnni")),
-    Target("x86-64-v3", "avx2", 256, 16, 4, "x86-64-v3", "", _V3),
-    Target("x86-64-v2", "ssse3", 128, 8, 4, "x86-64-v2", "", _V2),
-    # Plain vector arithmetic, which any CPU that LLVM knows can run: how a port to another one begins.
-    Target("generic", "generic", 128, 8, 2, "x86-64"),
+    _x86("x86-64-v4+vnni", "x86-64-v4", _V4, "avx512vnni", **_AVX512, **_vnni(512), rows=32, tokens=6),
+    _x86("x86-64-v4", "x86-64-v4", _V4, **_AVX512, **_pairs(512), rows=32, tokens=4),
+    _x86("x86-64-v3+avxvnni", "x86-64-v3", _V3, "avxvnni", **_AVX2, **_vnni(256), rows=16, tokens=4),
+    _x86("x86-64-v3", "x86-64-v3", _V3, **_AVX2, **_pairs(256), rows=16, tokens=4),
+    _x86("x86-64-v2", "x86-64-v2", _V2, **_SSE, **_pairs(128), rows=8, tokens=4),
+    # Armv8.0-A, which every 64-bit ARM CPU runs.
+    Target(
+        name="aarch64",
+        triple="aarch64-unknown-linux-gnu",
+        cpu="generic",
+        needs=("fp-armv8", "neon"),
+        **_NEON,
+        rows=8,
+        tokens=4,
+    ),
+    # Plain vector arithmetic for the machine that compiles, whichever it is: how a port begins. It relies on
+    # few registers and no instruction.
+    Target(name="generic", triple="", cpu="generic", **_SSE, rows=8, tokens=2),
 )
 
 
@@ -89,7 +199,7 @@ def names() -> tuple[str, ...]:
 
 
 def native() -> Target:
-    """The most capable target that this machine's CPU runs."""
+    """The most capable target whose code this machine runs."""
     return next(target for target in TARGETS if not target.missing())
 
 
@@ -109,7 +219,14 @@ def get(name: str | Target | None) -> Target:
 
 
 def check_runs(target: Target) -> Target:
-    """``target``, if this machine can run its code; ``LumenError`` says what its CPU lacks otherwise."""
+    """``target``, if this machine can run its code; ``LumenError`` says what it lacks otherwise."""
+    from lumen_mlir._mlir import codegen
+
+    if target.is_foreign():
+        raise LumenError(
+            f"this machine ({codegen.architecture(codegen.host_triple())}) cannot run code for target "
+            f"{target.name} ({codegen.architecture(target.triple)}), only compile it"
+        )
     missing = target.missing()
     if missing:
         raise LumenError(

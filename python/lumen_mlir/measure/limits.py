@@ -86,7 +86,7 @@ class Meter:
         self.threads = threads
         self._clock = clock
         target = targets.native() if target is None else target
-        lanes = target.vector_bits // 32
+        lanes = target.lanes
         program = engine.compile(_module(lanes), target, threads, form="loops", cache=cache)
         memory = zeros((_READ_BYTES // (4 * lanes), lanes), np.int32, huge=True)
         memory[:] = 1  # pages that nothing has written are all the same one

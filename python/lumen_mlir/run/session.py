@@ -108,9 +108,9 @@ class Session:
 
     @property
     def kernels(self) -> str:
-        """What was chosen for this CPU: target, instruction, rows x tokens of a register tile."""
+        """What was chosen for this CPU: target, dot product, rows x tokens of a register tile."""
         target = self.target
-        return f"{target.name} ({target.dot4} {target.rows}x{target.tokens})"
+        return f"{target.name} ({target.arithmetic}, tile {target.rows}x{target.tokens})"
 
     def step(
         self, tokens: Sequence[int] | np.ndarray, position: int, first: int = 0, out: np.ndarray | None = None

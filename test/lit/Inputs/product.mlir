@@ -4,7 +4,10 @@
 // columns, with a bias and a residual.
 module attributes {lumen.target = #lumen.target<name = "x86-64-v4+vnni",
     triple = "x86_64-unknown-linux-gnu", cpu = "x86-64-v4", features = "+avx512vnni",
-    dot4 = "avx512vnni", vector_bits = 512, rows = 16, tokens = 8>} {
+    vector_registers = 32, vector_bits = 512, fma = true, f16 = true, cache_line = 64,
+    dot = <m = 1, n = 16, k = 4, lhs = si8, rhs = ui8, acc = i32>,
+    pair_dot = <m = 1, n = 16, k = 2, lhs = si16, rhs = si16, acc = i32>,
+    rows = 16, tokens = 8>} {
   lumen.format @q4_0 block(32) group(32) bits(4) bias(-8) storage(["d", "qs"]) {
   ^bb0(%d: f16, %qs: vector<16xi8>):
     %mask = arith.constant dense<15> : vector<16xi8>

@@ -8,7 +8,10 @@
 module attributes {
   lumen.max_tokens = 512 : i64,
   lumen.target = #lumen.target<name = "x86-64-v4", triple = "x86_64-unknown-linux-gnu",
-    cpu = "x86-64-v4", features = "+avx512vnni", dot4 = "avx512vnni", vector_bits = 512,
+    cpu = "x86-64-v4", features = "+avx512vnni",
+    vector_registers = 32, vector_bits = 512, fma = true, f16 = true, cache_line = 64,
+    dot = <m = 1, n = 16, k = 4, lhs = si8, rhs = ui8, acc = i32>,
+    pair_dot = <m = 1, n = 16, k = 2, lhs = si16, rhs = si16, acc = i32>,
     rows = 16, tokens = 8>
 } {
 

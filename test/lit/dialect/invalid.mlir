@@ -40,27 +40,120 @@ func.func private @f(tensor<8x8xi8, #lumen.packed<rows = 8>>)
 
 // -----
 
-// expected-error@+1 {{unknown dot4 implementation 'mmx', expected one of avx512vnni, avx512bw, avxvnni, avx2, ssse3, generic}}
+// expected-error@+1 {{m must be a power of two of at most 64, got 3}}
+module attributes {lumen.dot = #lumen.dot<m = 3, n = 4, k = 4, lhs = si8, rhs = ui8, acc = i32>} {}
+
+// -----
+
+// expected-error@+1 {{n must be a power of two of at most 64, got 128}}
+module attributes {lumen.dot = #lumen.dot<m = 1, n = 128, k = 4, lhs = si8, rhs = ui8, acc = i32>} {}
+
+// -----
+
+// expected-error@+1 {{k must be a power of two of at most 64, got 0}}
+module attributes {lumen.dot = #lumen.dot<m = 1, n = 4, k = 0, lhs = si8, rhs = ui8, acc = i32>} {}
+
+// -----
+
+// expected-error@+1 {{lhs must be a signed or an unsigned integer, got 'i8'}}
+module attributes {lumen.dot = #lumen.dot<m = 1, n = 4, k = 4, lhs = i8, rhs = ui8, acc = i32>} {}
+
+// -----
+
+// expected-error@+1 {{rhs must be a signed or an unsigned integer, got 'i8'}}
+module attributes {lumen.dot = #lumen.dot<m = 1, n = 4, k = 4, lhs = si8, rhs = i8, acc = i32>} {}
+
+// -----
+
+// expected-error@+1 {{lhs and rhs must be equally wide, got 'si8' and 'ui16'}}
+module attributes {lumen.dot = #lumen.dot<m = 1, n = 4, k = 4, lhs = si8, rhs = ui16, acc = i32>} {}
+
+// -----
+
+// expected-error@+1 {{acc must be a signless integer wider than 'si8', got 'si32'}}
+module attributes {lumen.dot = #lumen.dot<m = 1, n = 4, k = 4, lhs = si8, rhs = ui8, acc = si32>} {}
+
+// -----
+
+// expected-error@+1 {{acc must be a signless integer wider than 'si8', got 'i8'}}
+module attributes {lumen.dot = #lumen.dot<m = 1, n = 4, k = 4, lhs = si8, rhs = ui8, acc = i8>} {}
+
+// -----
+
+// expected-error@+1 {{vector_registers must be 8 to 256, got 4}}
 module attributes {lumen.target = #lumen.target<name = "t", triple = "", cpu = "", features = "",
-  dot4 = "mmx", vector_bits = 128, rows = 4, tokens = 4>} {}
+  vector_registers = 4, vector_bits = 128, fma = true, f16 = true, cache_line = 64,
+  rows = 8, tokens = 4>} {}
+
+// -----
+
+// expected-error@+1 {{vector_registers must be 8 to 256, got 512}}
+module attributes {lumen.target = #lumen.target<name = "t", triple = "", cpu = "", features = "",
+  vector_registers = 512, vector_bits = 128, fma = true, f16 = true, cache_line = 64,
+  rows = 8, tokens = 4>} {}
 
 // -----
 
 // expected-error@+1 {{vector_bits must be a power of two of 32 to 2048, got 100}}
 module attributes {lumen.target = #lumen.target<name = "t", triple = "", cpu = "", features = "",
-  dot4 = "avx2", vector_bits = 100, rows = 4, tokens = 4>} {}
+  vector_registers = 16, vector_bits = 100, fma = true, f16 = true, cache_line = 64,
+  rows = 8, tokens = 4>} {}
+
+// -----
+
+// expected-error@+1 {{cache_line must be a power of two of 16 to 1024 bytes, got 48}}
+module attributes {lumen.target = #lumen.target<name = "t", triple = "", cpu = "", features = "",
+  vector_registers = 16, vector_bits = 128, fma = true, f16 = true, cache_line = 48,
+  rows = 8, tokens = 4>} {}
+
+// -----
+
+// expected-error@+1 {{dot must multiply integers of 8 bits, got 'si16'}}
+module attributes {lumen.target = #lumen.target<name = "t", triple = "", cpu = "", features = "",
+  vector_registers = 16, vector_bits = 128, fma = true, f16 = true, cache_line = 64, dot = <m = 1, n = 4, k = 2, lhs = si16, rhs = si16, acc = i32>,
+  rows = 8, tokens = 4>} {}
+
+// -----
+
+// expected-error@+1 {{pair_dot must multiply integers of 16 bits, got 'si8'}}
+module attributes {lumen.target = #lumen.target<name = "t", triple = "", cpu = "", features = "",
+  vector_registers = 16, vector_bits = 128, fma = true, f16 = true, cache_line = 64, pair_dot = <m = 1, n = 4, k = 4, lhs = si8, rhs = si8, acc = i32>,
+  rows = 8, tokens = 4>} {}
+
+// -----
+
+// expected-error@+1 {{the sums of dot must fill a vector of 256 bits, got 1 x 4 'i32'}}
+module attributes {lumen.target = #lumen.target<name = "t", triple = "", cpu = "", features = "",
+  vector_registers = 16, vector_bits = 256, fma = true, f16 = true, cache_line = 64, dot = <m = 1, n = 4, k = 4, lhs = si8, rhs = ui8, acc = i32>,
+  rows = 8, tokens = 4>} {}
+
+// -----
+
+// expected-error@+1 {{the sums of pair_dot must fill a vector of 128 bits, got 2 x 4 'i32'}}
+module attributes {lumen.target = #lumen.target<name = "t", triple = "", cpu = "", features = "",
+  vector_registers = 16, vector_bits = 128, fma = true, f16 = true, cache_line = 64, pair_dot = <m = 2, n = 4, k = 2, lhs = si16, rhs = si16, acc = i32>,
+  rows = 8, tokens = 4>} {}
+
+// -----
+
+// expected-error@+1 {{pair_dot must have k = 2, got 4}}
+module attributes {lumen.target = #lumen.target<name = "t", triple = "", cpu = "", features = "",
+  vector_registers = 16, vector_bits = 128, fma = true, f16 = true, cache_line = 64, pair_dot = <m = 1, n = 4, k = 4, lhs = si16, rhs = si16, acc = i32>,
+  rows = 8, tokens = 4>} {}
 
 // -----
 
 // expected-error@+1 {{rows must be a power of two of at most 64, got 0}}
 module attributes {lumen.target = #lumen.target<name = "t", triple = "", cpu = "", features = "",
-  dot4 = "avx2", vector_bits = 256, rows = 0, tokens = 4>} {}
+  vector_registers = 16, vector_bits = 128, fma = true, f16 = true, cache_line = 64,
+  rows = 0, tokens = 4>} {}
 
 // -----
 
 // expected-error@+1 {{tokens must be 1 to 32, got 64}}
 module attributes {lumen.target = #lumen.target<name = "t", triple = "", cpu = "", features = "",
-  dot4 = "avx2", vector_bits = 256, rows = 8, tokens = 64>} {}
+  vector_registers = 16, vector_bits = 128, fma = true, f16 = true, cache_line = 64,
+  rows = 8, tokens = 64>} {}
 
 // -----
 

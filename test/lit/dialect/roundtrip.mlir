@@ -4,10 +4,22 @@
 
 // CHECK: module attributes {
 // CHECK-SAME: lumen.max_tokens = 512 : i64
-// CHECK-SAME: lumen.target = #lumen.target<name = "x86-64-v3", triple = "x86_64-unknown-linux-gnu", cpu = "x86-64-v3", features = "+avx2,+fma", dot4 = "avx2", vector_bits = 256, rows = 8, tokens = 4>
+// CHECK-SAME: lumen.target = #lumen.target<name = "x86-64-v3", triple = "x86_64-unknown-linux-gnu", cpu = "x86-64-v3", features = "+avx2,+fma", vector_registers = 16, vector_bits = 256, fma = true, f16 = true, cache_line = 64, dot = <m = 1, n = 16, k = 2, lhs = si8, rhs = ui8, acc = i16, accumulates = false>, pair_dot = <m = 1, n = 8, k = 2, lhs = si16, rhs = si16, acc = i32>, rows = 8, tokens = 4>
 module attributes {lumen.max_tokens = 512 : i64, lumen.target = #lumen.target<name = "x86-64-v3",
-  triple = "x86_64-unknown-linux-gnu", cpu = "x86-64-v3", features = "+avx2,+fma", dot4 = "avx2",
-  vector_bits = 256, rows = 8, tokens = 4>} {
+  triple = "x86_64-unknown-linux-gnu", cpu = "x86-64-v3", features = "+avx2,+fma",
+  vector_registers = 16, vector_bits = 256, fma = true, f16 = true, cache_line = 64,
+  dot = #lumen.dot<m = 1, n = 16, k = 2, lhs = si8, rhs = ui8, acc = i16, accumulates = false>,
+  pair_dot = <m = 1, n = 8, k = 2, lhs = si16, rhs = si16, acc = i32, accumulates = true>, rows = 8, tokens = 4>} {
+
+// Parts that a target may lack, and shapes of other architectures: sdot and smmla.
+// CHECK: module attributes {lumen.plain = #lumen.target<name = "t", triple = "", cpu = "", features = "", vector_registers = 16, vector_bits = 128, fma = false, f16 = false, cache_line = 64, rows = 8, tokens = 2>,
+// CHECK-SAME: lumen.sdot = #lumen.dot<m = 1, n = 4, k = 4, lhs = si8, rhs = si8, acc = i32>,
+// CHECK-SAME: lumen.smmla = #lumen.dot<m = 2, n = 2, k = 8, lhs = si8, rhs = si8, acc = i32>}
+module attributes {
+  lumen.plain = #lumen.target<name = "t", triple = "", cpu = "", features = "", vector_registers = 16,
+    vector_bits = 128, fma = false, f16 = false, cache_line = 64, rows = 8, tokens = 2>,
+  lumen.sdot = #lumen.dot<m = 1, n = 4, k = 4, lhs = si8, rhs = si8, acc = i32>,
+  lumen.smmla = #lumen.dot<m = 2, n = 2, k = 8, lhs = si8, rhs = si8, acc = i32>} {}
 
 //===----------------------------------------------------------------------===//
 // Formats

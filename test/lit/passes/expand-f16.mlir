@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // RUN: lumen-opt %s --lumen-expand-f16 | FileCheck %s
+// RUN: sed 's/f16 = true/f16 = false/' %s | lumen-opt --lumen-expand-f16 | FileCheck %s --check-prefix=FORCE
 // RUN: lumen-opt %s --lumen-expand-f16=force=true | FileCheck %s --check-prefix=FORCE
 
 // The target of this module converts by itself.
 module attributes {lumen.target = #lumen.target<name = "x86-64-v3",
-    triple = "x86_64-unknown-linux-gnu", cpu = "x86-64-v3", features = "", dot4 = "avx2",
-    vector_bits = 256, rows = 8, tokens = 4>} {
+    triple = "x86_64-unknown-linux-gnu", cpu = "x86-64-v3", features = "",
+    vector_registers = 16, vector_bits = 256, fma = true, f16 = true, cache_line = 64,
+    dot = <m = 1, n = 16, k = 2, lhs = si8, rhs = ui8, acc = i16, accumulates = false>,
+    pair_dot = <m = 1, n = 8, k = 2, lhs = si16, rhs = si16, acc = i32, accumulates = false>,
+    rows = 8, tokens = 4>} {
   // CHECK-LABEL: func.func @widen
   // CHECK: arith.extf
   // FORCE-LABEL: func.func @widen

@@ -1,7 +1,11 @@
 // RUN: lumen-opt %s -lumen-export-entry -split-input-file -verify-diagnostics | FileCheck %s
 
 module attributes {lumen.target = #lumen.target<name = "x86-64-v3", triple = "x86_64-unknown-linux-gnu",
-    cpu = "x86-64-v3", features = "", dot4 = "avx2", vector_bits = 256, rows = 8, tokens = 4>} {
+    cpu = "x86-64-v3", features = "",
+    vector_registers = 16, vector_bits = 256, fma = true, f16 = true, cache_line = 64,
+    dot = <m = 1, n = 16, k = 2, lhs = si8, rhs = ui8, acc = i16, accumulates = false>,
+    pair_dot = <m = 1, n = 8, k = 2, lhs = si16, rhs = si16, acc = i32, accumulates = false>,
+    rows = 8, tokens = 4>} {
 // CHECK-NOT: lumen.format
 lumen.format @q8_0 block(32) group(32) bits(8) bias(-128) storage(["d", "qs"]) {
 ^bb0(%d: f16, %qs: vector<32xi8>):
@@ -11,7 +15,7 @@ lumen.format @q8_0 block(32) group(32) bits(8) bias(-128) storage(["d", "qs"]) {
 // One slot per argument in order; the worker is the entry's own.
 // CHECK-LABEL: func.func @lumen_entry_step(
 // CHECK-SAME:    %[[SLOTS:[a-z0-9]+]]: !llvm.ptr {llvm.noalias, llvm.noundef}, %[[WORKER:[a-z0-9]+]]: !llvm.ptr {llvm.noalias, llvm.noundef})
-// CHECK-SAME:    attributes {passthrough = ["nounwind", ["prefer-vector-width", "256"]]}
+// CHECK-SAME:    attributes {passthrough = ["nounwind", ["prefer-vector-width", "256"], "stackrealign"]}
 // CHECK-NEXT:    %[[P:[0-9]+]] = llvm.load %[[SLOTS]] {alignment = 8 : i64} : !llvm.ptr -> !llvm.ptr
 // CHECK-NEXT:    %[[A1:[0-9]+]] = llvm.getelementptr %[[SLOTS]][1] : (!llvm.ptr) -> !llvm.ptr, i64
 // CHECK-NEXT:    %[[W1:[0-9]+]] = llvm.load %[[A1]] {alignment = 8 : i64} : !llvm.ptr -> i64
@@ -26,13 +30,13 @@ lumen.format @q8_0 block(32) group(32) bits(8) bias(-128) storage(["d", "qs"]) {
 // CHECK-NEXT:    call @step(%[[P]], %[[N]], %[[I]], %[[F]], %[[WORKER]])
 // CHECK-NEXT:    return
 // CHECK:       func.func private @step(
-// CHECK-SAME:    attributes {llvm.linkage = #llvm.linkage<internal>, passthrough = ["nounwind", ["prefer-vector-width", "256"]]}
+// CHECK-SAME:    attributes {llvm.linkage = #llvm.linkage<internal>, passthrough = ["nounwind", ["prefer-vector-width", "256"], "stackrealign"]}
 func.func @step(%x: !llvm.ptr, %n: index, %i: i32, %f: f32, %worker: !llvm.ptr {lumen.worker}) {
   return
 }
 
 // CHECK-LABEL: func.func private @kernel(
-// CHECK-SAME:    attributes {llvm.linkage = #llvm.linkage<internal>, lumen.kernel = "rows", passthrough = ["nounwind", "noinline", ["prefer-vector-width", "256"]]}
+// CHECK-SAME:    attributes {llvm.linkage = #llvm.linkage<internal>, lumen.kernel = "rows", passthrough = ["nounwind", "noinline", ["prefer-vector-width", "256"], "stackrealign"]}
 func.func private @kernel(%x: !llvm.ptr) attributes {lumen.kernel = "rows"} {
   return
 }
@@ -52,3 +56,29 @@ func.func @f() {
   return
 }
 func.func private @lumen_entry_f()
+
+// -----
+
+// 32 registers of vectors hold a register tile: the stack is left as it is.
+module attributes {lumen.target = #lumen.target<name = "x86-64-v4", triple = "x86_64-unknown-linux-gnu",
+    cpu = "x86-64-v4", features = "", vector_registers = 32, vector_bits = 512, fma = true, f16 = true,
+    cache_line = 64, rows = 16, tokens = 4>} {
+// CHECK-LABEL: func.func private @wide(
+// CHECK-SAME:    passthrough = ["nounwind", ["prefer-vector-width", "512"]]}
+func.func @wide() {
+  return
+}
+}
+
+// -----
+
+// What is x86's stays there.
+module attributes {lumen.target = #lumen.target<name = "aarch64", triple = "aarch64-unknown-linux-gnu",
+    cpu = "generic", features = "", vector_registers = 32, vector_bits = 128, fma = true, f16 = true,
+    cache_line = 64, rows = 8, tokens = 4>} {
+// CHECK-LABEL: func.func private @other(
+// CHECK-SAME:    passthrough = ["nounwind"]}
+func.func @other() {
+  return
+}
+}

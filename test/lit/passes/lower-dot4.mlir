@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// RUN: lumen-opt %s --lumen-lower-dot4=dot4=avx512vnni | FileCheck %s --check-prefix=VNNI
-// RUN: lumen-opt %s --lumen-lower-dot4=dot4=avxvnni | FileCheck %s --check-prefix=AVXVNNI
-// RUN: lumen-opt %s --lumen-lower-dot4=dot4=avx512bw | FileCheck %s --check-prefix=BW
-// RUN: lumen-opt %s --lumen-lower-dot4=dot4=ssse3 | FileCheck %s --check-prefix=SSE
-// RUN: lumen-opt %s --lumen-lower-dot4=dot4=generic | FileCheck %s --check-prefix=PLAIN
-// RUN: not lumen-opt %s --lumen-lower-dot4=dot4=abacus 2>&1 | FileCheck %s --check-prefix=UNKNOWN
+// RUN: cat %{targets}/x86-64-v4+vnni.mlir %s | lumen-opt --lumen-lower-dot4 | FileCheck %s --check-prefix=VNNI
+// RUN: cat %{targets}/x86-64-v3+avxvnni.mlir %s | lumen-opt --lumen-lower-dot4 | FileCheck %s --check-prefix=AVXVNNI
+// RUN: cat %{targets}/x86-64-v4.mlir %s | lumen-opt --lumen-lower-dot4 | FileCheck %s --check-prefix=BW
+// RUN: cat %{targets}/x86-64-v2.mlir %s | lumen-opt --lumen-lower-dot4 | FileCheck %s --check-prefix=SSE
+// RUN: cat %{targets}/generic.mlir %s | lumen-opt --lumen-lower-dot4 | FileCheck %s --check-prefix=PLAIN
+// RUN: cat %{targets}/aarch64.mlir %s | lumen-opt --lumen-lower-dot4 | FileCheck %s --check-prefix=PLAIN
 
-// UNKNOWN: unknown dot4 implementation 'abacus'
+module attributes {lumen.target = #target} {
 
 // VNNI-LABEL: func.func @four_bits
 // VNNI: vector.broadcast %{{.*}} : i32 to vector<16xi32>
@@ -157,4 +157,5 @@ func.func @table(%c: vector<64xi8>) -> vector<64xi8> {
 func.func @scalar(%c: i8) -> i8 {
   %r = lumen.lookup %c [1, 2, 3, -4] : i8
   return %r : i8
+}
 }

@@ -1,4 +1,7 @@
-// RUN: lumen-opt %s -lumen-lower-team | FileCheck %s
+// RUN: cat %{targets}/x86-64-v3.mlir %s | lumen-opt -lumen-lower-team | FileCheck %s --check-prefixes=CHECK,X86
+// RUN: cat %{targets}/aarch64.mlir %s | lumen-opt -lumen-lower-team | FileCheck %s --check-prefixes=CHECK,OTHER
+
+module attributes {lumen.target = #target} {
 
 // The worker reaches whoever needs it, through every caller.
 // CHECK-LABEL: func.func @step(
@@ -43,5 +46,9 @@ func.func private @kernel(%x: memref<?xindex>) {
   return
 }
 
-// CHECK-DAG: llvm.func @lumen_claim(!llvm.ptr, i64) -> !llvm.struct<(i64, i64)> attributes {no_unwind, passthrough = ["no_caller_saved_registers"]}
+}
+
+// Which registers a call keeps is the architecture's.
+// X86-DAG: llvm.func @lumen_claim(!llvm.ptr, i64) -> !llvm.struct<(i64, i64)> attributes {no_unwind, passthrough = ["no_caller_saved_registers"]}
+// OTHER-DAG: llvm.func @lumen_claim(!llvm.ptr, i64) -> !llvm.struct<(i64, i64)> attributes {no_unwind}
 // CHECK-DAG: llvm.func @lumen_barrier(!llvm.ptr) attributes {no_unwind}

@@ -11,7 +11,11 @@ module {
 // -----
 
 #target = #lumen.target<name = "x86-64-v3", triple = "x86_64-unknown-linux-gnu", cpu = "x86-64-v3",
-  features = "", dot4 = "avx2", vector_bits = 256, rows = 8, tokens = 4>
+  features = "",
+    vector_registers = 16, vector_bits = 256, fma = true, f16 = true, cache_line = 64,
+    dot = <m = 1, n = 16, k = 2, lhs = si8, rhs = ui8, acc = i16, accumulates = false>,
+    pair_dot = <m = 1, n = 8, k = 2, lhs = si16, rhs = si16, acc = i32, accumulates = false>,
+    rows = 8, tokens = 4>
 module attributes {lumen.target = #target} {
 func.func @computed(%x: tensor<64x64xf32>, %a: tensor<64x64xf32>) -> tensor<64x64xf32> {
   // expected-note@below {{the weight is made here}}
@@ -26,7 +30,11 @@ func.func @computed(%x: tensor<64x64xf32>, %a: tensor<64x64xf32>) -> tensor<64x6
 // -----
 
 #target = #lumen.target<name = "x86-64-v3", triple = "x86_64-unknown-linux-gnu", cpu = "x86-64-v3",
-  features = "", dot4 = "avx2", vector_bits = 256, rows = 8, tokens = 4>
+  features = "",
+    vector_registers = 16, vector_bits = 256, fma = true, f16 = true, cache_line = 64,
+    dot = <m = 1, n = 16, k = 2, lhs = si8, rhs = ui8, acc = i16, accumulates = false>,
+    pair_dot = <m = 1, n = 8, k = 2, lhs = si16, rhs = si16, acc = i32, accumulates = false>,
+    rows = 8, tokens = 4>
 module attributes {lumen.target = #target} {
 func.func @caller(%x: tensor<64x64xf32>, %a: tensor<64x64xf32>) -> tensor<64x64xf32> {
   // expected-note@below {{the weight is made here}}

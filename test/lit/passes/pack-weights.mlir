@@ -3,7 +3,11 @@
 // RUN: lumen-opt %s --lumen-pack-weights=rows=4 --split-input-file | FileCheck %s --check-prefix=ROWS4
 
 #target = #lumen.target<name = "x86-64-v3", triple = "x86_64-unknown-linux-gnu", cpu = "x86-64-v3",
-  features = "", dot4 = "avx2", vector_bits = 256, rows = 8, tokens = 4>
+  features = "",
+    vector_registers = 16, vector_bits = 256, fma = true, f16 = true, cache_line = 64,
+    dot = <m = 1, n = 16, k = 2, lhs = si8, rhs = ui8, acc = i16, accumulates = false>,
+    pair_dot = <m = 1, n = 8, k = 2, lhs = si16, rhs = si16, acc = i32, accumulates = false>,
+    rows = 8, tokens = 4>
 
 module attributes {lumen.target = #target} {
 
@@ -57,8 +61,11 @@ func.func private @layer(%x: tensor<?x64xf32>, %w: tensor<64x64xf16>) -> tensor<
 // Both layouts are needed two calls down, under one name at every level; the
 // public function needs a second argument only once.
 module attributes {lumen.target = #lumen.target<name = "x86-64-v4",
-  triple = "x86_64-unknown-linux-gnu", cpu = "x86-64-v4", features = "", dot4 = "avx512bw",
-  vector_bits = 512, rows = 16, tokens = 8>} {
+  triple = "x86_64-unknown-linux-gnu", cpu = "x86-64-v4", features = "",
+    vector_registers = 32, vector_bits = 512, fma = true, f16 = true, cache_line = 64,
+    dot = <m = 1, n = 32, k = 2, lhs = si8, rhs = ui8, acc = i16, accumulates = false>,
+    pair_dot = <m = 1, n = 16, k = 2, lhs = si16, rhs = si16, acc = i32, accumulates = false>,
+    rows = 16, tokens = 8>} {
 // CHECK-LABEL: func.func @two_levels(
 // CHECK-SAME: %[[TOKENS:.*]]: tensor<?xi32>, %[[R:.*]]: tensor<48x64xf16> {lumen.name = "t"},
 // CHECK-SAME: %[[P:.*]]: tensor<48x64xf16, #lumen.packed<rows = 16>> {lumen.name = "t", lumen.tile = #lumen.packed<rows = 16>})
@@ -92,8 +99,11 @@ func.func private @inner(%tokens: tensor<?xi32>, %t: tensor<48x64xf16>) -> tenso
 // weights, for what is computed together with it, and where 32 rows would hold
 // two experts.
 module attributes {lumen.target = #lumen.target<name = "x86-64-v4",
-  triple = "x86_64-unknown-linux-gnu", cpu = "x86-64-v4", features = "", dot4 = "avx512bw",
-  vector_bits = 512, rows = 32, tokens = 4>} {
+  triple = "x86_64-unknown-linux-gnu", cpu = "x86-64-v4", features = "",
+    vector_registers = 32, vector_bits = 512, fma = true, f16 = true, cache_line = 64,
+    dot = <m = 1, n = 32, k = 2, lhs = si8, rhs = ui8, acc = i16, accumulates = false>,
+    pair_dot = <m = 1, n = 16, k = 2, lhs = si16, rhs = si16, acc = i32, accumulates = false>,
+    rows = 32, tokens = 4>} {
 lumen.format @coarse block(32) group(32) bits(8) storage(["d", "qs"]) {
 ^bb0(%d: f16, %qs: vector<32xi8>):
   lumen.decoded codes(%qs : vector<32xi8>) scale(%d : f16)

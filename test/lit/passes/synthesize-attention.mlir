@@ -79,8 +79,11 @@ func.func private @attention_14x64_2(%q: memref<?x896xf32>, %k: memref<24x2x?x64
 // -----
 
 module attributes {lumen.target = #lumen.target<name = "x86-64-v3",
-    triple = "x86_64-unknown-linux-gnu", cpu = "x86-64-v3", features = "", dot4 = "avx2",
-    vector_bits = 256, rows = 8, tokens = 4>} {
+    triple = "x86_64-unknown-linux-gnu", cpu = "x86-64-v3", features = "",
+    vector_registers = 16, vector_bits = 256, fma = true, f16 = true, cache_line = 64,
+    dot = <m = 1, n = 16, k = 2, lhs = si8, rhs = ui8, acc = i16, accumulates = false>,
+    pair_dot = <m = 1, n = 8, k = 2, lhs = si16, rhs = si16, acc = i32, accumulates = false>,
+    rows = 8, tokens = 4>} {
 
 // 256-bit registers hold 4 rows of 16 lanes; a group of 8 needs no tile of its own.
 // The quantization follows in the tile, and there is no float32 result.

@@ -17,6 +17,8 @@ import time
 import pytest
 
 from lumen_mlir import __version__, formats
+from lumen_mlir._mlir import codegen
+from lumen_mlir.compiler import targets
 from lumen_mlir.measure import tune
 from lumen_mlir.testing.families import write_family
 
@@ -214,6 +216,30 @@ def test_compile(lumen, tiny, tmp_path, stage, expected):
 def test_compile_to_an_unknown_form(lumen, tiny):
     done = lumen("compile", tiny, "--emit", "linalg")
     assert done.returncode == 2 and "'linalg' is not one of 'lumen', 'fused', 'loops'" in done.stderr
+
+
+def test_compile_for_another_machine(lumen, refused, tiny, tmp_path):
+    """A target of another architecture compiles, to code in which nothing is of this one, and is not run."""
+    here = codegen.architecture("")
+    name, machine = ("aarch64", 183) if here != "aarch64" else ("x86-64-v3", 62)
+    assert lumen("compile", tiny, "--target", name, "--emit", "obj", "-o", tmp_path / "o").returncode == 0
+    code = (tmp_path / "o").read_bytes()
+    assert code[:4] == b"\x7fELF" and int.from_bytes(code[18:20], "little") == machine
+    llvm = lumen("compile", tiny, "--target", name, "--emit", "llvm").stdout
+    assert "llvm.func @lumen_entry_step" in llvm
+    if name == "aarch64":
+        module = llvm.split("lumen.target = #lumen.target<", 1)[1].split("\n", 1)[1]
+        assert not re.search(r"x86|no_caller_saved_registers|prefer-vector-width|stackrealign", module)
+    there = codegen.architecture(targets.get(name).triple)
+    said = f"this machine ({here}) cannot run code for target {name} ({there})"
+    for command in (("generate", tiny, "-p", "a"), ("bench",), ("bench", "kernels")):
+        assert refused(*command, "--target", name).startswith(said)
+
+
+def test_compile_names_the_targets(lumen):
+    told = " ".join(lumen("compile", "--help").stdout.split())
+    for name in targets.names():
+        assert name in told
 
 
 def test_compile_functions(lumen, refused, tiny):

@@ -86,6 +86,20 @@ def test_bad_options(context, options, message, capfd):
     assert capfd.readouterr().err == ""
 
 
+@pytest.mark.parametrize(
+    "triple, machine",
+    [
+        ("x86_64-unknown-linux-gnu", 62),
+        ("aarch64-unknown-linux-gnu", 183),
+        ("riscv64-unknown-linux-gnu", 243),
+    ],
+)
+def test_every_code_generator_is_there(context, triple, machine):
+    """Not only this machine's: the field e_machine of the object says which made it."""
+    code = codegen.emit(ir.Module.parse(MODULE), triple=triple)
+    assert code.startswith(b"\x7fELF") and int.from_bytes(code[18:20], "little") == machine
+
+
 def test_untranslatable_module_has_diagnostics(context):
     module = ir.Module.parse('func.func @f() { return } loc("net.py":4:2)')
     with pytest.raises(ir.MLIRError, match="cannot be translated to LLVM IR") as caught:

@@ -44,7 +44,8 @@ class AnyTarget:
     def attribute(self):
         return (
             f'#lumen.target<name = "{self.cpu}", triple = "{self.triple}", cpu = "{self.cpu}",'
-            ' features = "", dot4 = "avx2", vector_bits = 256, rows = 16, tokens = 4>'
+            ' features = "", vector_registers = 16, vector_bits = 256, fma = true, f16 = true,'
+            " cache_line = 64, rows = 16, tokens = 4>"
         )
 
 

@@ -1,23 +1,32 @@
 # SPDX-License-Identifier: Apache-2.0
 """The table of targets: choosing, refusing, and what the compiler is told."""
 
+import operator
+import re
+from dataclasses import replace
+
 import pytest
 
 from lumen_mlir import ir
 from lumen_mlir._mlir import codegen
 from lumen_mlir.compiler import targets
+from lumen_mlir.compiler.targets import Dot
 from lumen_mlir.errors import LumenError
 
 V3 = ["avx", "avx2", "bmi", "bmi2", "f16c", "fma", "lzcnt", "movbe"]
 V2 = ["cx16", "popcnt", "sahf", "sse3", "sse4.1", "sse4.2", "ssse3"]
 V4 = ["avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"]
+NEON = ["fp-armv8", "neon"]
+
+each_target = pytest.mark.parametrize("name", [name for name in targets.names() if name != "native"])
 
 
 @pytest.fixture
-def cpu(monkeypatch):
-    """Makes this machine's CPU one with these features."""
+def machine(monkeypatch):
+    """Makes this machine one of this architecture whose CPU has these features."""
 
-    def pretend(*features):
+    def pretend(architecture, *features):
+        monkeypatch.setattr(codegen, "host_triple", lambda: f"{architecture}-unknown-linux-gnu")
         monkeypatch.setattr(codegen, "host_features", lambda: dict.fromkeys(features, True))
         monkeypatch.setattr(codegen, "host_cpu_name", lambda: "pretended")
 
@@ -25,20 +34,28 @@ def cpu(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "features, name",
+    "architecture, features, name",
     [
-        ([], "generic"),
-        (V2, "x86-64-v2"),
-        (V2 + V3, "x86-64-v3"),
-        (V2 + V3 + ["avxvnni"], "x86-64-v3+avxvnni"),
-        (V2 + V3 + V4, "x86-64-v4"),
-        (V2 + V3 + V4 + ["avx512vnni"], "x86-64-v4+vnni"),
+        ("x86_64", [], "generic"),
+        ("x86_64", V2, "x86-64-v2"),
+        ("x86_64", V2 + V3, "x86-64-v3"),
+        ("x86_64", V2 + V3 + ["avxvnni"], "x86-64-v3+avxvnni"),
+        ("x86_64", V2 + V3 + V4, "x86-64-v4"),
+        ("x86_64", V2 + V3 + V4 + ["avx512vnni"], "x86-64-v4+vnni"),
         # A level counts only as a whole.
-        (V2 + V3[1:] + V4, "x86-64-v2"),
+        ("x86_64", V2 + V3[1:] + V4, "x86-64-v2"),
+        # Features of one architecture say nothing on another.
+        ("aarch64", NEON, "aarch64"),
+        ("aarch64", V2 + V3, "generic"),
     ],
 )
-def test_native(cpu, features, name):
-    cpu(*features)
+def test_native(monkeypatch, machine, architecture, features, name):
+    machine(architecture, *features)
+    # What is generic is compiled for the machine, which is not the one that is pretended.
+    generic = targets.TARGETS[-1]
+    assert (generic.name, generic.triple) == ("generic", "")
+    here = replace(generic, triple=codegen.host_triple())
+    monkeypatch.setattr(targets, "TARGETS", (*targets.TARGETS[:-1], here))
     assert targets.native().name == targets.get(None).name == targets.get("native").name == name
 
 
@@ -51,8 +68,8 @@ def test_names():
         targets.get("v5")
 
 
-def test_refuses_what_the_cpu_cannot_run(cpu):
-    cpu(*V2, *V3)
+def test_refuses_what_the_cpu_cannot_run(machine):
+    machine("x86_64", *V2, *V3)
     assert targets.check_runs(targets.get("v3")).name == "x86-64-v3"
     with pytest.raises(LumenError) as caught:
         targets.check_runs(targets.get("x86-64-v4+vnni"))
@@ -62,13 +79,86 @@ def test_refuses_what_the_cpu_cannot_run(cpu):
     )
 
 
-@pytest.mark.parametrize("name", [name for name in targets.names() if name != "native"])
+@pytest.mark.parametrize(
+    "here, name, there", [("x86_64", "aarch64", "aarch64"), ("aarch64", "x86-64-v2", "x86_64")]
+)
+def test_refuses_other_architectures(machine, here, name, there):
+    # Whatever the CPU is said to have.
+    machine(here, *V2, *NEON)
+    target = targets.get(name)
+    assert target.is_foreign() and target.missing() == (there,)
+    with pytest.raises(LumenError) as caught:
+        targets.check_runs(target)
+    assert str(caught.value) == (
+        f"this machine ({here}) cannot run code for target {name} ({there}), only compile it"
+    )
+
+
+def test_architectures():
+    assert codegen.architecture("") == codegen.architecture(codegen.host_triple())
+    assert codegen.architecture("arm64-apple-darwin") == "aarch64"
+    assert codegen.architecture("amd64-linux") == "x86_64"
+    assert codegen.architecture("z80") == "unknown"
+    assert not targets.get("generic").is_foreign()
+
+
+def assembly(target, text):
+    with ir.Context():
+        module = ir.Module.parse(text)
+        return codegen.emit(module, "asm", target.triple, target.cpu, target.features).decode()
+
+
+@each_target
 def test_rows_are_valid(name):
     """The attribute parses, LLVM knows the names, and features that code uses are features it asks for."""
     target = targets.get(name)
     with ir.Context():
         assert f'name = "{name}"' in str(ir.Attribute.parse(target.attribute()))
-        module = ir.Module.parse("llvm.func @f() { llvm.return }")
-        assert codegen.emit(module, "obj", target.triple, target.cpu, target.features)
+    assert "f:" in assembly(target, "llvm.func @f() { llvm.return }")
     used = {feature.removeprefix("+") for feature in target.features.split(",") if feature}
     assert used <= set(target.needs)
+
+
+@each_target
+def test_the_attribute_says_what_the_row_says(name):
+    target = targets.get(name)
+    with ir.Context():
+        text = str(ir.Attribute.parse(target.attribute()))
+        assert str(ir.Attribute.parse(text)) == text
+        # MLIR prints a nested attribute without its name.
+        assert text.replace("<m =", "#lumen.dot<m =") == target.attribute()
+        for dot in (target.dot, target.pair_dot):
+            assert dot is None or str(ir.Attribute.parse(dot.attribute())) == dot.attribute()
+
+
+@each_target
+def test_the_table_says_what_llvm_does(name):
+    """Registers, their width, and the instructions that the flags promise, in LLVM's own code."""
+    target = targets.get(name)
+    # What is generic promises the least, and a machine may have more.
+    agrees = operator.eq if target.triple else operator.ge
+    lanes = target.lanes
+    floats, halves = f"vector<{lanes}xf32>", f"vector<{lanes}xf16>"
+    fma = assembly(
+        target,
+        f"""llvm.func @f(%a: {floats}, %b: {floats}, %c: {floats}) -> {floats} {{
+          %0 = llvm.intr.fmuladd(%a, %b, %c) : ({floats}, {floats}, {floats}) -> {floats}
+          llvm.return %0 : {floats} }}""",
+    )
+    assert agrees(bool(re.search(r"\b(vfmadd\d+ps|fmla)\b", fma)), target.fma)
+    # One vector is one register: nothing comes from memory.
+    assert not re.search(r"\((%rdi|%rsi|%rsp)\)|\[(x0|sp)", fma)
+    f16 = assembly(
+        target,
+        f"""llvm.func @f(%p: !llvm.ptr) -> {floats} {{
+          %0 = llvm.load %p : !llvm.ptr -> {halves}
+          %1 = llvm.fpext %0 : {halves} to {floats}
+          llvm.return %1 : {floats} }}""",
+    )
+    assert agrees(bool(re.search(r"\b(vcvtph2ps|fcvtl)\b", f16)), target.f16)
+
+
+def test_shapes_of_dot_products():
+    assert str(Dot(1, 16, 4)) == "dot 1x16x4 i32"
+    assert targets.get("v3").arithmetic == "dot 1x16x2 i16"
+    assert targets.get("generic").arithmetic == "plain arithmetic"

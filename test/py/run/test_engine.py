@@ -112,6 +112,12 @@ def test_targets_agree(engine, name):
     np.testing.assert_allclose(other.invoke("f", x, 20.0), engine.invoke("f", x, 20.0), rtol=1e-6)
 
 
+def test_another_architecture_is_refused():
+    foreign = next(target for target in targets.TARGETS if target.is_foreign())
+    with pytest.raises(LumenError, match=r"this machine \(\w+\) cannot run code for target"):
+        lumen_mlir.compile(SCALE, foreign, form="linalg", use_cache=False)
+
+
 def test_no_rows(engine):
     assert engine.invoke("f", np.zeros((0, 64), np.float32), 1.0).shape == (0, 64)
 

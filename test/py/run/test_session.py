@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -143,7 +144,7 @@ def on_every_target():
     """Targets with activations; exact ones know a target by its vectors and whether it has FMA."""
     known, result = set(), []
     for target in runnable:
-        kind = (target.vector_bits, "fma" in target.needs)
+        kind = (target.vector_bits, target.fma)
         for activations in ("exact", "int8"):
             again = activations == "exact" and kind in known
             result.append(pytest.param(target, activations, marks=pytest.mark.matrix if again else []))
@@ -203,6 +204,15 @@ def test_a_target_that_this_cpu_cannot_run(odd, cache, monkeypatch):
         session(odd, cache, target="x86-64-v4")
     with pytest.raises(LumenError, match="unknown target 'z80'; there are x86-64-v4"):
         session(odd, cache, target="z80")
+
+
+def test_a_target_of_another_architecture(odd, cache):
+    foreign = next(target for target in targets.TARGETS if target.is_foreign())
+    said = rf"this machine \(\w+\) cannot run code for target {re.escape(foreign.name)} \(\w+\)"
+    with pytest.raises(LumenError, match=said):
+        session(odd, cache, target=foreign.name)
+    with pytest.raises(LumenError, match=said):
+        LLM(target=foreign.name, cache=cache)
 
 
 # --- packed weights -------------------------------------------------------------------------------------

@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "passes/target/common/Architecture.h"
+
+#include "passes/target/x86/X86.h"
+
+using namespace mlir;
+using namespace mlir::lumen;
+
+const Architecture &Architecture::of(TargetAttr target) {
+  static const Architecture other;
+  static const X86 x86;
+  switch (target ? target.getArchitecture() : llvm::Triple::UnknownArch) {
+  case llvm::Triple::x86_64:
+    return x86;
+  default:
+    return other;
+  }
+}
+
+LogicalResult Architecture::addInstructions(
+    TargetAttr target, RewritePatternSet & /*patterns*/,
+    function_ref<InFlightDiagnostic()> emitError) const {
+  for (DotAttr dot : {target.getDot(), target.getPairDot()})
+    if (dot)
+      return emitError() << "no instruction of "
+                         << llvm::Triple::getArchTypeName(
+                                target.getArchitecture())
+                         << " is known for " << dot;
+  return success();
+}
