@@ -246,11 +246,10 @@ def test_compile_functions(lumen, refused, tiny):
     out = lumen("compile", tiny, "--emit", "vector", "--function", "qlinear_*_add").stdout
     names = re.findall(r"^func\.func private @(\w+)", out, re.M)
     assert names and all(name.startswith("qlinear_") and name.endswith("_add") for name in names)
-    for target, instruction in (("x86-64-v2", "pmaddubsw"), ("x86-64-v4+vnni", "vpdpbusd")):
-        arguments = ("--emit", "asm", "--function", names[0], "--target", target)
-        out = lumen("compile", tiny, *arguments).stdout
-        assert out.startswith(f"{names[0]}:") and instruction in out
-        assert re.findall(r"^\w+:", out, re.M) == [f"{names[0]}:"]
+    arguments = ("--emit", "asm", "--function", names[0], "--target", "x86-64-v2")
+    out = lumen("compile", tiny, *arguments).stdout
+    assert out.startswith(f"{names[0]}:") and "pmaddubsw" in out
+    assert re.findall(r"^\w+:", out, re.M) == [f"{names[0]}:"]
     said = refused("compile", tiny, "--emit", "fused", "--function", "softmax")
     assert said.startswith("no function 'softmax'; there are step, layer_0")
     said = refused("compile", tiny, "--emit", "asm", "--function", "softmax")

@@ -80,6 +80,17 @@ def test_small_vocabulary(tmp_path):
         Tokenizer.from_gguf(write_vocabulary(tmp_path, small_fields()), pre_tokenizer="qwen2")
 
 
+def test_a_space_at_the_beginning_of_the_text_alone(tmp_path):
+    fields = small_fields() | {
+        "tokenizer.ggml.add_space_prefix": (True, T.BOOL),
+        "lumen.tokenizer.prepend_first": (True, T.BOOL),
+    }
+    tokenizer = Tokenizer.from_gguf(write_vocabulary(tmp_path, fields))
+    assert tokenizer.encode("ab<tool>ab", add_bos=False) == [263, 264, 262]
+    # Where the text has one, none is added.
+    assert tokenizer.encode(" ab", add_bos=False) == tokenizer.encode("▁ab", add_bos=False) == [263]
+
+
 def test_vocabularies_that_the_package_would_refuse(tmp_path):
     fields = small_fields()
     tokens, types = fields["tokenizer.ggml.tokens"][0], fields["tokenizer.ggml.token_type"][0]
