@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from lumen_mlir.formats import packing
 from lumen_mlir.formats.quantized import QuantFormat
+from lumen_mlir.reference.packed import kept_planes
 
 
 def features(fmt: QuantFormat) -> frozenset[tuple[object, ...]]:
@@ -16,13 +16,13 @@ def features(fmt: QuantFormat) -> frozenset[tuple[object, ...]]:
     minima, by where it lies, its type and how its bits are split; how scales and minima are made of them.
     """
     values = "table" if fmt.table is not None else "signed" if fmt.bias else "plain"
-    kept = zip(fmt.stored, packing.factor_planes(fmt), strict=True)
+    kept = zip(fmt.stored, kept_planes(fmt), strict=True)
     return frozenset(
         [
             ("bits", fmt.bits),
             ("values", values, fmt.bits > 4),
             # More than 32 codes are several spans; by blocks, activations have one scale or many.
-            ("group", min(fmt.group, 2 * packing.SPAN), fmt.block % 256 == 0),
+            ("group", min(fmt.group, 64), fmt.block % 256 == 0),
             *(("kept", each.level, str(each.value.dtype), each.bits, planes) for each, planes in kept),
             *(
                 ("factor", name, factor.super is not None, factor.sub is not None)
