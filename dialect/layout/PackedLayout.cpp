@@ -10,8 +10,12 @@ using namespace mlir::lumen;
 // Tiles
 //===----------------------------------------------------------------------===//
 
-int64_t lumen::getStepSize(Type elementType) {
-  return isa<QuantType>(elementType) ? kDotStep : 1;
+int64_t lumen::getStepSize(Type elementType, TargetAttr target) {
+  if (!isa<QuantType>(elementType))
+    return 1;
+  // What takes fewer adds up the sums of several in a lane of 32 bits.
+  DotAttr dot = target ? target.getDot() : nullptr;
+  return dot ? std::max(kDotStep, dot.getK()) : kDotStep;
 }
 
 PackedAttr lumen::getPackedLayout(TargetAttr target, Type elementType,
@@ -20,7 +24,7 @@ PackedAttr lumen::getPackedLayout(TargetAttr target, Type elementType,
   bool hasGroups = format && format.getSumGroup() < kSpan;
   return PackedAttr::get(target.getContext(),
                          hasGroups ? std::min(rows, lanes) : rows,
-                         getStepSize(elementType));
+                         getStepSize(elementType, target));
 }
 
 PackedAttr lumen::getPackedLayout(TargetAttr target, RankedTensorType weight,

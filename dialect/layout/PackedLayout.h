@@ -15,8 +15,9 @@ namespace mlir::lumen {
 
 /// Consecutive elements of a row that one step of a product takes, of weights
 /// with such elements: codes go through `lumen.dot4`, floats through fused
-/// multiply-adds.
-int64_t getStepSize(Type elementType);
+/// multiply-adds. A target (null: none in particular) whose instructions take
+/// more codes at once has longer steps.
+int64_t getStepSize(Type elementType, TargetAttr target = {});
 
 /// How a weight of this type, whose format is looked up from `from`, is packed
 /// for the products of a target.

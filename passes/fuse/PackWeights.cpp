@@ -63,7 +63,7 @@ private:
   int64_t getRows(QLinearOp product, unsigned number);
   PackedAttr getLayout(Type elementType, int64_t rows) const {
     return PackedAttr::get(elementType.getContext(), rows,
-                           getStepSize(elementType));
+                           getStepSize(elementType, target));
   }
   RankedTensorType getPackedType(Type type, int64_t rows) const {
     auto tensor = cast<RankedTensorType>(type);

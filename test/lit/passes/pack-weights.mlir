@@ -143,3 +143,27 @@ func.func @experts(%x: tensor<?x64xf32>, %w: tensor<96x64x!lumen.q<@coarse>>,
   return %y : tensor<?x48xf32>
 }
 }
+
+// -----
+
+// An instruction that takes eight codes at once has steps of eight; floats go one by one.
+module attributes {lumen.target = #lumen.target<name = "matrix", triple = "aarch64-linux-gnu", cpu = "generic",
+    features = "+i8mm", vector_registers = 32, vector_bits = 128, fma = true, f16 = true, cache_line = 64,
+    dot = <m = 2, n = 2, k = 8, lhs = si8, rhs = si8, acc = i32>, rows = 8, tokens = 4>} {
+
+lumen.format @q8_0 block(32) group(32) bits(8) bias(-128) storage(["d", "qs"]) {
+^bb0(%d: f16, %qs: vector<32xi8>):
+  lumen.decoded codes(%qs : vector<32xi8>) scale(%d : f16)
+}
+
+// CHECK-LABEL: func.func private @matrix(
+// CHECK-SAME: tensor<48x64x!lumen.q<@q8_0>, #lumen.packed<rows = 8, k = 8>>
+// CHECK-SAME: tensor<48x64xf16, #lumen.packed<rows = 8>>
+func.func private @matrix(%x: tensor<?x64xf32>, %w: tensor<48x64x!lumen.q<@q8_0>>, %v: tensor<48x64xf16>)
+    -> (tensor<?x48xf32>, tensor<?x48xf32>) {
+  %y = lumen.qlinear activations(%x : tensor<?x64xf32>)
+    weights(%w : tensor<48x64x!lumen.q<@q8_0>>) -> tensor<?x48xf32>
+  %z = lumen.qlinear activations(%x : tensor<?x64xf32>) weights(%v : tensor<48x64xf16>) -> tensor<?x48xf32>
+  return %y, %z : tensor<?x48xf32>, tensor<?x48xf32>
+}
+}
