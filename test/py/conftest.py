@@ -10,11 +10,11 @@ from pathlib import Path
 import code_cache
 import pytest
 import run_in_parallel
-from own_home import home, nothing_is_written_at_home
+from own_home import nothing_is_written_at_home, user_home
 
 from lumen_mlir.formats import plugins, registry
 
-__all__ = ["home", "nothing_is_written_at_home"]
+__all__ = ["nothing_is_written_at_home", "user_home"]
 
 # For the time of a run, shared by its processes.
 _RUN_FOLDER = "LUMEN_TEST_FOLDER"
