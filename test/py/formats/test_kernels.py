@@ -107,8 +107,10 @@ def grouped_engine(name, group, target):
 @functools.cache
 def _engine(target, mode, chosen):
     cases = [case for name, case in CASES.items() if (name in CHOSEN) == chosen]
-    # Tiles of products with floats are many times longer: two sizes of them say as much as four.
-    return compile_cases(cases, target, mode, tokens=2 if mode == "exact" else None)
+    # Code for all sizes of tiles takes twice as long to compile as for two, which say as much of a format. Those
+    # that are tried everywhere have all sizes on this machine's target, the others where the matrix tries them.
+    all_sizes = mode == "int8" and chosen == (target == NATIVE)
+    return compile_cases(cases, target, mode, tokens=None if all_sizes else 2)
 
 
 def engine(case, target, mode="int8"):
