@@ -107,8 +107,8 @@ def grouped_engine(name, group, target):
 @functools.cache
 def _engine(target, mode, chosen):
     cases = [case for name, case in CASES.items() if (name in CHOSEN) == chosen]
-    # Code for all sizes of tiles takes twice as long to compile as for two, which say as much of a format. Those
-    # that are tried everywhere have all sizes on this machine's target, the others where the matrix tries them.
+    # All sizes of tiles take twice as long to compile as two, which say as much of a format. Formats that are
+    # tried everywhere have all sizes on this machine's target, the others where the matrix tries them.
     all_sizes = mode == "int8" and chosen == (target == NATIVE)
     return compile_cases(cases, target, mode, tokens=None if all_sizes else 2)
 
