@@ -25,8 +25,8 @@
 #ifndef LUMEN_RUNTIME_BINDINGS_CONTEXT_H
 #define LUMEN_RUNTIME_BINDINGS_CONTEXT_H
 
-#include "runtime/codegen/Guard.h"
 #include "runtime/bindings/Common.h"
+#include "runtime/codegen/Guard.h"
 
 #include "mlir/IR/Block.h"
 #include "mlir/IR/MLIRContext.h"

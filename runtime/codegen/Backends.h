@@ -14,8 +14,8 @@ class Triple;
 
 namespace mlir::lumen {
 
-/// Makes this machine's code generator ready, once. LLVM's own function for that
-/// must not run while another thread generates code.
+/// Makes this machine's code generator ready, once. LLVM's own function for
+/// that must not run while another thread generates code.
 void initializeNativeBackend();
 
 /// The code generator for a triple, ready for use; null where LLVM's library
