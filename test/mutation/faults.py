@@ -303,9 +303,7 @@ FAULTS = (
         "half precision",
         "float value = bitCast<float>(magnitude) * 0x1p112f;",
         "float value = (bits & 0x7c00) ? bitCast<float>(magnitude) * 0x1p112f : 0.0f;",
-        "test_kernels.py",
-        "test_attention.py",
-        "test_rows.py",
+        "test_codegen.py",
     ),
     _cpp(
         "short-lives",
