@@ -34,8 +34,15 @@ print(json.dumps([result | dict(n_threads=value("-t"), avg_ns=10**9)]))
 """
 
 
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    """What all tests compile."""
+    return tmp_path_factory.mktemp("cache")
+
+
 @pytest.fixture
-def run(tmp_path):
+def run(tmp_path, cache):
+    (tmp_path / "cache").symlink_to(cache)
     binary, log = tmp_path / "llama-bench", tmp_path / "log"
     binary.write_text(FAKE.format(python=sys.executable, log=str(log)))
     binary.chmod(binary.stat().st_mode | stat.S_IXUSR)

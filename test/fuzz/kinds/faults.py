@@ -22,7 +22,7 @@ from typing import Any
 from fuzz.fault_server import SCENARIOS
 
 GOAL = 2_000
-SMOKE = 2
+SMOKE = 1
 SECONDS = 20.0
 MEMORY = None
 BATCH = 20
