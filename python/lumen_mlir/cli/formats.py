@@ -174,8 +174,8 @@ def _sections(fmt: QuantFormat, target: Target) -> Iterator[str]:
                     (
                         row.name,
                         row.arithmetic,
-                        row.tile_rows(fmt),
-                        f"{fmt.packed_bits_per_weight(row.tile_rows(fmt)):.4g}",
+                        row.tile(fmt).rows,
+                        f"{fmt.packed_bits_per_weight(row.tile(fmt).rows):.4g}",
                     )
                     for row in targets.TARGETS
                 ),

@@ -110,10 +110,6 @@ class Target:
 
         return packing.tile_of(fmt, self.attribute())
 
-    def tile_rows(self, fmt: Format) -> int:
-        """Rows of the tiles in which a weight of this format is packed."""
-        return self.tile(fmt).rows
-
     def is_foreign(self) -> bool:
         """Whether its code is for another architecture than this machine's."""
         from lumen_mlir._mlir import codegen

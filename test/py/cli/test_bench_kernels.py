@@ -27,7 +27,7 @@ def test_json(lumen, tmp_path):
     ]  # fmt: skip
     for result in results:
         fmt = formats.get(result["format"])
-        rows = targets.get(result["target"]).tile_rows(fmt)
+        rows = targets.get(result["target"]).tile(fmt).rows
         assert result["weight_bytes"] == packing.packed_bytes(fmt, 64, 512, rows)
         assert result["operations"] == 2 * result["rows"] * 64 * 512
         assert len(result["seconds"]) == len(result["limit_bytes_per_second"]) == 2
@@ -78,7 +78,7 @@ def test_what_is_timed_is_the_product():
         program = engine.compile(bench._module(fmt, n, k, rows), form="fused", use_cache=False)
     random = np.random.default_rng(1)
     raw = random_weight(fmt, n, k, random)
-    packed = packing.pack(fmt, raw, targets.native().tile_rows(fmt))
+    packed = packing.pack(fmt, raw, targets.native().tile(fmt).rows)
     weight = engine.aligned_empty(packed.shape)
     weight[:] = packed
     codes = random.integers(-127, 128, (rows, k)).astype(np.int8)

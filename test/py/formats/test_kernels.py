@@ -133,7 +133,7 @@ def test_pack(name, target):
     """The bytes that NumPy packs, of any bytes."""
     case = CASES[name]
     raw = np.random.default_rng(0).integers(0, 256, case.raw.shape, dtype=np.uint8)
-    expected = packing.pack(case.fmt, raw, targets.get(target).tile_rows(case.fmt))
+    expected = packing.pack(case.fmt, raw, targets.get(target).tile(case.fmt).rows)
     # What lies between components is not written.
     found = aligned(np.zeros_like(expected))
     engine(case, target).invoke(f"pack_{case.name}", raw.reshape(-1), ROWS, case.columns, outs=[found])

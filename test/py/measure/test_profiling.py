@@ -95,8 +95,8 @@ def test_work_is_what_the_shapes_say(path):
     assert attention.read == s.layers * 18 * 2 * key * 2
     target = targets.get("x86-64-v4+vnni")
     q4_0, head = get("q4_0"), get("q6_k" if s.hidden % 256 == 0 else "q8_0")
-    matrices = s.layers * sum(packing.packed_bytes(q4_0, n, k, target.tile_rows(q4_0)) for n, k in layer)
-    matrices += packing.packed_bytes(head, s.vocabulary, s.hidden, target.tile_rows(head))
+    matrices = s.layers * sum(packing.packed_bytes(q4_0, n, k, target.tile(q4_0).rows) for n, k in layer)
+    matrices += packing.packed_bytes(head, s.vocabulary, s.hidden, target.tile(head).rows)
     embedding = 7 * head.row_bytes(s.hidden)
     assert total_read == matrices + embedding + attention.read
 

@@ -115,7 +115,7 @@ class Mixture:
         self.experts, self.used, self.width, self.hidden = experts, used, width, hidden
         self.format = formats.get(kind)
         # A tile holds rows of one expert.
-        rows = math.gcd(targets.get(target).tile_rows(self.format), width, hidden)
+        rows = math.gcd(targets.get(target).tile(self.format).rows, width, hidden)
         self.kernel = Kernel(mixture_text(experts, used, width, hidden, kind, rows), target)
         rng = np.random.default_rng([experts, width, hidden])
         self.raw, self.packed = [], []

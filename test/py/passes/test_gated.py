@@ -60,7 +60,7 @@ PAIRS = [
 def test_gated_products(activation, gate, up, rows, bias, order, residual, target):
     chosen = [formats.get(name) for name in (gate, up)]
     # Weights that meet share the rows of a tile.
-    tile = min(targets.get(target).tile_rows(fmt) for fmt in chosen)
+    tile = min(targets.get(target).tile(fmt).rows for fmt in chosen)
     kernel = Kernel(module(activation, gate, up, rows, (tile, tile), bias, order, residual), target)
     rng = np.random.default_rng(rows)
     weights, packed = [], []
@@ -98,7 +98,7 @@ def test_gated_products(activation, gate, up, rows, bias, order, residual, targe
 def test_activation_of_one_product(activation, target):
     """Without a gate: the activation of a product with its bias."""
     rows, fmt = 37, formats.get("q8_0")
-    tile = targets.get(target).tile_rows(fmt)
+    tile = targets.get(target).tile(fmt).rows
     weight = f"tensor<{rows}x{COLUMNS}x!lumen.q<@q8_0>, #lumen.packed<rows = {tile}, k = 4>>"
     x_type, result = f"tensor<?x{COLUMNS}xf32>", f"tensor<?x{rows}xf32>"
     text = f"""

@@ -44,7 +44,7 @@ class Step:
             return array
         if argument.alignment == 64:
             fmt = formats.get(info.type)
-            packed = packing.pack(fmt, array, self.target.tile_rows(fmt))
+            packed = packing.pack(fmt, array, self.target.tile(fmt).rows)
             array = aligned_empty(argument.shape)
             array[:] = packed
         return array.reshape(-1)
