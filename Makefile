@@ -10,10 +10,12 @@
 #   make docs        write docs/reference/ from TableGen
 #   make clean       remove what was built
 #
-# Nothing is done twice: stamps say what is up to date.
+# Nothing is done twice: stamps say what is up to date. What installing wrote is in build/install.log.
 
 PYTHON ?= python3
-PROMPT ?= 이 영화
+PROMPT ?= 주말에 가족들과
+STARTED := $(shell date +%s)
+STEP := tools/step.sh
 VENV := .venv
 PEERS := .venv-peers
 BIN := $(VENV)/bin
@@ -40,7 +42,7 @@ help:
 	@sed -n 's/^#   //p' Makefile
 
 run: install
-	@$(BIN)/lumen generate -p "$(PROMPT)" -n 48
+	@$(BIN)/python tools/welcome.py --since $(STARTED) --bin "$(BIN)" -- "$(PROMPT)"
 
 install: $(VENV)/.installed
 
@@ -51,9 +53,10 @@ build/.packages: Makefile
 	  dpkg-query -W -f '$${Status}' $$package 2>/dev/null | grep -q 'install ok installed' || missing="$$missing $$package"; \
 	done; \
 	if [ -n "$$missing" ]; then \
-	  echo "installing$$missing"; \
-	  $(SUDO) apt-get update -qq && \
-	  $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
+	  echo "missing packages:$$missing"; \
+	  $(STEP) "Reading the lists of packages" $(SUDO) apt-get update -qq && \
+	  $(STEP) "Installing packages" $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq \
+	    -o APT::Status-Fd=1 --no-install-recommends $$missing; \
 	fi
 	@touch $@
 
@@ -61,12 +64,14 @@ $(VENV)/.created: build/.packages pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
 	  echo "Lumen needs Python 3.10 or newer; set PYTHON=" >&2; exit 1; }
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/pip install -q --disable-pip-version-check 'scikit-build-core>=0.11' 'nanobind>=3.1'
+	@$(STEP) "Preparing Python" \
+	  $(BIN)/pip install --disable-pip-version-check 'scikit-build-core>=0.11' 'nanobind>=3.1'
 	@touch $@
 
+# pip is silent about the build unless it is verbose.
 $(VENV)/.installed: $(VENV)/.created $(SOURCES)
-	@echo "building and installing Lumen"
-	@$(BIN)/pip install -q --disable-pip-version-check --no-build-isolation '.[test]'
+	@$(STEP) "Building Lumen" \
+	  $(BIN)/pip install -v --disable-pip-version-check --no-build-isolation '.[test]'
 	@touch $@
 
 # Both report, whichever fails. The tests keep compiled code in build/test-cache.

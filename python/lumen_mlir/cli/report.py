@@ -101,18 +101,25 @@ class Reporter:
             self.say(f"sampling: {chosen.replace('_', '-')} (the model's own)")
 
     def summary(self, llm: LLM, generation: Generation) -> None:
-        """The closing lines: times, rates, memory, kernels."""
+        """The closing line: rates, the time of the start, memory. If verbose, its parts and the kernels."""
         timings = llm.timings
-        parts = [f"load {timings.load:.2f} s"]
+        loaded = timings.load + timings.compile + timings.pack
+        tokens = counted(len(generation.tokens), "token")
+        said = _rate(tokens, generation.decoded, generation.decode_seconds)
+        count = generation.evaluated
+        prompt = _rate(f"prompt {count:,}", count, generation.prompt_seconds)
+        self.say(f"{said}, {prompt}, loaded in {loaded:.2f} s, {_memory(peak_memory())}")
+        if not self.verbose:
+            return
+        parts = [f"read {timings.load:.2f} s"]
         if llm.engine == "compiled":
             parts.append(f"compile {timings.compile:.2f} s{' (cached)' if timings.compile_cached else ''}")
             parts.append(f"pack {timings.pack:.2f} s{' (cached)' if timings.pack_cached else ''}")
-        parts.append(f"prompt {_rate(generation.evaluated, generation.prompt_seconds)}")
-        parts.append(f"decode {_rate(generation.decoded, generation.decode_seconds)}")
-        parts.append(f"peak memory {peak_memory() / 1e6:,.0f} MB")
-        self.say(", ".join(parts))
+        self.detail(", ".join(parts))
+        prompt = counted(len(generation.prompt), "token")
+        self.detail(f"prompt of {prompt}, {len(generation.prompt) - count:,} of them kept from before")
         options = llm.options
-        self.say(
+        self.detail(
             f"kernels {kernels(llm)}, {options.activations} activations, {options.kv_type} KV cache, "
             f"{counted(llm.threads, 'thread')}"
         )
@@ -130,14 +137,21 @@ def kernels(llm: LLM) -> str:
     return llm.session.kernels
 
 
-def _rate(count: int, seconds: float) -> str:
-    rate = f" at {count / seconds:,.1f} tokens/s" if count and seconds > 0 else ""
-    return counted(count, "token") + rate
+def _rate(what: str, count: int, seconds: float) -> str:
+    """``48 tokens at 812/s``; the rate is that of the ``count`` of them that were measured."""
+    if not count or seconds <= 0:
+        return what
+    rate = count / seconds
+    return f"{what} at {rate:,.{0 if rate >= 100 else 1}f}/s"
+
+
+def _memory(size: int) -> str:
+    return f"{size / 1e6:,.0f} MB" if size < 1e10 else f"{size / 1e9:,.1f} GB"
 
 
 def counted(count: int, noun: str) -> str:
-    """``1 thread``, ``2 threads``."""
-    return f"{count} {noun}" + ("" if count == 1 else "s")
+    """``1 thread``, ``2,000 threads``."""
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")
 
 
 def peak_memory() -> int:

@@ -5,17 +5,28 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sys
 from typing import Any, TextIO
 
-import click
-
+from lumen_mlir.cli.styles import styled
 from lumen_mlir.errors import visible
+
+# What kind of message a line is, which people should see first.
+_KIND = re.compile(r"lumen: (error|warning): ")
+_COLOURS = {"error": "red", "warning": "yellow"}
 
 
 def tell(text: str) -> None:
     """One message on stderr, whatever stderr is: logs are read on terminals later."""
-    click.echo(visible(text), err=True)
+    text, stream = visible(text), sys.stderr
+    if kind := _KIND.match(text):
+        head = styled(stream, kind[0].rstrip(), "bold", _COLOURS[kind[1]])
+        text = f"{head} {text[kind.end() :]}"
+    elif stream.isatty() and text.startswith("lumen: "):
+        text = styled(stream, text, "dim")
+    raw(stream).write(text + "\n")
+    stream.flush()
 
 
 class _Terminal:

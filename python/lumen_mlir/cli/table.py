@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Plain tables for stdout: the same on a terminal and in a pipe."""
+"""Tables as text: in columns, and in Markdown."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import unicodedata
 from collections.abc import Sequence
 
 from lumen_mlir.errors import visible
+
+GAP = "  "
 
 
 def width(text: str) -> int:
@@ -18,33 +20,35 @@ def width(text: str) -> int:
 
 def columns(rows: Sequence[Sequence[object]], right: Sequence[int] = ()) -> str:
     """Rows in aligned columns; those whose numbers are in ``right`` are aligned to the right."""
-    texts = [[_cell(cell) for cell in row] for row in rows]
-    widths = [max(width(cell) for cell in column) for column in zip(*texts, strict=True)]
-    lines = []
-    for row in texts:
-        cells = []
-        for number, cell in enumerate(row):
-            pad = " " * (widths[number] - width(cell))
-            cells.append(pad + cell if number in right else cell + pad)
-        lines.append("  ".join(cells).rstrip())
-    return "\n".join(lines)
+    texts = [[cell(value) for value in row] for row in rows]
+    widths = [max(map(width, column)) for column in zip(*texts, strict=True)]
+    return "\n".join(aligned(row, widths, right) for row in texts)
 
 
-def _cell(value: object) -> str:
+def aligned(row: Sequence[str], widths: Sequence[int], right: Sequence[int]) -> str:
+    """One line of a table whose columns have these widths."""
+    cells = []
+    for number, text in enumerate(row):
+        pad = " " * (widths[number] - width(text))
+        cells.append(pad + text if number in right else text + pad)
+    return GAP.join(cells).rstrip()
+
+
+def cell(value: object) -> str:
     """A value on one line: names come from files, and may hold anything."""
     return visible(str(value)).replace("\n", "\\x0a").replace("\t", "\\x09")
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:
     """A Markdown table, aligned for reading as it is."""
-    rows = [[_cell(cell) for cell in row] for row in rows]
+    rows = [[cell(value) for value in row] for row in rows]
     widths = [max(width(row[i]) for row in [header, *rows]) for i in range(len(header))]
 
     def line(row: Sequence[str]) -> str:
         cells = []
-        for number, cell in enumerate(row):
-            pad = " " * (widths[number] - width(cell))
-            cells.append(pad + cell if number in right else cell + pad)
+        for number, text in enumerate(row):
+            pad = " " * (widths[number] - width(text))
+            cells.append(pad + text if number in right else text + pad)
         return "| " + " | ".join(cells) + " |"
 
     rule = [
