@@ -20,18 +20,24 @@ progress() {
     sed -E 's/^dlstatus:.*:/downloading, percent: /; s/^pmstatus:.*:/unpacking, percent: /'
 }
 
+status_line() {
+  local done
+  done=$(progress)
+  echo "$title ${done:+$done }${SECONDS} s"
+}
+
 columns() { stty size <&1 2>/dev/null | cut -d' ' -f2 | grep -xE '[1-9][0-9]*' || echo 80; }
 
 watch_terminal() {
   while sleep 0.5 >/dev/null 2>&1 && kill -0 $$ 2>/dev/null; do
-    line="$title $(progress) ${SECONDS} s"
+    line=$(status_line)
     printf '\r%s\033[K' "${line:0:$(($(columns) - 1))}"
   done
 }
 
 watch_pipe() {
   while sleep "$every" >/dev/null 2>&1 && kill -0 $$ 2>/dev/null; do
-    echo "$title $(progress) ${SECONDS} s"
+    status_line
   done
 }
 
@@ -48,7 +54,7 @@ wait "$watcher" 2>/dev/null
 [ "$live" ] && printf '\r\033[K'
 if [ "$status" != 0 ]; then
   echo "$title failed after ${SECONDS} s. The end of $log:" >&2
-  tail -c "+$((begin + 1))" "$log" | tail -n "${STEP_LINES:-25}" | sed 's/^/  | /' >&2
+  tail -c "+$((begin + 1))" "$log" | tail -n "${STEP_LINES:-40}" | sed 's/^/  | /' >&2
   exit "$status"
 fi
 echo "$title: ${SECONDS} s"

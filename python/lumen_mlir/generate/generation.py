@@ -14,8 +14,9 @@ from typing import Protocol
 import numpy as np
 
 from lumen_mlir.errors import LumenError, shown
+from lumen_mlir.generate.logprobs import LogprobRecorder, TokenLogprob
 from lumen_mlir.generate.sampling import Sampler
-from lumen_mlir.support.arguments import flag, whole_number
+from lumen_mlir.support.arguments import flag, tokens_of, whole_number
 from lumen_mlir.text.tokenizer import Tokenizer
 
 # Each piece of text is compared with all of them.
@@ -50,31 +51,33 @@ class StopFilter:
 
     def __init__(self, stops: Iterable[str]):
         self.stops = tuple(stops)
-        self.found = False
+        self.found: str | None = None  # the string that ended the text
         self._whole = self._shown = ""  # what is held back, with and without hidden pieces
         self._places: list[int] = []  # where in the whole each shown character is
 
     def feed(self, text: str, hidden: bool = False) -> str:
         """What may be shown now; nothing more once a string was found. ``hidden``: ``text`` is not shown."""
-        if self.found or not self.stops:
-            return "" if self.found or hidden else text
+        if self.found is not None or not self.stops:
+            return "" if self.found is not None or hidden else text
         if not hidden:
             self._shown += text
             self._places.extend(range(len(self._whole), len(self._whole) + len(text)))
         self._whole += text
-        begins = [begin for stop in self.stops if (begin := self._whole.find(stop)) >= 0]
-        begins += [self._places[begin] for stop in self.stops if (begin := self._shown.find(stop)) >= 0]
+        begins = [(begin, stop) for stop in self.stops if (begin := self._whole.find(stop)) >= 0]
+        shown = [(begin, stop) for stop in self.stops if (begin := self._shown.find(stop)) >= 0]
+        begins += [(self._places[begin], stop) for begin, stop in shown]
         if begins:
-            self.found = True
-            return self._release(min(begins))
+            # Of those that begin at one place, the first that was asked for.
+            place, self.found = min(begins, key=lambda found: found[0])
+            return self._release(place)
         keep = max(_overlap(self._whole, stop) for stop in self.stops)
-        shown = max(_overlap(self._shown, stop) for stop in self.stops)
+        overlap = max(_overlap(self._shown, stop) for stop in self.stops)
         end = len(self._whole) - keep
-        return self._release(min(end, self._places[-shown]) if shown else end)
+        return self._release(min(end, self._places[-overlap]) if overlap else end)
 
     def finish(self) -> str:
         """What was held back, at the end of the text."""
-        return "" if self.found else self._release(len(self._whole))
+        return "" if self.found is not None else self._release(len(self._whole))
 
     def _release(self, end: int) -> str:
         """Takes the text before place ``end`` out of what is held back; what is shown of it."""
@@ -96,9 +99,12 @@ class Generation(Iterator[str]):
 
     Attributes:
       prompt: token ids of the prompt.
-      tokens: token ids generated so far, without the one that ended the text.
-      finish_reason: None while running, then "end" (an end token), "stop" (a stop string), "length"
+      tokens: token ids generated so far, without an end or stop token that ended the text.
+      logprobs: one record for each of ``tokens``; None where none were asked for. It is there when the token
+        is drawn, so before the text that is held back for a stop string.
+      finish_reason: None while running, then "end" (an end token), "stop" (a stop string or token), "length"
         (``max_tokens``) or "context" (no room for another token).
+      stopped_by: the stop string, or the id of the end or stop token, that ended the text; else None.
       evaluated: prompt tokens that were computed (the others were still in the KV cache).
       prompt_seconds, decode_seconds: time to compute the prompt, and the tokens after it; what the caller
         does between two pieces does not count.
@@ -114,6 +120,8 @@ class Generation(Iterator[str]):
         *,
         max_tokens: int | None = None,
         stop: str | Iterable[str] | None = None,
+        stop_token_ids: Iterable[int] | None = None,
+        logprobs: int | None = None,
         ignore_eos: bool = False,
         special: bool = False,
     ):
@@ -126,7 +134,9 @@ class Generation(Iterator[str]):
         self._max_tokens = None if max_tokens is None else whole_number("max_tokens", max_tokens, least=0)
         self.prompt = list(prompt)
         self.tokens: list[int] = []
+        self.logprobs: list[TokenLogprob] | None = None if logprobs is None else []
         self.finish_reason: str | None = None
+        self.stopped_by: str | int | None = None
         self.evaluated = 0
         self.decoded = 0
         self.prompt_seconds = 0.0
@@ -134,6 +144,8 @@ class Generation(Iterator[str]):
         self._evaluator, self._tokenizer, self._sampler = evaluator, tokenizer, sampler
         self._special = flag("special", special)
         self._stops = StopFilter(_stop_strings(stop))
+        self._stop_tokens = _stop_tokens(stop_token_ids, len(tokenizer))
+        self._recorder = None if logprobs is None else LogprobRecorder(tokenizer, logprobs)
         self._banned = np.fromiter(tokenizer.end_tokens, np.int64) if flag("ignore_eos", ignore_eos) else None
         self._pieces = self._run()
         # A generator of Python cannot be asked by two threads at once.
@@ -158,12 +170,13 @@ class Generation(Iterator[str]):
             ids.append(token)
             if piece := self._stops.feed(decoder.feed(token)) + self._hidden(token):
                 yield piece
-            if self._stops.found:
+            if self._stops.found is not None:
                 break
-        if self.finish_reason == "end" and (piece := self._hidden(self._end_token, ends=True)):
+        # The token that ends a text may also complete a stop string.
+        if isinstance(self.stopped_by, int) and (piece := self._hidden(self.stopped_by, ends=True)):
             yield piece
-        if self._stops.found:
-            self.finish_reason = "stop"
+        if self._stops.found is not None:
+            self.finish_reason, self.stopped_by = "stop", self._stops.found
         # A character that never became whole is left out.
         if piece := self._stops.finish():
             yield piece
@@ -189,19 +202,24 @@ class Generation(Iterator[str]):
             if not self.tokens:
                 self.evaluated = len(ids) - self._evaluator.reusable(ids)
             logits = self._evaluator.last_logits(ids)
+            said = logits if self._recorder is None or self._banned is None else logits.copy()
             if self._banned is not None:
                 logits[self._banned] = -np.inf
             token = self._sampler.sample(logits)
+            record = None if self._recorder is None else self._recorder.record(said, token)
         seconds = time.perf_counter() - start
         if self.tokens:
             self.decode_seconds += seconds
             self.decoded += 1
         else:
             self.prompt_seconds = seconds
-        if self._banned is None and token in self._tokenizer.end_tokens:
-            self.finish_reason, self._end_token = "end", token
+        ends = self._banned is None and token in self._tokenizer.end_tokens
+        if ends or token in self._stop_tokens:
+            self.finish_reason, self.stopped_by = "end" if ends else "stop", token
             return None
         self.tokens.append(token)
+        if self.logprobs is not None and record is not None:
+            self.logprobs.append(record)
         return token
 
 
@@ -223,3 +241,16 @@ def _stop_strings(stop: str | Iterable[str] | None) -> list[str]:
         if not text:
             raise LumenError("a stop string is empty")
     return stops
+
+
+def _stop_tokens(ids: Iterable[int] | None, vocabulary: int) -> frozenset[int]:
+    """``stop_token_ids``, checked: None stands for none."""
+    if ids is None:
+        return frozenset()
+    tokens = list(itertools.islice(tokens_of(ids), _MOST_STOPS + 1))
+    if len(tokens) > _MOST_STOPS:
+        raise LumenError(f"there are more than {_MOST_STOPS} stop tokens")
+    for token in tokens:
+        if not 0 <= token < vocabulary:
+            raise LumenError(f"stop token {token} is outside the vocabulary of {vocabulary} tokens")
+    return frozenset(tokens)

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lumen_mlir.errors import LumenError, shown
+from lumen_mlir.generate.engines import check_engine, open_session
 from lumen_mlir.generate.generation import Generation
 from lumen_mlir.generate.model_source import open_model_file
 from lumen_mlir.generate.sampling import Sampler, Sampling
@@ -38,8 +39,6 @@ if TYPE_CHECKING:
     from lumen_mlir.text.special_text import SpecialTexts
 
 logger = logging.getLogger(__name__)
-
-ENGINES = ("compiled", "reference")
 
 # Longer than any context: enough of an iterable without an end.
 _MOST_TOKENS = 1 << 24
@@ -87,10 +86,8 @@ class LLM:
         memory_budget: int | str | None = None,
         **options: Any,
     ):
-        if not isinstance(engine, str) or engine not in ENGINES:
-            raise LumenError(f"unknown engine {shown(engine)}; known are {', '.join(ENGINES)}")
+        self.engine = check_engine(engine)
         self.options = SessionOptions.of(**options)
-        self.engine = engine
         # Held while the KV cache and what is known of it change. ``_held`` is true only with it.
         self.lock = turn_lock()
         cache = Cache() if cache is None else cache
@@ -114,7 +111,7 @@ class LLM:
 
             budget = memory.parse_budget(memory_budget)
             self.options, _ = memory.fit(self.model, self.options, budget, cache, progress)
-        self.session = self._open_session(cache, progress)
+        self.session = open_session(engine, self.model, self.options, cache, progress, self.timings)
         self.context: int = self.session.context
         self.sampling = Sampling.of_metadata(self.model.file.path, self.model.file.metadata)
         # What was passed to the chat template that it does not use, which is told once.
@@ -151,20 +148,6 @@ class LLM:
         return (
             f"<LLM {self._path!r}: {config.architecture}, {config.layers} x {config.width}, "
             f"context {self.context}, {threads} thread{'' if threads == 1 else 's'}>"
-        )
-
-    def _open_session(self, cache: Cache, progress: Progress) -> Any:
-        if self.engine == "compiled":
-            from lumen_mlir.run.session import Session
-
-            return Session(self.model, self.options, cache=cache, progress=progress, timings=self.timings)
-        from lumen_mlir.reference import ReferenceSession
-
-        return ReferenceSession(
-            self.model,
-            context=self.options.context_of(self.model),
-            kv_type=self.options.kv_type,
-            activations=self.options.activations,
         )
 
     @property
@@ -288,6 +271,8 @@ class LLM:
         repeat_penalty: float | None = None,
         seed: int | None = None,
         stop: str | Iterable[str] | None = None,
+        stop_token_ids: Iterable[int] | None = None,
+        logprobs: int | None = None,
         ignore_eos: bool = False,
         special: bool = False,
     ) -> Generation:
@@ -295,10 +280,12 @@ class LLM:
 
         ``temperature`` 0 takes the likeliest token each time; the other parameters are those of ``Sampler``.
         Those that are None are the model's own (``sampling``). Generation ends at an end token (unless
-        ``ignore_eos``, which bans them), before a ``stop`` string, after ``max_tokens`` (None: no limit) or
-        where the context is full. ``special``: control tokens are part of the text; a stop string may have
-        them in it in any case. An empty text stands for the token that begins one. Raises ``LumenError`` at
-        once for parameters out of range and a prompt longer than the context.
+        ``ignore_eos``, which bans them), before a ``stop`` string, at one of ``stop_token_ids``, after
+        ``max_tokens`` (None: no limit) or where the context is full. ``logprobs``: record how likely each
+        token was, and so many of the likeliest (``Generation.logprobs``). ``special``: control tokens are
+        part of the text; a stop string may have them in it in any case. An empty text stands for the token
+        that begins one. Raises ``LumenError`` at once for parameters out of range and a prompt longer than
+        the context.
         """
         chosen = self.sampling.chosen(
             temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, repeat_penalty=repeat_penalty
@@ -310,6 +297,8 @@ class LLM:
             self._prompt_ids(prompt),
             max_tokens=max_tokens,
             stop=stop,
+            stop_token_ids=stop_token_ids,
+            logprobs=logprobs,
             ignore_eos=ignore_eos,
             special=special,
         )

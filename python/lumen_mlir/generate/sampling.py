@@ -23,7 +23,7 @@ from lumen_mlir.support.arguments import tokens_of, whole_number
 
 logger = logging.getLogger(__name__)
 
-# Logits in one group of the scan in ``_largest``.
+# Logits in one group of the scan in ``largest``.
 _GROUP = 64
 
 
@@ -149,7 +149,7 @@ class Sampler:
     def _candidates(self, logits: np.ndarray) -> np.ndarray:
         """The tokens that top-k and top-p leave, the likeliest first (by id where neither filters)."""
         if 0 < self.top_k < logits.size:
-            tokens = _largest(logits, self.top_k)
+            tokens = largest(logits, self.top_k)
             weights = _weights(logits[tokens], logits[tokens[0]])
             return tokens[: self._nucleus(weights, weights.sum())] if self.top_p < 1 else tokens
         if self.top_p == 1:
@@ -158,7 +158,7 @@ class Sampler:
         total = _weights(logits, logits.max()).sum()
         count = 1024
         while True:
-            tokens = _largest(logits, min(count, logits.size))
+            tokens = largest(logits, min(count, logits.size))
             size = self._nucleus(_weights(logits[tokens], logits[tokens[0]]), total)
             if size < tokens.size or tokens.size == logits.size:
                 return tokens[:size]
@@ -173,7 +173,7 @@ def _weights(values: np.ndarray, best: np.floating) -> np.ndarray:
     return np.exp(values.astype(np.float64) - np.float64(best))
 
 
-def _largest(logits: np.ndarray, count: int) -> np.ndarray:
+def largest(logits: np.ndarray, count: int) -> np.ndarray:
     """The ``count`` tokens of largest logits, largest first, equals by id.
 
     The count-th largest of the maxima of groups is a lower bound of the count-th largest logit: one scan for

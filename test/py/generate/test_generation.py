@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from lumen_mlir.errors import LumenError
 from lumen_mlir.generate.generation import Generation, StopFilter
+from lumen_mlir.generate.logprobs import LogprobRecorder, log_softmax
 from lumen_mlir.generate.sampling import Sampler
 from lumen_mlir.text.tokenizer import StreamDecoder
 
@@ -23,6 +24,9 @@ class Bytes:
     """A tokenizer whose tokens are the 256 bytes and an end token."""
 
     end_tokens = frozenset({END})
+
+    def __len__(self):
+        return END + 1
 
     def stream(self, special=False):
         return StreamDecoder(self, special)
@@ -129,7 +133,7 @@ def test_stop_filter_with_hidden_pieces(pieces, stops):
             joined = "".join(whole[place][0] for place in places)
             begins += [places[joined.find(stop)] for stop in stops if stop in joined]
         expected = "".join(whole[place][0] for place in shown if not begins or place < min(begins))
-        assert found.found == bool(begins) and expected.startswith(text)
+        assert (found.found is not None) == bool(begins) and expected.startswith(text)
         if begins:
             assert text == expected
             break
@@ -156,7 +160,7 @@ def test_stop_filter_does_not_depend_on_the_pieces(pieces, stops):
     by_character = "".join(given_out) + found.finish()
     ends = [whole.find(stop) + len(stop) for stop in stops if stop in whole]
     if not ends:
-        assert by_character == whole and not found.found
+        assert by_character == whole and found.found is None
     else:
         # The string that is complete first ends the text, from where it (or one complete as early) begins.
         end = min(ends)
@@ -164,5 +168,110 @@ def test_stop_filter_does_not_depend_on_the_pieces(pieces, stops):
         assert found.found and by_character == whole[: min(begins)]
     in_pieces = StopFilter(stops)
     text = "".join(map(in_pieces.feed, pieces)) + in_pieces.finish()
-    assert in_pieces.found == found.found
+    assert (in_pieces.found is None) == (found.found is None)
+    assert in_pieces.found in (None, *(stop for stop in stops if stop in whole))
     assert whole.startswith(text)
+
+
+# --- stop tokens and log probabilities ----------------------------------------------------------------------
+
+
+def test_stop_tokens():
+    run = generation("ab!c", stop_token_ids=[ord("!"), ord("c")])
+    assert (run.text(), run.finish_reason, run.stopped_by) == ("ab", "stop", ord("!"))
+    assert run.tokens == list(b"ab")
+    # End tokens that are banned do not end a text, stop tokens do.
+    run = generation("ab", ignore_eos=True, stop_token_ids=np.array([ord("~")]))
+    assert (run.text(), run.finish_reason, run.stopped_by) == ("ab!", "stop", ord("~"))
+    run = generation("ab", stop_token_ids=iter(()))
+    assert (run.text(), run.finish_reason, run.stopped_by) == ("ab", "end", END)
+    # A character that the token leaves unfinished is left out; what was held back for a string is not.
+    data = "x영".encode()
+    run = generation(data, stop=["xy"], stop_token_ids=[data[-1]])
+    assert (run.text(), run.finish_reason, run.tokens) == ("x", "stop", list(data[:-1]))
+
+
+def test_what_stopped_a_text():
+    run = generation("one two", stop=["wo", "two"])
+    assert (run.text(), run.finish_reason, run.stopped_by) == ("one ", "stop", "two")
+    assert generation("abc", max_tokens=2).stopped_by is None
+    run = generation("abc", max_tokens=2)
+    assert (run.text(), run.finish_reason, run.stopped_by) == ("ab", "length", None)
+    # A string that the stop token completes.
+    run = generation("ab!", stop=["b!"], stop_token_ids=[ord("!")])
+    assert (run.text(), run.finish_reason, run.stopped_by) == ("a", "stop", "b!")
+
+
+def expected_logprobs(said: int) -> np.ndarray:
+    logits = np.zeros(END + 1)
+    logits[ord("!")] = 1
+    logits[said] = 2
+    return logits - np.log(np.exp(logits).sum())
+
+
+def test_logprobs():
+    run = generation("ab", logprobs=2)
+    assert run.logprobs == []
+    assert next(run) == "a" and len(run.logprobs) == 1
+    assert run.text() == "b" and len(run.logprobs) == len(run.tokens) == 2
+    for record, token in zip(run.logprobs, b"ab", strict=True):
+        assert (record.token, record.bytes, record.text) == (token, bytes([token]), chr(token))
+        assert record.logprob == pytest.approx(expected_logprobs(token)[token], abs=1e-12)
+        assert [other.token for other in record.top] == [token, ord("!")]
+        assert record.top[1].logprob == pytest.approx(expected_logprobs(token)[ord("!")], abs=1e-12)
+    assert generation("ab").logprobs is None
+    run = generation("ab", logprobs=0, max_tokens=1)
+    assert run.text() == "a" and run.logprobs[0].top == ()
+    run = generation("ab", logprobs=5, max_tokens=0)
+    assert run.text() == "" and run.logprobs == []
+    # All tokens, where more are asked for.
+    run = generation("a", logprobs=1000)
+    assert run.text() == "a" and len(run.logprobs[0].top) == END + 1
+    assert sum(np.exp(other.logprob) for other in run.logprobs[0].top) == pytest.approx(1, abs=1e-12)
+    assert run.logprobs[0].top[-1].bytes == b""
+
+
+def test_logprobs_are_the_models():
+    """Neither the filters of sampling nor the ban of end tokens change them."""
+    parrot = Parrot(b"ab")
+    sampler = Sampler(temperature=3.0, top_k=1, repeat_penalty=1.5, seed=1)
+    run = Generation(parrot, Bytes(), sampler, (1,), logprobs=1, ignore_eos=True, max_tokens=3)
+    assert run.text() == "ab!"
+    assert [record.top[0].token for record in run.logprobs] == [ord("a"), ord("b"), END]
+    assert run.logprobs[2].logprob == pytest.approx(expected_logprobs(END)[ord("!")], abs=1e-12)
+
+
+def test_logprobs_of_text_that_is_held_back():
+    run = generation("xENDy", stop=["END"], logprobs=0)
+    assert list(run) == ["x"] and bytes(record.token for record in run.logprobs) == b"xEND"
+
+
+def test_log_softmax_of_extreme_logits():
+    logits = np.array([3e38, -3e38, -np.inf, 3e38], np.float32)
+    assert log_softmax(logits).tolist() == [
+        -np.log(2),
+        -np.float64(np.float32(3e38)) * 2,
+        -np.inf,
+        -np.log(2),
+    ]
+    record = LogprobRecorder(Bytes(), 4).record(logits, 0)
+    assert [other.token for other in record.top] == [0, 3, 1]
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (dict(logprobs=-1), "logprobs is -1; expected a whole number of at least 0"),
+        (dict(logprobs=1.5), "logprobs is 1.5; expected a whole number"),
+        (dict(logprobs=True), "logprobs is True; expected a whole number"),
+        (dict(logprobs=1001), "logprobs is 1001; at most 1000 can be listed"),
+        (dict(stop_token_ids=[257]), "stop token 257 is outside the vocabulary of 257 tokens"),
+        (dict(stop_token_ids=[-1]), "stop token -1 is outside"),
+        (dict(stop_token_ids=3), "token ids are 3; a list of whole numbers was expected"),
+        (dict(stop_token_ids=["a"]), "a token id is 'a'; a whole number was expected"),
+        (dict(stop_token_ids=[1] * 2000), "there are more than 1024 stop tokens"),
+    ],
+)
+def test_refused_stop_tokens_and_logprobs(options, message):
+    with pytest.raises(LumenError, match=message):
+        generation("abc", **options)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lumen_mlir.errors import LumenError
-from lumen_mlir.generate.sampling import Sampler, _largest
+from lumen_mlir.generate.sampling import Sampler, largest
 
 OFF = dict(top_k=0, top_p=1.0, min_p=0.0)
 
@@ -73,7 +73,7 @@ def test_frequencies(size, options):
 def test_largest(size, count, seed, scale):
     logits = np.round(row(size, seed, scale), 1)
     expected = sorted(range(size), key=lambda i: (-logits[i], i))[:count]
-    assert _largest(logits, count).tolist() == expected
+    assert largest(logits, count).tolist() == expected
 
 
 def test_greedy():

@@ -252,3 +252,25 @@ def test_threads_take_turns(tmp_path):
     for thread in threads:
         thread.join()
     assert len(pieces) == 60 and run.finish_reason == "length"
+
+
+def test_stop_tokens_and_logprobs(scripted):
+    llm = scripted(["?", "foo", "<|mark|>", "bar", "</s>"], control=["<|mark|>"], template=TURNS + "?")
+    run = llm.generate("?", 16, stop_token_ids=[llm.ids["bar"]], logprobs=1, **GREEDY)
+    assert (run.text(), run.finish_reason, run.stopped_by) == ("foo", "stop", llm.ids["bar"])
+    # Control tokens have records, whether they are shown or not.
+    assert [record.text for record in run.logprobs] == ["foo", "<|mark|>"]
+    logits = llm.logits([*run.prompt, *run.tokens])[len(run.prompt) - 1].astype(np.float64)
+    likely = np.exp(logits - logits.max())
+    first = run.logprobs[0]
+    assert first.top[0].token == first.token == llm.ids["foo"]
+    assert np.exp(first.logprob) == pytest.approx(likely[first.token] / likely.sum(), rel=1e-9)
+    # What a stop string holds back, and a token that ends the text and a string at once.
+    run = llm.generate("?", 16, stop="bar</s>", logprobs=0, **GREEDY)
+    assert (run.text(), run.finish_reason, run.stopped_by) == ("foo", "stop", "bar</s>")
+    assert [record.text for record in run.logprobs] == ["foo", "<|mark|>", "bar"]
+    # Chats take the same parameters.
+    run = llm.chat("x", 16, stop_token_ids=[llm.ids["<|mark|>"]], logprobs=0, **GREEDY)
+    assert (run.text(), run.finish_reason, len(run.logprobs)) == ("foo", "stop", 1)
+    end = llm.generate("?", 16, **GREEDY)
+    assert (end.text(), end.finish_reason, end.stopped_by) == ("foobar", "end", llm.ids["</s>"])

@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What runs the steps of a model: compiled code, or the interpreter that it is tested against."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lumen_mlir.errors import LumenError, shown
+from lumen_mlir.models import Model
+from lumen_mlir.run.session_options import Progress, SessionOptions, Timings
+from lumen_mlir.storage.cache import Cache
+
+ENGINES = ("compiled", "reference")
+
+
+def check_engine(name: Any) -> str:
+    """``name``, where it is that of an engine; else ``LumenError``."""
+    if not isinstance(name, str) or name not in ENGINES:
+        raise LumenError(f"unknown engine {shown(name)}; known are {', '.join(ENGINES)}")
+    return name
+
+
+def open_session(
+    engine: str, model: Model, options: SessionOptions, cache: Cache, progress: Progress, timings: Timings
+) -> Any:
+    """A session of ``engine`` for ``model``: ``run.session.Session`` or ``reference.ReferenceSession``."""
+    # Each imports much that the other does not need.
+    if engine == "compiled":
+        from lumen_mlir.run.session import Session
+
+        return Session(model, options, cache=cache, progress=progress, timings=timings)
+    from lumen_mlir.reference import ReferenceSession
+
+    return ReferenceSession(
+        model,
+        context=options.context_of(model),
+        kv_type=options.kv_type,
+        activations=options.activations,
+    )
