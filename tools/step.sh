@@ -21,9 +21,9 @@ progress() {
 }
 
 status_line() {
-  local done
-  done=$(progress)
-  echo "$title ${done:+$done }${SECONDS} s"
+  local count
+  count=$(progress)
+  echo "$title ${count:+$count }${SECONDS} s"
 }
 
 columns() { stty size <&1 2>/dev/null | cut -d' ' -f2 | grep -xE '[1-9][0-9]*' || echo 80; }

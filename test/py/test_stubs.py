@@ -30,6 +30,12 @@ def names_of(body: list[ast.stmt]) -> set[str]:
     return public(found)
 
 
+def test_types_come_with_the_package():
+    """``test/typing/user.py`` (``make lint``) shows that type checkers find them."""
+    package = Path(lumen_mlir.__file__).parent
+    assert (package / "py.typed").is_file() and len(STUBS) > 5
+
+
 def test_every_module_has_a_stub():
     extension = importlib.import_module("lumen_mlir._mlir")
     assert public(vars(extension)) == set(MODULES)

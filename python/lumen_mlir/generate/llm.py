@@ -55,7 +55,10 @@ class LLM:
       path: a GGUF file or a Hugging Face folder; None for the model that comes with the package.
       engine: "compiled", or "reference" for the slow NumPy interpreter that the compiler is tested against.
       cache: where compiled code and packed weights are kept; by default the user's cache.
-      progress: called with what is being done ("load", "compile", "pack"), how much of it and of how much.
+      progress: called with what is being done, how much of it is done, and of how much: "load" (files and
+        tokenizer), "quantize" (a folder, with ``format``), "compile" and "pack", as far as the caches do not
+        save them. Calls come from the thread that opens the model. What the function raises ends the work,
+        leaves nothing half-made in the cache, and comes out of ``LLM``.
       format: what the weights of a folder are quantized to, such as "q4_k_m"; by default nothing.
       pre_tokenizer: how text is cut into words, where the file does not say or says it wrongly.
       memory_budget: bytes, or text such as "2G", that weights, KV cache and intermediates may take: the
@@ -87,6 +90,8 @@ class LLM:
         **options: Any,
     ):
         self.engine = check_engine(engine)
+        if not callable(progress):
+            raise LumenError(f"progress is {shown(progress)}; a function was expected")
         self.options = SessionOptions.of(**options)
         # Held while the KV cache and what is known of it change. ``_held`` is true only with it.
         self.lock = turn_lock()

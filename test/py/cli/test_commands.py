@@ -90,6 +90,23 @@ def test_sampling_options(lumen):
     assert text(*GREEDY, "-n", "0") == "\n"
 
 
+def test_logprobs(lumen, refused):
+    plain = lumen("generate", "-p", "배우들의", "-n", "8", *GREEDY).stdout
+    done = lumen("generate", "-p", "배우들의", "-n", "8", "--logprobs", "2", *GREEDY)
+    records = [json.loads(line) for line in done.stdout.splitlines()]
+    assert "".join(record["text"] for record in records) == plain.rstrip("\n")
+    for record in records:
+        assert record["logprob"] <= 0 and bytes(record["bytes"]).decode() == record["text"]
+        assert len(record["top"]) == 2 and record["top"][0]["token"] == record["token"]
+        assert record["top"][0]["logprob"] >= record["top"][1]["logprob"]
+    none = lumen("generate", "-p", "배우들의", "-n", "3", "--logprobs", "0", "--stop", plain[:4], *GREEDY)
+    assert [json.loads(line)["top"] for line in none.stdout.splitlines()][0] == []
+    assert lumen("generate", "-p", "a", "-n", "0", "--logprobs", "1").stdout == ""
+    assert "logprobs is -1" in refused("generate", "-p", "a", "--logprobs", "-1")
+    message = refused("generate", "-p", "a", "--logprobs", "1", "--echo", code=2)
+    assert message.startswith("--echo cannot be used with --logprobs")
+
+
 def test_full_context(lumen, tiny):
     done = lumen("generate", tiny, "-p", "a b", "-n", "-1", "--ignore-eos", *GREEDY)
     assert done.returncode == 0
