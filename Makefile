@@ -7,7 +7,8 @@
 #   make test-asan   tests of lumen-opt, the extension and the thread team under sanitizers
 #   make test-peers  compare with transformers and llama.cpp (installs and builds them first)
 #   make lint        formatters and linters
-#   make docs        write docs/reference/ from TableGen
+#   make docs        write docs/reference/ from TableGen and the command line
+#   make site        build the documentation as a site in build/site, and check its links
 #   make clean       remove what was built
 #
 # Nothing is done twice: stamps say what is up to date. What installing wrote is in build/install.log.
@@ -36,7 +37,7 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 SOURCES := $(shell find dialect passes pipelines runtime tools python CMakeLists.txt pyproject.toml \
 	-type f ! -name '*.pyc' ! -name '*.so' 2>/dev/null)
 
-.PHONY: help run install test test-matrix test-asan test-peers fuzz fuzz-coverage lint docs clean
+.PHONY: help run install test test-matrix test-asan test-peers fuzz fuzz-coverage lint docs site clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -117,9 +118,16 @@ lint: install
 	$(BIN)/mypy
 	$(BIN)/mypy --strict --config-file= test/typing/user.py
 	git ls-files '*.cpp' '*.h' | xargs $(BIN)/clang-format --dry-run --Werror
+	@$(MAKE) --no-print-directory site
 
-docs: build/.packages
-	$(PYTHON) docs/generate.py
+docs: install
+	$(BIN)/python docs/generate.py
+
+# The variable turns off a notice about later versions of MkDocs.
+site: install
+	@$(BIN)/pip install -q --disable-pip-version-check 'lumen-mlir[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	$(BIN)/python tools/check_site.py build/site
 
 clean:
 	rm -rf build $(VENV) $(PEERS)

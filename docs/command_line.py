@@ -88,7 +88,7 @@ def _code(names: str) -> str:
 
 def _escaped(text: str) -> str:
     """Text that Markdown shows as it is, also in a table."""
-    return re.sub(r"([|<*\[\]])", r"\\\1", text)
+    return re.sub(r"([|*\[\]])", r"\\\1", text).replace("<", "&lt;")
 
 
 def _help(command: click.Command) -> list[str]:
