@@ -91,18 +91,39 @@ def table(summaries: list[Summary]) -> str:
     return markdown(header, lines, right=(2, 3, 4, 6, 7, 8, 9))
 
 
-def limits_line(results: Iterable[dict[str, Any]]) -> str:
-    """The best limits that were measured beside the runs, per number of threads."""
+def plain(summary: Summary) -> dict[str, Any]:
+    """The medians of a row and the spread of its ratios, for JSON."""
+    row, ratios = summary.row, summary.ratios
+    return {
+        "file": row.file.removesuffix(".gguf"),
+        "test": row.test.name,
+        "threads": row.threads,
+        "lumen": statistics.median(summary.ours),
+        "peer": statistics.median(summary.theirs),
+        "peer_name": summary.peer,
+        "ratio": summary.ratio,
+        "ratios": ratios,
+        "of_limit": statistics.median(summary.of_limit) if summary.of_limit else None,
+    }
+
+
+def limits(results: Iterable[dict[str, Any]]) -> dict[int, dict[str, int]]:
+    """The best limits that were measured beside the runs: per number of threads, what was done a second."""
     best: dict[int, dict[str, int]] = {}
     for result in results:
         if "read" in result:
             held = best.setdefault(result["threads"], {"read": 0, "int8": 0, "float32": 0})
             for name in held:
                 held[name] = max(held[name], result[name])
+    return dict(sorted(best.items()))
+
+
+def limits_line(results: Iterable[dict[str, Any]]) -> str:
+    """The limits in words."""
     return "\n".join(
         f"Limits on {count} thread{'s' if count > 1 else ''}: {held['read'] / 1e9:.1f} GB/s read, "
         f"{held['int8'] / 1e9:,.0f} GOP/s (8 bits), {held['float32'] / 1e9:,.0f} GFLOP/s (float32)."
-        for count, held in sorted(best.items())
+        for count, held in limits(results).items()
     )
 
 

@@ -42,9 +42,10 @@ class Row:
 
     @property
     def file(self) -> str:
-        """What the synthetic file is called."""
+        """What the file is called: a synthetic one, or one that was given (then ``shape`` is its stem)."""
         cut = f"-{self.layers}l" if self.layers else ""
-        return f"{self.shape}{cut}-{self.format}.gguf"
+        form = f"-{self.format}" if self.format else ""
+        return f"{self.shape}{cut}{form}.gguf"
 
     @property
     def key(self) -> str:

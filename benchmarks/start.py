@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """From the start of a process to its first token, and the memory it takes: Lumen beside llama.cpp.
 
-    python benchmarks/start.py MODEL.gguf [--peer-python PYTHON] [--other-lumen PYTHON] [--cold 1]
+    python benchmarks/start.py MODEL.gguf [--peer-python PYTHON] [--other-lumen PYTHON] [--cold 1] [--json]
 
 Lumen starts with empty caches (it compiles and packs) and then with warm ones; llama.cpp, by
 llama-cpp-python, with the file in the system's page cache. They take turns, and so does another installation
@@ -12,6 +12,7 @@ process has printed one token and ended, and the most memory that was resident.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shutil
 import statistics
@@ -19,6 +20,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 PROMPT = "The quick brown fox jumps over the lazy dog"
 
@@ -55,6 +57,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--cold", type=int, default=1, help="starts with empty caches")
     parser.add_argument("-t", "--threads", type=int, default=2)
+    parser.add_argument("--json", action="store_true", help="print JSON, for scripts")
     options = parser.parse_args()
     model, threads = str(options.model), str(options.threads)
     pythons = {"Lumen": options.lumen_python, "other Lumen": options.other_lumen}
@@ -81,14 +84,31 @@ def main() -> None:
             if options.peer_python:
                 results.setdefault("llama.cpp", []).append(start(peer, dict(os.environ)))
     size = options.model.stat().st_size
+    summaries = [summary(name, measured) for name, measured in results.items()]
+    if options.json:
+        print(
+            json.dumps({"file": options.model.name, "bytes": size, "threads": threads, "starts": summaries})
+        )
+        return
     print(f"{options.model.name}, {size / 1e6:.0f} MB, {threads} threads\n")
     print("| start | seconds (median, minimum to maximum) | resident, MB | of the file |")
     print("|---|---:|---:|---:|")
-    for name, measured in results.items():
-        seconds = sorted(seconds for seconds, _ in measured)
-        memory = max(memory for _, memory in measured)
-        spread = f"{statistics.median(seconds):.2f} ({seconds[0]:.2f} to {seconds[-1]:.2f})"
-        print(f"| {name} | {spread} | {memory / 1e6:.0f} | {memory / size:.2f} |")
+    for result in summaries:
+        spread = "{median:.2f} ({least:.2f} to {most:.2f})".format_map(result)
+        memory = result["resident"]
+        print(f"| {result['name']} | {spread} | {memory / 1e6:.0f} | {memory / size:.2f} |")
+
+
+def summary(name: str, measured: list[tuple[float, float]]) -> dict[str, Any]:
+    """Seconds of a kind of start, and the most bytes that were resident in any of them."""
+    seconds = [seconds for seconds, _ in measured]
+    return {
+        "name": name,
+        "median": statistics.median(seconds),
+        "least": min(seconds),
+        "most": max(seconds),
+        "resident": max(memory for _, memory in measured),
+    }
 
 
 if __name__ == "__main__":

@@ -81,6 +81,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     add("--only", action="append", metavar="REGEX", help="only rows whose name matches (see --list)")
     add("--list", action="store_true", help="show the rows and how long they take")
     add("--report", action="store_true", help="measure nothing; write what is known")
+    add("--json", action="store_true", help="print JSON, for scripts")
     add("-p", "--prompt", type=_numbers, default=[512])
     add("-n", "--generate", type=_numbers, default=[32])
     add("-d", "--depth", type=_numbers, default=[0])
@@ -289,6 +290,13 @@ def _write(options: argparse.Namespace, rows: list[Row], results: list[dict[str,
         raise SystemExit("no row has a round of both engines")
     keys = {row.key for row in rows}
     used = [result for result in results if result["row"] in keys]
+    if options.json:
+        print(
+            json.dumps(
+                {"rows": [report.plain(summary) for summary in summaries], "limits": report.limits(used)}
+            )
+        )
+        return
     about = {f"{r['engine']}: {r.get('version', '')}, {r.get('kernels', '')}": None for r in used}
     text = "\n\n".join(
         [report.table(summaries), report.limits_line(used), "\n".join(f"- {a}" for a in about)]

