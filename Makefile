@@ -6,6 +6,8 @@
 #   make fuzz        try millions of inputs; stopped, it goes on where it was (KINDS="folders templates", TIMES=10)
 #   make test-asan   tests of lumen-opt, the extension and the thread team under sanitizers
 #   make test-peers  compare with transformers and llama.cpp (installs and builds them first)
+#   make wheel       wheels without any need of LLVM, in dist/ (PYTHONS="python3.10 python3.12")
+#   make test-wheel  install them on small systems without LLVM, and try them (SYSTEMS="bookworm trixie")
 #   make lint        formatters and linters
 #   make docs        write docs/reference/ from TableGen and the command line
 #   make site        build the documentation as a site in build/site, and check its links
@@ -37,7 +39,11 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 SOURCES := $(shell find dialect passes pipelines runtime tools python CMakeLists.txt pyproject.toml \
 	-type f ! -name '*.pyc' ! -name '*.so' 2>/dev/null)
 
+<<<<<<< HEAD
 .PHONY: help run install test test-matrix test-asan test-peers fuzz fuzz-coverage lint docs site clean
+=======
+.PHONY: help run install test test-matrix test-asan test-peers fuzz fuzz-coverage lint docs clean wheel test-wheel
+>>>>>>> ab09104 (Build wheels with MLIR linked statically)
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -120,6 +126,7 @@ lint: install
 	git ls-files '*.cpp' '*.h' | xargs $(BIN)/clang-format --dry-run --Werror
 	@$(MAKE) --no-print-directory site
 
+<<<<<<< HEAD
 docs: install
 	$(BIN)/python docs/generate.py
 
@@ -128,6 +135,28 @@ site: install
 	@$(BIN)/pip install -q --disable-pip-version-check 'lumen-mlir[docs]'
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	$(BIN)/python tools/check_site.py build/site
+=======
+# Pythons that are not here are left out; those from 3.12 on share a wheel.
+PYTHONS ?= python3.10 python3.11 python3.12 python3.13 python3.14
+SYSTEMS ?= bookworm trixie
+
+build/.wheel-packages: build/.packages
+	@$(SUDO) apt-get update -qq
+	@$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+	  lld-22 libzstd-dev zlib1g-dev binutils git debootstrap >/dev/null
+	@touch $@
+
+wheel: build/.wheel-packages
+	@rm -f dist/*.whl
+	@$(PYTHON) tools/wheels/build.py $(PYTHONS)
+
+test-wheel:
+	@ls dist/*.whl >/dev/null 2>&1 || $(MAKE) wheel
+	@$(SUDO) $(PYTHON) tools/wheels/test.py dist/*.whl --systems $(SYSTEMS) --pythons $(PYTHONS)
+
+docs: build/.packages
+	$(PYTHON) docs/generate.py
+>>>>>>> ab09104 (Build wheels with MLIR linked statically)
 
 clean:
 	rm -rf build $(VENV) $(PEERS)

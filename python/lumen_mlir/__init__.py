@@ -8,7 +8,7 @@ first used, so that ``import lumen_mlir`` costs next to nothing.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from lumen_mlir.errors import LumenError
+from lumen_mlir.errors import LumenError, about_extension
 from lumen_mlir.version import __version__
 
 if TYPE_CHECKING:
@@ -23,7 +23,12 @@ _LAZY = {"LLM": "lumen_mlir.generate.llm", "compile": "lumen_mlir.run.engine"}
 def __getattr__(name: str) -> Any:
     if name not in _LAZY:
         raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
-    value = getattr(import_module(_LAZY[name]), name)
+    try:
+        value = getattr(import_module(_LAZY[name]), name)
+    except ImportError as error:
+        if (better := about_extension(error)) is None:
+            raise
+        raise better from error
     globals()[name] = value
     return value
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 import reprlib
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,10 @@ class MLIRError(LumenError):
         super().__init__("\n".join([message, *_lines(self.error_diagnostics)]))
 
 
+class ExtensionError(LumenError, ImportError):
+    """The compiled part of the package cannot be loaded; the text says what to install."""
+
+
 class LumenCompileError(LumenError):
     """A stage of the compiler failed.
 
@@ -57,6 +62,17 @@ class LumenCompileError(LumenError):
         self.stage, self.diagnostics, self.file, self.command = stage, list(diagnostics), file, command
         reproduce = f" (to reproduce: {command})" if file else ""
         super().__init__(f"the compiler's stage '{stage}' failed: {message}{reproduce}")
+
+
+def about_extension(error: ImportError) -> ExtensionError | None:
+    """What to do where the compiled part of the package does not load; None for other modules."""
+    missing = re.match(r"(lib\S+\.so\S*): cannot open shared object file", str(error))
+    if missing and missing[1].startswith(("libMLIR", "libLLVM")):
+        return ExtensionError(f"{missing[1]} is missing: apt-get install libmlir-22, or install a wheel")
+    if isinstance(error, ModuleNotFoundError) and error.name == "lumen_mlir._mlir":
+        python = "Python {}.{}".format(*sys.version_info)
+        return ExtensionError(f"Lumen is not built for {python} here: make install, or install a wheel")
+    return None
 
 
 def one_line(text: object, limit: int | None = None) -> str:

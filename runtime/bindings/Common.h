@@ -44,6 +44,7 @@ void bindPassManager(nb::module_ &m);
 void bindCodeGen(nb::module_ &m);
 void bindThreadTeam(nb::module_ &m);
 void bindMemory(nb::module_ &m);
+void bindOpt(nb::module_ &m);
 void bindLayout(nb::module_ &m);
 
 inline llvm::StringRef toRef(std::string_view text) {

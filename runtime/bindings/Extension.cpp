@@ -28,6 +28,8 @@ NB_MODULE(_mlir, m) {
   bindThreadTeam(team);
   nb::module_ memory = m.def_submodule("memory", "Bytes of files.");
   bindMemory(memory);
+  nb::module_ opt = m.def_submodule("opt", "The program lumen-opt.");
+  bindOpt(opt);
   nb::module_ layout = m.def_submodule(
       "layout", "Where packed weights and KV caches have what.");
   bindLayout(layout);

@@ -39,7 +39,8 @@ void mlir::lumen::initializeNativeBackend() {
   std::call_once(once, [] {
     keepInstructionOrder();
     // The list of all targets is complete before anyone looks at it.
-    llvm::InitializeAllTargetInfos();
+#define LUMEN_BACKEND(name) LLVMInitialize##name##TargetInfo();
+#include "runtime/codegen/Backends.def"
     llvm::InitializeNativeTarget();
     llvm::InitializeNativeTargetAsmPrinter();
     llvm::InitializeNativeTargetAsmParser();
@@ -51,10 +52,12 @@ static void initializeAllBackends() {
   std::call_once(once, [] {
     // Others may generate code for this machine meanwhile: of its own back end,
     // this writes what stands there already.
-    llvm::InitializeAllTargets();
-    llvm::InitializeAllTargetMCs();
-    llvm::InitializeAllAsmPrinters();
-    llvm::InitializeAllAsmParsers();
+#define LUMEN_BACKEND(name)                                                    \
+  LLVMInitialize##name##Target();                                              \
+  LLVMInitialize##name##TargetMC();                                            \
+  LLVMInitialize##name##AsmPrinter();
+#define LUMEN_ASM_PARSER(name) LLVMInitialize##name##AsmParser();
+#include "runtime/codegen/Backends.def"
   });
 }
 

@@ -9,7 +9,7 @@ from importlib import import_module
 import click
 
 from lumen_mlir.cli import streams
-from lumen_mlir.errors import LumenError, one_line
+from lumen_mlir.errors import LumenError, about_extension, one_line
 
 # Each is the attribute ``command`` of a module of that name beside this one.
 COMMANDS = (
@@ -125,6 +125,10 @@ def run(arguments: list[str]) -> int:
         return _fail(str(error), 1)
     except MemoryError as error:
         return _fail(f"out of memory{': ' if str(error) else ''}{error}", 1)
+    except ImportError as error:
+        if (better := about_extension(error)) is None:
+            raise
+        return _fail(str(better), 1)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         return _fail(f"{where}{error.strerror or error}", 1)

@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What builds wheels: their list of contents, and the checks of a wheel."""
+
+import importlib.metadata
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from lumen_mlir.data import embedded_model_path
+
+ROOT = Path(__file__).parents[2]
+TOOLS = ROOT / "tools" / "wheels"
+ARCHIVES = [Path(f"/usr/lib/llvm-22/lib/lib{name}.a") for name in ("MLIRIR", "LLVMCore")]
+
+
+def load(name):
+    spec = importlib.util.spec_from_file_location(f"wheels_{name}", TOOLS / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_metadata_names_all_licences():
+    metadata = importlib.metadata.metadata("lumen-mlir")
+    files = metadata.get_all("License-File")
+    assert "LICENSE" in files
+    assert {f"licences/{path.name}" for path in (ROOT / "licences").iterdir()} <= set(files)
+    for _, licence, text in load("sbom").ARCHIVES.values():
+        assert (ROOT / "licences" / text).exists()
+        # The exception of the C++ library lets programs have any licence.
+        assert "GCC-exception" in licence or licence in metadata["License-Expression"]
+
+
+def bill(tmp_path, archives):
+    (tmp_path / "archives").write_text("".join(f"{path}\n" for path in archives))
+    options = ["--archives", tmp_path / "archives", "--model", embedded_model_path(), "--version", "1.2.3"]
+    command = [sys.executable, TOOLS / "sbom.py", tmp_path / "bill.json", *options]
+    return subprocess.run(
+        command, capture_output=True, text=True, env=os.environ | {"SOURCE_DATE_EPOCH": "1700000000"}
+    )
+
+
+@pytest.mark.skipif(not all(path.exists() for path in ARCHIVES), reason="needs MLIR's archives")
+def test_list_of_contents(tmp_path):
+    pytest.importorskip("nanobind")
+    assert bill(tmp_path, ARCHIVES).returncode == 0
+    text = (tmp_path / "bill.json").read_text()
+    document = json.loads(text)
+    assert document["bomFormat"] == "CycloneDX" and document["specVersion"] == "1.6"
+    assert document["metadata"]["timestamp"] == "2023-11-14T22:13:20Z"
+    components = {entry["name"]: entry for entry in document["components"]}
+    assert set(components) == {"LLVM", "MLIR", "llama.cpp", "lumen-ko-comments-7m", "nanobind", "robin-map"}
+    assert components["MLIR"]["version"] in components["MLIR"]["purl"]
+    assert "22.1" in components["MLIR"]["version"]
+    assert components["LLVM"]["licenses"] == [{"expression": "Apache-2.0 WITH LLVM-exception"}]
+    assert all(entry["licenses"] for entry in components.values())
+    bill(tmp_path, ARCHIVES[::-1])
+    assert (tmp_path / "bill.json").read_text() == text, "the order of the archives shows"
+
+
+@pytest.mark.skipif(not Path("/usr/bin/dpkg-query").exists(), reason="needs Debian's package manager")
+def test_unknown_licence_ends_the_build(tmp_path):
+    pytest.importorskip("nanobind")
+    done = bill(tmp_path, [Path("/usr/bin/dpkg-query")])
+    assert done.returncode == 1
+    assert done.stderr == "sbom.py: the package dpkg is linked, but its licence is not listed here\n"
+
+
+def test_checks_of_a_wheel(tmp_path):
+    path = tmp_path / "lumen_mlir-1.0-cp311-cp311-linux_x86_64.whl"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("lumen_mlir-1.0.dist-info/METADATA", "")
+        archive.writestr("lumen_mlir-1.0.dist-info/licenses/LICENSE", "")
+        archive.writestr("lumen_mlir/code.cpp", "")
+        archive.writestr("lumen_mlir/_mlir.so", Path(sys.executable).resolve().read_bytes())
+        archive.writestr("lumen_mlir.libs/libLLVM.so.22", Path(sys.executable).resolve().read_bytes())
+    found = load("build").problems(path)
+    for problem in (
+        "its platform is linux_x86_64",
+        "the licence llvm.txt is missing",
+        "it has no list of its contents",
+        "it has 2 libraries: lumen_mlir/_mlir.so, lumen_mlir.libs/libLLVM.so.22",
+        "it has lumen_mlir/code.cpp",
+    ):
+        assert problem in found
+    assert not [problem for problem in found if "LICENSE" in problem]
+    assert any(problem.startswith("it shows ") for problem in found), "the symbols of a library"
+
+
+def test_which_wheel_is_for_which_python(tmp_path):
+    tags = ("cp310-cp310", "cp312-abi3")
+    wheels = [tmp_path / f"lumen_mlir-1.0-{tag}-manylinux_2_34_x86_64.whl" for tag in tags]
+    wheel_for = load("test").wheel_for
+    assert wheel_for((3, 10), wheels) == wheels[0]
+    assert wheel_for((3, 12), wheels) == wheel_for((3, 14), wheels) == wheels[1]
+    assert wheel_for((3, 11), wheels) is None
