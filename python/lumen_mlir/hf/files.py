@@ -22,12 +22,12 @@ _WRAPPERS = re.compile(
     r"^(?:module\.|base_model\.model\.)+|(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\."
 )
 # Small files that are read where they are there. Others are not looked at, weights aside.
-_SMALL_FILES = (
+SMALL_FILES = (
     "config.json", "generation_config.json", "tokenizer.json", "tokenizer.model", "tokenizer_config.json",
     "special_tokens_map.json", "added_tokens.json", "chat_template.jinja", "chat_template.json",
     "model.safetensors.index.json",
 )  # fmt: skip
-_TEMPLATES = "additional_chat_templates/*.jinja"
+TEMPLATES = "additional_chat_templates/*.jinja"
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ def config_path(folder: Path) -> Path:
 
 def check_small_files(folder: Path) -> None:
     """None of the small files may be something that reading never ends of."""
-    for path in (*(folder / name for name in _SMALL_FILES), *folder.glob(_TEMPLATES)):
+    for path in (*(folder / name for name in SMALL_FILES), *folder.glob(TEMPLATES)):
         try:
             status = os.stat(path)
         except (OSError, ValueError):
