@@ -11,11 +11,14 @@ import click
 from lumen_mlir.cli import streams
 from lumen_mlir.errors import LumenError, about_extension, one_line
 
-# Each is the attribute ``command`` of a module of that name beside this one.
+# Each is the attribute ``command`` of a module beside this one: of that name, or as ``_MODULES`` says.
 COMMANDS = (
-    "generate", "chat", "tokenize", "detokenize", "inspect", "convert", "quantize", "perplexity", "compile",
-    "bench", "tune", "formats", "cache",
+    "generate", "chat", "pull", "list", "rm", "tokenize", "detokenize", "inspect", "convert", "quantize",
+    "perplexity", "compile", "bench", "tune", "formats", "cache",
 )  # fmt: skip
+
+# In the package, a module ``list`` would stand in the way of Python's own.
+_MODULES = {"list": "list_models"}
 
 # Set by the shell to ask for completions, as ``click`` has it.
 _COMPLETE = "_LUMEN_COMPLETE"
@@ -40,7 +43,7 @@ class Commands(click.Group):
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
         if name not in COMMANDS:
             return None
-        return _with_plugins(import_module(f"lumen_mlir.cli.{name}").command)
+        return _with_plugins(import_module(f"lumen_mlir.cli.{_MODULES.get(name, name)}").command)
 
 
 def _load_plugins(context: click.Context, parameter: click.Parameter, names: tuple[str, ...]) -> None:
@@ -95,6 +98,7 @@ def app() -> None:
       lumen generate -p "오늘 본 영화는"              the model that comes with Lumen
       lumen generate model.gguf -p "Once upon"      a GGUF file of yours
       lumen generate FOLDER -p "Once upon"          a folder as Hugging Face has it
+      lumen chat hf:USER/REPO:q4_k_m                a model of the Hugging Face Hub
       lumen compile model.gguf --emit fused         what the compiler makes of it
     """
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from lumen_mlir.cli import options as shared
+from lumen_mlir.cli.report import Reporter
 from lumen_mlir.errors import LumenError, MLIRError
 
 if TYPE_CHECKING:
@@ -74,21 +75,20 @@ def command(
 
 def _module(source: str | None, options) -> ir.Module:
     from lumen_mlir import ir
-    from lumen_mlir.data import embedded_model_path
     from lumen_mlir.models import Model
 
-    path = str(embedded_model_path()) if source is None else source
-    if not path.endswith(".mlir"):
-        return Model.open(path).module(kv_type=options.kv_type, max_tokens=options.chunk)
+    if source is None or not source.endswith(".mlir"):
+        model = Model.open(Reporter().open_file(source))
+        return model.module(kv_type=options.kv_type, max_tokens=options.chunk)
     try:
-        with open(path, encoding="utf-8") as file:
+        with open(source, encoding="utf-8") as file:
             return ir.Module.parse(file.read())
     except OSError as error:
-        raise LumenError(f"{path}: cannot be opened: {error.strerror or error}") from None
+        raise LumenError(f"{source}: cannot be opened: {error.strerror or error}") from None
     except UnicodeDecodeError as error:
-        raise LumenError(f"{path}: byte {error.start} is not valid UTF-8 ({error.reason})") from None
+        raise LumenError(f"{source}: byte {error.start} is not valid UTF-8 ({error.reason})") from None
     except MLIRError as error:
-        raise LumenError(f"{path}: {error}") from None
+        raise LumenError(f"{source}: {error}") from None
 
 
 def _functions(module: ir.Module, pattern: str) -> str:

@@ -13,7 +13,6 @@ from lumen_mlir.cli.table import columns
 
 def report(model: str | None, reporter: Reporter, options: dict[str, Any]) -> None:
     """Prints the memory that a run with these options of ``LLM`` would take. Weights are not read."""
-    from lumen_mlir.generate.model_source import open_model_file
     from lumen_mlir.gguf.description import size_text
     from lumen_mlir.models import Model
     from lumen_mlir.run import memory
@@ -27,7 +26,7 @@ def report(model: str | None, reporter: Reporter, options: dict[str, Any]) -> No
     source = {name: chosen.pop(name) for name in ("format", "pre_tokenizer") if name in chosen}
     settings = SessionOptions.of(**chosen)
     try:
-        file = open_model_file(model, **source, read_weights=False)
+        file = reporter.open_file(model, **source, read_weights=False)
         opened, cache = Model.open(file), Cache()
         if budget is None:
             needs = memory.footprint(opened, settings, cache, reporter.progress)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from lumen_mlir.cli import options as shared
+from lumen_mlir.cli.report import Reporter
 from lumen_mlir.cli.table import columns
 
 if TYPE_CHECKING:
@@ -22,9 +23,7 @@ if TYPE_CHECKING:
 @click.option("--metadata", is_flag=True, help="List the metadata.")
 def command(model: str | None, tensors: bool, metadata: bool) -> None:
     """Show what MODEL, a GGUF file or a Hugging Face folder, holds, and whether Lumen can run it."""
-    from lumen_mlir.generate.model_source import open_model_file
-
-    file = open_model_file(model)
+    file = Reporter().open_file(model)
     click.echo(columns(list(_facts(file))))
     if metadata:
         keys = [(key, file.metadata.type_name(key), _value(file, key)) for key in file.metadata]

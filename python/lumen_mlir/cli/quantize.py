@@ -79,13 +79,12 @@ def command(
         raise LumenError("--format is missing: q4_k_m, q8_0, … or any of 'lumen formats'")
     if output is None and not dry_run:
         raise LumenError("OUT is missing: name the file to write")
-    from lumen_mlir.generate.model_source import open_model_file
     from lumen_mlir.quantize import quantization
     from lumen_mlir.quantize.importance import ImportanceMatrix
     from lumen_mlir.run.session_options import SessionOptions
 
     reporter = Reporter(quiet, verbose)
-    file = open_model_file(source)
+    file = reporter.open_file(source)
     choices = quantization.Choices(format_, tuple(overrides), keep, pure, output_type, embedding_type)
     importance = None if imatrix is None else ImportanceMatrix.open(imatrix)
     plan = quantization.plan(file, choices, importance=importance is not None)

@@ -12,11 +12,13 @@ from lumen_mlir.cli.streams import raw, tell
 if TYPE_CHECKING:
     from lumen_mlir.generate.generation import Generation
     from lumen_mlir.generate.llm import LLM
+    from lumen_mlir.gguf.model_file import ModelFile
 
 _TITLES = {
     "load": "reading the model",
     "compile": "compiling",
     "pack": "packing weights",
+    "download": "downloading",
     "tune": "measuring",
     "quantize": "quantizing",
 }
@@ -46,15 +48,19 @@ class Reporter:
 
     def progress(self, what: str, done: int, total: int, note: str = "") -> None:
         """A ``lumen_mlir.run.session_options.Progress``; ``note`` stands behind the title."""
-        if self.quiet or what == "load" or not sys.stderr.isatty():
+        if self.quiet or what == "load":
             return
-        if self._bars is None:
-            # Imported here because a start that finds everything in the caches shows no bars.
-            from rich.console import Console
-            from rich.progress import Progress, TimeElapsedColumn
+        if not sys.stderr.isatty():
+            if what == "download" and what not in self._tasks:
+                from lumen_mlir.gguf.description import size_text
 
-            columns = (*Progress.get_default_columns()[:3], TimeElapsedColumn())
-            self._bars = Progress(*columns, console=Console(file=raw(sys.stderr)), transient=True)
+                self._tasks[what] = None
+                self.say(f"downloading {size_text(total - done)}")
+            return
+        if (what == "download") != ("download" in self._tasks):
+            self.close()  # what is counted in bytes has columns of its own
+        if self._bars is None:
+            self._bars = _bars(in_bytes=what == "download")
             self._bars.start()
         if what not in self._tasks:
             self._tasks[what] = self._bars.add_task(_TITLES.get(what, what), total=total)
@@ -65,7 +71,16 @@ class Reporter:
         """Takes the bars away."""
         if self._bars is not None:
             self._bars.stop()
-            self._bars, self._tasks = None, {}
+        self._bars, self._tasks = None, {}
+
+    def open_file(self, model: str | None, **options: Any) -> ModelFile:
+        """Opens a model file with the options of ``open_model_file``, and shows the progress."""
+        from lumen_mlir.generate.model_source import open_model_file
+
+        try:
+            return open_model_file(model, progress=self.progress, **options)
+        finally:
+            self.close()
 
     def open(self, model: str | None, **options: Any) -> LLM:
         """Opens a model with ``LLM``'s options, and says what was opened."""
@@ -123,6 +138,19 @@ class Reporter:
             f"kernels {kernels(llm)}, {options.activations} activations, {options.kv_type} KV cache, "
             f"{counted(llm.threads, 'thread')}"
         )
+
+
+def _bars(in_bytes: bool) -> Any:
+    # Imported here because a start that finds everything in the caches shows no bars.
+    from rich import progress
+    from rich.console import Console
+
+    columns = progress.Progress.get_default_columns()[:3]
+    if in_bytes:
+        columns += progress.DownloadColumn(), progress.TransferSpeedColumn(), progress.TimeRemainingColumn()
+    else:
+        columns += (progress.TimeElapsedColumn(),)
+    return progress.Progress(*columns, console=Console(file=raw(sys.stderr)), transient=True)
 
 
 class _WarningHandler(logging.Handler):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from lumen_mlir.cli import options as shared
+from lumen_mlir.cli.report import Reporter
 from lumen_mlir.cli.table import columns
 from lumen_mlir.cli.text import read_text, text_of
 
@@ -71,11 +72,11 @@ def command(
 
 def open_tokenizer(model: str | None, pre_tokenizer: str | None) -> Tokenizer:
     """The tokenizer of a model file; nothing else of it is read."""
-    from lumen_mlir.generate.model_source import open_model_file
     from lumen_mlir.storage.cache import Cache
     from lumen_mlir.text.tokenizer import Tokenizer
 
-    return Tokenizer.from_gguf(open_model_file(model, pre_tokenizer=pre_tokenizer), Cache(), pre_tokenizer)
+    file = Reporter().open_file(model, pre_tokenizer=pre_tokenizer)
+    return Tokenizer.from_gguf(file, Cache(), pre_tokenizer)
 
 
 def _shown(tokenizer: Tokenizer, token: int) -> str:

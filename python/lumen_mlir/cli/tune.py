@@ -28,7 +28,6 @@ def command(model: str | None, rounds: int, quiet: bool, verbose: bool, **option
     From then on every command that opens MODEL with the same target, KV cache, activations and chunk uses it.
     It changes the speed of prompts and no result. `lumen cache clear` forgets it.
     """
-    from lumen_mlir.data import embedded_model_path
     from lumen_mlir.measure.tune import tune
     from lumen_mlir.models import Model
     from lumen_mlir.run.session_options import SessionOptions
@@ -38,7 +37,7 @@ def command(model: str | None, rounds: int, quiet: bool, verbose: bool, **option
     if rounds < 1:
         raise LumenError(f"--rounds is {rounds}; a whole number of at least 1 was expected")
     reporter = Reporter(quiet, verbose)
-    opened = Model.open(embedded_model_path() if model is None else model)
+    opened = Model.open(reporter.open_file(model))
     chosen = SessionOptions.of(**options)
     chosen = SessionOptions.of(**{**options, "context": min(chosen.chunk, opened.config.context)})
     try:

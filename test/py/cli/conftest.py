@@ -14,9 +14,12 @@ from types import SimpleNamespace
 
 import pytest
 from cli_samples import SHAPE
+from own_hub import hub, hub_cache, hub_server
 
 from lumen_mlir.cli import main
 from lumen_mlir.testing.synthetic import write_synthetic
+
+__all__ = ["hub", "hub_cache", "hub_server"]
 
 
 @pytest.fixture(scope="session")
