@@ -26,6 +26,7 @@ SLOW_FIRST = (
     "run/test_step_check",
     "run/test_tuning",
     "test_tutorials",
+    "cli/test_examples",
     "test_benchmarks",
 )
 # Files whose tests of different targets share nothing.
