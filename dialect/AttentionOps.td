@@ -80,9 +80,10 @@ def Lumen_AttentionOp : Lumen_KernelOp<"attention", "Attention", [AllTypesMatch<
 
         result[t, h] = sum_j softmax_j(scale * q[t, h] . k[j]) v[j].
 
-    With a `window` of w, only the last w of these positions count, and the caches
-    may be rings (see `lumen.kv_append`) of a multiple of 64 positions that hold at
-    least the w - 1 positions before the step's first and those of the step.
+    With a `window` of w, only the last w of these positions count. The caches
+    may then be rings (see `lumen.kv_append`) of a multiple of 64 positions.
+    They hold at least the w - 1 positions before the step's first and those of
+    the step.
 
     Where the caches are of i8, `scale * log2(e) * q[t, h]` is rounded to 8-bit codes
     in the same groups, with a scale in float32, so that the products are integers.

@@ -10,10 +10,11 @@ include "dialect/LumenOpBase.td"
 def Lumen_RouteOp : Lumen_KernelOp<"route", "Routing"> {
   let summary = "chooses the experts of every token";
   let description = [{
-    With p = softmax or sigmoid of a row of `logits` (T x experts), chooses the K
-    experts of largest p + `bias`, the largest first and of equal ones the one of
-    the smaller number. `bias` decides the choice only: the weights are the p of
-    the chosen experts, divided by their sum if `normalized`, times `scale`.
+    With p = softmax or sigmoid of a row of `logits` (T x experts), chooses the
+    K experts of largest p + `bias`, the largest first. Of equal ones, the
+    smaller number comes first. `bias` decides the choice only: the weights are
+    the p of the chosen experts, divided by their sum if `normalized`, times
+    `scale`.
 
     ```mlir
     %e, %w = lumen.route %logits bias(%b : tensor<128xf32>)

@@ -75,9 +75,10 @@ def Lumen_DecodedOp : Lumen_Op<"decoded", [Terminator, Pure, HasParent<"FormatOp
   let summary = "what a block of a format decodes to";
   let description = [{
     `codes` are the unsigned codes of the block. The scale (and the optional
-    minimum) of a group is the product of the factors given: a scalar float per
-    block (or row, if it depends on the header only), a vector with one entry per
-    group, or both. Vector entries of type i8 or i32 are signed integers.
+    minimum) of a group is the product of the factors given. These are a scalar
+    float per block (or row, if it depends on the header only), a vector with
+    one entry per group, or both. Vector entries of type i8 or i32 are signed
+    integers.
 
     ```mlir
     lumen.decoded codes(%codes : vector<256xi8>) scale(%d, %sc : f16, vector<8xi8>)
@@ -100,10 +101,10 @@ def Lumen_StoredOp : Lumen_Op<"stored", [Pure, HasParent<"FormatOp">,
   let summary = "what a packed weight keeps of a factor";
   let description = [{
     The identity. It marks the value behind a scale or minimum that the packed
-    weight keeps, where that is narrower than the factor itself; what follows up to
-    `lumen.decoded` works element by element and is done where the factor is used.
-    Integers are unsigned and below 2^`bits`, or signed of their whole type if
-    `bits` is its width.
+    weight keeps, where that is narrower than the factor itself. What follows up
+    to `lumen.decoded` works element by element and is done where the factor is
+    used. Integers are unsigned and below 2^`bits`, or signed of their whole
+    type if `bits` is its width.
 
     ```mlir
     %kept = lumen.stored %nibbles bits(4) : vector<16xi8>

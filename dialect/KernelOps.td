@@ -143,11 +143,11 @@ def Lumen_WorkerCountOp : Lumen_Op<"worker_count", [Pure]> {
 def Lumen_ClaimOp : Lumen_Op<"claim"> {
   let summary = "the next iterations of a loop for this worker";
   let description = [{
-    Every worker of the team calls it in a loop with the same `total` until `first`
-    equals `last`; together they then have claimed the iterations 0 .. `total` - 1,
-    each of them once. Which worker gets which is decided at run time: first the
-    pieces of its own share, then what is left of the shares of others, who may be
-    slower or not have come yet.
+    Every worker of the team calls it in a loop with the same `total` until
+    `first` equals `last`; together they then have claimed the iterations 0 ..
+    `total` - 1, each of them once. Which worker gets which is decided at run
+    time. It takes the pieces of its own share first, then what is left of the
+    shares of others, who may be slower.
 
     ```mlir
     %first, %last = lumen.claim %total

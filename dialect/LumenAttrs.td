@@ -16,13 +16,13 @@ def Lumen_PackedAttr : Lumen_Attr<"Packed", "packed",
     [DeclareAttrInterfaceMethods<VerifiableTensorEncoding>]> {
   let summary = "packed layout of a weight";
   let description = [{
-    Layout attribute (tensor encoding) of a weight of shape N x K whose codes are
-    re-encoded into bit planes, interleaved over `rows` output rows and `k`
-    consecutive columns: the columns of a row that one step of a product takes
-    (four of codes, for `lumen.dot4`; one of floats, which is what `k` is where
-    it is not given). `rows` is what the register tile of the target has: two
-    vectors of 32-bit lanes, or one for formats with several groups in 32 codes.
-    See `docs/packed-layout.md` for the bytes.
+    Layout attribute (tensor encoding) of a weight of shape N x K whose codes
+    are re-encoded into bit planes. They are interleaved over `rows` output rows
+    and `k` consecutive columns, which are what one step of a product takes of a
+    row. These are four columns of codes, for `lumen.dot4`, and one of floats
+    (the default of `k`). `rows` is what the register tile of the target has:
+    two vectors of 32-bit lanes, or one for formats with several groups in 32
+    codes. See `docs/packed-layout.md` for the bytes.
 
     ```mlir
     tensor<4864x896x!lumen.q<@q8_0>, #lumen.packed<rows = 16, k = 4>>

@@ -16,11 +16,12 @@ def CheckStagePass : Pass<"lumen-check-stage", "::mlir::ModuleOp"> {
   let description = [{
     Changes nothing; fails where the IR is not what the next stage may rely on.
 
-    - `stage=loops`: functions take buffers; functions that are no kernels are
-      straight lines of calls; kernels have loops in place of the ops of the model,
-      and write shared buffers only inside `scf.forall`. Only product kernels work on
-      tensors: buffers seen as tensors, slices of them and register tiles, both of
-      known sizes. They compute on tiles by linalg inside `scf.forall`.
+    - `stage=loops`: functions take buffers, and those that are no kernels are
+      straight lines of calls. Kernels have loops in place of the ops of the
+      model, and write shared buffers only inside `scf.forall`. Only product
+      kernels work on tensors: buffers seen as tensors, slices of them and
+      register tiles, both of known sizes. They compute on tiles by linalg
+      inside `scf.forall`.
     - `stage=vector`: also, no tensors, no linalg, and no `memref.alloc`.
     - `stage=llvm`: only the llvm dialect, and only entries are visible outside.
 

@@ -104,16 +104,18 @@ def PackWeightsPass : Pass<"lumen-pack-weights", "::mlir::ModuleOp"> {
   let summary = "make product weights arrive in their packed layout";
   let description = [{
     Every weight of a `lumen.qlinear` becomes an argument with the encoding
-    `#lumen.packed<rows = R, k = K>`, through all calls up to the public functions,
-    whose caller packs each weight once, at load; `lumen.tile` on their arguments is
-    this layout. K is the number of columns that a step of the product takes. R is the
-    number of rows of the module's `lumen.target`, but one vector of rows for a
-    format with several groups in 32 weights and for what one op joins with such a
-    weight, and a divisor of the rows of an expert. The option `rows` sets it for all.
+    `#lumen.packed<rows = R, k = K>`, through all calls up to the public
+    functions. Their caller packs each weight once, at load; `lumen.tile` on
+    their arguments is this layout. K is the number of columns that a step of
+    the product takes. R is the number of rows of the module's `lumen.target`,
+    but one vector of rows for a format with several groups in 32 weights. So it
+    is for what one op joins with such a weight. R divides the rows of an
+    expert. The option `rows` sets it for all.
 
-    Where an argument is also read in the file's layout (a table used by the
-    embedding and by the output head), the packed form becomes a second argument
-    next to it, with the same attributes, `lumen.name` among them.
+    Where an argument is also read in the file's layout, such as a table of
+    embedding and output head, the packed form becomes a second argument. It
+    stands next to the first one and has the same attributes, `lumen.name` among
+    them.
 
     Before:
     ```mlir
@@ -155,14 +157,14 @@ def FormKernelsPass : Pass<"lumen-form-kernels", "::mlir::ModuleOp"> {
     as one loop nest: private functions with the attribute `lumen.kernel`, called
     in the place of their ops. What belongs together:
 
-    - "product": a `lumen.qlinear` with its element-wise epilogue, that is activation
-      functions and `lumen.mul` of nothing but its results (gated units), and
-      `lumen.add` of a result and a value from elsewhere (the residual), where nothing
-      else reads the result;
+    - "product": a `lumen.qlinear` with its element-wise epilogue. That is
+      activation functions and `lumen.mul` of nothing but its results (gated
+      units). It is also `lumen.add` of a result and a value from elsewhere (the
+      residual), where nothing else reads the result;
     - "attention": `lumen.attention` and the `lumen.quantize` of its result;
-    - "rows": chains of ops that work row by row, such as norm and quantize, with
-      `lumen.last_rows` only at the beginning;
-      and the `lumen.rope` and `lumen.kv_append` of one position;
+    - "rows": chains of ops that work row by row, such as norm and quantize,
+      with `lumen.last_rows` only at the beginning; and the `lumen.rope` and
+      `lumen.kv_append` of one position;
     - "pack": `lumen.pack`.
 
     Kernels of equal content are one function, so that compile time does not grow

@@ -13,19 +13,20 @@ def BufferizePass : Pass<"lumen-bufferize", "::mlir::ModuleOp"> {
     caller provides: activations, vectors and caches a memref of their shape,
     weights (raw or packed) their bytes as `memref<BYTESxi8>`. A weight with
     dynamic dimensions is a `memref<?xi8>` followed by those dimensions as index
-    arguments. A cache that `lumen.kv_append` updates is written in place and has no
-    out argument. The argument attribute `lumen.result` says which result a buffer
-    holds. In public functions, more attributes tell whoever calls from outside what
-    to provide: `lumen.out` marks out arguments, `lumen.rows` says how many rows one
-    has, `lumen.tokens` whose rows are bounded by `lumen.max_tokens`, `llvm.align` which bytes are packed weights.
+    arguments. A cache that `lumen.kv_append` updates is written in place and
+    has no out argument. The argument attribute `lumen.result` says which result
+    a buffer holds. In public functions, more attributes tell whoever calls from
+    outside what to provide. `lumen.out` marks out arguments, and `lumen.rows`
+    says how many rows one has. `lumen.tokens` says whose rows are bounded by
+    `lumen.max_tokens`, and `llvm.align` which bytes are packed weights.
 
     The body of a kernel (attribute `lumen.kernel`) keeps its ops on tensors,
-    between views of its buffers. Every other function is a straight line of calls:
-    what a call returns goes to an out argument of the caller or to a
+    between views of its buffers. Every other function is a straight line of
+    calls. What a call returns goes to an out argument of the caller or to a
     `memref.alloc`, whose number of rows is followed through calls and
-    `lumen.last_rows`. Nothing is ever copied, so a public function that returns an
-    argument unchanged (other than a cache) is an error, as is the use of a cache
-    as it was before an update.
+    `lumen.last_rows`. Nothing is ever copied. So a public function may return
+    no argument unchanged other than a cache, and no cache may be used as it was
+    before an update.
 
     Before:
 
@@ -73,19 +74,21 @@ def SynthesizeProductPass : Pass<"lumen-synthesize-product", "::mlir::ModuleOp">
   let summary = "write product kernels as loops over register tiles";
   let description = [{
     Replaces the body of every kernel of kind "product" by a parallel loop over
-    blocks of tokens and tiles of rows. A register tile (tokens x rows results) is a
-    small tensor carried through loops over the blocks and spans of the weight. For
-    8-bit activations a span is two `linalg.generic`: an integer one, whose body
+    blocks of tokens and tiles of rows. A register tile (tokens x rows results)
+    is a small tensor carried through loops over the blocks and spans of the
+    weight. For 8-bit activations a span is two `linalg.generic`: an integer one
+    and a float one, which applies scales and minima. The body of the first
     shifts and masks the bytes of the bit planes by amounts that depend on
-    `linalg.index` (and looks tables up), and a float one that applies scales and
-    minima. Biases and element-wise ops follow in registers.
+    `linalg.index` and looks tables up. Biases and element-wise ops follow in
+    registers.
 
-    Integer sums go on through all spans behind one scale of the activations where a
-    block of the weight has one scale. Where scales are integers of groups times a
-    float of the block, and codes times these integers fit a byte (q3_k), many tokens
-    have a loop of their own: it multiplies them for a tile of rows first, by vector
-    code, into room on the stack, which then serves as a weight of a format that the
-    pass adds to the module (`lumen.format @q3_k_scaled`).
+    Integer sums go on through all spans behind one scale of the activations
+    where a block of the weight has one scale. Where scales are integers of
+    groups times a float of the block, and codes times these integers fit a byte
+    (q3_k), many tokens have a loop of their own. It multiplies them for a tile
+    of rows first, by vector code, into room on the stack. This then serves as a
+    weight of a format that the pass adds to the module
+    (`lumen.format @q3_k_scaled`).
 
     Before:
 
@@ -131,9 +134,9 @@ def SynthesizeRowsPass : Pass<"lumen-synthesize-rows", "::mlir::ModuleOp"> {
     whole row (the sum of squares of a norm) comes before the columns. There is one
     chunk per row unless rows are fewer than workers; a chunk never changes a result.
 
-    Vectors have the width of a head where an op works on heads, of a quantization
-    group where values are quantized, and 64 columns elsewhere; the columns left over
-    are one shorter vector.
+    Vectors have the width of a head where an op works on heads, of a
+    quantization group where values are quantized, and 64 columns elsewhere. The
+    columns left over are one shorter vector.
 
     Before:
     ```mlir
@@ -172,22 +175,24 @@ def SynthesizeRowsPass : Pass<"lumen-synthesize-rows", "::mlir::ModuleOp"> {
 def SynthesizeAttentionPass : Pass<"lumen-synthesize-attention", "::mlir::ModuleOp"> {
   let summary = "write attention kernels as tiles with an online softmax";
   let description = [{
-    Replaces the body of every kernel of kind "attention" by a parallel loop over KV
-    heads and tiles of 8 rows, where a row is a (token, query head) pair that reads
-    the KV head. A tile walks over 64 positions at a time: scores (lanes are
-    positions), running maximum and sum, and the weighted values (lanes are the head
-    dimension). Keys and values are converted to float32 once per tile. Positions
-    after the last one that the tile may see are not visited. A step of one token has
-    tiles of as many rows as query heads share a KV head. A quantization of the result
-    follows in the tile; its group must divide the head dimension.
+    Replaces the body of every kernel of kind "attention" by a parallel loop
+    over KV heads and tiles of 8 rows. A row is a (token, query head) pair that
+    reads the KV head. A tile walks over 64 positions at a time: scores (lanes
+    are positions), running maximum and sum, and the weighted values (lanes are
+    the head dimension). Keys and values are converted to float32 once per tile.
+    Positions after the last one that the tile may see are not visited. A step
+    of one token has tiles of as many rows as query heads share a KV head. A
+    quantization of the result follows in the tile; its group must divide the
+    head dimension.
 
     Every 512 positions have a softmax of their own, and these parts are merged in
     their order. Where one token has too few tiles to keep the team busy, the parts are
     divided among the workers too and merged in a second parallel loop.
 
-    The operations of a row and their order depend on its position only, so a row has
-    the same bits in a chunk of any length and on any number of workers. How many rows and lanes are in registers
-    at a time follows from the vector registers of the module's `lumen.target`.
+    The operations of a row and their order depend on its position only. So a
+    row has the same bits in a chunk of any length and on any number of workers.
+    How many rows and lanes are in registers at a time follows from the vector
+    registers of the module's `lumen.target`.
 
     Before:
     ```mlir
@@ -262,10 +267,10 @@ def SynthesizeRoutingPass : Pass<"lumen-synthesize-routing", "::mlir::ModuleOp">
 def SynthesizePackPass : Pass<"lumen-synthesize-pack", "::mlir::ModuleOp"> {
   let summary = "write the kernels that pack weights";
   let description = [{
-    Replaces `lumen.pack` between bytes and bytes, in kernels of kind "pack", by a
-    parallel loop over tiles of rows: the region of the format decodes a block, and
-    its codes go to the bit planes and its scales to the tables of the packed
-    layout. Rows past the last of a tile become zeros.
+    Replaces `lumen.pack` between bytes and bytes, in kernels of kind "pack", by
+    a parallel loop over tiles of rows. The region of the format decodes a
+    block, and its codes go to the bit planes and its scales to the tables of
+    the packed layout. Rows past the last of a tile become zeros.
 
     Before:
 

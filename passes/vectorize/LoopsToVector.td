@@ -16,10 +16,11 @@ def VectorizeProductPass : Pass<"lumen-vectorize-product", "::mlir::ModuleOp"> {
     operands over four consecutive k becomes `lumen.dot4`.
 
     LLVM keeps the order of the unrolled code, so it decides what must be in
-    registers at a time. Sums of one group per span take the steps first, for all
-    tokens; the codes of a step are needed no longer than that. Sums of several
-    groups are unrolled together with what scales them, token by token: a token has
-    the sums of one group at a time, and the codes of a whole span stay.
+    registers at a time. Sums of one group per span take the steps first, for
+    all tokens; the codes of a step are needed no longer than that. Sums of
+    several groups are unrolled together with what scales them, token by token.
+    A token has the sums of one group at a time, and the codes of a whole span
+    stay.
 
     Before:
 

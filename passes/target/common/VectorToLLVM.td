@@ -9,9 +9,9 @@ include "mlir/Pass/PassBase.td"
 def ApproximateMathPass : Pass<"lumen-approximate-math"> {
   let summary = "compute math functions by arithmetic instead of library calls";
   let description = [{
-    `math.exp` becomes a polynomial (on vectors and scalars alike, so both give the
-    same result), and `math.fma` a multiplication and an addition that are fused only
-    where the target has the instruction.
+    `math.exp` becomes a polynomial (on vectors and scalars alike, so both give
+    the same result). `math.fma` becomes a multiplication and an addition, which
+    are fused only where the target has the instruction.
 
     Before:
 
@@ -35,14 +35,14 @@ def ApproximateMathPass : Pass<"lumen-approximate-math"> {
 def LowerDot4Pass : Pass<"lumen-lower-dot4", "::mlir::ModuleOp"> {
   let summary = "lower lumen.dot4 and lumen.lookup to the target's instructions";
   let description = [{
-    `lumen.dot4` and `lumen.dot2` become the instructions of the target's `dot` and
-    `pair_dot`, or plain vector arithmetic where it has none. A `dot` that makes sums of
-    16 bits hands them on to the `pair_dot`: signed codes give their sign to the
-    activations, unsigned ones of 8 bits go in two parts, and narrower ones are added up
-    over as many steps as fit.
-    `lumen.lookup` becomes a byte shuffle or a chain of selects. Vectors wider than
-    the target's are split. An error where the target's architecture has no instruction
-    of that shape.
+    `lumen.dot4` and `lumen.dot2` become the instructions of the target's `dot`
+    and `pair_dot`, or plain vector arithmetic where it has none. A `dot` that
+    makes sums of 16 bits hands them on to the `pair_dot`. Signed codes give
+    their sign to the activations, and unsigned ones of 8 bits go in two parts.
+    Narrower ones are added up over as many steps as fit. `lumen.lookup` becomes
+    a byte shuffle or a chain of selects. Vectors wider than the target's are
+    split. An error where the target's architecture has no instruction of that
+    shape.
 
     Before:
 
@@ -142,11 +142,11 @@ def SpmdPass : Pass<"lumen-spmd", "::mlir::func::FuncOp"> {
 def ProfileKernelsPass : Pass<"lumen-profile-kernels", "::mlir::ModuleOp"> {
   let summary = "count the calls and the time of every kernel";
   let description = [{
-    Not part of a normal compilation: `lumen bench --profile` asks for it. Around
-    every call of a kernel the clock is read, and worker 0 adds what it took to
-    `@lumen_profile`, which has two words for each kernel of the module, in their
-    order: calls and nanoseconds. A kernel ends where its workers have met, so the
-    time of worker 0 is that of all of them, waiting included.
+    Not part of a normal compilation: `lumen bench --profile` asks for it.
+    Around every call of a kernel the clock is read, and worker 0 adds what it
+    took to `@lumen_profile`. This has two words for each kernel of the module,
+    in their order: calls and nanoseconds. A kernel ends where its workers have
+    met, so the time of worker 0 is that of all of them, waiting included.
 
     Before:
 
@@ -236,8 +236,8 @@ def FlattenArgumentsPass : Pass<"lumen-flatten-arguments", "::mlir::ModuleOp"> {
   let summary = "pass buffers as bare pointers, with what is known of them";
   let description = [{
     A memref argument becomes a pointer and one index per dynamic dimension, in
-    functions and calls alike: shapes that the type says need not be passed, and a
-    plain pointer can carry what LLVM may assume of it:
+    functions and calls alike. Shapes that the type says need not be passed, and
+    a plain pointer can carry what LLVM may assume of it:
 
     - `llvm.align`: of arenas and packed weights, and of what callers make of them;
     - `llvm.noalias` on kernels, whose buffers are distinct. A kernel with several
