@@ -58,7 +58,7 @@ def command(
     """Measure the product of each format's kernels with weights that lie in memory.
 
     A product can be no faster than its weights are read and no faster than its operations are carried out.
-    Both limits are measured by generated code in the same run, in turns with the product: the share is the
+    Both limits are measured by generated code in the same run, in turns with the product. The share is the
     least possible time over the time taken, of the best repetition and of the median one.
     """
     from lumen_mlir import formats

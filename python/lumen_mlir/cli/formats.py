@@ -75,8 +75,10 @@ targets  """
 @click.option("--target", default="native", show_default=True, help="Whose packed layout to draw.")
 @shared.json_option
 def show(name: str, target: str, as_json: bool) -> None:
-    """Show the one description of the format NAME: the Python that defines it, the bytes of a block drawn bit
-    by bit, how kernels find them packed, and the IR that every kernel is made from.
+    """Show the one description of the format NAME.
+
+    These are the Python that defines it, the bytes of a block drawn bit by bit, how kernels find them packed,
+    and the IR that every kernel is made from.
     """
     from lumen_mlir import formats
     from lumen_mlir.compiler import targets
