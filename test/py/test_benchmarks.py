@@ -146,3 +146,72 @@ def test_summaries(monkeypatch):
     (summary,) = report.summarize([row], results)
     assert summary.ratio == 2 and "2.00 (0.75 to 3.00)" in report.table([summary])
     assert json.dumps(report.summarize([row], results[:2])) == "[]"
+
+
+def test_pages_show_what_was_measured(monkeypatch):
+    """The tables and the chart are what the script makes of its results."""
+    monkeypatch.syspath_prepend(FOLDER)
+    import pages
+
+    results = json.loads(pages.RESULTS.read_text())
+    assert {"speed", "start", "kernels"} <= set(results) <= set(pages.PARTS)
+    for page, text in pages.pages(results).items():
+        assert page.read_text() == text, f"run: python benchmarks/pages.py --write ({page.name})"
+    for result in results.values():
+        assert set(result) == {"commit", "date", "machine", "commands", "outputs"}
+        assert len(result["commands"]) == len(result["outputs"])
+
+
+def test_a_page_is_written_between_its_markers(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(FOLDER)
+    import pages
+
+    rows = [
+        {"file": "new-q8_0", "test": test, "threads": 2, "lumen": 200.0, "peer": 100.0, "ratio": ratio,
+         "ratios": [1.0, ratio, 9.0]}
+        for test, ratio in (("pp512", 2.5), ("tg64", 1.5))
+    ]  # fmt: skip
+    limits = {"2": {"read": 40e9, "int8": 300e9, "float32": 1e9}}
+    speed = {"commit": "abc", "date": "2026-01-01", "machine": "a CPU", "commands": ["python x.py"]}
+    speed["outputs"] = [{"rows": rows, "limits": limits}]
+    monkeypatch.setattr(pages, "DOCS", tmp_path)
+    page = tmp_path / "performance.md"
+    page.write_text("before\n<!-- measured: speed -->\nold\n<!-- end: speed -->\nafter\n")
+    written = pages.pages({"speed": speed})
+    text = written[page]
+    assert text.startswith("before\n<!--") and text.endswith("-->\nafter\n") and "old" not in text
+    assert "$ python x.py" in text and "a CPU; commit abc, 2026-01-01." in text
+    assert "reads prompts 2.5 times as fast as llama.cpp, and writes 1.5 times as fast" in text
+    assert "reads 40 GB/s and does 300 GOP/s" in text
+    line = next(line for line in text.splitlines() if line.startswith("| new-q8_0"))
+    assert cells(line)[1:] == [
+        "random",
+        "200",
+        "100",
+        "2.50 (1.00 to 9.00)",
+        "200",
+        "100",
+        "1.50 (1.00 to 9.00)",
+    ]
+    texts = [
+        t.text for t in ElementTree.fromstring(written[pages.CHART]).iter("{http://www.w3.org/2000/svg}text")
+    ]
+    assert {"2.5x, 200 tokens/s", "1.5x, 200 tokens/s", "a CPU, commit abc"} <= set(texts)
+    page.write_text("no markers")
+    with pytest.raises(SystemExit, match="measured: speed"):
+        pages.pages({"speed": speed})
+
+
+def test_parts_of_pages_have_limits(monkeypatch, capsys):
+    monkeypatch.syspath_prepend(FOLDER)
+    import pages
+
+    assert pages._limited([sys.executable, "-c", "print(1)"], 60) == "1\n"
+    assert pages._limited([sys.executable, "-c", "import time; time.sleep(60)"], 0.3) is None
+    with pytest.raises(SystemExit, match="ended with status 3"):
+        pages._limited([sys.executable, "-c", "raise SystemExit(3)"], 60)
+    pages.main(["--list", "--only", "start"])
+    assert capsys.readouterr().out.startswith("start\n  python benchmarks/start.py")
+    with pytest.raises(SystemExit):
+        pages.main(["--only", "nothing"])
+    assert "there is no part nothing; there are speed" in capsys.readouterr().err
