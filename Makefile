@@ -36,14 +36,10 @@ export CMAKE_GENERATOR ?= Ninja
 PACKAGES := libmlir-22-dev mlir-22-tools llvm-22-dev llvm-22-tools clang-22 cmake ninja-build \
 	libclang-rt-22-dev g++ python3 python3-dev python3-venv
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
-SOURCES := $(shell find dialect passes pipelines runtime tools python CMakeLists.txt pyproject.toml \
+SOURCES := $(shell find cmake dialect licences passes pipelines runtime tools python CMakeLists.txt pyproject.toml \
 	-type f ! -name '*.pyc' ! -name '*.so' 2>/dev/null)
 
-<<<<<<< HEAD
-.PHONY: help run install test test-matrix test-asan test-peers fuzz fuzz-coverage lint docs site clean
-=======
-.PHONY: help run install test test-matrix test-asan test-peers fuzz fuzz-coverage lint docs clean wheel test-wheel
->>>>>>> ab09104 (Build wheels with MLIR linked statically)
+.PHONY: help run install test test-matrix test-asan test-peers fuzz fuzz-coverage lint wheel test-wheel docs site clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -126,24 +122,13 @@ lint: install
 	git ls-files '*.cpp' '*.h' | xargs $(BIN)/clang-format --dry-run --Werror
 	@$(MAKE) --no-print-directory site
 
-<<<<<<< HEAD
-docs: install
-	$(BIN)/python docs/generate.py
-
-# The variable turns off a notice about later versions of MkDocs.
-site: install
-	@$(BIN)/pip install -q --disable-pip-version-check 'lumen-mlir[docs]'
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
-	$(BIN)/python tools/check_site.py build/site
-=======
 # Pythons that are not here are left out; those from 3.12 on share a wheel.
 PYTHONS ?= python3.10 python3.11 python3.12 python3.13 python3.14
 SYSTEMS ?= bookworm trixie
 
 build/.wheel-packages: build/.packages
-	@$(SUDO) apt-get update -qq
-	@$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
-	  lld-22 libzstd-dev zlib1g-dev binutils git debootstrap >/dev/null
+	@$(STEP) "Installing packages" $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq \
+	  -o APT::Status-Fd=1 --no-install-recommends lld-22 libzstd-dev zlib1g-dev binutils git debootstrap
 	@touch $@
 
 wheel: build/.wheel-packages
@@ -154,9 +139,14 @@ test-wheel:
 	@ls dist/*.whl >/dev/null 2>&1 || $(MAKE) wheel
 	@$(SUDO) $(PYTHON) tools/wheels/test.py dist/*.whl --systems $(SYSTEMS) --pythons $(PYTHONS)
 
-docs: build/.packages
-	$(PYTHON) docs/generate.py
->>>>>>> ab09104 (Build wheels with MLIR linked statically)
+docs: install
+	$(BIN)/python docs/generate.py
+
+# The variable turns off a notice about later versions of MkDocs.
+site: install
+	@$(BIN)/pip install -q --disable-pip-version-check 'lumen-mlir[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	$(BIN)/python tools/check_site.py build/site
 
 clean:
 	rm -rf build $(VENV) $(PEERS)

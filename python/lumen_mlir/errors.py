@@ -69,7 +69,8 @@ def about_extension(error: ImportError) -> ExtensionError | None:
     missing = re.match(r"(lib\S+\.so\S*): cannot open shared object file", str(error))
     if missing and missing[1].startswith(("libMLIR", "libLLVM")):
         return ExtensionError(f"{missing[1]} is missing: apt-get install libmlir-22, or install a wheel")
-    if isinstance(error, ModuleNotFoundError) and error.name == "lumen_mlir._mlir":
+    # Without the library there still is a folder of this name, with the types of what it has.
+    if (error.name or "").startswith("lumen_mlir._mlir") and error.path is None:
         python = "Python {}.{}".format(*sys.version_info)
         return ExtensionError(f"Lumen is not built for {python} here: make install, or install a wheel")
     return None

@@ -5,5 +5,6 @@ from lumen_mlir._mlir import codegen as codegen
 from lumen_mlir._mlir import ir as ir
 from lumen_mlir._mlir import layout as layout
 from lumen_mlir._mlir import memory as memory
+from lumen_mlir._mlir import opt as opt
 from lumen_mlir._mlir import passmanager as passmanager
 from lumen_mlir._mlir import team as team
