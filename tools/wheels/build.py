@@ -85,25 +85,18 @@ def tools_for(python: str, name: str) -> Path:
     return program
 
 
-def build(python: Path, source: Path, kind: str, options: list[str]) -> Path:
+def build(python: Path, source: Path, options: list[str]) -> Path:
     """One wheel, with the tag of its platform, from the sources; the file."""
-    work = source / "build" / kind
-    raw, out = source / "build" / f"{kind}-raw", source / "build" / f"{kind}-wheel"
+    work, raw, out = (source / "build" / name for name in ("cmake", "raw", "wheel"))
     for folder in (raw, out):
         shutil.rmtree(folder, ignore_errors=True)
+    # Configured anew for this Python. What does not depend on it stays compiled.
+    (work / "CMakeCache.txt").unlink(missing_ok=True)
     settings = ["-C", "cmake.define.LUMEN_STATIC=ON", "-C", "wheel.py-api=cp312"]
     settings += ["-C", f"build-dir={work}", *options]
-    if launcher := shutil.which("ccache"):
-        settings += ["-C", f"cmake.define.CMAKE_CXX_COMPILER_LAUNCHER={launcher}"]
-        # Times of precompiled headers would make every build a new one.
-        settings += ["-C", "cmake.define.CMAKE_CXX_FLAGS=-Xclang -fno-pch-timestamp"]
     environment = os.environ | {
         "SOURCE_DATE_EPOCH": run("git", "log", "-1", "--format=%ct", cwd=ROOT).strip(),
         "PATH": f"{python.parent}{os.pathsep}{os.environ['PATH']}",
-        # Builds in other folders, and for other Pythons, share what they compile.
-        "CCACHE_BASEDIR": str(source),
-        "CCACHE_NOHASHDIR": "1",
-        "CCACHE_SLOPPINESS": "pch_defines,time_macros,include_file_mtime,include_file_ctime",
     }
     pip = [python, "-m", "pip", "--disable-pip-version-check"]
     run(*pip, "wheel", source, "-w", raw, "--no-deps", "--no-build-isolation", *settings, env=environment)
@@ -191,7 +184,7 @@ def main() -> None:
             print(f"{name} runs {made[kind].name}")
             continue
         python = tools_for(name, kind)
-        wheel = build(python, source, kind, settings)
+        wheel = build(python, source, settings)
         wrong = problems(wheel)
         if wrong:
             sys.exit(f"{wheel.name}: " + "; ".join(wrong))
@@ -205,7 +198,7 @@ def main() -> None:
     kind, first = list(made.items())[-1]
     with tempfile.TemporaryDirectory(prefix="lumen-wheel-again-") as folder:
         export(Path(folder))
-        second = build(BUILD / f"tools-{kind}" / "bin" / "python", Path(folder), kind, settings)
+        second = build(BUILD / f"tools-{kind}" / "bin" / "python", Path(folder), settings)
         if second.read_bytes() != first.read_bytes():
             kept = BUILD / f"other-{second.name}"
             shutil.copyfile(second, kept)
