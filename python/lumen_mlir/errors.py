@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 import reprlib
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,11 @@ def visible(text: str) -> str:
 class LumenError(Exception):
     """Base class of every expected failure; the command line prints it as ``lumen: error: MESSAGE``.
 
-    Messages name what stands in files, so they are made ``visible``.
+    Messages name what stands in files, so they are made ``visible``. ``hints``: lines that say what to do
+    instead, which the command line prints below the message.
     """
+
+    hints: tuple[str, ...] = ()
 
     def __init__(self, message: object = ""):
         super().__init__(visible(str(message)))
@@ -94,6 +98,15 @@ def quoted(name: str) -> str:
     """A name out of a file in quotes, with control characters escaped, in one line of about 80 characters."""
     text = name if len(name) <= _MOST else name[:_MOST] + "…"
     return ascii(text) if not text.isprintable() else f"'{text}'"
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """``; did you mean 'x'?`` where one of the ``known`` names is like ``name``, else an empty text."""
+    # Imported here because few names are wrong.
+    import difflib
+
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean '{close[0]}'?" if close else ""
 
 
 def describe(diagnostic: Any) -> str:

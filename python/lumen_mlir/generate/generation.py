@@ -23,6 +23,10 @@ from lumen_mlir.text.tokenizer import Tokenizer
 _MOST_STOPS = 1024
 
 
+class ContextError(LumenError):
+    """A prompt that is longer than the context."""
+
+
 class Evaluator(Protocol):
     """Gives the logits behind a text; ``lumen_mlir.generate.llm`` has it."""
 
@@ -128,7 +132,7 @@ class Generation(Iterator[str]):
         if not prompt:
             raise LumenError("the prompt is empty: there is nothing to continue")
         if len(prompt) > evaluator.context:
-            raise LumenError(
+            raise ContextError(
                 f"the prompt is {len(prompt)} tokens long, but the context is {evaluator.context} tokens"
             )
         self._max_tokens = None if max_tokens is None else whole_number("max_tokens", max_tokens, least=0)
@@ -143,7 +147,7 @@ class Generation(Iterator[str]):
         self.decode_seconds = 0.0
         self._evaluator, self._tokenizer, self._sampler = evaluator, tokenizer, sampler
         self._special = flag("special", special)
-        self._stops = StopFilter(_stop_strings(stop))
+        self._stops = StopFilter(stop_strings(stop))
         self._stop_tokens = _stop_tokens(stop_token_ids, len(tokenizer))
         self._recorder = None if logprobs is None else LogprobRecorder(tokenizer, logprobs)
         self._banned = np.fromiter(tokenizer.end_tokens, np.int64) if flag("ignore_eos", ignore_eos) else None
@@ -223,7 +227,7 @@ class Generation(Iterator[str]):
         return token
 
 
-def _stop_strings(stop: str | Iterable[str] | None) -> list[str]:
+def stop_strings(stop: str | Iterable[str] | None) -> list[str]:
     """``stop``, checked: None stands for none."""
     if stop is None or isinstance(stop, str):
         stop = [] if stop is None else [stop]

@@ -22,7 +22,7 @@ import numpy as np
 
 from lumen_mlir.errors import LumenError, shown
 from lumen_mlir.generate.engines import check_engine, open_session
-from lumen_mlir.generate.generation import Generation
+from lumen_mlir.generate.generation import Generation, stop_strings
 from lumen_mlir.generate.model_source import open_model_file
 from lumen_mlir.generate.sampling import Sampler, Sampling
 from lumen_mlir.models import Model
@@ -61,6 +61,7 @@ class LLM:
         leaves nothing half-made in the cache, and comes out of ``LLM``.
       format: what the weights of a folder are quantized to, such as "q4_k_m"; by default nothing.
       pre_tokenizer: how text is cut into words, where the file does not say or says it wrongly.
+      chat_template: in place of the file's own, the name of one (``text.named_templates``) or its source.
       memory_budget: bytes, or text such as "2G", that weights, KV cache and intermediates may take: the
         context, and KV type f16, give way to it. ``lumen_mlir.run.memory.footprint`` says what a run takes.
       options: the fields of ``SessionOptions``: ``threads``, ``context``, ``kv_type``, ``activations``,
@@ -86,6 +87,7 @@ class LLM:
         progress: Progress = silent,
         format: str | None = None,
         pre_tokenizer: str | None = None,
+        chat_template: str | None = None,
         memory_budget: int | str | None = None,
         **options: Any,
     ):
@@ -109,6 +111,7 @@ class LLM:
         self._path = "the model that comes with Lumen" if path is None else os.fspath(path)
         self.model = Model.open(file)
         self.tokenizer = Tokenizer.from_gguf(self.model.file, cache, pre_tokenizer)
+        self._given_template = chat_template
         progress("load", 1, 1)
         self.timings = Timings(load=time.perf_counter() - start)
         if memory_budget is not None:
@@ -322,7 +325,7 @@ class LLM:
     ) -> Generation:
         """The model's answer to ``messages`` (mappings with ``role`` and ``content``, or a user's text).
 
-        They become a prompt by the file's own template, which also gets ``tools`` (descriptions of functions
+        They become a prompt by the chat template, which also gets ``tools`` (descriptions of functions
         that the model may call), ``enable_thinking`` (where it is not None) and any other ``variables``.
         Messages may have the form of OpenAI's clients (``ChatTemplate.render``).
 
@@ -352,6 +355,8 @@ class LLM:
         bos = self.tokenizer.bos
         if self.tokenizer.add_bos and bos is not None and ids[:1] != [bos]:
             ids.insert(0, bos)
+        if template.stops:
+            parameters["stop"] = [*stop_strings(parameters.get("stop")), *template.stops]
         return self.generate(ids, max_tokens, special=special, **parameters)
 
     @cached_property
@@ -362,9 +367,11 @@ class LLM:
 
     @cached_property
     def chat_template(self) -> ChatTemplate:
-        """The file's chat template; ``ChatError`` where it has none."""
+        """The chat template: the one that was given, or the file's own; ``ChatError`` where there is none."""
         from lumen_mlir.text.chat import ChatTemplate
 
+        if self._given_template is not None:
+            return ChatTemplate.given(self._given_template, self.tokenizer)
         return ChatTemplate.from_gguf(self.model.file, self.tokenizer)
 
     @cached_property
@@ -372,7 +379,7 @@ class LLM:
         """The template for conversations with tools, which few models have besides their usual one."""
         from lumen_mlir.text.chat import KEY, ChatTemplate
 
-        if f"{KEY}.tool_use" not in self.model.file.metadata:
+        if self._given_template is not None or f"{KEY}.tool_use" not in self.model.file.metadata:
             return self.chat_template
         return ChatTemplate.from_gguf(self.model.file, self.tokenizer, "tool_use")
 

@@ -17,9 +17,10 @@ from typing import Any
 import jinja2
 import jinja2.ext
 
-from lumen_mlir.errors import one_line
+from lumen_mlir.errors import one_line, shown
 from lumen_mlir.gguf.model_file import ModelFile
 from lumen_mlir.text.chat_messages import ChatError, check_tools, copied, normalized
+from lumen_mlir.text.named_templates import named_template
 from lumen_mlir.text.special_text import LETTERS, Hidden, SpecialTexts
 from lumen_mlir.text.template_habits import SHARE, TemplateHabits
 from lumen_mlir.text.template_limits import LimitedEnvironment
@@ -46,10 +47,19 @@ class ChatTemplate:
     Attributes:
       source: its text.
       variables: the names that the template asks for, such as ``tools`` and ``enable_thinking``.
+      stops: texts that end an answer, where no token of the model need do so.
     """
 
-    def __init__(self, source: str, bos: str = "", eos: str = "", where: str = "chat template"):
+    def __init__(
+        self,
+        source: str,
+        bos: str = "",
+        eos: str = "",
+        where: str = "chat template",
+        stops: tuple[str, ...] = (),
+    ):
         self.source = source
+        self.stops = stops
         self._where = where
         self._tokens = {"bos_token": bos, "eos_token": eos}
         self._habits = TemplateHabits(lambda messages, given: self._rendered(messages, given, SHARE), where)
@@ -76,8 +86,20 @@ class ChatTemplate:
         source = file.metadata.string(key, None)
         if source is None:
             raise ChatError(f"{file.path}: the model has no chat template ('{key}')")
-        bos, eos = ("" if i is None else tokenizer.token_text(i) for i in (tokenizer.bos, tokenizer.eos))
-        return ChatTemplate(source, bos, eos, f"{file.path}: '{key}'")
+        return ChatTemplate(source, *_bounds(tokenizer), f"{file.path}: '{key}'")
+
+    @staticmethod
+    def given(template: str, tokenizer: Tokenizer) -> ChatTemplate:
+        """A template in place of a file's own: one of ``named_templates``, or the source of one.
+
+        Raises ``LumenError`` for a name that is not there, ``ChatError`` for what is not valid Jinja.
+        """
+        if not isinstance(template, str):
+            raise ChatError(f"the chat template is {shown(template)}; a name or a source was expected")
+        if "{{" in template or "{%" in template:
+            return ChatTemplate(template, *_bounds(tokenizer), "the given chat template")
+        named = named_template(template)
+        return ChatTemplate(named.source, *_bounds(tokenizer), f"the chat template '{template}'", named.stops)
 
     def render(
         self, messages: Sequence[Mapping[str, Any]], add_generation_prompt: bool = True, **variables: Any
@@ -143,6 +165,12 @@ class ChatTemplate:
 
     def _error(self, message: str) -> ChatError:
         return ChatError(f"{self._where}: {one_line(message)}")
+
+
+def _bounds(tokenizer: Tokenizer) -> tuple[str, str]:
+    """How the tokens that begin and end a text are written."""
+    bos, eos = ("" if i is None else tokenizer.token_text(i) for i in (tokenizer.bos, tokenizer.eos))
+    return bos, eos
 
 
 def _said(error: Exception) -> str:
