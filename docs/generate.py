@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 import command_line
+import llama_cpp_options
 
 ROOT = Path(__file__).resolve().parents[1]
 LLVM = Path("/usr/lib/llvm-22")
@@ -40,7 +41,12 @@ def passes() -> str:
     return f"{first}\n\n# The passes\n\n{text.lstrip()}"
 
 
-PAGES = {"cli.md": command_line.page, "dialect.md": dialect, "passes.md": passes}
+PAGES = {
+    "cli.md": command_line.page,
+    "dialect.md": dialect,
+    "llama-cpp-options.md": llama_cpp_options.page,
+    "passes.md": passes,
+}
 
 
 def main() -> int:

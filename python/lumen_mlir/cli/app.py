@@ -126,7 +126,10 @@ def run(arguments: list[str]) -> int:
     except BrokenPipeError:
         raise
     except LumenError as error:
-        return _fail(str(error), 1)
+        code = _fail(str(error), 1)
+        for hint in error.hints:
+            streams.tell(f"lumen:   {hint}")
+        return code
     except MemoryError as error:
         return _fail(f"out of memory{': ' if str(error) else ''}{error}", 1)
     except ImportError as error:

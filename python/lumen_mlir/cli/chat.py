@@ -3,11 +3,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
+import os
 import sys
-from collections.abc import Callable
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,21 +13,22 @@ import click
 from lumen_mlir.cli import options as shared
 from lumen_mlir.cli.dry_run import report
 from lumen_mlir.cli.generate import write
+from lumen_mlir.cli.llama_cpp_options import Command
 from lumen_mlir.cli.report import Reporter
-from lumen_mlir.cli.text import read_text, text_of
+from lumen_mlir.cli.table import columns
+from lumen_mlir.cli.text import read_text, text_of, unescaped
 from lumen_mlir.errors import LumenError
 
 if TYPE_CHECKING:
-    from lumen_mlir.generate.generation import Generation
-
-_HELP = "/clear forgets the conversation, /exit ends it; Ctrl-C stops an answer"
+    from lumen_mlir.generate.llm import LLM
 
 
-@click.command(short_help="Talk with a model.")
+@click.command(cls=Command, short_help="Talk with a model.")
 @shared.model_argument
 @shared.prompt_option
 @shared.file_option
-@click.option("-s", "--system", metavar="TEXT", help="How the model should behave.")
+@shared.escape_option
+@click.option("-sys", "--system", metavar="TEXT", help="How the model should behave.")
 @click.option(
     "-n", "--max-tokens", type=int, default=-1, show_default=True, help="Most tokens of an answer (-1: any)."
 )
@@ -40,6 +39,11 @@ _HELP = "/clear forgets the conversation, /exit ends it; Ctrl-C stops an answer"
     help="Let the model think before it answers, or not.  [default: as its template has it]",
 )
 @click.option("--tools", metavar="FILE", help="A JSON list of the functions that the model may call.")
+@click.option(
+    "--chat-template",
+    metavar="NAME|FILE",
+    help="Instead of the file's own: chatml, llama3, gemma, plain, …, or a file with one.",
+)
 @click.option(
     "--template-var",
     "variables",
@@ -53,6 +57,7 @@ _HELP = "/clear forgets the conversation, /exit ends it; Ctrl-C stops an answer"
     show_default=True,
     help="Print control tokens in answers, which mark reasoning and calls.",
 )
+@click.option("-st", "--single-turn", is_flag=True, help="On a terminal: end after one answer.")
 @shared.sampling_options
 @shared.engine_options
 @shared.verbosity_options
@@ -60,87 +65,143 @@ def command(
     model: str | None,
     prompt: str | None,
     prompt_file: str | None,
+    escape: bool,
     system: str | None,
     max_tokens: int,
     enable_thinking: bool | None,
     tools: str | None,
+    chat_template: str | None,
     variables: tuple[str, ...],
     special: bool,
+    single_turn: bool,
     dry_run: bool,
     quiet: bool,
     verbose: bool,
     **options: Any,
 ) -> None:
-    """Talk with MODEL, a GGUF file or a Hugging Face folder, which has to have a chat template.
+    """Talk with MODEL, a GGUF file or a Hugging Face folder.
 
-    On a terminal each line is a message; /clear forgets the conversation, /exit ends it. A text that is
-    piped in, or given by -p or -f, is one message.
+    On a terminal it is a conversation; /help lists its commands. A text that is piped in, or given by -p
+    or -f, is one message, and its answer goes to stdout.
 
     \b
+      lumen chat model.gguf                            Ctrl-C stops an answer, /bye ends the chat
       lumen chat model.gguf -p "안녕하세요"              one question, one answer
       lumen chat qwen3.gguf --no-think                 answer at once
+      lumen chat base.gguf --chat-template plain       a file without a chat template
       lumen chat model.gguf --tools functions.json     calls are printed as the model writes them
     """
-    asked = {
-        "enable_thinking": enable_thinking,
+    fixed = {
         "tools": None if tools is None else _read_tools(tools),
         "variables": dict(map(_variable, variables)),
-        "special": special,
     }
+    asked = {"enable_thinking": enable_thinking, "special": special}
     sampling = shared.sampling_of(options)
+    template = None if chat_template is None else _template(chat_template)
     reporter = Reporter(quiet, verbose)
     if dry_run:
         report(model, reporter, options)
         return
     interactive = prompt is None and prompt_file is None and sys.stdin is not None and sys.stdin.isatty()
     message = None if interactive else text_of(prompt, prompt_file)
-    llm = reporter.open(model, **options)
-    _ = llm.chat_template  # a file without one is refused before anything is asked
+    if message is not None and escape:
+        message = unescaped(message)
+    llm = reporter.open(model, chat_template=template, **options)
+    _check_template(llm, model)
     if message is not None and not message.strip():
         raise LumenError("there is no message: pass -p TEXT or -f FILE, or pipe a text in")
     reporter.sampling(llm, sampling)
-    opening = [] if system is None else [{"role": "system", "content": system}]
-    ask = partial(llm.chat, max_tokens=shared.token_limit(max_tokens), **asked, **sampling)
     if message is None:
-        generation = _converse(ask, reporter, opening)
-    else:
-        generation = ask([*opening, {"role": "user", "content": message}])
-        for piece in generation:
-            write(piece)
-        write("\n")
-        _warn(generation, reporter)
-    if generation is not None:
-        reporter.summary(llm, generation)
+        settings = {**sampling, "max_tokens": max_tokens, "think": enable_thinking, "special": special}
+        _converse(llm, reporter, system, settings, fixed, template, options, single_turn)
+        return
+    opening = [] if system is None else [{"role": "system", "content": system}]
+    messages = [*opening, {"role": "user", "content": message}]
+    generation = llm.chat(messages, shared.token_limit(max_tokens), **fixed, **asked, **sampling)
+    for piece in generation:
+        write(piece)
+    write("\n")
+    if generation.finish_reason == "context":
+        reporter.say("warning: the context is full (-c makes it longer)")
+    reporter.summary(llm, generation)
 
 
 def _converse(
-    ask: Callable[..., Generation], reporter: Reporter, opening: list[dict[str, str]]
-) -> Generation | None:
-    """Answers line by line; the last answer."""
-    reporter.say(_HELP)
-    messages, generation = list(opening), None
-    while (line := _read()) is not None:
-        if not line.strip():
-            continue
-        if line.strip() in ("/exit", "/quit"):
-            break
-        if line.strip() == "/clear":
-            messages = list(opening)
-            continue
-        question = {"role": "user", "content": line}
+    llm: LLM,
+    reporter: Reporter,
+    system: str | None,
+    settings: dict[str, Any],
+    fixed: dict[str, Any],
+    template: str | None,
+    options: dict[str, Any],
+    single_turn: bool,
+) -> None:
+    from lumen_mlir.cli.repl.session import converse, open_reader
+    from lumen_mlir.cli.repl.settings import Settings
+    from lumen_mlir.cli.repl.talk import Chat
+    from lumen_mlir.text.chat import ChatTemplate
+
+    def open_model(path: str) -> LLM:
+        # What a folder is quantized to means nothing for a file.
+        chosen = options if os.path.isdir(path) else {**options, "format": None}
+        opened = reporter.open(path, **chosen)
+        if template is not None and not _has_template(opened):
+            opened.chat_template = ChatTemplate.given(template, opened.tokenizer)
         try:
-            generation = ask([*messages, question])
-        except LumenError as error:
-            reporter.say(f"error: {error} (/clear forgets the conversation)")
-            continue
-        messages += [question, {"role": "assistant", "content": _answer(generation)}]
-        _warn(generation, reporter)
-    return generation
+            _check_template(opened, path)
+        except BaseException:
+            opened.close()
+            raise
+        return opened
+
+    chat = Chat(
+        llm,
+        reporter,
+        open_reader(lambda: chat.settings.get("history")),
+        open_model,
+        system=system,
+        settings=Settings(settings),
+        fixed=fixed,
+    )
+    converse(chat, single_turn)
+    if chat.last is not None:
+        reporter.summary(chat.llm, chat.last)
 
 
-def _warn(generation: Generation, reporter: Reporter) -> None:
-    if generation.finish_reason == "context":
-        reporter.say("warning: the context is full (-c makes it longer, /clear forgets the conversation)")
+def _check_template(llm: LLM, model: str | None) -> None:
+    """Refuses a model without a chat template before anything is asked, and says what to do instead."""
+    from lumen_mlir.text.chat import ChatError
+
+    try:
+        _ = llm.chat_template
+    except ChatError as error:
+        if _has_template(llm):
+            raise
+        refusal = error
+        name, talks = f" {model}", ()
+        if model is None:
+            name, talks = "", (("lumen chat MODEL.gguf", "talk with a model of yours"),)
+            refusal = ChatError(
+                "the model that comes with Lumen continues film reviews; it has not learned to talk"
+            )
+        commands = (
+            *talks,
+            (f"lumen generate{name} -p TEXT", "continue a text"),
+            (f"lumen chat{name} --chat-template plain", "try it all the same (or chatml, llama3, gemma, …)"),
+        )
+        refusal.hints = tuple(columns(commands).splitlines())
+        raise refusal from None
+
+
+def _has_template(llm: LLM) -> bool:
+    from lumen_mlir.text.chat import KEY
+
+    return KEY in llm.model.file.metadata
+
+
+def _template(name: str) -> str:
+    """The text of a file, or the name of a template that comes with Lumen."""
+    return read_text(name) if os.path.isfile(name) else name
 
 
 def _read_tools(path: str) -> list[dict[str, Any]]:
@@ -162,28 +223,3 @@ def _variable(text: str) -> tuple[str, Any]:
         return name, json.loads(value)
     except json.JSONDecodeError:
         return name, value
-
-
-def _answer(generation: Generation) -> str:
-    """Writes the answer as it comes; its text. Ctrl-C ends it."""
-    pieces = []
-    with contextlib.suppress(KeyboardInterrupt):
-        for piece in generation:
-            pieces.append(write(piece))
-    write("\n")
-    return "".join(pieces)
-
-
-def _read() -> str | None:
-    """The next line that is typed, None at the end."""
-    import readline  # noqa: F401 - gives input() its line editing
-
-    if not sys.stdout.isatty():
-        click.echo("> ", err=True, nl=False)
-    try:
-        return input("> " if sys.stdout.isatty() else "")
-    except EOFError:
-        write("\n")
-        return None
-    except UnicodeDecodeError as error:
-        raise LumenError(f"standard input: byte {error.start} of a line is not valid UTF-8") from None

@@ -11,18 +11,20 @@ import click
 
 from lumen_mlir.cli import options as shared
 from lumen_mlir.cli.dry_run import report
+from lumen_mlir.cli.llama_cpp_options import Command
 from lumen_mlir.cli.report import Reporter
-from lumen_mlir.cli.text import text_of
+from lumen_mlir.cli.text import text_of, unescaped
 
 if TYPE_CHECKING:
     from lumen_mlir.generate.generation import Generation
     from lumen_mlir.generate.logprobs import Logprob
 
 
-@click.command(short_help="Continue a text.")
+@click.command(cls=Command, short_help="Continue a text.")
 @shared.model_argument
 @shared.prompt_option
 @shared.file_option
+@shared.escape_option
 @click.option(
     "-n", "--max-tokens", type=int, default=256, show_default=True, help="Most tokens to generate (-1: any)."
 )
@@ -41,6 +43,7 @@ def command(
     model: str | None,
     prompt: str | None,
     prompt_file: str | None,
+    escape: bool,
     max_tokens: int,
     echo: bool,
     special: bool,
@@ -60,6 +63,8 @@ def command(
     sampling = shared.sampling_of(options)
     reporter = Reporter(quiet, verbose)
     text = "" if dry_run else text_of(prompt, prompt_file)
+    if escape:
+        text = unescaped(text)
     if dry_run:
         report(model, reporter, options)
         return

@@ -28,12 +28,51 @@ def _files(context: click.Context, parameter: click.Parameter, begun: str) -> li
     return [CompletionItem(begun, type="file")]
 
 
-model_argument = click.argument("model", required=False, metavar="[MODEL]", shell_complete=_files)
+_MODEL_OPTION = "lumen_mlir.cli.model"
+
+
+def _keep_model(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
+    context.meta[_MODEL_OPTION] = value
+
+
+def one_model(context: click.Context, given: str | None) -> str | None:
+    """The model that an argument names, or ``-m``. Raises ``click.UsageError`` where both do."""
+    option = context.meta.get(_MODEL_OPTION)
+    if given is not None and option is not None:
+        raise click.UsageError(f"there are two models: {given} and -m {option}", context)
+    return given if option is None else option
+
+
+def _model(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    return one_model(context, value)
+
+
+# For those who are used to it. What it gives is read by ``one_model``.
+model_option = click.option(
+    "-m",
+    "--model",
+    "model_option",
+    metavar="MODEL",
+    is_eager=True,
+    expose_value=False,
+    callback=_keep_model,
+    shell_complete=_files,
+    help="Another way to give MODEL.",
+)
+
+model_argument = _all(
+    click.argument("model", required=False, metavar="[MODEL]", shell_complete=_files, callback=_model),
+    model_option,
+)
 
 # Where a text comes from: ``cli.text.text_of`` reads it.
 prompt_option = click.option("-p", "--prompt", help="The text.  [default: what stdin has]")
 file_option = click.option(
     "-f", "--file", "prompt_file", metavar="FILE", shell_complete=_files, help="A file with the text (UTF-8)."
+)
+
+escape_option = click.option(
+    "-e", "--escape", is_flag=True, help=r"Read \n, \t, \" and \\ in the text as a newline, a tab, … ."
 )
 
 target_option = click.option(
@@ -149,7 +188,9 @@ sampling_options = _all(
         type=float,
         help="Makes the last 64 tokens less likely (1: does not).  [default: the model's own, or 1]",
     ),
-    click.option("--seed", type=int, help="The same seed draws the same text (-1: any).  [default: any]"),
+    click.option(
+        "-s", "--seed", type=int, help="The same seed draws the same text (-1: any).  [default: any]"
+    ),
     click.option("--ignore-eos", is_flag=True, help="Go on where the model would end the text."),
     click.option("--stop", multiple=True, metavar="TEXT", help="End before this text (may be repeated)."),
 )

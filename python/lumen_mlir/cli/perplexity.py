@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lumen_mlir.cli import options as shared
+from lumen_mlir.cli.llama_cpp_options import Command
 from lumen_mlir.cli.report import Reporter, counted
 from lumen_mlir.cli.text import read_text
 
@@ -18,8 +19,10 @@ if TYPE_CHECKING:
     from lumen_mlir.generate.perplexity import Perplexity
 
 
-@click.command(short_help="Measure how well a model predicts a text.")
-@click.argument("paths", nargs=-1, required=True, metavar="[MODEL] FILE")
+@click.command(cls=Command, short_help="Measure how well a model predicts a text.")
+@click.argument("paths", nargs=-1, metavar="[MODEL] FILE")
+@shared.model_option
+@click.option("-f", "--file", "text", metavar="FILE", help="Another way to give FILE.")
 @click.option("-c", "--context", type=int, default=512, show_default=True, help="Tokens of a part.")
 @click.option("--parts", "--chunks", type=int, help="Read at most so many parts.  [default: all]")
 @shared.json_option
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
 @shared.verbosity_options
 def command(
     paths: tuple[str, ...],
+    text: str | None,
     context: int,
     parts: int | None,
     as_json: bool,
@@ -39,9 +43,7 @@ def command(
     The method is llama-perplexity's: parts of 512 tokens, of each the second half is scored. Without MODEL,
     the model that comes with Lumen is measured.
     """
-    if len(paths) > 2:
-        raise click.UsageError(f"a model and a text were expected, not {len(paths)} files")
-    model, text = (None, *paths)[-2:]
+    model, text = _model_and_text(paths, text)
     reporter = Reporter(quiet, verbose)
     content = read_text(text)
     from lumen_mlir.generate.perplexity import perplexity
@@ -66,3 +68,15 @@ def command(
         f"{counted(result.parts, 'part')} of {context} tokens, {result.tokens:,} tokens scored, "
         f"{seconds:.1f} s, {rate:,.0f} tokens/s"
     )
+
+
+def _model_and_text(paths: tuple[str, ...], text: str | None) -> tuple[str | None, str]:
+    """The model (None: the one that comes with Lumen) and the text, of which options may have given each."""
+    if len(paths) + (text is not None) > 2:
+        raise click.UsageError(f"a model and a text were expected, not {len(paths)} files")
+    if text is None:
+        if not paths:
+            raise click.UsageError("a text is missing: lumen perplexity [MODEL] FILE")
+        *paths, text = paths
+    context = click.get_current_context()
+    return shared.one_model(context, next(iter(paths), None)), text

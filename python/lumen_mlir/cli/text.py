@@ -6,6 +6,7 @@ from __future__ import annotations
 import codecs
 import contextlib
 import os
+import re
 import sys
 from typing import BinaryIO
 
@@ -73,6 +74,14 @@ def _guess(data: bytes) -> str | None:
             if all("가" <= character <= "힣" or character.isascii() for character in text):
                 return name
     return None
+
+
+_ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "\\": "\\", '"': '"', "'": "'"}
+
+
+def unescaped(text: str) -> str:
+    """``text`` with ``\\n``, ``\\t``, ``\\r``, quotes and backslashes in place of what stands for them."""
+    return re.sub(r"\\(.)", lambda found: _ESCAPES.get(found[1], found[0]), text, flags=re.S)
 
 
 def _argument(text: str) -> str:

@@ -12,7 +12,6 @@ import pty
 import re
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -21,6 +20,7 @@ from lumen_mlir._mlir import codegen
 from lumen_mlir.compiler import targets
 from lumen_mlir.measure import tune
 from lumen_mlir.testing.families import write_family
+from lumen_mlir.testing.scripted import write_scripted
 
 GREEDY = ("--temp", "0")
 
@@ -119,34 +119,6 @@ def test_chat(lumen, tiny):
     assert "prompt" in done.stderr
 
 
-def test_chat_on_a_terminal(environment, tiny):
-    """A prompt to type at; the end of input (Ctrl-D) ends the chat."""
-    main, side = pty.openpty()
-    run = subprocess.Popen(
-        [sys.executable, "-m", "lumen_mlir", "chat", tiny, "-n", "4", "--temp", "0", "-q"],
-        stdin=side,
-        stdout=side,
-        stderr=side,
-        env={**environment, "TERM": "dumb"},
-    )
-    os.close(side)
-    said = ""
-
-    def wait_for(count: int) -> None:
-        nonlocal said
-        deadline = time.monotonic() + 60
-        while said.count("> ") < count and time.monotonic() < deadline:
-            said += os.read(main, 4096).decode("utf-8", "replace")
-
-    wait_for(1)
-    os.write(main, "안녕\n".encode())
-    wait_for(2)
-    os.write(main, b"\x04")
-    assert run.wait(timeout=60) == 0
-    os.close(main)
-    assert said.count("> ") == 2 and "Traceback" not in said
-
-
 def test_progress_on_a_terminal(environment, tiny, tmp_path):
     """Bars while a model is compiled and packed, none where the caches have everything."""
     shown = []
@@ -172,8 +144,41 @@ def test_progress_on_a_terminal(environment, tiny, tmp_path):
     assert "compiling" not in shown[1] and "loaded in" in shown[1]
 
 
-def test_chat_without_template(refused):
-    assert "the model has no chat template" in refused("chat", input="안녕\n")
+def test_chat_without_template(lumen, tmp_path):
+    """The error says why, and what to do instead."""
+    done = lumen("chat", input="안녕\n")
+    assert (done.returncode, done.stdout) == (1, "")
+    error, *hints = done.stderr.splitlines()
+    assert error == (
+        "lumen: error: the model that comes with Lumen continues film reviews; it has not learned to talk"
+    )
+    assert [hint.split("  ")[1] for hint in hints] == [
+        " lumen chat MODEL.gguf",
+        " lumen generate -p TEXT",
+        " lumen chat --chat-template plain",
+    ]
+    path = tmp_path / "base.gguf"
+    write_scripted(path, ["Assistant", ":", " yes", "\n", "User", ":"])
+    done = lumen("chat", path, "-p", "a")
+    error, *hints = done.stderr.splitlines()
+    assert error.startswith(f"lumen: error: {path}: the model has no chat template")
+    assert len(hints) == 2 and f"lumen chat {path} --chat-template plain" in hints[1]
+
+
+def test_chat_template_in_place_of_the_file_s_own(lumen, refused, tmp_path):
+    base, file = tmp_path / "base.gguf", tmp_path / "own.jinja"
+    write_scripted(
+        base, [[":", " yes", "\n", "User", ":"], ["[A]", "no"]], control=["</s>", "[A]"], eos="</s>"
+    )
+    chat = ("chat", base, "-q", "--engine", "reference", "-p", "a", *GREEDY)
+    assert lumen(*chat, "--chat-template", "plain").stdout == " yes\n"
+    file.write_text("{{ messages[0].content }}[A]")
+    assert lumen(*chat, "--chat-template", file, "-n", "1").stdout == "no\n"
+    assert refused(*chat, "--chat-template", "plian").startswith(
+        "there is no chat template 'plian'; did you mean 'plain'?"
+    )
+    file.write_text("{% for")
+    assert refused(*chat, "--chat-template", file).startswith("the given chat template: line 1: ")
 
 
 def test_inspect(lumen, tiny):
