@@ -47,6 +47,14 @@ def _model(context: click.Context, parameter: click.Parameter, value: str | None
     return one_model(context, value)
 
 
+def several_models(
+    context: click.Context, parameter: click.Parameter, values: tuple[str, ...]
+) -> tuple[str, ...]:
+    """The callback of an argument for any number of models: ``-m`` gives one."""
+    model = one_model(context, next(iter(values), None))
+    return values or (() if model is None else (model,))
+
+
 # For those who are used to it. What it gives is read by ``one_model``.
 model_option = click.option(
     "-m",

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 
 @click.command(short_help="Turn text into tokens.")
-@click.argument("models", nargs=-1, metavar="[MODEL]...")
+@click.argument("models", nargs=-1, metavar="[MODEL]...", callback=shared.several_models)
+@shared.model_option
 @click.option("-p", "--prompt", metavar="TEXT", help="The text.  [default: what stdin has]")
 @click.option("-f", "--file", metavar="FILE", help="A file with the text.")
 @click.option("--ids", is_flag=True, help="Only the ids, on one line.")

@@ -97,8 +97,8 @@ def perform(chat: Chat, line: str) -> None:
 def _help(chat: Chat, argument: str) -> None:
     chat.show(columns([(action.usage, action.help) for action in ACTIONS.values()]))
     chat.show(
-        '\nAlt-Enter, or \\ at the end of a line, begins another. """ begins and ends many.\n'
-        "Ctrl-C stops an answer. Ctrl-D ends the chat. // sends a text that begins with /."
+        '\nAlt-Enter, or \\ at the end of a line, begins another; """ begins and ends many.\n'
+        "Ctrl-C stops an answer, Ctrl-D ends the chat, and // sends what begins with /."
     )
 
 

@@ -14,8 +14,8 @@ from lumen_mlir.cli.repl.talk import Chat
 from lumen_mlir.errors import LumenError
 from lumen_mlir.generate.generation import ContextError
 
-# A slash and a word. A path is none, and neither is what begins with two slashes.
-_COMMAND = re.compile(r"\s*/[A-Za-z_?-]*(\s|$)")
+# A slash and a word. A path is none, and neither is a pasted text whose first line looks like one.
+_COMMAND = re.compile(r"[ \t]*/[A-Za-z_?-]*(?:[ \t]|\s*\Z)")
 
 
 def open_reader(keeps_history: Callable[[], bool]) -> Reader:

@@ -4,17 +4,20 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 
 from lumen_mlir import LLM
 from lumen_mlir.cli.repl.actions import ACTIONS
 from lumen_mlir.cli.repl.session import converse
-from lumen_mlir.cli.repl.settings import Settings
+from lumen_mlir.cli.repl.settings import NAMES, Settings
 from lumen_mlir.cli.repl.talk import Chat
 from lumen_mlir.cli.report import Reporter
 from lumen_mlir.errors import LumenError
 from lumen_mlir.testing.scripted import write_scripted
+from lumen_mlir.text.named_templates import NAMED as NAMED_TEMPLATES
 
 CONTROL = ["<s>", "</s>", "[A]", "[B]", "[C]"]
 # The end of a question chooses the answer, and thinking another one.
@@ -110,6 +113,8 @@ def test_slashes(talk):
         "/42 is a number",
         "    indented\n  code",
     ]
+    out, err, chat = talk("/clear\n/bye\nis what I typed")
+    assert said(chat)[0] == "/clear\n/bye\nis what I typed"
     out, err, chat = talk("/udno", "/", "/zzz a b")
     assert (out, said(chat)) == ("", [])
     assert "there is no command '/udno'; did you mean '/undo'?" in err[0]
@@ -120,6 +125,13 @@ def test_help(talk):
     out, _, _ = talk("/help")
     assert all(f"\n{action.usage}" in f"\n{out}" for action in ACTIONS.values())
     assert max(map(len, out.splitlines())) <= 80
+
+
+def test_the_page_has_every_command():
+    page = (Path(__file__).parents[4] / "docs" / "chat.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(/[^`]+)`", page.replace("\\|", "|"), re.M)
+    assert rows == [action.usage for action in ACTIONS.values()]
+    assert all(f"`{name}`" in page for name in (*NAMES, *NAMED_TEMPLATES))
 
 
 def test_undo_and_clear(talk):
