@@ -45,7 +45,7 @@ def command(
     from lumen_mlir.generate.model_source import locate_model
     from lumen_mlir.gguf.description import model_type, size_text
     from lumen_mlir.hf import HFFolder
-    from lumen_mlir.hub.names import is_hub_name
+    from lumen_mlir.hub import is_hub_name
     from lumen_mlir.quantize import quantization
     from lumen_mlir.run.session_options import SessionOptions
 

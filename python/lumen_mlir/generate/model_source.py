@@ -10,7 +10,7 @@ from typing import Any
 from lumen_mlir.errors import LumenError, shown
 from lumen_mlir.gguf import GGUFFile
 from lumen_mlir.gguf.model_file import ModelFile
-from lumen_mlir.hub.names import is_hub_name
+from lumen_mlir.hub import is_hub_name
 from lumen_mlir.models import Model
 from lumen_mlir.storage.cache import Cache
 

@@ -131,7 +131,7 @@ def _get(
     begun: int,
     progress: Callable[[int], None],
 ) -> None:
-    """Appends what is missing of ``size`` bytes; ``huggingface_hub`` tries again where a connection ends."""
+    """Appends what is missing of ``size`` bytes behind the ``begun`` ones."""
     if begun == size:
         return
     hub = library()
@@ -139,31 +139,41 @@ def _get(
     from huggingface_hub.utils import build_hf_headers, disable_progress_bars
 
     disable_progress_bars("huggingface_hub.http_get")
-    counted = _Counted(stream, progress)
-    with understood(name):
-        # The size is checked here, so that what came stays where it is less.
-        http_get(
-            hub.hf_hub_url(name.repo, path, revision=commit, endpoint=settings.endpoint()),
-            counted,  # type: ignore[arg-type]
-            resume_size=begun,
-            headers=build_hf_headers(),
-            displayed_filename=path,
-        )
-    have = stream.seek(0, os.SEEK_END)
-    if have < size:
-        raise HubError(
-            f"{name}: {size_text(have)} of {size_text(size)} of {path} came; "
-            f"'lumen pull {name}' goes on from there"
-        )
+    url = hub.hf_hub_url(name.repo, path, revision=commit, endpoint=settings.endpoint())
+    counted = _Counted(
+        stream, size, HubError(f"{name}: more comes of {path} than {size_text(size)}"), progress
+    )
+    while begun < size:
+        failure = None
+        try:
+            with understood(name):
+                # The size is checked here, so that what came stays where it is less.
+                http_get(
+                    url,
+                    counted,  # type: ignore[arg-type]
+                    resume_size=begun,
+                    headers=build_hf_headers(),
+                    displayed_filename=path,
+                )
+        except HubError as error:
+            failure = error
+        before, begun = begun, stream.seek(0, os.SEEK_END)
+        # A connection that ends is made anew, as long as each brings something.
+        if begun <= before:
+            reason = failure or HubError(f"{name}: the rest of {path} does not come")
+            hint = f"; 'lumen pull {name}' goes on at {size_text(begun)}" if begun else ""
+            raise HubError(f"{reason}{hint}")
 
 
 class _Counted:
-    """A stream that tells how much is written to it."""
+    """A stream that tells how much is written to it, and raises ``excess`` where it is more than ``size``."""
 
-    def __init__(self, stream: BinaryIO, progress: Callable[[int], None]):
-        self._stream, self._progress = stream, progress
+    def __init__(self, stream: BinaryIO, size: int, excess: HubError, progress: Callable[[int], None]):
+        self._stream, self._size, self._excess, self._progress = stream, size, excess, progress
 
     def write(self, data: bytes) -> int:
+        if self._stream.tell() + len(data) > self._size:
+            raise self._excess
         self._progress(len(data))
         return self._stream.write(data)
 

@@ -57,9 +57,9 @@ class HubName:
         return _address(text, rest) if "/" in prefix else _name(text, rest)
 
 
-def is_hub_name(text: object) -> bool:
-    """Whether ``text`` is meant as a name of the hub. What exists as a path is a path."""
-    return isinstance(text, str) and _prefix(text) is not None and not os.path.lexists(text)
+def is_name(text: str) -> bool:
+    """Whether ``text`` begins as a name does, and no file is called so."""
+    return _prefix(text) is not None and not os.path.lexists(text)
 
 
 def _prefix(text: str) -> str | None:

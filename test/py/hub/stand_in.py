@@ -55,6 +55,7 @@ class Hub(ThreadingHTTPServer):
       requests: what was asked.
       cut: how many bytes of a large file are sent before the connection ends; None for all.
       cuts: how many connections end so.
+      extra: what large files have behind their end.
       wrong: large files come with other bytes than they should.
       ranges: whether the address that large files come from takes ranges.
       status: what every request is answered with, if anything.
@@ -75,6 +76,7 @@ class Hub(ThreadingHTTPServer):
         self.requests: list[Request] = []
         self.cut: int | None = None
         self.cuts = 0
+        self.extra = b""
         self.wrong = False
         self.ranges = True
         self.status: int | None = None
@@ -208,11 +210,11 @@ class _Handler(BaseHTTPRequestHandler):
         headers = {"ETag": f'"{digest}"', "Accept-Ranges": "bytes"}
         if begin:
             headers["Content-Range"] = f"bytes {begin}-{len(data) - 1}/{len(data)}"
-        body, self_cut = data[begin:], None
+        body, cut = data[begin:] + self.server.extra, None
         if self.server.cut is not None and self.server.cuts and self.command == "GET":
             self.server.cuts -= 1
-            self_cut = self.server.cut
-        self._send(206 if begin else 200, body, headers, self_cut)
+            cut = self.server.cut
+        self._send(206 if begin else 200, body, headers, cut)
 
     def _error(self, status: int, code: str | None, message: str = "") -> None:
         headers = {"X-Error-Message": message} if message else {}

@@ -103,9 +103,10 @@ def test_connections_that_end(hub, repo, data, impatient):
 
 def test_connections_that_always_end(hub, repo, data, impatient):
     hub.cut, hub.cuts = 0, 100
-    with pytest.raises(HubError, match="^hf:user/model: ") as caught:
-        pull(NAME)
-    assert "cannot be reached" in str(caught.value) and "\n" not in str(caught.value)
+    assert error().startswith(f"{hub.url} cannot be reached (")
+    path = CachedRepo(NAME.repo).partial(checksum(data))
+    path.write_bytes(data[:100_000])
+    assert error().endswith("; 'lumen pull hf:user/model' goes on at 100.00 kB")
     hub.cuts = 0
     assert pull(NAME).path.read_bytes() == data
 
@@ -253,6 +254,15 @@ def test_what_hubs_may_say(hub, repo, hub_cache, tmp_path, case):
     said = error()
     assert "\x1b" not in said and not hub.asked("/content/")
     assert not hub_cache.exists()
+
+
+def test_endless_files(hub, repo, data):
+    """More than was said would fill the disk."""
+    hub.extra = b"x" * 100_000
+    assert error().startswith("more comes of model-q8_0.gguf than 300.00 kB")
+    assert len(partial_of(data)) <= SIZE
+    hub.extra = b""
+    assert pull(NAME).path.read_bytes() == data
 
 
 def test_a_commit_is_no_path(hub, repo, hub_cache):

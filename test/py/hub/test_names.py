@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import pytest
 
+from lumen_mlir.hub import is_hub_name
 from lumen_mlir.hub.errors import HubError
-from lumen_mlir.hub.names import HubName, is_hub_name
+from lumen_mlir.hub.names import HubName
 
 NAMES = {
     "hf:Qwen/Qwen2.5-0.5B-Instruct-GGUF": HubName("Qwen/Qwen2.5-0.5B-Instruct-GGUF"),
