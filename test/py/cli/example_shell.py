@@ -21,7 +21,9 @@ from types import SimpleNamespace
 from cli_samples import SHAPE
 from example_pages import ROOT, Command, pattern
 from hf_samples import write_folder
+from stand_in import Hub, Repo
 
+from lumen_mlir.hub.names import HubName
 from lumen_mlir.testing.synthetic import Shape, write_synthetic
 
 # What pages write where readers put something of their own.
@@ -51,10 +53,16 @@ _SAID = "안녕하세요\n"
 
 
 class Shell:
-    """Runs commands in ``folder``, one after the other. ``lumen``: the fixture; ``lumen_opt``: a path."""
+    """Runs commands in ``folder``, one after the other.
 
-    def __init__(self, folder: Path, model: Path, lumen: Callable[..., SimpleNamespace], lumen_opt: str):
+    ``lumen`` and ``hub`` are the fixtures, ``lumen_opt`` is a path.
+    """
+
+    def __init__(
+        self, folder: Path, model: Path, lumen: Callable[..., SimpleNamespace], lumen_opt: str, hub: Hub
+    ):
         self.folder, self._model, self._lumen, self._lumen_opt = folder, model, lumen, lumen_opt
+        self._hub = hub
         self._variables: dict[str, str] = {}
         (folder / "examples").symlink_to(ROOT / "examples")
 
@@ -73,7 +81,7 @@ class Shell:
         for stage in _split(words, "|"):
             stage, source, target = _redirected(stage)
             if source:
-                provide(self.folder, self._model, [source])
+                provide(self.folder, self._model, [source], self._hub)
                 output = (self.folder / source).read_text()
             done, made = self._stage(stage, output, command)
             if done is None:
@@ -127,7 +135,7 @@ class Shell:
         paths = [word for word in words[1:] if not word.startswith("-")]
         writes = words[0] in ("quantize", "convert")
         read = [path for path in paths if path != paths[-1]] if writes and len(paths) > 1 else paths
-        stands_in = provide(self.folder, self._model, read)
+        stands_in = provide(self.folder, self._model, read, self._hub)
         name = " ".join(words[:2]) if words[:2] == ["bench", "kernels"] else words[0]
         return [*words, *_SMALLER.get(name, ())], stands_in
 
@@ -142,12 +150,17 @@ class Shell:
         return done.stdout
 
 
-def provide(folder: Path, model: Path, names: Iterable[str]) -> bool:
+def provide(folder: Path, model: Path, names: Iterable[str], hub: Hub) -> bool:
     """Makes what is missing of the files ``names``; whether one is a model that stands in for another."""
     stands_in = False
     for name in names:
         path = folder / name
-        if name.endswith(".gguf"):
+        if name.startswith("hf:"):
+            stands_in = True
+            named = HubName.parse(name)
+            repo = hub.repos.setdefault(named.repo, Repo({}))
+            repo.files[f"model-{named.tag or 'q4_k_m'}.gguf"] = model.read_bytes()
+        elif name.endswith(".gguf"):
             stands_in = True
             if not path.exists():
                 path.parent.mkdir(parents=True, exist_ok=True)

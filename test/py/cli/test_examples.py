@@ -48,15 +48,15 @@ def example_model(tmp_path_factory) -> Path:
 
 
 @pytest.mark.parametrize("page", COMMANDS)
-def test_commands(page, example_model, lumen, lumen_opt, tmp_path, monkeypatch):
+def test_commands(page, example_model, lumen, lumen_opt, hub, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    shell = Shell(tmp_path, example_model, lumen, lumen_opt)
+    shell = Shell(tmp_path, example_model, lumen, lumen_opt, hub)
     for command in COMMANDS[page]:
         shell.run(command)
 
 
 @pytest.mark.parametrize("page", [p for p in _pages_with("python") if not p.startswith(_TUTORIAL)])
-def test_python(page, example_model, tmp_path, monkeypatch, own_registry):
+def test_python(page, example_model, hub, tmp_path, monkeypatch, own_registry):
     monkeypatch.chdir(tmp_path)
     described: list[formats.Format] = []
 
@@ -70,7 +70,7 @@ def test_python(page, example_model, tmp_path, monkeypatch, own_registry):
     monkeypatch.setattr(dsl, "quant_format", quant_format)
     names = {"lumen_mlir": lumen_mlir, **_language()}
     for block in _of(page, "python"):
-        provide(tmp_path, example_model, re.findall(r'"([\w./-]+)"', block.text))
+        provide(tmp_path, example_model, re.findall(r'"([\w./:-]+)"', block.text), hub)
         # "[...]" is a list of the reader's own.
         text = block.text.replace("[...]", "[]")
         exec(compile(text, str(block), "exec", dont_inherit=True), names)

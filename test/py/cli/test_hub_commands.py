@@ -4,12 +4,21 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 from gguf_samples import split_model
 from hf_samples import write_folder
 from stand_in import Repo
+from terminals import on_a_terminal
 
+from lumen_mlir import LLM
+from lumen_mlir.storage.cache import Cache
 from lumen_mlir.testing.scripted import write_scripted
 
 NAME = "hf:user/yes-GGUF"
@@ -204,10 +213,84 @@ def refused_name(done) -> bool:
 
 def test_without_the_package(lumen, refused, repo, monkeypatch):
     lumen("pull", NAME)
-    monkeypatch.setitem(__import__("sys").modules, "huggingface_hub", None)
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     assert refused("pull", f"{NAME}:q8_0") == (
         "models from the hub need the package huggingface_hub: pip install 'lumen-mlir[hub]'"
     )
     # What is here needs it no more.
     assert lumen("generate", NAME, *RUN).stdout == "Yes\n"
     assert lumen("list").returncode == 0 and lumen("rm", NAME).returncode == 0
+
+
+# --- processes, with the variables as users set them --------------------------------------------------------
+
+
+@pytest.fixture
+def variables(hub, hub_cache, environment) -> dict[str, str]:
+    names = ("HF_HOME", "HF_ENDPOINT", "NO_PROXY")
+    return {**environment, **{name: os.environ[name] for name in names}}
+
+
+def test_stopped_and_gone_on_with(lumen, process, hub, variables, hub_cache):
+    """What came until Ctrl-C is kept, and shown, and not asked for again."""
+    data = bytes(12 << 20)
+    hub.repos["user/big"] = Repo({"big-q8_0.gguf": data})
+    hub.hold = 11 << 20
+    command = [sys.executable, "-m", "lumen_mlir", "pull", "hf:user/big"]
+    with subprocess.Popen(command, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
+        deadline = time.monotonic() + 60
+        while not (kept := _kept(hub_cache)) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        running.send_signal(signal.SIGINT)
+        out, err = running.communicate(timeout=60)
+    hub.go_on.set()
+    assert (running.returncode, out) == (130, b"")
+    assert err.decode().splitlines() == [
+        f"lumen: downloading {len(data) / 1e6:.2f} MB",
+        "lumen: stopped; 'lumen pull hf:user/big' goes on from there",
+    ]
+    assert kept == [10 << 20]
+    assert "hf:user/big: 10.49 MB of an interrupted download ('lumen pull' goes on" in lumen("list").stdout
+    hub.hold = None
+    done = process("pull", "hf:user/big", "-q", env=variables)
+    assert (done.returncode, done.stderr) == (0, "") and done.stdout.endswith("big-q8_0.gguf\n"), done
+    assert hub.asked("/content/")[-1].range == f"bytes={10 << 20}-"
+    assert _kept(hub_cache) == []
+
+
+def _kept(cache: Path) -> list[int]:
+    return [size for path in cache.glob("*/blobs/*.incomplete") if (size := path.stat().st_size)]
+
+
+def test_interrupted_downloads_are_removed(lumen, hub, hub_cache, monkeypatch):
+    hub.repos["user/big"] = Repo({"a-q8_0.gguf": bytes(50_000), "b-q4_0.gguf": b"1" * 50_000})
+    blobs = hub_cache / "models--user--big" / "blobs"
+    blobs.mkdir(parents=True)
+    (blobs / "0.incomplete").write_bytes(b"1" * 1000)
+    lumen("pull", "hf:user/big:q8_0")
+    # Another one is what is whole; this one is not known by its format.
+    lumen("rm", "hf:user/big:q8_0")
+    assert _kept(hub_cache) == [1000]
+    assert "an interrupted download removed, 1.00 kB" in lumen("rm", "hf:user/big").stderr
+    assert not (hub_cache / "models--user--big").exists()
+
+
+def test_progress_on_a_terminal(hub, variables):
+    """A bar with bytes, which is gone at the end; other names on the terminal are made visible."""
+    hub.repos["user/big"] = Repo({"big-q8_0.gguf": bytes(12 << 20)})
+    code, text = on_a_terminal(variables, "pull", "hf:user/big")
+    assert code == 0 and "downloading" in text and "/12.6 MB" in text
+    assert "hf:user/big: 12.58 MB downloaded in" in text.replace("\n", "")
+    hub.repos["user/evil"] = Repo({"\x1b]0;owned\x07-q8_0.gguf": bytes(9000)})
+    code, text = on_a_terminal(variables, "pull", "hf:user/evil")
+    assert code == 1 and "\x1b]0;owned" not in text and "owned" in text
+
+
+def test_python(hub, repo, cache):
+    """``LLM`` takes names, and tells of the download."""
+    told = []
+    with LLM(
+        f"{NAME}:q4_k_m", engine="reference", cache=Cache(cache), progress=lambda *each: told.append(each)
+    ) as llm:
+        assert llm.generate("[A]").text() == "Yes" and "hf:user/yes-GGUF:q4_k_m" in repr(llm)
+    assert [each for each in told if each[0] == "download"][-1][1] == len(repo.files["yes-Q4_K_M.gguf"])

@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 import os
-import pty
 import re
 import subprocess
 import sys
 
 import pytest
+from terminals import on_a_terminal
 
 from lumen_mlir.cli.table import columns
 from lumen_mlir.errors import visible
@@ -54,26 +54,6 @@ def test_text_of_a_locale_without_utf8(environment):
 
 EVIL = "a\x1b]0;owned\x07b\x9bm\rc"
 SHOWN = "a\\x1b]0;owned\\x07b\\x9bm\\x0dc"
-
-
-def on_a_terminal(environment, *arguments):
-    """What a command writes to a terminal that is its stdout and stderr."""
-    ours, theirs = pty.openpty()
-    command = [sys.executable, "-m", "lumen_mlir", *map(str, arguments)]
-    with subprocess.Popen(
-        command, env=environment, stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs
-    ) as done:
-        os.close(theirs)
-        parts = []
-        while True:
-            try:
-                parts.append(os.read(ours, 65536))
-            except OSError:  # the other end is closed
-                break
-            if not parts[-1]:
-                break
-    os.close(ours)
-    return done.returncode, b"".join(parts).decode().replace("\r\n", "\n")
 
 
 @pytest.fixture(scope="module")

@@ -55,6 +55,7 @@ class Hub(ThreadingHTTPServer):
       requests: what was asked.
       cut: how many bytes of a large file are sent before the connection ends; None for all.
       cuts: how many connections end so.
+      hold: where a large file stops until ``go_on`` is set; None to send it at once.
       extra: what large files have behind their end.
       wrong: large files come with other bytes than they should.
       ranges: whether the address that large files come from takes ranges.
@@ -76,6 +77,8 @@ class Hub(ThreadingHTTPServer):
         self.requests: list[Request] = []
         self.cut: int | None = None
         self.cuts = 0
+        self.hold: int | None = None
+        self.go_on = threading.Event()
         self.extra = b""
         self.wrong = False
         self.ranges = True
@@ -228,6 +231,11 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.end_headers()
         if self.command != "HEAD":
+            if self.server.hold is not None and len(body) > self.server.hold:
+                self.wfile.write(body[: self.server.hold])
+                self.wfile.flush()
+                self.server.go_on.wait(30)
+                body = body[self.server.hold :]
             self.wfile.write(body if cut is None else body[:cut])
             if cut is not None:
                 self.wfile.flush()
