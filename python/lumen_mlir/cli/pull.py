@@ -28,6 +28,7 @@ def command(names: tuple[str, ...], quiet: bool, verbose: bool) -> None:
     from lumen_mlir.gguf.description import size_text
     from lumen_mlir.hub.names import HubName
     from lumen_mlir.hub.pull import pull
+    from lumen_mlir.hub.settings import is_offline
 
     reporter = Reporter(quiet, verbose)
     for text in names:
@@ -45,5 +46,6 @@ def command(names: tuple[str, ...], quiet: bool, verbose: bool) -> None:
             seconds = time.perf_counter() - begin
             reporter.say(f"{name}: {size_text(model.downloaded)} downloaded in {seconds:.1f} s")
         else:
-            reporter.say(f"{name}: is here and the newest version, {size_text(model.size)}")
+            known = "which may be older (HF_HUB_OFFLINE)" if is_offline() else "the newest version"
+            reporter.say(f"{name}: is here, {known}, {size_text(model.size)}")
         click.echo(model.path)

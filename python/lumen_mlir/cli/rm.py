@@ -28,7 +28,9 @@ def command(names: tuple[str, ...], every: bool, quiet: bool, verbose: bool) -> 
     found = {text: listing.matching(text, every) for text in names}
     chosen = {str(model.name): model for models in found.values() for model in models}
     for name, model in chosen.items():
-        reporter.say(f"{name}: removed, {size_text(listing.remove(model))}")
+        freed = listing.remove(model)
+        kept = "" if freed else " (others share the rest; 'hf cache prune' removes what nobody needs)"
+        reporter.say(f"{name}: removed, {size_text(freed)}{kept}")
     for text, models in found.items():
         # Of these the format is not known: where one was named and found, they are another one.
         named = HubName.parse(text, bare=True)

@@ -52,13 +52,14 @@ class LLM:
     manager, or ``close`` it, to let the memory go before Python does.
 
     Args:
-      path: a GGUF file or a Hugging Face folder; None for the model that comes with the package.
+      path: a GGUF file, a Hugging Face folder, or a name of the hub such as "hf:USER/REPO:q4_k_m"; None for
+        the model that comes with the package.
       engine: "compiled", or "reference" for the slow NumPy interpreter that the compiler is tested against.
       cache: where compiled code and packed weights are kept; by default the user's cache.
-      progress: called with what is being done, how much of it is done, and of how much: "load" (files and
-        tokenizer), "quantize" (a folder, with ``format``), "compile" and "pack", as far as the caches do not
-        save them. Calls come from the thread that opens the model. What the function raises ends the work,
-        leaves nothing half-made in the cache, and comes out of ``LLM``.
+      progress: called with what is being done, how much of it is done, and of how much: "download" (bytes
+        from the hub), "load" (files and tokenizer), "quantize" (a folder, with ``format``), "compile" and
+        "pack", as far as the caches do not save them. Calls come from the thread that opens the model. What
+        the function raises ends the work, leaves nothing half-made in the cache, and comes out of ``LLM``.
       format: what the weights of a folder are quantized to, such as "q4_k_m"; by default nothing.
       pre_tokenizer: how text is cut into words, where the file does not say or says it wrongly.
       chat_template: in place of the file's own, the name of one (``text.named_templates``) or its source.

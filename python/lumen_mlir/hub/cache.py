@@ -17,7 +17,7 @@ from pathlib import Path
 
 from lumen_mlir.hub import settings
 from lumen_mlir.hub.names import safe_path
-from lumen_mlir.storage.atomic_file import replacing
+from lumen_mlir.storage.atomic_file import replacing, temporary_name
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
 _FOLDER = re.compile(r"models--((?:(?!--).)+)--((?:(?!--).)+)")
@@ -102,9 +102,7 @@ class CachedRepo:
         with contextlib.suppress(OSError):
             if os.readlink(path) == target:
                 return path
-        temporary = path.with_name(f".{path.name[:200]}.{os.getpid()}.tmp")
-        with contextlib.suppress(FileNotFoundError):
-            temporary.unlink()
+        temporary = temporary_name(path)
         try:
             os.symlink(target, temporary)
         except PermissionError:  # a file system without links

@@ -97,7 +97,11 @@ def _alone(partial: Path) -> Iterator[BinaryIO]:
             except FileNotFoundError:
                 same = False
             if same:
-                yield stream
+                try:
+                    yield stream
+                finally:
+                    if stream.seek(0, os.SEEK_END) == 0:
+                        partial.unlink(missing_ok=True)  # nothing came
                 return
         finally:
             stream.close()

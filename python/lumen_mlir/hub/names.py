@@ -17,7 +17,7 @@ EXAMPLE = "hf:USER/REPO:q4_k_m"
 _HOSTS = ("huggingface.co", "www.huggingface.co", "hf.co")
 _PREFIXES = ("hf:", *(f"{scheme}{host}/" for scheme in ("https://", "http://", "") for host in _HOSTS))
 
-# What the hub allows: https://huggingface.co/docs says no more than this.
+# What the hub allows in the names of users and of repositories.
 _PART = re.compile(r"(?!.*(?:\.\.|--))[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9_])?", re.S)
 _REVISION = re.compile(r"(?!.*(?:\.\.|//))[A-Za-z0-9_][A-Za-z0-9._+/-]{0,199}", re.S)
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,199}")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lumen_mlir.errors import LumenError
-from lumen_mlir.hub import choice
+from lumen_mlir.hub import choice, settings
 from lumen_mlir.hub.cache import CachedRepo, Snapshot
 from lumen_mlir.hub.choice import Candidate
 from lumen_mlir.hub.errors import HubError
@@ -64,7 +64,12 @@ def find(name: HubName, *, folder: bool = False) -> LocalModel | None:
 
 
 def pull(name: HubName, progress: Progress | None = None, *, folder: bool = False) -> LocalModel:
-    """The newest version of this name's model, downloaded as far as it is not here. Raises ``LumenError``."""
+    """The newest version of this name's model, downloaded as far as it is not here. Raises ``LumenError``.
+
+    Where no request may be made (``HF_HUB_OFFLINE``), it is the one that is here.
+    """
+    if settings.is_offline() and (local := find(name, folder=folder)):
+        return local
     # Imported here because most starts download nothing.
     from lumen_mlir.hub import download, remote
 

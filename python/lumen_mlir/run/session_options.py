@@ -15,7 +15,7 @@ from lumen_mlir.models import Model
 from lumen_mlir.support.threads import default_thread_count
 
 Progress = Callable[[str, int, int], None]
-"""Called with what is being done ("load", "compile", "pack"), how much of it is done, and of how much."""
+"""Called with what is being done ("download", "load", "compile", "pack"), how much is done, of how much."""
 
 # The largest context that a session takes by itself; a longer one has to be asked for.
 DEFAULT_CONTEXT = 32_768

@@ -60,7 +60,7 @@ def test_pull_run_list_remove(lumen, hub, repo, yes, hub_cache):
     hub.requests.clear()
     again = lumen("pull", "user/yes-GGUF:Q4_K_M")
     assert again.stdout == done.stdout
-    assert again.stderr.endswith(f":Q4_K_M: is here and the newest version, {len(yes) / 1e6:.2f} MB\n")
+    assert again.stderr.endswith(f":Q4_K_M: is here, the newest version, {len(yes) / 1e6:.2f} MB\n")
     assert [request.path for request in hub.requests] == ["/api/models/user/yes-GGUF/revision/main"]
 
     header, row = lumen("list").stdout.splitlines()
@@ -91,6 +91,7 @@ def test_what_is_here_needs_no_hub(lumen, refused, hub, repo):
         assert lumen("generate", name, *RUN, env=offline).stdout == "Yes\n"
     assert not hub.requests
     assert "is not on this machine" in refused("generate", f"{NAME}:q4_k_m", *RUN, env=offline)
+    assert "is here, which may be older (HF_HUB_OFFLINE), " in lumen("pull", NAME, env=offline).stderr
 
 
 COMMANDS = {
@@ -189,6 +190,20 @@ def test_remove_asks_back(lumen, refused, repo):
     assert len(json.loads(lumen("list", "--json").stdout)) == 2
     assert lumen("rm", "--all", NAME).returncode == 0
     assert lumen("list", "--json").stdout == "[]\n"
+
+
+def test_contents_that_repositories_share(lumen, repo, hub_cache):
+    """huggingface_hub may keep them once for all repositories: others need them, perhaps."""
+    lumen("pull", NAME)
+    (blob,) = hub_cache.glob("models--*/blobs/*")
+    store = hub_cache / "blobs" / "ab" / blob.name
+    store.parent.mkdir(parents=True)
+    blob.rename(store)
+    blob.symlink_to(store)
+    assert lumen("generate", NAME, *RUN).stdout == "Yes\n"
+    done = lumen("rm", NAME)
+    assert f"lumen: {NAME}:q4_k_m: removed, 0 bytes (others share" in done.stderr
+    assert store.exists() and not blob.is_symlink() and lumen("list", "--json").stdout == "[]\n"
 
 
 def test_models_of_other_kinds_are_not_listed(lumen, hub, hub_cache, repo):

@@ -156,7 +156,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._error(401, None, "Invalid credentials in Authorization header")
         elif repo is None or (repo.private and token is None):
             self._error(401 if token is None else 404, "RepoNotFound", "Repository not found")
-        elif repo.gated and token is None:
+        elif repo.gated and token is None and "/resolve/" in self.path:  # what it has is no secret
             self._error(401, "GatedRepo", "Access to model is restricted.")
         else:
             return repo

@@ -195,6 +195,7 @@ def test_who_may_read_it(hub, repo, data, monkeypatch):
     assert error() == (
         f"is gated: accept its terms at {hub.url}/user/model, then log in ('hf auth login', or HF_TOKEN)"
     )
+    assert partial_of(data) is None
     repo.gated, repo.private = False, True
     no_login = f"there is no such model at {hub.url}, or it is private and needs a login ("
     assert error().startswith(no_login)
@@ -203,6 +204,7 @@ def test_who_may_read_it(hub, repo, data, monkeypatch):
     assert error() == "the hub does not accept your token; log in again ('hf auth login', or HF_TOKEN)"
     monkeypatch.setenv("HF_TOKEN", "hf_good")
     assert error(HubName("user/none")).endswith("or it is private and your token may not read it")
+    hub.requests.clear()
     assert pull(NAME).path.read_bytes() == data
     assert {request.authorization for request in hub.asked("/resolve/")} == {"Bearer hf_good"}
     # The address that it redirects to is another one, which gets no token.

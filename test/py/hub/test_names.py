@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from lumen_mlir.hub import is_hub_name
 from lumen_mlir.hub.errors import HubError
-from lumen_mlir.hub.names import HubName
+from lumen_mlir.hub.names import HubName, safe_path
 
 NAMES = {
     "hf:Qwen/Qwen2.5-0.5B-Instruct-GGUF": HubName("Qwen/Qwen2.5-0.5B-Instruct-GGUF"),
@@ -82,3 +84,18 @@ def test_paths_are_not_names(tmp_path, monkeypatch):
     with pytest.raises(HubError, match="'user/repo' is not a name of the hub"):
         HubName.parse("user/repo")
     assert HubName.parse("user/repo:q8_0", bare=True) == HubName("user/repo", tag="q8_0")
+
+
+@given(st.text(st.sampled_from("ab:/@.%-_\\ \x1b\n한") | st.characters(), max_size=30))
+@example("hf.co/a/b@..:x.gguf")
+def test_any_text(text):
+    """It is a name, which is written as it is read, or refused in one line."""
+    for prefix in ("hf:a/b", "hf:", "https://huggingface.co/a/b/blob/"):
+        try:
+            name = HubName.parse(prefix + text)
+        except HubError as error:
+            assert "\x1b" not in str(error) and "\n" not in str(error)
+            continue
+        assert HubName.parse(str(name)) == name
+        assert ".." not in name.repo and (name.file is None or safe_path(name.file))
+        assert name.tag is None or "/" not in name.tag
