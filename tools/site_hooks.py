@@ -29,6 +29,7 @@ TOP = {
 }
 _FENCE = re.compile(r"^ *(```+|~~~+)")
 _LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\((?!\w+:|#)([^)\s#]+)(#[^)\s]*)?\)")
+_CODE = re.compile(r"`[^`]+`")
 # A comment of pages which the site replaces by the documentation of a Python name, or of all that is in it.
 _API = re.compile(r"^<!-- api( members)?: ([\w.]+) -->$", re.M)
 
@@ -104,7 +105,9 @@ def _linked(line: str, source: str, page: str, config: MkDocsConfig, files: File
             return f"[{text}]({config.repo_url.rstrip('/')}/blob/main/{target}{anchor or ''})"
         return text
 
-    return _LINK.sub(replace, line)
+    line = _LINK.sub(replace, line)
+    # In tables, GitHub wants a backslash before a bar in code. Here it would be shown.
+    return _CODE.sub(lambda code: code[0].replace("\\|", "|"), line) if line.startswith("|") else line
 
 
 def _page_of(target: str, config: MkDocsConfig) -> str:
