@@ -45,6 +45,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--list", action="store_true", help="show the parts and their commands")
     parser.add_argument("--write", action="store_true", help="write what is known into the pages")
     parser.add_argument("--rounds", type=int, help="fewer or more rounds than the commands say, for a trial")
+    parser.add_argument("--minutes", type=float, help="of a command at most, for a trial")
     parser.add_argument("--model", type=Path, help=f"{REAL}, where it is already there")
     parser.add_argument("--peer-python", help="a Python that has llama-cpp-python  [default: .venv-peers]")
     options = parser.parse_args(arguments)
@@ -103,7 +104,7 @@ def _measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
         print(f"{name}: {command}", file=sys.stderr)
         output = _run(part, command, options)
         if output is None:
-            print(f"{name}: nothing was measured in {part.minutes:g} minutes", file=sys.stderr)
+            print(f"{name}: nothing was measured in time", file=sys.stderr)
             continue
         commands.append(command)
         outputs.append(output)
@@ -137,7 +138,7 @@ def _run(part: Part, command: str, options: argparse.Namespace) -> Any:
         words += [*peer, "--json"]
     elif not part.text:
         words.append("--json")
-    output = _limited(words, part.minutes * 60)
+    output = _limited(words, 60 * (options.minutes or part.minutes))
     if output is None and script.endswith("vs_llama_cpp.py") and results.exists():
         report = subprocess.run([*words, "--report"], cwd=ROOT, stdout=subprocess.PIPE, text=True)
         output = report.stdout if report.returncode == 0 else None

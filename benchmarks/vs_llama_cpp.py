@@ -309,4 +309,7 @@ def _write(options: argparse.Namespace, rows: list[Row], results: list[dict[str,
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        raise SystemExit("\nstopped; the same command goes on here") from None
