@@ -42,6 +42,14 @@ def test_decisions(page):
     assert f"decisions/{page.name}" in (ROOT / "docs" / "README.md").read_text()
 
 
+@pytest.mark.parametrize("page", ["README.md", "README.ko.md"])
+def test_readme_names_all_commands(page):
+    from lumen_mlir.cli.app import COMMANDS
+
+    text = (ROOT / page).read_text()
+    assert [name for name in COMMANDS if not re.search(rf"`(lumen )?{name}`", text)] == []
+
+
 def test_floor_plan():
     """The picture has the layers of the contract in ``pyproject.toml``, from top to bottom."""
     contract = (ROOT / "pyproject.toml").read_text().partition('"__main__",')[2].partition("\n]")[0]
