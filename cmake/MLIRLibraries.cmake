@@ -107,7 +107,7 @@ function(lumen_install_bill_of_materials)
   file(GENERATE OUTPUT "${list}" CONTENT "${lines}\n${LUMEN_libz}\n${LUMEN_libzstd}\n${libstdcxx}\n")
   add_custom_command(OUTPUT "${bill}" DEPENDS "${list}" "${tool}" "${model}" VERBATIM
     COMMAND "${Python_EXECUTABLE}" "${tool}" "${bill}" --archives "${list}" --model "${model}"
-      --version "${SKBUILD_PROJECT_VERSION_FULL}")
+      --root "${CMAKE_SYSROOT}/" --version "${SKBUILD_PROJECT_VERSION_FULL}")
   add_custom_target(LumenBillOfMaterials ALL DEPENDS "${bill}")
   install(FILES "${bill}" DESTINATION "${SKBUILD_METADATA_DIR}/sboms" COMPONENT python)
 endfunction()

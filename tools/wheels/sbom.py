@@ -17,6 +17,7 @@ import subprocess
 import sys
 import uuid
 from pathlib import Path
+from urllib.parse import quote
 
 ROOT = Path(__file__).parents[2]
 
@@ -35,14 +36,15 @@ ARCHIVES = {
 }
 
 
-def packages_of(archives: list[Path]) -> dict[str, str]:
-    """The Debian packages that the files are of, with their versions."""
-    paths = sorted({str(path.resolve()) for path in archives})
-    command = ["dpkg-query", "--search", *paths]
+def packages_of(archives: list[Path], root: Path) -> dict[str, tuple[str, str]]:
+    """The Debian packages that the files below ``root`` are of: versions and architectures by name."""
+    query = ["dpkg-query", "--admindir", root / "var/lib/dpkg"]
+    paths = sorted({f"/{path.resolve().relative_to(root.resolve())}" for path in archives})
+    command = [*query, "--search", *paths]
     lines = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
     packages = sorted({line.rpartition(": ")[0] for line in lines})
     shown = subprocess.run(
-        ["dpkg-query", "--show", "--showformat=${Package}\t${Version}\t${Architecture}\n", *packages],
+        [*query, "--show", "--showformat=${Package}\t${Version}\t${Architecture}\n", *packages],
         check=True,
         capture_output=True,
         text=True,
@@ -57,29 +59,27 @@ def component(name: str, licence: str, **fields: object) -> dict[str, object]:
     return {"type": "library", "bom-ref": name, "name": name, "licenses": [entry], **fields}
 
 
-def linked(archives: list[Path]) -> list[dict[str, object]]:
+def linked(archives: list[Path], root: Path) -> list[dict[str, object]]:
     """The components that the archives are of."""
     found = []
-    for package, (version, arch) in packages_of(archives).items():
+    for package, (version, arch) in packages_of(archives, root).items():
         known = next((row for pattern, row in ARCHIVES.items() if re.fullmatch(pattern, package)), None)
         if known is None:
             sys.exit(f"sbom.py: the package {package} is linked, but its licence is not listed here")
         name, licence, text = known
         if not (ROOT / "licences" / text).exists():
             sys.exit(f"sbom.py: licences/{text} is missing")
-        quoted = package.replace("+", "%2B")
-        found.append(
-            component(name, licence, version=version, purl=f"pkg:deb/debian/{quoted}@{version}?arch={arch}")
-        )
+        purl = f"pkg:deb/debian/{quote(package)}@{quote(version, safe=':~')}?arch={arch}"
+        found.append(component(name, licence, version=version, purl=purl))
     return found
 
 
-def bill(archives: list[Path], model: Path, version: str) -> dict[str, object]:
+def bill(archives: list[Path], root: Path, model: Path, version: str) -> dict[str, object]:
     """The whole document."""
     nanobind = importlib.metadata.version("nanobind")
     content = hashlib.sha256(model.read_bytes()).hexdigest()
     components = [
-        *linked(archives),
+        *linked(archives, root),
         component("nanobind", "BSD-3-Clause", version=nanobind, purl=f"pkg:pypi/nanobind@{nanobind}"),
         component("robin-map", "MIT", description="a part of nanobind"),
         component("llama.cpp", "MIT", description="codebooks and byte layouts of formats"),
@@ -110,10 +110,11 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--archives", type=Path, required=True, help="a file with a path on each line")
     parser.add_argument("--model", type=Path, required=True, help="the embedded model")
+    parser.add_argument("--root", type=Path, default=Path("/"), help="where the packages are installed")
     parser.add_argument("--version", required=True, help="of Lumen")
     options = parser.parse_args()
     archives = [Path(line) for line in options.archives.read_text().split("\n") if line]
-    document = bill(archives, options.model, options.version)
+    document = bill(archives, options.root, options.model, options.version)
     options.out.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
 
 

@@ -21,7 +21,7 @@ for package in "$root"/debs/*.deb; do
   dpkg-deb -x "$package" "$root"
   # So that dpkg-query knows whose the files are.
   name=$(dpkg-deb -f "$package" Package)
-  dpkg-deb --fsys-tarfile "$package" | tar -t | sed 's/^\.//; s/\/$//' >"$root/var/lib/dpkg/info/$name:$arch.list"
+  dpkg-deb --fsys-tarfile "$package" | tar -t | sed 's/^\.//; s/\/$//' >"$root/var/lib/dpkg/info/$name.list"
   { dpkg-deb -f "$package"; echo 'Status: install ok installed'; echo; } >>"$root/var/lib/dpkg/status"
 done
 # Debian's links to libraries are absolute; and the tools that the build runs are this machine's.

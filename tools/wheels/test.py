@@ -46,7 +46,7 @@ if [ -n "$shown" ]; then
   mkdir -p "$root$shown"
   mount --bind "$shown" "$root$shown"
 fi
-exec env -i chroot "$root" /bin/sh -c "$INSIDE" inside "$@"
+exec env -i "$(command -v chroot)" "$root" /bin/sh -c "$INSIDE" inside "$@"
 """
 
 
@@ -105,7 +105,7 @@ def download(version: tuple[int, int], wheel: Path) -> Path:
     shutil.copyfile(wheel, folder / wheel.name)
     shutil.copyfile(Path(__file__).with_name("smoke.py"), folder / "smoke.py")
     target = ["--only-binary=:all:", "--python-version", "{}.{}".format(*version)]
-    command = [sys.executable, "-m", "pip", "download", "-q", "--disable-pip-version-check", *target]
+    command = [sys.executable, "-m", "pip", "download", "-qq", "--disable-pip-version-check", *target]
     if subprocess.run([*command, "-d", folder, "--find-links", folder, folder / wheel.name]).returncode:
         sys.exit(f"test.py: the packages that {wheel.name} needs cannot be downloaded")
     return folder
