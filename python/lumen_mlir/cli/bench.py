@@ -15,7 +15,6 @@ import click
 
 from lumen_mlir.cli import options as shared
 from lumen_mlir.cli.dry_run import report
-from lumen_mlir.cli.llama_cpp_options import Command
 from lumen_mlir.cli.report import Reporter, counted, kernels
 from lumen_mlir.cli.table import markdown
 from lumen_mlir.errors import LumenError
@@ -45,7 +44,7 @@ def numbers(least: int) -> Any:
     return parse
 
 
-@click.command(cls=Command, short_help="Measure speed, like llama-bench.")
+@click.command(cls=shared.Command, short_help="Measure speed, like llama-bench.")
 @shared.model_argument
 @click.option(
     "-p", "--n-prompt", default="512", show_default=True, callback=numbers(0), help="Prompt lengths."

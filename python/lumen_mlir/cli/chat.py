@@ -13,7 +13,6 @@ import click
 from lumen_mlir.cli import options as shared
 from lumen_mlir.cli.dry_run import report
 from lumen_mlir.cli.generate import write
-from lumen_mlir.cli.llama_cpp_options import Command
 from lumen_mlir.cli.report import Reporter
 from lumen_mlir.cli.table import columns
 from lumen_mlir.cli.text import read_text, text_of, unescaped
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     from lumen_mlir.generate.llm import LLM
 
 
-@click.command(cls=Command, short_help="Talk with a model.")
+@click.command(cls=shared.Command, short_help="Talk with a model.")
 @shared.model_argument
 @shared.prompt_option
 @shared.file_option

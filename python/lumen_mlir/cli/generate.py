@@ -11,7 +11,6 @@ import click
 
 from lumen_mlir.cli import options as shared
 from lumen_mlir.cli.dry_run import report
-from lumen_mlir.cli.llama_cpp_options import Command
 from lumen_mlir.cli.report import Reporter
 from lumen_mlir.cli.text import text_of, unescaped
 
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from lumen_mlir.generate.logprobs import Logprob
 
 
-@click.command(cls=Command, short_help="Continue a text.")
+@click.command(cls=shared.Command, short_help="Continue a text.")
 @shared.model_argument
 @shared.prompt_option
 @shared.file_option

@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import enum
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import click
 
-from lumen_mlir.cli.streams import tell
 from lumen_mlir.errors import shown
 
 # Where an option may stand alone or with one of these behind it.
@@ -210,51 +208,23 @@ SPELLINGS = (
 )
 
 
-_UNUSED = "lumen_mlir.cli.options_without_effect"
-
-
-class Command(click.Command):
-    """A subcommand that takes llama.cpp's spellings of options besides its own."""
-
-    def parse_args(self, context: click.Context, arguments: list[str]) -> list[str]:
-        """Puts the subcommand's own options in their place, before ``click`` reads them."""
-        if not context.resilient_parsing:
-            translation = _Translation(self, context.info_name or "")
-            try:
-                arguments = list(translation.translated(arguments))
-            except click.UsageError as error:
-                error.ctx = context
-                raise
-            context.meta[_UNUSED] = translation.unused
-        return super().parse_args(context, arguments)
-
-    def invoke(self, context: click.Context) -> Any:
-        """Says first what has no effect."""
-        unused = context.meta.get(_UNUSED)
-        if unused and not context.params.get("quiet"):
-            reasons = "; ".join(f"{', '.join(names)} ({why})" for why, names in unused.items())
-            tell(f"lumen: warning: no effect here: {reasons}")
-        return super().invoke(context)
-
-
-class _Translation:
+class Translation:
     """Of one command line.
+
+    Args:
+      command: the name of the subcommand.
+      own: its options, by all their names.
 
     Attributes:
       unused: what has no effect: the reasons, and the options given.
     """
 
-    def __init__(self, command: click.Command, name: str):
-        self._own = {
-            option: parameter
-            for parameter in command.params
-            if isinstance(parameter, click.Option)
-            for option in (*parameter.opts, *parameter.secondary_opts)
-        }
+    def __init__(self, command: str, own: Mapping[str, click.Option]):
+        self._own = own
         self._spellings = {
             option: spelling
             for spelling in SPELLINGS
-            if not spelling.commands or name in spelling.commands
+            if not spelling.commands or command in spelling.commands
             if not spelling.option or spelling.option in self._own
             for option in spelling.names
             if option not in self._own
@@ -263,9 +233,9 @@ class _Translation:
         self._batches: list[str] = []
         self._cache_types: dict[str, str] = {}
 
-    def translated(self, arguments: Iterable[str]) -> Iterator[str]:
+    def translated(self, arguments: list[str]) -> list[str]:
         """The arguments in the subcommand's own words. Raises ``click.UsageError``, ``LumenError``."""
-        waiting = list(reversed(list(arguments)))
+        waiting = arguments[::-1]
         kept: list[str] = []
         while waiting and waiting[-1] != "--":
             argument = waiting.pop()
@@ -284,7 +254,7 @@ class _Translation:
             elif spelling.value is None and not equals and waiting and waiting[-1].lower() in _SWITCHES:
                 value = waiting.pop()
             kept += self._meaning(name, spelling, value)
-        return iter([*kept, *self._joint(), *reversed(waiting)])
+        return [*kept, *self._joint(), *reversed(waiting)]
 
     def _meaning(self, name: str, spelling: Spelling, value: str) -> list[str]:
         """What is put in the place of an option."""

@@ -9,6 +9,7 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
+from lumen_mlir.cli.streams import tell
 from lumen_mlir.compiler.targets import TARGETS
 
 Decorator = Callable[[Callable], Callable]
@@ -21,6 +22,39 @@ def _all(*decorators: Decorator) -> Decorator:
         return function
 
     return apply
+
+
+_UNUSED = "lumen_mlir.cli.options_without_effect"
+
+
+class Command(click.Command):
+    """A subcommand that takes llama.cpp's spellings of options besides its own."""
+
+    def parse_args(self, context: click.Context, arguments: list[str]) -> list[str]:
+        """Puts the subcommand's own options in their place, before ``click`` reads them."""
+        options = [parameter for parameter in self.params if isinstance(parameter, click.Option)]
+        own = {name: option for option in options for name in (*option.opts, *option.secondary_opts)}
+        foreign = (word for word in arguments if word[:1] == "-" and word.partition("=")[0] not in own)
+        if not context.resilient_parsing and next(foreign, None) is not None:
+            # Imported here because few need it, and every start would wait for it.
+            from lumen_mlir.cli.llama_cpp_options import Translation
+
+            translation = Translation(context.info_name or "", own)
+            try:
+                arguments = translation.translated(arguments)
+            except click.UsageError as error:
+                error.ctx = context
+                raise
+            context.meta[_UNUSED] = translation.unused
+        return super().parse_args(context, arguments)
+
+    def invoke(self, context: click.Context) -> Any:
+        """Says first what has no effect."""
+        unused = context.meta.get(_UNUSED)
+        if unused and not context.params.get("quiet"):
+            reasons = "; ".join(f"{', '.join(names)} ({why})" for why, names in unused.items())
+            tell(f"lumen: warning: no effect here: {reasons}")
+        return super().invoke(context)
 
 
 def _files(context: click.Context, parameter: click.Parameter, begun: str) -> list[CompletionItem]:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lumen_mlir.cli import options as shared
-from lumen_mlir.cli.llama_cpp_options import Command
 from lumen_mlir.cli.report import Reporter, counted
 from lumen_mlir.cli.text import read_text
 
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
     from lumen_mlir.generate.perplexity import Perplexity
 
 
-@click.command(cls=Command, short_help="Measure how well a model predicts a text.")
+@click.command(cls=shared.Command, short_help="Measure how well a model predicts a text.")
 @click.argument("paths", nargs=-1, metavar="[MODEL] FILE")
 @shared.model_option
 @click.option("-f", "--file", "text", metavar="FILE", help="Another way to give FILE.")

@@ -8,8 +8,14 @@ import re
 import click
 import pytest
 
-from lumen_mlir.cli.llama_cpp_options import SPELLINGS, Command
-from lumen_mlir.cli.options import engine_options, model_argument, sampling_options, verbosity_options
+from lumen_mlir.cli.llama_cpp_options import SPELLINGS
+from lumen_mlir.cli.options import (
+    Command,
+    engine_options,
+    model_argument,
+    sampling_options,
+    verbosity_options,
+)
 
 
 @click.command(cls=Command)
