@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -105,14 +106,19 @@ def command(
     message = None if interactive else text_of(prompt, prompt_file)
     if message is not None and escape:
         message = unescaped(message)
-    llm = reporter.open(model, chat_template=template, **options)
-    _check_template(llm, model)
+    opener = _Opener(reporter, template, options)
+    llm = opener.first(model)
     if message is not None and not message.strip():
         raise LumenError("there is no message: pass -p TEXT or -f FILE, or pipe a text in")
     reporter.sampling(llm, sampling)
     if message is None:
-        settings = {**sampling, "max_tokens": max_tokens, "think": enable_thinking, "special": special}
-        _converse(llm, reporter, system, settings, fixed, template, options, single_turn)
+        settings = {
+            **sampling,
+            "max_tokens": max(max_tokens, -1),
+            "think": enable_thinking,
+            "special": special,
+        }
+        _converse(llm, opener, settings, system, fixed, single_turn)
         return
     opening = [] if system is None else [{"role": "system", "content": system}]
     messages = [*opening, {"role": "user", "content": message}]
@@ -125,77 +131,95 @@ def command(
     reporter.summary(llm, generation)
 
 
-def _converse(
-    llm: LLM,
-    reporter: Reporter,
-    system: str | None,
-    settings: dict[str, Any],
-    fixed: dict[str, Any],
-    template: str | None,
-    options: dict[str, Any],
-    single_turn: bool,
-) -> None:
-    from lumen_mlir.cli.repl.session import converse, open_reader
-    from lumen_mlir.cli.repl.settings import Settings
-    from lumen_mlir.cli.repl.talk import Chat
-    from lumen_mlir.text.chat import ChatTemplate
+@dataclass(frozen=True)
+class _Opener:
+    """Opens models with the options of the command line; ``template`` is what ``--chat-template`` gave."""
 
-    def open_model(path: str) -> LLM:
+    reporter: Reporter
+    template: str | None
+    options: dict[str, Any]
+
+    def first(self, model: str | None) -> LLM:
+        """The model that the command line names. Raises ``LumenError`` where it has no chat template."""
+        llm = self.reporter.open(model, chat_template=self.template, **self.options)
+        if self.template is None and not _has_template(llm):
+            raise _no_template(llm, model)
+        _ = llm.chat_template  # one that is broken is refused before anything is asked
+        return llm
+
+    def another(self, path: str) -> LLM:
+        """One that is opened during a conversation. Its own template goes first."""
         # What a folder is quantized to means nothing for a file.
-        chosen = options if os.path.isdir(path) else {**options, "format": None}
-        opened = reporter.open(path, **chosen)
-        if template is not None and not _has_template(opened):
-            opened.chat_template = ChatTemplate.given(template, opened.tokenizer)
+        options = self.options if os.path.isdir(path) else {**self.options, "format": None}
+        llm = self.reporter.open(path, **options)
         try:
-            _check_template(opened, path)
+            if not _has_template(llm):
+                if self.template is None:
+                    raise _no_template(llm, path)
+                from lumen_mlir.text.chat import ChatTemplate
+
+                llm.chat_template = ChatTemplate.given(self.template, llm.tokenizer)
+            _ = llm.chat_template
         except BaseException:
-            opened.close()
+            llm.close()
             raise
-        return opened
-
-    chat = Chat(
-        llm,
-        reporter,
-        open_reader(lambda: chat.settings.get("history")),
-        open_model,
-        system=system,
-        settings=Settings(settings),
-        fixed=fixed,
-    )
-    converse(chat, single_turn)
-    if chat.last is not None:
-        reporter.summary(chat.llm, chat.last)
-
-
-def _check_template(llm: LLM, model: str | None) -> None:
-    """Refuses a model without a chat template before anything is asked, and says what to do instead."""
-    from lumen_mlir.text.chat import ChatError
-
-    try:
-        _ = llm.chat_template
-    except ChatError as error:
-        if _has_template(llm):
-            raise
-        refusal = error
-        name, talks = f" {model}", ()
-        if model is None:
-            name, talks = "", (("lumen chat MODEL.gguf", "talk with a model of yours"),)
-            refusal = ChatError(
-                "the model that comes with Lumen continues film reviews; it has not learned to talk"
-            )
-        commands = (
-            *talks,
-            (f"lumen generate{name} -p TEXT", "continue a text"),
-            (f"lumen chat{name} --chat-template plain", "try it all the same (or chatml, llama3, gemma, …)"),
-        )
-        refusal.hints = tuple(columns(commands).splitlines())
-        raise refusal from None
+        return llm
 
 
 def _has_template(llm: LLM) -> bool:
     from lumen_mlir.text.chat import KEY
 
     return KEY in llm.model.file.metadata
+
+
+def _no_template(llm: LLM, model: str | None) -> LumenError:
+    """Why a model cannot chat, and what to do instead."""
+    from lumen_mlir.text.chat import ChatError
+
+    commands = []
+    if model is None:
+        name = ""
+        error = ChatError(
+            "the model that comes with Lumen continues film reviews; it has not learned to talk"
+        )
+        commands.append(("lumen chat MODEL.gguf", "talk with a model of yours"))
+    else:
+        name = f" {model}"
+        error = ChatError(
+            f"{llm.model.file.path}: the model has no chat template; it may only continue texts"
+        )
+    commands += [
+        (f"lumen generate{name} -p TEXT", "continue a text"),
+        (f"lumen chat{name} --chat-template plain", "try it all the same (or chatml, llama3, gemma, …)"),
+    ]
+    error.hints = tuple(columns(commands).splitlines())
+    return error
+
+
+def _converse(
+    llm: LLM,
+    opener: _Opener,
+    settings: dict[str, Any],
+    system: str | None,
+    fixed: dict[str, Any],
+    single_turn: bool,
+) -> None:
+    from lumen_mlir.cli.repl.session import converse, open_reader
+    from lumen_mlir.cli.repl.settings import Settings
+    from lumen_mlir.cli.repl.talk import Chat
+
+    chat = Chat(
+        llm,
+        opener.reporter,
+        open_reader(lambda: chat.settings.get("history")),
+        opener.another,
+        system=system,
+        settings=Settings(settings),
+        fixed=fixed,
+    )
+    converse(chat, single_turn)
+    if chat.last is not None:
+        opener.reporter.summary(chat.llm, chat.last)
 
 
 def _template(name: str) -> str:

@@ -161,7 +161,7 @@ def test_chat_without_template(lumen, tmp_path):
     write_scripted(path, ["Assistant", ":", " yes", "\n", "User", ":"])
     done = lumen("chat", path, "-p", "a")
     error, *hints = done.stderr.splitlines()
-    assert error.startswith(f"lumen: error: {path}: the model has no chat template")
+    assert error == f"lumen: error: {path}: the model has no chat template; it may only continue texts"
     assert len(hints) == 2 and f"lumen chat {path} --chat-template plain" in hints[1]
 
 
