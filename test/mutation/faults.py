@@ -188,6 +188,29 @@ FAULTS = (
         "return super().call_binop(context, operator, left, right)",
         "test_template_limits.py",
     ),
+    # --- the hub --------------------------------------------------------------------------------------------
+    _py(
+        "unchecked-download",
+        "hub",
+        "return digest.hexdigest() == file.checksum",
+        "return True",
+        "test_download.py",
+    ),
+    _py(
+        "path-out-of-the-cache",
+        "hub",
+        'not {".", ".."} & set(parts)',
+        "bool(parts)",
+        "test_names.py",
+        "test_download.py",
+    ),
+    _py(
+        "shared-blob-removed",
+        "hub",
+        "for blob in blobs - needed:",
+        "for blob in blobs:",
+        "test_hub_commands.py",
+    ),
     # --- running --------------------------------------------------------------------------------------------
     _py(
         "shared-memory",

@@ -192,6 +192,14 @@ def test_remove_asks_back(lumen, refused, repo):
     assert lumen("list", "--json").stdout == "[]\n"
 
 
+def test_contents_that_models_share(lumen, hub, repo, yes):
+    repo.files["copy-Q4_0.gguf"] = yes
+    lumen("pull", NAME, f"{NAME}:q4_0")
+    assert len(hub.asked("/content/")) == 1
+    assert lumen("rm", f"{NAME}:q4_0").returncode == 0
+    assert lumen("generate", f"{NAME}:q4_k_m", *RUN, env={"HF_HUB_OFFLINE": "1"}).stdout == "Yes\n"
+
+
 def test_contents_that_repositories_share(lumen, repo, hub_cache):
     """huggingface_hub may keep them once for all repositories: others need them, perhaps."""
     lumen("pull", NAME)
@@ -254,7 +262,7 @@ def test_stopped_and_gone_on_with(lumen, process, hub, variables, hub_cache):
     command = [sys.executable, "-m", "lumen_mlir", "pull", "hf:user/big"]
     with subprocess.Popen(command, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
         deadline = time.monotonic() + 60
-        while not (kept := _kept(hub_cache)) and time.monotonic() < deadline:
+        while (kept := _kept(hub_cache)) != [10 << 20] and time.monotonic() < deadline:
             time.sleep(0.02)
         running.send_signal(signal.SIGINT)
         out, err = running.communicate(timeout=60)
