@@ -110,7 +110,17 @@ def test_names_stand_for_models(lumen, repo, command, tmp_path, yes):
     by_name = lumen(command, NAME, *COMMANDS[command])
     by_path = lumen(command, tmp_path / "yes.gguf", *COMMANDS[command])
     assert by_name.returncode == by_path.returncode == 0, by_name
-    assert by_name.stdout.splitlines()[1:] == by_path.stdout.splitlines()[1:]
+    # The first line has the path, and free memory changes.
+    lines = [done.stdout.partition("free memory")[0].splitlines()[1:] for done in (by_name, by_path)]
+    assert lines[0] == lines[1]
+
+
+def test_the_option_of_llama_cpp(lumen, refused, repo):
+    for words in (("-hf", "user/yes-GGUF:Q4_K_M"), ("--hf-repo", "user/yes-GGUF"), ("-hf", NAME)):
+        assert lumen("generate", *words, *RUN).stdout == "Yes\n"
+    said = refused("generate", "-hf", "user/yes-GGUF", "other.gguf", *RUN, code=2)
+    assert said.startswith(f"there are two models: other.gguf and -m {NAME} (see ")
+    assert "USER/REPO was expected" in refused("chat", "-hf", "yes", *RUN[:1], "-p", "a")
 
 
 def test_split_models(lumen, hub, tmp_path):
