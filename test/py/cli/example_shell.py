@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs the commands of the pages in a folder that has what they name: tiny models instead of real ones.
 
-``lumen`` runs in the process of the tests. Of programs that take long (``make``, benchmarks) only the names
-and options are checked.
+``lumen`` runs in the process of the tests. Of programs that take long (``make``, ``pip``, benchmarks) only
+the names and options are checked.
 """
 
 from __future__ import annotations
@@ -197,6 +197,9 @@ def check(program: str, arguments: list[str]) -> bool:
     if program == "make":
         _check_make(arguments)
         return True
+    if program == "pip":
+        _check_pip(arguments)
+        return True
     if program.startswith("python") and arguments[:1] != ["-c"]:
         _check_python(arguments)
         return True
@@ -239,6 +242,14 @@ def _check_make(arguments: list[str]) -> None:
     for argument in arguments:
         target = re.escape(argument)
         assert "=" in argument or re.search(rf"^(?:\S+ )*{target}(?: \S+)*:", makefile, re.M), argument
+
+
+def _check_pip(arguments: list[str]) -> None:
+    """Extras of Lumen exist."""
+    declared = (ROOT / "pyproject.toml").read_text()
+    for name in (name for word in arguments for name in re.findall(r"^lumen-mlir\[(.+)\]$", word)):
+        for extra in name.split(","):
+            assert re.search(rf"^{extra} = \[", declared, re.M), f"there is no extra '{extra}'"
 
 
 def _check_python(arguments: list[str]) -> None:
