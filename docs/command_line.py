@@ -18,7 +18,8 @@ _HEAD = """<!-- Written by docs/generate.py from the commands; don't edit -->
 `lumen COMMAND --help` shows the same in a terminal.
 """
 _EVERYWHERE = """Every command also takes `-h`, `--help`, and `--plugin MODULE|FILE.py`: Python that defines
-[formats of your own](../formats.md#formats-of-your-own). It may be repeated.
+[formats of your own](../formats.md#formats-of-your-own). It may be repeated. `lumen --version` prints
+the version.
 """
 # The commands that ``lumen --help`` leaves out, because a word in the place of a model chooses them.
 _HIDDEN = {"bench": (("kernels",),)}
@@ -54,8 +55,10 @@ def _commands(context: click.Context) -> Iterator[tuple[str, click.Command]]:
 
 def _section(path: str, command: click.Command, parent: click.Context) -> str:
     with click.Context(command, info_name=path.partition(" ")[2], parent=parent) as context:
-        pieces = command.collect_usage_pieces(context)
-        lines = [f"## {path}", "", "```text", " ".join([path, *pieces]), "```", "", *_help(command)]
+        usage = " ".join([path, *command.collect_usage_pieces(context)])
+        if getattr(command, "invoke_without_command", False):  # which older versions of click do not show
+            usage = usage.replace(" COMMAND ", " [COMMAND] ")
+        lines = [f"## {path}", "", "```text", usage, "```", "", *_help(command)]
         records = [
             record
             for option in command.get_params(context)
