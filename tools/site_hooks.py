@@ -30,8 +30,14 @@ TOP = {
 _FENCE = re.compile(r"^ *(```+|~~~+)")
 _LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\((?!\w+:|#)([^)\s#]+)(#[^)\s]*)?\)")
 _CODE = re.compile(r"`[^`]+`")
-# A comment of pages which the site replaces by the documentation of a Python name, or of all that is in it.
-_API = re.compile(r"^<!-- api( members)?: ([\w.]+) -->$", re.M)
+# A comment of pages which the site replaces by the documentation of a Python name: "api" of what users call,
+# "api result" of what they are given (without its constructor), "api members" of what is in a module.
+_API = re.compile(r"^<!-- (api|api result|api members): ([\w.]+) -->$", re.M)
+_API_OPTIONS = {
+    "api": {},
+    "api result": {"merge_init_into_class": "false"},
+    "api members": {"show_root_heading": "false", "show_root_toc_entry": "false"},
+}
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
@@ -80,10 +86,11 @@ def on_page_markdown(markdown: str, page: Any, config: MkDocsConfig, files: File
 
 
 def _documented(match: re.Match[str]) -> str:
-    heading = (
-        "\n    options:\n      show_root_heading: false\n      show_root_toc_entry: false" if match[1] else ""
-    )
-    return f"::: {match[2]}{heading}"
+    kind, name = match.groups()
+    lines = [f"::: {name}", "    options:"] + [
+        f"      {key}: {value}" for key, value in _API_OPTIONS[kind].items()
+    ]
+    return "\n".join(lines if _API_OPTIONS[kind] else lines[:1])
 
 
 def _repository_path(file: File, config: MkDocsConfig) -> str:

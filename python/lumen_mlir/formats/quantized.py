@@ -66,9 +66,17 @@ class QuantFormat:
     """One quantization format; users hold a ``DescribedFormat``, which has what is built on this too.
 
     Attributes:
-      name, block, group, bits, bias, table, ggml_type: as given to ``quant_format``.
+      name: lower-case.
+      block: weights per block.
+      group: weights per scale.
+      bits: significant bits of a code.
+      bias: value(code) = code + bias.
+      table: value(code) = table[code]; None without a table.
+      ggml_type: the number of the type in GGUF files; None where files number it.
       fields: storage fields of one block in file order.
-      codes, scale, min: the decoded values, as expressions over the fields.
+      codes: the codes of a block, as an expression over the fields.
+      scale: the scales of a block, likewise.
+      min: the minima of a block, likewise; None for a format without them.
       description: the class it was written as.
     """
 

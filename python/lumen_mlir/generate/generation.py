@@ -110,8 +110,8 @@ class Generation(Iterator[str]):
         (``max_tokens``) or "context" (no room for another token).
       stopped_by: the stop string, or the id of the end or stop token, that ended the text; else None.
       evaluated: prompt tokens that were computed (the others were still in the KV cache).
-      prompt_seconds, decode_seconds: time to compute the prompt, and the tokens after it; what the caller
-        does between two pieces does not count.
+      prompt_seconds: time to compute the prompt; what the caller does between two pieces does not count.
+      decode_seconds: time to compute the tokens after it, likewise.
       decoded: tokens computed in ``decode_seconds`` (the first comes with the prompt).
     """
 

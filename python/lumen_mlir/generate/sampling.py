@@ -36,7 +36,11 @@ class Sampling:
     """How tokens are drawn where nothing else is asked for.
 
     Attributes:
-      temperature, top_k, top_p, min_p, repeat_penalty: those of ``Sampler``.
+      temperature: 0 takes the likeliest token; higher ones make unlikely tokens likelier.
+      top_k: only the K likeliest tokens are drawn from; 0 means all.
+      top_p: only the likeliest that have this share of the probability together.
+      min_p: only those at least this likely, relative to the likeliest.
+      repeat_penalty: makes the last 64 tokens less likely; 1 does not.
       from_model: the names of those that the model's makers chose.
     """
 
