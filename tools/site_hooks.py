@@ -13,6 +13,7 @@ import re
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import mlir_lexer
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
@@ -41,7 +42,8 @@ _API_OPTIONS = {
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Lists the pages of a folder where the navigation says ``folder/*``."""
+    """Lists the pages of a folder where the navigation says ``folder/*``, and colours IR."""
+    mlir_lexer.register()
     config.nav = _expanded(config.nav, Path(config.docs_dir))
     return config
 
