@@ -18,7 +18,6 @@ import json
 import os
 import re
 import shlex
-import signal
 import subprocess
 import sys
 import time
@@ -152,9 +151,16 @@ def _limited(words: list[str], seconds: float) -> str | None:
     try:
         output, _ = process.communicate(timeout=seconds)
     except subprocess.TimeoutExpired:
-        process.send_signal(signal.SIGINT)  # the script then ends its engines
-        process.communicate()
+        process.terminate()  # a script that has engines then ends them
+        try:
+            process.communicate(timeout=60)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
         return None
+    except BaseException:
+        process.terminate()
+        raise
     if process.returncode:
         raise SystemExit(f"{shlex.join(words)} ended with status {process.returncode}")
     return output

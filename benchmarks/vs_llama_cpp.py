@@ -26,6 +26,7 @@ import argparse
 import json
 import os
 import re
+import signal
 import statistics
 import subprocess
 import sys
@@ -308,8 +309,12 @@ def _write(options: argparse.Namespace, rows: list[Row], results: list[dict[str,
     base.with_name(f"{base.name}.svg").write_text(report.picture(summaries, title), encoding="utf-8")
 
 
+def _stop(*_: object) -> None:
+    raise SystemExit("\nstopped; the same command goes on here")
+
+
 if __name__ == "__main__":
-    try:
-        main()
-    except KeyboardInterrupt:
-        raise SystemExit("\nstopped; the same command goes on here") from None
+    # Interrupted or terminated, it ends its engines.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stop)
+    main()
