@@ -9,6 +9,7 @@ from importlib import import_module
 import click
 
 from lumen_mlir.cli import streams
+from lumen_mlir.cli.help_text import HelpContext
 from lumen_mlir.errors import LumenError, about_extension, one_line
 
 # Each is the attribute ``command`` of a module beside this one: of that name, or as ``_MODULES`` says.
@@ -67,6 +68,7 @@ _plugin_option = click.option(
 
 def _with_plugins(command: click.Command) -> click.Command:
     """``command`` and its subcommands with ``--plugin``: what is a format does not depend on the command."""
+    command.context_class = HelpContext
     if not any(parameter.name == "plugin" for parameter in command.params):
         _plugin_option(command)
         for inner in getattr(command, "commands", {}).values():
@@ -95,12 +97,15 @@ def app() -> None:
     """Run quantized language models, compiled for this machine through MLIR.
 
     \b
-      lumen generate -p "오늘 본 영화는"              the model that comes with Lumen
-      lumen generate model.gguf -p "Once upon"      a GGUF file of yours
-      lumen generate FOLDER -p "Once upon"          a folder as Hugging Face has it
-      lumen chat hf:USER/REPO:q4_k_m                a model of the Hugging Face Hub
-      lumen compile model.gguf --emit fused         what the compiler makes of it
+      lumen generate -p "오늘 본 영화는"          the model that comes with Lumen
+      lumen generate model.gguf -p "Once upon"  a GGUF file of yours
+      lumen generate FOLDER -p "Once upon"      a folder as Hugging Face has it
+      lumen chat hf:USER/REPO:q4_k_m            a model of the Hugging Face Hub
+      lumen compile model.gguf --emit fused     what the compiler makes of it
     """
+
+
+app.context_class = HelpContext
 
 
 def run(arguments: list[str]) -> int:

@@ -15,6 +15,7 @@ import click
 
 from lumen_mlir.cli import options as shared
 from lumen_mlir.cli.dry_run import report
+from lumen_mlir.cli.fitting import show_markdown
 from lumen_mlir.cli.report import Reporter, counted, kernels
 from lumen_mlir.cli.table import markdown
 from lumen_mlir.errors import LumenError
@@ -65,7 +66,10 @@ def numbers(least: int) -> Any:
 )
 @click.option("-r", "--repetitions", type=int, default=5, show_default=True, help="Runs of each test.")
 @click.option(
-    "-o", "--output", type=click.Choice(["md", "json", "csv"]), default="md", show_default=True, help="Form."
+    "-o",
+    "--output",
+    type=click.Choice(["md", "json", "csv"]),
+    help="Form.  [default: a table that fits the terminal, else md]",
 )
 @click.option(
     "--profile", is_flag=True, help="Show where the time goes, kernel by kernel, instead of the speed."
@@ -89,7 +93,7 @@ def command(
     n_depth: list[int],
     threads: list[int] | None,
     repetitions: int,
-    output: str,
+    output: str | None,
     profile: bool,
     profile_svg: str | None,
     dry_run: bool,
@@ -122,7 +126,7 @@ def command(
         return
     llm = reporter.open(model, threads=first, context=context, profile=profile, **options)
     if profile:
-        click.echo(_profile(llm, tests, threads or [llm.threads], repetitions, output, profile_svg, reporter))
+        _profile(llm, tests, threads or [llm.threads], repetitions, output, profile_svg, reporter)
         return
     results = []
     for count in threads or [llm.threads]:
@@ -133,7 +137,10 @@ def command(
             rate = f"{samples.avg_ts:.2f} ± {samples.stddev_ts:.2f} tokens/s"
             reporter.say(f"{counted(count, 'thread')}, {test.label}: {rate}")
             results.append(_fields(llm, test, count, moment, samples))
-    click.echo({"md": _markdown, "json": _json, "csv": _csv}[output](results))
+    if output is None:
+        show_markdown(_table(results), _NUMBERS)
+    else:
+        click.echo({"md": _markdown, "json": _json, "csv": _csv}[output](results))
 
 
 def _profile(
@@ -141,10 +148,10 @@ def _profile(
     tests: list[Test],
     threads: list[int],
     repetitions: int,
-    output: str,
+    output: str | None,
     svg: str | None,
     reporter: Reporter,
-) -> str:
+) -> None:
     from lumen_mlir.cli import profile_report
     from lumen_mlir.measure.profiling import Profiler
     from lumen_mlir.storage.atomic_file import replacing
@@ -160,7 +167,7 @@ def _profile(
         name = os.path.basename(llm.model.file.path)
         with replacing(svg) as file:
             file.write(profile_report.picture(profiles, f"{name}, {kernels(llm)}").encode())
-    return profile_report.text(profiles, output)
+    profile_report.show(profiles, output)
 
 
 def _fields(
@@ -210,7 +217,16 @@ def _cpu() -> str:
     return platform.machine()
 
 
+# The columns of the table that hold numbers.
+_NUMBERS = (1, 2, 4, 5, 6)
+
+
 def _markdown(results: list[dict[str, Any]]) -> str:
+    header, *rows = _table(results)
+    return markdown(header, rows, _NUMBERS)
+
+
+def _table(results: list[dict[str, Any]]) -> list[tuple[str, ...]]:
     from lumen_mlir.gguf.description import short_count, size_text
     from lumen_mlir.measure.bench import Test
 
@@ -227,7 +243,7 @@ def _markdown(results: list[dict[str, Any]]) -> str:
         )
         for result in results
     ]
-    return markdown(header, rows, right=(1, 2, 4, 5, 6))
+    return [header, *rows]
 
 
 def _json(results: list[dict[str, Any]]) -> str:

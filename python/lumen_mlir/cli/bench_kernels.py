@@ -12,8 +12,8 @@ import click
 
 from lumen_mlir.cli import options as shared
 from lumen_mlir.cli.bench import numbers
+from lumen_mlir.cli.fitting import show_markdown
 from lumen_mlir.cli.report import Reporter, counted
-from lumen_mlir.cli.table import markdown
 from lumen_mlir.errors import LumenError
 
 if TYPE_CHECKING:
@@ -89,7 +89,10 @@ def command(
         title = f"{n} x {k}, {machine.name}, {counted(threads, 'thread')}"
         with replacing(plot) as file:
             file.write(draw(results, title).encode())
-    click.echo(_json(results, machine, threads) if as_json else _markdown(results))
+    if as_json:
+        click.echo(_json(results, machine, threads))
+    else:
+        _show(results)
 
 
 def _shape(text: str) -> tuple[int, int]:
@@ -107,7 +110,7 @@ def _bound(result: Measurement) -> str:
     ]
 
 
-def _markdown(results: list[Measurement]) -> str:
+def _show(results: list[Measurement]) -> None:
     header = ("format", "packed bits", "rows", "ms", "GB/s", "GOP/s", "limit", "share", "median")
     rows = [
         (
@@ -123,7 +126,7 @@ def _markdown(results: list[Measurement]) -> str:
         )
         for result in results
     ]
-    return markdown(header, rows, right=(1, 2, 3, 4, 5, 7, 8))
+    show_markdown([header, *rows], right=(1, 2, 3, 4, 5, 7, 8))
 
 
 def _limit(result: Measurement) -> str:

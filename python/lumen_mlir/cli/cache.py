@@ -4,10 +4,25 @@
 from __future__ import annotations
 
 import datetime
+from collections import Counter
+from typing import TYPE_CHECKING
 
 import click
 
-from lumen_mlir.cli.table import columns
+from lumen_mlir.cli.fitting import say, show
+
+if TYPE_CHECKING:
+    from lumen_mlir.storage.cache import Entry
+
+# What kinds of entries are, one and several of them.
+_KINDS = {
+    "objects": ("code", "{:,} pieces of code"),
+    "kernels": ("1 kernel", "{:,} kernels"),
+    "packed": ("packed weights", "packed weights in {:,} layouts"),
+    "tokenizers": ("tokenizer", "{:,} tokenizers"),
+    "models": ("quantized weights", "quantized weights in {:,} files"),
+    "tunings": ("tuning", "{:,} tunings"),
+}
 
 
 @click.group(short_help="Show or clear what is kept on disk.", invoke_without_command=True)
@@ -19,22 +34,59 @@ def command(context: click.Context) -> None:
 
 
 @command.command("list")
-def list_entries() -> None:
-    """Show the folder and every entry, the most recently used first."""
+@click.option("--entries", is_flag=True, help="Every entry with its key, not only what each model has.")
+def list_entries(entries: bool = False) -> None:
+    """Show the folder and what it keeps for which model, the most recently used first.
+
+    Models of equal shapes share code: it stands with the one that was first.
+    """
     from lumen_mlir.gguf.description import size_text
     from lumen_mlir.storage.cache import Cache
 
     cache = Cache()
-    entries = cache.entries()
+    found = cache.entries()
     limit = size_text(cache.limit) if cache.limit else "nothing: caching is off"
-    total = size_text(sum(entry.size for entry in entries))
-    click.echo(f"{cache.folder}: {_count(len(entries))}, {total} of {limit}")
+    total = size_text(sum(entry.size for entry in found))
+    say(f"{cache.folder}: {_count(len(found))}, {total} of {limit}")
+    if not found:
+        return
+    labels = _labels(found)
+    say("")
     if entries:
         rows = [
-            (entry.kind, size_text(entry.size), f"{_moment(entry.used):%Y-%m-%d %H:%M}", entry.key)
-            for entry in entries
+            (entry.kind, size_text(entry.size), _moment(entry.used), labels[entry], entry.key)
+            for entry in found
         ]
-        click.echo("\n" + columns([("kind", "size", "last used", "key"), *rows], right=(1,)))
+        show([("kind", "size", "last used", "model", "key"), *rows], right=(1,), header=True, spare=(4,))
+        return
+    groups: dict[str, list[Entry]] = {}
+    for entry in found:
+        groups.setdefault(labels[entry], []).append(entry)
+    models = [
+        (name, size_text(sum(entry.size for entry in group)), _moment(group[0].used), _kinds(group))
+        for name, group in groups.items()
+    ]
+    show([("model", "size", "last used", "what is kept"), *models], right=(1,), header=True)
+
+
+def _labels(entries: list[Entry]) -> dict[Entry, str]:
+    """The model of each entry."""
+    labels = {entry: entry.label for entry in entries}
+    # The entry of a quantized folder is a model file: the one with its checksums has the name.
+    sums = {entry.key: labels[entry] for entry in entries if entry.kind == "models"}
+    return {
+        entry: label or sums.get(f"{entry.key}.sums", "") or "(of no model)"
+        for entry, label in labels.items()
+    }
+
+
+def _kinds(entries: list[Entry]) -> str:
+    counts = Counter(entry.kind for entry in entries if not entry.key.endswith(".sums"))
+    parts = []
+    for kind, count in counts.items():
+        one, several = _KINDS.get(kind, (kind, "{:,} " + kind))
+        parts.append(one if count == 1 else several.format(count))
+    return ", ".join(parts)
 
 
 @command.command()
@@ -45,11 +97,12 @@ def clear() -> None:
 
     cache = Cache()
     count, size = cache.clear()
-    click.echo(f"{cache.folder}: removed {_count(count)}, {size_text(size)}")
+    say(f"{cache.folder}: removed {_count(count)}, {size_text(size)}")
 
 
-_moment = datetime.datetime.fromtimestamp
+def _moment(seconds: float) -> str:
+    return f"{datetime.datetime.fromtimestamp(seconds):%Y-%m-%d %H:%M}"
 
 
 def _count(entries: int) -> str:
-    return f"{entries} entr{'y' if entries == 1 else 'ies'}"
+    return f"{entries:,} entr{'y' if entries == 1 else 'ies'}"

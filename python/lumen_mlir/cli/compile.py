@@ -46,9 +46,12 @@ def command(
     """Compile MODEL, a GGUF file, or FILE.mlir, a module of the lumen dialect, and print one form of it.
 
     \b
-    lumen   the model as it is built             fused   kernels, products of packed weights
-    loops   kernels as loops over buffers        vector  kernels as vector code
-    llvm    the llvm dialect                     asm, obj  machine code
+    lumen     the model as it is built
+    fused     kernels, products of packed weights
+    loops     kernels as loops over buffers
+    vector    kernels as vector code
+    llvm      the llvm dialect
+    asm, obj  machine code
     """
     if emit == "obj" and function:
         raise click.UsageError("--function cannot be used with --emit obj", click.get_current_context())

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from lumen_mlir.formats.quantized import QuantFormat
     from lumen_mlir.formats.storage import Segment
 
-# Columns of a bit, its border included.
-_BIT = 9
+# Columns of a bit, its border included: as a rule, and at least.
+_BIT, _LEAST = 9, 4
 
 
 @dataclass(frozen=True)
@@ -31,12 +31,16 @@ class ByteLine:
     first: int
 
 
-def draw(lines: Sequence[ByteLine]) -> str:
-    """The bytes; where many follow each other that are built alike, the first two and the last."""
+def draw(lines: Sequence[ByteLine], limit: int | None = None) -> str:
+    """The bytes; where many follow each other that are built alike, the first two and the last.
+
+    Bits are narrower where the drawing would take more than ``limit`` columns.
+    """
     width = max(len(line.head) for line in lines)
+    size = _BIT if limit is None else max(min(_BIT, (limit - width - 2) // 8), _LEAST)
     margin = " " * width
-    ruler = "".join(f" {bit:^{_BIT - 1}}" for bit in range(7, -1, -1))
-    edge = "─" * (_BIT - 1)
+    ruler = "".join(f" {bit:^{size - 1}}" for bit in range(7, -1, -1))
+    edge = "─" * (size - 1)
     text = [
         f"{margin} {ruler}".rstrip(),
         f"{margin} ┌" + "┬".join([edge] * 8) + "┐",
@@ -48,7 +52,7 @@ def draw(lines: Sequence[ByteLine]) -> str:
         if end - number > 4:
             shown = [number, number + 1, None, end - 1]
         for index in shown:
-            text.append(f"{margin} ⋮" if index is None else _line(lines[index], width))
+            text.append(f"{margin} ⋮" if index is None else _line(lines[index], width, size))
         number = end
     text.append(f"{margin} └" + "┴".join([edge] * 8) + "┘")
     return "\n".join(text)
@@ -65,10 +69,10 @@ def _run(lines: Sequence[ByteLine], begin: int) -> int:
     return end
 
 
-def _line(line: ByteLine, width: int) -> str:
+def _line(line: ByteLine, width: int, size: int) -> str:
     cells = []
     for bits, label in line.cells:
-        inner = bits * _BIT - 1
+        inner = bits * size - 1
         cells.append((label if len(label) <= inner else label[: inner - 1] + "…").center(inner))
     return f"{line.head:<{width}} │" + "│".join(cells) + "│"
 

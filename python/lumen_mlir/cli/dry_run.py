@@ -5,15 +5,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import click
-
+from lumen_mlir.cli.fitting import say, show
 from lumen_mlir.cli.report import Reporter
-from lumen_mlir.cli.table import columns
 
 
 def report(model: str | None, reporter: Reporter, options: dict[str, Any]) -> None:
     """Prints the memory that a run with these options of ``LLM`` would take. Weights are not read."""
-    from lumen_mlir.gguf.description import size_text
+    from lumen_mlir.gguf.description import label, size_text
     from lumen_mlir.models import Model
     from lumen_mlir.run import memory
     from lumen_mlir.run.session_options import SessionOptions
@@ -27,7 +25,7 @@ def report(model: str | None, reporter: Reporter, options: dict[str, Any]) -> No
     settings = SessionOptions.of(**chosen)
     try:
         file = reporter.open_file(model, **source, read_weights=False)
-        opened, cache = Model.open(file), Cache()
+        opened, cache = Model.open(file), Cache().labelled(label(file))
         if budget is None:
             needs = memory.footprint(opened, settings, cache, reporter.progress)
         else:
@@ -42,9 +40,9 @@ def report(model: str | None, reporter: Reporter, options: dict[str, Any]) -> No
         ("intermediates", needs.scratch, f"up to {settings.chunk} tokens at once"),
         ("in all", needs.total, ""),
     ]
-    click.echo(f"{file.path}: {size_text(needs.file)} of weights in the file, read once to be packed\n")
-    click.echo(columns([(name, size_text(size), note) for name, size, note in rows], right=(1,)))
+    say(f"{file.path}: {size_text(needs.file)} of weights in the file, read once to be packed\n")
+    show([(name, size_text(size), note) for name, size, note in rows], right=(1,))
     free = available_memory()
     if free is not None:
         verdict = "" if needs.total <= free else ": weights would be read from the disk in every step"
-        click.echo(f"\nfree memory: {size_text(free)}{verdict}")
+        say(f"\nfree memory: {size_text(free)}{verdict}")

@@ -6,6 +6,7 @@ from __future__ import annotations
 import inspect
 import json
 import re
+import sys
 import textwrap
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -13,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lumen_mlir.cli import options as shared
+from lumen_mlir.cli.fitting import prose, show, table
 from lumen_mlir.cli.streams import tell
-from lumen_mlir.cli.table import columns
+from lumen_mlir.cli.styles import width
 from lumen_mlir.errors import LumenError
 
 if TYPE_CHECKING:
@@ -54,27 +56,28 @@ def list_formats(as_json: bool) -> None:
             "name", "ggml id", "bits", "packed", "block", "bytes", "group", "code", "scale", "minimum",
             "targets",
         )  # fmt: skip
-        click.echo(columns([header, *map(_row, known)], right=range(1, 7)))
-        click.echo(_LEGEND + ", ".join(target.name for target in targets.TARGETS))
+        show([header, *map(_row, known)], right=range(1, 7), header=True, spare=(10, 9, 1, 3))
+        click.echo()
+        show([*_LEGEND, ("targets", ", ".join(target.name for target in targets.TARGETS))])
     for message in broken:
         tell(f"lumen: warning: {message}")
 
 
-_LEGEND = """
-bits     per weight in a file: 8 * bytes / block
-packed   bits per weight as kernels read them on the widest target, in tiles of 16 rows
-group    weights that share a scale (and a minimum)
-code     what is stored per weight, and the value it stands for
-scale    f16/256 * i8/32: a float per 256 weights times an integer per 32 of them
-minimum  what is subtracted: weight = scale * value - minimum
-targets  """
+_LEGEND = (
+    ("bits", "per weight in a file: 8 * bytes / block"),
+    ("packed", "bits per weight as kernels read them on the widest target, in tiles of 16 rows"),
+    ("group", "weights that share a scale (and a minimum)"),
+    ("code", "what is stored per weight, and the value it stands for"),
+    ("scale", "f16/256 * i8/32: a float per 256 weights times an integer per 32 of them"),
+    ("minimum", "what is subtracted: weight = scale * value - minimum"),
+)
 
 
-@command.command()
+@command.command("show")
 @click.argument("name")
 @click.option("--target", default="native", show_default=True, help="Whose packed layout to draw.")
 @shared.json_option
-def show(name: str, target: str, as_json: bool) -> None:
+def show_format(name: str, target: str, as_json: bool) -> None:
     """Show the one description of the format NAME.
 
     These are the Python that defines it, the bytes of a block drawn bit by bit, how kernels find them packed,
@@ -155,35 +158,28 @@ def _sections(fmt: QuantFormat, target: Target) -> Iterator[str]:
 
     number = "" if fmt.ggml_type is None else f", ggml type {fmt.ggml_type}"
     row = f" and {fmt.header_bytes} bytes per row" if fmt.header_bytes else ""
-    yield (
+    head = (
         f"{fmt.name}: {fmt.bits_per_weight:.4g} bits per weight, {fmt.block} weights in a block of "
-        f"{fmt.bytes_per_block} bytes{row}{number}; described by {formats.origin(fmt)}\n\n{_formula(fmt)}"
+        f"{fmt.bytes_per_block} bytes{row}{number}; described by {formats.origin(fmt)}"
     )
+    yield f"{prose(head)}\n\n{prose(_formula(fmt))}"
     source, place = source_of(fmt)
     yield f"# Description{f' ({place})' if place else ''}\n\n{source}"
     drawn = "row of one block" if fmt.header_bytes else "block"
+    lines = "One line per byte: its offset, its field, and what its bits hold, the highest bit first."
     yield (
-        f"# A {drawn} in the file\n\nOne line per byte: its offset, its field, and what its bits hold, the "
-        f"highest bit first.\n{_legend(fmt)}\n\n{draw(block_lines(fmt))}"
+        f"# A {drawn} in the file\n\n{prose(lines)}\n{prose(_legend(fmt))}\n\n"
+        f"{draw(block_lines(fmt), width(sys.stdout))}"
     )
     yield f"# Packed for {target.name}\n\n{_packed(fmt, target)}"
+    rows = [
+        (each.name, each.arithmetic, tile.rows, f"{fmt.packed_bits_per_weight(tile.rows):.4g}")
+        for each in targets.TARGETS
+        for tile in [each.tile(fmt)]
+    ]
+    header = ("target", "codes are multiplied by", "rows of a tile", "packed bits per weight")
     yield (
-        "# Targets\n\nKernels exist for all of them:\n\n"
-        + columns(
-            [
-                ("target", "codes are multiplied by", "rows of a tile", "packed bits per weight"),
-                *(
-                    (
-                        row.name,
-                        row.arithmetic,
-                        row.tile(fmt).rows,
-                        f"{fmt.packed_bits_per_weight(row.tile(fmt).rows):.4g}",
-                    )
-                    for row in targets.TARGETS
-                ),
-            ],
-            right=(2, 3),
-        )
+        "# Targets\n\nKernels exist for all of them:\n\n" + table([header, *rows], right=(2, 3), header=True)
     )
     yield f"# IR\n\n{_abridged(fmt.emit_ir().rstrip())}"
 
@@ -280,8 +276,8 @@ def _packed(fmt: QuantFormat, target: Target) -> str:
         else:
             holds = f"{_bits(part)} of the codes"
             drawings.append(
-                f"{part.name}: the first load of a tile, [row][k mod {tile.step}]\n\n"
-                + draw(plane_lines(fmt, part))
+                prose(f"{part.name}: the first load of a tile, [row][k mod {tile.step}]\n\n")
+                + draw(plane_lines(fmt, part), width(sys.stdout))
             )
         rows.append((part.name, part.offset, part.bytes, f"{shape} {dtype}", holds))
     head = (
@@ -289,7 +285,7 @@ def _packed(fmt: QuantFormat, target: Target) -> str:
         "per lane of 32 bits;\na lane holds the codes of four neighbouring columns, which are multiplied "
         f"and added by {target.arithmetic}."
     )
-    return "\n\n".join([head, columns(rows, right=(1, 2)), *drawings])
+    return "\n\n".join([prose(head), table(rows, right=(1, 2), header=True), *drawings])
 
 
 def _bits(part: Component, most: int = 8) -> str:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import click
 
 from lumen_mlir.cli import options as shared
+from lumen_mlir.cli.fitting import show
 from lumen_mlir.cli.report import Reporter
-from lumen_mlir.cli.table import columns
 
 if TYPE_CHECKING:
     from lumen_mlir.gguf.model_file import ModelFile
@@ -24,16 +24,18 @@ if TYPE_CHECKING:
 def command(model: str | None, tensors: bool, metadata: bool) -> None:
     """Show what MODEL, a GGUF file or a Hugging Face folder, holds, and whether Lumen can run it."""
     file = Reporter().open_file(model)
-    click.echo(columns(list(_facts(file))))
+    show(list(_facts(file)))
     if metadata:
         keys = [(key, file.metadata.type_name(key), _value(file, key)) for key in file.metadata]
-        click.echo("\n" + columns(keys))
+        click.echo()
+        show(keys)
     if tensors:
         rows = [
             (info.name, " x ".join(map(str, info.shape)), info.type, f"{info.nbytes:,}", f"{info.offset:,}")
             for info in file.tensors.values()
         ]
-        click.echo("\n" + columns([("tensor", "shape", "type", "bytes", "offset"), *rows], right=(3, 4)))
+        click.echo()
+        show([("tensor", "shape", "type", "bytes", "offset"), *rows], right=(3, 4), header=True)
 
 
 def _facts(file: ModelFile) -> Iterator[tuple[str, str]]:

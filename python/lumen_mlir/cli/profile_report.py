@@ -8,6 +8,9 @@ import io
 import json
 from typing import TYPE_CHECKING, Any
 
+import click
+
+from lumen_mlir.cli.fitting import say, show_markdown
 from lumen_mlir.cli.table import markdown
 from lumen_mlir.measure.svg import COLORS, GREY, Picture
 
@@ -19,12 +22,25 @@ if TYPE_CHECKING:
 
 _OUTSIDE = "outside of kernels"
 _HEADER = ("kernel", "calls", "ms", "share", "MB", "GB/s", "GOP", "GOP/s", "of limit")
+_NUMBERS = range(1, len(_HEADER))
+
+
+def show(profiles: Sequence[Profile], form: str | None) -> None:
+    """Writes them as ``text``, or, for people on a terminal, as tables that fit it."""
+    if form is not None:
+        click.echo(text(profiles, form))
+        return
+    for number, profile in enumerate(profiles):
+        title, rows = _table(profile)
+        say(("\n" if number else "") + f"{title}\n")
+        show_markdown([_HEADER, *rows], _NUMBERS)
 
 
 def text(profiles: Sequence[Profile], form: str) -> str:
     """``form`` is "md", "json" or "csv"."""
     if form == "md":
-        return "\n\n".join(map(_table, profiles))
+        tables = map(_table, profiles)
+        return "\n\n".join(f"{title}\n\n{markdown(_HEADER, rows, _NUMBERS)}" for title, rows in tables)
     rows = [row for profile in profiles for row in _rows(profile)]
     if form == "json":
         return json.dumps(rows, indent=2)
@@ -75,8 +91,9 @@ def _rows(profile: Profile) -> list[dict[str, Any]]:
     return [*rows, row(_OUTSIDE, profile.outside)]
 
 
-def _table(profile: Profile) -> str:
-    rows = [
+def _table(profile: Profile) -> tuple[str, list[Sequence[str]]]:
+    """What the profile is of, and its rows."""
+    rows: list[Sequence[str]] = [
         _cells(row["kernel"], row["calls"], row["ns"], row["share"], row["bytes"],
                row["int8_operations"] + row["float32_operations"], row["share_of_limit"])
         for row in _rows(profile)
@@ -87,7 +104,7 @@ def _table(profile: Profile) -> str:
     rows.append(_cells("a step", work.calls / steps, nanoseconds, 1, work.read / steps, operations, of_limit))
     threads = f"{profile.threads} thread{'s' if profile.threads > 1 else ''}"
     title = f"{profile.label}, {threads}; the machine {limits_text(profile.limits)}"
-    return f"{title}\n\n{markdown(_HEADER, rows, right=range(1, len(_HEADER)))}"
+    return title, rows
 
 
 def _cells(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from lumen_mlir.cli import options as shared
+from lumen_mlir.cli.fitting import show
 from lumen_mlir.cli.report import Reporter
 from lumen_mlir.errors import LumenError
 
@@ -73,7 +74,7 @@ def command(
 
     \b
       lumen quantize f16.gguf q4.gguf --format q4_k_m
-      lumen quantize f16.gguf q4.gguf --format q4_0 --tensor-type ffn_down=q5_1 --keep token_embd
+      lumen quantize f16.gguf q4.gguf --format q4_0 --tensor-type ffn_down=q5_1
     """
     if format_ is None:
         raise LumenError("--format is missing: q4_k_m, q8_0, … or any of 'lumen formats'")
@@ -92,7 +93,7 @@ def command(
         which = quantization.describe(again)
         reporter.say(f"warning: {which} quantized already, loses more (--requantize: this is meant)")
     if dry_run:
-        click.echo(_table(plan))
+        _show(plan)
         reporter.say(_summary(file, plan))
         return
     begin = time.perf_counter()
@@ -110,9 +111,7 @@ def command(
     reporter.say(f"{output}: {_summary(file, plan)}, {time.perf_counter() - begin:.1f} s")
 
 
-def _table(plan: Plan) -> str:
-    from lumen_mlir.cli.table import columns
-
+def _show(plan: Plan) -> None:
     rows = [
         (
             item.info.name,
@@ -124,7 +123,8 @@ def _table(plan: Plan) -> str:
         )
         for item in plan.items
     ]
-    return columns([("tensor", "shape", "type", "new type", "bytes", "new bytes"), *rows], right=(4, 5))
+    header = ("tensor", "shape", "type", "new type", "bytes", "new bytes")
+    show([header, *rows], right=(4, 5), header=True)
 
 
 def _summary(file: GGUFFile, plan: Plan) -> str:

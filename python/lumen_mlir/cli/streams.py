@@ -9,20 +9,26 @@ import re
 import sys
 from typing import Any, TextIO
 
-from lumen_mlir.cli.styles import styled
+from lumen_mlir.cli.styles import styled, width
+from lumen_mlir.cli.wrapping import wrapped
 from lumen_mlir.errors import visible
 
 # What kind of message a line is, which people should see first.
-_KIND = re.compile(r"lumen: (error|warning): ")
+_KIND = re.compile(r"lumen: (error|warning):(?=\s)")
 _COLOURS = {"error": "red", "warning": "yellow"}
 
 
 def tell(text: str) -> None:
-    """One message on stderr, whatever stderr is: logs are read on terminals later."""
+    """One message on stderr, whatever stderr is: logs are read on terminals later.
+
+    On a terminal it is wrapped at words, so that no path is broken, and no command to be copied.
+    """
     text, stream = visible(text), sys.stderr
+    limit = width(stream)
+    if limit is not None and "(to reproduce: " not in text:
+        text = "\n".join(piece for line in text.split("\n") for piece in wrapped(line, limit, inside=False))
     if kind := _KIND.match(text):
-        head = styled(stream, kind[0].rstrip(), "bold", _COLOURS[kind[1]])
-        text = f"{head} {text[kind.end() :]}"
+        text = styled(stream, kind[0], "bold", _COLOURS[kind[1]]) + text[kind.end() :]
     elif stream.isatty() and text.startswith("lumen: "):
         text = styled(stream, text, "dim")
     raw(stream).write(text + "\n")

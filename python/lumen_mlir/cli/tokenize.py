@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from lumen_mlir.cli import options as shared
+from lumen_mlir.cli.fitting import say, show
 from lumen_mlir.cli.report import Reporter
-from lumen_mlir.cli.table import columns
 from lumen_mlir.cli.text import read_text, text_of
 
 if TYPE_CHECKING:
@@ -68,16 +68,17 @@ def command(
     elif ids:
         click.echo(" ".join(map(str, found)))
     elif found:
-        click.echo(columns([(token, _shown(tokenizer, token)) for token in found], right=(0,)))
+        show([(token, _shown(tokenizer, token)) for token in found], right=(0,))
 
 
 def open_tokenizer(model: str | None, pre_tokenizer: str | None) -> Tokenizer:
     """The tokenizer of a model file; nothing else of it is read."""
+    from lumen_mlir.gguf.description import label
     from lumen_mlir.storage.cache import Cache
     from lumen_mlir.text.tokenizer import Tokenizer
 
     file = Reporter().open_file(model, pre_tokenizer=pre_tokenizer)
-    return Tokenizer.from_gguf(file, Cache(), pre_tokenizer)
+    return Tokenizer.from_gguf(file, Cache().labelled(label(file)), pre_tokenizer)
 
 
 def _shown(tokenizer: Tokenizer, token: int) -> str:
@@ -110,7 +111,7 @@ def _stats(models: tuple[str | None, ...], file: str, pre_tokenizer: str | None,
         click.echo(json.dumps(objects, ensure_ascii=False, indent=2))
         return
     first = results[0][2]
-    click.echo(
+    say(
         f"{file}: {first.bytes:,} bytes, {first.characters:,} characters, {first.words:,} words, "
         f"{first.hangul:,} Hangul syllables\n"
     )
@@ -126,4 +127,4 @@ def _stats(models: tuple[str | None, ...], file: str, pre_tokenizer: str | None,
         )
         for model, size, stats in results
     ]
-    click.echo(columns([header, *rows], right=(1, 2, 3, 4, 5)))
+    show([header, *rows], right=(1, 2, 3, 4, 5), header=True)

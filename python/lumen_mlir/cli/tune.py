@@ -8,8 +8,8 @@ from typing import Any
 import click
 
 from lumen_mlir.cli import options as shared
+from lumen_mlir.cli.fitting import show_markdown
 from lumen_mlir.cli.report import Reporter
-from lumen_mlir.cli.table import markdown
 from lumen_mlir.errors import LumenError
 
 
@@ -28,6 +28,7 @@ def command(model: str | None, rounds: int, quiet: bool, verbose: bool, **option
     From then on every command that opens MODEL with the same target, KV cache, activations and chunk uses it.
     It changes the speed of prompts and no result. `lumen cache clear` forgets it.
     """
+    from lumen_mlir.gguf.description import label
     from lumen_mlir.measure.tune import tune
     from lumen_mlir.models import Model
     from lumen_mlir.run.session_options import SessionOptions
@@ -38,11 +39,12 @@ def command(model: str | None, rounds: int, quiet: bool, verbose: bool, **option
         raise LumenError(f"--rounds is {rounds}; a whole number of at least 1 was expected")
     reporter = Reporter(quiet, verbose)
     opened = Model.open(reporter.open_file(model))
+    cache = Cache().labelled(label(opened.file))
     chosen = SessionOptions.of(**options)
     chosen = SessionOptions.of(**{**options, "context": min(chosen.chunk, opened.config.context)})
     try:
         trials = tune(
-            opened, chosen, Cache(), rounds, lambda done, total: reporter.progress("tune", done, total)
+            opened, chosen, cache, rounds, lambda done, total: reporter.progress("tune", done, total)
         )
     finally:
         reporter.close()
@@ -51,5 +53,5 @@ def command(model: str | None, rounds: int, quiet: bool, verbose: bool, **option
         (str(trial.tuning), f"{trial.seconds * 1e3:.2f}", f"{own.seconds / trial.seconds:.2f}")
         for trial in trials
     ]
-    click.echo(markdown(("products in", "ms a prompt", "times as fast"), rows, right=(1, 2)))
+    show_markdown([("products in", "ms a prompt", "times as fast"), *rows], right=(1, 2))
     reporter.say(f"from now on: {trials[0].tuning}")

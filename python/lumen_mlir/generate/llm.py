@@ -25,6 +25,7 @@ from lumen_mlir.generate.engines import check_engine, open_session
 from lumen_mlir.generate.generation import Generation, stop_strings
 from lumen_mlir.generate.model_source import open_model_file
 from lumen_mlir.generate.sampling import Sampler, Sampling
+from lumen_mlir.gguf.description import label
 from lumen_mlir.models import Model
 from lumen_mlir.run.session_options import Progress, SessionOptions, Timings, silent
 from lumen_mlir.storage.cache import Cache
@@ -111,6 +112,7 @@ class LLM:
         )
         self._path = "the model that comes with Lumen" if path is None else os.fspath(path)
         self.model = Model.open(file)
+        cache = cache.labelled(label(file))
         self.tokenizer = Tokenizer.from_gguf(self.model.file, cache, pre_tokenizer)
         self._given_template = chat_template
         progress("load", 1, 1)

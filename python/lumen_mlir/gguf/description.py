@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import math
+import os
 from collections import Counter
 
+from lumen_mlir.errors import LumenError
 from lumen_mlir.gguf.model_file import ModelFile
 
 # ``general.file_type``, llama.cpp's enum of mixtures.
@@ -43,6 +45,15 @@ def model_type(file: ModelFile) -> str:
     """Architecture, size and mixture, such as ``qwen2 494.03M Q8_0``."""
     architecture = file.metadata.string("general.architecture", "unknown")
     return f"{architecture} {short_count(parameter_count(file))} {file_type(file)}"
+
+
+def label(file: ModelFile, path: str | os.PathLike[str] | None = None) -> str:
+    """What people call a model: the name of its file or folder (``path``, if given) and its type."""
+    name = os.path.basename(os.path.abspath(file.path if path is None else path))
+    try:
+        return f"{name} ({model_type(file)})"
+    except LumenError:  # metadata of other types than they should have
+        return name
 
 
 def short_count(count: int) -> str:

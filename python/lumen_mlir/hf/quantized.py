@@ -19,6 +19,7 @@ import numpy as np
 
 from lumen_mlir.errors import quoted
 from lumen_mlir.gguf import GGUFError, GGUFFile
+from lumen_mlir.gguf.description import label
 from lumen_mlir.hf.errors import HFError
 from lumen_mlir.hf.folder import HFFolder
 from lumen_mlir.hf.safetensors import SafetensorsFile
@@ -66,8 +67,10 @@ def open_quantized(
     if kept is not None and cache.fits("models", plan.nbytes):
         try:
             quantization.quantize_file(folder, kept, choices, threads=threads, progress=progress)
-            sums = _checksums(GGUFFile.open(kept))
-            cache.store("models", _sums_key(key), json.dumps(sums).encode())
+            written = GGUFFile.open(kept)
+            sums = _checksums(written)
+            labelled = cache.labelled(label(written, path))
+            labelled.store("models", _sums_key(key), json.dumps(sums).encode())
             cache.added(kept)
             return _KeptFile(kept, key, sums, *source)
         except GGUFError as error:  # a full disk, most often

@@ -10,6 +10,7 @@ somebody who is not to be trusted, a warning is given once and the work goes on 
 from __future__ import annotations
 
 import contextlib
+import copy
 import errno
 import fcntl
 import functools
@@ -27,7 +28,15 @@ import platformdirs
 
 from lumen_mlir import env
 from lumen_mlir.storage.atomic_file import TEMPORARY_SUFFIX
-from lumen_mlir.storage.cache_entry import HEADER_BYTES, CacheError, MappedEntry, NewEntry, distrust, fault_of
+from lumen_mlir.storage.cache_entry import (
+    HEADER_BYTES,
+    CacheError,
+    MappedEntry,
+    NewEntry,
+    distrust,
+    fault_of,
+    label_of,
+)
 
 FAILURES = "failures"
 
@@ -47,6 +56,11 @@ class Entry:
     path: Path
     size: int
     used: float
+
+    @property
+    def label(self) -> str:
+        """The model that it was made for first (others may use it too); empty where nobody said."""
+        return label_of(self.path)
 
 
 def default_folder() -> Path:
@@ -77,8 +91,15 @@ class Cache:
         self._own_place = chosen is None
         self.folder = Path(chosen) if chosen is not None else default_folder()
         self.limit = env.CACHE_LIMIT.get() if limit is None else limit
+        self.label = ""
         self._warned: set[str] = set()
         self._swept = False
+
+    def labelled(self, label: str) -> Cache:
+        """The same cache, for work on a model that people call ``label``: new entries say so."""
+        named = copy.copy(self)
+        named.label = label
+        return named
 
     def load(self, kind: str, key: str) -> bytes | None:
         """The payload stored under ``key``, or None. A damaged entry is removed, with a warning."""
@@ -156,7 +177,7 @@ class Cache:
         if not self._writable(kind, size):
             return NewEntry(None, kind, key, size)
         try:
-            return NewEntry(path, kind, key, size, self._evict)
+            return NewEntry(path, kind, key, size, self._evict, self.label)
         except PermissionError as error:
             self._unwritable(error)
             return NewEntry(None, kind, key, size)

@@ -28,6 +28,10 @@ _MAGIC = b"LUMENC02"
 # Magic, payload length, digest of the payload, digest of kind and key; then a digest of those four.
 _HEADER = struct.Struct("<8sQ16s16s")
 _DIGEST_BYTES = 16
+# Then the length of the entry's label (UTF-8), the label, and a digest of it; zeros where there is none.
+_LABEL = _HEADER.size + _DIGEST_BYTES
+_LABEL_LENGTH = struct.Struct("<H")
+_LABEL_BYTES = 1024
 # Gigabytes of packed weights are checked at each start, by what is as fast as memory. The rest is small.
 _LARGE = ("packed",)
 
@@ -54,13 +58,15 @@ class NewEntry:
         key: str,
         size: int,
         committed: Callable[[Path], None] = lambda path: None,
+        label: str = "",
     ):
         """``path``: where the entry goes, or None; ``committed`` is called with it once the file is there.
 
+        ``label``: for whom it is made, for people.
         Raises ``PermissionError``, or ``CacheError`` where the file cannot be made for another reason.
         """
         self._path, self._kind, self._key, self._size = path, kind, key, size
-        self._committed = committed
+        self._committed, self._label = committed, label
         self._temporary: Path | None = None
         self._descriptor = -1
         total = HEADER_BYTES + size
@@ -102,7 +108,8 @@ class NewEntry:
             return self._bytes[HEADER_BYTES:]
         self._flush()
         try:
-            self._pwrite(_header(self._kind, self._key, self._size, self._digest.value()), 0)
+            header = _header(self._kind, self._key, self._size, self._digest.value(), self._label)
+            self._pwrite(header, 0)
             mapping = MappedEntry.open(self._descriptor, self._path, self._kind, self._key)
             os.replace(self._temporary, self._path)
         except OSError as error:
@@ -263,9 +270,31 @@ def prefer_large_pages(mapping: mmap.mmap) -> None:
         mapping.madvise(mmap.MADV_HUGEPAGE)
 
 
-def _header(kind: str, key: str, size: int, digest: bytes) -> bytes:
+def label_of(path: Path) -> str:
+    """For whom an entry was made; empty where that is not known. It is nothing to rely on."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        try:
+            header = os.read(descriptor, HEADER_BYTES)
+        finally:
+            os.close(descriptor)
+    except OSError:
+        return ""
+    if len(header) < HEADER_BYTES or not header.startswith(_MAGIC):
+        return ""
+    begin = _LABEL + _LABEL_LENGTH.size
+    (length,) = _LABEL_LENGTH.unpack(header[_LABEL:begin])
+    label = header[begin : begin + min(length, _LABEL_BYTES)]
+    if header[begin + len(label) : begin + len(label) + _DIGEST_BYTES] != _digest(label):
+        return ""
+    return label.decode("utf-8", "replace")
+
+
+def _header(kind: str, key: str, size: int, digest: bytes, label: str) -> bytes:
     fields = _HEADER.pack(_MAGIC, size, digest, _name_digest(kind, key))
-    return (fields + _digest(fields)).ljust(HEADER_BYTES, b"\0")
+    text = label.encode("utf-8", "replace")[:_LABEL_BYTES]
+    named = _LABEL_LENGTH.pack(len(text)) + text + _digest(text) if text else b""
+    return (fields + _digest(fields) + named).ljust(HEADER_BYTES, b"\0")
 
 
 def _digest(data: bytes) -> bytes:

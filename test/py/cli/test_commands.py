@@ -19,6 +19,7 @@ from lumen_mlir import __version__, formats
 from lumen_mlir._mlir import codegen
 from lumen_mlir.compiler import targets
 from lumen_mlir.measure import tune
+from lumen_mlir.storage.cache import Cache
 from lumen_mlir.testing.families import write_family
 from lumen_mlir.testing.scripted import write_scripted
 
@@ -304,7 +305,8 @@ def test_second_start_uses_the_caches(lumen, tmp_path):
     first, second = (lumen("generate", "-p", "이", "-n", "4", "-v", *GREEDY, env=own) for _ in range(2))
     assert "cached" not in first.stderr and first.stdout == second.stdout
     assert re.search(r"compile [\d.]+ s \(cached\), pack [\d.]+ s \(cached\)", second.stderr)
-    kinds = [line.split()[0] for line in lumen("cache", env=own).stdout.splitlines()[3:]]
+    out = lumen("cache", "list", "--entries", env=own).stdout
+    kinds = [line.split()[0] for line in out.splitlines()[3:]]
     assert sorted(kinds) == ["objects", "objects", "packed", "tokenizers"]
 
 
@@ -358,7 +360,16 @@ def test_cache(lumen, tmp_path):
     assert lumen("cache", env=own).stdout.startswith(f"{tmp_path}: 0 entries, 0 bytes of 20.00 GB")
     lumen("generate", "-p", "이", "-n", "1", env=own)
     out = lumen("cache", "list", env=own).stdout
-    assert re.search(r"^tokenizers +\d", out, re.M)
+    named = r"lumen-ko-comments-7m-q8_0\.gguf \(qwen2 6\.82M Q8_0\)"
+    (model,) = out.splitlines()[3:]
+    # In this order: the last that was used comes first.
+    assert re.match(rf"{named} +\d+\.\d\d MB  \d{{4}}-\d\d-\d\d \d\d:\d\d  ", model)
+    assert {"packed weights", "tokenizer"} <= set(model.split("  ")[-1].split(", "))
+    entries = lumen("cache", "list", "--entries", env=own).stdout
+    assert re.search(rf"^tokenizers +\d\S* kB  .{{16}}  {named}  \S+$", entries, re.M)
+    # What was kept before entries had names, and for no model.
+    Cache(tmp_path).store("tunings", "of-nothing", b"x")
+    assert re.search(r"^\(of no model\) .*  tuning$", lumen("cache", env=own).stdout, re.M)
     out = lumen("cache", "clear", env=own).stdout
     assert re.match(re.escape(f"{tmp_path}: removed ") + r"\d+ entr(y|ies), ", out)
     assert list(tmp_path.rglob("*.lumen")) == []

@@ -30,7 +30,7 @@ def test_budget(lumen, refused):
     given = f"{total - 3:.2f}M"
     planned = lumen("generate", "--dry-run", "--memory-budget", given).stdout
     assert "q8_0, 2,048 tokens" in planned or re.search(r"q8_0, [\d,]+ tokens", planned)
-    done = lumen("generate", "-p", "배우들의", "--temp", "0", "--memory-budget", given)
+    done = lumen("generate", "-p", "배우들의", "--temp", "0", "-v", "--memory-budget", given)
     assert done.stdout == " 연기가 정말 일품이었어요.\n" and "q8_0 KV cache" in done.stderr
     message = refused("generate", "-p", "a", "--memory-budget", "1M")
     assert "a memory budget of 1.00 MB is too small: packed weights take 7." in message

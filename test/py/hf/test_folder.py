@@ -133,6 +133,8 @@ def test_quantized_on_load(tmp_path):
     assert first.tensors["blk.0.attn_q.weight"].type == "q8_0"
     # The file, and its checksums.
     assert [entry.kind for entry in cache.entries()] == ["models", "models"]
+    (name,) = {entry.label for entry in cache.entries()} - {""}
+    assert name.startswith("model (qwen2 ") and name.endswith(" Q8_0)")
     made.clear()
     again = open_quantized(folder, "q8_0", cache=cache, **options)
     assert not made and again.fingerprint() == first.fingerprint()

@@ -438,3 +438,49 @@ def test_without_a_home(tmp_path, monkeypatch, caplog, home):
     assert cache.store("objects", "k", b"x") and cache.folder.stat().st_mode & 0o777 == 0o700
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
     assert Cache().folder == tmp_path / "xdg/lumen-mlir"
+
+
+# --- the names of models ------------------------------------------------------------------------------------
+
+
+def labels(cache: Cache) -> dict[str, str]:
+    return {entry.key: entry.label for entry in cache.entries()}
+
+
+def test_labels(cache):
+    cache.store("objects", "plain", b"x")
+    named = cache.labelled("모델.gguf (qwen2 1.00B Q8_0)")
+    named.store("objects", "named", b"x")
+    with named.create("packed", "created", 5) as entry:
+        entry.write(0, np.arange(5, dtype=np.uint8))
+        entry.commit()
+    named.labelled("가" * 1000).store("objects", "long", b"x")
+    found = labels(cache)
+    assert found["plain"] == "" and found["named"] == found["created"] == "모델.gguf (qwen2 1.00B Q8_0)"
+    assert 300 < len(found["long"]) < 400 and set(found["long"][:-1]) == {"가"}
+    # It is the same cache, and the names do not matter to it.
+    assert cache.load("objects", "named") == named.load("objects", "plain") == b"x"
+    assert cache.load_mapped("packed", "created").tolist() == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("place", [64, 66, 70, 90])
+def test_damaged_labels_are_passed_over(cache, place):
+    cache.labelled("model.gguf").store("objects", "k", b"hello")
+    path = cache.entries()[0].path
+    data = bytearray(path.read_bytes())
+    data[place] ^= 0x40
+    path.write_bytes(data)
+    assert labels(cache) == {"k": ""} and cache.load("objects", "k") == b"hello"
+
+
+def test_labels_of_what_is_no_entry(cache):
+    cache.store("objects", "k", b"x")
+    path = cache.entries()[0].path
+    path.write_bytes(b"LUMENC02")
+    assert labels(cache) == {"k": ""}
+    path.unlink()
+    os.mkfifo(path)
+    assert labels(cache) == {"k": ""}
+    path.unlink()
+    path.symlink_to("/etc/passwd")
+    assert labels(cache) == {"k": ""}
