@@ -32,8 +32,8 @@ def wrapped(text: str, limit: int, inside: bool = True) -> list[str]:
     the first one's text.
     """
     indent = " " * (len(text) - len(text.lstrip(" ")))
-    if len(indent) > limit // 2:
-        indent = ""
+    if len(indent) > limit // 2 or len(indent) > limit - 2:
+        indent, text = "", text.lstrip(" ")
     lines = []
     while width(text) > limit:
         head = cut(text, limit)
