@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 import click
 
 from lumen_mlir.cli import options as shared
+from lumen_mlir.cli.ir_text import WIDTH, broken
 from lumen_mlir.cli.report import Reporter
+from lumen_mlir.cli.styles import width
 from lumen_mlir.errors import LumenError, MLIRError
 
 if TYPE_CHECKING:
@@ -45,6 +47,8 @@ def command(
 ) -> None:
     """Compile MODEL, a GGUF file, or FILE.mlir, a module of the lumen dialect, and print one form of it.
 
+    Long lines of IR are broken; lumen-opt reads them all the same.
+
     \b
     lumen     the model as it is built
     fused     kernels, products of packed weights
@@ -70,7 +74,8 @@ def command(
             code = compiler.emit(module, emit)
         else:
             work = compiler.run(module, stop_after=emit)
-            code = _functions(work, function) if function else str(work)
+            whole = _functions(work, function) if function else str(work)
+            code = broken(whole, min(WIDTH, (output is None and width(sys.stdout)) or WIDTH))
     if emit == "asm" and function:
         code = _assembly(code, function)
     _write(code, output)

@@ -15,6 +15,7 @@ import click
 
 from lumen_mlir.cli import options as shared
 from lumen_mlir.cli.fitting import prose, show, table
+from lumen_mlir.cli.ir_text import WIDTH, broken
 from lumen_mlir.cli.streams import tell
 from lumen_mlir.cli.styles import width
 from lumen_mlir.errors import LumenError
@@ -181,7 +182,8 @@ def _sections(fmt: QuantFormat, target: Target) -> Iterator[str]:
     yield (
         "# Targets\n\nKernels exist for all of them:\n\n" + table([header, *rows], right=(2, 3), header=True)
     )
-    yield f"# IR\n\n{_abridged(fmt.emit_ir().rstrip())}"
+    columns = min(WIDTH, width(sys.stdout) or WIDTH)
+    yield f"# IR\n\n{broken(_abridged(fmt.emit_ir().rstrip()), columns)}"
 
 
 def _abridged(text: str) -> str:
