@@ -5,12 +5,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from lumen_mlir.cli.fitting import say, show
 from lumen_mlir.cli.report import Reporter
 
 
 def report(model: str | None, reporter: Reporter, options: dict[str, Any]) -> None:
     """Prints the memory that a run with these options of ``LLM`` would take. Weights are not read."""
+    from lumen_mlir.cli.fitting import say, show
     from lumen_mlir.gguf.description import label, size_text
     from lumen_mlir.models import Model
     from lumen_mlir.run import memory

@@ -9,7 +9,7 @@ import json
 import click
 
 from lumen_mlir.cli import options as shared
-from lumen_mlir.cli.fitting import show
+from lumen_mlir.cli.fitting import say, show
 
 
 @click.command(short_help="List the models that were downloaded.")
@@ -48,6 +48,6 @@ def command(as_json: bool) -> None:
         ]
         show([("name", "format", "size", "last used"), *rows], right=(2,), header=True)
     else:
-        click.echo(f"{settings.cache_folder()}: no models ('lumen pull hf:USER/REPO' downloads one)")
+        say(f"{settings.cache_folder()}: no models ('lumen pull hf:USER/REPO' downloads one)")
     for repo, size in partials.items():
-        click.echo(f"hf:{repo}: {size_text(size)} of an interrupted download ('lumen pull' goes on with it)")
+        say(f"hf:{repo}: {size_text(size)} of an interrupted download ('lumen pull' goes on with it)")
