@@ -67,19 +67,22 @@ def fetch(
             partial.unlink(missing_ok=True)
             progress(file.size)
             return
-        for again in (True, False):
+        while True:
             begun = _begun(stream, file.size)
             progress(begun)
-            _get(name, commit, path, file.size, stream, begun, progress)
-            stream.flush()
-            if _matches(partial, file):
-                break
+            wrong = HubError(f"{name}: what came of {path} does not have its checksum; try again")
+            try:
+                _get(name, commit, path, file.size, stream, begun, progress)
+                stream.flush()
+                if _matches(partial, file):
+                    break
+            except _Excess as error:
+                wrong = error
             progress(-stream.seek(0, os.SEEK_END))
             stream.truncate(0)
-            # Bytes of an earlier try may have been the wrong ones; those of one that began now were not.
-            if not (again and begun):
-                partial.unlink(missing_ok=True)
-                raise HubError(f"{name}: what came of {path} does not have its checksum; try again")
+            # Where bytes of an earlier try were the wrong ones, or it cannot be gone on with, it begins anew.
+            if not begun:
+                raise wrong
         os.fsync(stream.fileno())
         os.replace(partial, blob)
 
@@ -144,9 +147,8 @@ def _get(
 
     disable_progress_bars("huggingface_hub.http_get")
     url = hub.hf_hub_url(name.repo, path, revision=commit, endpoint=settings.endpoint())
-    counted = _Counted(
-        stream, size, HubError(f"{name}: more comes of {path} than {size_text(size)}"), progress
-    )
+    excess = _Excess(f"{name}: more comes of {path} than {size_text(size)}")
+    counted = _Counted(stream, size, excess, progress)
     while begun < size:
         failure = None
         try:
@@ -159,6 +161,8 @@ def _get(
                     headers=build_hf_headers(),
                     displayed_filename=path,
                 )
+        except _Excess:
+            raise
         except HubError as error:
             failure = error
         before, begun = begun, stream.seek(0, os.SEEK_END)
@@ -169,10 +173,14 @@ def _get(
             raise HubError(f"{reason}{hint}")
 
 
+class _Excess(HubError):
+    """More bytes came than a file has."""
+
+
 class _Counted:
     """A stream that tells how much is written to it, and raises ``excess`` where it is more than ``size``."""
 
-    def __init__(self, stream: BinaryIO, size: int, excess: HubError, progress: Callable[[int], None]):
+    def __init__(self, stream: BinaryIO, size: int, excess: _Excess, progress: Callable[[int], None]):
         self._stream, self._size, self._excess, self._progress = stream, size, excess, progress
 
     def write(self, data: bytes) -> int:
