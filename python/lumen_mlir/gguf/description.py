@@ -47,9 +47,17 @@ def model_type(file: ModelFile) -> str:
     return f"{architecture} {short_count(parameter_count(file))} {file_type(file)}"
 
 
+def name_of(path: str | os.PathLike[str]) -> str:
+    """The name of a model's file or folder. That of a folder in the hub's cache is its repository's."""
+    *_, repository, folder, name = ("", "", *os.path.abspath(path).split(os.sep))
+    # huggingface_hub calls folders by their commits.
+    in_cache = folder == "snapshots" and repository.startswith("models--")
+    return repository.rpartition("--")[2] if in_cache else name
+
+
 def label(file: ModelFile, path: str | os.PathLike[str] | None = None) -> str:
     """What people call a model: the name of its file or folder (``path``, if given) and its type."""
-    name = os.path.basename(os.path.abspath(file.path if path is None else path))
+    name = name_of(file.path if path is None else path)
     try:
         return f"{name} ({model_type(file)})"
     except LumenError:  # metadata of other types than they should have

@@ -15,6 +15,7 @@ from lumen_mlir import formats
 from lumen_mlir.errors import quoted
 from lumen_mlir.gguf import Metadata, TensorInfo
 from lumen_mlir.gguf import types as T
+from lumen_mlir.gguf.description import name_of
 from lumen_mlir.hf import tokenizer
 from lumen_mlir.hf.config import HFConfig
 from lumen_mlir.hf.errors import HFError
@@ -91,7 +92,7 @@ class HFFolder:
         config = HFConfig(config_path(folder))
         architecture = of_hf_class(config.model_class, str(config.where))
         # (A name that is no text would be no metadata.)
-        name = os.fsencode(os.path.basename(os.path.realpath(folder))).decode("utf-8", "replace")
+        name = os.fsencode(name_of(os.path.realpath(folder))).decode("utf-8", "replace")
         entries = config.metadata(architecture, name)
         files = open_files(folder)
         matcher = _Matcher(folder, config, architecture, files)

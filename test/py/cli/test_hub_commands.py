@@ -149,6 +149,8 @@ def test_folders(lumen, refused, hub, tmp_path):
     assert done.returncode == 0 and (tmp_path / "out.gguf").stat().st_size, done
     (listed,) = json.loads(lumen("list", "--json").stdout)
     assert (listed["name"], listed["format"]) == ("hf:user/folder", "safetensors")
+    # The folder is called by its commit, the model is not.
+    assert "\nname           folder\n" in lumen("inspect", "hf:user/folder").stdout
     assert lumen("rm", "hf:user/folder:q8_0").returncode == 0
     assert lumen("list", "--json").stdout == "[]\n"
 
