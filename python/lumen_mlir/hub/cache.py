@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,8 +93,19 @@ class CachedRepo:
         folders.sort(key=lambda path: path.name != main)
         return [self.snapshot(path.name) for path in folders]
 
+    def has(self, commit: str, name: str, checksum: str, size: int) -> bool:
+        """Whether the contents of file ``name`` of a commit are here."""
+        for path in (self.blob(checksum), self.folder / "snapshots" / commit / name):
+            with contextlib.suppress(OSError):
+                if path.stat().st_size == size:
+                    return True
+        return False
+
     def link(self, commit: str, name: str, checksum: str) -> Path:
-        """Makes the blob of this ``checksum`` file ``name`` of a commit. Raises ``OSError``."""
+        """Makes the blob of this ``checksum`` file ``name`` of a commit. Raises ``OSError``.
+
+        On a file system without links the blob itself becomes the file, as with ``huggingface_hub``.
+        """
         path, blob = self.folder / "snapshots" / commit / name, self.blob(checksum)
         path.parent.mkdir(parents=True, exist_ok=True)
         target = os.path.relpath(blob, path.parent)
@@ -105,8 +115,8 @@ class CachedRepo:
         temporary = temporary_name(path)
         try:
             os.symlink(target, temporary)
-        except PermissionError:  # a file system without links
-            shutil.copyfile(blob, temporary)
+        except PermissionError:
+            temporary = blob
         os.replace(temporary, path)
         return path
 

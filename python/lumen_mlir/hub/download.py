@@ -44,14 +44,6 @@ def check_space(repo: CachedRepo, name: HubName, files: dict[str, RemoteFile]) -
         )
 
 
-def has(repo: CachedRepo, file: RemoteFile) -> bool:
-    """Whether the contents of ``file`` are in the cache."""
-    try:
-        return repo.blob(file.checksum).stat().st_size == file.size
-    except OSError:
-        return False
-
-
 def fetch(
     repo: CachedRepo, name: HubName, commit: str, path: str, file: RemoteFile, progress: Callable[[int], None]
 ) -> None:
@@ -63,7 +55,7 @@ def fetch(
     blob, partial = repo.blob(file.checksum), repo.partial(file.checksum)
     blob.parent.mkdir(parents=True, exist_ok=True)
     with _alone(partial) as stream:
-        if has(repo, file):  # another process was faster
+        if repo.has(commit, path, file.checksum, file.size):  # another process was faster
             partial.unlink(missing_ok=True)
             progress(file.size)
             return

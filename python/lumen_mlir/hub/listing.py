@@ -89,12 +89,13 @@ def matching(text: str, every: bool = False) -> list[Listed]:
 def remove(model: Listed) -> int:
     """Removes a model's files, unless others need them; bytes that became free. Raises ``OSError``."""
     repo = CachedRepo(model.name.repo)
-    blobs = {_target(link) for link in model.links}
+    blobs, freed = {_target(link) for link in model.links}, 0
     for link in model.links:
-        link.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            freed += 0 if link.is_symlink() else link.stat().st_size
+            link.unlink()
     # What another commit or another model has, too, stays.
     needed = {_target(path) for path in _files(repo.folder / "snapshots")}
-    freed = 0
     for blob in blobs - needed:
         freed += _remove_blob(repo, blob)
     _tidy(repo)

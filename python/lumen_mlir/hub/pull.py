@@ -80,7 +80,11 @@ def pull(name: HubName, progress: Progress | None = None, *, folder: bool = Fals
         raise HubError(f"{name}: has no model in safetensors; a Hugging Face folder was expected")
     found = choice.choose(candidates, name)
     repo, files = CachedRepo(name.repo), {path: there.files[path] for path in found.files}
-    missing = {path: file for path, file in files.items() if not download.has(repo, file)}
+
+    def here(path: str) -> bool:
+        return repo.has(there.commit, path, files[path].checksum, files[path].size)
+
+    missing = {path: file for path, file in files.items() if not here(path)}
     total = sum(file.size for file in {file.checksum: file for file in missing.values()}.values())
     done = 0
 
@@ -95,9 +99,10 @@ def pull(name: HubName, progress: Progress | None = None, *, folder: bool = Fals
             download.check_space(repo, name, missing)
             count(0)
         for path, file in files.items():
-            if not download.has(repo, file):
+            if not here(path):
                 download.fetch(repo, name, there.commit, path, file, count)
-            repo.link(there.commit, path, file.checksum)
+            if repo.blob(file.checksum).exists():
+                repo.link(there.commit, path, file.checksum)
         repo.set_commit(name.revision, there.commit)
     except OSError as error:
         where = error.filename or repo.folder

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import random
 import shutil
 import threading
@@ -12,6 +14,7 @@ import huggingface_hub
 import pytest
 from stand_in import Repo, checksum
 
+from lumen_mlir.hub import listing
 from lumen_mlir.hub.cache import CachedRepo
 from lumen_mlir.hub.errors import HubError
 from lumen_mlir.hub.names import HubName
@@ -148,6 +151,20 @@ def test_what_is_left_may_be_wrong(hub, repo, data, kept):
     told = []
     assert pull(NAME, lambda *each: told.append(each[1])).path.read_bytes() == data
     assert told[-1] == SIZE
+
+
+def test_file_systems_without_links(hub, repo, data, monkeypatch):
+    def refuse(*arguments):
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "symlink", refuse)
+    path = pull(NAME).path
+    assert path.read_bytes() == data and not path.is_symlink()
+    assert pull(NAME).downloaded == 0 and find(NAME).path == path and len(hub.asked("/content/")) == 1
+    (model,) = listing.models()
+    assert (
+        listing.remove(model) == SIZE and not listing.models() and not CachedRepo(NAME.repo).folder.exists()
+    )
 
 
 def test_equal_files_are_downloaded_once(hub, data):
