@@ -7,6 +7,7 @@
 #   make test-asan   tests of lumen-opt, the extension and the thread team under sanitizers
 #   make test-peers  compare with transformers and llama.cpp (installs and builds them first)
 #   make wheel       wheels without any need of LLVM, in dist/ (PYTHONS="python3.10 python3.12")
+#   make wheel-aarch64  the same for 64-bit ARM, on another machine
 #   make test-wheel  install them on small systems without LLVM, and try them (SYSTEMS="bookworm trixie")
 #   make lint        formatters and linters
 #   make docs        write docs/reference/ from TableGen and the command line
@@ -39,7 +40,7 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 SOURCES := $(shell find cmake dialect licences passes pipelines runtime tools python CMakeLists.txt pyproject.toml \
 	-type f ! -name '*.pyc' ! -name '*.so' 2>/dev/null)
 
-.PHONY: help run install test test-matrix test-asan test-peers fuzz fuzz-coverage lint wheel test-wheel docs site clean
+.PHONY: help run install test test-matrix test-asan test-peers fuzz fuzz-coverage lint wheel wheel-aarch64 test-wheel docs site clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -134,6 +135,14 @@ build/.wheel-packages: build/.packages
 wheel: build/.wheel-packages
 	@rm -f dist/*.whl
 	@$(PYTHON) tools/wheels/build.py $(PYTHONS)
+
+# For 64-bit ARM, on this machine.
+build/wheels/sysroot-arm64/usr/lib/llvm-22/bin: build/.wheel-packages tools/wheels/sysroot.sh
+	@$(STEP) "Reading libraries for 64-bit ARM" tools/wheels/sysroot.sh arm64 build/wheels/sysroot-arm64
+	@touch -h $@
+
+wheel-aarch64: build/wheels/sysroot-arm64/usr/lib/llvm-22/bin
+	@$(PYTHON) tools/wheels/build.py --once --sysroot build/wheels/sysroot-arm64 $(PYTHONS)
 
 test-wheel:
 	@ls dist/*.whl >/dev/null 2>&1 || $(MAKE) wheel

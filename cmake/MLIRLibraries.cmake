@@ -35,11 +35,21 @@ find_program(LUMEN_LLD NAMES ld.lld-22 ld.lld)
 if(NOT LUMEN_LLD)
   message(FATAL_ERROR "a static build links with lld, which is missing: apt-get install lld-22")
 endif()
-foreach(library z zstd)
-  find_library(LUMEN_lib${library} NAMES lib${library}.a)
-  if(NOT LUMEN_lib${library})
-    message(FATAL_ERROR "lib${library}.a is missing: apt-get install zlib1g-dev libzstd-dev")
+
+# Where the compiler has an archive, of the architecture that it compiles for.
+set(LUMEN_OTHER_ARCHIVES "")
+set(target "")
+if(CMAKE_CROSSCOMPILING)
+  set(target --target=${CMAKE_CXX_COMPILER_TARGET} --sysroot=${CMAKE_SYSROOT})
+endif()
+foreach(name libz.a libzstd.a libstdc++.a)
+  execute_process(
+    COMMAND "${CMAKE_CXX_COMPILER}" ${target} -print-file-name=${name}
+    OUTPUT_VARIABLE path OUTPUT_STRIP_TRAILING_WHITESPACE COMMAND_ERROR_IS_FATAL ANY)
+  if(NOT EXISTS "${path}")
+    message(FATAL_ERROR "${name} is missing: apt-get install zlib1g-dev libzstd-dev g++")
   endif()
+  list(APPEND LUMEN_OTHER_ARCHIVES "${path}")
 endforeach()
 
 llvm_map_components_to_libnames(llvm_libraries
@@ -86,7 +96,7 @@ lumen_collect_archives(LUMEN_ARCHIVES
 add_library(LumenOldLibraryC STATIC runtime/OldLibraryC.c)
 target_link_libraries(LumenMLIR INTERFACE
   -Wl,--start-group ${LUMEN_ARCHIVES} -Wl,--end-group
-  ${LUMEN_libz} ${LUMEN_libzstd} LumenOldLibraryC ${CMAKE_DL_LIBS} m)
+  ${LUMEN_OTHER_ARCHIVES} LumenOldLibraryC ${CMAKE_DL_LIBS} m)
 # What is not reached is left out, what is left is not seen from outside: another
 # MLIR in the process, such as JAX's, has the same names. libgcc_s stays shared,
 # because one unwinder serves all libraries of a process.
@@ -96,15 +106,13 @@ target_link_options(LumenMLIR INTERFACE
 
 # Writes what is linked and puts it into the wheel (PEP 770).
 function(lumen_install_bill_of_materials)
-  execute_process(
-    COMMAND "${CMAKE_CXX_COMPILER}" -print-file-name=libstdc++.a
-    OUTPUT_VARIABLE libstdcxx OUTPUT_STRIP_TRAILING_WHITESPACE COMMAND_ERROR_IS_FATAL ANY)
   set(list "${CMAKE_BINARY_DIR}/archives.txt")
   set(bill "${CMAKE_BINARY_DIR}/lumen-mlir.cdx.json")
   set(tool "${PROJECT_SOURCE_DIR}/tools/wheels/sbom.py")
   set(model "${PROJECT_SOURCE_DIR}/python/lumen_mlir/data/lumen-ko-comments-7m-q8_0.gguf")
-  list(JOIN LUMEN_ARCHIVES "\n" lines)
-  file(GENERATE OUTPUT "${list}" CONTENT "${lines}\n${LUMEN_libz}\n${LUMEN_libzstd}\n${libstdcxx}\n")
+  set(lines ${LUMEN_ARCHIVES} ${LUMEN_OTHER_ARCHIVES})
+  list(JOIN lines "\n" lines)
+  file(GENERATE OUTPUT "${list}" CONTENT "${lines}\n")
   add_custom_command(OUTPUT "${bill}" DEPENDS "${list}" "${tool}" "${model}" VERBATIM
     COMMAND "${Python_EXECUTABLE}" "${tool}" "${bill}" --archives "${list}" --model "${model}"
       --root "${CMAKE_SYSROOT}/" --version "${SKBUILD_PROJECT_VERSION_FULL}")

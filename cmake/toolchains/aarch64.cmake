@@ -1,10 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # Builds for 64-bit ARM on another machine, with the folder that
-# tools/wheels/sysroot.sh makes (in the variable LUMEN_SYSROOT).
+# tools/wheels/sysroot.sh makes: LUMEN_SYSROOT, in the environment or by -D.
+set(LUMEN_SYSROOT "$ENV{LUMEN_SYSROOT}" CACHE PATH "Libraries of the other machine")
+if(NOT IS_DIRECTORY "${LUMEN_SYSROOT}/usr")
+  message(FATAL_ERROR "LUMEN_SYSROOT is no folder of tools/wheels/sysroot.sh: '${LUMEN_SYSROOT}'")
+endif()
+list(APPEND CMAKE_TRY_COMPILE_PLATFORM_VARIABLES LUMEN_SYSROOT)
 set(CMAKE_SYSTEM_NAME Linux)
 set(CMAKE_SYSTEM_PROCESSOR aarch64)
-set(CMAKE_SYSROOT "$ENV{LUMEN_SYSROOT}")
+set(CMAKE_SYSROOT "${LUMEN_SYSROOT}")
 set(CMAKE_C_COMPILER clang-22)
 set(CMAKE_CXX_COMPILER clang++-22)
 set(CMAKE_C_COMPILER_TARGET aarch64-linux-gnu)

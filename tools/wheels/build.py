@@ -5,6 +5,9 @@ Each Python gives a wheel; those from 3.12 on share one, of the stable ABI. What
 with the changes of the working tree to files that git knows, in a folder of its own, so that nothing else
 gets into a wheel. Every wheel is checked: its platform, size, licences, list of contents, and what it needs.
 The last one is built a second time elsewhere and must be equal, byte for byte.
+
+``--sysroot FOLDER`` builds for 64-bit ARM on this machine, from what ``sysroot.sh`` made: the wheel of the
+stable ABI alone, whose parts are named alike on all machines.
 """
 
 from __future__ import annotations
@@ -85,9 +88,10 @@ def tools_for(python: str, name: str) -> Path:
     return program
 
 
-def build(python: Path, source: Path, options: list[str]) -> Path:
+def build(python: Path, source: Path, sysroot: Path | None, options: list[str]) -> Path:
     """One wheel, with the tag of its platform, from the sources; the file."""
-    work, raw, out = (source / "build" / name for name in ("cmake", "raw", "wheel"))
+    machine = "aarch64" if sysroot else "here"
+    work, raw, out = (source / "build" / f"{name}-{machine}" for name in ("cmake", "raw", "wheel"))
     for folder in (raw, out):
         shutil.rmtree(folder, ignore_errors=True)
     # Configured anew for this Python. What does not depend on it stays compiled.
@@ -98,6 +102,11 @@ def build(python: Path, source: Path, options: list[str]) -> Path:
         "SOURCE_DATE_EPOCH": run("git", "log", "-1", "--format=%ct", cwd=ROOT).strip(),
         "PATH": f"{python.parent}{os.pathsep}{os.environ['PATH']}",
     }
+    if sysroot:
+        toolchain = source / "cmake" / "toolchains" / f"{machine}.cmake"
+        settings += ["-C", f"cmake.define.CMAKE_TOOLCHAIN_FILE={toolchain}"]
+        settings += ["-C", f"cmake.define.LUMEN_SYSROOT={sysroot.resolve()}"]
+        environment["_PYTHON_HOST_PLATFORM"] = f"linux-{machine}"
     pip = [python, "-m", "pip", "--disable-pip-version-check"]
     run(*pip, "wheel", source, "-w", raw, "--no-deps", "--no-build-isolation", *settings, env=environment)
     (wheel,) = raw.glob("*.whl")
@@ -164,9 +173,8 @@ def main() -> None:
     parser.add_argument("pythons", nargs="+", help="names or paths")
     parser.add_argument("--out", type=Path, default=ROOT / "dist")
     parser.add_argument("--once", action="store_true", help="do not compare with a second build")
-    parser.add_argument(
-        "-C", dest="settings", action="append", default=[], help="a setting for scikit-build-core"
-    )
+    parser.add_argument("--sysroot", type=Path, help="the libraries of another machine")
+    parser.add_argument("-C", dest="settings", action="append", default=[], help="for scikit-build-core")
     options = parser.parse_args()
     options.out.mkdir(exist_ok=True)
     source = BUILD / "source"
@@ -180,11 +188,14 @@ def main() -> None:
             print(f"{name} {why}: no wheel for it")
             continue
         kind = "abi3" if version >= STABLE else f"cp3{version[1]}"
+        if options.sysroot and kind != "abi3":
+            print(f"{name} has no stable ABI: no wheel for another machine")
+            continue
         if kind in made:
             print(f"{name} runs {made[kind].name}")
             continue
         python = tools_for(name, kind)
-        wheel = build(python, source, settings)
+        wheel = build(python, source, options.sysroot, settings)
         wrong = problems(wheel)
         if wrong:
             sys.exit(f"{wheel.name}: " + "; ".join(wrong))
@@ -198,7 +209,8 @@ def main() -> None:
     kind, first = list(made.items())[-1]
     with tempfile.TemporaryDirectory(prefix="lumen-wheel-again-") as folder:
         export(Path(folder))
-        second = build(BUILD / f"tools-{kind}" / "bin" / "python", Path(folder), settings)
+        python = BUILD / f"tools-{kind}" / "bin" / "python"
+        second = build(python, Path(folder), options.sysroot, settings)
         if second.read_bytes() != first.read_bytes():
             kept = BUILD / f"other-{second.name}"
             shutil.copyfile(second, kept)

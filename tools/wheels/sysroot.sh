@@ -6,8 +6,9 @@
 set -euo pipefail
 arch=$1
 root=$2
-packages="libmlir-22-dev llvm-22-dev libz3-dev libz3-4 zlib1g-dev zlib1g libzstd-dev libzstd1 libxml2 libxml2-dev
-  libstdc++-12-dev libstdc++6 libgcc-12-dev libgcc-s1 libc6-dev libc6 linux-libc-dev"
+packages="libmlir-22-dev libmlir-22 llvm-22-dev libllvm22 llvm-22-linker-tools libz3-dev libz3-4 zlib1g-dev zlib1g
+  libzstd-dev libzstd1 libxml2 libxml2-dev libstdc++-12-dev libstdc++6 libgcc-12-dev libgcc-s1 libc6-dev libc6
+  linux-libc-dev"
 mkdir -p "$root/state/lists/partial" "$root/state/cache/archives/partial" "$root/debs" "$root/var/lib/dpkg/info"
 root=$(cd "$root" && pwd)
 : >"$root/state/status"
@@ -21,7 +22,7 @@ for package in "$root"/debs/*.deb; do
   dpkg-deb -x "$package" "$root"
   # So that dpkg-query knows whose the files are.
   name=$(dpkg-deb -f "$package" Package)
-  dpkg-deb --fsys-tarfile "$package" | tar -t | sed 's/^\.//; s/\/$//' >"$root/var/lib/dpkg/info/$name.list"
+  dpkg-deb --fsys-tarfile "$package" | tar -t | sed 's/^\.//; s/\/$//; s/^$/\/./' >"$root/var/lib/dpkg/info/$name.list"
   { dpkg-deb -f "$package"; echo 'Status: install ok installed'; echo; } >>"$root/var/lib/dpkg/status"
 done
 # Debian's links to libraries are absolute; and the tools that the build runs are this machine's.
