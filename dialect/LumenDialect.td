@@ -52,6 +52,12 @@ def Lumen_Dialect : Dialect {
     static constexpr StringLiteral kWorkerAttr = "lumen.worker";
     /// Name of a public function's native entry, less the function's name.
     static constexpr StringLiteral kEntryPrefix = "lumen_entry_";
+    /// Function attribute (unit): a loop that kernels share.
+    static constexpr StringLiteral kLoopAttr = "lumen.loop";
+    /// Function attribute (unit): functions of other objects call it by its name.
+    static constexpr StringLiteral kLinkedAttr = "lumen.linked";
+    /// Name of such a function, less the name that it had before.
+    static constexpr StringLiteral kLinkedPrefix = "lumen_kernel_";
     /// The runtime's function behind `lumen.barrier`.
     static constexpr StringLiteral kBarrierFunction = "lumen_barrier";
     /// The runtime's function behind `lumen.claim`.

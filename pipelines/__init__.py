@@ -105,41 +105,83 @@ LOOPS_TO_VECTOR = Stage(
 """Registers and memory: vectors, ``lumen.dot4``, buffers in one arena; the same for every thread count."""
 
 
+def _shared_out(profile: bool) -> tuple[str, ...]:
+    """The first half of the last stage, for which functions must be seen together with what they call."""
+    return (
+        # First, so that everything behind it works on each loop once.
+        "lumen-share-loops",
+        # Loops become shares of a worker, then the worker becomes a pointer that functions pass on. Only
+        # then is it known which functions meet a barrier, which decides what LLVM may assume of pointers.
+        _nested("func.func", "lumen-spmd"),
+        # While kernels are called by name, and there still is a worker to ask for.
+        *(["lumen-profile-kernels"] if profile else []),
+        "lumen-lower-team",
+        "lumen-flatten-arguments",
+    )
+
+
+_TO_LLVM = (
+    # What targets differ in, while vectors still are of the vector dialect.
+    _nested("func.func", "lumen-approximate-math"),
+    "lumen-lower-dot4",
+    "lumen-expand-f16",
+    # Its slots are the flat arguments.
+    "lumen-export-entry",
+    # Function by function, so that several are lowered at once.
+    _nested(
+        "func.func",
+        # Division by constants and index arithmetic fold while they still are of the arith dialect.
+        "canonicalize",
+        "cse",
+        # Views become address arithmetic, which expands into affine.apply.
+        "expand-strided-metadata",
+        "lower-affine",
+        "convert-scf-to-cf",
+        # Lowers multi-dimensional vectors, which convert-to-llvm does not.
+        "convert-vector-to-llvm",
+    ),
+    "convert-to-llvm",
+    # The memrefs built from pointers, and their uses by now-flat calls, cancel out.
+    "reconcile-unrealized-casts",
+    _nested("llvm.func", "canonicalize", "cse"),
+    "lumen-check-stage{stage=llvm}",
+)
+
+
 def vector_to_llvm(profile: bool) -> Stage:
     """One native entry per public function, for a team of threads."""
-    return Stage(
-        "llvm",
-        _pipeline(
-            # What targets differ in, while vectors still are of the vector dialect.
-            _nested("func.func", "lumen-approximate-math"),
-            "lumen-lower-dot4",
-            "lumen-expand-f16",
-            # Loops become shares of a worker, then the worker becomes a pointer that functions pass on. Only
-            # then is it known which functions meet a barrier, which decides what LLVM may assume of pointers.
-            _nested("func.func", "lumen-spmd"),
-            # While kernels are called by name, and there still is a worker to ask for.
-            *(["lumen-profile-kernels"] if profile else []),
-            "lumen-lower-team",
-            "lumen-flatten-arguments",
-            # Its slots are the flat arguments.
-            "lumen-export-entry",
-            # Function by function, so that several are lowered at once.
-            _nested(
-                "func.func",
-                # Division by constants and index arithmetic fold while they still are of the arith dialect.
-                "canonicalize",
-                "cse",
-                # Views become address arithmetic, which expands into affine.apply.
-                "expand-strided-metadata",
-                "lower-affine",
-                "convert-scf-to-cf",
-                # Lowers multi-dimensional vectors, which convert-to-llvm does not.
-                "convert-vector-to-llvm",
-            ),
-            "convert-to-llvm",
-            # The memrefs built from pointers, and their uses by now-flat calls, cancel out.
-            "reconcile-unrealized-casts",
-            _nested("llvm.func", "canonicalize", "cse"),
-            "lumen-check-stage{stage=llvm}",
-        ),
+    return Stage("llvm", _pipeline(*_shared_out(profile), *_TO_LLVM))
+
+
+def vector_to_kernels(profile: bool) -> Stage:
+    """The first half of ``vector_to_llvm``, which ends with each kernel in a module of its own."""
+    return Stage("kernels", _pipeline(*_shared_out(profile), "lumen-split-kernels"))
+
+
+KERNEL_TO_LLVM = Stage("llvm", _pipeline(*_TO_LLVM))
+"""The second half, for the module of a kernel, or of what calls kernels."""
+
+
+LLVM_PASSES = "function({})".format(
+    ",".join(
+        (
+            "early-cse<memssa>",
+            "simplifycfg",
+            # What does not change leaves the loop, whose condition moves to its end.
+            "loop-mssa(loop-rotate,licm)",
+            # Loops count in the way that takes one instruction less.
+            "loop(indvars)",
+            # Shuffles first: what they make of vectors decides which of them are on the stack.
+            "vector-combine",
+            "instcombine<no-verify-fixpoint>",
+            "early-cse<memssa>",
+            "simplifycfg",
+        )
     )
+)
+"""What LLVM does to its IR, as ``opt -passes`` takes it, before it generates code.
+
+Kernels come unrolled and vectorized, so they need none of the passes that look for such chances, which take
+most of the time of LLVM's own pipelines. All passes work on single functions: code does not depend on what
+else there is in a module.
+"""

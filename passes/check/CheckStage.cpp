@@ -153,6 +153,7 @@ LogicalResult checkLLVM(ModuleOp module) {
   for (auto function : module.getOps<LLVM::LLVMFuncOp>())
     if (!function.isExternal() &&
         function.getLinkage() == LLVM::Linkage::External &&
+        !function->hasAttr(LumenDialect::kLinkedAttr) &&
         !function.getSymName().starts_with(LumenDialect::kEntryPrefix))
       return function.emitOpError()
              << "is visible outside of the module but is no entry ("

@@ -60,12 +60,23 @@ class LumenCompileError(LumenError):
 
     ``stage``: its name. ``diagnostics``: list of ``ir.DiagnosticInfo``. ``file``: the IR that the stage was
     given, or None where it could not be written. ``command``: what reproduces the failure with that file.
+    ``kernel``: the name of the only kernel in it, if it is one.
     """
 
-    def __init__(self, stage: str, message: str, diagnostics: list, file: Path | None, command: str):
+    def __init__(
+        self,
+        stage: str,
+        message: str,
+        diagnostics: list,
+        file: Path | None,
+        command: str,
+        kernel: str = "",
+    ):
         self.stage, self.diagnostics, self.file, self.command = stage, list(diagnostics), file, command
+        self.kernel = kernel
         reproduce = f" (to reproduce: {command})" if file else ""
-        super().__init__(f"the compiler's stage '{stage}' failed: {message}{reproduce}")
+        where = f" on the kernel {quoted(kernel)}" if kernel else ""
+        super().__init__(f"the compiler's stage '{stage}' failed{where}: {message}{reproduce}")
 
 
 def about_extension(error: ImportError) -> ExtensionError | None:

@@ -42,7 +42,8 @@ static nb::bytes emitCode(const OpOrModule &op, const std::string &kindName,
                           std::optional<std::string> triple,
                           std::optional<std::string> cpu,
                           std::optional<std::string> features,
-                          unsigned optLevel, bool packedInterface) {
+                          unsigned optLevel, std::optional<std::string> passes,
+                          bool packedInterface) {
   CodeGenOutput kind = parseKind(kindName);
   CodeGenTarget target;
   if (!triple && !cpu && !features)
@@ -59,7 +60,9 @@ static nb::bytes emitCode(const OpOrModule &op, const std::string &kindName,
         // The translation legalizes parts of the module in place.
         OpHandle::Exclusive exclusive(handle);
         nb::gil_scoped_release release;
-        return generateCode(module, kind, target, optLevel, packedInterface);
+        return generateCode(
+            module, kind, target,
+            {optLevel, passes.value_or(std::string()), packedInterface});
       }(),
       capture);
   return nb::bytes(code.data(), code.size());
@@ -79,10 +82,12 @@ void mlir::lumen::python::bindCodeGen(nb::module_ &m) {
   m.def("emit", &emitCode, nb::arg("module"), nb::arg("kind") = "obj",
         nb::arg("triple") = nb::none(), nb::arg("cpu") = nb::none(),
         nb::arg("features") = nb::none(), nb::arg("opt_level") = 3,
-        nb::kw_only(), nb::arg("packed_interface") = false,
+        nb::kw_only(), nb::arg("passes") = nb::none(),
+        nb::arg("packed_interface") = false,
         "Compiles a module of the llvm dialect: kind 'llvm' (optimized LLVM "
         "IR), 'asm' or 'obj'. Without triple, cpu and features, for this "
-        "machine. Raises MLIRError.");
+        "machine. 'passes' are those on LLVM IR, as LLVM's 'opt -passes' takes "
+        "them; without, those of the level. Raises MLIRError.");
   m.def(
       "host_triple", [] { return hostTarget().triple; },
       "The triple of this process, as 'x86_64-pc-linux-gnu'.");
@@ -101,13 +106,21 @@ void mlir::lumen::python::bindCodeGen(nb::module_ &m) {
 
   nb::class_<LoadedObject>(
       m, "ObjectFile",
-      "An object file loaded into this process. Its code is gone when this "
-      "object is; nothing may run it then.")
-      .def(nb::new_([](nb::bytes data, std::vector<std::string> libraries,
-                       bool perfMap) {
-             StringRef bytes(data.c_str(), data.size());
+      "An object file loaded into this process, or several that are linked "
+      "with each other. Their code is gone when this object is; nothing may "
+      "run it then.")
+      .def(nb::new_([](std::variant<nb::bytes, std::vector<nb::bytes>> data,
+                       std::vector<std::string> libraries, bool perfMap) {
+             SmallVector<StringRef> objects;
+             auto add = [&](const nb::bytes &bytes) {
+               objects.push_back(StringRef(bytes.c_str(), bytes.size()));
+             };
+             if (auto *bytes = std::get_if<nb::bytes>(&data))
+               add(*bytes);
+             else
+               llvm::for_each(std::get<1>(data), add);
              return unwrap(
-                 LoadedObject::load(bytes, {std::move(libraries), perfMap}));
+                 LoadedObject::load(objects, {std::move(libraries), perfMap}));
            }),
            nb::arg("data"), nb::arg("shared_libs") = std::vector<std::string>(),
            nb::arg("perf_map") = false)

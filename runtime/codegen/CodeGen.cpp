@@ -131,8 +131,8 @@ static void addPackedInterface(llvm::Module &module) {
   }
 }
 
-static void optimize(llvm::Module &module, llvm::TargetMachine &machine,
-                     unsigned optLevel) {
+static llvm::Error optimize(llvm::Module &module, llvm::TargetMachine &machine,
+                            const CodeGenOptions &options) {
   llvm::LoopAnalysisManager loops;
   llvm::FunctionAnalysisManager functions;
   llvm::CGSCCAnalysisManager callGraph;
@@ -146,10 +146,18 @@ static void optimize(llvm::Module &module, llvm::TargetMachine &machine,
   const llvm::OptimizationLevel levels[] = {
       llvm::OptimizationLevel::O0, llvm::OptimizationLevel::O1,
       llvm::OptimizationLevel::O2, llvm::OptimizationLevel::O3};
-  llvm::ModulePassManager passes =
-      optLevel == 0 ? builder.buildO0DefaultPipeline(levels[0])
-                    : builder.buildPerModuleDefaultPipeline(levels[optLevel]);
+  llvm::ModulePassManager passes;
+  if (!options.passes.empty()) {
+    if (llvm::Error error = builder.parsePassPipeline(passes, options.passes))
+      return error;
+  } else {
+    llvm::OptimizationLevel level = levels[options.optLevel];
+    passes = options.optLevel == 0
+                 ? builder.buildO0DefaultPipeline(level)
+                 : builder.buildPerModuleDefaultPipeline(level);
+  }
   passes.run(module, modules);
+  return llvm::Error::success();
 }
 
 static std::string emit(llvm::Module &module, llvm::TargetMachine &machine,
@@ -189,12 +197,12 @@ static void collectErrors(const llvm::DiagnosticInfo *info, void *errors) {
 
 llvm::Expected<std::string>
 mlir::lumen::generateCode(Operation *op, CodeGenOutput output,
-                          const CodeGenTarget &target, unsigned optLevel,
-                          bool packedInterface) {
-  if (optLevel > 3)
+                          const CodeGenTarget &target,
+                          const CodeGenOptions &options) {
+  if (options.optLevel > 3)
     return makeError("the optimization level is 0, 1, 2 or 3, not " +
-                     llvm::Twine(optLevel));
-  auto machine = makeTargetMachine(target, optLevel);
+                     llvm::Twine(options.optLevel));
+  auto machine = makeTargetMachine(target, options.optLevel);
   if (!machine)
     return machine.takeError();
 
@@ -214,9 +222,10 @@ mlir::lumen::generateCode(Operation *op, CodeGenOutput output,
       errors += StringRef(broken).trim().split('\n').first;
       return;
     }
-    if (packedInterface)
+    if (options.packedInterface)
       addPackedInterface(*module);
-    optimize(*module, **machine, optLevel);
+    if (llvm::Error error = optimize(*module, **machine, options))
+      errors += llvm::toString(std::move(error));
     if (errors.empty())
       result = emit(*module, **machine, output, errors);
   });

@@ -34,10 +34,20 @@ std::string getArchitecture(const std::string &triple);
 
 enum class CodeGenOutput { LLVMIR, Assembly, Object };
 
-/// Translates a module of the llvm dialect to LLVM IR, optimizes it at level 0
-/// to 3, and returns it as text, assembly or an object file. Errors of the back
-/// end, its crashes included, come back as errors; those of the translation
-/// also as diagnostics of the MLIR context.
+/// How code is generated.
+struct CodeGenOptions {
+  /// 0 to 3.
+  unsigned optLevel = 3;
+  /// The passes on LLVM IR, as text that `opt -passes` takes; where it is
+  /// empty, LLVM's own for the level.
+  std::string passes;
+  bool packedInterface = false;
+};
+
+/// Translates a module of the llvm dialect to LLVM IR, optimizes it, and
+/// returns it as text, assembly or an object file. Errors of the back end, its
+/// crashes included, come back as errors; those of the translation also as
+/// diagnostics of the MLIR context.
 ///
 /// With `packedInterface`, each function '_mlir_ciface_f' also gets a wrapper
 /// '_mlir__mlir_ciface_f(void **arguments)' that takes the addresses of its
@@ -45,8 +55,7 @@ enum class CodeGenOutput { LLVMIR, Assembly, Object };
 llvm::Expected<std::string> generateCode(Operation *module,
                                          CodeGenOutput output,
                                          const CodeGenTarget &target,
-                                         unsigned optLevel,
-                                         bool packedInterface = false);
+                                         const CodeGenOptions &options);
 
 } // namespace lumen
 } // namespace mlir

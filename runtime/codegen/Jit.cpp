@@ -135,7 +135,7 @@ Error LoadedObject::explain(Error error) {
 }
 
 Expected<std::unique_ptr<LoadedObject>>
-LoadedObject::load(StringRef bytes, const Options &options) {
+LoadedObject::load(ArrayRef<StringRef> objects, const Options &options) {
   initializeNativeBackend();
   LLJITBuilder builder;
   // Generated code has neither static constructors nor exceptions.
@@ -162,9 +162,11 @@ LoadedObject::load(StringRef bytes, const Options &options) {
       });
   if (Error error = defineSymbols(*loaded->jit, options))
     return loaded->explain(std::move(error));
-  auto buffer = MemoryBuffer::getMemBufferCopy(bytes, "lumen.o");
-  if (Error error = loaded->jit->addObjectFile(std::move(buffer)))
-    return loaded->explain(std::move(error));
+  for (StringRef object : objects) {
+    auto buffer = MemoryBuffer::getMemBufferCopy(object, "lumen.o");
+    if (Error error = loaded->jit->addObjectFile(std::move(buffer)))
+      return loaded->explain(std::move(error));
+  }
   return loaded;
 }
 

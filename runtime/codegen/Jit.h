@@ -19,10 +19,10 @@ class LLJIT;
 
 namespace mlir::lumen {
 
-/// An object file whose code can be called. It may refer to lumen_claim,
-/// lumen_barrier, lumen_clock, the f16 conversions of HalfConversion.h, what
-/// LLVM calls to copy and set memory, the functions of the math library, and to
-/// `libraries`. The code is unloaded with this object.
+/// Object files whose code can be called. They may refer to each other, to
+/// lumen_claim, lumen_barrier, lumen_clock, the f16 conversions of
+/// HalfConversion.h, what LLVM calls to copy and set memory, the functions of
+/// the math library, and to `libraries`. The code is unloaded with this object.
 class LoadedObject {
 public:
   struct Options {
@@ -32,10 +32,10 @@ public:
   };
 
   static llvm::Expected<std::unique_ptr<LoadedObject>>
-  load(llvm::StringRef bytes, const Options &options);
+  load(llvm::ArrayRef<llvm::StringRef> objects, const Options &options);
   ~LoadedObject();
 
-  /// The address of a symbol; links the object at the first call.
+  /// The address of a symbol; links what it needs at the first call.
   llvm::Expected<uint64_t> lookup(llvm::StringRef name);
 
 private:

@@ -43,7 +43,8 @@ def _generator() -> bytes:
 def generate(module: ir.Module, kind: str, target: driver.Target, opt_level: int) -> bytes:
     """``driver.generate_code``, from the folder where it has it."""
     digest = hashlib.blake2b(_generator(), digest_size=20)
-    digest.update(repr((kind, target.triple, target.cpu, target.features, opt_level)).encode())
+    options = (kind, target.triple, target.cpu, target.features, opt_level, driver.llvm_passes(opt_level))
+    digest.update(repr(options).encode())
     digest.update(module.get_asm().encode())
     path = FOLDER / digest.hexdigest()
     try:

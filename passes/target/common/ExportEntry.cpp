@@ -113,11 +113,13 @@ ArrayAttr ExportEntryPass::getTraits(bool isKernel) {
 
 void ExportEntryPass::hide(func::FuncOp function) {
   function.setPrivate();
-  function->setAttr(
-      "llvm.linkage",
-      LLVM::LinkageAttr::get(&getContext(), LLVM::Linkage::Internal));
+  if (!function->hasAttr(LumenDialect::kLinkedAttr))
+    function->setAttr(
+        "llvm.linkage",
+        LLVM::LinkageAttr::get(&getContext(), LLVM::Linkage::Internal));
   function->setAttr(kPassthrough,
-                    getTraits(function->hasAttr(LumenDialect::kKernelAttr)));
+                    getTraits(function->hasAttr(LumenDialect::kKernelAttr) ||
+                              function->hasAttr(LumenDialect::kLoopAttr)));
 }
 
 void ExportEntryPass::runOnOperation() {

@@ -54,8 +54,10 @@ bool isBarrier(Operation *op) {
   return call && call.getCallee() == LumenDialect::kBarrierFunction;
 }
 
-/// Which arguments the function may write, itself or through a callee.
-void findWritten(func::FuncOp function, Facts &facts) {
+/// Which arguments the function may write, itself or through a callee, of which
+/// `all` has the facts.
+void findWritten(func::FuncOp function, Facts &facts,
+                 const DenseMap<Operation *, Facts> &all) {
   facts.written.resize(function.getNumArguments());
   auto mark = [&](Value buffer) {
     Value root = getRoot(buffer);
@@ -71,6 +73,15 @@ void findWritten(func::FuncOp function, Facts &facts) {
     barriers += isBarrier(op);
     if (isa<ViewLikeOpInterface, memref::DimOp, func::FuncOp>(op))
       return;
+    if (auto call = dyn_cast<func::CallOp>(op)) {
+      auto callee = all.find(
+          SymbolTable::lookupNearestSymbolFrom(call, call.getCalleeAttr()));
+      for (auto [i, operand] : llvm::enumerate(call.getOperands()))
+        if (isa<MemRefType>(operand.getType()) &&
+            (callee == all.end() || callee->second.written[i]))
+          mark(operand);
+      return;
+    }
     auto interface = dyn_cast<MemoryEffectOpInterface>(op);
     bool isTraced = interface && !isa<memref::ExtractAlignedPointerAsIndexOp,
                                       memref::ExtractStridedMetadataOp>(op);
@@ -120,18 +131,20 @@ LogicalResult Flattener::run() {
   for (func::FuncOp function : *order) {
     if (failed(verify(function)))
       return failure();
-    findWritten(function, facts[function]);
+    Facts own;
+    findWritten(function, own, facts);
     // Callers lower the alignment of private functions to what they give.
     for (unsigned i = 0; i < function.getNumArguments(); ++i) {
       auto known = function.getArgAttrOfType<IntegerAttr>(
           i, LLVM::LLVMDialect::getAlignAttrName());
       bool isArena =
           function.getArgAttr(i, LumenDialect::kArenaAttr) != nullptr;
-      facts[function].alignment.push_back(known     ? known.getInt()
-                                          : isArena ? kAlignment
-                                          : function.isPrivate() ? 0
-                                                                 : 1);
+      own.alignment.push_back(known                  ? known.getInt()
+                              : isArena              ? kAlignment
+                              : function.isPrivate() ? 0
+                                                     : 1);
     }
+    facts[function] = std::move(own);
   }
   for (func::FuncOp function : llvm::reverse(*order))
     findAlignment(function);
@@ -168,6 +181,10 @@ LogicalResult Flattener::verify(func::FuncOp function) {
 
 /// 0 stands for "any", the alignment of what no caller has given yet.
 int64_t Flattener::getAlignment(Value buffer, const Facts &caller) {
+  // Views from the first element on.
+  while (isa_and_nonnull<memref::CastOp, memref::ExpandShapeOp,
+                         memref::CollapseShapeOp>(buffer.getDefiningOp()))
+    buffer = buffer.getDefiningOp<ViewLikeOpInterface>().getViewSource();
   if (auto argument = dyn_cast<BlockArgument>(buffer))
     return isa<func::FuncOp>(argument.getOwner()->getParentOp()) &&
                    argument.getOwner()->isEntryBlock()
@@ -209,7 +226,8 @@ DictionaryAttr Flattener::getPointerAttrs(func::FuncOp function,
     attrs.append(
         LLVM::LLVMDialect::getAlignAttrName(),
         b.getI64IntegerAttr(std::min(known.alignment[number], kAlignment)));
-  if (function->hasAttr(LumenDialect::kKernelAttr)) {
+  if (function->hasAttr(LumenDialect::kKernelAttr) ||
+      function->hasAttr(LumenDialect::kLoopAttr)) {
     bool isWritten = known.written[number];
     if (!isWritten || !known.hasPhases)
       attrs.append(LLVM::LLVMDialect::getNoAliasAttrName(), b.getUnitAttr());

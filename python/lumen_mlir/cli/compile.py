@@ -6,6 +6,7 @@ from __future__ import annotations
 import fnmatch
 import re
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import click
@@ -100,16 +101,8 @@ def _module(source: str | None, options) -> ir.Module:
 
 
 def _functions(module: ir.Module, pattern: str) -> str:
-    names, found = [], []
-    for op in module.body.operations:
-        if op.name in ("func.func", "llvm.func"):
-            name = op.attributes["sym_name"].value
-            names.append(name)
-            if fnmatch.fnmatchcase(name, pattern):
-                found.append(str(op))
-    if not found:
-        raise _missing(pattern, names)
-    return "\n\n".join(found)
+    functions = [op for op in module.body.operations if op.name in ("func.func", "llvm.func")]
+    return _matching({op.attributes["sym_name"].value: op.__str__ for op in functions}, pattern)
 
 
 def _assembly(text: str, pattern: str) -> str:
@@ -117,14 +110,18 @@ def _assembly(text: str, pattern: str) -> str:
     pieces = {
         match[1]: match[0] for match in re.finditer(r"^([\w.$]+):.*?^\s*\.size\s+\1,.*?$", text, re.M | re.S)
     }
-    found = [piece for name, piece in pieces.items() if fnmatch.fnmatchcase(name, pattern)]
+    return _matching({name: piece.__str__ for name, piece in pieces.items()}, pattern)
+
+
+def _matching(functions: dict[str, Callable[[], str]], pattern: str) -> str:
+    """The texts of the functions whose names match, and behind them the loops that they call."""
+    found = {name: text() for name, text in functions.items() if fnmatch.fnmatchcase(name, pattern)}
     if not found:
-        raise _missing(pattern, list(pieces))
-    return "\n\n".join(found)
-
-
-def _missing(pattern: str, names: list[str]) -> LumenError:
-    return LumenError(f"no function '{pattern}'; there are {', '.join(names) or 'none'}")
+        names = ", ".join(functions) or "none"
+        raise LumenError(f"no function '{pattern}'; there are {names}")
+    called = re.findall(r"\bloop_[0-9a-f]{16}\b", "\n".join(found.values()))
+    loops = {name: functions[name]() for name in called if name in functions and name not in found}
+    return "\n\n".join([*found.values(), *loops.values()])
 
 
 def _write(code: str | bytes, output: str | None) -> None:

@@ -103,7 +103,7 @@ class Reporter:
         if llm.engine == "compiled":
             session = llm.session
             self.detail(
-                f"{len(session.program.code):,} bytes of code, {session.packed_bytes:,} of packed weights, "
+                f"{session.program.code_bytes:,} bytes of code, {session.packed_bytes:,} of packed weights, "
                 f"{session.arena_bytes:,} for intermediates"
             )
             self.detail(f"functions {', '.join(session.program.kernels)}")

@@ -94,16 +94,30 @@ class Compiler:
         """The module after the stage ``stop_after``, by default the last. Raises ``LumenCompileError``."""
         last = self._index(stop_after) if stop_after else len(self.stages)
         work = self._prepare(module)
-        source = work.get_asm(enable_debug_info=True)
-        for done, stage in enumerate(self.stages[:last]):
+        self._run(work, 0, last, work.get_asm(enable_debug_info=True))
+        return work
+
+    def resume(self, work: ir.Module, after: str, source: str) -> None:
+        """Goes on with a module that ``run`` has stopped at ``after``, and changes it.
+
+        ``source``: the text of what ``run`` was given. Raises ``LumenCompileError``.
+        """
+        self._run(work, self._index(after), len(self.stages), source)
+
+    def _run(self, work: ir.Module, first: int, last: int, source: str) -> None:
+        for done in range(first, last):
+            stage = self.stages[done]
             self._on_stage(stage.name)
             try:
                 with work.context:
-                    PassManager.parse(stage.pipeline).run(work)
+                    manager = PassManager.parse(stage.pipeline)
+                    # Once at the end instead of behind each pass, which takes as long as the passes.
+                    manager.enable_verifier(False)
+                    manager.run(work)
+                    work.operation.verify()
             except MLIRError as error:
                 open_dialects = work.context.allow_unregistered_dialects
                 raise self._stage_error(source, open_dialects, done, error) from error
-        return work
 
     def emit(self, module: ir.Module, name: str) -> str | bytes:
         """The module at one of ``emit_names``, as text; ``obj`` as bytes."""
@@ -115,6 +129,18 @@ class Compiler:
     def compile(self, module: ir.Module) -> bytes:
         """The object file."""
         return self._generate(self.run(module), "obj")
+
+    def compile_text(self, text: str, kernel: str, manager: PassManager) -> bytes:
+        """The object file of a module that has its target already, parsed in the current context.
+
+        ``kernel``: how errors call it. ``manager`` has the only stage there is, to be used many times.
+        """
+        module = ir.Module.parse(text)
+        try:
+            manager.run(module)
+        except MLIRError as error:
+            raise self._stage_error(text, False, 0, error, kernel) from error
+        return self._generate(module, "obj", kernel)
 
     def _index(self, name: str) -> int:
         """How many stages run up to and with the one of this name."""
@@ -129,7 +155,7 @@ class Compiler:
         work.operation.attributes["lumen.target"] = attribute
         return work
 
-    def _generate(self, module: ir.Module, kind: str) -> bytes:
+    def _generate(self, module: ir.Module, kind: str, kernel: str = "") -> bytes:
         self._on_stage(kind)
         target = self.target
         try:
@@ -140,10 +166,10 @@ class Compiler:
                 [sys.executable, "-m", "lumen_mlir.compiler.generate_code", "{file}", *arguments]
             )
             text = module.get_asm(enable_debug_info=True)
-            raise _compile_error(kind, error, text, command) from error
+            raise _compile_error(kind, error, text, command, kernel) from error
 
     def _stage_error(
-        self, source: str, open_dialects: bool, done: int, error: MLIRError
+        self, source: str, open_dialects: bool, done: int, error: MLIRError, kernel: str = ""
     ) -> LumenCompileError:
         """Compiles up to the stage that failed once more, to show the IR that it was given.
 
@@ -161,7 +187,7 @@ class Compiler:
         command = f"{_lumen_opt()} {{file}} --pass-pipeline={shlex.quote(stage.pipeline)}"
         if open_dialects:
             command += " --allow-unregistered-dialect"
-        return _compile_error(stage.name, error, text, command)
+        return _compile_error(stage.name, error, text, command, kernel)
 
 
 def generate_code(module: ir.Module, kind: str, target: Target, opt_level: int) -> bytes:
@@ -169,7 +195,13 @@ def generate_code(module: ir.Module, kind: str, target: Target, opt_level: int) 
 
     All code of a ``Compiler`` comes from here and depends on the arguments alone. Raises ``MLIRError``.
     """
-    return codegen.emit(module, kind, target.triple, target.cpu, target.features, opt_level)
+    passes = llvm_passes(opt_level)
+    return codegen.emit(module, kind, target.triple, target.cpu, target.features, opt_level, passes=passes)
+
+
+def llvm_passes(opt_level: int) -> str | None:
+    """What ``codegen.emit`` takes as ``passes`` for a level of LLVM."""
+    return pipelines.LLVM_PASSES if opt_level else None
 
 
 def stages_of(options: CompilerOptions) -> tuple[Stage, ...]:
@@ -185,10 +217,12 @@ def _lumen_opt() -> str:
     return "lumen-opt"
 
 
-def _compile_error(stage: str, error: MLIRError, text: str, command: str) -> LumenCompileError:
+def _compile_error(
+    stage: str, error: MLIRError, text: str, command: str, kernel: str = ""
+) -> LumenCompileError:
     """The error with the IR saved; ``{file}`` of the command is replaced by where."""
     message = describe(error.error_diagnostics[0]) if error.error_diagnostics else error.message
     message = one_line(message)
     file = failures.keep(f"before-{stage}", text)
     command = command.replace("'{file}'", "{file}").replace("{file}", shlex.quote(str(file or "FILE")))
-    return LumenCompileError(stage, message, error.error_diagnostics, file, command)
+    return LumenCompileError(stage, message, error.error_diagnostics, file, command, kernel)

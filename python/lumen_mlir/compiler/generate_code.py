@@ -11,6 +11,7 @@ from pathlib import Path
 
 from lumen_mlir import ir
 from lumen_mlir._mlir import codegen
+from lumen_mlir.compiler.driver import llvm_passes
 from lumen_mlir.errors import LumenError
 
 
@@ -23,7 +24,8 @@ def main(arguments: list[str]) -> int:
     try:
         with ir.Context():
             module = ir.Module.parse(Path(path).read_text())
-            codegen.emit(module, kind, triple, cpu, features, int(level))
+            passes = llvm_passes(int(level))
+            codegen.emit(module, kind, triple, cpu, features, int(level), passes=passes)
     except (LumenError, OSError, ValueError) as error:
         print(f"lumen: error: {error}", file=sys.stderr)
         return 1

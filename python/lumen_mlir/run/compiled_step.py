@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from lumen_mlir import ir, pipelines
+from lumen_mlir import ir
 from lumen_mlir._mlir import codegen
 from lumen_mlir.compiler import targets
 from lumen_mlir.compiler.driver import CompilerOptions
@@ -19,6 +19,8 @@ from lumen_mlir.run.packed_weights import pack_module
 from lumen_mlir.run.session_options import Progress, SessionOptions, silent
 from lumen_mlir.run.tuning import Tuning
 from lumen_mlir.storage.cache import Cache
+
+_PROGRESS_STEPS = 100
 
 OnSignatures = Callable[[tuple[Signature, ...]], None]
 
@@ -56,18 +58,25 @@ def compile_step(
             tile_tokens=tuned.tile_tokens,
             block_bytes=tuned.block_bytes,
         )
-        stages = [*(stage.name for stage in pipelines.stages()), "obj"]
+        # The first half is stages on the module, the second the objects of its kernels.
+        stages = ["fused", "loops", "vector", "kernels", "obj"]
+        half = _PROGRESS_STEPS // 2
+
+        def tell(done: int, total: int) -> None:
+            progress("compile", half * done // total, _PROGRESS_STEPS)
+
         compiled = engine.compile(
             module,
             targets.check_runs(target),
             options.thread_count(),
             compiler_options,
             cache=cache,
-            on_stage=lambda name: progress("compile", stages.index(name), len(stages)),
+            on_stage=lambda name: tell(stages.index(name), len(stages)),
             on_signatures=on_signatures,
+            on_object=lambda done, total: tell(total + done, total),
         )
     if not compiled.cached:
-        progress("compile", len(stages), len(stages))
+        progress("compile", _PROGRESS_STEPS, _PROGRESS_STEPS)
     # Before weights are used: what the compiler takes is as much as a small model.
     codegen.release_memory()
     return CompiledStep(compiled, tuned, key)

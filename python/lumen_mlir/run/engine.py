@@ -17,6 +17,7 @@ from lumen_mlir._mlir import codegen
 from lumen_mlir.compiler import targets
 from lumen_mlir.compiler.bounds import Bound, Elements, Groups
 from lumen_mlir.compiler.driver import CompilerOptions
+from lumen_mlir.compiler.objects import OnObject
 from lumen_mlir.compiler.signature import Signature
 from lumen_mlir.compiler.targets import Target
 from lumen_mlir.errors import LumenError, shown
@@ -39,8 +40,11 @@ def compile(
     use_cache: bool = True,
     on_stage: Callable[[str], None] | None = None,
     on_signatures: Callable[[tuple[Signature, ...]], None] | None = None,
+    on_object: OnObject | None = None,
 ) -> Engine:
-    """Compiles a module of the ``lumen`` dialect, or takes the compiled object from the cache.
+    """Compiles a module of the ``lumen`` dialect, or takes the compiled objects from the cache.
+
+    Of a module that is not there, kernels may be, if another module has them too.
 
     Args:
       module: a module or its text. It is not changed.
@@ -52,8 +56,10 @@ def compile(
         for the caller to see to.
       cache: where objects are kept, by default the user's cache; with ``use_cache`` False nowhere.
       on_stage: called with the name of each stage of the compiler before it runs.
+      on_object: called with how many objects are compiled or were there, and of how many. There is one for
+        each kernel.
       on_signatures: called with what the functions take before the longest part of compiling; not where the
-        object comes from the cache.
+        module comes from the cache.
 
     Raises:
       LumenError: the target or the form is not known, or this CPU cannot run code for the target.
@@ -66,14 +72,14 @@ def compile(
     options = options or CompilerOptions()
     stages = stages_after(form, options)
     if not use_cache:
-        program = build(module, chosen, options, form, on_stage, on_signatures)
+        program = build(module, chosen, options, form, on_stage, on_signatures, on_object, None)
         return Engine(program, chosen, threads)
     cache = cache or Cache()
     key = key_of(str(module), chosen, options, stages)
     payload = cache.load("objects", key)
     if payload is not None:
         return Engine(Program.from_bytes(payload), chosen, threads, cached=True)
-    program = build(module, chosen, options, form, on_stage, on_signatures)
+    program = build(module, chosen, options, form, on_stage, on_signatures, on_object, cache)
     cache.store("objects", key, program.to_bytes())
     return Engine(program, chosen, threads)
 
@@ -95,7 +101,7 @@ class Engine:
         self.program = program
         self.target = target
         self.cached = cached
-        self._object = codegen.ObjectFile(program.code)
+        self._object = codegen.ObjectFile(program.objects)
         self._functions = {
             signature.name: _Function(
                 signature,

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import time
 from collections.abc import Callable
@@ -13,14 +14,16 @@ from pathlib import Path
 from lumen_mlir import ir, pipelines
 from lumen_mlir._mlir import __file__ as _EXTENSION
 from lumen_mlir.compiler.driver import Compiler, CompilerOptions, stages_of
+from lumen_mlir.compiler.objects import ObjectCompiler, OnObject
 from lumen_mlir.compiler.signature import Signature, from_json, read_signatures, to_json
 from lumen_mlir.compiler.targets import Target
 from lumen_mlir.errors import LumenError, shown
+from lumen_mlir.storage.cache import Cache
 from lumen_mlir.version import __version__
 
 # Counts up when the runtime passes other things to an entry or reads other things of a signature, so that no
 # old object is ever called.
-ABI_VERSION = 4
+ABI_VERSION = 5
 
 
 @dataclass(frozen=True)
@@ -28,37 +31,44 @@ class Program:
     """What the compiler makes of a module.
 
     Attributes:
-      code: the object file.
+      objects: the object files, which are linked with each other.
       signatures: of the public functions.
       kernels: the names of the kernels, as profiles show them.
       seconds: that compiling took.
       profile: the code counts the calls and the time of its kernels.
     """
 
-    code: bytes
+    objects: tuple[bytes, ...]
     signatures: tuple[Signature, ...]
     kernels: tuple[str, ...]
     seconds: float
     profile: bool = False
 
+    @property
+    def code_bytes(self) -> int:
+        """Bytes of the objects."""
+        return sum(map(len, self.objects))
+
     def to_bytes(self) -> bytes:
-        """One piece of data for the cache: the length of a description, the description, the object."""
+        """One piece of data for the cache: the length of a description, the description, the objects."""
         description = {
+            "objects": [len(code) for code in self.objects],
             "signatures": [to_json(signature) for signature in self.signatures],
             "kernels": self.kernels,
             "seconds": self.seconds,
             "profile": self.profile,
         }
         text = json.dumps(description).encode()
-        return len(text).to_bytes(8, "little") + text + self.code
+        return b"".join((len(text).to_bytes(8, "little"), text, *self.objects))
 
     @staticmethod
     def from_bytes(data: bytes) -> Program:
         """The program that ``to_bytes`` was called on."""
         end = 8 + int.from_bytes(data[:8], "little")
         description = json.loads(data[8:end])
+        ends = [end + size for size in itertools.accumulate(description["objects"], initial=0)]
         return Program(
-            code=data[end:],
+            objects=tuple(data[begin:end] for begin, end in itertools.pairwise(ends)),
             signatures=tuple(map(from_json, description["signatures"])),
             kernels=tuple(description["kernels"]),
             seconds=description["seconds"],
@@ -84,8 +94,13 @@ def build(
     form: str,
     on_stage: Callable[[str], None] | None,
     on_signatures: Callable[[tuple[Signature, ...]], None] | None,
+    on_object: OnObject | None,
+    cache: Cache | None,
 ) -> Program:
-    """Compiles a module; the arguments and errors are those of ``engine.compile``."""
+    """Compiles a module; the arguments and errors are those of ``engine.compile``.
+
+    ``cache``: where the objects of kernels are kept, if anywhere.
+    """
     begin = time.perf_counter()
     stages = stages_after(form, options)
     if isinstance(module, str):
@@ -99,10 +114,10 @@ def build(
     # them where there still are ops of the dialect, and kernels.
     cut, names = len(stages) - 1, [stage.name for stage in stages]
     formed = names.index("fused") + 1 if "fused" in names else 0
-    parts = (stages[:formed], stages[formed:cut], stages[cut:])
-    to_fused, to_vector, to_code = (
-        Compiler(target, options, stages=part, on_stage=on_stage) for part in parts
-    )
+    to_fused = Compiler(target, options, stages=stages[:formed], on_stage=on_stage)
+    split = pipelines.vector_to_kernels(options.profile)
+    to_kernels = Compiler(target, options, stages=(*stages[formed:cut], split), on_stage=on_stage)
+    to_objects = ObjectCompiler(target, options, compiler_identity(), cache, on_stage, on_object)
     fused = to_fused.run(module) if formed else module
     analysis = None
     if formed or form == "fused":
@@ -111,7 +126,8 @@ def build(
 
         analysis = BoundAnalysis(fused)
         analysis.check()
-    vector = to_vector.run(fused)
+    before = stages[cut - 1].name if cut > formed else pipelines.INPUT
+    vector = to_kernels.run(fused, stop_after=before)
     signatures = read_signatures(vector)
     if analysis is not None:
         bounds = find_bounds(analysis, signatures)
@@ -120,8 +136,9 @@ def build(
         on_signatures(signatures)
     functions = (op.operation for op in vector.body.operations)
     kernels = tuple(op.attributes["sym_name"].value for op in functions if "lumen.kernel" in op.attributes)
-    code = to_code.compile(vector)
-    return Program(code, signatures, kernels, time.perf_counter() - begin, options.profile)
+    to_kernels.resume(vector, before, source=str(fused))
+    objects = to_objects.compile(vector)
+    return Program(objects, signatures, kernels, time.perf_counter() - begin, options.profile)
 
 
 def compiler_identity() -> tuple[object, ...]:
@@ -131,7 +148,7 @@ def compiler_identity() -> tuple[object, ...]:
 
 
 def key_of(text: str, target: Target, options: CompilerOptions, stages: tuple[pipelines.Stage, ...]) -> str:
-    """What the object depends on."""
+    """What the objects of a module depend on."""
     names = [stage.pipeline for stage in stages]
     parts = (text, target.attribute(), asdict(options), names, compiler_identity())
     return hashlib.blake2b(json.dumps(parts).encode(), digest_size=20).hexdigest()

@@ -40,7 +40,7 @@ from lumen_mlir.storage.cache_entry import (
 
 FAILURES = "failures"
 
-KINDS = ("objects", "packed", "tokenizers", "models", "tunings")
+KINDS = ("objects", "kernels", "packed", "tokenizers", "models", "tunings")
 
 _SUFFIX = ".lumen"
 
