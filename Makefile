@@ -58,6 +58,7 @@ build/.packages: Makefile
 	done; \
 	if [ -n "$$missing" ]; then \
 	  echo "missing packages:$$missing"; \
+	  [ -z "$(SUDO)" ] || $(SUDO) -v || exit; \
 	  $(STEP) "Reading the lists of packages" $(SUDO) apt-get update -qq && \
 	  $(STEP) "Installing packages" $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq \
 	    -o APT::Status-Fd=1 --no-install-recommends $$missing; \

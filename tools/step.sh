@@ -17,7 +17,7 @@ begin=$(stat -c %s "$log")
 progress() {
   tail -c "+$((begin + 1))" "$log" | tail -c 4096 |
     grep -aoE '\[[0-9]+/[0-9]+\]|^(dl|pm)status:[^:]*:[0-9]+' | tail -n 1 |
-    sed -E 's/^dlstatus:.*:/downloading, percent: /; s/^pmstatus:.*:/unpacking, percent: /'
+    sed -E 's/^dlstatus:.*:(.*)/(download \1%)/; s/^pmstatus:.*:(.*)/(unpack \1%)/'
 }
 
 status_line() {

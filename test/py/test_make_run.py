@@ -61,8 +61,9 @@ def test_a_step_that_fails(tmp_path):
 
 
 def test_progress_of_packages(tmp_path):
-    done = step(tmp_path, "sh", "-c", "echo pmstatus:dpkg-exec:45.12:Running; sleep 1.5")
-    assert "Building it unpacking, percent: 45 1 s\n" in done.stdout
+    status = "dlstatus:1:99.0000:Retrieving\npmstatus:dpkg-exec:45.1200:Running dpkg"
+    done = step(tmp_path, "sh", "-c", f"echo '{status}'; sleep 2.2")
+    assert re.search(r"^Building it \(unpack 45%\) \d s$", done.stdout, re.M), done.stdout
 
 
 # --- the text at the end ------------------------------------------------------------------------------------
