@@ -22,7 +22,10 @@ _GLOSSES = {
 
 _NEXT = (
     ('generate model.gguf -p "Once upon"', "a GGUF file or Hugging Face folder of yours"),
-    ("chat model.gguf", "talk with it"),
+    (
+        "chat hf:Qwen/Qwen2.5-0.5B-Instruct-GGUF:q4_k_m",
+        "downloads a small model of the Hugging Face Hub, and talks",
+    ),
     ("compile --emit fused | less", "what the compiler makes of this model"),
 )
 

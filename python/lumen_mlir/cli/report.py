@@ -8,6 +8,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from lumen_mlir.cli.streams import raw, tell
+from lumen_mlir.cli.styles import width
 
 if TYPE_CHECKING:
     from lumen_mlir.generate.generation import Generation
@@ -150,7 +151,8 @@ def _bars(in_bytes: bool) -> Any:
         columns += progress.DownloadColumn(), progress.TransferSpeedColumn(), progress.TimeRemainingColumn()
     else:
         columns += (progress.TimeElapsedColumn(),)
-    return progress.Progress(*columns, console=Console(file=raw(sys.stderr)), transient=True)
+    console = Console(file=raw(sys.stderr), width=width(sys.stderr))
+    return progress.Progress(*columns, console=console, transient=True)
 
 
 class _WarningHandler(logging.Handler):
