@@ -100,7 +100,7 @@ def _help(command: click.Command) -> list[str]:
     for paragraph in re.split(r"\n\s*\n", inspect.cleandoc(command.help or "")):
         if paragraph.lstrip().startswith("\b"):
             kept = paragraph.lstrip().removeprefix("\b").strip("\n").split("\n")
-            lines += ["```text", *(line.removeprefix("  ").rstrip() for line in kept), "```", ""]
+            lines += ["```", *(line.removeprefix("  ").rstrip() for line in kept), "```", ""]
         else:
             lines += [re.sub(r"``([^`]*)``", r"`\1`", _escaped(" ".join(paragraph.split()))), ""]
     return lines

@@ -14,9 +14,8 @@ ROOT = Path(__file__).resolve().parents[3]
 
 _BLOCK = re.compile(r"(?:^<!-- not run: (.+?) -->\n+)?^(```+)(\w*)\n(.*?)^\2$", re.M | re.S)
 # What begins a command in a block that is no transcript.
-_PROGRAM = re.compile(
-    r"\w+=\S|(?:\S*/)?(?:lumen|lumen-opt|make|python3?|pip|git|apt-get|sudo|cmake|ninja|docker)\b(?!:)"
-)
+_PROGRAMS = "lumen|lumen-opt|make|python3?|pip|git|apt-get|sudo|cmake|ninja|docker|echo"
+_PROGRAM = re.compile(rf"\w+=\S|(?:\S*/)?(?:{_PROGRAMS})(?= \S|\s*$)")
 
 
 @dataclass(frozen=True)

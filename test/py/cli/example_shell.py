@@ -15,16 +15,18 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
-from cli_samples import SHAPE
+from cli_samples import SHAPE, rewrite
 from example_pages import ROOT, Command, pattern
 from hf_samples import write_folder
 from stand_in import Hub, Repo
 
+from lumen_mlir.gguf import types
 from lumen_mlir.hub.names import HubName
-from lumen_mlir.testing.synthetic import Shape, write_synthetic
+from lumen_mlir.testing.synthetic import CHAT_TEMPLATE, write_synthetic
 
 # What pages write where readers put something of their own.
 PLACEHOLDERS = {
@@ -179,10 +181,11 @@ def provide(folder: Path, model: Path, names: Iterable[str], hub: Hub) -> bool:
 
 
 def write_model(path: Path) -> Path:
-    """A tiny model that has a chat template and room for a benchmark."""
-    names = ("hidden", "layers", "heads", "kv_heads", "head_dim", "feed_forward", "vocabulary")
-    write_synthetic(path, Shape(*(getattr(SHAPE, name) for name in names), _CONTEXT, True), "q8_0", seed=1)
-    return path
+    """A tiny model with room for a benchmark, whose chat template takes tools and thoughts."""
+    plain = path.with_name("plain.gguf")
+    write_synthetic(plain, replace(SHAPE, context=_CONTEXT), "q8_0", seed=1)
+    template = "{%- if tools -%}{{- tools | tojson -}}{%- endif -%}{%- if enable_thinking -%}…{%- endif -%}"
+    return rewrite(plain, path, {"tokenizer.chat_template": (template + CHAT_TEMPLATE, types.STRING)})
 
 
 def check_only(command: Command) -> None:
