@@ -99,14 +99,11 @@ def _speed(outputs: list[Any]) -> str:
         "llama.cpp",
         "ratio",
     )
-    ratios = {
-        kind: [tests[kind]["ratio"] for tests in files.values() if kind in tests]
-        for kind in ("prompt", "decode")
-    }
-    sentence = (
-        f"Lumen reads prompts {_range(ratios['prompt'])} times as fast as llama.cpp, and writes "
-        f"{_range(ratios['decode'])} times as fast."
-    )
+    said = []
+    for kind, verb in (("prompt", "reads prompts"), ("decode", "writes")):
+        ratios = [tests[kind]["ratio"] for tests in files.values() if kind in tests]
+        said += [f"{verb} {_range(ratios)} times as fast"] if ratios else []
+    sentence = f"Beside llama.cpp, Lumen {' and '.join(said)}."
     return f"{sentence}\n\n{markdown(header, lines, right=range(2, 8))}\n\n{_limits(outputs)}"
 
 
@@ -260,10 +257,10 @@ def chart(outputs: list[Any], machine: str) -> str:
     for number, (name, color) in enumerate((("reading a prompt", COLORS[0]), ("writing", COLORS[2]))):
         picture.rectangle(16 + 150 * number, 38, 11, 11, color, 0.85)
         picture.text(32 + 150 * number, 48, name, 11)
-    for value in range(int(most) + 1):
+    for value in range(0, int(most) + 1, 1 + int(most) // 10):
         x = left + value / most * width
-        picture.line(x, top - 6, x, bottom, "#444444" if value == 1 else GREY)
-        picture.text(x, bottom + 14, "llama.cpp" if value == 1 else str(value), 11, "middle")
+        picture.line(x, top - 6, x, bottom, GREY)
+        picture.text(x, bottom + 14, str(value), 11, "middle")
     for number, (file, rows) in enumerate(files.items()):
         y = top + number * group
         picture.text(left - 10, y + line - 2, model_name(file), 12, "end")
@@ -277,6 +274,8 @@ def chart(outputs: list[Any], machine: str) -> str:
             )
             picture.text(left + row["ratio"] / most * width + 6, y + 12, label, 11)
             y += line
+    same = left + width / most
+    picture.line(same, top - 6, same, bottom, "#444444", 1.5)
     picture.text(16, bottom + 36, machine, 10, color="#666666")
     return str(picture)
 

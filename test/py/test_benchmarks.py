@@ -181,7 +181,7 @@ def test_a_page_is_written_between_its_markers(monkeypatch, tmp_path):
     text = written[page]
     assert text.startswith("before\n<!--") and text.endswith("-->\nafter\n") and "old" not in text
     assert "$ python x.py" in text and "a CPU; commit abc, 2026-01-01." in text
-    assert "reads prompts 2.5 times as fast as llama.cpp, and writes 1.5 times as fast" in text
+    assert "Lumen reads prompts 2.5 times as fast and writes 1.5 times as fast." in text
     assert "reads 40 GB/s and does 300 GOP/s" in text
     line = next(line for line in text.splitlines() if line.startswith("| new-q8_0"))
     assert cells(line)[1:] == [
