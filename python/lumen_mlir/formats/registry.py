@@ -3,14 +3,13 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import sys
 from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from ..errors import LumenError, shown
+from ..errors import LumenError, did_you_mean, shown
 from . import plugins
 
 if TYPE_CHECKING:
@@ -125,8 +124,7 @@ def get(name: str) -> Format:
         return _registered[name]
     if name in _entry_points():
         return _load_entry_point(name)
-    close = difflib.get_close_matches(name, names(), n=1)
-    hint = f"; did you mean '{close[0]}'?" if close else f"; known: {', '.join(names())}"
+    hint = did_you_mean(name, names()) or f"; known: {', '.join(names())}"
     raise LumenError(f"unknown quantization format {shown(name)}{hint}")
 
 

@@ -116,9 +116,6 @@ NAMED = {
 def named_template(name: str) -> NamedTemplate:
     """The template of that name. Raises ``LumenError`` that lists the names."""
     if name not in NAMED:
-        hint = did_you_mean(name, NAMED)
-        raise LumenError(
-            f"there is no chat template {shown(name)}{hint}; there are {', '.join(NAMED)}, "
-            "and any file with a template of Jinja"
-        )
+        hint = did_you_mean(name, NAMED) or f"; there are {', '.join(NAMED)}"
+        raise LumenError(f"there is no chat template {shown(name)}, nor a file of that name{hint}")
     return NAMED[name]

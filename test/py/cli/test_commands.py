@@ -176,7 +176,7 @@ def test_chat_template_in_place_of_the_file_s_own(lumen, refused, tmp_path):
     file.write_text("{{ messages[0].content }}[A]")
     assert lumen(*chat, "--chat-template", file, "-n", "1").stdout == "no\n"
     assert refused(*chat, "--chat-template", "plian").startswith(
-        "there is no chat template 'plian'; did you mean 'plain'?"
+        "there is no chat template 'plian', nor a file of that name; did you mean 'plain'?"
     )
     file.write_text("{% for")
     assert refused(*chat, "--chat-template", file).startswith("the given chat template: line 1: ")

@@ -83,7 +83,8 @@ def test_a_source_in_place_of_the_file_s_own(base, tmp_path):
 @pytest.mark.parametrize(
     ("template", "message"),
     [
-        ("chatlm", "there is no chat template 'chatlm'; did you mean 'chatml'[?]; there are chatml, "),
+        ("chatlm", "there is no chat template 'chatlm', nor a file of that name; did you mean 'chatml'[?]$"),
+        ("x", "'x', nor a file of that name; there are chatml, exaone3, "),
         ("{{ x", "the given chat template: line 1: "),
         (5, "the chat template is 5; a name or a source was expected"),
     ],

@@ -200,9 +200,8 @@ def _show(chat: Chat, argument: str) -> None:
         "messages": _show_messages,
     }
     if topic not in shows:
-        raise LumenError(
-            f"/show takes {', '.join(_TOPICS)}, not {shown(argument)}{did_you_mean(topic, _TOPICS)}"
-        )
+        hint = did_you_mean(topic, _TOPICS) or f"; there are {', '.join(_TOPICS)}"
+        raise LumenError(f"/show knows no {shown(argument)}{hint}")
     shows[topic](chat)
 
 

@@ -35,11 +35,8 @@ class ThoughtFinder:
         while self._held:
             found = self._next_mark()
             if found is None:
-                keep = self._beginning_of_a_mark()
-                certain, self._held = (
-                    self._held[: len(self._held) - keep],
-                    self._held[len(self._held) - keep :],
-                )
+                end = len(self._held) - self._beginning_of_a_mark()
+                certain, self._held = self._held[:end], self._held[end:]
                 if certain:
                     yield certain, self._end is not None
                 return

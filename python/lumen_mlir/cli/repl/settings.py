@@ -217,10 +217,8 @@ def find(name: str) -> Setting:
         return NAMES[known]
     if name in _ELSEWHERE:
         raise LumenError(f"{name} cannot be set: {_ELSEWHERE[name]}")
-    raise LumenError(
-        f"there is no setting {shown(name)}{did_you_mean(name, [*NAMES, *_ALIASES])}; "
-        f"there are {', '.join(NAMES)}"
-    )
+    hint = did_you_mean(name, [*NAMES, *_ALIASES]) or f"; there are {', '.join(NAMES)}"
+    raise LumenError(f"there is no setting {shown(name)}{hint}")
 
 
 def value_text(value: Any) -> str:
