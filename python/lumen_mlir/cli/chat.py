@@ -13,7 +13,7 @@ import click
 
 from lumen_mlir.cli import options as shared
 from lumen_mlir.cli.dry_run import report
-from lumen_mlir.cli.generate import write
+from lumen_mlir.cli.repl.display import AnswerWriter
 from lumen_mlir.cli.report import Reporter
 from lumen_mlir.cli.table import columns
 from lumen_mlir.cli.text import read_text, text_of, unescaped
@@ -123,9 +123,10 @@ def command(
     opening = [] if system is None else [{"role": "system", "content": system}]
     messages = [*opening, {"role": "user", "content": message}]
     generation = llm.chat(messages, shared.token_limit(max_tokens), **fixed, **asked, **sampling)
+    writer = AnswerWriter(llm, generation)
     for piece in generation:
-        write(piece)
-    write("\n")
+        writer.write(piece)
+    writer.close()
     if generation.finish_reason == "context":
         reporter.say("warning: the context is full (-c makes it longer)")
     reporter.summary(llm, generation)

@@ -84,6 +84,14 @@ def unescaped(text: str) -> str:
     return re.sub(r"\\(.)", lambda found: _ESCAPES.get(found[1], found[0]), text, flags=re.S)
 
 
+def whole(text: str) -> str:
+    """``text`` with characters in place of single bytes, as Python gives them where input is no UTF-8."""
+    try:
+        return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "replace").decode("utf-8")
+
+
 def _argument(text: str) -> str:
     """An argument's text, also where a locale without UTF-8 made it one character per byte."""
     try:

@@ -71,7 +71,7 @@ class Terminal:
         self.process.wait()
         os.close(self._main)
 
-    def wait_for(self, text: str, seconds: float = 20) -> str:
+    def wait_for(self, text: str, seconds: float = 60) -> str:
         """Reads until ``text``; what came before it."""
         deadline = time.monotonic() + seconds
         while text not in self.said:
@@ -80,7 +80,7 @@ class Terminal:
         return before
 
     def _read(self) -> bool:
-        if not select.select([self._main], [], [], 20)[0]:
+        if not select.select([self._main], [], [], 60)[0]:
             return False
         with contextlib.suppress(OSError):
             self.said += os.read(self._main, 65536).decode("utf-8", "replace")

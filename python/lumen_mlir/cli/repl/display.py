@@ -5,9 +5,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from lumen_mlir.cli.streams import raw
 from lumen_mlir.cli.styles import coloured, styled
+
+if TYPE_CHECKING:
+    from lumen_mlir.generate.generation import Generation
+    from lumen_mlir.generate.llm import LLM
 
 # How models mark what they think before they answer.
 _MARKS = (
@@ -16,6 +21,9 @@ _MARKS = (
     ("[THINK]", "[/THINK]"),
     ("<|channel|>analysis", "<|end|>"),
 )
+
+# Of the end of a prompt: enough for a mark.
+_TAIL_TOKENS = 16
 
 
 class ThoughtFinder:
@@ -73,15 +81,19 @@ class ThoughtFinder:
 
 
 class AnswerWriter:
-    """Writes an answer to stdout as it comes; ``prompt`` is the end of the prompt.
+    """Writes an answer of ``llm`` to stdout as it comes.
 
     Attributes:
       text: all of it so far.
     """
 
-    def __init__(self, prompt: str = ""):
+    def __init__(self, llm: LLM, generation: Generation):
         self.text = ""
-        self._finder = ThoughtFinder(prompt) if coloured(sys.stdout) else None
+        self._finder: ThoughtFinder | None = None
+        if coloured(sys.stdout):
+            # A template may have begun the thinking.
+            end = llm.detokenize(generation.prompt[-_TAIL_TOKENS:], special=True)
+            self._finder = ThoughtFinder(end)
 
     def write(self, piece: str) -> None:
         """Shows a piece at once, but for the beginning of what may be a mark."""

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from lumen_mlir.cli.repl.actions import perform
 from lumen_mlir.cli.repl.reader import PlainReader, Reader
 from lumen_mlir.cli.repl.talk import Chat
+from lumen_mlir.cli.text import whole
 from lumen_mlir.errors import LumenError
 from lumen_mlir.generate.generation import ContextError
 
@@ -35,12 +36,14 @@ def converse(chat: Chat, single_turn: bool = False) -> None:
     interrupts = 0
     while not chat.ended:
         try:
-            text = chat.reader.read()
+            text = whole(chat.reader.read())
             interrupts = 0
             if _handle(chat, text) and single_turn:
                 return
         except EOFError:
             return
+        except LumenError as error:  # a line that is no text
+            chat.fail(error)
         except KeyboardInterrupt:
             interrupts += 1
             if interrupts > 1:

@@ -147,7 +147,7 @@ class Settings:
         self.values: dict[str, Any] = {
             name: NAMES[name].check(value)
             for name, value in (values or {}).items()
-            if value is not None and value != ()
+            if value != () and value != NAMES[name].default
         }
 
     def copy(self) -> Settings:

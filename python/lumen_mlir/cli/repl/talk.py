@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from lumen_mlir.generate.generation import Generation
     from lumen_mlir.generate.llm import LLM
 
-# Of the end of a prompt, where a template may have begun the model's thinking.
-_TAIL_TOKENS = 16
-
 
 class Chat:
     """What the commands work on.
@@ -113,8 +110,7 @@ class Chat:
         try:
             generation = self.llm.chat(self.conversation.request(), **self._arguments())
             self.last = generation
-            tail = self.llm.detokenize(generation.prompt[-_TAIL_TOKENS:], special=True)
-            writer = AnswerWriter(tail)
+            writer = AnswerWriter(self.llm, generation)
             with suppress(KeyboardInterrupt):
                 for piece in generation:
                     writer.write(piece)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -50,13 +51,15 @@ class Terminal(io.StringIO):
         return True
 
 
-def written(monkeypatch, stream, *pieces, **environment):
+def written(monkeypatch, stream, *pieces, prompt="", **environment):
     for name in ("TERM", "NO_COLOR"):
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(sys, "stdout", stream)
-    writer = AnswerWriter()
+    # What the prompt ends with is known by its tokens.
+    llm = SimpleNamespace(detokenize=lambda ids, special: "".join(ids))
+    writer = AnswerWriter(llm, SimpleNamespace(prompt=list(prompt)))
     for piece in pieces:
         writer.write(piece)
     writer.close()
@@ -70,6 +73,8 @@ def test_styles(monkeypatch):
     assert written(monkeypatch, io.StringIO(), *pieces, TERM="xterm") == plain
     shown = written(monkeypatch, Terminal(), *pieces, TERM="xterm")
     assert "\x1b[2ma\x1b[0m" in shown and shown.endswith("b\\x1b[2J\n")
+    shown = written(monkeypatch, Terminal(), "a", "</think>b", prompt="x" * 20 + "<think>\n", TERM="xterm")
+    assert shown == "\x1b[2ma\x1b[0m\x1b[2m</think>\x1b[0mb\n"
     for off in ({"TERM": "dumb"}, {"TERM": "xterm", "NO_COLOR": "1"}):
         assert "\x1b[2m" not in written(monkeypatch, Terminal(), *pieces, **off)
     assert written(monkeypatch, io.StringIO(), "no line's end") == "no line's end\n"

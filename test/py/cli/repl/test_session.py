@@ -376,6 +376,13 @@ def test_failures_do_not_end_a_chat(talk):
     ]
 
 
+def test_lines_that_are_no_text(talk):
+    """Bytes that are no UTF-8 come as halves of characters, or as errors of the reader."""
+    korean = "안녕".encode().decode("ascii", "surrogateescape")
+    _, err, chat = talk("a\udcff\udc80b", "\ud800", korean, LumenError, "two?")
+    assert said(chat)[::2] == ["a��b", "?", "안녕", "two?"] and len(err) == 1
+
+
 def test_a_reader_that_went_away_ends_it(talk):
     def change(chat):
         def gone(*given, **options):
