@@ -82,7 +82,7 @@ def command(
     """Talk with MODEL, a GGUF file or a Hugging Face folder.
 
     On a terminal it is a conversation; /help lists its commands. A text that is piped in, or given by -p
-    or -f, is one message, and its answer goes to stdout.
+    or -f, is one message, and its answer goes to stdout. llama.cpp's names of options are taken, too.
 
     \b
       lumen chat model.gguf                            Ctrl-C stops an answer, /bye ends the chat

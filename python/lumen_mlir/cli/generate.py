@@ -55,7 +55,7 @@ def command(
     """Continue a text with MODEL, a GGUF file or a Hugging Face folder.
 
     Without MODEL, the one that comes with Lumen does it. The text goes to stdout as it comes, everything
-    else to stderr.
+    else to stderr. llama.cpp's names of options are taken, too.
     """
     if echo and logprobs is not None:
         raise click.UsageError("--echo cannot be used with --logprobs", click.get_current_context())
