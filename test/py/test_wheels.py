@@ -5,8 +5,10 @@ import importlib.metadata
 import importlib.util
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 import zipfile
 from pathlib import Path
 
@@ -100,3 +102,51 @@ def test_which_wheel_is_for_which_python(tmp_path):
     assert wheel_for((3, 10), wheels) == wheels[0]
     assert wheel_for((3, 12), wheels) == wheel_for((3, 14), wheels) == wheels[1]
     assert wheel_for((3, 11), wheels) is None
+
+
+MODULE = b"func.func @f(%x: i32) -> i32 {\n  %y = arith.addi %x, %x : i32\n  return %y : i32\n}\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        (["--canonicalize"], MODULE),
+        ([], MODULE.replace(b"addi", b"no_such")),
+        (["--no-such-option"], MODULE),
+        (["--show-dialects"], b""),
+        ([b"no-such-file-\xff.mlir"], b""),
+        (["--canonicalize", "-o", "/no-such-folder/out"], MODULE),
+    ],
+    ids=["result", "diagnostic", "option", "dialects", "file", "output"],
+)
+def test_script_does_what_the_program_does(lumen_opt, options, text):
+    """``lumen-opt`` of a wheel is a script: it says the same, and ends with the same code."""
+    native, script = (
+        subprocess.run([*command, *options], input=text, capture_output=True)
+        for command in ([lumen_opt], [sys.executable, ROOT / "tools" / "lumen-opt" / "lumen-opt.py"])
+    )
+    assert (script.returncode, script.stdout) == (native.returncode, native.stdout)
+    # Messages begin with the name of the program.
+    names = (Path(lumen_opt).name.encode(), b"lumen-opt.py")
+    assert script.stderr.replace(names[1], names[0]).count(b"\n") == native.stderr.count(b"\n")
+    assert b"Traceback" not in script.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["interrupt", "end"])
+def test_script_ends_by_signals(number):
+    """As a program does, at once and without a word."""
+    command = [sys.executable, ROOT / "tools" / "lumen-opt" / "lumen-opt.py"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        # It waits for its input.
+        process.stdin.write(b"//")
+        process.stdin.flush()
+        while not Path(f"/proc/{process.pid}/task").exists() or not is_reading(process.pid):
+            time.sleep(0.01)
+        process.send_signal(number)
+        assert process.communicate(timeout=20)[1] == b""
+    assert process.returncode == -number
+
+
+def is_reading(pid: int) -> bool:
+    """Whether the compiler's thread has started, which reads the input."""
+    return len(os.listdir(f"/proc/{pid}/task")) > 1
