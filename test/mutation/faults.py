@@ -141,6 +141,42 @@ FAULTS = (
         "if not os.path.exists(path) and _is_ours(path):",
         "test_saved.py",
     ),
+    _py(
+        "logprobs-behind-the-ban",
+        "log probabilities",
+        "said = logits if self._recorder is None or self._banned is None else logits.copy()",
+        "said = logits",
+        "test_generation.py",
+    ),
+    _py(
+        "softmax-without-sum",
+        "log probabilities",
+        "return shifted - np.log(np.exp(shifted).sum())",
+        "return shifted",
+        "test_generation.py",
+    ),
+    _py(
+        "end-before-stop-token",
+        "stop tokens",
+        "if ends or token in self._stop_tokens:",
+        "if ends or (token in self._stop_tokens and self._banned is None):",
+        "test_generation.py",
+    ),
+    # --- the command line -----------------------------------------------------------------------------------
+    _py(
+        "broken-strings",
+        "printed IR",
+        """r'"(?:[^"\\\\]|\\\\.)*"|->""",
+        """r'->""",
+        "test_ir_text.py",
+    ),
+    _py(
+        "wide-characters",
+        "tables",
+        """2 if unicodedata.east_asian_width(c) in "WF" else 1""",
+        "1",
+        "test_terminals.py",
+    ),
     # --- files ----------------------------------------------------------------------------------------------
     _py(
         "overlapping-tensors",

@@ -8,9 +8,6 @@ from collections.abc import Iterator
 
 import click
 
-from lumen_mlir.cli.table import width
-from lumen_mlir.cli.wrapping import wrapped
-
 # Between an example and what it does.
 _COLUMNS = re.compile(r"( *)(.*?\S) {2,}(\S.*)")
 
@@ -29,6 +26,10 @@ class HelpContext(click.Context):
 
 
 def _broken(line: str, limit: int) -> Iterator[str]:
+    # Imported here because every command has this module, and few show their help.
+    from lumen_mlir.cli.table import width
+    from lumen_mlir.cli.wrapping import wrapped
+
     if width(line) > limit and (parts := _COLUMNS.fullmatch(line)):
         indent, example, note = parts.groups()
         yield from wrapped(indent + example, limit)

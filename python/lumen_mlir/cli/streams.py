@@ -10,7 +10,6 @@ import sys
 from typing import Any, TextIO
 
 from lumen_mlir.cli.styles import styled, width
-from lumen_mlir.cli.wrapping import wrapped
 from lumen_mlir.errors import visible
 
 # What kind of message a line is, which people should see first.
@@ -26,6 +25,9 @@ def tell(text: str) -> None:
     text, stream = visible(text), sys.stderr
     limit = width(stream)
     if limit is not None and "(to reproduce: " not in text:
+        # Imported here because a start in a pipe should not wait for it.
+        from lumen_mlir.cli.wrapping import wrapped
+
         text = "\n".join(piece for line in text.split("\n") for piece in wrapped(line, limit, inside=False))
     if kind := _KIND.match(text):
         text = styled(stream, kind[0], "bold", _COLOURS[kind[1]]) + text[kind.end() :]

@@ -9,15 +9,17 @@ import time
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from lumen_mlir.errors import LumenError, shown
-from lumen_mlir.generate.logprobs import LogprobRecorder, TokenLogprob
 from lumen_mlir.generate.sampling import Sampler
 from lumen_mlir.support.arguments import flag, tokens_of, whole_number
 from lumen_mlir.text.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from lumen_mlir.generate.logprobs import LogprobRecorder, TokenLogprob
 
 # Each piece of text is compared with all of them.
 _MOST_STOPS = 1024
@@ -149,7 +151,12 @@ class Generation(Iterator[str]):
         self._special = flag("special", special)
         self._stops = StopFilter(stop_strings(stop))
         self._stop_tokens = _stop_tokens(stop_token_ids, len(tokenizer))
-        self._recorder = None if logprobs is None else LogprobRecorder(tokenizer, logprobs)
+        self._recorder: LogprobRecorder | None = None
+        if logprobs is not None:
+            # Few ask for it.
+            from lumen_mlir.generate.logprobs import LogprobRecorder
+
+            self._recorder = LogprobRecorder(tokenizer, logprobs)
         self._banned = np.fromiter(tokenizer.end_tokens, np.int64) if flag("ignore_eos", ignore_eos) else None
         self._pieces = self._run()
         # A generator of Python cannot be asked by two threads at once.

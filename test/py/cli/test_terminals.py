@@ -17,6 +17,7 @@ import pytest
 from cli_samples import rewrite
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.cells import cell_len
 
 from lumen_mlir.cli import app, main
 from lumen_mlir.cli.fitting import fitted
@@ -140,6 +141,12 @@ def test_what_is_left_out(terminal):
     assert "minimum  what is subtracted" in legend
     with_all = terminal(200, "formats").split("\n\n")[0]
     assert "targets" in with_all.split("\n")[0] and "do not fit" not in with_all
+
+
+@given(st.text(st.sampled_from("ab 한글가나다漢字ｗ…─│é\u0301")))
+def test_width(text):
+    assert width(text) == cell_len(text)
+    assert width("한글 é…") == width("한글 e\u0301…") == 7
 
 
 TEXTS = st.text(st.sampled_from("ab 가나-/\u0301"), max_size=40)
