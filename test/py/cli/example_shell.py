@@ -7,6 +7,7 @@ the names and options are checked.
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import re
@@ -258,9 +259,8 @@ def _check_pip(arguments: list[str]) -> None:
 def _check_python(arguments: list[str]) -> None:
     """The script or module exists, and its folder has the options."""
     if arguments[:1] == ["-m"]:
-        name = arguments[1].replace(".", "/")
-        places = [base / name for base in (ROOT / "test", ROOT / "python")]
-        assert any(place.exists() or place.with_suffix(".py").exists() for place in places), arguments[1]
+        ours = (ROOT / "test" / arguments[1].replace(".", "/")).exists()
+        assert ours or importlib.util.find_spec(arguments[1]), arguments[1]
         return
     script = ROOT / arguments[0]
     assert script.exists(), arguments[0]
