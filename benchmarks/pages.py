@@ -57,15 +57,22 @@ def main(arguments: list[str] | None = None) -> None:
             print(name, *PARTS[name].commands, sep="\n  ")
         return
     results = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
+    failed: list[str] = []
     if not options.write:
         FOLDER.mkdir(parents=True, exist_ok=True)
         for name in names:
-            results[name] = _measure(name, options)
+            result = _measure(name, options)
+            if result is None:
+                failed.append(name)
+                continue
+            results[name] = result
             RESULTS.parent.mkdir(exist_ok=True)
             RESULTS.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     for page, text in pages(results).items():
         page.write_text(text, encoding="utf-8")
         print(f"written: {page.relative_to(ROOT)}", file=sys.stderr)
+    if failed:
+        raise SystemExit(f"nothing new is known of {', '.join(failed)}")
 
 
 def pages(results: dict[str, Any]) -> dict[Path, str]:
@@ -91,7 +98,8 @@ def _block(part: Part, result: dict[str, Any]) -> str:
     return f"\n```console\n{commands}\n```\n\n{where}\n\n{part.render(result['outputs'])}\n\n"
 
 
-def _measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
+def _measure(name: str, options: argparse.Namespace) -> dict[str, Any] | None:
+    """What the commands of a part gave; those that failed or took too long are left out. None if all did."""
     part, outputs, commands = PARTS[name], [], []
     for command in part.commands:
         if options.rounds:
@@ -101,14 +109,18 @@ def _measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
             if "vs_llama_cpp" in command and "--rounds" not in command:
                 command += f" --rounds {options.rounds}"
         print(f"{name}: {command}", file=sys.stderr)
-        output = _run(part, command, options)
+        try:
+            output = _run(part, command, options)
+        except (subprocess.CalledProcessError, ValueError) as error:
+            print(f"{name}: {error}", file=sys.stderr)
+            continue
         if output is None:
             print(f"{name}: nothing was measured in time", file=sys.stderr)
             continue
         commands.append(command)
         outputs.append(output)
     if not outputs:
-        raise SystemExit(f"{name}: no command gave a result")
+        return None
     date = time.strftime("%Y-%m-%d", time.gmtime())
     return {
         "commit": _commit(),
@@ -145,7 +157,7 @@ def _run(part: Part, command: str, options: argparse.Namespace) -> Any:
 
 
 def _limited(words: list[str], seconds: float) -> str | None:
-    """What a command printed; None where it took longer. ``SystemExit`` where it failed."""
+    """What a command printed; None where it took longer. ``CalledProcessError`` where it failed."""
     environment = {**os.environ, "LUMEN_CACHE_DIR": str(FOLDER / "cache")}
     process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, text=True, env=environment)
     try:
@@ -162,7 +174,7 @@ def _limited(words: list[str], seconds: float) -> str | None:
         process.terminate()
         raise
     if process.returncode:
-        raise SystemExit(f"{shlex.join(words)} ended with status {process.returncode}")
+        raise subprocess.CalledProcessError(process.returncode, shlex.join(words))
     return output
 
 

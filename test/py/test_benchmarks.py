@@ -202,13 +202,39 @@ def test_a_page_is_written_between_its_markers(monkeypatch, tmp_path):
         pages.pages({"speed": speed})
 
 
+def test_a_part_that_fails_is_left_out(monkeypatch, tmp_path, capsys):
+    """The others are measured and written all the same."""
+    monkeypatch.syspath_prepend(FOLDER)
+    import page_parts
+    import pages
+
+    parts = {
+        name: page_parts.Part("page.md", (command,), 1, lambda outputs: outputs[0], text=True)
+        for name, command in {"bad": "python nothing.py", "good": "python good.py"}.items()
+    }
+    (tmp_path / "good.py").write_text("print('a table')")
+    page = tmp_path / "docs" / "page.md"
+    page.parent.mkdir()
+    page.write_text("".join(f"<!-- measured: {name} -->\n<!-- end: {name} -->\n" for name in parts))
+    monkeypatch.setattr(pages, "PARTS", parts)
+    for name, path in {"ROOT": tmp_path, "FOLDER": tmp_path, "DOCS": page.parent}.items():
+        monkeypatch.setattr(pages, name, path)
+    monkeypatch.setattr(pages, "RESULTS", tmp_path / "results" / "pages.json")
+    monkeypatch.setattr(pages, "_commit", lambda: "abc")
+    with pytest.raises(SystemExit, match="nothing new is known of bad"):
+        pages.main(["--only", "bad,good"])
+    assert "bad: Command" in capsys.readouterr().err
+    assert list(json.loads(pages.RESULTS.read_text())) == ["good"]
+    assert "$ python good.py" in page.read_text() and "a table" in page.read_text()
+
+
 def test_parts_of_pages_have_limits(monkeypatch, capsys):
     monkeypatch.syspath_prepend(FOLDER)
     import pages
 
     assert pages._limited([sys.executable, "-c", "print(1)"], 60) == "1\n"
     assert pages._limited([sys.executable, "-c", "import time; time.sleep(60)"], 0.3) is None
-    with pytest.raises(SystemExit, match="ended with status 3"):
+    with pytest.raises(subprocess.CalledProcessError, match="exit status 3"):
         pages._limited([sys.executable, "-c", "raise SystemExit(3)"], 60)
     pages.main(["--list", "--only", "start"])
     assert capsys.readouterr().out.startswith("start\n  python benchmarks/start.py")
