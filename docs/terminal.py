@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Records commands in a terminal and writes an animated picture of it.
 
-    python docs/terminal.py MODEL.gguf     the picture of the README: docs/images/terminal.svg
+    python docs/terminal.py SmolLM2.gguf     the picture of the README: docs/images/terminal.svg
 
-MODEL answers a question, so it needs a chat template. The commands run in a pseudo-terminal, and the picture
-shows what they print when they print it. Waits of more than a second are cut to one. The animation is CSS: it
-works in an ``<img>``, needs no script and no font of its own, and stands still for readers who want that.
+The model answers a question, so it needs a chat template. The commands run in a pseudo-terminal, and the
+picture shows what they print when they print it. Waits of more than a second are cut to one. The animation is
+CSS: it works in an ``<img>``, needs no script and no font of its own, and stands still for readers who want
+that.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from pathlib import Path
 import pyte
 
 ROOT = Path(__file__).resolve().parents[1]
-COLUMNS, LINES = 80, 24  # of the picture
+COLUMNS, LINES = 80, 28  # of the picture
 PROMPT = b"\x1b[1;32m$\x1b[0m "
 _TALL = 400  # lines of the terminal that is recorded, so that nothing scrolls out of it
 _TYPING, _THINKING, _READING, _LONGEST = 0.04, 0.5, 1.6, 1.0  # seconds
@@ -215,12 +216,12 @@ def _escape(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
-def _scenes(model: str) -> list[str]:
-    return [
-        'lumen generate -p "이 영화는" --echo --seed 1',
-        f'lumen chat {model} -p "Why is the sky blue?" --temp 0 -n 120',
-        "lumen formats show q4_0 | head -17",
-    ]
+_MODEL = "smollm2.gguf"
+_SCENES = (
+    'lumen generate -p "이 영화는" --echo --seed 1',
+    f'lumen chat {_MODEL} -p "Explain gravity in one sentence." --temp 0',
+    "lumen formats show q4_0 | head -17",
+)
 
 
 def main() -> None:
@@ -234,13 +235,13 @@ def main() -> None:
         program.parent.mkdir()
         program.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m lumen_mlir "$@"\n')
         program.chmod(0o755)
-        (Path(folder) / options.model.name).symlink_to(options.model.resolve())
+        (Path(folder) / _MODEL).symlink_to(options.model.resolve())
         os.chdir(folder)
         environment = {name: text for name, text in os.environ.items() if name not in ("NO_COLOR", "COLUMNS")}
         environment |= {"TERM": "xterm-256color", "PATH": f"{program.parent}:{os.environ['PATH']}"}
         for _ in range(2):  # the first time only fills the caches
             recording = Recording()
-            for command in _scenes(options.model.name):
+            for command in _SCENES:
                 record(recording, command, environment)
             recording.feed(PROMPT)
     out.write_text(svg(recording, "Lumen in a terminal"), encoding="utf-8")
