@@ -12,7 +12,8 @@ PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
 DECISIONS = list((ROOT / "docs" / "decisions").glob("*.md"))
 CODE = re.compile(r"^```.*?^```", re.M | re.S)
 PATH = re.compile(r"`((?:[\w.-]+/)+(?:[\w.-]+\.(?:cpp|h|json|md|py|svg|td|txt))?)`")
-OTHERS = ("ggml-cpu/", "additional_chat_templates/")  # paths in llama.cpp and in model folders
+# In llama.cpp, in model folders, and what a build makes.
+OTHERS = ("ggml-cpu/", "additional_chat_templates/", "dist/")
 
 
 def anchors(page: Path) -> set[str]:
