@@ -193,16 +193,17 @@ def _kernels(outputs: list[Any]) -> str:
     return f"{sentence}\n\n{markdown(header, lines, right=(1, 2, 3, 5, 6))}"
 
 
+# The most telling ones first, in case that somebody stops it.
 PARTS = {
     "speed": Part(
         "performance.md",
         (
             f"{_VS} {REAL} -p 512 -n 64 -t 2 --flash 0,1",
             f"{_VS} {EMBEDDED} -p 512 -n 64 -t 2 --flash 0,1",
-            f"{_VS} --table formats --only '(q8_0|q4_0|q4_k_m|q3_k_m) .* 2t' --flash 0,1",
-            f"{_VS} --table experts --only 2t --flash 0,1",
+            f"{_VS} --table formats --only '(q8_0|q4_0|q4_k_m|q3_k_m) .* 2t' --flash 0,1 --rounds 3",
+            f"{_VS} --table experts --only 2t --flash 0,1 --rounds 3",
         ),
-        6,
+        10,
         _speed,
     ),
     "start": Part(
@@ -211,21 +212,8 @@ PARTS = {
             f"python benchmarks/start.py {model} --cold 3 --rounds 5"
             for model in (EMBEDDED, REAL, SMALL, K_QUANT)
         ),
-        1.5,
-        _starts,
-    ),
-    "long": Part(
-        "performance.md",
-        (f"{_VS} --synthetic qwen2.5-0.5b:q8_0 -p 4096 -n 0 -t 2 --flash 0,1 --rounds 2",
-         f"{_VS} --synthetic qwen2.5-0.5b:q8_0 -p 0 -n 16 -d 4096 -t 2 --flash 0,1 --rounds 3"),
-        3,
-        _long,
-    ),
-    "batches": Part(
-        "performance.md",
-        (f"{_VS} --table batches --only 'q8_0 .* 2t' --rounds 3",),
         2,
-        _batches,
+        _starts,
     ),
     "kernels": Part(
         "kernel-performance.md",
@@ -236,11 +224,26 @@ PARTS = {
     "attention": Part(
         "kernel-performance.md",
         ("python benchmarks/attention.py --heads 14 --kv-heads 2 --head-size 64",),
-        1.5,
+        2,
         lambda outputs: outputs[0],
         text=True,
     ),
-}  # fmt: skip
+    "batches": Part(
+        "performance.md",
+        (f"{_VS} --table batches --only 'q8_0 .* 2t' --rounds 3",),
+        3,
+        _batches,
+    ),
+    "long": Part(
+        "performance.md",
+        (
+            f"{_VS} --synthetic qwen2.5-0.5b:q8_0 -p 4096 -n 0 -t 2 --flash 0,1 --rounds 2",
+            f"{_VS} --synthetic qwen2.5-0.5b:q8_0 -p 0 -n 16 -d 4096 -t 2 --flash 0,1 --rounds 2",
+        ),
+        5,
+        _long,
+    ),
+}
 
 
 def chart(outputs: list[Any], machine: str) -> str:
