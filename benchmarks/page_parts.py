@@ -151,8 +151,8 @@ def _starts(outputs: list[Any]) -> str:
         for name in ("Lumen", "llama.cpp"):
             cells.append(f"{starts[name]['resident'] / 1e6:,.0f}" if name in starts else "")
         lines.append(cells)
-    header = ("model", "file, MB", "first start, s", "next starts, s", "llama.cpp, s")
-    header += ("resident, MB", "llama.cpp, MB")
+    header = ("model", "file, MB", "Lumen, first: s", "Lumen, next: s", "llama.cpp: s")
+    header += ("Lumen: MB resident", "llama.cpp: MB resident")
     medians = {
         name: [start["median"] for output in outputs for start in output["starts"] if start["name"] == name]
         for name in ("Lumen, empty caches", "Lumen")

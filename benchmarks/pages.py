@@ -60,8 +60,9 @@ def main(arguments: list[str] | None = None) -> None:
     failed: list[str] = []
     if not options.write:
         FOLDER.mkdir(parents=True, exist_ok=True)
+        machine = _machine()
         for name in names:
-            result = _measure(name, options)
+            result = _measure(name, options, machine)
             if result is None:
                 failed.append(name)
                 continue
@@ -98,7 +99,7 @@ def _block(part: Part, result: dict[str, Any]) -> str:
     return f"\n```console\n{commands}\n```\n\n{where}\n\n{part.render(result['outputs'])}\n\n"
 
 
-def _measure(name: str, options: argparse.Namespace) -> dict[str, Any] | None:
+def _measure(name: str, options: argparse.Namespace, machine: str) -> dict[str, Any] | None:
     """What the commands of a part gave; those that failed or took too long are left out. None if all did."""
     part, outputs, commands = PARTS[name], [], []
     for command in part.commands:
@@ -125,7 +126,7 @@ def _measure(name: str, options: argparse.Namespace) -> dict[str, Any] | None:
     return {
         "commit": _commit(),
         "date": date,
-        "machine": _machine(),
+        "machine": machine,
         "commands": commands,
         "outputs": outputs,
     }
@@ -235,12 +236,14 @@ def _commit() -> str:
 
 
 def _machine() -> str:
+    """The processor, how many cores of it, the target, and whether other programs keep it busy now."""
     from lumen_mlir.compiler.targets import native
 
     text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     name = re.search(r"model name\s*: (.*)", text)
     cores = len(os.sched_getaffinity(0))
-    return f"{name[1].strip() if name else 'unknown processor'}, {cores} cores, {native().name}"
+    busy = ", beside other programs" if os.getloadavg()[0] > cores / 2 else ""
+    return f"{name[1].strip() if name else 'unknown processor'}, {cores} cores, {native().name}{busy}"
 
 
 if __name__ == "__main__":
