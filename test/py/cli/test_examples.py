@@ -6,7 +6,9 @@
 
 from __future__ import annotations
 
+import doctest
 import functools
+import importlib
 import re
 from pathlib import Path
 
@@ -136,6 +138,16 @@ def test_toml(page):
     tomllib = pytest.importorskip("tomllib")
     for block in _of(page, "toml"):
         tomllib.loads(block.text)
+
+
+def test_docstrings():
+    """Examples with a prompt in docstrings."""
+    package = ROOT / "python"
+    for path in package.rglob("*.py"):
+        if ">>> " in path.read_text(encoding="utf-8"):
+            name = ".".join(path.relative_to(package).with_suffix("").parts)
+            done = doctest.testmod(importlib.import_module(name))
+            assert done.attempted and not done.failed, name
 
 
 def test_few_examples_are_not_run():
