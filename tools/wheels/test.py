@@ -96,8 +96,8 @@ def wheel_for(version: tuple[int, int], wheels: list[Path]) -> Path | None:
     return next((wheel for wheel in wheels if f"-{tag}-" in wheel.name), None)
 
 
-def download(version: tuple[int, int], wheel: Path) -> Path:
-    """A folder with the wheel and all packages that it needs, for this version."""
+def download(version: tuple[int, int], wheel: Path, python: str) -> Path:
+    """A folder with the wheel and all packages that it needs, for this version; ``python`` looks for them."""
     folder = DOWNLOADS / "{}.{}".format(*version)
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob("lumen_mlir-*"):
@@ -105,7 +105,7 @@ def download(version: tuple[int, int], wheel: Path) -> Path:
     shutil.copyfile(wheel, folder / wheel.name)
     shutil.copyfile(Path(__file__).with_name("smoke.py"), folder / "smoke.py")
     target = ["--only-binary=:all:", "--python-version", "{}.{}".format(*version)]
-    command = [sys.executable, "-m", "pip", "download", "-qq", "--disable-pip-version-check", *target]
+    command = [python, "-m", "pip", "download", "-qq", "--disable-pip-version-check", *target]
     if subprocess.run([*command, "-d", folder, "--find-links", folder, folder / wheel.name]).returncode:
         sys.exit(f"test.py: the packages that {wheel.name} needs cannot be downloaded")
     return folder
@@ -119,7 +119,9 @@ def test(root: Path, python: str, shown: str, version: tuple[int, int], wheels: 
         print(f"{title}: there is no wheel for it", flush=True)
         return False
     print(f"{title}: {wheel.name}, {wheel.stat().st_size / 1e6:.1f} MB", flush=True)
-    environment = os.environ | {"WHEELS": str(download(version, wheel)), "INSIDE": INSIDE}
+    # What a system's Python needs, this one finds out: there is no network inside.
+    packages = download(version, wheel, python if shown else sys.executable)
+    environment = os.environ | {"WHEELS": str(packages), "INSIDE": INSIDE}
     command = ["unshare", "--mount", "sh", "-c", OUTSIDE, "outside", root, shown, python, wheel.name]
     return subprocess.run(command, env=environment).returncode == 0
 
