@@ -129,6 +129,7 @@ PYTHONS ?= python3.10 python3.11 python3.12 python3.13 python3.14
 SYSTEMS ?= bookworm trixie
 
 build/.wheel-packages: build/.packages
+	@[ -z "$(SUDO)" ] || $(SUDO) -v
 	@$(STEP) "Installing packages" $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq \
 	  -o APT::Status-Fd=1 --no-install-recommends lld-22 libzstd-dev zlib1g-dev binutils git debootstrap
 	@touch $@

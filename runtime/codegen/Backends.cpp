@@ -49,9 +49,9 @@ void mlir::lumen::initializeNativeBackend() {
 
 static void initializeAllBackends() {
   static std::once_flag once;
+  // Others may generate code for this machine meanwhile: of its own back end,
+  // this writes what stands there already.
   std::call_once(once, [] {
-    // Others may generate code for this machine meanwhile: of its own back end,
-    // this writes what stands there already.
 #define LUMEN_BACKEND(name)                                                    \
   LLVMInitialize##name##Target();                                              \
   LLVMInitialize##name##TargetMC();                                            \

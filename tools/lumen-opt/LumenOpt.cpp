@@ -30,9 +30,9 @@ int mlir::lumen::runOpt(std::vector<std::string> arguments) {
         DialectRegistry registry;
         registerAll(registry);
         registerAllPasses();
-        result = asMainReturnCode(
-            MlirOptMain(pointers.size(), pointers.data(),
-                        "Lumen optimizer driver\n", registry));
+        result =
+            asMainReturnCode(MlirOptMain(pointers.size(), pointers.data(),
+                                         "Lumen optimizer driver\n", registry));
       },
       /*dumpStack=*/true);
   llvm::outs().flush();
