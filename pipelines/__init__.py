@@ -169,8 +169,10 @@ LLVM_PASSES = "function({})".format(
             "simplifycfg",
             # What does not change leaves the loop, whose condition moves to its end.
             "loop-mssa(loop-rotate,licm)",
-            # Loops count in the way that takes one instruction less.
-            "loop(indvars)",
+            # Loops count in the way that takes one instruction less. What stands in short ones becomes
+            # straight lines, where more products fuse with sums: how many do decides the bits of results.
+            "loop(indvars,loop-unroll-full)",
+            "loop-unroll<O3>",
             # Shuffles first: what they make of vectors decides which of them are on the stack.
             "vector-combine",
             "instcombine<no-verify-fixpoint>",

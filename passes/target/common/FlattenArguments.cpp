@@ -71,7 +71,9 @@ void findWritten(func::FuncOp function, Facts &facts,
   unsigned barriers = 0;
   function.walk([&](Operation *op) {
     barriers += isBarrier(op);
-    if (isa<ViewLikeOpInterface, memref::DimOp, func::FuncOp>(op))
+    // A prefetch, be it for a store, changes nothing.
+    if (isa<ViewLikeOpInterface, memref::DimOp, memref::PrefetchOp,
+            func::FuncOp>(op))
       return;
     if (auto call = dyn_cast<func::CallOp>(op)) {
       auto callee = all.find(

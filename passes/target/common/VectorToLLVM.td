@@ -100,13 +100,14 @@ def ShareLoopsPass : Pass<"lumen-share-loops", "::mlir::ModuleOp"> {
     size of the tile, but neither on the number of rows nor on what follows. Here it
     becomes a function with `lumen.loop`, which is the same function wherever the loop
     is the same. It is named after what it does, so that models have it in common too.
+    The loop for a single token stays, because so short a call would cost time.
 
     Before:
 
     ```mlir
     func.func private @product(%w: memref<8x4x16xf32>, …) attributes {lumen.kernel = "product"} {
       …
-      %sums = scf.for %i = %c0 to %c4 step %c1 iter_args(%sum = %zero) -> (vector<16xf32>) {
+      %sums:2 = scf.for %i = %c0 to %c4 step %c1 iter_args(…) -> (vector<16xf32>, vector<16xf32>) {
         %row = vector.load %w[%tile, %i, %c0] : memref<8x4x16xf32>, vector<16xf32>
         …
       }
@@ -120,16 +121,17 @@ def ShareLoopsPass : Pass<"lumen-share-loops", "::mlir::ModuleOp"> {
     func.func private @product(%w: memref<8x4x16xf32>, …) attributes {lumen.kernel = "product"} {
       …
       %rows = memref.cast %w : memref<8x4x16xf32> to memref<?x4x16xf32>
-      %sums = call @loop_5d38b6c7ec5d9e3a(%rows, %tile, …) : (memref<?x4x16xf32>, index, …) -> vector<16xf32>
+      %sums:2 = call @loop_5d38b6c7ec5d9e3a(%rows, %tile, …)
+          : (memref<?x4x16xf32>, index, …) -> (vector<16xf32>, vector<16xf32>)
       …
     }
-    func.func private @loop_5d38b6c7ec5d9e3a(%w: memref<?x4x16xf32>, %tile: index, …) -> vector<16xf32>
-        attributes {lumen.loop} {
-      %sums = scf.for %i = %c0 to %c4 step %c1 iter_args(%sum = %zero) -> (vector<16xf32>) {
+    func.func private @loop_5d38b6c7ec5d9e3a(%w: memref<?x4x16xf32>, %tile: index, …)
+        -> (vector<16xf32>, vector<16xf32>) attributes {lumen.loop} {
+      %sums:2 = scf.for %i = %c0 to %c4 step %c1 iter_args(…) -> (vector<16xf32>, vector<16xf32>) {
         %row = vector.load %w[%tile, %i, %c0] : memref<?x4x16xf32>, vector<16xf32>
         …
       }
-      return %sums : vector<16xf32>
+      return %sums#0, %sums#1 : vector<16xf32>, vector<16xf32>
     }
     ```
   }];
