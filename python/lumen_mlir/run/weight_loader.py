@@ -49,7 +49,7 @@ class WeightLoader:
         self._executor = concurrent.futures.ThreadPoolExecutor(1, "lumen-weights")
         self._begun: _Begun | None = None
         self._packed: tuple[int, int] | None = None
-        # While code is compiled, which takes one core, packing takes one more.
+        # While code is compiled, which takes all cores, packing takes a share of one.
         self._threads = 1
         self._given_up = False
 

@@ -9,10 +9,13 @@ import numpy as np
 import pytest
 
 import lumen_mlir
+from lumen_mlir import formats, ir, pipelines
 from lumen_mlir._mlir import codegen
-from lumen_mlir.compiler import driver
+from lumen_mlir.compiler import driver, targets
 from lumen_mlir.compiler.driver import CompilerOptions
+from lumen_mlir.compiler.objects import take_kernels
 from lumen_mlir.errors import LumenCompileError, MLIRError
+from lumen_mlir.passmanager import PassManager
 from lumen_mlir.storage.cache import Cache
 
 KERNEL = """
@@ -164,3 +167,41 @@ def test_objects_are_linked_with_each_other(cache):
     with pytest.raises(MLIRError, match="lumen_kernel_silu"):
         codegen.ObjectFile(program.objects[-1]).lookup("lumen_entry_step")
     assert codegen.ObjectFile(list(program.objects)).lookup("lumen_entry_step")
+
+
+@pytest.mark.parametrize("target", ["x86-64-v3", "x86-64-v4+vnni", "aarch64"])
+def test_what_is_printed_is_what_runs(target):
+    """The code of each kernel is the same, be it generated with the whole module or by itself."""
+    weight = "tensor<64x256x!lumen.q<@q8_0>>"
+    text = f"""
+      {formats.get("q8_0").emit_ir()}
+      func.func @f(%x: tensor<?x256xf32>, %w: {weight}) -> tensor<?x64xf32> {{
+        %d = lumen.dequantize %w : {weight} -> tensor<64x256xf32>
+        %y = lumen.linear %x, %d : tensor<?x256xf32>, tensor<64x256xf32> -> tensor<?x64xf32>
+        return %y : tensor<?x64xf32>
+      }}"""
+    chosen = targets.get(target)
+    stages = (*pipelines.stages()[:3], pipelines.vector_to_kernels(profile=False))
+    with ir.Context():
+        module = ir.Module.parse(text)
+        whole = functions_of(driver.Compiler(chosen).emit(module, "asm"))
+        kernels = take_kernels(driver.Compiler(chosen, stages=stages).run(module))
+        assert len(kernels) >= 3
+        for kernel in kernels:
+            alone = ir.Module.parse(kernel.text)
+            PassManager.parse(pipelines.KERNEL_TO_LLVM.pipeline).run(alone)
+            code = functions_of(driver.generate_code(alone, "asm", chosen, 3).decode())
+            assert code == {kernel.name: whole[kernel.name]}
+
+
+def functions_of(assembly: str) -> dict[str, str]:
+    """The instructions of each function, without the numbers of labels, prefixes and links of names."""
+    found = re.findall(r"^(?:lumen_kernel_)?([A-Za-z_]\w*):.*?\n(.*?)^\s*\.size\s", assembly, re.M | re.S)
+    plain = [(r"lumen_kernel_|@PLT", ""), (r"(\.LBB|\.LCPI|\.Lfunc_end|\.Ltmp)\d+", r"\1"), (r"#.*|//.*", "")]
+    functions = {}
+    for name, body in found:
+        for pattern, replacement in plain:
+            body = re.sub(pattern, replacement, body)
+        lines = (line.strip() for line in body.splitlines())
+        functions[name] = "\n".join(line for line in lines if line and not line.startswith(".p2align"))
+    return functions
