@@ -201,6 +201,28 @@ FAULTS = (
         "test_cache.py",
         "test_bad_input.py",
     ),
+    _py(
+        "kernel-by-name",
+        "cache",
+        "json.dumps((kernel.text, self._recipe))",
+        "json.dumps((kernel.name, self._recipe))",
+        "test_objects.py",
+    ),
+    _py("kernel-of-any-level", "cache", "options.opt_level, identity)", "identity)", "test_objects.py"),
+    _cpp(
+        "loop-of-one-token",
+        "products",
+        "if (loop.getNumResults() < 2 ||",
+        "if (loop.getNumResults() < 1 ||",
+        "share-loops.mlir",
+    ),
+    _cpp(
+        "kernel-with-globals",
+        "products",
+        "return global.getConstant() && !global.isExternal();",
+        "return !global.isExternal();",
+        "split-kernels.mlir",
+    ),
     _py("foreign-key", "cache", "if name != _name_digest(kind, key):", "if not name:", "test_cache.py"),
     _py(
         "target-in-key",
