@@ -35,7 +35,7 @@ def test_formats(lumen, folder, tmp_path):
         lumen("generate", tmp_path / "q.gguf", "-p", "abc", *GREEDY),
     ]
     assert texts[0].stdout == texts[1].stdout and texts[0].returncode == 0, texts
-    assert "\nmodels " in lumen("cache", "list").stdout
+    assert "quantized weights" in lumen("cache", "list").stdout
     assert (
         lumen("tokenize", folder, "-p", "ab", "--ids").stdout
         == lumen("tokenize", tmp_path / "q.gguf", "-p", "ab", "--ids").stdout

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 
 import pytest
@@ -136,7 +137,7 @@ def test_too_long(monkeypatch, source, in_thread):
         thread.join()
     else:
         found.append(failure(source))
-    assert "the template takes longer than 0.04 s" in found[0]
+    assert re.search("the template takes longer than 0.0[24] s", found[0])  # compiling counts, too
 
 
 def test_compiling_too_long(monkeypatch):
