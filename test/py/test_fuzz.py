@@ -31,7 +31,7 @@ def kind(monkeypatch):
     module.attempt = attempt
     monkeypatch.setattr(frame, "kind_of", lambda name: module)
     monkeypatch.setattr(frame, "rng_of", lambda name, number: type("Numbered", (), {"number": number}))
-    monkeypatch.setattr(frame, "_PATIENCE", 5)
+    monkeypatch.setattr(frame, "_PATIENCE", 15)
     return module
 
 
@@ -75,7 +75,7 @@ def test_every_ending_is_seen_and_the_rest_goes_on(kind):
     assert [(fault.number, fault.headline) for fault in progress.faults] == [
         (2, "ZeroDivisionError: integer division or modulo by zero"),
         (3, "signal SIGSEGV"),
-        (5, "it hangs: nothing for 1 seconds"),
+        (5, "it hangs: nothing for 3 seconds"),
         (6, "SystemExit: 3"),
         (7, "the process ended with exit code 4"),
         (8, "it took 0.3 seconds (slow)"),
