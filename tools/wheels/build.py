@@ -88,8 +88,8 @@ def tools_for(python: str, name: str) -> Path:
     return program
 
 
-def build(python: Path, source: Path, sysroot: Path | None, options: list[str]) -> Path:
-    """One wheel, with the tag of its platform, from the sources; the file."""
+def build(python: Path, source: Path, time: str, sysroot: Path | None, options: list[str]) -> Path:
+    """One wheel, with the tag of its platform, from the sources; the file. ``time``: of its contents."""
     machine = "aarch64" if sysroot else "here"
     work, raw, out = (source / "build" / f"{name}-{machine}" for name in ("cmake", "raw", "wheel"))
     for folder in (raw, out):
@@ -99,7 +99,7 @@ def build(python: Path, source: Path, sysroot: Path | None, options: list[str]) 
     settings = ["-C", "cmake.define.LUMEN_STATIC=ON", "-C", "wheel.py-api=cp312"]
     settings += ["-C", f"build-dir={work}", *options]
     environment = os.environ | {
-        "SOURCE_DATE_EPOCH": run("git", "log", "-1", "--format=%ct", cwd=ROOT).strip(),
+        "SOURCE_DATE_EPOCH": time,
         "PATH": f"{python.parent}{os.pathsep}{os.environ['PATH']}",
     }
     if sysroot:
@@ -179,6 +179,7 @@ def main() -> None:
     options.out.mkdir(exist_ok=True)
     source = BUILD / "source"
     export(source)
+    time = run("git", "log", "-1", "--format=%ct", cwd=ROOT).strip()
     settings = [word for setting in options.settings for word in ("-C", setting)]
     made: dict[str, Path] = {}
     for name in options.pythons:
@@ -195,7 +196,7 @@ def main() -> None:
             print(f"{name} runs {made[kind].name}")
             continue
         python = tools_for(name, kind)
-        wheel = build(python, source, options.sysroot, settings)
+        wheel = build(python, source, time, options.sysroot, settings)
         wrong = problems(wheel)
         if wrong:
             sys.exit(f"{wheel.name}: " + "; ".join(wrong))
@@ -208,9 +209,14 @@ def main() -> None:
         return
     kind, first = list(made.items())[-1]
     with tempfile.TemporaryDirectory(prefix="lumen-wheel-again-") as folder:
-        export(Path(folder))
+        # The same sources, whatever was committed meanwhile.
+        for entry in source.iterdir():
+            if entry.is_dir() and entry.name != "build":
+                shutil.copytree(entry, Path(folder, entry.name))
+            elif entry.is_file():
+                shutil.copy2(entry, folder)
         python = BUILD / f"tools-{kind}" / "bin" / "python"
-        second = build(python, Path(folder), options.sysroot, settings)
+        second = build(python, Path(folder), time, options.sysroot, settings)
         if second.read_bytes() != first.read_bytes():
             kept = BUILD / f"other-{second.name}"
             shutil.copyfile(second, kept)
