@@ -110,12 +110,17 @@ function(lumen_install_bill_of_materials)
   set(bill "${CMAKE_BINARY_DIR}/lumen-mlir.cdx.json")
   set(tool "${PROJECT_SOURCE_DIR}/tools/wheels/sbom.py")
   set(model "${PROJECT_SOURCE_DIR}/python/lumen_mlir/data/lumen-ko-comments-7m-q8_0.gguf")
+  # A part of the command, so that another time makes another file.
+  set(time 0)
+  if(DEFINED ENV{SOURCE_DATE_EPOCH})
+    set(time "$ENV{SOURCE_DATE_EPOCH}")
+  endif()
   set(lines ${LUMEN_ARCHIVES} ${LUMEN_OTHER_ARCHIVES})
   list(JOIN lines "\n" lines)
   file(GENERATE OUTPUT "${list}" CONTENT "${lines}\n")
   add_custom_command(OUTPUT "${bill}" DEPENDS "${list}" "${tool}" "${model}" VERBATIM
     COMMAND "${Python_EXECUTABLE}" "${tool}" "${bill}" --archives "${list}" --model "${model}"
-      --root "${CMAKE_SYSROOT}/" --version "${SKBUILD_PROJECT_VERSION_FULL}")
+      --root "${CMAKE_SYSROOT}/" --time "${time}" --version "${SKBUILD_PROJECT_VERSION_FULL}")
   add_custom_target(LumenBillOfMaterials ALL DEPENDS "${bill}")
   install(FILES "${bill}" DESTINATION "${SKBUILD_METADATA_DIR}/sboms" COMPONENT python)
 endfunction()

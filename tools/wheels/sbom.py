@@ -11,7 +11,6 @@ import datetime
 import hashlib
 import importlib.metadata
 import json
-import os
 import re
 import subprocess
 import sys
@@ -74,8 +73,8 @@ def linked(archives: list[Path], root: Path) -> list[dict[str, object]]:
     return found
 
 
-def bill(archives: list[Path], root: Path, model: Path, version: str) -> dict[str, object]:
-    """The whole document."""
+def bill(archives: list[Path], root: Path, model: Path, version: str, time: int) -> dict[str, object]:
+    """The whole document, of this time in seconds."""
     nanobind = importlib.metadata.version("nanobind")
     content = hashlib.sha256(model.read_bytes()).hexdigest()
     components = [
@@ -87,8 +86,7 @@ def bill(archives: list[Path], root: Path, model: Path, version: str) -> dict[st
         | {"hashes": [{"alg": "SHA-256", "content": content}]},
     ]
     components.sort(key=lambda entry: str(entry["name"]))
-    seconds = int(os.environ.get("SOURCE_DATE_EPOCH", 0))
-    when = datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc)
+    when = datetime.datetime.fromtimestamp(time, datetime.timezone.utc)
     return {
         "$schema": "http://cyclonedx.org/schema/bom-1.6.schema.json",
         "bomFormat": "CycloneDX",
@@ -112,9 +110,10 @@ def main() -> None:
     parser.add_argument("--model", type=Path, required=True, help="the embedded model")
     parser.add_argument("--root", type=Path, default=Path("/"), help="where the packages are installed")
     parser.add_argument("--version", required=True, help="of Lumen")
+    parser.add_argument("--time", type=int, default=0, help="of the sources, in seconds")
     options = parser.parse_args()
     archives = [Path(line) for line in options.archives.read_text().split("\n") if line]
-    document = bill(archives, options.root, options.model, options.version)
+    document = bill(archives, options.root, options.model, options.version, options.time)
     options.out.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
 
 
