@@ -242,8 +242,22 @@ def _machine() -> str:
     text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     name = re.search(r"model name\s*: (.*)", text)
     cores = len(os.sched_getaffinity(0))
-    busy = ", beside other programs" if os.getloadavg()[0] > cores / 2 else ""
+    busy = ", beside other programs" if _busy() > 0.25 else ""
     return f"{name[1].strip() if name else 'unknown processor'}, {cores} cores, {native().name}{busy}"
+
+
+def _busy() -> float:
+    """The share of the processors' time that programs take, over a second in which this one waits."""
+
+    def times() -> tuple[int, int]:
+        first = Path("/proc/stat").read_text(encoding="ascii").split("\n", 1)[0]
+        user, nice, system, idle, waiting, *rest = map(int, first.split()[1:])
+        return user + nice + system + sum(rest), idle + waiting
+
+    before = times()
+    time.sleep(1)
+    worked, idle = (now - then for now, then in zip(times(), before, strict=True))
+    return worked / max(worked + idle, 1)
 
 
 if __name__ == "__main__":
