@@ -150,34 +150,44 @@ void AttentionEmitter::emitSoftmax(Value start, int64_t rows) {
 }
 
 void AttentionEmitter::emitValues(const PositionTile &at, int64_t rows) {
-  for (int64_t d = 0; d < headDim; d += registers.lanes) {
-    int64_t lanes = std::min(registers.lanes, headDim - d);
+  // A loop where all elements are treated alike: LLVM has one piece to compile.
+  int64_t alike =
+      caches->hasOneWeight() ? headDim / registers.lanes * registers.lanes : 0;
+  if (alike)
+    b.forEach(b.index(0), b.index(alike), registers.lanes,
+              [&](Value d) { emitValues(at, rows, d, registers.lanes); });
+  for (int64_t d = alike; d < headDim; d += registers.lanes) {
     caches->emitWeights(at, rows, d);
-    for (int64_t begin = 0; begin < rows; begin += registers.rows) {
-      int64_t count = std::min(registers.rows, rows - begin);
-      SmallVector<Value> init;
-      for (int64_t i = 0; i < count; ++i) {
-        Value row = b.index(begin + i);
-        Value output = b.load(lanes, running.outputs, {row, b.index(d)});
-        Value factor = b.load(corrections, row);
-        init.push_back(
-            arith::MulFOp::create(b, output, b.broadcast(factor, lanes)));
-      }
-      auto result = b.accumulate(at.count, init, [&](Value j, ValueRange acc) {
-        Value position = arith::AddIOp::create(b, at.place, j);
-        if (begin == 0)
-          caches->emitFetchKeys(at, j, d);
-        Value value = caches->emitValue(at.head, position, d, lanes);
-        SmallVector<Value> next;
-        for (int64_t i = 0; i < count; ++i) {
-          Value p = b.load(caches->getWeights(), {b.index(begin + i), j});
-          next.push_back(b.multiplyAdd(b.broadcast(p, lanes), value, acc[i]));
-        }
-        return next;
-      });
-      for (int64_t i = 0; i < count; ++i)
-        b.store(result[i], running.outputs, {b.index(begin + i), b.index(d)});
+    emitValues(at, rows, b.index(d), std::min(registers.lanes, headDim - d));
+  }
+}
+
+void AttentionEmitter::emitValues(const PositionTile &at, int64_t rows, Value d,
+                                  int64_t lanes) {
+  for (int64_t begin = 0; begin < rows; begin += registers.rows) {
+    int64_t count = std::min(registers.rows, rows - begin);
+    SmallVector<Value> init;
+    for (int64_t i = 0; i < count; ++i) {
+      Value row = b.index(begin + i);
+      Value output = b.load(lanes, running.outputs, {row, d});
+      Value factor = b.load(corrections, row);
+      init.push_back(
+          arith::MulFOp::create(b, output, b.broadcast(factor, lanes)));
     }
+    auto result = b.accumulate(at.count, init, [&](Value j, ValueRange acc) {
+      Value position = arith::AddIOp::create(b, at.place, j);
+      if (begin == 0)
+        caches->emitFetchKeys(at, j, d);
+      Value value = caches->emitValue(at.head, position, d, lanes);
+      SmallVector<Value> next;
+      for (int64_t i = 0; i < count; ++i) {
+        Value p = b.load(caches->getWeights(), {b.index(begin + i), j});
+        next.push_back(b.multiplyAdd(b.broadcast(p, lanes), value, acc[i]));
+      }
+      return next;
+    });
+    for (int64_t i = 0; i < count; ++i)
+      b.store(result[i], running.outputs, {b.index(begin + i), d});
   }
 }
 

@@ -53,6 +53,8 @@ private:
   /// `start` is the first position of the tile.
   void emitSoftmax(Value start, int64_t rows);
   void emitValues(const PositionTile &at, int64_t rows);
+  /// Of `lanes` elements from `d` on.
+  void emitValues(const PositionTile &at, int64_t rows, Value d, int64_t lanes);
   void emitStore(Value head, Value first, int64_t rows);
   /// The positions of `part` from `seen` on (null for all) and before `end`.
   void emitPart(Value head, Value part, Value seen, Value end, int64_t rows);

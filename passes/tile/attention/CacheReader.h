@@ -31,14 +31,16 @@ public:
   /// The scores of the first `rows` rows. A position past the last one has a
   /// score of no meaning.
   virtual void emitScores(const PositionTile &at, int64_t rows) = 0;
+  /// Whether all elements of a value have the same weights: the probabilities.
+  virtual bool hasOneWeight() const = 0;
   /// Makes the weights of values from element `d` on of the probabilities,
   /// where these are not what values are multiplied with.
   virtual void emitWeights(const PositionTile &at, int64_t rows, int64_t d) {}
   /// Starts to fetch the keys behind a tile, a share of them for each of its
   /// positions, `i`, and every element `d` where values are read.
-  virtual void emitFetchKeys(const PositionTile &at, Value i, int64_t d) {}
+  virtual void emitFetchKeys(const PositionTile &at, Value i, Value d) {}
   /// `lanes` elements from `d` on of a value, in f32.
-  virtual Value emitValue(Value head, Value position, int64_t d,
+  virtual Value emitValue(Value head, Value position, Value d,
                           int64_t lanes) = 0;
 
   /// [row][position]: scores, and what the softmax makes of them.

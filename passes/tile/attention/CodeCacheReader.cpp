@@ -139,11 +139,11 @@ void CodeCacheReader::emitWeights(const PositionTile &at, int64_t rows,
   });
 }
 
-Value CodeCacheReader::emitValue(Value head, Value position, int64_t d,
+Value CodeCacheReader::emitValue(Value head, Value position, Value d,
                                  int64_t lanes) {
   Value block = b.divide(position, kCacheBlock);
   Value lane = b.remainder(position, kCacheBlock);
-  Value at = b.add(b.multiply(lane, headDim), d);
+  Value at = arith::AddIOp::create(b, b.multiply(lane, headDim), d);
   Value codes = b.load(lanes, v, {op.getLayer(), head, block, at});
   Value wide =
       arith::ExtSIOp::create(b, VectorType::get(lanes, b.getI32Type()), codes);

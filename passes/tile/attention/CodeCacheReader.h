@@ -20,9 +20,9 @@ public:
   Value emitCapacity() override;
   void emitQuery(Value row, Value x) override;
   void emitScores(const PositionTile &at, int64_t rows) override;
+  bool hasOneWeight() const override { return false; }
   void emitWeights(const PositionTile &at, int64_t rows, int64_t d) override;
-  Value emitValue(Value head, Value position, int64_t d,
-                  int64_t lanes) override;
+  Value emitValue(Value head, Value position, Value d, int64_t lanes) override;
 
 private:
   /// `emitBlock` of every page of a tile: the number of the page in the cache,

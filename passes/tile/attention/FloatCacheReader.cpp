@@ -78,19 +78,18 @@ void FloatCacheReader::emitScores(const PositionTile &at, int64_t rows) {
   });
 }
 
-void FloatCacheReader::emitFetchKeys(const PositionTile &at, Value i,
-                                     int64_t d) {
+void FloatCacheReader::emitFetchKeys(const PositionTile &at, Value i, Value d) {
   Value offset = b.multiply(i, headDim);
   Value position = b.add(at.place, kAttentionPositions);
-  Value column = b.add(offset, d);
+  Value column = arith::AddIOp::create(b, offset, d);
   emitPrefetch(b, k,
                {op.getLayer(), at.head, b.divide(position, kCacheBlock),
                 b.index(0), column},
                registers.lanes);
 }
 
-Value FloatCacheReader::emitValue(Value head, Value position, int64_t d,
+Value FloatCacheReader::emitValue(Value head, Value position, Value d,
                                   int64_t lanes) {
-  Value value = b.load(lanes, v, {op.getLayer(), head, position, b.index(d)});
+  Value value = b.load(lanes, v, {op.getLayer(), head, position, d});
   return b.convert(value, b.getF32Type());
 }

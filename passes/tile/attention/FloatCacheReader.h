@@ -19,9 +19,9 @@ public:
   Value emitCapacity() override;
   void emitQuery(Value row, Value x) override;
   void emitScores(const PositionTile &at, int64_t rows) override;
-  void emitFetchKeys(const PositionTile &at, Value i, int64_t d) override;
-  Value emitValue(Value head, Value position, int64_t d,
-                  int64_t lanes) override;
+  bool hasOneWeight() const override { return true; }
+  void emitFetchKeys(const PositionTile &at, Value i, Value d) override;
+  Value emitValue(Value head, Value position, Value d, int64_t lanes) override;
 
 private:
   Value queries; // [row][d]

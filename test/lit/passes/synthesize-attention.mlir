@@ -37,10 +37,9 @@
 // CHECK:             arith.shli {{.*}} : vector<64xi32>
 // CHECK:             arith.shli {{.*}} : vector<7xi32>
 // The values, in two halves of the head.
-// CHECK:             %{{.*}}:7 = scf.for
-// CHECK:               vector.load %[[VALUES]][%[[LAYER]], %[[HEAD]], %{{.*}}, %c0] : {{.*}}, vector<32xf16>
-// CHECK:             %{{.*}}:7 = scf.for
-// CHECK:               vector.load %[[VALUES]][%[[LAYER]], %[[HEAD]], %{{.*}}, %c32] : {{.*}}, vector<32xf16>
+// CHECK:             scf.for %[[E:.*]] = %c0 to %c64 step %c32
+// CHECK:               %{{.*}}:7 = scf.for
+// CHECK:                 vector.load %[[VALUES]][%[[LAYER]], %[[HEAD]], %{{.*}}, %[[E]]] : {{.*}}, vector<32xf16>
 // The state of the part is joined with those before it, or given to the team.
 // CHECK:           scf.if %[[WHOLE]]
 // CHECK:             arith.shli {{.*}} : vector<7xi32>
@@ -93,7 +92,8 @@ module attributes {lumen.target = #lumen.target<name = "x86-64-v3",
 // CHECK:       scf.forall
 // CHECK:         scf.for %{{.*}} = %{{.*}} to %{{.*}} step %c64
 // CHECK-COUNT-2:   %{{.*}}:4 = scf.for %{{.*}} = %c0 to %c48
-// CHECK-COUNT-6:   %{{.*}}:4 = scf.for {{.*}} -> (vector<16xf32>, vector<16xf32>, vector<16xf32>, vector<16xf32>)
+// CHECK:           scf.for %{{.*}} = %c0 to %c48 step %c16
+// CHECK-COUNT-2:     %{{.*}}:4 = scf.for {{.*}} -> (vector<16xf32>, vector<16xf32>, vector<16xf32>, vector<16xf32>)
 // CHECK:         arith.divf
 // CHECK:           vector.store %{{.*}}, %[[CODES]]{{.*}} vector<16xi8>
 // CHECK:           vector.store %{{.*}}, %[[SCALES]]
