@@ -121,9 +121,9 @@ class Reporter:
         timings = llm.timings
         loaded = timings.load + timings.compile + timings.pack
         tokens = counted(len(generation.tokens), "token")
-        said = _rate(tokens, generation.decoded, generation.decode_seconds)
+        said = rated(tokens, generation.decoded, generation.decode_seconds)
         count = generation.evaluated
-        prompt = _rate(f"prompt {count:,}", count, generation.prompt_seconds)
+        prompt = rated(f"prompt {count:,}", count, generation.prompt_seconds)
         self.say(f"{said}, {prompt}, loaded in {loaded:.2f} s, {_memory(peak_memory())}")
         if not self.verbose:
             return
@@ -167,7 +167,7 @@ def kernels(llm: LLM) -> str:
     return llm.session.kernels
 
 
-def _rate(what: str, count: int, seconds: float) -> str:
+def rated(what: str, count: int, seconds: float) -> str:
     """``48 tokens at 812/s``; the rate is that of the ``count`` of them that were measured."""
     if not count or seconds <= 0:
         return what

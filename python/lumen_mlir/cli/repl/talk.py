@@ -13,7 +13,7 @@ import click
 from lumen_mlir.cli.repl.display import AnswerWriter
 from lumen_mlir.cli.repl.reader import Reader
 from lumen_mlir.cli.repl.settings import Settings
-from lumen_mlir.cli.report import Reporter, counted
+from lumen_mlir.cli.report import Reporter, counted, rated
 from lumen_mlir.cli.streams import tell
 from lumen_mlir.errors import LumenError, one_line
 from lumen_mlir.generate.conversation import Conversation
@@ -147,9 +147,9 @@ class Chat:
             return "there is no answer yet"
         used = len(run.prompt) + len(run.tokens)
         return (
-            f"prompt {counted(len(run.prompt), 'token')}, {run.evaluated} computed"
-            f"{_rate(run.evaluated, run.prompt_seconds)}; "
-            f"answer {counted(len(run.tokens), 'token')}{_rate(run.decoded, run.decode_seconds)}; "
+            f"prompt {counted(len(run.prompt), 'token')}, "
+            f"{rated(f'{run.evaluated:,} computed', run.evaluated, run.prompt_seconds)}; "
+            f"answer {rated(counted(len(run.tokens), 'token'), run.decoded, run.decode_seconds)}; "
             f"context {used:,} of {self.llm.context:,} tokens ({used / self.llm.context:.0%})"
         )
 
@@ -172,7 +172,3 @@ class Chat:
             raise LumenError(f"{name}: has {size}, and the context {room:,} tokens (-c makes it longer)")
         self.attached.append(text)
         self.note(f"{name}: {counted(count, 'token')} that go with the next message")
-
-
-def _rate(count: int, seconds: float) -> str:
-    return f" at {count / seconds:,.1f} tokens/s" if count and seconds > 0 else ""
