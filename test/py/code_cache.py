@@ -26,12 +26,18 @@ LIMIT = 1 << 30
 _generate = driver.generate_code
 
 
+def libraries_with_llvm(maps: str) -> list[str]:
+    """The files of a process that LLVM is in, by its ``/proc/PID/maps``: of wheels that is the extension."""
+    mapped = set(re.findall(r"^(?:\S+ +){5}(/.*)$", maps, re.M))
+    own = sorted(path for path in mapped if re.match(r"lib(LLVM|MLIR)", Path(path).name))
+    return own or sorted(path for path in mapped if re.match(r"_mlir\..*so$", Path(path).name))
+
+
 @functools.cache
 def _generator() -> bytes:
     """What tells code generators apart: LLVM's libraries, and the sources of what calls them."""
     digest = hashlib.blake2b(digest_size=20)
-    mapped = re.findall(r"/\S*/lib(?:LLVM|MLIR)\S*", Path("/proc/self/maps").read_text())
-    for library in sorted(set(mapped)):
+    for library in libraries_with_llvm(Path("/proc/self/maps").read_text()):
         status = os.stat(library)
         digest.update(repr((library, status.st_size, status.st_mtime_ns)).encode())
     sources = [*(ROOT / "runtime" / "codegen").iterdir(), ROOT / "runtime/bindings/BindCodeGen.cpp"]

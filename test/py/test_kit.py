@@ -39,6 +39,19 @@ def test_llvm_works_once_on_each_content(generated):
         assert code_cache.generate(same, "obj", target, 2) != code and len(generated) == 5
 
 
+def test_code_of_another_llvm_is_not_taken():
+    line = "7f00-7f01 r-xp 00000000 fe:00 123      {}\n"
+    libraries = ["/usr/lib/libLLVM.so.22.1", "/usr/lib/libMLIR.so.22.1"]
+    extension = "/home/my user/lumen_mlir/_mlir.{}.so"
+    others = line.format("[heap]") + line.format("/usr/lib/libc.so.6") + 2 * line.format("/x/lib_mlir.so")
+    built = [*libraries, extension.format("cpython-311-x86_64-linux-gnu")]
+    maps = others + "".join(map(line.format, built))
+    assert code_cache.libraries_with_llvm(maps) == libraries
+    wheel = extension.format("abi3")
+    assert code_cache.libraries_with_llvm(others + 3 * line.format(wheel)) == [wheel]
+    assert code_cache.libraries_with_llvm(Path("/proc/self/maps").read_text())
+
+
 def test_all_code_comes_from_the_cache():
     assert driver.generate_code is code_cache.generate
 
