@@ -11,6 +11,7 @@ import code_cache
 import pytest
 import run_in_parallel
 from own_home import nothing_is_written_at_home, user_home
+from own_signals import hear_interrupts
 
 from lumen_mlir.formats import plugins, registry
 
@@ -21,6 +22,7 @@ _RUN_FOLDER = "LUMEN_TEST_FOLDER"
 
 
 def pytest_configure(config):
+    hear_interrupts()
     code_cache.install()
     if not hasattr(config, "workerinput"):
         os.environ[_RUN_FOLDER] = tempfile.mkdtemp(prefix="lumen-tests-")

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -104,6 +105,28 @@ def test_what_is_written_at_home_is_told(tmp_path):
         env=environment, capture_output=True, text=True, timeout=120,
     )  # fmt: skip
     assert "1 passed, 1 error" in done.stdout and "written into the user's home folder: file" in done.stdout
+
+
+INTERRUPTED = """
+import signal, subprocess, sys
+from own_signals import hear_interrupts
+
+assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+hear_interrupts()
+child = [sys.executable, "-c", "import os, signal; os.kill(os.getpid(), signal.SIGINT)"]
+assert subprocess.run(child, stderr=subprocess.DEVNULL).returncode == -signal.SIGINT
+signal.raise_signal(signal.SIGINT)
+"""
+
+
+def test_interrupts_are_heard_in_the_background():
+    # As a shell without job control starts what ends in "&".
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}, capture_output=True, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN), timeout=60,
+    )  # fmt: skip
+    assert "KeyboardInterrupt" in done.stderr and "AssertionError" not in done.stderr
 
 
 def test_faults_have_names_and_tests():
