@@ -13,7 +13,7 @@ from lumen_mlir.compiler.driver import CompilerOptions
 from lumen_mlir.compiler.signature import Signature
 from lumen_mlir.formats.packing import Tile
 from lumen_mlir.models import Model
-from lumen_mlir.run import engine, tuning
+from lumen_mlir.run import device, engine, tuning
 from lumen_mlir.run.engine import Engine
 from lumen_mlir.run.packed_weights import pack_module
 from lumen_mlir.run.session_options import Progress, SessionOptions, silent
@@ -67,7 +67,7 @@ def compile_step(
 
         compiled = engine.compile(
             module,
-            targets.check_runs(target),
+            device.check_runs(target),
             options.thread_count(),
             compiler_options,
             cache=cache,
@@ -87,7 +87,7 @@ def compile_packers(
 ) -> Engine:
     """Compiles the ``pack_function`` of each type and tile."""
     with ir.Context():
-        target = targets.check_runs(targets.get(options.target))
+        target = device.check_runs(targets.get(options.target))
         return engine.compile(pack_module(kinds), target, threads, cache=cache)
 
 

@@ -3,17 +3,16 @@
 
 from __future__ import annotations
 
-import ctypes
+import math
 import os
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from lumen_mlir import env, ir, pipelines
-from lumen_mlir._mlir import codegen
 from lumen_mlir.compiler import targets
 from lumen_mlir.compiler.bounds import Bound, Elements, Groups
 from lumen_mlir.compiler.driver import CompilerOptions
@@ -22,11 +21,13 @@ from lumen_mlir.compiler.signature import Signature
 from lumen_mlir.compiler.targets import Target
 from lumen_mlir.errors import LumenError, shown
 from lumen_mlir.formats import packing
+from lumen_mlir.run import device
+from lumen_mlir.run.device import Buffer
 from lumen_mlir.run.program import Program, build, key_of, stages_after
 from lumen_mlir.storage.cache import Cache
 from lumen_mlir.storage.mapping import private_memory
 from lumen_mlir.support.locks import turn_lock
-from lumen_mlir.support.threads import ThreadTeam, default_thread_count
+from lumen_mlir.support.threads import default_thread_count
 
 
 def compile(
@@ -62,13 +63,14 @@ def compile(
         module comes from the cache.
 
     Raises:
-      LumenError: the target or the form is not known, or this CPU cannot run code for the target.
+      LumenError: the target or the form is not known, or no device runs code for the target
+        (``lumen_mlir.run.device``).
       MLIRError: the text is no module.
       LumenCompileError: a stage failed.
     """
     if not isinstance(module, (str, ir.Module)):
         raise LumenError(f"a module or its text was expected, got {type(module).__name__}")
-    chosen = targets.check_runs(targets.get(target))
+    chosen = device.check_runs(targets.get(target))
     options = options or CompilerOptions()
     stages = stages_after(form, options)
     if not use_cache:
@@ -87,6 +89,8 @@ def compile(
 class Engine:
     """A loaded program and the team of threads that runs it. ``compile`` makes it.
 
+    The program runs on the device of its target, which is this process unless it cannot run it.
+
     Calls from several threads of Python run one after the other. A forked process can go on with it: its
     memory is its own, and its team begins anew.
 
@@ -101,12 +105,12 @@ class Engine:
         self.program = program
         self.target = target
         self.cached = cached
-        self._object = codegen.ObjectFile(program.objects)
+        self._code = device.of(target).load(program.objects, target)
         self._functions = {
             signature.name: _Function(
                 signature,
-                self._object.lookup(f"lumen_entry_{signature.name}"),
-                self._object.read_i64(f"lumen_arena_size_{signature.name}"),
+                self._code.lookup(f"lumen_entry_{signature.name}"),
+                self._code.read_i64(f"lumen_arena_size_{signature.name}"),
             )
             for signature in program.signatures
         }
@@ -127,7 +131,7 @@ class Engine:
         if not isinstance(threads, int) or isinstance(threads, bool) or not 1 <= threads <= 1024:
             raise LumenError(f"a team has 1 to 1024 threads, not {shown(threads)}")
         with self.lock:
-            self._team: ThreadTeam | None = _team_of(threads)
+            self._code.set_threads(threads)
             self._threads = threads
 
     @property
@@ -139,15 +143,12 @@ class Engine:
     def kernel_times(self) -> np.ndarray:
         """Calls and nanoseconds of each of ``program.kernels`` so far: int64 [kernels, 2], counted in place.
 
-        Raises ``LumenError`` where the program was not compiled with ``CompilerOptions(profile=True)``.
+        Raises ``LumenError`` where the program was not compiled with ``CompilerOptions(profile=True)``, or
+        runs where nobody can count in place.
         """
         if not self.program.profile:
             raise LumenError("the program does not count the time of its kernels: compile it with profile")
-        count = 2 * len(self.program.kernels)
-        words = (ctypes.c_int64 * count).from_address(self._object.lookup("lumen_profile"))
-        # The counters are gone when the object is.
-        words.owner = self._object  # type: ignore[attr-defined]
-        return np.frombuffer(words, np.int64).reshape(-1, 2)  # type: ignore[call-overload]
+        return self._code.counters("lumen_profile", 2 * len(self.program.kernels)).reshape(-1, 2)
 
     @property
     def arena_bytes(self) -> int:
@@ -194,29 +195,19 @@ class Engine:
 
     def _run(self, call: Call) -> None:
         with self.lock:
-            team = self._team
-            if team is None:
-                team = self._team = _team_of(self._threads)
-            team.run(call._function.address, call._slots)
+            self._code.run(call._function.address, call._slots, call)
 
 
 _engines: weakref.WeakSet[Engine] = weakref.WeakSet()
 
 
 def _forget_teams() -> None:
-    """In a forked child: the threads of the teams exist in the parent only, perhaps amid a call."""
+    """In a forked child: the threads of the teams exist in the parent only."""
     for engine in list(_engines):
-        engine._team = None
+        engine._code.forget_threads()
 
 
 os.register_at_fork(after_in_child=_forget_teams)
-
-
-def _team_of(threads: int) -> ThreadTeam:
-    try:
-        return ThreadTeam(threads)
-    except RuntimeError as error:
-        raise LumenError(f"a team of {threads} threads cannot be started: {error}") from None
 
 
 @dataclass
@@ -248,6 +239,7 @@ class Call:
         self._slots = np.zeros(function.starts[-1] + 1, np.uint64)
         self._slots[-1] = address_of(engine._arena)
         self._checked = False
+        self._kept: frozenset[int] = frozenset()
         for number, value in enumerate(values):
             argument = function.signature.arguments[number]
             if argument.out and value is None:
@@ -290,6 +282,26 @@ class Call:
     def repeat(self) -> None:
         """Calls the function without a check: for callers of ``words``, who called ``check`` once."""
         self._engine._run(self)
+
+    def keep(self, *numbers: int) -> None:
+        """From now on nothing but this call reads or writes the arrays of these arguments.
+
+        Where code runs with memory of its own, they stay there from run to run instead of being copied. An
+        argument that is given another array is copied once.
+        """
+        self._kept |= {*numbers}
+
+    def buffers(self) -> Iterator[Buffer]:
+        """The memory that the words stand for, as they are now, for a device."""
+        starts = self._function.starts
+        for number, argument in enumerate(self._function.signature.arguments):
+            if argument.shape is None:
+                continue
+            dynamic = iter(self._slots[starts[number] + 1 : starts[number + 1]].tolist())
+            shape = [next(dynamic) if size is None else size for size in argument.shape]
+            size = math.prod(shape) * argument.dtype.itemsize
+            yield Buffer(starts[number], size, argument.result is not None, number in self._kept)
+        yield Buffer(starts[-1], self._function.arena_bytes, scratch=True)
 
     @property
     def results(self) -> tuple[np.ndarray, ...]:

@@ -14,7 +14,7 @@ from lumen_mlir.env import MAX_THREADS
 from lumen_mlir.errors import LumenError
 from lumen_mlir.formats import kv_cache
 from lumen_mlir.models import Model, rope_table
-from lumen_mlir.run import engine, packed_weights
+from lumen_mlir.run import device, engine, packed_weights
 from lumen_mlir.run.compiled_step import compile_step, step_of
 from lumen_mlir.run.engine import Call
 from lumen_mlir.run.program import Program
@@ -68,7 +68,7 @@ class Session:
         self.options = options or SessionOptions()
         self.timings = timings or Timings()
         self.context = self.options.context_of(model)
-        self.target = targets.check_runs(targets.get(self.options.target))
+        self.target = device.check_runs(targets.get(self.options.target))
         self._cache = Cache() if cache is None else cache
         self.tuning = tuned
         with WeightLoader(model, self.options, self._cache) as loader:
@@ -220,6 +220,7 @@ class Session:
         inputs = [self._tokens[:1], 0, 0, *self._ropes, *caches, *self._weights]
         self._call = self._engine.bind("step", *inputs, outs=[self._logits_of(1)])
         self._call.check()
+        self._call.keep(*range(3 + len(self._ropes), len(inputs)))
         tokens, self._position, self._first = map(self._call.words, range(3))
         self._count = tokens[1:]
         self._out = self._call.words(len(inputs))
