@@ -155,11 +155,11 @@ def test_types_in_the_file(model, known, tmp_path):
     ],
 )  # fmt: skip
 def test_damaged_entries(tiny, known, tmp_path, monkeypatch, entries, message):
-    key, path, written = "lumen.format.10000", tmp_path / "damaged.gguf", described.metadata
+    path, written = tmp_path / "damaged.gguf", described.metadata
 
-    def metadata(kind):
-        changed = {key: (value, kind) for key, value, kind in written(kind)}
-        changed |= {key + end: entry for end, entry in entries.items()}
+    def metadata(described_type):
+        changed = {key: (value, kind) for key, value, kind in written(described_type)}
+        changed |= {f"lumen.format.10000{end}": entry for end, entry in entries.items()}
         return [(key, *entry) for key, entry in changed.items() if entry is not None]
 
     monkeypatch.setattr(described, "metadata", metadata)

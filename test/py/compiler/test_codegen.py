@@ -5,13 +5,17 @@ import ctypes
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
+from code_cache import libraries_with_llvm
 
 from lumen_mlir import ir
 from lumen_mlir._mlir import codegen
 
+# There the extension contains LLVM, with the code generators that Lumen has targets for.
+IN_A_WHEEL = "/libLLVM" not in " ".join(libraries_with_llvm(Path("/proc/self/maps").read_text()))
 BASELINE = {"triple": "x86_64-unknown-linux-gnu", "cpu": "x86-64", "features": ""}
 
 MODULE = """
@@ -96,7 +100,12 @@ def test_bad_options(context, options, message, capfd):
 )
 def test_every_code_generator_is_there(context, triple, machine):
     """Not only this machine's: the field e_machine of the object says which made it."""
-    code = codegen.emit(ir.Module.parse(MODULE), triple=triple)
+    module = ir.Module.parse(MODULE)
+    if machine == 243 and IN_A_WHEEL:
+        with pytest.raises(ir.MLIRError, match=f"^no code generator for target '{triple}'$"):
+            codegen.emit(module, triple=triple)
+        return
+    code = codegen.emit(module, triple=triple)
     assert code.startswith(b"\x7fELF") and int.from_bytes(code[18:20], "little") == machine
 
 
