@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,5 +95,12 @@ PLUGINS: Variable[tuple[str, ...]] = Variable(
     (),
     "Python modules or files that define formats, to be loaded at the start",
 )
+RUNNER: Variable[tuple[str, ...]] = Variable(
+    "LUMEN_RUNNER",
+    lambda text: tuple(shlex.split(text)),
+    "a command, with quotes where a part of it has spaces",
+    (),
+    "command that starts a runner, which runs code for targets that this machine cannot run",
+)
 
-VARIABLES: tuple[Variable, ...] = (THREADS, CACHE_DIR, CACHE_LIMIT, PLUGINS)
+VARIABLES: tuple[Variable, ...] = (THREADS, CACHE_DIR, CACHE_LIMIT, PLUGINS, RUNNER)

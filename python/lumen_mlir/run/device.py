@@ -15,6 +15,7 @@ from typing import Protocol
 
 import numpy as np
 
+from lumen_mlir import env
 from lumen_mlir._mlir import codegen
 from lumen_mlir.compiler import targets
 from lumen_mlir.compiler.targets import Target
@@ -155,18 +156,29 @@ def using(other: Device) -> Iterator[None]:
 def of(target: Target) -> Device:
     """The device that runs code for ``target``.
 
-    That is one of ``using``, else this process.
+    That is one of ``using``, else this process, else the program that ``LUMEN_RUNNER`` names.
 
     Raises:
-      LumenError: says what is lacking where neither can run it.
+      LumenError: says what is lacking where none of them can run it, or that the program does not work.
     """
     for other in reversed(_others):
         if not other.missing(target):
             return other
     if not _this_process.missing(target):
         return _this_process
-    targets.check_runs(target)
-    return _this_process
+    command = env.RUNNER.get()
+    if not command:
+        targets.check_runs(target)
+        return _this_process
+    from lumen_mlir.run.runner import Runner
+
+    runner = Runner(command)
+    if missing := runner.missing(target):
+        raise LumenError(
+            f"the runner ({runner.architecture}) cannot run code for target {target.name}: "
+            f"it lacks {', '.join(missing)}"
+        )
+    return runner
 
 
 def check_runs(target: Target) -> Target:
