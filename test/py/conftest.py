@@ -8,12 +8,14 @@ import tempfile
 from pathlib import Path
 
 import code_cache
+import emulated
 import pytest
 import run_in_parallel
 from own_home import nothing_is_written_at_home, user_home
 from own_signals import hear_interrupts
 
 from lumen_mlir.formats import plugins, registry
+from lumen_mlir.run import device
 
 __all__ = ["nothing_is_written_at_home", "user_home"]
 
@@ -51,6 +53,17 @@ def pytest_xdist_make_scheduler(config, log):
 
 def pytest_collection_modifyitems(items):
     run_in_parallel.slow_first(items)
+
+
+@pytest.fixture(autouse=True)
+def runs_in_an_emulator(request):
+    """Tests with the mark ``emulated`` run code for targets of other architectures."""
+    if request.node.get_closest_marker("emulated") is None:
+        yield
+        return
+    emulated.check_installed()
+    with device.using(emulated.DEVICE):
+        yield
 
 
 @pytest.fixture

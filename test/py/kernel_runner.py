@@ -5,28 +5,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Container, Iterable, Sequence
-from functools import cache
 
 import numpy as np
 import pytest
+from emulated import EMULATED, marks_of
 
 from lumen_mlir import ir
-from lumen_mlir._mlir import codegen
 from lumen_mlir.compiler import targets
 from lumen_mlir.compiler.driver import Compiler
-from lumen_mlir.support.threads import ThreadTeam
+from lumen_mlir.run import device
+from lumen_mlir.run.device import Buffer
 from lumen_mlir.testing import guarded
 
-# One target per width of vectors; what implements dot4 makes no difference to these kernels.
+# One target per width of vectors, and one of each other architecture; what implements dot4 makes no
+# difference to these kernels.
 TARGETS = tuple(
-    pytest.param(
-        name,
-        marks=pytest.mark.skipif(
-            bool(targets.get(name).missing()),
-            reason=f"this CPU lacks {', '.join(targets.get(name).missing())}",
-        ),
-    )
-    for name in ("x86-64-v4", "x86-64-v3", "x86-64-v2", "generic")
+    pytest.param(name, marks=marks_of(name))
+    for name in ("x86-64-v4", "x86-64-v3", "x86-64-v2", "generic", *(each.name for each in EMULATED[-1:]))
 )
 
 
@@ -47,20 +42,33 @@ def on_targets(keys: Iterable[object], chosen: Container[object], among: Sequenc
     return result
 
 
-_team = cache(ThreadTeam)
-
-
 def relative_error(values: np.ndarray, expected: np.ndarray) -> float:
     """Norm of the difference over the norm of what was expected."""
     return float(np.linalg.norm(values - expected) / np.linalg.norm(expected))
+
+
+class _Passed:
+    """What a device is told of the arrays of a call: everything may be written that can be."""
+
+    def __init__(self, arrays: dict[int, np.ndarray], slots: Sequence[int], arena_bytes: int):
+        self._buffers = [
+            Buffer(slot, array.nbytes, bool(array.flags.writeable)) for slot, array in arrays.items()
+        ]
+        self._buffers.append(Buffer(len(slots) - 1, arena_bytes, scratch=True))
+
+    def buffers(self) -> Iterable[Buffer]:
+        return self._buffers
 
 
 class Kernel:
     """The function ``@f`` of a module, compiled for the target of this name."""
 
     def __init__(self, text: str, target: str):
+        chosen = targets.get(target)
         with ir.Context():
-            self._object = codegen.ObjectFile(Compiler(targets.get(target)).compile(ir.Module.parse(text)))
+            compiled = Compiler(chosen).compile(ir.Module.parse(text))
+        self._code = device.of(chosen).load([compiled], chosen)
+        self._threads = 0
         signature = re.search(r"func\.func @f\((.*?)\)\s*->", text, re.DOTALL)
         assert signature is not None
         self._dynamic = [
@@ -94,16 +102,22 @@ class Kernel:
             )
         free = [list(entry[2]) if len(entry) > 2 else [0] for entry in results]
         slots: list[int] = []
+        arrays: dict[int, np.ndarray] = {}
         for value, dynamic in zip([*arguments, *outputs], [*self._dynamic, *free], strict=True):
             if isinstance(value, np.ndarray):
                 assert value.flags.c_contiguous
+                arrays[len(slots)] = value
                 slots += [value.ctypes.data, *(value.shape[dim] for dim in dynamic)]
             else:
                 slots.append(value)
-        arena = guarded.array((self._object.read_i64("lumen_arena_size_f"),), at_end=at_end)
+        arena = guarded.array((self._code.read_i64("lumen_arena_size_f"),), at_end=at_end)
         assert arena.ctypes.data % 64 == 0
         slots.append(arena.ctypes.data)
-        _team(threads).run(self._object.lookup("lumen_entry_f"), np.array(slots, np.uint64))
+        if threads != self._threads:
+            self._code.set_threads(threads)
+            self._threads = threads
+        passed = _Passed(arrays, slots, arena.nbytes)
+        self._code.run(self._code.lookup("lumen_entry_f"), np.array(slots, np.uint64), passed)
         for value, copy in zip(given, arguments, strict=True):
             # Caches have changed; other arrays may be read-only.
             if value is not copy and isinstance(value, np.ndarray) and value.tobytes() != copy.tobytes():

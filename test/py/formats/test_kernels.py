@@ -9,6 +9,7 @@ import functools
 
 import numpy as np
 import pytest
+from emulated import marks_of
 from format_classes import representatives
 from format_kernels import MOST_TOKENS, Case, Terms, aligned, compile_cases, compile_groups, rounding_bound
 from kernel_runner import on_targets
@@ -21,16 +22,7 @@ from lumen_mlir.formats.dsl import Codes, bitcast, f16, f32, i8, per_row, quant_
 from lumen_mlir.reference import packed as plain
 from lumen_mlir.testing.random_blocks import random_weights
 
-TARGETS = tuple(
-    pytest.param(
-        name,
-        marks=pytest.mark.skipif(
-            bool(targets.get(name).missing()), reason=f"this CPU lacks {targets.get(name).missing()}"
-        ),
-    )
-    for name in targets.names()
-    if name != "native"
-)
+TARGETS = tuple(pytest.param(name, marks=marks_of(name)) for name in targets.names() if name != "native")
 TOKENS = (1, 2, 3, 8, 17)
 ROWS = 37
 """Fills no tile of any target."""
