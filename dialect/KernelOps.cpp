@@ -54,6 +54,26 @@ LogicalResult Dot4Op::verify() { return verifyDot(*this, "four", 4, false); }
 
 LogicalResult Dot2Op::verify() { return verifyDot(*this, "two", 2, true); }
 
+LogicalResult MmaOp::verify() {
+  DotAttr shape = getShape();
+  if (shape.getLhs().getWidth() != 8 || shape.getAcc().getWidth() != 32 ||
+      !shape.getAccumulates())
+    return emitOpError() << "shape must add products of 8-bit codes to sums of "
+                            "32 bits, got "
+                         << shape;
+  int64_t m = shape.getM(), n = shape.getN(), k = shape.getK();
+  for (auto [name, type, rows, columns] :
+       {std::tuple("lhs", getLhs().getType(), m, k),
+        {"rhs", getRhs().getType(), n, k},
+        {"acc", getAcc().getType(), m, n}}) {
+    int64_t count = cast<VectorType>(type).getNumElements();
+    if (count != rows * columns)
+      return emitOpError() << name << " must have " << rows << " x " << columns
+                           << " elements, got " << count;
+  }
+  return success();
+}
+
 LogicalResult LookupOp::verify() {
   if (getTable().empty() || getTable().size() > 16)
     return emitOpError() << "table must have 1 to 16 entries, got "

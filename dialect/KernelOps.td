@@ -95,6 +95,34 @@ def Lumen_Dot2Op : Lumen_Op<"dot2", [Pure, AllTypesMatch<["acc", "result"]>]> {
   let hasVerifier = 1;
 }
 
+def Lumen_MmaOp : Lumen_Op<"mma", [Pure, AllTypesMatch<["acc", "result"]>]> {
+  let summary = "small matrix product of 8-bit codes";
+  let description = [{
+    With the m, n and k of `shape`:
+
+        result[i][j] = acc[i][j] + sum_{l<k} lhs[i][l] * rhs[j][l].
+
+    `lhs` are the codes of m tokens, `rhs` those of n rows of a weight, both with k
+    consecutive ones together; `shape` says whether they are signed. Sums wrap
+    around. It is what a target implements: `smmla`, `usmmla`, ….
+
+    ```mlir
+    %r = lumen.mma <m = 2, n = 2, k = 8, lhs = si8, rhs = si8, acc = i32> %x, %w, %acc
+       : vector<16xi8>, vector<16xi8>, vector<4xi32>
+    ```
+  }];
+  let arguments = (ins
+    Lumen_DotAttr:$shape,
+    FixedVectorOfRankAndType<[1], [I8]>:$lhs,
+    FixedVectorOfRankAndType<[1], [I8]>:$rhs,
+    FixedVectorOfRankAndType<[1], [I32]>:$acc);
+  let results = (outs FixedVectorOfRankAndType<[1], [I32]>:$result);
+  let assemblyFormat = [{
+    $shape $lhs `,` $rhs `,` $acc attr-dict `:` type($lhs) `,` type($rhs) `,` type($acc)
+  }];
+  let hasVerifier = 1;
+}
+
 def Lumen_LookupOp : Lumen_Op<"lookup", [Pure, SameOperandsAndResultType, Elementwise, Scalarizable,
     Vectorizable, Tensorizable]> {
   let summary = "small table lookup in registers";

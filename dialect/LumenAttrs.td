@@ -81,7 +81,8 @@ def Lumen_TargetAttr : Lumen_Attr<"Target", "target"> {
     whether instructions multiply and add in one, and convert between f16 and f32;
     `cache_line` is in bytes. `dot` multiplies 8-bit codes, `pair_dot` pairs of 16-bit
     ones; without them, `lumen.dot4` and `lumen.dot2` become plain vector arithmetic.
-    `rows` x `tokens` is the register tile of a product kernel.
+    `rows` x `tokens` is the register tile of a product kernel. `mma` multiplies small
+    matrices of 8-bit codes; products of many tokens use it where a target has one.
 
     ```mlir
     module attributes {lumen.target = #lumen.target<name = "x86-64-v3",
@@ -104,6 +105,7 @@ def Lumen_TargetAttr : Lumen_Attr<"Target", "target"> {
     "int64_t":$cache_line,
     OptionalParameter<"DotAttr">:$dot,
     OptionalParameter<"DotAttr">:$pair_dot,
+    OptionalParameter<"DotAttr">:$mma,
     "int64_t":$rows,
     "int64_t":$tokens);
   let assemblyFormat = "`<` struct(params) `>`";
@@ -125,6 +127,10 @@ def Lumen_TargetAttr : Lumen_Attr<"Target", "target"> {
     /// Whether one instruction adds a pair of 16-bit products to a sum, and the
     /// registers hold the sums of two groups of codes for all tokens of a tile.
     bool addsPairs() const;
+
+    /// Tokens of the register tile that `mma` computes with `rows` rows: half of
+    /// the registers hold its sums.
+    int64_t getMmaTokens() const;
   }];
 }
 

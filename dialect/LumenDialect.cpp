@@ -190,13 +190,43 @@ static LogicalResult verifyDot(function_ref<InFlightDiagnostic()> emitError,
   return success();
 }
 
+/// Tokens whose sums with `rows` rows fill half of the registers.
+static int64_t getMmaTokens(DotAttr mma, int64_t registers, int64_t rows) {
+  return registers / 2 * mma.getM() * mma.getN() / rows;
+}
+
+/// Checks that products of matrices fit a register tile.
+static LogicalResult verifyMma(function_ref<InFlightDiagnostic()> emitError,
+                               DotAttr mma, int64_t registers, int64_t rows) {
+  if (!mma)
+    return success();
+  if (!mma.getLhs().isSigned() || !mma.getRhs().isSigned() ||
+      !mma.getAccumulates())
+    return emitError() << "mma must add products of signed codes to its sums, "
+                          "got "
+                       << mma;
+  if (mma.getK() < kDotStep || mma.getK() > kSpan)
+    return emitError() << "mma must have k of " << kDotStep << " to " << kSpan
+                       << ", got " << mma.getK();
+  if (rows % mma.getN())
+    return emitError() << "rows must be a multiple of the n of mma ("
+                       << mma.getN() << "), got " << rows;
+  int64_t tokens = getMmaTokens(mma, registers, rows);
+  if (tokens < mma.getM() || tokens > 64 || tokens % mma.getM())
+    return emitError() << "half of " << registers
+                       << " registers must hold the sums of mma for a multiple "
+                          "of "
+                       << mma.getM() << " tokens, at most 64, got " << tokens;
+  return success();
+}
+
 LogicalResult TargetAttr::verify(function_ref<InFlightDiagnostic()> emitError,
                                  StringRef /*name*/, StringRef /*triple*/,
                                  StringRef /*cpu*/, StringRef /*features*/,
                                  int64_t vectorRegisters, int64_t vectorBits,
                                  bool /*fma*/, bool /*f16*/, int64_t cacheLine,
-                                 DotAttr dot, DotAttr pairDot, int64_t rows,
-                                 int64_t tokens) {
+                                 DotAttr dot, DotAttr pairDot, DotAttr mma,
+                                 int64_t rows, int64_t tokens) {
   if (vectorRegisters < 8 || vectorRegisters > 256)
     return emitError() << "vector_registers must be 8 to 256, got "
                        << vectorRegisters;
@@ -209,7 +239,8 @@ LogicalResult TargetAttr::verify(function_ref<InFlightDiagnostic()> emitError,
            << "cache_line must be a power of two of 16 to 1024 bytes, got "
            << cacheLine;
   if (failed(verifyDot(emitError, "dot", dot, 8, vectorBits)) ||
-      failed(verifyDot(emitError, "pair_dot", pairDot, 16, vectorBits)))
+      failed(verifyDot(emitError, "pair_dot", pairDot, 16, vectorBits)) ||
+      failed(verifyDot(emitError, "mma", mma, 8, vectorBits)))
     return failure();
   if (pairDot && pairDot.getK() != 2)
     return emitError() << "pair_dot must have k = 2, got " << pairDot.getK();
@@ -218,7 +249,7 @@ LogicalResult TargetAttr::verify(function_ref<InFlightDiagnostic()> emitError,
                        << rows;
   if (tokens < 1 || tokens > 32)
     return emitError() << "tokens must be 1 to 32, got " << tokens;
-  return success();
+  return verifyMma(emitError, mma, vectorRegisters, rows);
 }
 
 TargetAttr TargetAttr::lookup(Operation *op) {
@@ -244,4 +275,8 @@ bool TargetAttr::prefersSignedCodes() const {
 bool TargetAttr::addsPairs() const {
   DotAttr dot = getPairDot();
   return dot && dot.getAccumulates() && getVectorRegisters() >= 32;
+}
+
+int64_t TargetAttr::getMmaTokens() const {
+  return ::getMmaTokens(getMma(), getVectorRegisters(), getRows());
 }

@@ -48,6 +48,9 @@ def Lumen_Dialect : Dialect {
     static constexpr StringLiteral kPrefetchAttr = "lumen.prefetch";
     /// Loop attribute (unit): workers need not wait for each other behind this scf.forall.
     static constexpr StringLiteral kNowaitAttr = "lumen.nowait";
+    /// Loop attribute (unit): workers need not wait for each other behind this scf.forall where it
+    /// has no iterations.
+    static constexpr StringLiteral kOptionalAttr = "lumen.optional";
     /// Argument attribute (unit): the pointer to the worker that runs the function.
     static constexpr StringLiteral kWorkerAttr = "lumen.worker";
     /// Name of a public function's native entry, less the function's name.

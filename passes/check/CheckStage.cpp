@@ -68,8 +68,9 @@ LogicalResult checkCaller(func::FuncOp caller) {
 LogicalResult checkLeft(Operation *op, StringRef stage) {
   bool isLumen = isa_and_nonnull<LumenDialect>(op->getDialect());
   bool isAllowed =
-      !isLumen || isa<FormatOp, DecodedOp, StoredOp, Dot4Op, Dot2Op, LookupOp,
-                      WorkerIdOp, WorkerCountOp, ClaimOp, BarrierOp>(op);
+      !isLumen ||
+      isa<FormatOp, DecodedOp, StoredOp, Dot4Op, Dot2Op, MmaOp, LookupOp,
+          WorkerIdOp, WorkerCountOp, ClaimOp, BarrierOp>(op);
   if (stage == "vector")
     isAllowed &= !isa_and_nonnull<linalg::LinalgDialect,
                                   bufferization::BufferizationDialect>(

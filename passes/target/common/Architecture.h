@@ -19,10 +19,10 @@ public:
   /// The architecture of the target's triple; null stands for no target.
   static const Architecture &of(TargetAttr target);
 
-  /// Adds what turns lumen.dot4, lumen.dot2 and lumen.lookup into instructions
-  /// of the target. What is left of them becomes plain vector arithmetic.
-  /// Fails with an error where the target has a dot product for which no
-  /// instruction is known.
+  /// Adds what turns lumen.dot4, lumen.dot2, lumen.mma and lumen.lookup into
+  /// instructions of the target. What is left of them becomes plain vector
+  /// arithmetic. Fails with an error where the target has a dot product for
+  /// which no instruction is known.
   virtual LogicalResult
   addInstructions(TargetAttr target, RewritePatternSet &patterns,
                   function_ref<InFlightDiagnostic()> emitError) const;

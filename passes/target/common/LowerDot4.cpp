@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Lowers lumen.dot4, lumen.dot2 and lumen.lookup: to what the target's
-// architecture has, and what that leaves to plain vector arithmetic.
+// Lowers lumen.dot4, lumen.dot2, lumen.mma and lumen.lookup: to what the
+// target's architecture has, and what that leaves to plain vector arithmetic.
 #include "passes/Passes.h"
 #include "passes/support/KernelBuilder.h"
 #include "passes/target/common/Architecture.h"
@@ -85,6 +85,42 @@ struct ExpandDot2 final : OpRewritePattern<Dot2Op> {
   }
 };
 
+/// Column by column of the operands, spread over the lanes of the sums.
+struct ExpandMma final : OpRewritePattern<MmaOp> {
+  using OpRewritePattern::OpRewritePattern;
+
+  LogicalResult matchAndRewrite(MmaOp op,
+                                PatternRewriter &rewriter) const override {
+    KernelBuilder b(op.getLoc(), rewriter);
+    DotAttr shape = op.getShape();
+    int64_t m = shape.getM(), n = shape.getN(), k = shape.getK();
+    Type words = op.getAcc().getType();
+    // Code `l` of a row of `codes`, the row being a function of the lane.
+    auto spread = [&](Value codes, bool isSigned, int64_t l,
+                      function_ref<int64_t(int64_t, int64_t)> row) -> Value {
+      SmallVector<int64_t> mask;
+      for (int64_t i = 0; i < m; ++i)
+        for (int64_t j = 0; j < n; ++j)
+          mask.push_back(row(i, j) * k + l);
+      codes = vector::ShuffleOp::create(b, codes, codes, mask);
+      if (isSigned)
+        return arith::ExtSIOp::create(b, words, codes);
+      return arith::ExtUIOp::create(b, words, codes);
+    };
+    Value result = op.getAcc();
+    for (int64_t l = 0; l < k; ++l) {
+      Value lhs = spread(op.getLhs(), shape.getLhs().isSigned(), l,
+                         [](int64_t i, int64_t) { return i; });
+      Value rhs = spread(op.getRhs(), shape.getRhs().isSigned(), l,
+                         [](int64_t, int64_t j) { return j; });
+      result =
+          arith::AddIOp::create(b, result, arith::MulIOp::create(b, lhs, rhs));
+    }
+    rewriter.replaceOp(op, result);
+    return success();
+  }
+};
+
 /// As a chain of selections.
 struct ExpandLookup final : OpRewritePattern<LookupOp> {
   using OpRewritePattern::OpRewritePattern;
@@ -121,7 +157,8 @@ struct LowerDot4Pass final : lumen::impl::LowerDot4PassBase<LowerDot4Pass> {
         return signalPassFailure();
     }
     RewritePatternSet patterns(&getContext());
-    patterns.add<ExpandDot4, ExpandDot2, ExpandLookup>(&getContext());
+    patterns.add<ExpandDot4, ExpandDot2, ExpandMma, ExpandLookup>(
+        &getContext());
     if (failed(applyPatternsGreedily(module, std::move(patterns))))
       signalPassFailure();
   }

@@ -32,7 +32,8 @@ struct SpmdPass final : lumen::impl::SpmdPassBase<SpmdPass> {
     for (scf::ForallOp loop : loops)
       if (failed(verify(loop)))
         return signalPassFailure();
-    if (loops.back()->hasAttr(LumenDialect::kNowaitAttr)) {
+    if (loops.back()->hasAttr(LumenDialect::kNowaitAttr) ||
+        loops.back()->hasAttr(LumenDialect::kOptionalAttr)) {
       loops.back().emitOpError("is the last of its function, so the workers "
                                "must wait for each other behind it");
       return signalPassFailure();
@@ -42,7 +43,10 @@ struct SpmdPass final : lumen::impl::SpmdPassBase<SpmdPass> {
       Wait wait = met ? Wait::IfRun : Wait::Yes;
       if (loop->hasAttr(LumenDialect::kNowaitAttr))
         wait = Wait::No;
-      met = wait != Wait::No;
+      bool isOptional = loop->hasAttr(LumenDialect::kOptionalAttr);
+      if (isOptional)
+        wait = Wait::IfRun;
+      met = wait != Wait::No && !isOptional;
       shareOut(loop, wait);
     }
   }

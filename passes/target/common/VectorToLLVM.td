@@ -33,7 +33,7 @@ def ApproximateMathPass : Pass<"lumen-approximate-math"> {
 }
 
 def LowerDot4Pass : Pass<"lumen-lower-dot4", "::mlir::ModuleOp"> {
-  let summary = "lower lumen.dot4 and lumen.lookup to the target's instructions";
+  let summary = "lower lumen.dot4, lumen.mma and lumen.lookup to the target's instructions";
   let description = [{
     `lumen.dot4` and `lumen.dot2` become the instructions of the target's `dot`
     and `pair_dot`, or plain vector arithmetic where it has none. A `dot` that
@@ -42,7 +42,8 @@ def LowerDot4Pass : Pass<"lumen-lower-dot4", "::mlir::ModuleOp"> {
     Narrower ones are added up over as many steps as fit. `lumen.lookup` becomes
     a byte shuffle or a chain of selects. Vectors wider than the target's are
     split. An error where the target's architecture has no instruction of that
-    shape.
+    shape. A `lumen.mma` of whose shape it has none becomes plain vector arithmetic,
+    even where that is the `mma` of the target.
 
     Before:
 
@@ -144,9 +145,9 @@ def SpmdPass : Pass<"lumen-spmd", "::mlir::func::FuncOp"> {
     Every worker runs the same function. A `scf.forall` at the top level becomes a
     loop that claims pieces of the iterations, taken as one sequence with the last
     dimension fastest, until none are left. Behind it the workers wait for each
-    other, unless the loop says `lumen.nowait`; the last loop of a function must not
-    say so. Behind a loop that follows one that waited, they only wait if it has
-    iterations.
+    other, unless the loop says `lumen.nowait`. Behind a loop that says
+    `lumen.optional`, or follows one that waited, they only wait if it has
+    iterations. The last loop of a function must say neither.
 
     Which worker gets an iteration is not known before: no loop may rely on what
     the same worker did in an earlier one that it did not wait behind.

@@ -64,6 +64,8 @@ class Target:
       cache_line: bytes.
       dot: what multiplies 8-bit codes; None for plain vector arithmetic.
       pair_dot: what multiplies pairs of 16-bit codes; None for plain vector arithmetic.
+      mma: what multiplies small matrices of signed 8-bit codes, for products of many tokens; None where
+        ``dot`` does these, too.
       rows, tokens: a register tile of a product is ``rows`` outputs (lanes of 32 bits) by ``tokens``, as many
         as the registers hold.
     """
@@ -80,12 +82,13 @@ class Target:
     cache_line: int = 64
     dot: Dot | None = None
     pair_dot: Dot | None = None
+    mma: Dot | None = None
     rows: int
     tokens: int
 
     def attribute(self) -> str:
         """The text of the ``#lumen.target<...>`` attribute."""
-        dots = (("dot", self.dot), ("pair_dot", self.pair_dot))
+        dots = (("dot", self.dot), ("pair_dot", self.pair_dot), ("mma", self.mma))
         shapes = "".join(f"{name} = {dot.attribute()}, " for name, dot in dots if dot is not None)
         return (
             f'#lumen.target<name = "{self.name}", triple = "{self.triple}", cpu = "{self.cpu}", '

@@ -136,6 +136,41 @@ module attributes {lumen.target = #lumen.target<name = "t", triple = "", cpu = "
 
 // -----
 
+// expected-error@+1 {{mma must add products of signed codes to its sums, got #lumen.dot<m = 2, n = 2, k = 8, lhs = si8, rhs = ui8, acc = i32>}}
+module attributes {lumen.target = #lumen.target<name = "t", triple = "", cpu = "", features = "",
+  vector_registers = 16, vector_bits = 128, fma = true, f16 = true, cache_line = 64, mma = <m = 2, n = 2, k = 8, lhs = si8, rhs = ui8, acc = i32>,
+  rows = 8, tokens = 4>} {}
+
+// -----
+
+// expected-error@+1 {{mma must have k of 4 to 32, got 64}}
+module attributes {lumen.target = #lumen.target<name = "t", triple = "", cpu = "", features = "",
+  vector_registers = 16, vector_bits = 128, fma = true, f16 = true, cache_line = 64, mma = <m = 2, n = 2, k = 64, lhs = si8, rhs = si8, acc = i32>,
+  rows = 8, tokens = 4>} {}
+
+// -----
+
+// expected-error@+1 {{rows must be a multiple of the n of mma (4), got 2}}
+module attributes {lumen.target = #lumen.target<name = "t", triple = "", cpu = "", features = "",
+  vector_registers = 16, vector_bits = 512, fma = true, f16 = true, cache_line = 64, mma = <m = 4, n = 4, k = 8, lhs = si8, rhs = si8, acc = i32>,
+  rows = 2, tokens = 4>} {}
+
+// -----
+
+// expected-error@+1 {{half of 8 registers must hold the sums of mma for a multiple of 2 tokens, at most 64, got 1}}
+module attributes {lumen.target = #lumen.target<name = "t", triple = "", cpu = "", features = "",
+  vector_registers = 8, vector_bits = 128, fma = true, f16 = true, cache_line = 64, mma = <m = 2, n = 2, k = 8, lhs = si8, rhs = si8, acc = i32>,
+  rows = 16, tokens = 4>} {}
+
+// -----
+
+// expected-error@+1 {{the sums of mma must fill a vector of 256 bits, got 2 x 2 'i32'}}
+module attributes {lumen.target = #lumen.target<name = "t", triple = "", cpu = "", features = "",
+  vector_registers = 16, vector_bits = 256, fma = true, f16 = true, cache_line = 64, mma = <m = 2, n = 2, k = 8, lhs = si8, rhs = si8, acc = i32>,
+  rows = 8, tokens = 4>} {}
+
+// -----
+
 // expected-error@+1 {{pair_dot must have k = 2, got 4}}
 module attributes {lumen.target = #lumen.target<name = "t", triple = "", cpu = "", features = "",
   vector_registers = 16, vector_bits = 128, fma = true, f16 = true, cache_line = 64, pair_dot = <m = 1, n = 4, k = 4, lhs = si16, rhs = si16, acc = i32>,
@@ -1322,6 +1357,38 @@ func.func @f(%c: vector<64xi8>, %x: vector<8xi8>, %a: vector<16xi32>) {
 func.func @f(%c: vector<64xi8>, %x: vector<4xi8>, %a: vector<8xi32>) {
   // expected-error@below {{codes must have four elements per lane of acc (32), got 64}}
   %0 = lumen.dot4 %c, %x, %a {bits = 8 : i64} : vector<64xi8>, vector<4xi8>, vector<8xi32>
+  return
+}
+
+// -----
+
+func.func @f(%x: vector<16xi8>, %w: vector<32xi8>, %a: vector<4xi32>) {
+  // expected-error@below {{rhs must have 2 x 8 elements, got 32}}
+  %0 = lumen.mma <m = 2, n = 2, k = 8, lhs = si8, rhs = si8, acc = i32> %x, %w, %a : vector<16xi8>, vector<32xi8>, vector<4xi32>
+  return
+}
+
+// -----
+
+func.func @f(%x: vector<4xi8>, %w: vector<4xi8>, %a: vector<4xi32>) {
+  // expected-error@below {{lhs must have 2 x 8 elements, got 4}}
+  %0 = lumen.mma <m = 2, n = 2, k = 8, lhs = si8, rhs = si8, acc = i32> %x, %w, %a : vector<4xi8>, vector<4xi8>, vector<4xi32>
+  return
+}
+
+// -----
+
+func.func @f(%x: vector<16xi8>, %w: vector<16xi8>, %a: vector<8xi32>) {
+  // expected-error@below {{acc must have 2 x 2 elements, got 8}}
+  %0 = lumen.mma <m = 2, n = 2, k = 8, lhs = si8, rhs = si8, acc = i32> %x, %w, %a : vector<16xi8>, vector<16xi8>, vector<8xi32>
+  return
+}
+
+// -----
+
+func.func @f(%x: vector<16xi8>, %w: vector<16xi8>, %a: vector<4xi32>) {
+  // expected-error@below {{shape must add products of 8-bit codes to sums of 32 bits, got #lumen.dot<m = 2, n = 2, k = 8, lhs = si16, rhs = si16, acc = i32>}}
+  %0 = lumen.mma <m = 2, n = 2, k = 8, lhs = si16, rhs = si16, acc = i32> %x, %w, %a : vector<16xi8>, vector<16xi8>, vector<4xi32>
   return
 }
 

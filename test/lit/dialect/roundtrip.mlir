@@ -201,13 +201,16 @@ func.func @pack(%bytes: memref<?xi8>, %to: memref<?xi8>, %fixed: memref<3264xi8>
 
 // CHECK-LABEL: func.func @registers
 func.func @registers(%codes: vector<64xi8>, %x: vector<4xi8>, %acc: vector<16xi32>,
-    %halves: vector<32xi16>, %y: vector<2xi16>, %scalar: i8, %tensor: tensor<4xi8>) {
+    %halves: vector<32xi16>, %y: vector<2xi16>, %scalar: i8, %tensor: tensor<4xi8>,
+    %bytes: vector<16xi8>, %sums: vector<4xi32>) {
   // CHECK: lumen.dot4 %{{.*}}, %{{.*}}, %{{.*}} {bits = 4 : i64} : vector<64xi8>, vector<4xi8>, vector<16xi32>
   %0 = lumen.dot4 %codes, %x, %acc {bits = 4 : i64} : vector<64xi8>, vector<4xi8>, vector<16xi32>
   // CHECK: lumen.dot2 %{{.*}}, %{{.*}}, %{{.*}} : vector<32xi16>, vector<2xi16>, vector<16xi32>
   %1 = lumen.dot2 %halves, %y, %acc : vector<32xi16>, vector<2xi16>, vector<16xi32>
   // CHECK: lumen.dot2 %{{.*}}, %{{.*}}, %{{.*}} : vector<32xi16>, vector<32xi16>, vector<16xi32>
   %5 = lumen.dot2 %halves, %halves, %acc : vector<32xi16>, vector<32xi16>, vector<16xi32>
+  // CHECK: lumen.mma <m = 2, n = 2, k = 8, lhs = si8, rhs = ui8, acc = i32> %{{.*}}, %{{.*}}, %{{.*}} : vector<16xi8>, vector<16xi8>, vector<4xi32>
+  %6 = lumen.mma <m = 2, n = 2, k = 8, lhs = si8, rhs = ui8, acc = i32> %bytes, %bytes, %sums : vector<16xi8>, vector<16xi8>, vector<4xi32>
   // CHECK: lumen.lookup %{{.*}} [-3, -1, 1, 3] : vector<64xi8>
   %2 = lumen.lookup %codes [-3, -1, 1, 3] : vector<64xi8>
   // CHECK: lumen.lookup %{{.*}} [1] : i8

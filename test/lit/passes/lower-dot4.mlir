@@ -158,4 +158,23 @@ func.func @scalar(%c: i8) -> i8 {
   %r = lumen.lookup %c [1, 2, 3, -4] : i8
   return %r : i8
 }
+// Column by column, both sides spread over the lanes.
+// PLAIN-LABEL: func.func @matrices
+// PLAIN: %[[X:.*]] = vector.shuffle %arg0, %arg0 [0, 0, 4, 4] : vector<8xi8>, vector<8xi8>
+// PLAIN: %[[WIDE_X:.*]] = arith.extsi %[[X]] : vector<4xi8> to vector<4xi32>
+// PLAIN: %[[W:.*]] = vector.shuffle %arg1, %arg1 [0, 4, 0, 4] : vector<8xi8>, vector<8xi8>
+// PLAIN: %[[WIDE_W:.*]] = arith.extui %[[W]] : vector<4xi8> to vector<4xi32>
+// PLAIN: %[[TERM:.*]] = arith.muli %[[WIDE_X]], %[[WIDE_W]]
+// PLAIN: arith.addi %arg2, %[[TERM]]
+// PLAIN: vector.shuffle %arg0, %arg0 [3, 3, 7, 7]
+// PLAIN: vector.shuffle %arg1, %arg1 [3, 7, 3, 7]
+// PLAIN: return
+// SSE-LABEL: func.func @matrices
+// SSE-NOT: lumen.mma
+// SSE: return
+func.func @matrices(%x: vector<8xi8>, %w: vector<8xi8>, %a: vector<4xi32>) -> vector<4xi32> {
+  %r = lumen.mma <m = 2, n = 2, k = 4, lhs = si8, rhs = ui8, acc = i32> %x, %w, %a
+    : vector<8xi8>, vector<8xi8>, vector<4xi32>
+  return %r : vector<4xi32>
+}
 }

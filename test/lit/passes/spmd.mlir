@@ -71,6 +71,30 @@ func.func private @phases(%tokens: index, %out: memref<?xf32>, %x: f32) {
 
 // -----
 
+// The first loop may say that, too; what follows waits in any case.
+// CHECK-LABEL: func.func private @optional(
+// CHECK-SAME:    %[[TOKENS:[a-z0-9_]+]]: index
+// CHECK:         lumen.claim %[[TOKENS]]
+// CHECK:         %[[RUNS:[0-9]+]] = arith.cmpi ne, %[[TOKENS]], %{{.*}}
+// CHECK-NEXT:    scf.if %[[RUNS]] {
+// CHECK-NEXT:      lumen.barrier
+// CHECK-NEXT:    }
+// CHECK:         lumen.claim
+// CHECK-NOT:     scf.if
+// CHECK:         lumen.barrier
+// CHECK-NEXT:    return
+func.func private @optional(%tokens: index, %out: memref<?xf32>, %x: f32) {
+  scf.forall (%i) in (%tokens) {
+    memref.store %x, %out[%i] : memref<?xf32>
+  } {lumen.optional}
+  scf.forall (%i) in (8) {
+    memref.store %x, %out[%i] : memref<?xf32>
+  }
+  return
+}
+
+// -----
+
 // A function without parallel loops is not touched.
 // CHECK-LABEL: func.func private @serial
 // CHECK-NEXT:    return
@@ -106,6 +130,15 @@ func.func private @last_nowait() {
   // expected-error @+1 {{is the last of its function, so the workers must wait for each other behind it}}
   scf.forall (%i) in (8) {
   } {lumen.nowait}
+  return
+}
+
+// -----
+
+func.func private @last_optional() {
+  // expected-error @+1 {{is the last of its function, so the workers must wait for each other behind it}}
+  scf.forall (%i) in (8) {
+  } {lumen.optional}
   return
 }
 

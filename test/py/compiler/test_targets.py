@@ -127,7 +127,7 @@ def test_the_attribute_says_what_the_row_says(name):
         assert str(ir.Attribute.parse(text)) == text
         # MLIR prints a nested attribute without its name.
         assert text.replace("<m =", "#lumen.dot<m =") == target.attribute()
-        for dot in (target.dot, target.pair_dot):
+        for dot in (target.dot, target.pair_dot, target.mma):
             assert dot is None or str(ir.Attribute.parse(dot.attribute())) == dot.attribute()
 
 
