@@ -189,7 +189,8 @@ Vectorizer::visit(bufferization::MaterializeInDestinationOp store) {
 }
 
 LogicalResult Vectorizer::visit(scf::ForOp loop) {
-  if (loop.getNumResults() == 0)
+  // Without tensors it stays as it is.
+  if (!llvm::any_of(loop.getResultTypes(), llvm::IsaPred<TensorType>))
     return visit(*loop.getBody());
   SmallVector<Value> inits;
   for (Value init : loop.getInitArgs()) {

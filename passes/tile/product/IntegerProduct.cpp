@@ -35,11 +35,6 @@ bool IntegerProduct::hasPairedScales() const {
          2 * spans * scale * sum <= std::numeric_limits<int32_t>::max();
 }
 
-bool IntegerProduct::hasIntegerSums() const {
-  return operands.getSpansOfScale() > 1 && weight.hasBlockScale() &&
-         (!weight.hasMin() || operands.hasIntegerMinima());
-}
-
 Value IntegerProduct::emitGeneric(Value acc, ValueRange inputs,
                                   ArrayRef<AffineMap> maps, unsigned dims,
                                   TileBuilder::GenericBody body) {
@@ -202,7 +197,7 @@ Value IntegerProduct::emitSpans(const SpanPosition &at) {
   int64_t spans = operands.getSpansOfScale();
   if (spans == 1)
     return emitSpan(at, nullptr);
-  bool paired = hasPairedScales(), whole = hasIntegerSums();
+  bool paired = hasPairedScales(), whole = operands.hasIntegerSums(weight);
   Value initial = whole ? emitInitialBlockSums(at.span)
                         : zeros(paired ? Type(b.getI32Type()) : b.getF32Type());
   Value sums = b.carry(spans, initial, [&](Value i, Value sums) {

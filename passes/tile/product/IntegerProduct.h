@@ -33,9 +33,6 @@ private:
   /// Whether the scales are integers times a float of the block, two of which
   /// meet the sums of a span, these fitting 16 bits.
   bool hasPairedScales() const;
-  /// Whether the sums behind one scale of the activations are integers: one
-  /// scale serves them all.
-  bool hasIntegerSums() const;
   bool isSigned() const { return form.signedCodes && weight.hasSignedBytes(); }
 
   /// The spans behind one scale of the activations, without their minima where

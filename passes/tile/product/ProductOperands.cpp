@@ -11,6 +11,9 @@ using namespace mlir::lumen;
 /// Tokens that a register tile never exceeds.
 static constexpr int64_t kMostTokens = 64;
 
+/// Up to here all integers are floats.
+static constexpr int64_t kExact = 1 << 24;
+
 //===----------------------------------------------------------------------===//
 // Views
 //===----------------------------------------------------------------------===//
@@ -182,7 +185,17 @@ bool ProductOperands::hasIntegerScales(const PackedWeight &weight) const {
   // Minima in floats would be added between the integers.
   if (group == kSpan || !scales || (weight.hasMin() && !hasIntegerMinima()))
     return false;
-  constexpr int64_t kExact = 1 << 24;
   return group * kMostCode * (weight.getValues() * *scales).getMagnitude() <=
+         kExact;
+}
+
+bool ProductOperands::hasIntegerSums(const PackedWeight &weight) const {
+  return getSpansOfScale() > 1 && weight.hasBlockScale() &&
+         (!weight.hasMin() || hasIntegerMinima());
+}
+
+bool ProductOperands::hasExactMinima(const PackedWeight &weight) const {
+  return product.getActivationGroup() * kMostCode *
+             getGroupIntegers(weight.getMin())->getMagnitude() <=
          kExact;
 }

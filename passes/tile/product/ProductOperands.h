@@ -34,6 +34,11 @@ public:
   /// Whether the scales are integers times a float of the block, and sums of
   /// products with both so small that they are exact in f32.
   bool hasIntegerScales(const PackedWeight &weight) const;
+  /// Whether the sums behind one scale of the activations are integers: one
+  /// scale serves them all.
+  bool hasIntegerSums(const PackedWeight &weight) const;
+  /// Whether the sums of a weight's integer minima are exact in f32.
+  bool hasExactMinima(const PackedWeight &weight) const;
   /// Whether the minima are integers times a float of the block, and the sums
   /// of the activations pairs of 16 bits.
   bool hasIntegerMinima() const { return !!sumPairs; }

@@ -4,6 +4,7 @@
 // and what follows it in each of them.
 #include "passes/Passes.h"
 #include "passes/check/KernelContract.h"
+#include "passes/tile/product/MatrixTiles.h"
 #include "passes/tile/product/ProductEpilogue.h"
 #include "passes/tile/product/ProductTile.h"
 #include "passes/tile/product/ScaledWeight.h"
@@ -40,7 +41,7 @@ constexpr int64_t kScaledBlocks = 8;
 /// Tokens of a register tile, as `#lumen.target` limits them too.
 constexpr int64_t kMostTileTokens = 32;
 
-/// Bytes of the stack that the products of a tile may take: less than a
+/// Bytes of the stack that an unpacked tile of rows may take: less than a
 /// second-level cache, and of any thread's stack a small part.
 constexpr int64_t kMostRoom = 512 * 1024;
 
@@ -53,9 +54,11 @@ struct TileShape {
 class ProductSynthesizer {
 public:
   ProductSynthesizer(func::FuncOp kernel, QLinearOp product, TileShape shape,
-                     int64_t blockBytes, IntegerForm form)
+                     int64_t blockBytes, TargetAttr target)
       : b(product.getLoc(), kernel.getContext()), kernel(kernel),
-        product(product), shape(shape), blockBytes(blockBytes), form(form),
+        product(product), shape(shape), blockBytes(blockBytes), target(target),
+        form{target && target.prefersSignedCodes(),
+             target && target.addsPairs()},
         operands(b, product) {}
 
   LogicalResult run();
@@ -77,13 +80,28 @@ private:
   void emitSink(const ProductSink &sink, bool last);
   Value emitSingleToken(const ProductSink &sink);
   Value emitManyTokens(const ProductSink &sink);
-  void emitTokenBlocks(const ProductSink &sink, Weights weights, Value taken,
-                       bool last, function_ref<Value(Value)> emitTileOf);
+  void emitMatrixTiles(const ProductSink &sink);
+  void emitPlainTiles(const ProductSink &sink, Weights weights, Value taken,
+                      bool last, function_ref<Value(Value)> emitTileOf);
+  /// Tokens in blocks, and tiles of rows.
+  struct Blocks {
+    /// The tokens, `begin` (0 where that is null) and the one behind the last.
+    Value begin, end;
+    /// A register tile.
+    int64_t tokens, rows;
+    /// How much larger than others blocks of tokens are.
+    int64_t enlarged;
+  };
+  void emitTokenBlocks(const ProductSink &sink, const Blocks &blocks,
+                       Value taken, bool last,
+                       function_ref<void(Value, Value, Value)> emitBody);
   void emitExpertGroups(const ProductSink &sink, Value single, bool last);
   void emitRegisterTiles(const ProductSink &sink, Weights weights, Value first,
                          Value count, Value tile, Value rowTile);
   void emitTile(const ProductSink &sink, Weights weights,
                 const TokenTile &tokens, Value tile, Value rowTile);
+  void emitTile(const ProductSink &sink, int64_t rows, const TokenTile &tokens,
+                Value rowTile, function_ref<Value(unsigned)> emitProduct);
   void emitLoop(ArrayRef<OpFoldResult> sizes, bool waits,
                 function_ref<void(ValueRange)> emitBody);
   void emitGroup(Value group, Value tiles, Value rowTile,
@@ -94,18 +112,32 @@ private:
   QLinearOp product;
   TileShape shape;
   int64_t blockBytes; // of activations
+  TargetAttr target;  // may be null
   IntegerForm form;
   ProductOperands operands;
   SmallVector<const PackedWeight *> plainWeights;
   /// Null where scales cannot be multiplied into the codes.
   SmallVector<std::unique_ptr<ScaledWeight>> scaledWeights;
+  /// Null where the target has no instruction for matrices, or it is of no use.
+  std::unique_ptr<MatrixTiles> matrixTiles;
 };
 
 void ProductSynthesizer::emitTile(const ProductSink &sink, Weights weights,
                                   const TokenTile &tokens, Value tile,
                                   Value rowTile) {
-  int64_t n = getWeight(sink).type.getDimSize(0) / product.getExperts(),
-          rows = weights[sink.products.front()]->rows;
+  emitTile(sink, weights[sink.products.front()]->rows, tokens, rowTile,
+           [&](unsigned i) {
+             return emitProductTile(b, operands, *weights[i], form, tokens,
+                                    tile);
+           });
+}
+
+/// Tile `rowTile` of `rows` rows of a result, from the products that
+/// `emitProduct` gives.
+void ProductSynthesizer::emitTile(const ProductSink &sink, int64_t rows,
+                                  const TokenTile &tokens, Value rowTile,
+                                  function_ref<Value(unsigned)> emitProduct) {
+  int64_t n = getWeight(sink).type.getDimSize(0) / product.getExperts();
   Value row = b.multiply(rowTile, rows);
   // Those of a single token are in order, which the hardware foresees.
   if (tokens.count > 1)
@@ -113,8 +145,7 @@ void ProductSynthesizer::emitTile(const ProductSink &sink, Weights weights,
   SmallVector<Value> results(product.getWeights().size());
   for (unsigned i : sink.products)
     if (i != sink.stored)
-      results[i] =
-          emitProductTile(b, operands, *weights[i], form, tokens, tile);
+      results[i] = emitProduct(i);
   auto emitRows = [&](int64_t valid) {
     emitEpilogue(b, sink, product, results, tokens, valid, row);
   };
@@ -164,8 +195,29 @@ void ProductSynthesizer::emitSink(const ProductSink &sink, bool last) {
   Value others = single;
   if (Value many = emitManyTokens(sink))
     others = single ? arith::OrIOp::create(b, single, many) : many;
-  emitTokenBlocks(sink, plainWeights, others, last,
-                  [](Value rowTile) { return rowTile; });
+  if (matrixTiles && matrixTiles->hold(sink.products))
+    emitMatrixTiles(sink);
+  emitPlainTiles(sink, plainWeights, others, last,
+                 [](Value rowTile) { return rowTile; });
+}
+
+/// A loop of its own for those tokens that instructions for matrices take.
+void ProductSynthesizer::emitMatrixTiles(const ProductSink &sink) {
+  int64_t tokens = matrixTiles->getTile().tokens,
+          rows = matrixTiles->getTile().rows;
+  Blocks blocks = {nullptr, matrixTiles->getTokens(), tokens, rows,
+                   kScaledBlocks};
+  emitTokenBlocks(
+      sink, blocks, /*taken=*/nullptr, /*last=*/false,
+      [&](Value first, Value count, Value rowTile) {
+        for (unsigned i : sink.products)
+          matrixTiles->emitWeight(i, rowTile);
+        Value end = arith::AddIOp::create(b, first, count);
+        b.forEach(first, end, tokens, [&](Value token) {
+          emitTile(sink, rows, {token, tokens}, rowTile,
+                   [&](unsigned i) { return matrixTiles->emitTile(i, token); });
+        });
+      });
 }
 
 /// A loop of its own for so many tokens that it pays to multiply the scales of
@@ -180,7 +232,7 @@ Value ProductSynthesizer::emitManyTokens(const ProductSink &sink) {
   }
   Value few = arith::CmpIOp::create(b, arith::CmpIPredicate::ult,
                                     operands.tokens, b.index(kManyTokens));
-  emitTokenBlocks(sink, weights, few, /*last=*/false, [&](Value rowTile) {
+  emitPlainTiles(sink, weights, few, /*last=*/false, [&](Value rowTile) {
     for (unsigned i : sink.products)
       scaledWeights[i]->emit(b, rowTile);
     return b.index(0);
@@ -237,20 +289,37 @@ Value ProductSynthesizer::emitSingleToken(const ProductSink &sink) {
   return single;
 }
 
-/// A parallel loop over blocks of tokens and tiles of rows, and inside it
-/// register tiles of decreasing numbers of tokens. Nothing where `taken` is
-/// true, which may be null. `emitTileOf` gives the tile of `weights` that holds
-/// a tile of rows.
-void ProductSynthesizer::emitTokenBlocks(
-    const ProductSink &sink, Weights weights, Value taken, bool last,
-    function_ref<Value(Value)> emitTileOf) {
-  Value tokens = operands.tokens;
+/// The tokens that no instruction for matrices took, in register tiles of
+/// decreasing numbers of tokens. Nothing where `taken` is true, which may be
+/// null. `emitTileOf` gives the tile of `weights` that holds a tile of rows.
+void ProductSynthesizer::emitPlainTiles(const ProductSink &sink,
+                                        Weights weights, Value taken, bool last,
+                                        function_ref<Value(Value)> emitTileOf) {
   const PackedWeight &weight = *weights[sink.products.front()];
-  int64_t tokenTile = getTokens(weight);
-  int64_t bytesPerToken = weight.getColumns() * (product.isInteger() ? 1 : 4);
-  int64_t tokensInCache = blockBytes / bytesPerToken;
-  if (!weight.isFar)
-    tokensInCache *= kScaledBlocks;
+  Blocks blocks = {nullptr, operands.tokens, getTokens(weight), weight.rows,
+                   weight.isFar ? 1 : kScaledBlocks};
+  if (matrixTiles && matrixTiles->hold(sink.products))
+    blocks.begin = matrixTiles->getTokens();
+  emitTokenBlocks(sink, blocks, taken, last,
+                  [&](Value first, Value count, Value rowTile) {
+                    emitRegisterTiles(sink, weights, first, count,
+                                      emitTileOf(rowTile), rowTile);
+                  });
+}
+
+/// A parallel loop over blocks of tokens and tiles of rows, of which `emitBody`
+/// gets the first token, how many there are and the tile. Nothing where `taken`
+/// is true, which may be null.
+void ProductSynthesizer::emitTokenBlocks(
+    const ProductSink &sink, const Blocks &range, Value taken, bool last,
+    function_ref<void(Value, Value, Value)> emitBody) {
+  Value tokens = range.end;
+  if (range.begin)
+    tokens = arith::SubIOp::create(b, tokens, range.begin);
+  int64_t tokenTile = range.tokens;
+  int64_t bytesPerToken =
+      getWeight(sink).getColumns() * (product.isInteger() ? 1 : 4);
+  int64_t tokensInCache = blockBytes / bytesPerToken * range.enlarged;
   int64_t tokenBlock =
       std::max<int64_t>(tokenTile, llvm::alignDown(tokensInCache, tokenTile));
   Value blocks = arith::CeilDivUIOp::create(b, tokens, b.index(tokenBlock));
@@ -265,14 +334,15 @@ void ProductSynthesizer::emitTokenBlocks(
   if (taken)
     count = arith::SelectOp::create(b, taken, b.index(0), blocks);
   int64_t tiles =
-      llvm::divideCeil(getWeight(sink).type.getDimSize(0), weight.rows);
+      llvm::divideCeil(getWeight(sink).type.getDimSize(0), range.rows);
   SmallVector<OpFoldResult> sizes = {count, b.getIndexAttr(tiles)};
   emitLoop(sizes, last, [&](ValueRange indices) {
     Value first = beginOf(indices[0]);
     Value next = b.add(indices[0], 1);
     Value count = arith::SubIOp::create(b, beginOf(next), first);
-    emitRegisterTiles(sink, weights, first, count, emitTileOf(indices[1]),
-                      indices[1]);
+    if (range.begin)
+      first = arith::AddIOp::create(b, first, range.begin);
+    emitBody(first, count, indices[1]);
   });
 }
 
@@ -323,11 +393,13 @@ LogicalResult ProductSynthesizer::run() {
   b.setInsertionPoint(kernel.getBody().front().getTerminator());
   if (failed(operands.view()))
     return failure();
+  matrixTiles = MatrixTiles::create(b, operands, target, kMostRoom);
   for (const PackedWeight &weight : operands.weights) {
     plainWeights.push_back(&weight);
     scaledWeights.emplace_back();
     // Only where unsigned codes of 8 bits are as good as narrower ones.
-    if (!form.signedCodes && !product.getGroups() && weight.rows < shape.rows &&
+    if (!matrixTiles && !form.signedCodes && !product.getGroups() &&
+        weight.rows < shape.rows &&
         shape.rows * weight.getColumns() <= kMostRoom && product.isInteger() &&
         operands.hasIntegerScales(weight) && ScaledWeight::isPossible(weight))
       scaledWeights.back() =
@@ -383,8 +455,7 @@ struct SynthesizeProductPass final
       if (tokens)
         shape.tokens = tokens;
       if (failed(ProductSynthesizer(kernel, products.front(), shape, blockBytes,
-                                    {target && target.prefersSignedCodes(),
-                                     target && target.addsPairs()})
+                                    target)
                      .run()))
         return signalPassFailure();
     }

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A register tile of a product by instructions for small matrices, from
+// arranged activations and an expanded weight. Floats meet in the order in
+// which they do in other tiles, so that a token has the same result in all.
+#ifndef LUMEN_PASSES_TILE_PRODUCT_MATRIXPRODUCT_H
+#define LUMEN_PASSES_TILE_PRODUCT_MATRIXPRODUCT_H
+
+#include "passes/tile/product/ArrangedActivations.h"
+#include "passes/tile/product/ExpandedWeight.h"
+
+namespace mlir::lumen {
+
+class MatrixProduct {
+public:
+  MatrixProduct(TileBuilder &b, const ProductOperands &operands,
+                const ArrangedActivations &activations,
+                const ExpandedWeight &weight, const MatrixTile &tile)
+      : b(b), operands(operands), activations(activations), weight(weight),
+        tile(tile) {}
+
+  /// Stores the results of a tile of tokens, which begins with `token`, a
+  /// multiple of m, in `into`, a buffer [token][row].
+  void emit(Value token, Value into);
+
+private:
+  /// The matrices of a tile, [token part][row part].
+  using Matrices = SmallVector<Value>;
+  /// Where a span is.
+  struct Position {
+    Value block, span;
+  };
+
+  Matrices zeros(Type element) const;
+  /// What `body(i, matrices)` makes of `initial` in `count` rounds.
+  Matrices carry(int64_t count, Matrices initial,
+                 function_ref<Matrices(Value, ValueRange)> body);
+  int64_t getNumber(int64_t tokenPart, int64_t rowPart) const {
+    return tokenPart * tile.getRowParts() + rowPart;
+  }
+
+  /// The spans behind one scale of the activations, added to `acc`.
+  Matrices emitGroup(const Position &at, Matrices acc);
+  /// Those spans without integer minima, in f32.
+  Matrices emitSpans(const Position &at);
+  /// One span, in f32 or, where scales are integers, in i32. An empty `partial`
+  /// counts as 0.
+  Matrices emitSpan(const Position &at, Matrices partial);
+  /// Adds the integer sums of group `group` of a span for `count` token parts
+  /// from `first` on to `sums`.
+  void addProducts(Value span, int64_t group, unsigned groupBits, int64_t first,
+                   int64_t count, Matrices &sums);
+  void subtractMinima(Value span, Matrices &partial);
+  Matrices emitIntegerMinima(const Position &at, Matrices partial);
+
+  /// Factors of row part `rowPart`, number `number` of `from`.
+  Value loadRows(Value from, Value number, int64_t rowPart);
+  /// The numbers of token part `tokenPart` in column `column` of `columns`.
+  Value loadTokens(Value from, Value column, int64_t columns,
+                   int64_t tokenPart);
+  int64_t getSpans() const { return weight.source.getColumns() / kSpan; }
+
+  TileBuilder &b;
+  const ProductOperands &operands;
+  const ArrangedActivations &activations;
+  const ExpandedWeight &weight;
+  MatrixTile tile;
+  Value firstPart; // of the tokens
+};
+
+} // namespace mlir::lumen
+
+#endif // LUMEN_PASSES_TILE_PRODUCT_MATRIXPRODUCT_H

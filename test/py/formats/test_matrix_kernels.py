@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Products by instructions for small matrices, on targets that have one in plain vector arithmetic.
+
+No machine is needed that has such an instruction: ``lumen.mma`` has a meaning without it. A token must get
+the same result however many tokens a call has, and so whether its tile is one of matrices.
+"""
+
+import dataclasses
+import functools
+
+import numpy as np
+import pytest
+from format_classes import representatives
+from format_kernels import MOST_TOKENS, Terms, compile_cases, rounding_bound
+from test_kernels import CASES, activations
+
+from lumen_mlir.compiler import targets
+from lumen_mlir.compiler.targets import Dot
+
+FEW = 7
+"""Tokens of which no tile is one of matrices."""
+
+# smmla's shape, another with more tokens than rows, and one with wider vectors.
+PLAIN = dataclasses.replace(
+    targets.get("generic"), name="matrices", vector_registers=32, mma=Dot(2, 2, 8, "si8", "si8"), tokens=2
+)
+SHAPES = {
+    "plain": PLAIN,
+    "tall": dataclasses.replace(PLAIN, vector_registers=16, mma=Dot(4, 1, 4, "si8", "si8")),
+    "wide": dataclasses.replace(
+        PLAIN, vector_bits=512, vector_registers=8, mma=Dot(2, 8, 16, "si8", "si8"), rows=16
+    ),
+}
+if not targets.get("x86-64-v3").missing():
+    v3 = targets.get("x86-64-v3")
+    # Multiplication and addition in one.
+    SHAPES["fused"] = dataclasses.replace(
+        PLAIN, name="fused", triple=v3.triple, cpu=v3.cpu, needs=v3.needs, fma=True, f16=True
+    )
+DEFAULT = list(SHAPES)[-1]
+
+CHOSEN = set(representatives({name: case.fmt for name, case in CASES.items()})) | {"q4_k", "q6_k", "q4_0"}
+
+
+def parameters():
+    for shape in SHAPES:
+        for name in CASES:
+            marks = [] if name in CHOSEN and shape == DEFAULT else [pytest.mark.matrix]
+            yield pytest.param(name, shape, marks=marks)
+
+
+@functools.cache
+def engine(shape, chosen):
+    cases = [case for name, case in CASES.items() if (name in CHOSEN) == chosen]
+    return compile_cases(cases, SHAPES[shape], "int8")
+
+
+@pytest.mark.parametrize(("name", "shape"), parameters())
+def test_product(name, shape):
+    case = CASES[name]
+    x, packed = activations(case.columns, MOST_TOKENS), case.packed(SHAPES[shape])
+
+    def linear(rows):
+        return engine(shape, name in CHOSEN).invoke(f"linear_{name}", rows, packed)
+
+    found = linear(x)
+    few = [linear(x[first : first + FEW]) for first in range(0, MOST_TOKENS, FEW)]
+    np.testing.assert_array_equal(found, np.concatenate(few))
+    terms = Terms.of(case, x)
+    limit = min(2e-6, rounding_bound(case)) * terms.magnitude()
+    assert np.all(abs(found - terms.product()) <= limit)
