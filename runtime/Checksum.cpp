@@ -18,12 +18,12 @@ static uint64_t mix(uint64_t state, uint64_t word) {
 }
 
 void Checksum::addBlock(const uint8_t *block) {
-  using Words = uint64_t __attribute__((ext_vector_type(lanes)));
+  typedef uint64_t Words __attribute__((vector_size(lanes * sizeof(uint64_t))));
   // Per lane the sum of its words, and the sum of these sums, which counts a
   // word the more often the earlier it comes. Of a change in the upper bits of
   // words 2^k apart that loses k bits, so both are made of the words with
   // exchanged halves, too.
-  Words sum = 0, sums = 0, turned = 0, turnedSums = 0;
+  Words sum{}, sums{}, turned{}, turnedSums{};
   for (size_t i = 0; i < blockBytes; i += sizeof(Words)) {
     Words words;
     std::memcpy(&words, block + i, sizeof(Words));

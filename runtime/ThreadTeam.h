@@ -34,10 +34,14 @@
 #include <vector>
 
 // What sanitizers call keeps no registers.
-#if defined(__x86_64__)
+#if defined(__x86_64__) && defined(__clang__)
 #define LUMEN_KEEPS_REGISTERS                                                  \
   __attribute__((no_caller_saved_registers, target("general-regs-only"),       \
                  disable_sanitizer_instrumentation))
+#elif defined(__x86_64__)
+#define LUMEN_KEEPS_REGISTERS                                                  \
+  __attribute__((no_caller_saved_registers, target("general-regs-only"),       \
+                 no_sanitize("address", "thread", "undefined")))
 #else
 #define LUMEN_KEEPS_REGISTERS
 #endif

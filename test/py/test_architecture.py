@@ -123,8 +123,9 @@ def test_loggers_are_named_after_modules():
 
 
 def test_runtime_needs_no_compiler():
-    """What runs compiled code (``runtime/`` without its folders) knows neither MLIR nor LLVM."""
-    files = [path for path in REPOSITORY.glob("runtime/*.*") if path.suffix in (".h", ".cpp")]
+    """What runs compiled code, and what programs embed, knows neither MLIR nor LLVM."""
+    paths = [*REPOSITORY.glob("runtime/*.*"), *REPOSITORY.glob("runtime/embed/*")]
+    files = [path for path in paths if path.suffix in (".h", ".cpp")]
     assert files
     for path in files:
         assert not re.findall(r'#include\s*["<](?:mlir|llvm)[-/].*', path.read_text()), path.name
