@@ -3,6 +3,7 @@
 #   make run         install what is missing, build, and generate Korean text
 #   make test        what every change must pass: lit, then pytest on all processors (ARGS=-x: options of pytest)
 #   make test-matrix every format on every target, every shape
+#   make test-arm    the part of it that is for 64-bit ARM, in an emulator
 #   make fuzz        try millions of inputs; stopped, it goes on where it was (KINDS="folders templates", TIMES=10)
 #   make test-asan   tests of lumen-opt, the extension and the thread team under sanitizers
 #   make test-peers  compare with transformers and llama.cpp (installs and builds them first)
@@ -36,11 +37,12 @@ export CMAKE_GENERATOR ?= Ninja
 
 PACKAGES := libmlir-22-dev mlir-22-tools llvm-22-dev llvm-22-tools clang-22 cmake ninja-build \
 	libclang-rt-22-dev g++ python3 python3-dev python3-venv
+EMULATOR := qemu-user g++-aarch64-linux-gnu
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 SOURCES := $(shell find cmake dialect licences passes pipelines runtime tools python CMakeLists.txt pyproject.toml \
 	-type f ! -name '*.pyc' ! -name '*.so' 2>/dev/null)
 
-.PHONY: help run install test test-matrix test-asan test-peers fuzz fuzz-coverage lint wheel wheel-aarch64 test-wheel docs site clean
+.PHONY: help run install test test-matrix test-arm test-asan test-peers fuzz fuzz-coverage lint wheel wheel-aarch64 test-wheel docs site clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -50,10 +52,10 @@ run: install
 
 install: $(VENV)/.installed
 
-# Debian's packages, where one is missing.
-build/.packages: Makefile
+# Installs those of Debian's packages $(1) that are missing.
+define install_packages
 	@mkdir -p build
-	@missing=; for package in $(PACKAGES); do \
+	@missing=; for package in $(1); do \
 	  dpkg-query -W -f '$${Status}' $$package 2>/dev/null | grep -q 'install ok installed' || missing="$$missing $$package"; \
 	done; \
 	if [ -n "$$missing" ]; then \
@@ -64,6 +66,14 @@ build/.packages: Makefile
 	    -o APT::Status-Fd=1 --no-install-recommends $$missing; \
 	fi
 	@touch $@
+endef
+
+build/.packages: Makefile
+	$(call install_packages,$(PACKAGES))
+
+# For tests of code for 64-bit ARM.
+build/.emulator: Makefile
+	$(call install_packages,$(EMULATOR))
 
 $(VENV)/.created: build/.packages pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
@@ -80,14 +90,18 @@ $(VENV)/.installed: $(VENV)/.created $(SOURCES)
 	@touch $@
 
 # Both report, whichever fails. The tests keep compiled code in build/test-cache.
-test: install
+test: install build/.emulator
 	@status=0; \
 	$(BIN)/lit -v --no-progress-bar --order=lexical -D lumen_opt=$(BIN)/lumen-opt test/lit || status=1; \
 	$(BIN)/pytest -q -n auto --durations=20 $(ARGS) || status=1; \
 	exit $$status
 
-test-matrix: install
+test-matrix: install build/.emulator
 	$(BIN)/pytest -q -n auto -m "matrix or not matrix" $(ARGS)
+
+# Code for 64-bit ARM in an emulator, with all that `make test` leaves out.
+test-arm: install build/.emulator
+	$(BIN)/pytest -q -n auto -m emulated $(ARGS)
 
 # Builds what it tests in build/tsan and build/asan.
 test-asan: install

@@ -24,6 +24,14 @@ TARGETS = tuple(
     for name in ("x86-64-v4", "x86-64-v3", "x86-64-v2", "generic", *(each.name for each in EMULATED[-1:]))
 )
 
+# For tests that take an emulator long: there they are left to the matrix.
+RARELY_EMULATED = tuple(
+    pytest.param(*each.values, marks=[*each.marks, pytest.mark.matrix])
+    if pytest.mark.emulated in each.marks
+    else each
+    for each in TARGETS
+)
+
 
 def on_targets(keys: Iterable[object], chosen: Container[object], among: Sequence = TARGETS) -> list:
     """Parameters of a key (a value or a tuple) and a target, in that order.

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from emulated import EMULATED
 
 from lumen_mlir.models import Model
 from lumen_mlir.reference import ReferenceSession
@@ -18,6 +19,17 @@ from lumen_mlir.testing.families import FAMILIES, tokens, write_family
 DATA = Path(__file__).parents[2] / "data" / "families"
 # LongRoPE chooses by the length of the context; the others do not depend on it.
 CONTEXT = 64
+
+
+def in_an_emulator() -> list:
+    """Families with targets of other architectures and activations: each family with one of them, in turn."""
+    kinds = [(target.name, activations) for target in EMULATED for activations in ("int8", "exact")]
+    result = []
+    for number, name in enumerate(FAMILIES):
+        for place, kind in enumerate(kinds):
+            left = [] if place == number % len(kinds) else [pytest.mark.matrix]
+            result.append(pytest.param(name, *kind, marks=[pytest.mark.emulated, *left]))
+    return result
 
 
 def distance(actual: np.ndarray, expected: np.ndarray) -> float:
@@ -50,6 +62,22 @@ def test_compiled(family):
     chunks = [session.step(ids[begin : begin + 32], begin).copy() for begin in (0, 32)]
     logits = np.concatenate(chunks)
     assert distance(logits, expected) < 1e-4
+    single = np.concatenate([session.step([token], i).copy() for i, token in enumerate(ids)])
+    np.testing.assert_array_equal(single, logits)
+
+
+@pytest.mark.parametrize(("family", "target", "activations"), in_an_emulator(), indirect=["family"])
+def test_other_architectures(family, target, activations):
+    """Logits and the most likely tokens are the reference's, in chunks and on one thread and two."""
+    model, ids, _ = family
+    settings = dict(context=CONTEXT, kv_type="f32", activations=activations)
+    expected = ReferenceSession(model, **settings).step(ids, 0)
+    session = Session(model, SessionOptions(**settings, target=target, chunk=32, threads=2))
+    chunks = [session.step(ids[begin : begin + 32], begin).copy() for begin in (0, 32)]
+    logits = np.concatenate(chunks)
+    assert distance(logits, expected) < 1e-4
+    np.testing.assert_array_equal(logits.argmax(axis=1), expected.argmax(axis=1))
+    session.set_threads(1)
     single = np.concatenate([session.step([token], i).copy() for i, token in enumerate(ids)])
     np.testing.assert_array_equal(single, logits)
 
