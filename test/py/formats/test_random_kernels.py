@@ -2,6 +2,8 @@
 """Kernels synthesized from random descriptions, against NumPy."""
 
 import numpy as np
+import pytest
+from emulated import EMULATED
 from format_kernels import Case, Terms, aligned, compile_cases, rounding_bound
 from format_samples import random_rows, same_floats
 from hypothesis import HealthCheck, Phase, given, settings
@@ -28,7 +30,17 @@ def finite(fmt, rng):
     return raw
 
 
+def all_architectures() -> list:
+    """This machine's target, and the most capable one of the others; the matrix has all of those."""
+    others = [
+        pytest.param(target.name, marks=[pytest.mark.emulated, *([pytest.mark.matrix] if number else [])])
+        for number, target in enumerate(EMULATED)
+    ]
+    return ["native", *others]
+
+
 # Compiling is what takes the time: a failure is shown as it was found, not made smaller.
+@pytest.mark.parametrize("target", all_architectures())
 @settings(
     max_examples=2,
     deadline=None,
@@ -36,11 +48,11 @@ def finite(fmt, rng):
     phases=[Phase.explicit, Phase.generate],
 )
 @given(st.lists(recipes(), min_size=6, max_size=6), st.integers(0, 1000))
-def test_kernels(many, seed):
+def test_kernels(target, many, seed):
     rng = np.random.default_rng(seed)
     built = [recipe.build(f"random{i}") for i, recipe in enumerate(many)]
     cases = [Case(fmt, finite(fmt, rng), BLOCKS * fmt.block) for fmt in built]
-    target = targets.native()
+    target = targets.get(target)
     engine = compile_cases(cases, target.name, "int8", tokens=2)
     for case in cases:
         raw = random_rows(case.fmt, ROWS, BLOCKS, seed)

@@ -122,18 +122,25 @@ def test_heads_that_a_quantized_cache_cannot_hold(cache, tmp_path):
         session(model, cache, kv_type="q8_0")
 
 
-# Attention does not know what activations are: each kind of the one with one kind of the other.
-@pytest.mark.parametrize(
-    ("kv_type", "activations"),
-    [
+def caches_and_activations() -> list:
+    """Attention does not know what activations are: each kind of the one with one kind of the other."""
+    kinds = [
         ("f16", "int8"), ("f32", "int8"), ("q8_0", "int8"), ("f32", "exact"),
-        pytest.param("f16", "exact", marks=pytest.mark.matrix),
-        pytest.param("q8_0", "exact", marks=pytest.mark.matrix),
-    ],
-)  # fmt: skip
-def test_agrees_with_the_reference(odd, cache, kv_type, activations):
+        ("f16", "exact"), ("q8_0", "exact"),
+    ]  # fmt: skip
+    result = []
+    for target in ("native", *(each.name for each in EMULATED)):
+        usual = kinds[:4] if target == "native" or target == EMULATED[0].name else []
+        for kind in kinds:
+            left = [] if kind in usual else [pytest.mark.matrix]
+            result.append(pytest.param(target, *kind, marks=[*marks_of(target), *left]))
+    return result
+
+
+@pytest.mark.parametrize(("target", "kv_type", "activations"), caches_and_activations())
+def test_agrees_with_the_reference(odd, cache, target, kv_type, activations):
     ids = random_ids(odd, 40)
-    run = session(odd, cache, kv_type=kv_type, activations=activations)
+    run = session(odd, cache, target=target, kv_type=kv_type, activations=activations)
     reference = ReferenceSession(odd, context=64, kv_type=kv_type, activations=activations)
     expected = reference.step(ids, 0)
     # Where a value is almost halfway between two 8-bit codes, the last bit of a norm decides.
