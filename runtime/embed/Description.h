@@ -4,7 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// Text of lines "key value …". docs/embedding.md lists the keys.
+// Text of lines "key value …". docs/decisions/ahead-of-time.md lists the keys.
 //
 //===----------------------------------------------------------------------===//
 

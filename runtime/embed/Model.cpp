@@ -59,7 +59,7 @@ static void checkCpu(const CodeDescription &code) {
       missing += (missing.empty() ? "" : ", ") + shown(feature);
   if (!missing.empty())
     fail(LUMEN_ERROR_CPU, "this CPU cannot run code for target %s: it lacks %s",
-         code.target.c_str(), missing.c_str());
+         shown(code.target).c_str(), missing.c_str());
 }
 
 static void checkVersion(const std::string &what, const std::string &version) {
@@ -109,11 +109,12 @@ void Model::checkFit(const std::string &path) const {
   if (weights.target != code.target)
     fail(LUMEN_ERROR_TARGET,
          "%s: packed for target %s, but the code is for target %s",
-         path.c_str(), shown(weights.target).c_str(), code.target.c_str());
+         path.c_str(), shown(weights.target).c_str(),
+         shown(code.target).c_str());
   if (weights.code != code.id)
     fail(LUMEN_ERROR_VERSION,
          "%s: belongs to other code (%s) than what is linked (%s)",
-         path.c_str(), shown(weights.code).c_str(), code.id.c_str());
+         path.c_str(), shown(weights.code).c_str(), shown(code.id).c_str());
 }
 
 uint64_t Model::getPages(uint64_t window) const {

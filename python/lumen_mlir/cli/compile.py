@@ -7,10 +7,12 @@ import fnmatch
 import re
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
+from lumen_mlir.cli import ahead_of_time
 from lumen_mlir.cli import options as shared
 from lumen_mlir.cli.ir_text import WIDTH, broken
 from lumen_mlir.cli.report import Reporter
@@ -19,6 +21,7 @@ from lumen_mlir.errors import LumenError, MLIRError
 
 if TYPE_CHECKING:
     from lumen_mlir import ir
+    from lumen_mlir.run.session_options import SessionOptions
 
 STAGES = ("lumen", "fused", "loops", "vector", "llvm", "asm", "obj")
 
@@ -35,18 +38,38 @@ STAGES = ("lumen", "fused", "loops", "vector", "llvm", "asm", "obj")
 @shared.activations_option
 @shared.kv_type_option
 @shared.chunk_option
-@click.option("-o", "--output", metavar="FILE", help="Where to write to.  [default: stdout]")
+@click.option(
+    "-o",
+    "--output",
+    metavar="FILE|DIR",
+    help="Where to write to: a form, or a library (FILE.so, FILE.o or DIR).  [default: stdout]",
+)
+@click.option("--header", is_flag=True, help="Write a C header beside the library, too.")
+@shared.format_option
+@shared.pre_tokenizer_option
+@shared.threads_option
+@shared.verbosity_options
+@click.pass_context
 def command(
+    context: click.Context,
     source: str | None,
     emit: str,
     function: str | None,
-    target: str,
-    activations: str,
-    kv_type: str,
-    chunk: int,
     output: str | None,
+    header: bool,
+    format: str | None,
+    pre_tokenizer: str | None,
+    quiet: bool,
+    verbose: bool,
+    **options: Any,
 ) -> None:
     """Compile MODEL, a GGUF file, or FILE.mlir, a module of the lumen dialect, and print one form of it.
+
+    Or make a library of MODEL, for this machine or another one, that programs use without Python.
+
+    \b
+      lumen compile model.gguf --emit fused                     a form of the compiler
+      lumen compile model.gguf -o model.so --header             a library and its header
 
     Long lines of IR are broken; lumen-opt reads them all the same.
 
@@ -58,19 +81,40 @@ def command(
     llvm      the llvm dialect
     asm, obj  machine code
     """
-    if emit == "obj" and function:
-        raise click.UsageError("--function cannot be used with --emit obj", click.get_current_context())
-    if emit == "obj" and output is None and sys.stdout.isatty():
-        raise click.UsageError("an object file needs -o FILE", click.get_current_context())
+    from lumen_mlir.run.session_options import SessionOptions
+
+    stage = None if context.get_parameter_source("emit") is ParameterSource.DEFAULT else emit
+    is_library = ahead_of_time.is_library(context, stage, function, output, header)
+    settings = SessionOptions(**options)
+    reporter = Reporter(quiet, verbose)
+    opening = {"format": format, "pre_tokenizer": pre_tokenizer}
+    if is_library:
+        ahead_of_time.make_library(source, output or "", header, settings, reporter, opening)
+    else:
+        if emit == "obj" and function:
+            raise click.UsageError("--function cannot be used with --emit obj", context)
+        if emit == "obj" and output is None and sys.stdout.isatty():
+            raise click.UsageError("an object file needs -o FILE", context)
+        _print(source, emit, function, output, settings, reporter, opening)
+
+
+def _print(
+    source: str | None,
+    emit: str,
+    function: str | None,
+    output: str | None,
+    options: SessionOptions,
+    reporter: Reporter,
+    opening: dict[str, str | None],
+) -> None:
+    """Writes a form of the compiler."""
     from lumen_mlir import ir
     from lumen_mlir.compiler import targets
     from lumen_mlir.compiler.driver import Compiler, CompilerOptions
-    from lumen_mlir.run.session_options import SessionOptions
 
-    options = SessionOptions(kv_type=kv_type, activations=activations, target=target, chunk=chunk)
     compiler = Compiler(targets.get(options.target), CompilerOptions(activations=options.activations))
     with ir.Context():
-        module = _module(source, options)
+        module = _module(source, options, reporter, opening)
         if emit in ("asm", "obj"):
             code = compiler.emit(module, emit)
         else:
@@ -82,12 +126,14 @@ def command(
     _write(code, output)
 
 
-def _module(source: str | None, options) -> ir.Module:
+def _module(
+    source: str | None, options: SessionOptions, reporter: Reporter, opening: dict[str, str | None]
+) -> ir.Module:
     from lumen_mlir import ir
     from lumen_mlir.models import Model
 
     if source is None or not source.endswith(".mlir"):
-        model = Model.open(Reporter().open_file(source))
+        model = Model.open(reporter.open_file(source, read_weights=False, **opening))
         return model.module(kv_type=options.kv_type, max_tokens=options.chunk)
     try:
         with open(source, encoding="utf-8") as file:

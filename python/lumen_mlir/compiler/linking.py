@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import platform
 import shutil
 import subprocess
 import tempfile
@@ -12,20 +13,50 @@ from pathlib import Path
 from lumen_mlir.errors import LumenError, one_line
 
 
-def link_shared(objects: Sequence[bytes], architecture: str) -> bytes:
+def link_shared(objects: Sequence[bytes], architecture: str, name: str = "", exports: str = "*") -> bytes:
     """The shared library (ELF) of these objects; what they do not define is found when it is loaded.
 
-    ``architecture``: LLVM's name, such as "aarch64". Raises ``LumenError`` where there is no linker for it,
-    or the linker fails.
+    Args:
+      objects: object files.
+      architecture: LLVM's name, such as "aarch64".
+      name: that programs which are linked with it look for; by default its path then.
+      exports: a pattern of the names that others see.
+
+    Raises:
+      LumenError: there is no linker for the architecture, or it fails.
     """
+    options = [
+        "-shared",
+        "-Bsymbolic",
+        "-z",
+        "noexecstack",
+        "-z",
+        "now",
+        *(["-soname", name] if name else ()),
+    ]
+    return _link(objects, architecture, options, f"{{ global: {exports}; local: *; }};")
+
+
+def link_object(objects: Sequence[bytes], architecture: str) -> bytes:
+    """One object file of several. Raises ``LumenError`` as ``link_shared`` does."""
+    return _link(objects, architecture, ["-r"])
+
+
+def _link(objects: Sequence[bytes], architecture: str, options: Sequence[str], versions: str = "") -> bytes:
     linker = find_linker(architecture)
     with tempfile.TemporaryDirectory(prefix="lumen-link-") as name:
         folder = Path(name)
-        for number, data in enumerate(objects):
-            (folder / f"{number}.o").write_bytes(data)
-        output = folder / "out.so"
+        try:
+            for number, data in enumerate(objects):
+                (folder / f"{number}.o").write_bytes(data)
+            (folder / "versions").write_text(versions)
+        except OSError as error:
+            raise LumenError(f"{name}: cannot be written: {error.strerror or error}") from None
+        output = folder / "out"
         inputs = [str(folder / f"{number}.o") for number in range(len(objects))]
-        command = [linker, "-shared", "-z", "noexecstack", "-z", "now", *inputs, "-o", str(output)]
+        if versions:
+            inputs.append(f"--version-script={folder / 'versions'}")
+        command = [linker, *options, *inputs, "-o", str(output)]
         done = subprocess.run(command, capture_output=True, text=True, errors="replace")
         if done.returncode:
             raise LumenError(f"{linker} failed: {one_line(done.stderr.strip() or str(done.returncode))}")
@@ -34,7 +65,10 @@ def link_shared(objects: Sequence[bytes], architecture: str) -> bytes:
 
 def find_linker(architecture: str) -> str:
     """The path of GNU's linker for an architecture, or of LLVM's, which links for all."""
-    for name in (f"{architecture}-linux-gnu-ld", "ld.lld-22", "ld.lld"):
+    names = [f"{architecture}-linux-gnu-ld", "ld.lld-22", "ld.lld"]
+    if architecture == platform.machine():
+        names.append("ld")
+    for name in names:
         if found := shutil.which(name):
             return found
     package = f"binutils-{architecture.replace('_', '-')}-linux-gnu"

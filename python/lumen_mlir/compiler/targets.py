@@ -113,6 +113,13 @@ class Target:
 
         return packing.tile_of(fmt, self.attribute())
 
+    @property
+    def architecture(self) -> str:
+        """LLVM's name of its architecture, such as "aarch64"."""
+        from lumen_mlir._mlir import codegen
+
+        return codegen.architecture(self.triple)
+
     def is_foreign(self) -> bool:
         """Whether its code is for another architecture than this machine's."""
         from lumen_mlir._mlir import codegen

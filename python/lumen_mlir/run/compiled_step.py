@@ -11,11 +11,13 @@ from lumen_mlir._mlir import codegen
 from lumen_mlir.compiler import targets
 from lumen_mlir.compiler.driver import CompilerOptions
 from lumen_mlir.compiler.signature import Signature
+from lumen_mlir.compiler.targets import Target
 from lumen_mlir.formats.packing import Tile
 from lumen_mlir.models import Model
 from lumen_mlir.run import device, engine, tuning
 from lumen_mlir.run.engine import Engine
 from lumen_mlir.run.packed_weights import pack_module
+from lumen_mlir.run.program import Program, compiled
 from lumen_mlir.run.session_options import Progress, SessionOptions, silent
 from lumen_mlir.run.tuning import Tuning
 from lumen_mlir.storage.cache import Cache
@@ -23,6 +25,17 @@ from lumen_mlir.storage.cache import Cache
 _PROGRESS_STEPS = 100
 
 OnSignatures = Callable[[tuple[Signature, ...]], None]
+
+
+@dataclass(frozen=True)
+class StepProgram:
+    """What is compiled for a model's step, for any target; and as ``CompiledStep`` has it."""
+
+    program: Program
+    cached: bool
+    target: Target
+    tuning: Tuning
+    tuning_key: str
 
 
 @dataclass(frozen=True)
@@ -42,11 +55,26 @@ def compile_step(
     tuned: Tuning | None = None,
     on_signatures: OnSignatures | None = None,
 ) -> CompiledStep:
-    """Compiles the step of ``model``, which needs no weights to be read.
+    """Compiles the step of ``model``, which needs no weights to be read, and loads it.
 
     ``tuned`` is as for ``Session``, ``on_signatures`` as for ``engine.compile``.
     """
-    target = targets.get(options.target)
+    target = device.check_runs(targets.get(options.target))
+    step = step_program(model, options, target, cache, progress, tuned, on_signatures)
+    loaded = Engine(step.program, target, options.thread_count(), step.cached)
+    return CompiledStep(loaded, step.tuning, step.tuning_key)
+
+
+def step_program(
+    model: Model,
+    options: SessionOptions,
+    target: Target,
+    cache: Cache,
+    progress: Progress = silent,
+    tuned: Tuning | None = None,
+    on_signatures: OnSignatures | None = None,
+) -> StepProgram:
+    """Compiles the step of ``model`` for ``target``, which need not be this machine's."""
     with ir.Context():
         module = model.module(kv_type=options.kv_type, max_tokens=options.chunk)
         key = tuning.key(str(module), target, options.activations)
@@ -65,30 +93,36 @@ def compile_step(
         def tell(done: int, total: int) -> None:
             progress("compile", half * done // total, _PROGRESS_STEPS)
 
-        compiled = engine.compile(
+        made, cached = compiled(
             module,
-            device.check_runs(target),
-            options.thread_count(),
+            target,
             compiler_options,
             cache=cache,
             on_stage=lambda name: tell(stages.index(name), len(stages)),
             on_signatures=on_signatures,
             on_object=lambda done, total: tell(total + done, total),
         )
-    if not compiled.cached:
+    if not cached:
         progress("compile", _PROGRESS_STEPS, _PROGRESS_STEPS)
     # Before weights are used: what the compiler takes is as much as a small model.
     codegen.release_memory()
-    return CompiledStep(compiled, tuned, key)
+    return StepProgram(made, cached, target, tuned, key)
 
 
 def compile_packers(
     kinds: Iterable[tuple[str, Tile]], options: SessionOptions, cache: Cache, threads: int
 ) -> Engine:
-    """Compiles the ``pack_function`` of each type and tile."""
+    """Compiles the ``pack_function`` of each type and tile, and loads them."""
     with ir.Context():
-        target = device.check_runs(targets.get(options.target))
-        return engine.compile(pack_module(kinds), target, threads, cache=cache)
+        return engine.compile(pack_module(kinds), options.target, threads, cache=cache)
+
+
+def packer_program(kinds: Iterable[tuple[str, Tile]], target: Target, cache: Cache) -> Program:
+    """The ``pack_function`` of each type and tile for ``target``, which need not be this machine's."""
+    with ir.Context():
+        program, _ = compiled(pack_module(kinds), target, CompilerOptions(), cache=cache)
+    codegen.release_memory()
+    return program
 
 
 def step_of(signatures: Iterable[Signature]) -> Signature:

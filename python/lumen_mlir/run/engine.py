@@ -23,7 +23,7 @@ from lumen_mlir.errors import LumenError, shown
 from lumen_mlir.formats import packing
 from lumen_mlir.run import device
 from lumen_mlir.run.device import Buffer
-from lumen_mlir.run.program import Program, build, key_of, stages_after
+from lumen_mlir.run.program import Program, compiled
 from lumen_mlir.storage.cache import Cache
 from lumen_mlir.storage.mapping import private_memory
 from lumen_mlir.support.locks import turn_lock
@@ -71,19 +71,17 @@ def compile(
     if not isinstance(module, (str, ir.Module)):
         raise LumenError(f"a module or its text was expected, got {type(module).__name__}")
     chosen = device.check_runs(targets.get(target))
-    options = options or CompilerOptions()
-    stages = stages_after(form, options)
-    if not use_cache:
-        program = build(module, chosen, options, form, on_stage, on_signatures, on_object, None)
-        return Engine(program, chosen, threads)
-    cache = cache or Cache()
-    key = key_of(str(module), chosen, options, stages)
-    payload = cache.load("objects", key)
-    if payload is not None:
-        return Engine(Program.from_bytes(payload), chosen, threads, cached=True)
-    program = build(module, chosen, options, form, on_stage, on_signatures, on_object, cache)
-    cache.store("objects", key, program.to_bytes())
-    return Engine(program, chosen, threads)
+    program, cached = compiled(
+        module,
+        chosen,
+        options or CompilerOptions(),
+        form,
+        cache=(cache or Cache()) if use_cache else None,
+        on_stage=on_stage,
+        on_signatures=on_signatures,
+        on_object=on_object,
+    )
+    return Engine(program, chosen, threads, cached)
 
 
 class Engine:

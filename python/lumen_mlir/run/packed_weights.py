@@ -116,29 +116,12 @@ def pack(
     is written chunk by chunk. ``progress`` is called with the bytes done and the bytes of all; what it raises
     ends the work.
     """
-    total = sum(model.tensors[name].nbytes for name in layout.places)
-    sizes = [_chunk_bytes(model.tensors[name], tile) for name, tile in layout.tiles.items()]
-    chunk = zeros((max(sizes, default=0),), huge=True)
-
-    def fill(write: Callable[[int, np.ndarray], None]) -> None:
-        done = 0
-        progress(done, total)
-        for name, (offset, _) in layout.places.items():
-            info, raw = model.tensors[name], model.weight(name)
-            chunks = _packed_chunks(info, raw, layout.tiles[name], packer, chunk, model.file.path)
-            for place, data, rows in chunks:
-                write(offset + place, data)
-                progress(done + rows * info.nbytes // len(raw), total)
-            model.file.release(name)
-            done += info.nbytes
-        check_unchanged(model.file.files)
-
     if cache is not None:
         try:
             with cache.create("packed", layout.key, layout.size) as entry:
                 if not entry.persistent:
                     _check_memory(layout)
-                fill(entry.write)
+                pack_into(model, layout, packer, entry.write, progress)
                 return entry.commit()
         except CacheError as error:
             logger.warning("%s; going on without", error)
@@ -148,8 +131,35 @@ def pack(
     def copy(begin: int, data: np.ndarray) -> None:
         buffer[begin : begin + data.size] = data
 
-    fill(copy)
+    pack_into(model, layout, packer, copy, progress)
     return buffer
+
+
+def pack_into(
+    model: Model,
+    layout: PackedLayout,
+    packer: Packer,
+    write: Callable[[int, np.ndarray], None],
+    progress: Callable[[int, int], None],
+) -> None:
+    """Packs every weight of ``layout``: ``write`` is called with places and bytes, in ascending order.
+
+    What lies between them is zero. ``progress`` is as for ``pack``.
+    """
+    total = sum(model.tensors[name].nbytes for name in layout.places)
+    sizes = [_chunk_bytes(model.tensors[name], tile) for name, tile in layout.tiles.items()]
+    chunk = zeros((max(sizes, default=0),), huge=True)
+    done = 0
+    progress(done, total)
+    for name, (offset, _) in layout.places.items():
+        info, raw = model.tensors[name], model.weight(name)
+        chunks = _packed_chunks(info, raw, layout.tiles[name], packer, chunk, model.file.path)
+        for place, data, rows in chunks:
+            write(offset + place, data)
+            progress(done + rows * info.nbytes // len(raw), total)
+        model.file.release(name)
+        done += info.nbytes
+    check_unchanged(model.file.files)
 
 
 def _chunk_rows(info: TensorInfo, tile: Tile) -> int:

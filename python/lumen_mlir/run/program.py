@@ -87,6 +87,33 @@ def stages_after(form: str, options: CompilerOptions) -> tuple[pipelines.Stage, 
     return stages[names.index(form) :]
 
 
+def compiled(
+    module: ir.Module | str,
+    target: Target,
+    options: CompilerOptions,
+    form: str = pipelines.INPUT,
+    *,
+    cache: Cache | None,
+    on_stage: Callable[[str], None] | None = None,
+    on_signatures: Callable[[tuple[Signature, ...]], None] | None = None,
+    on_object: OnObject | None = None,
+) -> tuple[Program, bool]:
+    """The program of a module for any target, and whether it came from ``cache``, where it is then kept.
+
+    The other arguments and the errors are those of ``engine.compile``.
+    """
+    stages = stages_after(form, options)
+    if cache is None:
+        return build(module, target, options, form, on_stage, on_signatures, on_object, None), False
+    key = key_of(str(module), target, options, stages)
+    payload = cache.load("objects", key)
+    if payload is not None:
+        return Program.from_bytes(payload), True
+    program = build(module, target, options, form, on_stage, on_signatures, on_object, cache)
+    cache.store("objects", key, program.to_bytes())
+    return program, False
+
+
 def build(
     module: ir.Module | str,
     target: Target,

@@ -16,7 +16,8 @@ from lumen_mlir.gguf.description import size_text
 from lumen_mlir.models import Model
 from lumen_mlir.run import packed_weights
 from lumen_mlir.run.compiled_step import compile_packers
-from lumen_mlir.run.packed_weights import PackedLayout
+from lumen_mlir.run.engine import Engine
+from lumen_mlir.run.packed_weights import PackedLayout, Packer
 from lumen_mlir.run.session_options import Progress, SessionOptions
 from lumen_mlir.storage.cache import Cache
 from lumen_mlir.support.system import available_memory
@@ -31,6 +32,16 @@ logger = logging.getLogger(__name__)
 def packed_layout(model: Model, step: Signature) -> PackedLayout:
     """Where the weights lie that ``step`` wants packed."""
     return PackedLayout.of(model, {a.name: a.tile for a in step.arguments if a.name and a.tile})
+
+
+def packer_of(packers: Engine, layout: PackedLayout) -> Packer:
+    """What packs the weights of ``layout`` by compiled functions."""
+
+    def pack(info: TensorInfo, raw: np.ndarray, buffer: np.ndarray) -> None:
+        function = packed_weights.pack_function(info.type, layout.tiles[info.name])
+        packers.invoke(function, raw, *info.shape, outs=[buffer])
+
+    return pack
 
 
 class WeightLoader:
@@ -103,11 +114,12 @@ class WeightLoader:
         packers = compile_packers(kinds, self._options, self._cache, self._threads)
         codegen.release_memory()
 
+        pack_one = packer_of(packers, layout)
+
         def pack(info: TensorInfo, raw: np.ndarray, buffer: np.ndarray) -> None:
             if packers.threads != self._threads:
                 packers.set_threads(self._threads)
-            function = packed_weights.pack_function(info.type, layout.tiles[info.name])
-            packers.invoke(function, raw, *info.shape, outs=[buffer])
+            pack_one(info, raw, buffer)
 
         def progress(done: int, total: int) -> None:
             if self._given_up:

@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A C header for the functions of a compiled model: what stands in which slot, and every shape."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from lumen_mlir.aot import description
+from lumen_mlir.aot.compiled_model import TEXT_SYMBOL, CompiledModel
+from lumen_mlir.compiler.signature import Argument, Signature
+from lumen_mlir.errors import one_line
+from lumen_mlir.run.packed_weights import pack_function
+from lumen_mlir.version import __version__
+
+_TYPES = {
+    "f16": "f16", "bf16": "bf16", "f32": "float", "f64": "double", "i8": "uint8_t", "i16": "int16_t",
+    "i32": "int32_t", "i64": "int64_t", "index": "int64_t",
+}  # fmt: skip
+
+_HEAD = """\
+/* {name}: {model}, compiled by Lumen {version} for target {target} ({architecture}).
+ *
+ * A function takes an array of 64-bit slots: addresses, numbers of rows, and
+ * numbers. It runs on every thread of a team (lumen_team_run of lumen.h), which
+ * share out its loops. All of its memory comes from the caller:
+ *   - arrays are in row-major order, little-endian, and do not overlap;
+ *   - "?" is a size that the caller chooses, and passes in the slot behind;
+ *   - packed weights and the arena begin at multiples of 64 bytes, other arrays
+ *     at multiples of the size of an element;
+ *   - nothing is checked: sizes that do not fit write elsewhere.
+ * lumen_open of lumen.h does all of this with the weights of a bundle.
+ * The code calls lumen_claim and lumen_barrier of liblumen_runtime, and memset
+ * and memcpy. Link programs with -z now: lumen_claim keeps all registers.
+ */
+"""
+
+
+def header(compiled: CompiledModel, name: str) -> str:
+    """The text of the header; ``name``: of its file, such as "model.h"."""
+    model, target = compiled.model, compiled.target
+    guard = f"LUMEN_{_macro(name)}"
+    head = _HEAD.format(
+        name=name,
+        model=_comment(model.config.name or "a model"),
+        version=__version__,
+        target=target.name,
+        architecture=target.architecture,
+    )
+    parts = [
+        head,
+        f"#ifndef {guard}\n#define {guard}\n",
+        "#include <stdint.h>\n",
+        '#ifdef __cplusplus\nextern "C" {\n#endif\n',
+        "struct lumen_worker;\n",
+        f"/* What the code is and takes, as lumen_open reads it. */\nextern const char {TEXT_SYMBOL}[];\n",
+        _constants(compiled),
+        _function(compiled.signature, _step_lines(compiled)),
+        *(_function(each, _pack_lines(each)) for each in compiled.packers.signatures),
+        "#ifdef __cplusplus\n}\n#endif\n",
+        _CODE,
+        "#endif\n",
+    ]
+    return "\n".join(parts)
+
+
+_CODE = """\
+/* What lumen_options.code wants, where lumen.h was included before. */
+#ifdef LUMEN_H
+static inline lumen_code lumen_model_code(void) {
+  lumen_code code;
+  code.text = lumen_code_text;
+  code.step = lumen_entry_step;
+  code.arena_bytes = lumen_arena_size_step;
+  return code;
+}
+#endif
+"""
+
+
+def _constants(compiled: CompiledModel) -> str:
+    config = compiled.model.config
+    values = {
+        "LUMEN_VOCABULARY": (config.vocabulary, "tokens"),
+        "LUMEN_MAX_CONTEXT": (config.context, "positions that the model was made for"),
+        "LUMEN_MAX_TOKENS": (compiled.options.chunk, "most tokens of one call of the step"),
+    }
+    return "".join(f"#define {name} {value} /* {text} */\n" for name, (value, text) in values.items())
+
+
+# One slot of a function: what its name ends in, and what it is.
+_Line = tuple[str, str]
+
+
+def _function(signature: Signature, lines: Iterator[_Line]) -> str:
+    """The slots of a function as an enumeration, its arena and its declaration."""
+    prefix = f"LUMEN_{_macro(signature.name)}"
+    text, names = [], set()
+    for number, (ending, meaning) in enumerate(lines):
+        name = f"{prefix}_{_macro(ending)}"
+        while name in names:  # (Names of tensors that differ in other signs than letters.)
+            name += "_"
+        names.add(name)
+        text.append(f"  /* {_comment(meaning)} */\n  {name} = {number},\n")
+    arena = f"lumen_arena_size_{signature.name}"
+    text.append(f"  /* {arena} bytes, for intermediates */\n  {prefix}_ARENA = {len(text)},\n")
+    text.append(f"  {prefix}_SLOTS = {len(text)}\n")
+    return (
+        f"/* The slots of lumen_entry_{signature.name}. */\n"
+        f"enum {{\n{''.join(text)}}};\n"
+        f"extern const int64_t {arena};\n"
+        f"void lumen_entry_{signature.name}(uint64_t *slots, struct lumen_worker *worker);\n"
+    )
+
+
+def _slots(argument: Argument, name: str, meaning: str, size: str = "") -> Iterator[_Line]:
+    """The slots of one argument; ``size``: what the sizes are that the caller chooses."""
+    if argument.shape is None:
+        yield name, f"{_TYPES[argument.element]}: {meaning}"
+        return
+    sizes = "".join(f"[{'?' if size is None else size}]" for size in argument.shape)
+    yield name, f"{_TYPES[argument.element]} {sizes}: {meaning}"
+    for count in range(argument.shape.count(None)):
+        yield f"{name}_size{count + 1 if count else ''}", f"the ? of {name}: {size}"
+
+
+def _step_lines(compiled: CompiledModel) -> Iterator[_Line]:
+    model, signature = compiled.model, compiled.signature
+    config = model.config
+    kinds = description.step_kinds(model, signature)
+    windows = [(window, part) for window in config.windows for part in ("keys", "values")]
+    ropes = 0
+    for kind, argument in zip(kinds, signature.arguments, strict=True):
+        if kind == "tokens":
+            yield from _slots(argument, "tokens", "the tokens of this call", "how many there are")
+        elif kind == "position":
+            yield from _slots(argument, "position", "of the first of them: what the caches hold")
+        elif kind == "first":
+            text = "logits are wanted from this one of them on; their number for none"
+            yield from _slots(argument, "first", text)
+        elif kind == "rope":
+            text = (
+                "row p holds cos(p f) of the frequency f of each pair, then sin(p f), times the magnitude "
+                f"({config.ropes[ropes]})"
+            )
+            yield from _slots(argument, f"rope{ropes}", text, "positions")
+            ropes += 1
+        elif kind == "cache":
+            window, part = windows.pop(0)
+            seen = "all positions" if window is None else f"the last {window} positions"
+            name = f"{part}{list(config.windows).index(window)}"
+            text = f"{part} of layers that see {seen}, in pages of 16 positions; written"
+            if window is not None:
+                text += f". A ring of (window + {compiled.options.chunk} - 1) positions, in whole 64, does"
+            yield from _slots(argument, name, text, "pages")
+        elif kind == "weight":
+            yield from _slots(argument, argument.name or "", _weight(compiled, argument))
+        else:
+            yield from _slots(argument, "logits", "written", "tokens less first, rows of the logits")
+
+
+def _weight(compiled: CompiledModel, argument: Argument) -> str:
+    """What a weight is; where it is packed, by which function."""
+    info = compiled.model.tensors[argument.name or ""]
+    shape = " x ".join(map(str, info.shape))
+    if argument.tile is None:
+        how = "in the layout of files" if len(info.shape) > 1 else "as float"
+    else:
+        how = f"packed by lumen_entry_{pack_function(info.type, argument.tile)}"
+    return f"{argument.name}, {info.type} {shape}, {how}"
+
+
+def _pack_lines(signature: Signature) -> Iterator[_Line]:
+    raw, rows, columns, packed = signature.arguments
+    yield from _slots(raw, "raw", "a weight in the layout of files", "its bytes")
+    yield from _slots(rows, "rows", "of the weight")
+    yield from _slots(columns, "columns", "of the weight")
+    yield from _slots(packed, "packed", "written", "its bytes, as the slots of the step have them")
+
+
+def _macro(text: str) -> str:
+    return re.sub(r"[^A-Z0-9]", "_", text.upper())
+
+
+def _comment(text: str) -> str:
+    """Text that cannot end a comment."""
+    return one_line(text).replace("*/", "* /").replace("/*", "/ *").replace("??/", "? ? /").rstrip("\\")

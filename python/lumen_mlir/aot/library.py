@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A compiled model as a library: FILE.so or FILE.o, and a header beside it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from lumen_mlir.aot.compiled_model import TEXT_SYMBOL, CompiledModel
+from lumen_mlir.aot.header import header
+from lumen_mlir.compiler.linking import link_object, link_shared
+from lumen_mlir.errors import LumenError
+from lumen_mlir.storage.atomic_file import replacing
+
+SUFFIXES = (".so", ".o")
+"""Of a shared library, and of an object file."""
+
+_EXPORTS = f"lumen_entry_*; lumen_arena_size_*; {TEXT_SYMBOL}"
+
+
+def is_library(path: str | os.PathLike[str]) -> bool:
+    """Whether ``write_library`` is meant by a path: a folder, or a file of one of ``SUFFIXES``."""
+    text = os.fspath(path)
+    return text.endswith((*SUFFIXES, os.sep)) or os.path.isdir(text)
+
+
+def write_library(
+    path: str | os.PathLike[str], compiled: CompiledModel, with_header: bool = False
+) -> list[Path]:
+    """Writes the functions of a compiled model to ``path``; returns the files that were written.
+
+    A folder, which is made where it is missing, gets ``model.so`` and ``model.h``. A file of one of
+    ``SUFFIXES`` has the header beside it where ``with_header`` is true. Files appear whole or not at all.
+    Raises ``LumenError``.
+    """
+    file = Path(path)
+    if not os.fspath(path).endswith(SUFFIXES):
+        _make_folder(file)
+        file, with_header = file / "model.so", True
+    objects, architecture = compiled.objects(packers=True), compiled.target.architecture
+    if file.suffix == ".o":
+        code = link_object(objects, architecture)
+    else:
+        code = link_shared(objects, architecture, file.name, _EXPORTS)
+    files = {file: code}
+    if with_header:
+        beside = file.with_suffix(".h")
+        files[beside] = header(compiled, beside.name).encode()
+    for name, data in files.items():
+        try:
+            with replacing(name, len(data)) as output:
+                output.write(data)
+        except OSError as error:
+            raise LumenError(f"{name}: cannot be written: {error.strerror or error}") from None
+    return list(files)
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LumenError(f"{folder}: the folder cannot be made: {error.strerror or error}") from None

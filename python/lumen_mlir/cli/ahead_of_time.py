@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What ``lumen compile`` makes besides the forms of the compiler: libraries."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lumen_mlir.cli.report import Reporter
+from lumen_mlir.errors import LumenError
+
+if TYPE_CHECKING:
+    from lumen_mlir.aot.compiled_model import CompiledModel
+    from lumen_mlir.run.session_options import SessionOptions
+    from lumen_mlir.storage.cache import Cache
+
+Opening = dict[str, Any]
+"""Options of ``open_model_file``."""
+
+
+def is_library(
+    context: click.Context, emit: str | None, function: str | None, output: str | None, header: bool
+) -> bool:
+    """Whether the options ask for a library, and not for a form. ``emit``: as it was given."""
+    if output is not None and emit is None:
+        from lumen_mlir.aot.library import is_library
+
+        if is_library(output):
+            if function is not None:
+                raise click.UsageError("--function cannot be used with a library", context)
+            return True
+    if header:
+        raise click.UsageError(
+            "--header is for a library: it needs -o FILE.so, -o FILE.o or -o DIR, and no --emit", context
+        )
+    return False
+
+
+def make_library(
+    source: str | None,
+    output: str,
+    header: bool,
+    options: SessionOptions,
+    reporter: Reporter,
+    opening: Opening,
+) -> None:
+    """Writes a library, and says what was written."""
+    from lumen_mlir.aot.library import write_library
+    from lumen_mlir.compiler.linking import find_linker
+
+    find_linker(_target_of(options))  # Before the work.
+    compiled, _ = _compile(source, options, reporter, {**opening, "read_weights": False})
+    files = write_library(output, compiled, header)
+    reporter.say(f"{' and '.join(map(str, files))} for target {compiled.target.name}")
+
+
+def _target_of(options: SessionOptions) -> str:
+    from lumen_mlir.compiler import targets
+
+    return targets.get(options.target).architecture
+
+
+def _compile(
+    source: str | None, options: SessionOptions, reporter: Reporter, opening: Opening
+) -> tuple[CompiledModel, Cache]:
+    from lumen_mlir.aot.compiled_model import compile_model
+    from lumen_mlir.gguf.description import label
+    from lumen_mlir.models import Model
+    from lumen_mlir.storage.cache import Cache
+
+    if source is not None and source.endswith(".mlir"):
+        raise LumenError(f"{source}: is a module; libraries and bundles are made of models")
+    cache = Cache()
+    file = reporter.open_file(source, cache=cache, threads=options.thread_count(), **opening)
+    cache = cache.labelled(label(file))
+    try:
+        return compile_model(Model.open(file), options, cache, reporter.progress), cache
+    finally:
+        reporter.close()

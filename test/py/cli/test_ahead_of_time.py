@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``lumen compile`` makes libraries for this machine and others."""
+
+import os
+import re
+import subprocess
+
+import pytest
+
+from lumen_mlir.compiler import linking, targets
+
+# The least that machines of another architecture run.
+_ARM = [target.name for target in targets.TARGETS if target.architecture == "aarch64"][-1]
+
+
+def symbols(path) -> set[str]:
+    """What a library or object file defines for others."""
+    dynamic = ["-D"] if path.suffix == ".so" else []
+    done = subprocess.run(
+        ["nm", "--defined-only", "-g", *dynamic, path], capture_output=True, text=True, check=True
+    )
+    return {line.split()[-1] for line in done.stdout.splitlines()}
+
+
+def machine(path) -> str:
+    """What ELF says of the architecture, and of the kind of file."""
+    data = path.read_bytes()
+    return {0x3E: "x86_64", 0xB7: "aarch64"}[data[18]], {1: "object", 3: "shared"}[data[16]]
+
+
+@pytest.mark.parametrize("target, architecture", [("native", "x86_64"), (_ARM, "aarch64")])
+@pytest.mark.parametrize("name, kind", [("model.so", "shared"), ("model.o", "object")])
+def test_libraries(lumen, tmp_path, target, architecture, name, kind):
+    path = tmp_path / name
+    result = lumen("compile", "--target", target, "-o", path)
+    assert result.returncode == 0 and result.stdout == ""
+    assert re.fullmatch(rf"lumen: {re.escape(str(path))} for target \S+\n", result.stderr)
+    assert machine(path) == (architecture, kind)
+    own = {"lumen_code_text", "lumen_entry_step", "lumen_arena_size_step"}
+    found = symbols(path)
+    assert own < found and any(each.startswith("lumen_entry_pack_q8_0_") for each in found)
+    if kind == "shared":
+        assert all(re.match("lumen_(code_text|entry|arena_size)", each) for each in found)
+    assert os.listdir(tmp_path) == [name]
+
+
+def test_a_folder(lumen, tmp_path):
+    """A folder that is there, or a path that ends as one."""
+    for path in (f"{tmp_path}", f"{tmp_path}/new/folder/"):
+        assert lumen("compile", "-o", path, "-q").stderr == ""
+        folder = tmp_path / path
+        assert {"model.so", "model.h"} <= set(os.listdir(folder))
+        assert "#define LUMEN_VOCABULARY 8192" in (folder / "model.h").read_text()
+
+
+def test_a_header_beside_it(lumen, tmp_path):
+    result = lumen("compile", "-o", tmp_path / "a.b.so", "--header")
+    assert result.stderr.startswith(f"lumen: {tmp_path}/a.b.so and {tmp_path}/a.b.h for target ")
+    assert "#ifndef LUMEN_A_B_H" in (tmp_path / "a.b.h").read_text()
+
+
+def test_forms_are_as_they_were(lumen, tmp_path):
+    """``--emit`` writes a form whatever the name, and other names are forms."""
+    assert lumen("compile", "--emit", "fused", "-o", tmp_path / "x.so").returncode == 0
+    assert (tmp_path / "x.so").read_text().startswith("module")
+    assert lumen("compile", "-o", tmp_path / "x.mlir").returncode == 0
+    assert (tmp_path / "x.mlir").read_text().startswith("module")
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--header"], "--header is for a library"),
+        (["--header", "--emit", "obj", "-o", "x.so"], "--header is for a library"),
+        (["--header", "-o", "x.mlir"], "--header is for a library"),
+        (["-o", "x.so", "--function", "step"], "--function cannot be used with a library"),
+        (["missing.gguf", "-o", "x.so"], "missing.gguf"),
+        (["x.mlir", "-o", "x.so"], "x.mlir: is a module; libraries and bundles are made of models"),
+        (["-o", "missing/x.so"], "missing/x.so: cannot be written: No such file or directory"),
+        (["-o", "file/"], "file: the folder cannot be made: File exists"),
+        (["--target", "other", "-o", "x.so"], "unknown target"),
+    ],
+)
+def test_what_cannot_be(lumen, tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    result = lumen("compile", *arguments)
+    assert result.returncode != 0 and message in result.stderr
+    assert result.stderr.count("\n") == 1 and os.listdir(tmp_path) == ["file"]
+
+
+def test_without_a_linker(lumen, tmp_path, monkeypatch):
+    """The message names what to install, before any work is done."""
+    monkeypatch.setattr(linking.shutil, "which", lambda name: None)
+    result = lumen("compile", "--target", _ARM, "-o", tmp_path / "x.so")
+    expected = (
+        "no linker for aarch64 was found: install binutils-aarch64-linux-gnu or lld-22 (Debian's names)"
+    )
+    assert result.returncode == 1 and result.stderr == f"lumen: error: {expected}\n"
+
+
+def test_a_linker_that_fails(lumen, tmp_path, monkeypatch):
+    linker = tmp_path / "ld"
+    linker.write_text("#!/bin/sh\necho no space left >&2; exit 1\n")
+    linker.chmod(0o755)
+    monkeypatch.setattr(linking.shutil, "which", lambda name: str(linker))
+    result = lumen("compile", "-o", tmp_path / "x.so")
+    assert result.returncode == 1 and result.stderr == f"lumen: error: {linker} failed: no space left\n"
