@@ -25,10 +25,10 @@ Value KernelBuilder::index(int64_t value) {
   return arith::ConstantIndexOp::create(*this, value);
 }
 
-/// A constant of `type`, or of a vector of such constants.
+/// A constant of `type`, or of a vector or tensor of such constants.
 static Value constant(KernelBuilder &b, Type type, TypedAttr element) {
-  if (auto vector = dyn_cast<VectorType>(type))
-    element = DenseElementsAttr::get(vector, Attribute(element));
+  if (auto shaped = dyn_cast<ShapedType>(type))
+    element = DenseElementsAttr::get(shaped, Attribute(element));
   return arith::ConstantOp::create(b, element);
 }
 

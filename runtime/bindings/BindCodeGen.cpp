@@ -6,6 +6,7 @@
 
 #include "runtime/bindings/Diagnostics.h"
 #include "runtime/codegen/CodeGen.h"
+#include "runtime/codegen/HostFeatures.h"
 #include "runtime/codegen/Jit.h"
 #include "runtime/codegen/Memory.h"
 
@@ -99,6 +100,17 @@ void mlir::lumen::python::bindCodeGen(nb::module_ &m) {
       "LLVM's name of this machine's CPU.");
   m.def("host_features", &hostFeatures,
         "What this machine's CPU has, by LLVM's feature names.");
+  m.def(
+      "arm_features",
+      [](uint64_t hwcap, uint64_t hwcap2) {
+        nb::list names;
+        for (StringRef name : readArmFeatures(hwcap, hwcap2))
+          names.append(nb::str(name.data(), name.size()));
+        return names;
+      },
+      nb::arg("hwcap"), nb::arg("hwcap2"),
+      "LLVM's names of the features in the words AT_HWCAP and AT_HWCAP2 of an "
+      "AArch64 Linux.");
 
   m.def("release_memory", &releaseCompilerMemory,
         "Gives back the memory that compiling has used and running does not "

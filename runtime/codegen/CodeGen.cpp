@@ -8,6 +8,7 @@
 
 #include "runtime/codegen/Backends.h"
 #include "runtime/codegen/Guard.h"
+#include "runtime/codegen/HostFeatures.h"
 
 #include "mlir/IR/Operation.h"
 #include "mlir/Target/LLVMIR/Export.h"
@@ -39,7 +40,7 @@ static llvm::Error makeError(const llvm::Twine &message) {
 CodeGenTarget mlir::lumen::hostTarget() {
   CodeGenTarget host{
       llvm::sys::getProcessTriple(), llvm::sys::getHostCPUName().str(), {}};
-  for (const auto &feature : llvm::sys::getHostCPUFeatures()) {
+  for (const auto &feature : getHostFeatures()) {
     if (!host.features.empty())
       host.features += ',';
     host.features += feature.second ? '+' : '-';

@@ -94,7 +94,7 @@ def own_module() -> str:
     x = np.arange(8, dtype=np.float32).reshape(2, 4)
     engine = lumen_mlir.compile(MODULE)
     np.testing.assert_array_equal(engine.invoke("twice", x), 2 * x)
-    listing = run("lumen", "compile", "--emit", "asm", "--target", "aarch64")
+    listing = run("lumen", "compile", "--emit", "asm", "--target", "armv8-a")
     assert "fmla" in listing or "fmul" in listing, listing[:500]
     return "on this machine, and code for AArch64"
 

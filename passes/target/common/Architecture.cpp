@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "passes/target/common/Architecture.h"
 
+#include "passes/target/arm/Arm.h"
 #include "passes/target/x86/X86.h"
 
 using namespace mlir;
@@ -8,8 +9,11 @@ using namespace mlir::lumen;
 
 const Architecture &Architecture::of(TargetAttr target) {
   static const Architecture other;
+  static const Arm arm;
   static const X86 x86;
   switch (target ? target.getArchitecture() : llvm::Triple::UnknownArch) {
+  case llvm::Triple::aarch64:
+    return arm;
   case llvm::Triple::x86_64:
     return x86;
   default:

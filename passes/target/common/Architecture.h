@@ -27,6 +27,10 @@ public:
   addInstructions(TargetAttr target, RewritePatternSet &patterns,
                   function_ref<InFlightDiagnostic()> emitError) const;
 
+  /// Whether a vector of integers becomes floats more slowly than floats are
+  /// added: sums of integers then begin as the bits of a float.
+  virtual bool hasSlowConversions() const { return false; }
+
   /// LLVM's attributes, as `passthrough` takes them, of functions.
   virtual SmallVector<Attribute>
   getFunctionTraits(TargetAttr /*target*/) const {

@@ -4,6 +4,8 @@
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
 
+#include "llvm/ADT/bit.h"
+
 #include <limits>
 
 using namespace mlir;
@@ -15,6 +17,11 @@ enum PairDim : unsigned { kPairRow = 1, kPair, kPairDims };
 
 static constexpr arith::FastMathFlags kContract =
     arith::FastMathFlags::contract;
+
+/// 1.5 * 2^23 in f32, whose bits plus an integer are the bits of its sum with
+/// that integer, up to a magnitude of 2^22.
+static constexpr float kOneAndAHalf = 0x1.8p23f;
+static constexpr int64_t kMostAsFloat = 1 << 22;
 
 //===----------------------------------------------------------------------===//
 // What the factors allow
@@ -35,6 +42,14 @@ bool IntegerProduct::hasPairedScales() const {
          2 * spans * scale * sum <= std::numeric_limits<int32_t>::max();
 }
 
+bool IntegerProduct::beginsAsFloat() const {
+  // What a group adds up, its bias included. Behind the bias the steps of the
+  // sum may be larger: integers wrap around and come back.
+  int64_t codes = kSpan >> weight.getGroupBits();
+  int64_t most = codes * kMostCode * weight.getValues().getMagnitude();
+  return operands.slowConversions && most < kMostAsFloat;
+}
+
 Value IntegerProduct::emitGeneric(Value acc, ValueRange inputs,
                                   ArrayRef<AffineMap> maps, unsigned dims,
                                   TileBuilder::GenericBody body) {
@@ -49,15 +64,16 @@ Value IntegerProduct::emitGeneric(Value acc, ValueRange inputs,
 
 /// Integer sums start from the bias times the activations' sums, which makes
 /// the product of the unsigned codes exact for the biased ones.
-Value IntegerProduct::emitInitialSums(Value span) {
+Value IntegerProduct::emitInitialSums(Value span, int64_t begin) {
   unsigned groupBits = weight.getGroupBits(), sumBits = operands.sumBits;
   SmallVector<int64_t> shape = {tokens.count};
   shape.append(groupBits, 2);
   shape.push_back(weight.rows);
-  Value zero = b.zeros(shape, b.getI32Type());
+  auto type = RankedTensorType::get(shape, b.getI32Type());
   int64_t bias = weight.getBias();
   if (!bias || isSigned())
-    return zero;
+    return b.integer(type, begin);
+  Value initial = b.integer(type, begin);
   int64_t factor = bias / int64_t(operands.product.getOffsetBias());
   // dims: token, the bits of the sums (the last sumBits - groupBits reduced),
   // row.
@@ -65,7 +81,7 @@ Value IntegerProduct::emitInitialSums(Value span) {
   auto in = llvm::to_vector(llvm::seq<unsigned>(0, sumBits + 1));
   auto out = llvm::to_vector(llvm::seq<unsigned>(0, groupBits + 1));
   out.push_back(dims - 1);
-  return b.generic(zero, sliceOf(operands.offsets, span),
+  return b.generic(initial, sliceOf(operands.offsets, span),
                    {b.map(dims, in), b.map(dims, out)}, dims,
                    [&](KernelBuilder &nested, ValueRange arguments) -> Value {
                      Value offset = arguments[0];
@@ -105,7 +121,8 @@ Value IntegerProduct::emitInitialBlockSums(Value span) {
       [&](KernelBuilder &, ValueRange arguments) { return arguments.front(); });
 }
 
-Value IntegerProduct::emitIntegerSums(const SpanPosition &at, Value initial) {
+Value IntegerProduct::emitIntegerSums(const SpanPosition &at, Value initial,
+                                      int64_t begin) {
   SmallVector<Value> inputs;
   SmallVector<AffineMap> maps;
   weight.collectCodes(b, at, inputs, maps);
@@ -117,7 +134,7 @@ Value IntegerProduct::emitIntegerSums(const SpanPosition &at, Value initial) {
   sumDims.push_back(kRow);
   maps.push_back(b.map(kSpanDims, sumDims));
   if (!initial)
-    initial = emitInitialSums(at.span);
+    initial = emitInitialSums(at.span, begin);
   return emitGeneric(
       initial, inputs, maps, kSpanDims,
       [&](KernelBuilder &nested, ValueRange arguments) -> Value {
@@ -142,12 +159,21 @@ Value IntegerProduct::emitIntegerSums(const SpanPosition &at, Value initial) {
 // Scales
 //===----------------------------------------------------------------------===//
 
+Value IntegerProduct::emitSumAsFloat(KernelBuilder &nested, Value sum) const {
+  Type f32 = nested.getF32Type();
+  if (!beginsAsFloat())
+    return nested.convert(sum, f32);
+  Value asFloat = arith::BitcastOp::create(nested, f32, sum);
+  return arith::SubFOp::create(nested, asFloat, nested.real(f32, kOneAndAHalf));
+}
+
 Value IntegerProduct::emitSpan(const SpanPosition &at, Value partial) {
   unsigned groupBits = weight.getGroupBits();
   // Scaled and added up: dims token, group bits, row.
   FactorDims dims = {groupBits + 2, 1, groupBits + 1};
   auto all = llvm::to_vector(llvm::seq<unsigned>(0, dims.dims));
-  SmallVector<Value> inputs = {emitIntegerSums(at)};
+  int64_t begin = beginsAsFloat() ? llvm::bit_cast<int32_t>(kOneAndAHalf) : 0;
+  SmallVector<Value> inputs = {emitIntegerSums(at, nullptr, begin)};
   SmallVector<AffineMap> maps = {b.map(dims.dims, all)};
   FactorOperands factors = weight.collectFactors(b, at, dims, inputs, maps);
   maps.push_back(b.map(dims.dims, {0, dims.row}));
@@ -164,7 +190,7 @@ Value IntegerProduct::emitSpan(const SpanPosition &at, Value partial) {
                                                     factors, dims, arguments),
                                  f32)
                 : weight.emitScale(nested, factors, dims, arguments);
-        Value sum = nested.convert(arguments[0], f32);
+        Value sum = emitSumAsFloat(nested, arguments[0]);
         if (adds)
           return nested.multiplyAdd(sum, scale, arguments.back());
         return arith::MulFOp::create(nested, sum, scale, kContract);
@@ -172,6 +198,24 @@ Value IntegerProduct::emitSpan(const SpanPosition &at, Value partial) {
   if (weight.hasMin() && !operands.hasIntegerMinima())
     partial = emitMinima(at, partial);
   return partial;
+}
+
+Value IntegerProduct::emitIntegerTerms(const SpanPosition &at, Value sums) {
+  unsigned groupBits = weight.getGroupBits();
+  FactorDims dims = {groupBits + 2, 1, groupBits + 1};
+  auto all = llvm::to_vector(llvm::seq<unsigned>(0, dims.dims));
+  SmallVector<Value> inputs = {emitIntegerSums(at)};
+  SmallVector<AffineMap> maps = {b.map(dims.dims, all)};
+  FactorOperands factors = weight.collectFactors(b, at, dims, inputs, maps);
+  maps.push_back(b.map(dims.dims, {0, dims.row}));
+  return emitGeneric(
+      sums, inputs, maps, dims.dims,
+      [&](KernelBuilder &nested, ValueRange arguments) -> Value {
+        Value scale = weight.emitOfGroup(nested, weight.getScale(), factors,
+                                         dims, arguments);
+        Value term = arith::MulIOp::create(nested, arguments.front(), scale);
+        return arith::AddIOp::create(nested, arguments.back(), term);
+      });
 }
 
 Value IntegerProduct::emitPairedSpan(const SpanPosition &at, Value sums) {
@@ -197,17 +241,21 @@ Value IntegerProduct::emitSpans(const SpanPosition &at) {
   int64_t spans = operands.getSpansOfScale();
   if (spans == 1)
     return emitSpan(at, nullptr);
-  bool paired = hasPairedScales(), whole = operands.hasIntegerSums(weight);
-  Value initial = whole ? emitInitialBlockSums(at.span)
-                        : zeros(paired ? Type(b.getI32Type()) : b.getF32Type());
+  bool paired = hasPairedScales(), whole = operands.hasIntegerSums(weight),
+       isExact = operands.hasIntegerScales(weight),
+       terms = isExact && operands.slowConversions;
+  Type sum = paired || terms ? Type(b.getI32Type()) : b.getF32Type();
+  Value initial = whole ? emitInitialBlockSums(at.span) : zeros(sum);
   Value sums = b.carry(spans, initial, [&](Value i, Value sums) {
     SpanPosition position = at;
     position.span = arith::AddIOp::create(b, at.span, i);
     if (whole)
       return emitIntegerSums(position, sums);
+    if (terms && !paired)
+      return emitIntegerTerms(position, sums);
     return paired ? emitPairedSpan(position, sums) : emitSpan(position, sums);
   });
-  if (!paired && !whole && !operands.hasIntegerScales(weight))
+  if (!paired && !whole && !isExact)
     return sums;
   return emitBlockFactor(
       weight.getScale(), at, sums, zeros(b.getF32Type()),

@@ -34,6 +34,9 @@ private:
   /// meet the sums of a span, these fitting 16 bits.
   bool hasPairedScales() const;
   bool isSigned() const { return form.signedCodes && weight.hasSignedBytes(); }
+  /// Whether the sums of groups begin as the bits of a float, kOneAndAHalf, so
+  /// that they become floats by a subtraction.
+  bool beginsAsFloat() const;
 
   /// The spans behind one scale of the activations, without their minima where
   /// these are integers.
@@ -41,13 +44,20 @@ private:
   /// One span: an integer generic, then a float one. A null `partial` counts
   /// as 0.
   Value emitSpan(const SpanPosition &at, Value partial);
+  /// One span, whose integer sums meet the integers of their scales: that saves
+  /// conversions of both.
+  Value emitIntegerTerms(const SpanPosition &at, Value sums);
   /// One span, whose two integer sums meet the integers of their scales in a
   /// dot product.
   Value emitPairedSpan(const SpanPosition &at, Value sums);
-  /// The integer sums of a span's groups, added to `initial` where that is not
-  /// null.
-  Value emitIntegerSums(const SpanPosition &at, Value initial = nullptr);
-  Value emitInitialSums(Value span);
+  /// The integer sums of a span's groups, added to `initial`, or where that is
+  /// null, to what emitInitialSums(span, begin) gives.
+  Value emitIntegerSums(const SpanPosition &at, Value initial = nullptr,
+                        int64_t begin = 0);
+  /// What those of a span's groups start from, added to `begin`.
+  Value emitInitialSums(Value span, int64_t begin);
+  /// The integer sum of a group as a float.
+  Value emitSumAsFloat(KernelBuilder &nested, Value sum) const;
   Value emitInitialBlockSums(Value span);
   Value emitMinima(const SpanPosition &at, Value acc);
   Value emitIntegerMinima(const SpanPosition &at, Value acc);

@@ -5,6 +5,8 @@
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "llvm/Support/MathExtras.h"
 
+#include <limits>
+
 using namespace mlir;
 using namespace mlir::lumen;
 
@@ -185,8 +187,9 @@ bool ProductOperands::hasIntegerScales(const PackedWeight &weight) const {
   // Minima in floats would be added between the integers.
   if (group == kSpan || !scales || (weight.hasMin() && !hasIntegerMinima()))
     return false;
+  int64_t most = slowConversions ? std::numeric_limits<int32_t>::max() : kExact;
   return group * kMostCode * (weight.getValues() * *scales).getMagnitude() <=
-         kExact;
+         most;
 }
 
 bool ProductOperands::hasIntegerSums(const PackedWeight &weight) const {

@@ -22,7 +22,10 @@ inline constexpr int64_t kMostCode = 127;
 
 class ProductOperands {
 public:
-  ProductOperands(TileBuilder &b, QLinearOp product) : product(product), b(b) {}
+  /// `slowConversions`: whether integers become floats more slowly than floats
+  /// are added.
+  ProductOperands(TileBuilder &b, QLinearOp product, bool slowConversions)
+      : product(product), slowConversions(slowConversions), b(b) {}
 
   /// Views weights and activations, in front of the loops. Fails, with an error
   /// of the product, where they do not fit together.
@@ -32,7 +35,8 @@ public:
   Value splitSlots(Value memref);
 
   /// Whether the scales are integers times a float of the block, and sums of
-  /// products with both so small that they are exact in f32.
+  /// products with both so small that they are exact: in f32, or in i32 where
+  /// conversions are slow.
   bool hasIntegerScales(const PackedWeight &weight) const;
   /// Whether the sums behind one scale of the activations are integers: one
   /// scale serves them all.
@@ -49,6 +53,7 @@ public:
 
   /// (Accessors of ops are not const.)
   mutable QLinearOp product;
+  bool slowConversions;
   SmallVector<PackedWeight, 3> weights;
   Value tokens; // T
   // Activations as tensors: either `sums`, or `sumPairs` [token][pair][2].

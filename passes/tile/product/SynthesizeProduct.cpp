@@ -4,6 +4,7 @@
 // and what follows it in each of them.
 #include "passes/Passes.h"
 #include "passes/check/KernelContract.h"
+#include "passes/target/common/Architecture.h"
 #include "passes/tile/product/MatrixTiles.h"
 #include "passes/tile/product/ProductEpilogue.h"
 #include "passes/tile/product/ProductTile.h"
@@ -59,7 +60,7 @@ public:
         product(product), shape(shape), blockBytes(blockBytes), target(target),
         form{target && target.prefersSignedCodes(),
              target && target.addsPairs()},
-        operands(b, product) {}
+        operands(b, product, Architecture::of(target).hasSlowConversions()) {}
 
   LogicalResult run();
 

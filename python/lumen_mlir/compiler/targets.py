@@ -152,6 +152,19 @@ def _x86(name: str, level: str, needs: tuple[str, ...], *added: str, **row: Any)
     )
 
 
+def _arm(name: str, *added: str, **row: Any) -> Target:
+    """A row of AArch64: Armv8.0-A with NEON, and features."""
+    return Target(
+        name=name,
+        triple="aarch64-unknown-linux-gnu",
+        cpu="generic",
+        features=",".join(f"+{feature}" for feature in added),
+        needs=("fp-armv8", "neon", *added),
+        **_NEON,
+        **row,
+    )
+
+
 def _vnni(bits: int) -> dict[str, Dot]:
     """``vpdpbusd`` and ``vpdpwssd`` on vectors of so many bits."""
     return {"dot": Dot(1, bits // 32, 4), "pair_dot": Dot(1, bits // 32, 2, "si16", "si16")}
@@ -170,6 +183,10 @@ _AVX2: dict[str, Any] = {"vector_registers": 16, "vector_bits": 256, "fma": True
 _SSE: dict[str, Any] = {"vector_registers": 16, "vector_bits": 128, "fma": False, "f16": False}
 _NEON: dict[str, Any] = {"vector_registers": 32, "vector_bits": 128, "fma": True, "f16": True}
 
+# ``sdot``, and ``smlal``, whose products are not added to each other.
+_SDOT = Dot(1, 4, 4, rhs="si8")
+_SMLAL = Dot(1, 8, 1, rhs="si8", acc="i16")
+
 # From the most capable to the least: the first one that a machine can run is its native target.
 # A register tile is two vectors of rows by 4 tokens: an activation spread over the lanes serves two vectors,
 # and what is unpacked of a weight serves 4 tokens. With 32 registers all of it stays in them, and where a
@@ -177,22 +194,18 @@ _NEON: dict[str, Any] = {"vector_registers": 32, "vector_bits": 128, "fma": True
 # more than 8 sums that do not wait for each other. 16 registers hold the 8 integer sums, the codes and an
 # activation; the 8 running float sums, which a span of 32 columns touches once, then lie on the stack: a
 # load and a store each beside some 20 to 40 instructions.
+# With ``sdot`` it is one vector of rows by 8 tokens: an activation comes from any word of a register and needs
+# no spreading, so that unpacking is what the tile saves.
 TARGETS = (
     _x86("x86-64-v4+vnni", "x86-64-v4", _V4, "avx512vnni", **_AVX512, **_vnni(512), rows=32, tokens=6),
     _x86("x86-64-v4", "x86-64-v4", _V4, **_AVX512, **_pairs(512), rows=32, tokens=4),
     _x86("x86-64-v3+avxvnni", "x86-64-v3", _V3, "avxvnni", **_AVX2, **_vnni(256), rows=16, tokens=4),
     _x86("x86-64-v3", "x86-64-v3", _V3, **_AVX2, **_pairs(256), rows=16, tokens=4),
     _x86("x86-64-v2", "x86-64-v2", _V2, **_SSE, **_pairs(128), rows=8, tokens=4),
+    _arm("armv8.6-a+i8mm", "dotprod", "i8mm", dot=_SDOT, rows=8, tokens=4),
+    _arm("armv8.2-a+dotprod", "dotprod", dot=_SDOT, rows=4, tokens=8),
     # Armv8.0-A, which every 64-bit ARM CPU runs.
-    Target(
-        name="aarch64",
-        triple="aarch64-unknown-linux-gnu",
-        cpu="generic",
-        needs=("fp-armv8", "neon"),
-        **_NEON,
-        rows=8,
-        tokens=4,
-    ),
+    _arm("armv8-a", dot=_SMLAL, rows=8, tokens=2),
     # Plain vector arithmetic for the machine that compiles, whichever it is: how a port begins. It relies on
     # few registers and no instruction.
     Target(name="generic", triple="", cpu="generic", **_SSE, rows=8, tokens=2),

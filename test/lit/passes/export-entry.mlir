@@ -73,7 +73,7 @@ func.func @wide() {
 // -----
 
 // What is x86's stays there.
-module attributes {lumen.target = #lumen.target<name = "aarch64", triple = "aarch64-unknown-linux-gnu",
+module attributes {lumen.target = #lumen.target<name = "armv8-a", triple = "aarch64-unknown-linux-gnu",
     cpu = "generic", features = "", vector_registers = 32, vector_bits = 128, fma = true, f16 = true,
     cache_line = 64, rows = 8, tokens = 4>} {
 // CHECK-LABEL: func.func private @other(

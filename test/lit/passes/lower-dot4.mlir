@@ -5,7 +5,6 @@
 // RUN: cat %{targets}/x86-64-v4.mlir %s | lumen-opt --lumen-lower-dot4 | FileCheck %s --check-prefix=BW
 // RUN: cat %{targets}/x86-64-v2.mlir %s | lumen-opt --lumen-lower-dot4 | FileCheck %s --check-prefix=SSE
 // RUN: cat %{targets}/generic.mlir %s | lumen-opt --lumen-lower-dot4 | FileCheck %s --check-prefix=PLAIN
-// RUN: cat %{targets}/aarch64.mlir %s | lumen-opt --lumen-lower-dot4 | FileCheck %s --check-prefix=PLAIN
 
 module attributes {lumen.target = #target} {
 

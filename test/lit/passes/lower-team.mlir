@@ -1,5 +1,5 @@
 // RUN: cat %{targets}/x86-64-v3.mlir %s | lumen-opt -lumen-lower-team | FileCheck %s --check-prefixes=CHECK,X86
-// RUN: cat %{targets}/aarch64.mlir %s | lumen-opt -lumen-lower-team | FileCheck %s --check-prefixes=CHECK,OTHER
+// RUN: cat %{targets}/armv8-a.mlir %s | lumen-opt -lumen-lower-team | FileCheck %s --check-prefixes=CHECK,OTHER
 
 module attributes {lumen.target = #target} {
 

@@ -169,7 +169,7 @@ def test_objects_are_linked_with_each_other(cache):
     assert codegen.ObjectFile(list(program.objects)).lookup("lumen_entry_step")
 
 
-@pytest.mark.parametrize("target", ["x86-64-v3", "x86-64-v4+vnni", "aarch64"])
+@pytest.mark.parametrize("target", ["x86-64-v3", "x86-64-v4+vnni", "armv8-a", "armv8.6-a+i8mm"])
 def test_what_is_printed_is_what_runs(target):
     """The code of each kernel is the same, be it generated with the whole module or by itself."""
     weight = "tensor<64x256x!lumen.q<@q8_0>>"

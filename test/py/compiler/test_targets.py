@@ -17,6 +17,7 @@ V3 = ["avx", "avx2", "bmi", "bmi2", "f16c", "fma", "lzcnt", "movbe"]
 V2 = ["cx16", "popcnt", "sahf", "sse3", "sse4.1", "sse4.2", "ssse3"]
 V4 = ["avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"]
 NEON = ["fp-armv8", "neon"]
+DOTPROD = [*NEON, "dotprod"]
 
 each_target = pytest.mark.parametrize("name", [name for name in targets.names() if name != "native"])
 
@@ -45,7 +46,11 @@ def machine(monkeypatch):
         # A level counts only as a whole.
         ("x86_64", V2 + V3[1:] + V4, "x86-64-v2"),
         # Features of one architecture say nothing on another.
-        ("aarch64", NEON, "aarch64"),
+        ("aarch64", NEON, "armv8-a"),
+        ("aarch64", DOTPROD, "armv8.2-a+dotprod"),
+        ("aarch64", [*DOTPROD, "i8mm"], "armv8.6-a+i8mm"),
+        # smmla alone does not make the row.
+        ("aarch64", [*NEON, "i8mm"], "armv8-a"),
         ("aarch64", V2 + V3, "generic"),
     ],
 )
@@ -57,6 +62,22 @@ def test_native(monkeypatch, machine, architecture, features, name):
     here = replace(generic, triple=codegen.host_triple())
     monkeypatch.setattr(targets, "TARGETS", (*targets.TARGETS[:-1], here))
     assert targets.native().name == targets.get(None).name == targets.get("native").name == name
+
+
+def test_what_linux_says_of_arm_cpus():
+    """The words of the auxiliary vector of machines, as /proc/cpuinfo spells them out."""
+    # Cortex-A72: fp asimd evtstrm crc32 cpuid.
+    assert codegen.arm_features(0x883, 0) == NEON
+    # Neoverse N1: … fphp asimdhp … asimddp.
+    assert codegen.arm_features(0x1EFF | 1 << 15 | 1 << 16 | 1 << 20, 1) == [*NEON, "fullfp16", "dotprod"]
+    # Neoverse V1: … sve … i8mm bf16.
+    v1 = codegen.arm_features(1 << 22 | 1 << 20 | 1 << 10 | 3, 1 << 14 | 1 << 13)
+    assert v1 == [*NEON, "fullfp16", "dotprod", "sve", "i8mm", "bf16"]
+    assert codegen.arm_features(0, 0) == []
+    # All that the rows ask for can be found.
+    every = codegen.arm_features(2**64 - 1, 2**64 - 1)
+    rows = [target for target in targets.TARGETS if codegen.architecture(target.triple) == "aarch64"]
+    assert len(rows) == 3 and all(set(row.needs) <= set(every) for row in rows if row.triple)
 
 
 def test_names():
@@ -80,7 +101,7 @@ def test_refuses_what_the_cpu_cannot_run(machine):
 
 
 @pytest.mark.parametrize(
-    "here, name, there", [("x86_64", "aarch64", "aarch64"), ("aarch64", "x86-64-v2", "x86_64")]
+    "here, name, there", [("x86_64", "armv8-a", "aarch64"), ("aarch64", "x86-64-v2", "x86_64")]
 )
 def test_refuses_other_architectures(machine, here, name, there):
     # Whatever the CPU is said to have.

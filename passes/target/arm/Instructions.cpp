@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "passes/target/arm/Instructions.h"
+
+using namespace mlir;
+using namespace mlir::lumen;
+
+std::optional<arm::DotForm> arm::findDot(DotAttr dot) {
+  if (!dot)
+    return DotForm::None;
+  if (dot.getM() != 1 || !dot.getLhs().isSignedInteger(8) ||
+      !dot.getRhs().isSignedInteger(8) || !dot.getAccumulates())
+    return std::nullopt;
+  if (dot.getN() == 4 && dot.getK() == 4 && dot.getAcc().isInteger(32))
+    return DotForm::Dots;
+  if (dot.getN() == 8 && dot.getK() == 1 && dot.getAcc().isInteger(16))
+    return DotForm::Products;
+  return std::nullopt;
+}
+
+bool arm::hasUsdot(TargetAttr target) {
+  SmallVector<StringRef> features;
+  target.getFeatures().split(features, ',');
+  return llvm::is_contained(features, "+i8mm");
+}

@@ -1,0 +1,265 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// lumen.dot4 and lumen.lookup as AArch64's instructions.
+#include "passes/target/arm/Arm.h"
+#include "passes/target/arm/Instructions.h"
+#include "passes/target/arm/StepLoads.h"
+#include "passes/target/common/DotChain.h"
+#include "passes/target/common/VectorPieces.h"
+
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
+#include "mlir/IR/Matchers.h"
+#include "mlir/IR/PatternMatch.h"
+#include "llvm/Support/MathExtras.h"
+
+using namespace mlir;
+using namespace mlir::lumen;
+
+namespace {
+
+/// Sums of 32 bits in a register.
+constexpr int64_t kLanes = arm::kBytes / 4;
+
+bool fit(VectorType sums) { return sums.getNumElements() % kLanes == 0; }
+
+/// Whether instructions for signed codes take those of `op` as they are.
+bool isSigned(Dot4Op op) { return op.getSignedCodes() || op.getBits() < 8; }
+
+/// Unsigned codes of 8 bits as signed ones, which are less by 128: that goes in
+/// two codes of 64.
+struct SignCodes final : OpRewritePattern<Dot4Op> {
+  using OpRewritePattern::OpRewritePattern;
+
+  LogicalResult matchAndRewrite(Dot4Op op,
+                                PatternRewriter &rewriter) const override {
+    if (isSigned(op))
+      return failure();
+    KernelBuilder b(op.getLoc(), rewriter);
+    auto bytes = cast<VectorType>(op.getCodes().getType());
+    Value sum = op.getAcc(), half = b.integer(bytes, 64);
+    auto add = [&](Value codes, bool isSigned) {
+      sum = Dot4Op::create(b, op.getType(), codes, op.getX(), sum,
+                           isSigned ? 8 : 7, isSigned);
+    };
+    add(half, false);
+    add(half, false);
+    add(arith::XOrIOp::create(b, op.getCodes(), b.integer(bytes, -128)), true);
+    rewriter.replaceOp(op, sum);
+    return success();
+  }
+};
+
+/// `acc`, what sums start from. A constant would be copied for each sum, which
+/// takes a turn of the pipes that multiply; loads have pipes of their own. Only
+/// a volatile load is not a copy again.
+Value loadStart(KernelBuilder &b, Value acc) {
+  DenseElementsAttr start;
+  if (!matchPattern(acc, m_Constant(&start)) || !start.isSplat() ||
+      start.getSplatValue<APInt>().isZero()) // which costs nothing
+    return acc;
+  auto type = VectorType::get(kLanes, b.getI32Type());
+  int64_t value = start.getSplatValue<APInt>().getSExtValue();
+  std::string name = "lumen_start_" + std::to_string(uint32_t(value));
+  auto module =
+      b.getInsertionBlock()->getParentOp()->getParentOfType<ModuleOp>();
+  if (!module.lookupSymbol(name)) {
+    OpBuilder::InsertionGuard guard(b);
+    b.setInsertionPointToStart(module.getBody());
+    LLVM::GlobalOp::create(b, type, /*isConstant=*/true,
+                           LLVM::Linkage::Internal, name,
+                           start.resizeSplat(type), /*alignment=*/arm::kBytes);
+  }
+  Value address = LLVM::AddressOfOp::create(
+      b, LLVM::LLVMPointerType::get(b.getContext()), name);
+  return LLVM::LoadOp::create(b, type, address, /*alignment=*/arm::kBytes,
+                              /*isVolatile=*/true);
+}
+
+/// A constant added to what is the same in all lanes: before it is spread, that
+/// takes no turn of the pipes that multiply.
+struct AddBeforeSpread final : OpRewritePattern<arith::AddIOp> {
+  using OpRewritePattern::OpRewritePattern;
+
+  LogicalResult matchAndRewrite(arith::AddIOp op,
+                                PatternRewriter &rewriter) const override {
+    DenseElementsAttr added;
+    auto spread = op.getLhs().getDefiningOp<vector::BroadcastOp>();
+    Value scalar = spread ? spread.getSource() : Value();
+    if (!scalar || !scalar.getType().isInteger() || !spread->hasOneUse() ||
+        !matchPattern(op.getRhs(), m_Constant(&added)) || !added.isSplat())
+      return failure();
+    KernelBuilder b(op.getLoc(), rewriter);
+    int64_t value = added.getSplatValue<APInt>().getSExtValue();
+    scalar =
+        arith::AddIOp::create(b, scalar, b.integer(scalar.getType(), value));
+    rewriter.replaceOpWithNewOp<vector::BroadcastOp>(op, op.getType(), scalar);
+    return success();
+  }
+};
+
+/// Four products of bytes, added to 32-bit lanes by one instruction, which
+/// takes the four activations from any lane of a register.
+struct LowerDot4 final : OpRewritePattern<Dot4Op> {
+  LowerDot4(MLIRContext *context, bool hasUsdot)
+      : OpRewritePattern(context), hasUsdot(hasUsdot) {}
+
+  LogicalResult matchAndRewrite(Dot4Op op,
+                                PatternRewriter &rewriter) const override {
+    auto type = cast<VectorType>(op.getAcc().getType());
+    if (!fit(type) || !(isSigned(op) || hasUsdot))
+      return failure();
+    KernelBuilder b(op.getLoc(), rewriter);
+    auto words = VectorType::get(kLanes, b.getI32Type());
+    Value x = arm::spreadStep(b, op.getX());
+    StringRef name = isSigned(op) ? arm::kSdot : arm::kUsdot;
+    rewriter.replaceOp(
+        op, splitVector(b, type, kLanes, [&](int64_t first) -> Value {
+          Value codes = b.extract(op.getCodes(), 4 * first, arm::kBytes);
+          Value acc = loadStart(b, op.getAcc());
+          if (acc == op.getAcc())
+            acc = b.extract(acc, first, kLanes);
+          return callIntrinsic(b, name, words, {acc, codes, x});
+        }));
+    return success();
+  }
+
+private:
+  bool hasUsdot;
+};
+
+/// Products of 16 bits, of which as many steps are added up there as fit, then
+/// pairs of them in 32 bits.
+struct LowerDot4InProducts final : OpRewritePattern<Dot4Op> {
+  using OpRewritePattern::OpRewritePattern;
+
+  LogicalResult matchAndRewrite(Dot4Op op,
+                                PatternRewriter &rewriter) const override {
+    auto type = cast<VectorType>(op.getAcc().getType());
+    if (!fit(type) || isLink(op))
+      return failure();
+    SmallVector<Dot4Op> chain = collectChain(op);
+    if (!llvm::all_of(chain, isSigned))
+      return failure(); // until they are
+    KernelBuilder b(op.getLoc(), rewriter);
+    // Each step stays where it is, so that the steps of several tokens, which
+    // share their codes, stay interleaved.
+    DenseMap<Operation *, Value> activations;
+    for (Dot4Op step : chain) {
+      b.setInsertionPoint(step);
+      Value x = arm::spreadStep(b, step.getX());
+      activations[step] = b.extract(x, 0, arm::kBytes / 2);
+    }
+    rewriter.replaceOp(op, splitVector(b, type, kLanes, [&](int64_t first) {
+                         return emit(b, chain, activations, first);
+                       }));
+    return success();
+  }
+
+private:
+  /// The sums in the lanes from `first` on. A row has four products in
+  /// consecutive lanes, so two registers hold those of four rows.
+  static Value emit(KernelBuilder &b, ArrayRef<Dot4Op> chain,
+                    const DenseMap<Operation *, Value> &activations,
+                    int64_t first);
+};
+
+Value LowerDot4InProducts::emit(KernelBuilder &b, ArrayRef<Dot4Op> chain,
+                                const DenseMap<Operation *, Value> &activations,
+                                int64_t first) {
+  auto words = VectorType::get(kLanes, b.getI32Type()),
+       halves = VectorType::get(2 * kLanes, b.getI16Type());
+  NarrowSums sums = {1, llvm::maxIntN(16)};
+  auto add = [&](Value sum, Value more) {
+    return sum ? arith::AddIOp::create(b, sum, more).getResult() : more;
+  };
+  // Sums of rows, and of the pairs of both registers.
+  Value acc, pairs[2];
+  Dot4Op start = chain.front();
+  for (ArrayRef<Dot4Op> run : sums.splitRuns(chain)) {
+    Value products[2];
+    int64_t most = 0;
+    for (Dot4Op step : run) {
+      b.setInsertionPoint(step);
+      most += sums.getMost(step);
+      for (int64_t i : {0, 1}) {
+        Value codes = b.extract(
+            step.getCodes(), 4 * first + i * arm::kBytes / 2, arm::kBytes / 2);
+        products[i] =
+            add(products[i], callIntrinsic(b, arm::kSmull, halves,
+                                           {codes, activations.at(step)}));
+      }
+    }
+    if (2 * most <= sums.limit) {
+      // Pairs fit 16 bits too.
+      Value both = callIntrinsic(b, arm::kAddp16, halves, products);
+      if (!acc)
+        acc = b.extract(start.getAcc(), first, kLanes);
+      acc = add(acc, callIntrinsic(b, arm::kSaddlp, words, both));
+      continue;
+    }
+    for (int64_t i : {0, 1})
+      pairs[i] =
+          add(pairs[i], callIntrinsic(b, arm::kSaddlp, words, products[i]));
+  }
+  if (!acc)
+    acc = b.extract(start.getAcc(), first, kLanes);
+  if (pairs[0])
+    acc = add(acc, callIntrinsic(b, arm::kAddp32, words, pairs));
+  return acc;
+}
+
+struct LowerLookup final : OpRewritePattern<LookupOp> {
+  using OpRewritePattern::OpRewritePattern;
+
+  LogicalResult matchAndRewrite(LookupOp op,
+                                PatternRewriter &rewriter) const override {
+    auto type = dyn_cast<VectorType>(op.getType());
+    if (!type || type.getRank() != 1 || type.getNumElements() % arm::kBytes)
+      return failure();
+    KernelBuilder b(op.getLoc(), rewriter);
+    SmallVector<int8_t> entries(op.getTable());
+    entries.resize(arm::kBytes, 0);
+    auto bytes = VectorType::get(arm::kBytes, b.getI8Type());
+    Value table = arith::ConstantOp::create(
+        b, DenseElementsAttr::get(bytes, ArrayRef(entries)));
+    rewriter.replaceOp(
+        op, splitVector(b, type, arm::kBytes, [&](int64_t first) {
+          return callIntrinsic(
+              b, arm::kTbl, bytes,
+              {table, b.extract(op.getIndex(), first, arm::kBytes)});
+        }));
+    return success();
+  }
+};
+
+} // namespace
+
+LogicalResult
+Arm::addInstructions(TargetAttr target, RewritePatternSet &patterns,
+                     function_ref<InFlightDiagnostic()> emitError) const {
+  std::optional<arm::DotForm> form = arm::findDot(target.getDot());
+  if (!form)
+    return emitError() << "no instruction of aarch64 is known for "
+                       << target.getDot();
+  if (target.getPairDot())
+    return emitError() << "no instruction of aarch64 is known for "
+                       << target.getPairDot();
+  MLIRContext *context = patterns.getContext();
+  patterns.add<LowerLookup>(context);
+  switch (*form) {
+  case arm::DotForm::None:
+    break;
+  case arm::DotForm::Products:
+    patterns.add<SignCodes, LowerDot4InProducts>(context);
+    break;
+  case arm::DotForm::Dots:
+    patterns.add<LowerDot4>(context, arm::hasUsdot(target));
+    patterns.add<AddBeforeSpread>(context);
+    if (!arm::hasUsdot(target))
+      patterns.add<SignCodes>(context);
+    break;
+  }
+  return success();
+}

@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// RUN: cat %{targets}/armv8.6-a+i8mm.mlir %s | lumen-opt --lumen-lower-dot4 | FileCheck %s --check-prefixes=DOT,I8MM
+// RUN: cat %{targets}/armv8.2-a+dotprod.mlir %s | lumen-opt --lumen-lower-dot4 | FileCheck %s --check-prefixes=DOT,SDOT
+// RUN: cat %{targets}/armv8-a.mlir %s | lumen-opt --lumen-lower-dot4 | FileCheck %s --check-prefix=NEON
+
+module attributes {lumen.target = #target} {
+
+// Unsigned codes below 8 bits are signed ones too. Two registers of sums.
+// DOT-LABEL: func.func @four_bits
+// DOT: vector.broadcast %{{.*}} : i32 to vector<4xi32>
+// DOT-COUNT-2: llvm.call_intrinsic "llvm.aarch64.neon.sdot.v4i32.v16i8"
+// DOT-NOT: call_intrinsic
+// DOT: return
+// Pairs of products of 4 bits fit 16 bits.
+// NEON-LABEL: func.func @four_bits
+// NEON: %[[P0:.*]] = llvm.call_intrinsic "llvm.aarch64.neon.smull.v8i16"
+// NEON: %[[P1:.*]] = llvm.call_intrinsic "llvm.aarch64.neon.smull.v8i16"
+// NEON: %[[PAIRS:.*]] = llvm.call_intrinsic "llvm.aarch64.neon.addp.v8i16"(%[[P0]], %[[P1]])
+// NEON: llvm.call_intrinsic "llvm.aarch64.neon.saddlp.v4i32.v8i16"(%[[PAIRS]])
+// NEON: arith.addi
+func.func @four_bits(%c: vector<32xi8>, %x: vector<4xi8>, %a: vector<8xi32>) -> vector<8xi32> {
+  %r = lumen.dot4 %c, %x, %a {bits = 4 : i64} : vector<32xi8>, vector<4xi8>, vector<8xi32>
+  return %r : vector<8xi32>
+}
+
+// Unsigned codes of 8 bits meet an instruction for them, or lose 128, which two codes of 64 bring back.
+// I8MM-LABEL: func.func @eight_bits
+// I8MM: llvm.call_intrinsic "llvm.aarch64.neon.usdot.v4i32.v16i8"
+// I8MM-NOT: call_intrinsic
+// I8MM: return
+// SDOT-LABEL: func.func @eight_bits
+// SDOT-DAG: %[[HALF:.*]] = arith.constant dense<64> : vector<16xi8>
+// SDOT-DAG: %[[SIGNED:.*]] = arith.xori %arg0, %{{.*}} : vector<16xi8>
+// SDOT-DAG: %[[S0:.*]] = llvm.call_intrinsic "llvm.aarch64.neon.sdot.v4i32.v16i8"(%arg2, %[[HALF]],
+// SDOT-DAG: %[[S1:.*]] = llvm.call_intrinsic "llvm.aarch64.neon.sdot.v4i32.v16i8"(%[[S0]], %[[HALF]],
+// SDOT: llvm.call_intrinsic "llvm.aarch64.neon.sdot.v4i32.v16i8"(%[[S1]], %[[SIGNED]],
+// NEON-LABEL: func.func @eight_bits
+// NEON-COUNT-6: llvm.call_intrinsic "llvm.aarch64.neon.smull.v8i16"
+func.func @eight_bits(%c: vector<16xi8>, %x: vector<4xi8>, %a: vector<4xi32>) -> vector<4xi32> {
+  %r = lumen.dot4 %c, %x, %a {bits = 8 : i64} : vector<16xi8>, vector<4xi8>, vector<4xi32>
+  return %r : vector<4xi32>
+}
+
+// DOT-LABEL: func.func @signed
+// DOT: llvm.call_intrinsic "llvm.aarch64.neon.sdot.v4i32.v16i8"(%arg2, %arg0,
+// DOT-NOT: call_intrinsic
+// DOT: return
+func.func @signed(%c: vector<16xi8>, %x: vector<4xi8>, %a: vector<4xi32>) -> vector<4xi32> {
+  %r = lumen.dot4 %c, %x, %a {bits = 8 : i64, signed_codes} : vector<16xi8>, vector<4xi8>, vector<4xi32>
+  return %r : vector<4xi32>
+}
+
+// Sums of 16 bits hold two steps of signed codes (2 * 128 * 127 < 32768), not three. Their pairs do not fit, so these
+// are added up in 32 bits, and their halves at the end. Those of the third step alone fit.
+// NEON-LABEL: func.func @chain
+// NEON-COUNT-4: llvm.call_intrinsic "llvm.aarch64.neon.smull.v8i16"
+// NEON: %[[A0:.*]] = llvm.call_intrinsic "llvm.aarch64.neon.saddlp.v4i32.v8i16"
+// NEON: %[[A1:.*]] = llvm.call_intrinsic "llvm.aarch64.neon.saddlp.v4i32.v8i16"
+// NEON-COUNT-2: llvm.call_intrinsic "llvm.aarch64.neon.smull.v8i16"
+// NEON: %[[PAIRS:.*]] = llvm.call_intrinsic "llvm.aarch64.neon.addp.v8i16"
+// NEON: %[[LAST:.*]] = llvm.call_intrinsic "llvm.aarch64.neon.saddlp.v4i32.v8i16"(%[[PAIRS]])
+// NEON: %[[ACC:.*]] = arith.addi %arg2, %[[LAST]]
+// NEON: %[[FIRST:.*]] = llvm.call_intrinsic "llvm.aarch64.neon.addp.v4i32"(%[[A0]], %[[A1]])
+// NEON: arith.addi %[[ACC]], %[[FIRST]]
+func.func @chain(%c: vector<16xi8>, %x: vector<4xi8>, %a: vector<4xi32>) -> vector<4xi32> {
+  %0 = lumen.dot4 %c, %x, %a {bits = 8 : i64, signed_codes} : vector<16xi8>, vector<4xi8>, vector<4xi32>
+  %1 = lumen.dot4 %c, %x, %0 {bits = 8 : i64, signed_codes} : vector<16xi8>, vector<4xi8>, vector<4xi32>
+  %2 = lumen.dot4 %c, %x, %1 {bits = 8 : i64, signed_codes} : vector<16xi8>, vector<4xi8>, vector<4xi32>
+  return %2 : vector<4xi32>
+}
+
+// The activations of four steps are one load, of which a step takes a word.
+// DOT-LABEL: func.func @steps
+// DOT: %[[WIDE:.*]] = vector.load %arg1[%arg3, %{{.*}}, %{{.*}}, %{{.*}}] {{.*}}, vector<16xi8>
+// DOT: %[[WORDS:.*]] = vector.bitcast %[[WIDE]] : vector<16xi8> to vector<4xi32>
+// DOT: %[[WORD:.*]] = vector.extract %[[WORDS]][3] : i32 from vector<4xi32>
+// DOT: %[[ALL:.*]] = vector.broadcast %[[WORD]] : i32 to vector<4xi32>
+// DOT: llvm.call_intrinsic "llvm.aarch64.neon.sdot.v4i32.v16i8"
+func.func @steps(%c: vector<16xi8>, %m: memref<4x2x2x4xi8, strided<[64, 8, 4, 1]>>, %a: vector<4xi32>, %i: index)
+    -> vector<4xi32> {
+  %c0 = arith.constant 0 : index
+  %c1 = arith.constant 1 : index
+  %x = vector.load %m[%i, %c1, %c1, %c0] : memref<4x2x2x4xi8, strided<[64, 8, 4, 1]>>, vector<4xi8>
+  %r = lumen.dot4 %c, %x, %a {bits = 4 : i64} : vector<16xi8>, vector<4xi8>, vector<4xi32>
+  return %r : vector<4xi32>
+}
+
+// What does not fill a register, or lies where nobody knows, is loaded as it is.
+// DOT-LABEL: func.func @alone
+// DOT: %[[X:.*]] = vector.load %arg1{{.*}}, vector<4xi8>
+// DOT: vector.bitcast %[[X]] : vector<4xi8> to vector<1xi32>
+// DOT: %[[Y:.*]] = vector.load %arg2{{.*}}, vector<4xi8>
+// DOT: vector.bitcast %[[Y]] : vector<4xi8> to vector<1xi32>
+func.func @alone(%c: vector<16xi8>, %m: memref<4x4xi8, strided<[64, 1]>>, %n: memref<4x16xi8>, %a: vector<4xi32>,
+    %i: index) -> vector<4xi32> {
+  %c0 = arith.constant 0 : index
+  %x = vector.load %m[%i, %c0] : memref<4x4xi8, strided<[64, 1]>>, vector<4xi8>
+  %0 = lumen.dot4 %c, %x, %a {bits = 4 : i64} : vector<16xi8>, vector<4xi8>, vector<4xi32>
+  %y = vector.load %n[%c0, %i] : memref<4x16xi8>, vector<4xi8>
+  %1 = lumen.dot4 %c, %y, %0 {bits = 4 : i64} : vector<16xi8>, vector<4xi8>, vector<4xi32>
+  return %1 : vector<4xi32>
+}
+
+// DOT-LABEL: func.func @table
+// DOT-COUNT-2: llvm.call_intrinsic "llvm.aarch64.neon.tbl1.v16i8"
+// NEON-LABEL: func.func @table
+// NEON-COUNT-2: llvm.call_intrinsic "llvm.aarch64.neon.tbl1.v16i8"
+func.func @table(%c: vector<32xi8>) -> vector<32xi8> {
+  %r = lumen.lookup %c [1, 2, 3, -4] : vector<32xi8>
+  return %r : vector<32xi8>
+}
+
+// Fewer sums than a register has become plain arithmetic.
+// DOT-LABEL: func.func @few
+// DOT-COUNT-4: arith.muli
+func.func @few(%c: vector<8xi8>, %x: vector<4xi8>, %a: vector<2xi32>) -> vector<2xi32> {
+  %r = lumen.dot4 %c, %x, %a {bits = 4 : i64} : vector<8xi8>, vector<4xi8>, vector<2xi32>
+  return %r : vector<2xi32>
+}
+}
