@@ -63,6 +63,16 @@ class BytePairModel:
     def __len__(self) -> int:
         return len(self._table)
 
+    @property
+    def rules(self) -> Rules:
+        """The steps before merging."""
+        return self._rules
+
+    @property
+    def table(self) -> TokenTable:
+        """Tokens and merges."""
+        return self._table
+
     def find(self, text: str) -> int | None:
         """The id of the token that is written so, or None."""
         return self._table.find(text)

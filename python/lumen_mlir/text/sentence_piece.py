@@ -64,6 +64,7 @@ class SentencePieceModel:
     """Characters merged by score; characters outside the vocabulary become bytes."""
 
     def __init__(self, path: str, pieces: Pieces):
+        self.pieces = pieces
         self._tokens, self._types = pieces.tokens, pieces.types
         self.space_prefix, self._prepend_first = pieces.space_prefix, pieces.prepend_first
         self.ids = {token: index for index, token in enumerate(pieces.tokens)}

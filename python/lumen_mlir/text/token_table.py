@@ -105,6 +105,10 @@ class TokenTable:
         sides = sorted(zip(self._ranks, self._keys, strict=True))
         return [(texts[key >> 32], texts[key & 0xFFFFFFFF]) for _, key in sides]
 
+    def merge_arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The merges, sorted by their tokens: left id << 32 | right id (uint64), rank and result (uint32)."""
+        return np.array(self._keys, "<u8"), np.array(self._ranks, "<u4"), np.array(self._made, "<u4")
+
     def texts(self) -> list[str]:
         """All tokens, by id."""
         return [self.text(token) for token in range(self._count)]

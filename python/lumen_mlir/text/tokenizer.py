@@ -182,6 +182,21 @@ class Tokenizer:
         """Tokens in the vocabulary."""
         return len(self._model)
 
+    @property
+    def model(self) -> TextModel:
+        """What turns words into tokens."""
+        return self._model
+
+    @property
+    def types(self) -> np.ndarray:
+        """The type of each token."""
+        return self._types
+
+    @property
+    def rows(self) -> int:
+        """Tokens that the embedding table has."""
+        return self._rows
+
     def encode(
         self,
         text: str,

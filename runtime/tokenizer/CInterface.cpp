@@ -1,0 +1,148 @@
+//===- CInterface.cpp - The interface for C -------------------------------===//
+//
+// SPDX-License-Identifier: Apache-2.0
+//
+//===----------------------------------------------------------------------===//
+
+#include "runtime/tokenizer/Failure.h"
+#include "runtime/tokenizer/Tokenizer.h"
+#include "runtime/tokenizer/lumen_tokenizer.h"
+
+#include <algorithm>
+#include <climits>
+#include <cstring>
+#include <new>
+
+using namespace lumen::tokenizer;
+
+struct lumen_tokenizer {
+  Tokenizer tokenizer;
+};
+
+struct lumen_decoder {
+  Decoder decoder;
+};
+
+static int fail(int status, std::string_view text, char *error, size_t size) {
+  if (error && size) {
+    size_t count = std::min(text.size(), size - 1);
+    // No half of a character.
+    while (count && count < text.size() && (text[count] & 0xC0) == 0x80)
+      --count;
+    std::memcpy(error, text.data(), count);
+    error[count] = 0;
+    std::replace_if(
+        error, error + count,
+        [](char byte) { return static_cast<unsigned char>(byte) < ' '; }, '?');
+  }
+  return status;
+}
+
+/// What is thrown in `body` becomes a status.
+template <typename Body>
+static int guarded(char *error, size_t size, Body body) {
+  try {
+    body();
+    return fail(0, "", error, size);
+  } catch (const Failure &failure) {
+    return fail(failure.status, failure.text, error, size);
+  } catch (const std::bad_alloc &) {
+    return fail(Failure::Memory, "there is not enough memory", error, size);
+  } catch (...) {
+    return fail(Failure::Argument, "the tokenizer failed", error, size);
+  }
+}
+
+static void require(bool given, const char *what) {
+  if (!given)
+    throw Failure(Failure::Argument, std::string(what) + " is NULL");
+}
+
+int lumen_tokenizer_open(const char *path, lumen_tokenizer **tokenizer,
+                         char *error, size_t error_size) {
+  return guarded(error, error_size, [&] {
+    require(tokenizer, "the place for the tokenizer");
+    *tokenizer = nullptr;
+    require(path, "the path");
+    *tokenizer = new lumen_tokenizer{Tokenizer(File(path))};
+  });
+}
+
+void lumen_tokenizer_close(lumen_tokenizer *tokenizer) { delete tokenizer; }
+
+int lumen_tokenizer_size(const lumen_tokenizer *tokenizer) {
+  return tokenizer ? tokenizer->tokenizer.file().tokens : 0;
+}
+
+int lumen_tokenizer_bos(const lumen_tokenizer *tokenizer) {
+  return tokenizer ? tokenizer->tokenizer.file().bos : -1;
+}
+
+int lumen_tokenizer_eos(const lumen_tokenizer *tokenizer) {
+  return tokenizer ? tokenizer->tokenizer.file().eos : -1;
+}
+
+int lumen_tokenizer_ends(const lumen_tokenizer *tokenizer, int32_t token) {
+  return tokenizer && tokenizer->tokenizer.ends(token);
+}
+
+int lumen_tokenizer_encode(const lumen_tokenizer *tokenizer, const char *text,
+                           size_t bytes, int flags, int32_t *tokens,
+                           size_t capacity, size_t *count, char *error,
+                           size_t error_size) {
+  return guarded(error, error_size, [&] {
+    require(count, "the place for the count");
+    *count = 0;
+    require(tokenizer, "the tokenizer");
+    require(text || !bytes, "the text");
+    require(tokens || !capacity, "the place for tokens");
+    EncodeOptions options;
+    options.special = !(flags & LUMEN_TEXT_ONLY);
+    options.addBos = !(flags & LUMEN_NO_BOS);
+    options.addEos = !(flags & LUMEN_NO_EOS);
+    options.begins = !(flags & LUMEN_BEHIND);
+    std::string_view whole = bytes ? std::string_view(text, bytes) : "";
+    std::vector<int32_t> ids = tokenizer->tokenizer.encode(whole, options);
+    *count = ids.size();
+    if (capacity)
+      std::copy_n(ids.begin(), std::min(capacity, ids.size()), tokens);
+  });
+}
+
+int lumen_decoder_new(const lumen_tokenizer *tokenizer, int flags,
+                      lumen_decoder **decoder, char *error, size_t error_size) {
+  return guarded(error, error_size, [&] {
+    require(decoder, "the place for the decoder");
+    *decoder = nullptr;
+    require(tokenizer, "the tokenizer");
+    *decoder = new lumen_decoder{Decoder(
+        tokenizer->tokenizer, flags & LUMEN_SPECIAL, flags & LUMEN_BEGINS)};
+  });
+}
+
+/// Hands out text that the decoder keeps.
+static void give(const std::string &found, const char **text, size_t *bytes) {
+  *text = found.c_str();
+  if (bytes)
+    *bytes = found.size();
+}
+
+int lumen_decoder_feed(lumen_decoder *decoder, int32_t token, const char **text,
+                       size_t *bytes, char *error, size_t error_size) {
+  return guarded(error, error_size, [&] {
+    require(decoder, "the decoder");
+    require(text, "the place for the text");
+    give(decoder->decoder.feed(token), text, bytes);
+  });
+}
+
+int lumen_decoder_finish(lumen_decoder *decoder, const char **text,
+                         size_t *bytes, char *error, size_t error_size) {
+  return guarded(error, error_size, [&] {
+    require(decoder, "the decoder");
+    require(text, "the place for the text");
+    give(decoder->decoder.finish(), text, bytes);
+  });
+}
+
+void lumen_decoder_free(lumen_decoder *decoder) { delete decoder; }

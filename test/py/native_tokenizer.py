@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The tokenizer for programs without Python, built by the system's C++ compiler and called through its C
+interface."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from lumen_mlir.text import tokenizer_file
+from lumen_mlir.text.tokenizer import Tokenizer
+
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / "build" / "test-cache" / "native"
+SOURCES = [ROOT / "runtime" / "Checksum.cpp", *sorted((ROOT / "runtime" / "tokenizer").glob("*.cpp"))]
+
+TEXT_ONLY, NO_BOS, NO_EOS, BEHIND = 1, 2, 4, 8
+SPECIAL, BEGINS = 1, 2
+ARGUMENT, FILE, DAMAGED, VERSION = 1, 2, 3, 4
+
+
+def built(name: str, options: list[str], more: Iterable[Path] = ()) -> Path:
+    """What the compiler makes of the sources with ``options``; made anew only where one of them changed."""
+    compiler = next(filter(None, map(shutil.which, ("g++", "clang++-22", "clang++"))))
+    sources = [*SOURCES, *more]
+    digest = hashlib.blake2b(repr((compiler, options)).encode(), digest_size=10)
+    for file in [*sources, *sorted((ROOT / "runtime").rglob("*.h"))]:
+        digest.update(file.read_bytes())
+    path = FOLDER / f"{digest.hexdigest()}-{name}"
+    if not path.exists():
+        FOLDER.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=FOLDER) as folder:
+            command = [compiler, "-std=c++17", "-Wall", "-Wextra", "-Werror", f"-I{ROOT}", *options]
+            subprocess.run([*command, *map(str, sources), "-o", f"{folder}/{name}"], check=True)
+            os.replace(f"{folder}/{name}", path)
+    return path
+
+
+@functools.cache
+def library() -> ctypes.CDLL:
+    return ctypes.CDLL(str(built("libtokenizer.so", ["-O1", "-fPIC", "-shared"])))
+
+
+class NativeError(Exception):
+    """A status other than 0, and the text of the error."""
+
+    def __init__(self, status: int, text: str):
+        self.status = status
+        super().__init__(text)
+
+
+def call(name: str, *arguments: object, error_size: int = 512) -> None:
+    """Calls a function that ends in ``error`` and ``error_size``. Raises ``NativeError``."""
+    error = ctypes.create_string_buffer(b"?" * error_size, error_size)
+    status = getattr(library(), name)(*arguments, error, ctypes.c_size_t(error_size))
+    if status:
+        raise NativeError(status, error.value.decode())
+
+
+class NativeTokenizer:
+    """A tokenizer file, opened."""
+
+    def __init__(self, path: Path):
+        self.handle = ctypes.c_void_p()
+        call("lumen_tokenizer_open", os.fsencode(path), ctypes.byref(self.handle))
+
+    def close(self) -> None:
+        library().lumen_tokenizer_close(self.handle)
+
+    def encode(self, text: str | bytes, flags: int = 0) -> list[int]:
+        data = text.encode() if isinstance(text, str) else text
+        count = ctypes.c_size_t()
+        tokens = (ctypes.c_int32 * (4 * len(data) + 16))()
+        size, capacity = ctypes.c_size_t(len(data)), ctypes.c_size_t(len(tokens))
+        call(
+            "lumen_tokenizer_encode", self.handle, data, size, flags, tokens, capacity, ctypes.byref(count)
+        )  # fmt: skip
+        return tokens[: count.value]
+
+    def decode(self, ids: Iterable[int], flags: int = 0) -> list[str]:
+        """The text that each token completes, and what is left at the end."""
+        decoder, text, size = ctypes.c_void_p(), ctypes.c_char_p(), ctypes.c_size_t()
+        place = ctypes.byref(text), ctypes.byref(size)
+        call("lumen_decoder_new", self.handle, flags, ctypes.byref(decoder))
+        try:
+            pieces = []
+            for token in ids:
+                call("lumen_decoder_feed", decoder, token, *place)
+                pieces.append(ctypes.string_at(text, size.value).decode())
+            call("lumen_decoder_finish", decoder, *place)
+            return [*pieces, ctypes.string_at(text, size.value).decode()]
+        finally:
+            library().lumen_decoder_free(decoder)
+
+
+@contextmanager
+def native(tokenizer: Tokenizer, path: Path) -> Iterator[NativeTokenizer]:
+    """``tokenizer``, written to ``path`` and opened from there."""
+    with open(path, "wb") as file:
+        tokenizer_file.write(tokenizer, file)
+    opened = NativeTokenizer(path)
+    try:
+        yield opened
+    finally:
+        opened.close()
+
+
+def compare(tokenizer: Tokenizer, opened: NativeTokenizer, text: str) -> None:
+    """Raises ``AssertionError`` where the ids of ``text``, or the text of these ids, differ."""
+    for special in (True, False):
+        for begins in (True, False):
+            flags = NO_BOS | NO_EOS | (0 if special else TEXT_ONLY) | (0 if begins else BEHIND)
+            wanted = tokenizer.encode(text, special, add_bos=False, add_eos=False, begins=begins)
+            assert opened.encode(text, flags) == wanted, (text, special, begins)
+        stream = tokenizer.stream(special, begins=True)
+        pieces = [*map(stream.feed, wanted), stream.finish()]
+        assert opened.decode(wanted, BEGINS | (SPECIAL if special else 0)) == pieces, (text, special)
