@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from aarch64 import tables as arm_tables
+
 from lumen_mlir.cli.table import markdown
 from lumen_mlir.measure.svg import COLORS, GREY, Picture
 
@@ -39,6 +41,8 @@ class Part:
       commands: run one after the other; each prints JSON, or with ``text`` a Markdown table.
       minutes: the longest that one command may take; what is known by then is used.
       render: Markdown of what the commands printed.
+      emulated: results depend on tools instead of on the machine; ``versions`` in the output names them. It
+        takes so long that it has to be asked for.
     """
 
     page: str
@@ -46,6 +50,7 @@ class Part:
     minutes: float
     render: Callable[[list[Any]], str]
     text: bool = False
+    emulated: bool = False
 
 
 def model_name(file: str) -> str:
@@ -242,6 +247,20 @@ PARTS = {
         ),
         5,
         _long,
+    ),
+    "arm-kernels": Part(
+        "performance-arm.md",
+        ("python benchmarks/arm.py kernels",),
+        120,
+        lambda outputs: arm_tables.kernels(outputs[0]),
+        emulated=True,
+    ),
+    "arm-prompts": Part(
+        "performance-arm.md",
+        ("python benchmarks/arm.py prompt",),
+        120,
+        lambda outputs: arm_tables.prompts(outputs[0]),
+        emulated=True,
     ),
 }
 

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Measures what the pages on performance show, and writes it into them.
 
-    python benchmarks/pages.py                        # everything: about 20 minutes on two cores
+    python benchmarks/pages.py                        # what is fast: about 20 minutes on two cores
     python benchmarks/pages.py --only speed,start     # some parts (see --list)
+    python benchmarks/pages.py --only arm-kernels     # this one in an emulator: an hour
     python benchmarks/pages.py --write                # measure nothing; write what is known into the pages
 
 Every part has its commands, a time limit for each of them, and a place in a page between two markers. What
@@ -40,7 +41,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--only", metavar="PARTS", default=",".join(PARTS), help="with commas between them")
+    usual = ",".join(name for name, part in PARTS.items() if not part.emulated)
+    parser.add_argument("--only", metavar="PARTS", default=usual, help="with commas between them")
     parser.add_argument("--list", action="store_true", help="show the parts and their commands")
     parser.add_argument("--write", action="store_true", help="write what is known into the pages")
     parser.add_argument("--rounds", type=int, help="fewer or more rounds than the commands say, for a trial")
@@ -126,7 +128,7 @@ def _measure(name: str, options: argparse.Namespace, machine: str) -> dict[str, 
     return {
         "commit": _commit(),
         "date": date,
-        "machine": machine,
+        "machine": outputs[0]["versions"] if part.emulated else machine,
         "commands": commands,
         "outputs": outputs,
     }

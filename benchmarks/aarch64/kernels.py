@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Lumen's products for 64-bit ARM as programs that qemu runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from aarch64 import guest
+
+from lumen_mlir import formats
+from lumen_mlir.compiler import targets
+from lumen_mlir.compiler.driver import CompilerOptions
+from lumen_mlir.compiler.signature import Argument
+from lumen_mlir.run.program import Program, build
+
+# Of the functions that LLVM is given, those that multiply: not what makes codes of activations.
+FUNCTIONS = "lumen_kernel_(?!quantize).*"
+
+# Bytes for intermediates: more than any of the products needs.
+_ARENA = 64 << 20
+
+
+def module(name: str, rows: int, columns: int, tokens: int) -> str:
+    """``product(x, w)``: at most ``tokens`` rows of activations times a weight [rows, columns]."""
+    fmt = formats.get(name)
+    weight = f"tensor<{rows}x{columns}x!lumen.q<@{fmt.name}>>"
+    return f"""
+    module attributes {{lumen.max_tokens = {tokens} : i64}} {{
+    {fmt.emit_ir()}
+    func.func @product(%x: tensor<?x{columns}xf32>, %w: {weight}) -> tensor<?x{rows}xf32> {{
+      %d = lumen.dequantize %w : {weight} -> tensor<{rows}x{columns}xf32>
+      %y = lumen.linear %x, %d
+          : tensor<?x{columns}xf32>, tensor<{rows}x{columns}xf32> -> tensor<?x{rows}xf32>
+      return %y : tensor<?x{rows}xf32>
+    }}
+    }}"""
+
+
+def product(
+    name: str, target: str, rows: int, columns: int, tokens: int, folder: Path
+) -> tuple[Path, Program]:
+    """A program, in ``folder``, that multiplies with a weight of format ``name``; what it was linked from."""
+    text = module(name, rows, columns, tokens)
+    program = build(text, targets.get(target), CompilerOptions(), "lumen", None, None, None, None)
+    objects = []
+    for number, code in enumerate(program.objects):
+        objects.append(folder / f"{number}.o")
+        objects[-1].write_bytes(code)
+    result = folder / "product"
+    sources = [guest.HERE / "product.cpp", *objects, *guest.thread_team()]
+    guest.run([*guest.CXX, "-O2", "-static", f"-I{guest.ROOT}", *sources, "-o", result])
+    return result, program
+
+
+def words(program: Program, tokens: int) -> list[str]:
+    """What ``product`` takes, as the program is told it: memory for arrays, and how many tokens there are."""
+    (signature,) = (s for s in program.signatures if s.name == "product")
+    result = [word for argument in signature.arguments for word in _words(argument, tokens)]
+    return [*result, f"@{_ARENA}"]
+
+
+def _words(argument: Argument, tokens: int) -> list[str]:
+    if argument.shape is None:
+        return [str(tokens)]
+    size = argument.dtype.itemsize
+    for extent in argument.shape:
+        size *= tokens if extent is None else extent
+    return [f"@{size}", *[str(tokens)] * argument.shape.count(None)]

@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Lumen on 64-bit ARM without such a machine: cycles by llvm-mca, executed instructions by qemu.
+
+    python benchmarks/arm.py kernels [--formats q4_0,q4_k] [--targets armv8.6-a+i8mm] [--json]
+    python benchmarks/arm.py prompt [--shape qwen2.5-0.5b] [--formats q4_0] [--tokens 128] [--json]
+
+``kernels``: the products of Lumen, llama.cpp and KleidiAI with a weight [256, 2048], of 128 tokens and of
+one, all built by LLVM of one version. ``prompt``: the instructions of a whole prompt, beside llama-bench.
+
+Needs Debian's clang-22, llvm-22, qemu-user and g++-aarch64-linux-gnu. The sources of the others are read into
+build/peers/arm where they are missing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from aarch64 import cycles, guest, kernels, peers, prompt, tables
+
+from lumen_mlir import formats
+from lumen_mlir.compiler import targets
+from lumen_mlir.errors import LumenError
+
+ROWS, COLUMNS, TOKENS = 256, 2048, 128
+FORMATS = (
+    "q4_0", "q4_1", "q5_0", "q5_1", "q8_0", "q2_k", "q3_k", "q4_k", "q5_k", "q6_k", "iq4_nl", "iq4_xs",
+    "iq3_s", "iq3_xxs", "iq2_s", "iq2_xs", "iq2_xxs", "iq1_s", "iq1_m", "mxfp4", "nvfp4", "tq1_0", "tq2_0",
+    "q1_0", "q2_0",
+)  # fmt: skip
+
+
+def arm_targets() -> list[str]:
+    """The rows of the table of targets that are for 64-bit ARM."""
+    return [target.name for target in targets.TARGETS if target.triple.startswith("aarch64")]
+
+
+def measure_kernels(
+    names: list[str], wanted: list[str], with_peers: bool = True, code: Path | None = None
+) -> Iterator[dict[str, Any]]:
+    """A row per format, target, number of tokens and engine. ``code``: where the hottest code is written."""
+    for name in wanted:
+        for fmt in names:
+            with tempfile.TemporaryDirectory() as folder:
+                program, built = kernels.product(fmt, name, ROWS, COLUMNS, TOKENS, Path(folder))
+                for tokens in (TOKENS, 1):
+                    row = {"target": name, "format": fmt, "tokens": tokens}
+                    ours = program, kernels.words(built, tokens), kernels.FUNCTIONS
+                    yield _measure(row | {"engine": "Lumen", "function": ""}, ours, Path(folder), code)
+                    for kernel in peers.kernels(fmt, name, tokens > 1) if with_peers else ():
+                        arguments = [str(tokens), str(ROWS), str(COLUMNS)]
+                        functions = kernel.function.replace("kai_run", "kai_(run|kernel)")
+                        theirs = peers.program(kernel, peers.TARGETS[name]), arguments, functions
+                        row |= {"engine": kernel.peer, "function": kernel.function}
+                        yield _measured_before(row) or _keep(_measure(row, theirs, Path(folder), code))
+
+
+def _measured_before(row: dict[str, Any]) -> dict[str, Any] | None:
+    """What was measured of a peer with the same tools: it stays the same when Lumen changes."""
+    file = _kept(row)
+    return json.loads(file.read_text(encoding="ascii")) if file.exists() else None
+
+
+def _keep(result: dict[str, Any]) -> dict[str, Any]:
+    file = _kept(result)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(result), encoding="ascii")
+    return result
+
+
+def _kept(row: dict[str, Any]) -> Path:
+    digest = hashlib.blake2b(guest.versions().encode(), digest_size=8)
+    for source in sorted(guest.HERE.glob("*.*")):
+        digest.update(source.read_bytes())
+    name = "-".join(str(row[key]) for key in ("target", "format", "tokens", "function"))
+    return peers.FOLDER / f"measured-{digest.hexdigest()}" / f"{name}.json"
+
+
+def _measure(
+    row: dict[str, Any], what: tuple[Path, list[str], str], folder: Path, code: Path | None
+) -> dict[str, Any]:
+    """The row with what a program did: the program, its arguments and its functions that count."""
+    pieces = cycles.cut(guest.trace(*what, folder))
+    macs = row["tokens"] * ROWS * COLUMNS
+    rates = {core.name: round(cycles.rate(pieces, macs, core), 2) for core in _cores(row["target"])}
+    mix = {kind: round(count, 1) for kind, count in cycles.mix(pieces, macs).items()}
+    result = row | {"rates": rates, "mix": mix}
+    print(row["target"], row["format"], row["tokens"], tables.line(result), file=sys.stderr)
+    if code is not None:
+        hottest = max(pieces, key=lambda piece: piece.executed)
+        name = "-".join((row["target"], row["format"], str(row["tokens"]), row["engine"]))
+        code.mkdir(parents=True, exist_ok=True)
+        (code / f"{name}.s").write_text("\n".join(hottest.code) + "\n", encoding="ascii")
+    return result
+
+
+def _cores(target: str) -> list[cycles.Core]:
+    return [core for core in cycles.CORES if core.i8mm or "i8mm" not in target]
+
+
+def measure_prompts(names: list[str], wanted: list[str], shape: str, tokens: int) -> Iterator[dict[str, Any]]:
+    """A row per target and format: the instructions that a prompt takes in each engine."""
+    for name in wanted:
+        for fmt in names:
+            with tempfile.TemporaryDirectory() as folder:
+                executed = prompt.measure(shape, fmt, name, tokens, Path(folder))
+            print(name, fmt, executed, file=sys.stderr)
+            yield {"target": name, "format": fmt, "shape": shape, "tokens": tokens, "executed": executed}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    command = commands.add_parser("kernels", help="cycles and instructions of products")
+    command.add_argument("--formats", default=",".join(FORMATS), help="with commas between them")
+    command.add_argument("--targets", default=",".join(arm_targets()), help="with commas between them")
+    command.add_argument("--no-peers", dest="peers", action="store_false", help="Lumen alone")
+    command.add_argument("--code", type=Path, metavar="FOLDER", help="write the hottest code there")
+    command.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    command = commands.add_parser("prompt", help="executed instructions of a whole prompt")
+    command.add_argument("--shape", default="qwen2.5-0.5b", help="of lumen_mlir.testing.synthetic")
+    command.add_argument("--formats", default="q4_0,q8_0", help="with commas between them")
+    command.add_argument("--targets", default=",".join(peers.TARGETS), help="with commas between them")
+    command.add_argument("--tokens", type=int, default=TOKENS, help="of the prompt (default: %(default)s)")
+    command.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    options = parser.parse_args(arguments)
+    names, wanted = options.formats.split(","), options.targets.split(",")
+    try:
+        for name in names:
+            formats.get(name)
+    except LumenError as error:
+        parser.error(str(error))
+    for name in wanted:
+        if name not in arm_targets():
+            parser.error(f"{name} is no target for 64-bit ARM; there are {', '.join(arm_targets())}")
+    guest.check_tools()
+    if options.command == "kernels":
+        rows = list(measure_kernels(names, wanted, options.peers, options.code))
+        table = tables.kernels
+    else:
+        rows = list(measure_prompts(names, wanted, options.shape, options.tokens))
+        table = tables.prompts
+    peaks = {name: {core.name: cycles.peak(core, "i8mm" in name) for core in _cores(name)} for name in wanted}
+    result = {"versions": guest.versions(), "peaks": peaks, "rows": rows}
+    print(json.dumps(result) if options.json else table(result))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The benchmark of code for 64-bit ARM: how executed code is cut, counted and judged; what it prints."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+DOT, LOAD, ADD = "sdot v0.4s, v1.16b, v2.16b", "ldr q1, [x0], #0x10", "fadd v3.4s, v3.4s, v0.4s"
+
+needs_llvm = pytest.mark.skipif(shutil.which("llvm-mca-22") is None, reason="llvm-mca-22 is not installed")
+
+
+@pytest.fixture(autouse=True)
+def scripts(monkeypatch):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+
+
+def trace(turns: int, inner: int):
+    """A loop around another one: its head, some turns of the inner loop, its end."""
+    from aarch64.guest import Trace
+
+    pieces = [["mov x1, #0x0"] * 100, [LOAD, DOT] * 100, [ADD], ["ret"]]
+    order = [*([0] + [1] * inner + [2]) * turns, 3]
+    return Trace(pieces, np.array(order))
+
+
+def test_equal_pieces_are_counted_together():
+    """The cut is at the outer loop: the inner one passes its head again after too few instructions."""
+    from aarch64 import cycles
+
+    found = cycles.cut(trace(turns=40, inner=3))
+    assert sum(piece.executed for piece in found) == 40 * (100 + 600 + 1) + 1
+    assert sum(piece.macs * piece.runs for piece in found) == 40 * 300 * 16
+    largest = max(found, key=lambda piece: piece.executed)
+    assert largest.runs >= 39 and len(largest.code) == 701 and largest.macs == 300 * 16
+
+
+def test_a_program_without_loops_is_one_piece():
+    from aarch64 import cycles
+
+    (piece,) = cycles.cut(trace(turns=1, inner=1))
+    assert piece.runs == 1 and len(piece.code) == 302
+
+
+def test_the_kinds_of_instructions():
+    from aarch64 import cycles
+
+    lines = (
+        DOT, "smmla v1.4s, v2.16b, v3.16b", "sdot v0.2s, v1.8b, v2.8b", LOAD, "prfm pldl1keep, [x1]", ADD,
+        "scvtf v1.4s, v1.4s", "and v1.16b, v1.16b, v2.16b", "tbl v1.16b, {v2.16b}, v3.16b",
+        "movi v1.4s, #0x4b, lsl #24", "add x1, x1, #0x10", "b.ne 0x400100",
+    )  # fmt: skip
+    assert [cycles.macs_of(line) for line in lines[:4]] == [16, 32, 8, 0]
+    mix = cycles.mix([cycles.Piece(lines, 10)], 1000)
+    assert mix == {"products": 30, "memory": 20, "floats": 20, "codes": 30, "scalar": 20}
+
+
+@needs_llvm
+def test_models_of_cores():
+    """What the models say of products alone, and that code between them counts."""
+    from aarch64 import cycles
+
+    cores = {core.name: core for core in cycles.CORES}
+    assert cycles.peak(cores["V2"], False) == 64 and cycles.peak(cores["V2"], True) == 128
+    assert cycles.peak(cores["N2"], False) == 32 and cycles.peak(cores["A76"], False) == 32
+    alone = [cycles.Piece(tuple(f"sdot v{i}.4s, v30.16b, v31.16b" for i in range(24)), 1000)]
+    others = [f"and v{i}.16b, v30.16b, v31.16b" for i in range(24)]
+    mixed = [cycles.Piece((*alone[0].code, *others, "b.ne 0x400100", "bl 0x400200"), 1000)]
+    macs = 24_000 * 16
+    assert 60 < cycles.rate(alone, macs, cores["V2"]) <= 64
+    assert 30 < cycles.rate(mixed, macs, cores["V2"]) <= 32
+
+
+PROGRAM = """
+int main(int count, char **arguments) {
+  volatile int sum = 0;
+  for (int i = 0; i < count * 1000; ++i)
+    sum += i;
+  return sum == 0;
+}
+"""
+
+
+@needs_llvm
+@pytest.mark.skipif(shutil.which("qemu-aarch64") is None, reason="qemu-user is not installed")
+@pytest.mark.skipif(shutil.which("aarch64-linux-gnu-g++") is None, reason="there is no cross-compiler")
+def test_what_a_program_executes(tmp_path, monkeypatch):
+    """Each turn of a loop is counted; two arguments more are 2,000 turns more."""
+    from aarch64 import cycles, guest
+
+    monkeypatch.setattr(guest, "FOLDER", tmp_path)
+    source, program = tmp_path / "loop.c", tmp_path / "loop"
+    source.write_text(PROGRAM)
+    guest.run([*guest.COMPILER, "-O1", "-static", source, "-o", program])
+    guest.run([*guest.counting(tmp_path), program])
+    alone = guest.executed(tmp_path)
+    found = guest.trace(program, ["a", "b"], "main", tmp_path)
+    lengths = np.array([len(piece) for piece in found.pieces])
+    in_main = int(lengths[found.order].sum())
+    turns = np.bincount(found.order).max()
+    assert turns in (2999, 3000) and sum(piece.executed for piece in cycles.cut(found)) == in_main
+    guest.run([*guest.counting(tmp_path), program, "a", "b"])
+    more = guest.executed(tmp_path) - alone
+    per_turn = lengths[np.bincount(found.order, minlength=len(lengths)).argmax()]
+    assert abs(more - 2000 * per_turn) < 2000
+
+
+def test_products_of_peers(monkeypatch):
+    """What llama.cpp and KleidiAI run for a format on a target; nothing where there are no dot products."""
+    from aarch64 import peers
+
+    def names(*what: object) -> list[str]:
+        return [f"{kernel.peer} {kernel.function}" for kernel in peers.kernels(*what)]
+
+    assert names("q4_k", "armv8.6-a+i8mm", True) == ["llama.cpp ggml_gemm_q4_K_8x8_q8_K"]
+    assert names("q4_k", "armv8.2-a+dotprod", False) == ["llama.cpp ggml_gemv_q4_K_8x4_q8_K"]
+    assert names("q3_k", "armv8.2-a+dotprod", True) == ["llama.cpp ggml_vec_dot_q3_K_q8_K"]
+    assert names("q4_0", "armv8.6-a+i8mm", True) == [
+        "llama.cpp ggml_gemm_q4_0_4x8_q8_0",
+        "KleidiAI kai_run_matmul_clamp_f32_qsi8d32p4x8_qsi4c32p4x8_16x4_neon_i8mm",
+    ]
+    assert names("q4_0", "armv8-a", True) == []
+
+
+def result(engine: str, rate: float) -> dict:
+    mix = {"products": 60.0, "codes": 40.0}
+    return {"target": "armv8.2-a+dotprod", "format": "q4_0", "tokens": 128, "engine": engine, "function": "f",
+            "rates": {"V2": rate, "N2": 10.0}, "mix": mix}  # fmt: skip
+
+
+def test_tables():
+    """Ratios are to the better peer on each core."""
+    from aarch64 import tables
+
+    rows = [result("Lumen", 48.0), result("llama.cpp", 40.0), result("KleidiAI", 32.0)]
+    peaks = {"armv8.2-a+dotprod": {"V2": 64, "N2": 32}}
+    text = tables.kernels({"rows": rows, "peaks": peaks})
+    assert "### `armv8.2-a+dotprod`, 128 tokens" in text
+    cells = [cell.strip() for cell in text.splitlines()[-1].strip("| ").split("|")]
+    assert cells == ["q4_0", "48.0", "75%", "10.0", "100", "llama.cpp", "40.0", "100", "1.20", "1.00"]
+    rows = [{"target": "t", "format": "q8_0", "executed": {"Lumen": 2 * 10**9, "llama.cpp": 3 * 10**9}}]
+    assert "2.00" in (text := tables.prompts({"rows": rows})) and "1.50" in text
+
+
+def test_options(capsys):
+    import arm
+
+    for options, said in (
+        (["kernels", "--formats", "q9"], "q9"),
+        (["kernels", "--targets", "x86-64-v3"], "x86-64-v3 is no target for 64-bit ARM"),
+    ):
+        with pytest.raises(SystemExit):
+            arm.main(options)
+        assert said in capsys.readouterr().err
+
+
+def test_a_whole_prompt_from_small_models(monkeypatch):
+    """Layers and parts of the vocabulary cost the same each; opening a model does not count."""
+    from aarch64 import prompt
+
+    opening, fixed, layer, word = 10**9, 1000, 500, 3
+    models = ((1, prompt.VOCABULARY), (2, prompt.VOCABULARY), (1, 2 * prompt.VOCABULARY))
+
+    def run(number: int, times: int) -> int:
+        layers, words = models[number]
+        return opening * (number + 1) + times * (fixed + layers * layer + words * word)
+
+    shape = prompt.SHAPES["qwen2.5-0.5b"]
+    assert prompt._whole("qwen2.5-0.5b", run) == fixed + shape.layers * layer + shape.vocabulary * word
+
+
+@needs_llvm
+def test_json(monkeypatch, capsys):
+    """What the pages are made of."""
+    import arm
+
+    monkeypatch.setattr(arm.guest, "check_tools", lambda: None)
+    monkeypatch.setattr(arm.guest, "versions", lambda: "tools")
+    monkeypatch.setattr(arm, "measure_kernels", lambda *_: iter([result("Lumen", 1.0)]))
+    arm.main(["kernels", "--targets", arm.arm_targets()[0], "--json"])
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["versions"] == "tools" and printed["rows"] == [result("Lumen", 1.0)]
