@@ -141,6 +141,8 @@ lint: install
 # Pythons that are not here are left out; those from 3.12 on share a wheel.
 PYTHONS ?= python3.10 python3.11 python3.12 python3.13 python3.14
 SYSTEMS ?= bookworm trixie
+# Those for wheels of another machine, whose Python runs a wheel of the stable ABI.
+EMULATED ?= trixie
 
 build/.wheel-packages: build/.packages
 	@[ -z "$(SUDO)" ] || $(SUDO) -v
@@ -162,7 +164,7 @@ wheel-aarch64: build/wheels/sysroot-arm64/usr/lib/llvm-22/bin
 
 test-wheel:
 	@ls dist/*.whl >/dev/null 2>&1 || $(MAKE) wheel
-	@$(SUDO) $(PYTHON) tools/wheels/test.py dist/*.whl --systems $(SYSTEMS) --pythons $(PYTHONS)
+	@$(SUDO) $(PYTHON) tools/wheels/test.py dist/*.whl --systems $(SYSTEMS) --emulated $(EMULATED) --pythons $(PYTHONS)
 
 docs: install
 	$(BIN)/python docs/generate.py

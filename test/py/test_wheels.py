@@ -111,6 +111,45 @@ def test_which_wheel_is_for_which_python(tmp_path):
     assert wheel_for((3, 11), wheels) is None
 
 
+def test_which_machine_a_wheel_is_for(tmp_path):
+    tool = load("test")
+    start = "lumen_mlir-1.0-cp312-abi3"
+    assert tool.machine_of(tmp_path / f"{start}-manylinux_2_34_x86_64.whl") == "x86_64"
+    assert tool.machine_of(tmp_path / f"{start}-manylinux_2_34_aarch64.whl") == "aarch64"
+    assert tool.machine_of(tmp_path / f"{start}-linux_aarch64.whl") == "aarch64"
+    for other in ("manylinux_2_34_riscv64", "macosx_11_0_arm64", "any"):
+        with pytest.raises(SystemExit, match=f"{other}.whl is for no machine that is known here"):
+            tool.machine_of(tmp_path / f"{start}-{other}.whl")
+
+
+@pytest.mark.parametrize(
+    ("entry", "runs"),
+    [
+        ("enabled\ninterpreter /usr/bin/qemu-aarch64-static\nflags: OCF\noffset 0\n", True),
+        ("disabled\ninterpreter /usr/bin/qemu-aarch64-static\nflags: OCF\noffset 0\n", False),
+        # qemu would have to be in the system.
+        ("enabled\ninterpreter /usr/bin/qemu-aarch64\nflags: OC\noffset 0\n", False),
+        (None, False),
+    ],
+    ids=["fixed", "off", "not fixed", "no qemu"],
+)
+def test_programs_of_other_machines(tmp_path, monkeypatch, capsys, entry, runs):
+    tool = load("test")
+    monkeypatch.setattr(tool, "FORMATS", tmp_path)
+    monkeypatch.setattr(tool, "HERE", "x86_64")
+    if entry is not None:
+        (tmp_path / "qemu-aarch64").write_text(entry)
+    assert tool.runs("x86_64")
+    assert tool.runs("aarch64") == runs
+    if not runs:
+        wheel = tmp_path / "lumen_mlir-1.0-cp312-abi3-manylinux_2_34_aarch64.whl"
+        assert tool.test_emulated("aarch64", [wheel], ["trixie"]) == [False]
+        assert capsys.readouterr().out == (
+            f"{wheel.name}: FAILED: programs for aarch64 do not run on this machine "
+            "(apt-get install qemu-user-static binfmt-support)\n"
+        )
+
+
 MODULE = b"func.func @f(%x: i32) -> i32 {\n  %y = arith.addi %x, %x : i32\n  return %y : i32\n}\n"
 
 
