@@ -5,6 +5,7 @@ import importlib.metadata
 import importlib.util
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -81,6 +82,7 @@ def test_unknown_licence_ends_the_build(tmp_path):
     assert done.stderr == "sbom.py: the package dpkg is linked, but its licence is not listed here\n"
 
 
+@pytest.mark.skipif(shutil.which("readelf") is None, reason="needs readelf")
 def test_checks_of_a_wheel(tmp_path):
     path = tmp_path / "lumen_mlir-1.0-cp311-cp311-linux_x86_64.whl"
     with zipfile.ZipFile(path, "w") as archive:
