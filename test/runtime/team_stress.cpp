@@ -44,10 +44,11 @@ using Clock = TeamSize::Clock;
 
 namespace {
 /// Loops over `cells`, which read what others wrote in the loop before: memory
-/// that is ordered by barriers alone.
+/// that is ordered by barriers alone. In each round a loop over `visits`
+/// follows at once: who is slow in the first loop meets shares of the second.
 struct Loops {
   uint64_t rounds;
-  std::vector<uint64_t> cells, before;
+  std::vector<uint64_t> cells, before, visits;
   /// A worker that dawdles in every loop, by sleeping, or none.
   uint64_t slowWorker;
 };
@@ -68,17 +69,26 @@ static void runLoops(uint64_t *slots, lumen_worker *worker) {
       for (uint64_t i = piece.first; i < piece.last; ++i)
         to[i] = from[size - 1 - i] + 1;
     }
+    while (true) {
+      lumen_piece piece = lumen_claim(worker, size);
+      if (piece.first >= piece.last)
+        break;
+      for (uint64_t i = piece.first; i < piece.last; ++i)
+        ++loops.visits[i];
+    }
     lumen_barrier(worker);
   }
 }
 
 static void checkLoops(ThreadTeam &team, uint64_t rounds, uint64_t size,
                        uint64_t slowWorker = -1) {
-  Loops loops{rounds, std::vector<uint64_t>(size), std::vector<uint64_t>(size),
-              slowWorker};
+  const std::vector<uint64_t> zeros(size);
+  Loops loops{rounds, zeros, zeros, zeros, slowWorker};
   team.run(runLoops, reinterpret_cast<uint64_t *>(&loops));
   for (uint64_t cell : rounds % 2 ? loops.cells : loops.before)
     CHECK(cell == rounds);
+  for (uint64_t visits : loops.visits)
+    CHECK(visits == rounds);
 }
 
 //===----------------------------------------------------------------------===//
