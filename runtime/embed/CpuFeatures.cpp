@@ -133,4 +133,16 @@ const char *mlir::lumen::getArchitecture() { return "unknown"; }
 
 bool mlir::lumen::hasFeature(const std::string &) { return false; }
 
+std::vector<std::string> mlir::lumen::getFeatures() { return {}; }
+
+#endif
+
+#if defined(__x86_64__) || defined(__aarch64__)
+std::vector<std::string> mlir::lumen::getFeatures() {
+  std::vector<std::string> names;
+  for (const Feature &feature : kFeatures)
+    if (hasFeature(feature.name))
+      names.push_back(feature.name);
+  return names;
+}
 #endif

@@ -8,6 +8,7 @@
 #define LUMEN_RUNTIME_EMBED_CPUFEATURES_H
 
 #include <string>
+#include <vector>
 
 namespace mlir::lumen {
 
@@ -17,6 +18,9 @@ const char *getArchitecture();
 /// Whether the CPU has a feature, by LLVM's name, and the system lets programs
 /// use it. A name that is not known here counts as missing.
 bool hasFeature(const std::string &name);
+
+/// The names of all features that are known here and that the CPU has.
+std::vector<std::string> getFeatures();
 
 } // namespace mlir::lumen
 

@@ -16,6 +16,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "runtime/ThreadTeam.h"
+#include "runtime/embed/CpuFeatures.h"
 
 #include <cerrno>
 #include <chrono>
@@ -27,8 +28,8 @@
 #include <memory>
 #include <string>
 #include <system_error>
+#include <vector>
 
-#include <sys/auxv.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -68,12 +69,6 @@ int64_t lumen_clock() {
 }
 
 namespace {
-struct Feature {
-  unsigned long type, bit;
-  /// LLVM's.
-  const char *name;
-};
-
 /// Where requests come from and answers go.
 class Channel {
 public:
@@ -171,25 +166,10 @@ private:
 };
 } // namespace
 
-#if defined(__aarch64__)
-static constexpr char architecture[] = "aarch64";
-// The numbers are the kernel's, for headers that are older than a feature.
-static constexpr Feature features[] = {
-    {AT_HWCAP, 0, "fp-armv8"}, {AT_HWCAP, 1, "neon"},
-    {AT_HWCAP, 8, "lse"},      {AT_HWCAP, 10, "fullfp16"},
-    {AT_HWCAP, 20, "dotprod"}, {AT_HWCAP, 22, "sve"},
-    {AT_HWCAP2, 1, "sve2"},    {AT_HWCAP2, 13, "i8mm"},
-    {AT_HWCAP2, 14, "bf16"},
-};
-#else
-#error "say what the architecture's name is, and how its features are found"
-#endif
-
 void Runner::greet() {
-  std::string text = architecture;
-  for (const Feature &feature : features)
-    if (getauxval(feature.type) >> feature.bit & 1)
-      text += std::string(" ") + feature.name;
+  std::string text = getArchitecture();
+  for (const std::string &feature : getFeatures())
+    text += " " + feature;
   channel.write(greeting, strlen(greeting));
   channel.writeWord(protocolVersion);
   channel.writeText(text);

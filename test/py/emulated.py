@@ -11,10 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from lumen_mlir._mlir import codegen
 from lumen_mlir.compiler import targets
 from lumen_mlir.compiler.targets import Target
-from lumen_mlir.testing.emulation import EMULATORS, Emulated
+from lumen_mlir.testing.emulation import EMULATORS, Emulated, architecture_of
 
 ROOT = Path(__file__).parents[2]
 RUNNERS = ROOT / "build" / "runner"
@@ -23,7 +22,7 @@ DEVICE = Emulated(ROOT, RUNNERS)
 
 def is_emulated(target: Target) -> bool:
     """Whether tests run code for a target in an emulator."""
-    return target.is_foreign() and codegen.architecture(target.triple) in EMULATORS
+    return target.is_foreign() and architecture_of(target) in EMULATORS
 
 
 EMULATED = tuple(target for target in targets.TARGETS if is_emulated(target))

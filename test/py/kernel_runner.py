@@ -14,7 +14,7 @@ from lumen_mlir import ir
 from lumen_mlir.compiler import targets
 from lumen_mlir.compiler.driver import Compiler
 from lumen_mlir.run import device
-from lumen_mlir.run.device import Buffer
+from lumen_mlir.run.code import Buffer
 from lumen_mlir.testing import guarded
 
 # One target per width of vectors, and one of each other architecture; what implements dot4 makes no

@@ -87,7 +87,7 @@ def _version(context: click.Context, parameter: click.Parameter, wanted: bool) -
 @click.group(
     cls=Commands,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Environment: LUMEN_THREADS, LUMEN_CACHE_DIR, LUMEN_CACHE_LIMIT, LUMEN_PLUGINS.",
+    epilog="Environment: LUMEN_THREADS, LUMEN_CACHE_DIR, LUMEN_CACHE_LIMIT, LUMEN_PLUGINS, LUMEN_RUNNER.",
 )
 @click.option(
     "--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show the version."

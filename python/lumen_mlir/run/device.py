@@ -1,17 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where compiled code runs: in this process, or elsewhere for targets that this machine cannot run.
-
-A device loads the objects of a program and calls their entries. The arrays of a call lie in this process;
-a device with memory of its own copies what ``Buffer`` says.
-"""
+"""Where compiled code runs: in this process, or elsewhere for targets that this machine cannot run."""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -20,71 +14,8 @@ from lumen_mlir._mlir import codegen
 from lumen_mlir.compiler import targets
 from lumen_mlir.compiler.targets import Target
 from lumen_mlir.errors import LumenError
+from lumen_mlir.run.code import Code, Device, Passed
 from lumen_mlir.support.threads import ThreadTeam
-
-
-@dataclass(frozen=True)
-class Buffer:
-    """Memory whose address a word of a call is.
-
-    Attributes:
-      slot: the number of the word.
-      size: bytes.
-      written: the code changes what is there.
-      kept: from one run of the call to the next, nothing but its code reads or writes it.
-      scratch: what is there before and after a run matters to nobody.
-    """
-
-    slot: int
-    size: int
-    written: bool = False
-    kept: bool = False
-    scratch: bool = False
-
-
-class Passed(Protocol):
-    """The arguments of one call, which may run many times."""
-
-    def buffers(self) -> Iterable[Buffer]:
-        """The memory that the words of the call stand for, as they are now."""
-
-
-class Code(Protocol):
-    """Loaded objects, and the team of threads that runs them. Its methods raise ``LumenError``.
-
-    Who calls them sees to it that no two run at the same time.
-    """
-
-    def lookup(self, name: str) -> int:
-        """The address of a symbol, where the code runs."""
-
-    def read_i64(self, name: str) -> int:
-        """The value of a 64-bit integer global."""
-
-    def set_threads(self, threads: int) -> None:
-        """Runs with a team of another size from now on."""
-
-    def run(self, entry: int, slots: np.ndarray, passed: Passed) -> None:
-        """Calls the entry at this address. ``slots``: its words (uint64), with addresses of this process.
-
-        A device that shares the memory of this process does not ask ``passed``.
-        """
-
-    def counters(self, name: str, count: int) -> np.ndarray:
-        """So many 64-bit integers that the code counts in, in place: int64 [count]."""
-
-    def forget_threads(self) -> None:
-        """In a forked child: goes on with threads of its own, or raises at the next use."""
-
-
-class Device(Protocol):
-    """What runs code for some targets."""
-
-    def missing(self, target: Target) -> tuple[str, ...]:
-        """What it lacks to run code for a target: the architecture, or features of the CPU."""
-
-    def load(self, objects: Sequence[bytes], target: Target) -> Code:
-        """Links object files with each other. ``Code.set_threads`` comes before the first run."""
 
 
 class ThisProcess:
@@ -170,6 +101,7 @@ def of(target: Target) -> Device:
     if not command:
         targets.check_runs(target)
         return _this_process
+    # Few need it.
     from lumen_mlir.run.runner import Runner
 
     runner = Runner(command)

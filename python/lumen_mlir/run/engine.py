@@ -22,7 +22,7 @@ from lumen_mlir.compiler.targets import Target
 from lumen_mlir.errors import LumenError, shown
 from lumen_mlir.formats import packing
 from lumen_mlir.run import device
-from lumen_mlir.run.device import Buffer
+from lumen_mlir.run.code import Buffer
 from lumen_mlir.run.program import Program, compiled
 from lumen_mlir.storage.cache import Cache
 from lumen_mlir.storage.mapping import private_memory

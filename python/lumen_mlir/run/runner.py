@@ -22,7 +22,7 @@ from lumen_mlir._mlir import codegen
 from lumen_mlir.compiler.linking import link_shared
 from lumen_mlir.compiler.targets import Target
 from lumen_mlir.errors import LumenError
-from lumen_mlir.run.device import Code, Passed
+from lumen_mlir.run.code import Code, Passed
 from lumen_mlir.run.runner_process import RunnerProcess
 
 # What a request begins with.

@@ -16,14 +16,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lumen_mlir._mlir import codegen
 from lumen_mlir.compiler.targets import Target
 from lumen_mlir.errors import LumenError, one_line
-from lumen_mlir.run.device import Code
+from lumen_mlir.run.code import Code
 from lumen_mlir.run.runner import Runner
 
-_SOURCES = ("runtime/runner/Runner.cpp", "runtime/ThreadTeam.cpp", "runtime/TeamSize.cpp")
-_HEADERS = ("runtime/ThreadTeam.h", "runtime/TeamSize.h")
+_SOURCES = (
+    "runtime/runner/Runner.cpp",
+    "runtime/ThreadTeam.cpp",
+    "runtime/TeamSize.cpp",
+    "runtime/embed/CpuFeatures.cpp",
+)
+_HEADERS = ("runtime/ThreadTeam.h", "runtime/TeamSize.h", "runtime/embed/CpuFeatures.h")
 # The code looks for the functions of the math library in the runner.
 _FLAGS = ("-std=c++17", "-O2", "-pthread", "-rdynamic", "-Wl,--no-as-needed", "-lm", "-ldl")
 
@@ -107,7 +111,7 @@ class Emulated:
 
     def missing(self, target: Target) -> tuple[str, ...]:
         """``Device.missing``; this machine's own architecture counts as missing."""
-        architecture = codegen.architecture(target.triple)
+        architecture = architecture_of(target)
         if not target.is_foreign() or architecture not in EMULATORS:
             return (architecture,)
         return self.runner_for(target).missing(target)
@@ -118,7 +122,7 @@ class Emulated:
 
     def runner_for(self, target: Target) -> Runner:
         """What runs code for a target, or lacks least of what it needs."""
-        architecture = codegen.architecture(target.triple)
+        architecture = architecture_of(target)
         cpus = _emulator_of(architecture).cpus
         runners = [self._runners(architecture, cpu) for cpu in cpus[:-1]]
         able = (runner for runner in runners if not runner.missing(target))
@@ -127,6 +131,11 @@ class Emulated:
     def _start(self, architecture: str, cpu: str) -> Runner:
         runner = build_runner(self._checkout, architecture, self._folder)
         return Runner(command_of(runner, architecture, cpu))
+
+
+def architecture_of(target: Target) -> str:
+    """The architecture of a target with a triple of its own, as the triple begins with it."""
+    return target.triple.partition("-")[0]
 
 
 def _emulator_of(architecture: str) -> Emulator:

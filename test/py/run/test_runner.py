@@ -20,6 +20,7 @@ from lumen_mlir.compiler import linking, targets
 from lumen_mlir.compiler.driver import CompilerOptions
 from lumen_mlir.errors import LumenError
 from lumen_mlir.run import device
+from lumen_mlir.run.code import Buffer
 from lumen_mlir.run.engine import address_of
 from lumen_mlir.run.runner import Runner
 from lumen_mlir.run.runner_process import PROTOCOL_VERSION
@@ -270,7 +271,7 @@ def test_what_the_other_process_cannot_do(command):
 
     class Huge:
         def buffers(self):
-            return [device.Buffer(0, 1 << 62)]
+            return [Buffer(0, 1 << 62)]
 
     memory = np.zeros(1, np.uint8)
     with pytest.raises(LumenError, match=f"^the runner says: no memory for {1 << 62} bytes"):
