@@ -6,6 +6,7 @@ Formats that together have every feature that kernels are made by, and the float
 
 import numpy as np
 import pytest
+from emulated import EMULATED
 from format_classes import representatives
 
 from lumen_mlir import formats
@@ -35,18 +36,24 @@ def generate(run) -> tuple[list[int], np.ndarray]:
     return ids, np.concatenate(logits)
 
 
-@pytest.mark.parametrize(
-    "format",
-    [
-        pytest.param(mixture, marks=[] if name in CHOSEN else pytest.mark.matrix)
-        for name, mixture in sorted(ONE_EACH.items())
-    ],
-)
-def test_tokens(tmp_path, format):
+def formats_on_targets() -> list:
+    """In an emulator, only floats outside of the matrix: ``test_kernels`` has the others there."""
+    result = []
+    for name, mixture in sorted(ONE_EACH.items()):
+        result.append(pytest.param(mixture, "native", marks=[] if name in CHOSEN else pytest.mark.matrix))
+        for target in EMULATED:
+            left = name in QUANTIZED or target != EMULATED[-1]
+            marks = [pytest.mark.emulated, *([pytest.mark.matrix] if left else [])]
+            result.append(pytest.param(mixture, target.name, marks=marks))
+    return result
+
+
+@pytest.mark.parametrize(("format", "target"), formats_on_targets())
+def test_tokens(tmp_path, format, target):
     path = tmp_path / "m.gguf"
     write_synthetic(path, SHAPE, format, seed=2)
     model = Model.open(path)
-    options = SessionOptions(threads=1, chunk=8, pack_cache=False)
+    options = SessionOptions(threads=1, target=target, chunk=8, pack_cache=False)
     # Two sizes of tiles: the others are much to compile, and formats know nothing of them.
     ids, logits = generate(Session(model, options, cache=None, tuned=Tuning(tile_tokens=2)))
     expected_ids, expected = generate(ReferenceSession(model, activations="int8"))
