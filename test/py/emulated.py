@@ -13,7 +13,7 @@ import pytest
 
 from lumen_mlir.compiler import targets
 from lumen_mlir.compiler.targets import Target
-from lumen_mlir.testing.emulation import EMULATORS, Emulated, architecture_of
+from lumen_mlir.testing.emulation import EMULATORS, Emulated
 
 ROOT = Path(__file__).parents[2]
 RUNNERS = ROOT / "build" / "runner"
@@ -22,7 +22,7 @@ DEVICE = Emulated(ROOT, RUNNERS)
 
 def is_emulated(target: Target) -> bool:
     """Whether tests run code for a target in an emulator."""
-    return target.is_foreign() and architecture_of(target) in EMULATORS
+    return target.is_foreign() and target.architecture in EMULATORS
 
 
 EMULATED = tuple(target for target in targets.TARGETS if is_emulated(target))

@@ -18,7 +18,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lumen_mlir._mlir import codegen
 from lumen_mlir.compiler.linking import link_shared
 from lumen_mlir.compiler.targets import Target
 from lumen_mlir.errors import LumenError
@@ -48,9 +47,8 @@ class Runner:
         self.architecture, *self.features = _machine_of(self.command)
 
     def missing(self, target: Target) -> tuple[str, ...]:
-        architecture = codegen.architecture(target.triple)
-        if architecture != self.architecture:
-            return (architecture,)
+        if target.architecture != self.architecture:
+            return (target.architecture,)
         return tuple(feature for feature in target.needs if feature not in self.features)
 
     def load(self, objects: Sequence[bytes], target: Target) -> Code:

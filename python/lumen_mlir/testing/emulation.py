@@ -111,7 +111,7 @@ class Emulated:
 
     def missing(self, target: Target) -> tuple[str, ...]:
         """``Device.missing``; this machine's own architecture counts as missing."""
-        architecture = architecture_of(target)
+        architecture = target.architecture
         if not target.is_foreign() or architecture not in EMULATORS:
             return (architecture,)
         return self.runner_for(target).missing(target)
@@ -122,7 +122,7 @@ class Emulated:
 
     def runner_for(self, target: Target) -> Runner:
         """What runs code for a target, or lacks least of what it needs."""
-        architecture = architecture_of(target)
+        architecture = target.architecture
         cpus = _emulator_of(architecture).cpus
         runners = [self._runners(architecture, cpu) for cpu in cpus[:-1]]
         able = (runner for runner in runners if not runner.missing(target))
@@ -131,11 +131,6 @@ class Emulated:
     def _start(self, architecture: str, cpu: str) -> Runner:
         runner = build_runner(self._checkout, architecture, self._folder)
         return Runner(command_of(runner, architecture, cpu))
-
-
-def architecture_of(target: Target) -> str:
-    """The architecture of a target with a triple of its own, as the triple begins with it."""
-    return target.triple.partition("-")[0]
 
 
 def _emulator_of(architecture: str) -> Emulator:
