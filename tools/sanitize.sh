@@ -18,6 +18,8 @@ cmake --build --preset asan
 # others, and what they keep until the end counts as lost.
 export ASAN_OPTIONS=allow_user_poisoning=0:detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
 build/asan/bin/team-stress 10
+PYTHONPATH=$PWD/test:$PWD/test/py "$python" test/runtime/tokenizer_files.py build/asan/tokenizers
+ASAN_OPTIONS='' build/asan/bin/tokenizer-fuzz 50000 1 build/asan/tokenizers/*.bin
 "$lit" -v --no-progress-bar -D lumen_opt=build/asan/bin/lumen-opt test/lit
 
 # Python itself has no sanitizer: its runtime has to be loaded first. Crashes are what some tests are about, so

@@ -7,6 +7,8 @@
 #include "runtime/tokenizer/Compose.h"
 
 #include <algorithm>
+#include <utility>
+#include <vector>
 
 using namespace lumen::tokenizer;
 
@@ -78,19 +80,25 @@ static char32_t composed(const File &file, char32_t first, char32_t second) {
 
 /// Marks behind a character in the order of their classes.
 static void orderMarks(const File &file, std::u32string &text) {
-  for (size_t begin = 0; begin < text.size();) {
-    if (classOf(file, text[begin]) == 0) {
-      ++begin;
-      continue;
+  // A mark's class and place.
+  std::vector<std::pair<uint32_t, size_t>> marks;
+  std::u32string before;
+  for (size_t begin = 0, end; begin < text.size(); begin = end) {
+    marks.clear();
+    for (end = begin; end < text.size(); ++end) {
+      uint32_t found = classOf(file, text[end]);
+      if (found == 0)
+        break;
+      marks.emplace_back(found, end - begin);
     }
-    size_t end = begin;
-    while (end < text.size() && classOf(file, text[end]) != 0)
+    if (marks.size() > 1) {
+      std::sort(marks.begin(), marks.end());
+      before = text.substr(begin, marks.size());
+      for (size_t i = 0; i < marks.size(); ++i)
+        text[begin + i] = before[marks[i].second];
+    }
+    if (marks.empty())
       ++end;
-    std::stable_sort(text.begin() + begin, text.begin() + end,
-                     [&](char32_t a, char32_t b) {
-                       return classOf(file, a) < classOf(file, b);
-                     });
-    begin = end;
   }
 }
 

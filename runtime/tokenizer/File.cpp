@@ -264,9 +264,9 @@ std::string File::piece(uint32_t token) const {
   std::string_view text = texts[token];
   if (is(token, OneByte)) {
     auto digit = [](char c) {
-      return c <= '9' ? c - '0' : (c | 32) - 'a' + 10;
+      return unsigned(c <= '9' ? c - '0' : (c | 32) - 'a' + 10) % 16;
     };
-    return std::string(1, char(digit(text[3]) << 4 | (digit(text[4]) & 15)));
+    return std::string(1, char(digit(text[3]) << 4 | digit(text[4])));
   }
   std::string found;
   if (!is(token, Spaces))

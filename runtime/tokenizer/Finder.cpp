@@ -18,9 +18,9 @@ Finder::Finder(std::vector<Text> found) : texts(std::move(found)) {
   auto sameBytes = [](const Text &a, const Text &b) {
     return a.bytes == b.bytes;
   };
-  std::stable_sort(
-      texts.begin(), texts.end(),
-      [](const Text &a, const Text &b) { return a.bytes < b.bytes; });
+  std::sort(texts.begin(), texts.end(), [](const Text &a, const Text &b) {
+    return a.bytes != b.bytes ? a.bytes < b.bytes : a.number < b.number;
+  });
   texts.erase(std::unique(texts.begin(), texts.end(), sameBytes), texts.end());
   for (const Text &text : texts)
     ++places[byteAt(text.bytes, 0) + 1];

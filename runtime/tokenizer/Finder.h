@@ -26,7 +26,7 @@ public:
     size_t begin, end, number;
   };
 
-  /// Of equal texts the first counts.
+  /// Of equal texts the one with the lowest number counts.
   explicit Finder(std::vector<Text> texts = {});
 
   bool empty() const { return texts.empty(); }
