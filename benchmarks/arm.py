@@ -5,7 +5,7 @@
     python benchmarks/arm.py prompt [--shape qwen2.5-0.5b] [--formats q4_0] [--tokens 128] [--json]
 
 ``kernels``: the products of Lumen, llama.cpp and KleidiAI with a weight [256, 2048], of 128 tokens and of
-one, all built by LLVM of one version. ``prompt``: the instructions of a whole prompt, beside llama-bench.
+one, all built by LLVM of one version. ``prompt``: the instructions of a whole prompt, beside llama.cpp.
 
 Needs Debian's clang-22, llvm-22, qemu-user and g++-aarch64-linux-gnu. The sources of the others are read into
 build/peers/arm where they are missing.
@@ -14,11 +14,11 @@ build/peers/arm where they are missing.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import sys
 import tempfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -57,29 +57,10 @@ def measure_kernels(
                         arguments = [str(tokens), str(ROWS), str(COLUMNS)]
                         functions = kernel.function.replace("kai_run", "kai_(run|kernel)")
                         theirs = peers.program(kernel, peers.TARGETS[name]), arguments, functions
-                        row |= {"engine": kernel.peer, "function": kernel.function}
-                        yield _measured_before(row) or _keep(_measure(row, theirs, Path(folder), code))
-
-
-def _measured_before(row: dict[str, Any]) -> dict[str, Any] | None:
-    """What was measured of a peer with the same tools: it stays the same when Lumen changes."""
-    file = _kept(row)
-    return json.loads(file.read_text(encoding="ascii")) if file.exists() else None
-
-
-def _keep(result: dict[str, Any]) -> dict[str, Any]:
-    file = _kept(result)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(result), encoding="ascii")
-    return result
-
-
-def _kept(row: dict[str, Any]) -> Path:
-    digest = hashlib.blake2b(guest.versions().encode(), digest_size=8)
-    for source in sorted(guest.HERE.glob("*.*")):
-        digest.update(source.read_bytes())
-    name = "-".join(str(row[key]) for key in ("target", "format", "tokens", "function"))
-    return peers.FOLDER / f"measured-{digest.hexdigest()}" / f"{name}.json"
+                        of_peer = row | {"engine": kernel.peer, "function": kernel.function}
+                        key = f"{name}-{fmt}-{tokens}-{kernel.function}"
+                        measure = partial(_measure, of_peer, theirs, Path(folder), code)
+                        yield peers.kept(key, measure) if code is None else measure()
 
 
 def _measure(

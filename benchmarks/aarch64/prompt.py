@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How many instructions a whole prompt takes, in Lumen and in llama-bench.
+"""How many instructions a whole prompt takes, in Lumen and in llama.cpp.
 
 Emulating a whole model takes long. But all layers execute the same code, and so do all parts of the output
 layer. So models with one and two layers, and with twice the vocabulary, tell what the whole one takes. Two
@@ -9,8 +9,10 @@ prompts less one are what a prompt takes without opening the model.
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from aarch64 import guest, peers
@@ -26,13 +28,15 @@ _MODELS = ((1, VOCABULARY), (2, VOCABULARY), (1, 2 * VOCABULARY))
 def measure(shape: str, fmt: str, target: str, tokens: int, folder: Path) -> dict[str, int]:
     """Instructions that a prompt takes in each engine."""
     models = [_model(shape, fmt, layers, vocabulary) for layers, vocabulary in _MODELS]
-    found = {"Lumen": _whole(shape, lambda i, times: _lumen(models[i], target, tokens, times, folder))}
     # With and without its flash attention.
-    found["llama.cpp"] = min(
-        _whole(shape, lambda i, times, flash=flash: _llama(models[i], target, tokens, times, flash, folder))
+    theirs = (
+        peers.kept(
+            f"{target}-{shape}-{fmt}-{tokens}-{flash}",
+            partial(_whole, shape, partial(_llama, models, target, tokens, flash, folder)),
+        )
         for flash in ("0", "1")
     )
-    return found
+    return {"llama.cpp": min(theirs), "Lumen": _whole(shape, partial(_lumen, models, target, tokens, folder))}
 
 
 def _whole(shape: str, run: Callable[[int, int], int]) -> int:
@@ -51,26 +55,25 @@ def _model(shape: str, fmt: str, layers: int, vocabulary: int) -> Path:
     return path
 
 
-def _lumen(model: Path, target: str, tokens: int, times: int, folder: Path) -> int:
+def _lumen(models: list[Path], target: str, tokens: int, folder: Path, number: int, times: int) -> int:
     runner = emulation.build_runner(guest.ROOT, "aarch64", guest.FOLDER)
     environment = {
         **os.environ,
-        "LUMEN_RUNNER": " ".join([*guest.counting(folder), str(runner)]),
+        "LUMEN_RUNNER": shlex.join([*guest.counting(folder), str(runner)]),
         "LUMEN_CACHE_DIR": str(guest.FOLDER / "cache"),
         "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
     }
-    command = [sys.executable, "-m", "aarch64.prompt_worker", str(model), target, str(tokens), str(times)]
-    # Packed weights are made before what is counted.
-    if times > 1:
-        guest.run([*command[:-1], "0"], env=environment)
-        guest.counted(folder)
-    guest.run(command, env=environment)
+    command = [sys.executable, "-m", "aarch64.prompt_worker", models[number], target, tokens]
+    # Weights are packed before what is counted.
+    guest.run([*command, 0], env=environment)
+    guest.counted(folder)
+    guest.run([*command, times], env=environment)
     return guest.executed(folder)
 
 
-def _llama(model: Path, target: str, tokens: int, times: int, flash: str, folder: Path) -> int:
-    guest.run(
-        [*guest.counting(folder), peers.llama_bench(peers.TARGETS[target]), "-m", model, "-p", tokens,
-         "-n", 0, "-t", 1, "-r", times, "-fa", flash, "--no-warmup"]
-    )  # fmt: skip
+def _llama(
+    models: list[Path], target: str, tokens: int, flash: str, folder: Path, number: int, times: int
+) -> int:
+    program = peers.llama_prompt(peers.TARGETS[target])
+    guest.run([*guest.counting(folder), program, models[number], tokens, times, flash])
     return guest.executed(folder)
