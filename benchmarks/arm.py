@@ -123,12 +123,14 @@ def main(arguments: list[str] | None = None) -> None:
         if name not in arm_targets():
             parser.error(f"{name} is no target for 64-bit ARM; there are {', '.join(arm_targets())}")
     guest.check_tools()
-    if options.command == "kernels":
-        rows = list(measure_kernels(names, wanted, options.peers, options.code))
-        table = tables.kernels
-    else:
-        rows = list(measure_prompts(names, wanted, options.shape, options.tokens))
-        table = tables.prompts
+    try:
+        if options.command == "kernels":
+            rows = list(measure_kernels(names, wanted, options.peers, options.code))
+        else:
+            rows = list(measure_prompts(names, wanted, options.shape, options.tokens))
+    except LumenError as error:
+        sys.exit(f"{parser.prog}: {error}")
+    table = tables.kernels if options.command == "kernels" else tables.prompts
     peaks = {name: {core.name: cycles.peak(core, "i8mm" in name) for core in _cores(name)} for name in wanted}
     result = {"versions": guest.versions(), "peaks": peaks, "rows": rows}
     print(json.dumps(result) if options.json else table(result))

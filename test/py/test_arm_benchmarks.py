@@ -128,6 +128,24 @@ def test_products_of_peers(monkeypatch):
     assert names("q4_0", "armv8-a", True) == []
 
 
+def test_what_is_known_of_peers_is_kept(monkeypatch, tmp_path):
+    """Until a tool has another version."""
+    from aarch64 import guest, peers
+
+    monkeypatch.setattr(peers, "FOLDER", tmp_path)
+    monkeypatch.setattr(guest, "versions", lambda: "clang 1")
+    calls: list[int] = []
+
+    def measure() -> dict[str, int]:
+        calls.append(1)
+        return {"executed": len(calls)}
+
+    assert peers.kept("a", measure) == peers.kept("a", measure) == {"executed": 1}
+    assert peers.kept("b", measure) == {"executed": 2}
+    monkeypatch.setattr(guest, "versions", lambda: "clang 2")
+    assert peers.kept("a", measure) == {"executed": 3}
+
+
 def result(engine: str, rate: float) -> dict:
     mix = {"products": 60.0, "codes": 40.0}
     return {"target": "armv8.2-a+dotprod", "format": "q4_0", "tokens": 128, "engine": engine, "function": "f",
