@@ -28,6 +28,9 @@ DOWNLOADS = ROOT / "build" / "wheels" / "downloads"
 HERE = platform.machine()
 # What Debian calls the machines.
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+# What /proc/cpuinfo says in systems of the machine: what all its processors have. Old versions of qemu show
+# the processor of this machine.
+PROCESSORS = {"aarch64": "processor\t: 0\nFeatures\t: fp asimd\n"}
 # Where the kernel says which programs start programs of other machines.
 FORMATS = Path("/proc/sys/fs/binfmt_misc")
 
@@ -54,6 +57,11 @@ UNPACK = """
 for package in "$1"/var/cache/apt/archives/*.deb; do
   dpkg-deb --fsys-tarfile "$package" | tar -x -C "$1" --keep-directory-symlink || exit
 done
+# In a container debootstrap makes this a link, which leads out of the system.
+if [ -L "$1/proc" ]; then
+  rm "$1/proc"
+fi
+mkdir -p "$1/proc"
 # Without certificates pip does not start.
 cat "$1"/usr/share/ca-certificates/mozilla/*.crt > "$1/etc/ssl/certs/ca-certificates.crt"
 """
@@ -72,6 +80,9 @@ mount --bind "$WHEELS" "$root/wheels"
 if [ -n "$shown" ]; then
   mkdir -p "$root$shown"
   mount --bind "$shown" "$root$shown"
+fi
+if [ -e "$WHEELS/cpuinfo" ]; then
+  mount --bind "$WHEELS/cpuinfo" "$root/proc/cpuinfo"
 fi
 exec env -i "$(command -v chroot)" "$root" /bin/sh -c "$INSIDE" inside "$@"
 """
@@ -179,8 +190,12 @@ def test(root: Path, python: str, shown: str, version: tuple[int, int], wheels: 
     # What a system's Python needs, this one finds out: there is no network inside.
     packages = download(version, wheel, python if shown else sys.executable)
     environment = os.environ | {"WHEELS": str(packages), "INSIDE": INSIDE}
-    # Compiling Python's modules takes long in qemu.
-    fast = "" if machine_of(wheel) == HERE else "--no-compile"
+    machine, fast = machine_of(wheel), ""
+    if machine != HERE:
+        # Compiling Python's modules takes long in qemu.
+        fast = "--no-compile"
+        if machine in PROCESSORS:
+            (packages / "cpuinfo").write_text(PROCESSORS[machine])
     command = ["unshare", "--mount", "sh", "-c", OUTSIDE, "outside", root, shown, python, wheel.name, fast]
     return subprocess.run(command, env=environment).returncode == 0
 
