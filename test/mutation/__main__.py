@@ -20,7 +20,7 @@ import sys
 import time
 from pathlib import Path
 
-from mutation.faults import FAULTS, Fault
+from mutation.faults import FAULTS, FOLDERS, SUFFIXES, Fault
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -41,9 +41,7 @@ class Copy:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(source / name, target)
         self._sources = [
-            folder / name
-            for name in names
-            if name.split("/")[0] in ("dialect", "passes", "runtime", "python")
+            folder / name for name in names if name.split("/")[0] in FOLDERS and Path(name).suffix in SUFFIXES
         ]
         if extension is not None:
             package = folder / "python/lumen_mlir"
@@ -56,13 +54,8 @@ class Copy:
 
     def find(self, fault: Fault) -> tuple[Path, re.Match]:
         """The only place of the fault's text. Raises ``LookupError`` where there is none, or several."""
-        pattern = re.compile(r"\s+".join(map(re.escape, fault.old.split())))
-        suffixes = (".cpp", ".h") if fault.cpp else (".py",)
         places = [
-            (path, found)
-            for path in self._sources
-            if path.suffix in suffixes
-            for found in pattern.finditer(path.read_text())
+            (path, found) for path in self._sources for found in fault.places(path.suffix, path.read_text())
         ]
         if len(places) != 1:
             raise LookupError(

@@ -7,7 +7,12 @@ person could make: a comparison that is off by one, a mask that is forgotten, a 
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+
+FOLDERS = ("dialect", "passes", "runtime", "python")
+SUFFIXES = (".cpp", ".h", ".py")
+"""Where faults are made, and in what files."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +34,12 @@ class Fault:
     new: str
     tests: tuple[str, ...]
     cpp: bool = False
+
+    def places(self, suffix: str, text: str) -> list[re.Match]:
+        """Where the fault's text stands in a source, whose file has this suffix."""
+        if suffix not in ((".cpp", ".h") if self.cpp else (".py",)):
+            return []
+        return list(re.finditer(r"\s+".join(map(re.escape, self.old.split())), text))
 
 
 def _cpp(name: str, area: str, old: str, new: str, *tests: str) -> Fault:
@@ -365,8 +376,8 @@ FAULTS = (
     _cpp(
         "half-way",
         "rounding",
-        "0x1.8p23f",
-        "0x1.8p22f",
+        "kShift = 0x1.8p23f",
+        "kShift = 0x1.8p22f",
         "test_rows.py",
         "test_kernels.py",
     ),

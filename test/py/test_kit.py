@@ -12,7 +12,7 @@ from pathlib import Path
 import code_cache
 import pytest
 import run_in_parallel
-from mutation.faults import FAULTS
+from mutation.faults import FAULTS, FOLDERS, SUFFIXES
 
 from lumen_mlir import ir
 from lumen_mlir.compiler import driver, targets
@@ -134,3 +134,15 @@ def test_faults_have_names_and_tests():
     known = {path.name for path in Path(__file__).parent.rglob("test_*.py")}
     assert all(fault.old != fault.new for fault in FAULTS)
     assert {test for fault in FAULTS for test in fault.tests if test.endswith(".py")} <= known
+
+
+def test_faults_have_one_place_each():
+    root = Path(__file__).parents[2]
+    sources = [
+        (path.suffix, path.read_text())
+        for folder in FOLDERS
+        for path in (root / folder).rglob("*")
+        if path.suffix in SUFFIXES
+    ]
+    places = {fault.name: sum(len(fault.places(*source)) for source in sources) for fault in FAULTS}
+    assert {name: count for name, count in places.items() if count != 1} == {}
