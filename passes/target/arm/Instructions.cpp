@@ -17,6 +17,20 @@ std::optional<arm::DotForm> arm::findDot(DotAttr dot) {
   return std::nullopt;
 }
 
+StringRef arm::findMma(TargetAttr target, DotAttr shape) {
+  // What usdot came with.
+  if (!hasUsdot(target) || shape.getM() != 2 || shape.getN() != 2 ||
+      shape.getK() != 8)
+    return {};
+  bool isLhsSigned = shape.getLhs().isSigned(),
+       isRhsSigned = shape.getRhs().isSigned();
+  if (isLhsSigned && isRhsSigned)
+    return "llvm.aarch64.neon.smmla.v4i32.v16i8";
+  if (isRhsSigned)
+    return "llvm.aarch64.neon.usmmla.v4i32.v16i8";
+  return isLhsSigned ? "" : "llvm.aarch64.neon.ummla.v4i32.v16i8";
+}
+
 bool arm::hasUsdot(TargetAttr target) {
   SmallVector<StringRef> features;
   target.getFeatures().split(features, ',');

@@ -39,6 +39,10 @@ enum class DotForm {
 /// Empty where no instruction computes `dot`.
 std::optional<DotForm> findDot(DotAttr dot);
 
+/// The instruction that multiplies matrices of this shape; empty where there is
+/// none, or the target lacks it.
+StringRef findMma(TargetAttr target, DotAttr shape);
+
 /// Whether the target has usdot.
 bool hasUsdot(TargetAttr target);
 

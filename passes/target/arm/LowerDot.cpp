@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// lumen.dot4 and lumen.lookup as AArch64's instructions.
+// lumen.dot4, lumen.mma and lumen.lookup as AArch64's instructions.
 #include "passes/target/arm/Arm.h"
 #include "passes/target/arm/Instructions.h"
 #include "passes/target/arm/StepLoads.h"
@@ -210,6 +210,27 @@ Value LowerDot4InProducts::emit(KernelBuilder &b, ArrayRef<Dot4Op> chain,
   return acc;
 }
 
+/// Matrices of 2 x 8 bytes, by one instruction.
+struct LowerMma final : OpRewritePattern<MmaOp> {
+  LowerMma(MLIRContext *context, TargetAttr target)
+      : OpRewritePattern(context), target(target) {}
+
+  LogicalResult matchAndRewrite(MmaOp op,
+                                PatternRewriter &rewriter) const override {
+    StringRef name = arm::findMma(target, op.getShape());
+    if (name.empty())
+      return failure();
+    KernelBuilder b(op.getLoc(), rewriter);
+    rewriter.replaceOp(op, callIntrinsic(b, name, op.getType(),
+                                         {loadStart(b, op.getAcc()),
+                                          op.getLhs(), op.getRhs()}));
+    return success();
+  }
+
+private:
+  TargetAttr target;
+};
+
 struct LowerLookup final : OpRewritePattern<LookupOp> {
   using OpRewritePattern::OpRewritePattern;
 
@@ -248,6 +269,7 @@ Arm::addInstructions(TargetAttr target, RewritePatternSet &patterns,
                        << target.getPairDot();
   MLIRContext *context = patterns.getContext();
   patterns.add<LowerLookup>(context);
+  patterns.add<LowerMma>(context, target);
   switch (*form) {
   case arm::DotForm::None:
     break;

@@ -4,8 +4,6 @@
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
 
-#include "llvm/ADT/bit.h"
-
 #include <limits>
 
 using namespace mlir;
@@ -17,11 +15,6 @@ enum PairDim : unsigned { kPairRow = 1, kPair, kPairDims };
 
 static constexpr arith::FastMathFlags kContract =
     arith::FastMathFlags::contract;
-
-/// 1.5 * 2^23 in f32, whose bits plus an integer are the bits of its sum with
-/// that integer, up to a magnitude of 2^22.
-static constexpr float kOneAndAHalf = 0x1.8p23f;
-static constexpr int64_t kMostAsFloat = 1 << 22;
 
 //===----------------------------------------------------------------------===//
 // What the factors allow
@@ -40,14 +33,6 @@ bool IntegerProduct::hasPairedScales() const {
   int64_t scale = scales->getMagnitude();
   return scale <= kMost && sum <= kMost &&
          2 * spans * scale * sum <= std::numeric_limits<int32_t>::max();
-}
-
-bool IntegerProduct::beginsAsFloat() const {
-  // What a group adds up, its bias included. Behind the bias the steps of the
-  // sum may be larger: integers wrap around and come back.
-  int64_t codes = kSpan >> weight.getGroupBits();
-  int64_t most = codes * kMostCode * weight.getValues().getMagnitude();
-  return operands.slowConversions && most < kMostAsFloat;
 }
 
 Value IntegerProduct::emitGeneric(Value acc, ValueRange inputs,
@@ -159,20 +144,12 @@ Value IntegerProduct::emitIntegerSums(const SpanPosition &at, Value initial,
 // Scales
 //===----------------------------------------------------------------------===//
 
-Value IntegerProduct::emitSumAsFloat(KernelBuilder &nested, Value sum) const {
-  Type f32 = nested.getF32Type();
-  if (!beginsAsFloat())
-    return nested.convert(sum, f32);
-  Value asFloat = arith::BitcastOp::create(nested, f32, sum);
-  return arith::SubFOp::create(nested, asFloat, nested.real(f32, kOneAndAHalf));
-}
-
 Value IntegerProduct::emitSpan(const SpanPosition &at, Value partial) {
   unsigned groupBits = weight.getGroupBits();
   // Scaled and added up: dims token, group bits, row.
   FactorDims dims = {groupBits + 2, 1, groupBits + 1};
   auto all = llvm::to_vector(llvm::seq<unsigned>(0, dims.dims));
-  int64_t begin = beginsAsFloat() ? llvm::bit_cast<int32_t>(kOneAndAHalf) : 0;
+  int64_t begin = operands.getFirstSum(weight);
   SmallVector<Value> inputs = {emitIntegerSums(at, nullptr, begin)};
   SmallVector<AffineMap> maps = {b.map(dims.dims, all)};
   FactorOperands factors = weight.collectFactors(b, at, dims, inputs, maps);
@@ -190,7 +167,7 @@ Value IntegerProduct::emitSpan(const SpanPosition &at, Value partial) {
                                                     factors, dims, arguments),
                                  f32)
                 : weight.emitScale(nested, factors, dims, arguments);
-        Value sum = emitSumAsFloat(nested, arguments[0]);
+        Value sum = operands.emitSumAsFloat(nested, weight, arguments[0]);
         if (adds)
           return nested.multiplyAdd(sum, scale, arguments.back());
         return arith::MulFOp::create(nested, sum, scale, kContract);

@@ -34,9 +34,6 @@ private:
   /// meet the sums of a span, these fitting 16 bits.
   bool hasPairedScales() const;
   bool isSigned() const { return form.signedCodes && weight.hasSignedBytes(); }
-  /// Whether the sums of groups begin as the bits of a float, kOneAndAHalf, so
-  /// that they become floats by a subtraction.
-  bool beginsAsFloat() const;
 
   /// The spans behind one scale of the activations, without their minima where
   /// these are integers.
@@ -56,8 +53,6 @@ private:
                         int64_t begin = 0);
   /// What those of a span's groups start from, added to `begin`.
   Value emitInitialSums(Value span, int64_t begin);
-  /// The integer sum of a group as a float.
-  Value emitSumAsFloat(KernelBuilder &nested, Value sum) const;
   Value emitInitialBlockSums(Value span);
   Value emitMinima(const SpanPosition &at, Value acc);
   Value emitIntegerMinima(const SpanPosition &at, Value acc);

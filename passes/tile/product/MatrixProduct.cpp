@@ -13,10 +13,13 @@ static constexpr arith::FastMathFlags kContract =
 // Operands
 //===----------------------------------------------------------------------===//
 
-Value MatrixProduct::loadRows(Value from, Value number, int64_t rowPart) {
+SmallVector<Value> MatrixProduct::loadAllRows(Value from, Value number) {
   int64_t lanes = tile.getLanes();
   Value first = b.multiply(number, tile.getRowParts() * lanes);
-  return b.load(lanes, from, b.add(first, rowPart * lanes));
+  SmallVector<Value> parts;
+  for (int64_t part = 0; part < tile.getRowParts(); ++part)
+    parts.push_back(b.load(lanes, from, b.add(first, part * lanes)));
+  return parts;
 }
 
 Value MatrixProduct::loadTokens(Value from, Value column, int64_t columns,
@@ -28,9 +31,17 @@ Value MatrixProduct::loadTokens(Value from, Value column, int64_t columns,
   return b.load(lanes, from, place);
 }
 
-MatrixProduct::Matrices MatrixProduct::zeros(Type element) const {
-  Value zero = b.zero(VectorType::get(tile.getLanes(), element));
-  return Matrices(tile.getTokenParts() * tile.getRowParts(), zero);
+MatrixProduct::Matrices MatrixProduct::repeat(Value matrix) const {
+  return Matrices(tile.getTokenParts() * tile.getRowParts(), matrix);
+}
+
+MatrixProduct::Matrices MatrixProduct::zeros() const {
+  return repeat(b.zero(VectorType::get(tile.getLanes(), b.getF32Type())));
+}
+
+MatrixProduct::Matrices MatrixProduct::start(int64_t sum) const {
+  auto words = VectorType::get(tile.getLanes(), b.getI32Type());
+  return repeat(b.integer(words, sum));
 }
 
 MatrixProduct::Matrices
@@ -48,7 +59,7 @@ MatrixProduct::carry(int64_t count, Matrices initial,
 /// The codes of a step of all rows meet one token part after the other, so that
 /// they are loaded once.
 void MatrixProduct::addProducts(Value span, int64_t group, unsigned groupBits,
-                                int64_t first, int64_t count, Matrices &sums) {
+                                Matrices &sums) {
   int64_t m = tile.getM(), n = tile.getN(), k = tile.getK();
   int64_t chunks = tile.getChunks() >> groupBits;
   Value ofRows = b.multiply(span, kSpan * tile.rows);
@@ -59,7 +70,7 @@ void MatrixProduct::addProducts(Value span, int64_t group, unsigned groupBits,
       rows.push_back(
           b.load(n * k, weight.codes,
                  b.add(ofRows, (chunk * tile.getRowParts() + part) * n * k)));
-    for (int64_t part = first; part < first + count; ++part) {
+    for (int64_t part = 0; part < tile.getTokenParts(); ++part) {
       Value begin = b.multiply(b.add(firstPart, part), m * kSpan * getSpans());
       begin = arith::AddIOp::create(b, begin, ofTokens);
       Value tokens =
@@ -76,69 +87,66 @@ void MatrixProduct::addProducts(Value span, int64_t group, unsigned groupBits,
 // Scales
 //===----------------------------------------------------------------------===//
 
-/// Half of the tokens at a time: beside the sums of all in f32, registers hold
-/// no more integer sums.
-MatrixProduct::Matrices MatrixProduct::emitSpan(const Position &at,
-                                                Matrices partial) {
+void MatrixProduct::emitSpan(const Position &at, Matrices partial,
+                             Finish finish) {
   unsigned groupBits = weight.source.getGroupBits();
-  bool adds = !partial.empty() || groupBits;
+  int64_t groups = int64_t(1) << groupBits;
+  bool adds = !partial.empty() || groupBits,
+       isInteger = weight.factors.hasIntegerScales;
   if (partial.empty())
-    partial = zeros(b.getF32Type());
-  int64_t parts = tile.getTokenParts(), half = llvm::divideCeil(parts, 2);
-  for (int64_t first = 0; first < parts; first += half) {
-    int64_t count = std::min(half, parts - first);
-    for (int64_t group = 0; group < 1 << groupBits; ++group) {
-      Matrices sums = zeros(b.getI32Type());
-      addProducts(at.span, group, groupBits, first, count, sums);
-      Value number = b.add(b.multiply(at.span, 1 << groupBits), group);
-      for (int64_t row = 0; row < tile.getRowParts(); ++row) {
-        Value scale = loadRows(weight.scales, number, row);
-        for (int64_t part = first; part < first + count; ++part) {
-          Value &value = partial[getNumber(part, row)];
-          Value sum = sums[getNumber(part, row)];
-          if (weight.factors.hasIntegerScales) {
-            sum = arith::MulIOp::create(b, sum, scale);
-            value = arith::AddIOp::create(b, value, sum);
-            continue;
-          }
-          sum = b.convert(sum, b.getF32Type());
-          if (adds)
-            value = b.multiplyAdd(sum, scale, value);
-          else
-            value = arith::MulFOp::create(b, sum, scale, kContract);
+    partial = zeros();
+  for (int64_t group = 0; group < groups; ++group) {
+    Matrices sums = start(isInteger ? 0 : operands.getFirstSum(weight.source));
+    addProducts(at.span, group, groupBits, sums);
+    Value number = b.add(b.multiply(at.span, groups), group);
+    SmallVector<Value> scales = loadAllRows(weight.scales, number);
+    for (int64_t part = 0; part < tile.getTokenParts(); ++part)
+      for (auto [row, scale] : llvm::enumerate(scales)) {
+        Value &value = partial[getNumber(part, row)];
+        Value sum = sums[getNumber(part, row)];
+        if (isInteger) {
+          sum = arith::MulIOp::create(b, sum, scale);
+          value = arith::AddIOp::create(b, value, sum);
+        } else if (sum = operands.emitSumAsFloat(b, weight.source, sum); adds) {
+          value = b.multiplyAdd(sum, scale, value);
+        } else {
+          value = arith::MulFOp::create(b, sum, scale, kContract);
         }
+        if (group + 1 == groups)
+          finish(part, row, value);
       }
-    }
   }
-  if (weight.factors.hasMin && !weight.factors.hasIntegerMinima)
-    subtractMinima(at.span, partial);
-  return partial;
 }
 
 MatrixProduct::Matrices MatrixProduct::emitSpans(const Position &at) {
-  int64_t spans = operands.getSpansOfScale();
-  if (spans == 1)
-    return emitSpan(at, {});
   const MatrixFactors &factors = weight.factors;
-  Type element = factors.isInteger() ? Type(b.getI32Type()) : b.getF32Type();
-  Matrices sums = carry(spans, zeros(element), [&](Value i, ValueRange sums) {
-    Value span = arith::AddIOp::create(b, at.span, i);
-    Matrices next(sums);
-    if (!factors.hasIntegerSums)
-      return emitSpan({at.block, span}, next);
-    addProducts(span, 0, 0, 0, tile.getTokenParts(), next);
-    return next;
-  });
+  Matrices first = factors.isInteger() ? start(0) : zeros();
+  Matrices sums =
+      b.accumulate(b.index(operands.getSpansOfScale()), first,
+                   [&](Value i, ValueRange sums) {
+                     Value span = arith::AddIOp::create(b, at.span, i);
+                     Matrices next(sums);
+                     if (factors.hasIntegerSums) {
+                       addProducts(span, 0, 0, next);
+                       return next;
+                     }
+                     FloatMinima minima(*this, span);
+                     emitSpan({at.block, span}, sums,
+                              [&](int64_t part, int64_t row, Value value) {
+                                next[getNumber(part, row)] =
+                                    minima.subtractFrom(value, part, row);
+                              });
+                     return next;
+                   });
   if (!factors.isInteger())
     return sums;
-  for (int64_t row = 0; row < tile.getRowParts(); ++row) {
-    Value scale = loadRows(weight.blockScales, at.block, row);
-    for (int64_t part = 0; part < tile.getTokenParts(); ++part) {
+  SmallVector<Value> scales = loadAllRows(weight.blockScales, at.block);
+  for (int64_t part = 0; part < tile.getTokenParts(); ++part)
+    for (auto [row, scale] : llvm::enumerate(scales)) {
       Value &sum = sums[getNumber(part, row)];
       sum = arith::MulFOp::create(b, scale, b.convert(sum, b.getF32Type()),
                                   kContract);
     }
-  }
   return sums;
 }
 
@@ -146,23 +154,27 @@ MatrixProduct::Matrices MatrixProduct::emitSpans(const Position &at) {
 // Minima
 //===----------------------------------------------------------------------===//
 
-void MatrixProduct::subtractMinima(Value span, Matrices &partial) {
-  int64_t count = int64_t(1) << operands.sumBits;
+Value MatrixProduct::FloatMinima::subtractFrom(Value value, int64_t part,
+                                               int64_t row) {
+  const MatrixFactors &factors = product.weight.factors;
+  if (!factors.hasMin || factors.hasIntegerMinima)
+    return value;
+  TileBuilder &b = product.b;
+  int64_t count = int64_t(1) << product.operands.sumBits;
   for (int64_t i = 0; i < count; ++i) {
     Value number = b.add(b.multiply(span, count), i);
-    SmallVector<Value> minima;
-    for (int64_t row = 0; row < tile.getRowParts(); ++row)
-      minima.push_back(loadRows(weight.minima, number, row));
-    for (int64_t part = 0; part < tile.getTokenParts(); ++part) {
-      Value sum =
-          loadTokens(activations.sums, number, getSpans() * count, part);
-      for (auto [row, min] : llvm::enumerate(minima)) {
-        Value &value = partial[getNumber(part, row)];
-        Value lowered = arith::MulFOp::create(b, min, sum, kContract);
-        value = arith::SubFOp::create(b, value, lowered, kContract);
-      }
-    }
+    // Where they are first used, so that no register holds them before.
+    SmallVector<Value> &ofRows = minima[i];
+    if (ofRows.empty())
+      ofRows = product.loadAllRows(product.weight.minima, number);
+    Value &sum = sums[{i, part}];
+    if (!sum)
+      sum = product.loadTokens(product.activations.sums, number,
+                               product.getSpans() * count, part);
+    Value lowered = arith::MulFOp::create(b, ofRows[row], sum, kContract);
+    value = arith::SubFOp::create(b, value, lowered, kContract);
   }
+  return value;
 }
 
 /// Sums of integers that are exact in f32, in which they are added faster.
@@ -172,31 +184,27 @@ MatrixProduct::Matrices MatrixProduct::emitIntegerMinima(const Position &at,
           count = operands.getSpansOfScale() * perSpan,
           columns = getSpans() * perSpan;
   Value first = b.multiply(at.span, perSpan);
-  Matrices lowered =
-      carry(count, zeros(b.getF32Type()), [&](Value i, ValueRange carried) {
-        Matrices sums(carried);
-        Value number = arith::AddIOp::create(b, first, i);
-        SmallVector<Value> minima;
-        for (int64_t row = 0; row < tile.getRowParts(); ++row)
-          minima.push_back(loadRows(weight.minima, number, row));
-        for (int64_t part = 0; part < tile.getTokenParts(); ++part) {
-          Value x = loadTokens(activations.sums, number, columns, part);
-          for (auto [row, min] : llvm::enumerate(minima)) {
-            Value &sum = sums[getNumber(part, row)];
-            sum = b.multiplyAdd(min, x, sum);
-          }
-        }
-        return sums;
-      });
-  for (int64_t row = 0; row < tile.getRowParts(); ++row) {
-    Value min = loadRows(weight.blockMinima, at.block, row);
+  Matrices lowered = carry(count, zeros(), [&](Value i, ValueRange carried) {
+    Matrices sums(carried);
+    Value number = arith::AddIOp::create(b, first, i);
+    SmallVector<Value> minima = loadAllRows(weight.minima, number);
     for (int64_t part = 0; part < tile.getTokenParts(); ++part) {
+      Value x = loadTokens(activations.sums, number, columns, part);
+      for (auto [row, min] : llvm::enumerate(minima)) {
+        Value &sum = sums[getNumber(part, row)];
+        sum = b.multiplyAdd(min, x, sum);
+      }
+    }
+    return sums;
+  });
+  SmallVector<Value> minima = loadAllRows(weight.blockMinima, at.block);
+  for (int64_t part = 0; part < tile.getTokenParts(); ++part)
+    for (auto [row, min] : llvm::enumerate(minima)) {
       int64_t number = getNumber(part, row);
       Value term = arith::MulFOp::create(b, min, lowered[number], kContract);
       partial[number] =
           arith::SubFOp::create(b, partial[number], term, kContract);
     }
-  }
   return partial;
 }
 
@@ -206,19 +214,30 @@ MatrixProduct::Matrices MatrixProduct::emitIntegerMinima(const Position &at,
 
 MatrixProduct::Matrices MatrixProduct::emitGroup(const Position &at,
                                                  Matrices acc) {
+  int64_t spans = operands.getSpansOfScale();
+  Value group = b.divide(at.span, spans);
+  SmallVector<Value> scales(tile.getTokenParts());
+  auto add = [&](int64_t part, int64_t row, Value partial) {
+    if (!scales[part])
+      scales[part] =
+          loadTokens(activations.scales, group, getSpans() / spans, part);
+    Value &value = acc[getNumber(part, row)];
+    value = b.multiplyAdd(partial, scales[part], value);
+  };
+  if (spans == 1) {
+    // At once, so that only one kind of sums in f32 is in registers.
+    FloatMinima minima(*this, at.span);
+    emitSpan(at, {}, [&](int64_t part, int64_t row, Value value) {
+      add(part, row, minima.subtractFrom(value, part, row));
+    });
+    return acc;
+  }
   Matrices partial = emitSpans(at);
   if (weight.factors.hasIntegerMinima)
     partial = emitIntegerMinima(at, partial);
-  int64_t spans = operands.getSpansOfScale();
-  Value group = b.divide(at.span, spans);
-  for (int64_t part = 0; part < tile.getTokenParts(); ++part) {
-    Value scale =
-        loadTokens(activations.scales, group, getSpans() / spans, part);
-    for (int64_t row = 0; row < tile.getRowParts(); ++row) {
-      Value &value = acc[getNumber(part, row)];
-      value = b.multiplyAdd(partial[getNumber(part, row)], scale, value);
-    }
-  }
+  for (int64_t part = 0; part < tile.getTokenParts(); ++part)
+    for (int64_t row = 0; row < tile.getRowParts(); ++row)
+      add(part, row, partial[getNumber(part, row)]);
   return acc;
 }
 
@@ -228,8 +247,7 @@ void MatrixProduct::emit(Value token, Value into) {
   int64_t block = int64_t(weight.source.format.getBlock()) / kSpan,
           spans = operands.getSpansOfScale();
   Matrices acc = carry(
-      getSpans() / block, zeros(b.getF32Type()),
-      [&](Value position, ValueRange carried) {
+      getSpans() / block, zeros(), [&](Value position, ValueRange carried) {
         Value first = b.multiply(position, block);
         return carry(
             block / spans, Matrices(carried), [&](Value i, ValueRange carried) {

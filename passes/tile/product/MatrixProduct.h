@@ -9,6 +9,8 @@
 #include "passes/tile/product/ArrangedActivations.h"
 #include "passes/tile/product/ExpandedWeight.h"
 
+#include <map>
+
 namespace mlir::lumen {
 
 class MatrixProduct {
@@ -31,7 +33,11 @@ private:
     Value block, span;
   };
 
-  Matrices zeros(Type element) const;
+  Matrices repeat(Value matrix) const;
+  /// Zeros in f32.
+  Matrices zeros() const;
+  /// `sum` in all lanes, in i32.
+  Matrices start(int64_t sum) const;
   /// What `body(i, matrices)` makes of `initial` in `count` rounds.
   Matrices carry(int64_t count, Matrices initial,
                  function_ref<Matrices(Value, ValueRange)> body);
@@ -41,20 +47,37 @@ private:
 
   /// The spans behind one scale of the activations, added to `acc`.
   Matrices emitGroup(const Position &at, Matrices acc);
-  /// Those spans without integer minima, in f32.
+  /// Those spans without integer minima, in f32, where they are several.
   Matrices emitSpans(const Position &at);
-  /// One span, in f32 or, where scales are integers, in i32. An empty `partial`
-  /// counts as 0.
-  Matrices emitSpan(const Position &at, Matrices partial);
-  /// Adds the integer sums of group `group` of a span for `count` token parts
-  /// from `first` on to `sums`.
-  void addProducts(Value span, int64_t group, unsigned groupBits, int64_t first,
-                   int64_t count, Matrices &sums);
-  void subtractMinima(Value span, Matrices &partial);
+  /// One span added to `partial`, in f32 or, where scales are integers, in i32.
+  /// `finish` gets the matrices (token part, row part) one by one. An empty
+  /// `partial` counts as 0.
+  using Finish = function_ref<void(int64_t, int64_t, Value)>;
+  void emitSpan(const Position &at, Matrices partial, Finish finish);
+  /// Adds the integer sums of group `group` of the 2^groupBits groups of the
+  /// span to `sums`.
+  void addProducts(Value span, int64_t group, unsigned groupBits,
+                   Matrices &sums);
+
+  /// The minima of a span where they are floats.
+  class FloatMinima {
+  public:
+    FloatMinima(MatrixProduct &product, Value span)
+        : product(product), span(span) {}
+    /// `value`, a matrix of the tile, without them.
+    Value subtractFrom(Value value, int64_t part, int64_t row);
+
+  private:
+    MatrixProduct &product;
+    Value span;
+    // By sum of the activations, and by that and token part.
+    std::map<int64_t, SmallVector<Value>> minima;
+    std::map<std::pair<int64_t, int64_t>, Value> sums;
+  };
   Matrices emitIntegerMinima(const Position &at, Matrices partial);
 
-  /// Factors of row part `rowPart`, number `number` of `from`.
-  Value loadRows(Value from, Value number, int64_t rowPart);
+  /// The factors of all row parts, number `number` of `from`.
+  SmallVector<Value> loadAllRows(Value from, Value number);
   /// The numbers of token part `tokenPart` in column `column` of `columns`.
   Value loadTokens(Value from, Value column, int64_t columns,
                    int64_t tokenPart);

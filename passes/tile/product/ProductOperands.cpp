@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "passes/tile/product/ProductOperands.h"
 
+#include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Bufferization/IR/Bufferization.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "llvm/ADT/bit.h"
 #include "llvm/Support/MathExtras.h"
 
 #include <limits>
@@ -15,6 +17,11 @@ static constexpr int64_t kMostTokens = 64;
 
 /// Up to here all integers are floats.
 static constexpr int64_t kExact = 1 << 24;
+
+/// 1.5 * 2^23 in f32, whose bits plus an integer are the bits of its sum with
+/// that integer, up to a magnitude of 2^22.
+static constexpr float kOneAndAHalf = 0x1.8p23f;
+static constexpr int64_t kMostAsFloat = 1 << 22;
 
 //===----------------------------------------------------------------------===//
 // Views
@@ -201,4 +208,33 @@ bool ProductOperands::hasExactMinima(const PackedWeight &weight) const {
   return product.getActivationGroup() * kMostCode *
              getGroupIntegers(weight.getMin())->getMagnitude() <=
          kExact;
+}
+
+//===----------------------------------------------------------------------===//
+// Integers as floats
+//===----------------------------------------------------------------------===//
+
+bool ProductOperands::beginsAsFloat(const PackedWeight &weight) const {
+  // What a group adds up, its bias included. Behind the bias the steps of the
+  // sum may be larger: integers wrap around and come back.
+  int64_t codes = kSpan >> weight.getGroupBits();
+  int64_t most = codes * kMostCode * weight.getValues().getMagnitude();
+  return slowConversions && most < kMostAsFloat;
+}
+
+int64_t ProductOperands::getFirstSum(const PackedWeight &weight) const {
+  return beginsAsFloat(weight) ? llvm::bit_cast<int32_t>(kOneAndAHalf) : 0;
+}
+
+Value ProductOperands::emitSumAsFloat(KernelBuilder &nested,
+                                      const PackedWeight &weight,
+                                      Value sum) const {
+  Type type = nested.getF32Type();
+  if (!beginsAsFloat(weight))
+    return nested.convert(sum, type);
+  if (auto vector = dyn_cast<VectorType>(sum.getType()))
+    type = vector.clone(type);
+  Value asFloat = arith::BitcastOp::create(nested, type, sum);
+  return arith::SubFOp::create(nested, asFloat,
+                               nested.real(type, kOneAndAHalf));
 }

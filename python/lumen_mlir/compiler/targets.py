@@ -185,6 +185,8 @@ _NEON: dict[str, Any] = {"vector_registers": 32, "vector_bits": 128, "fma": True
 
 # ``sdot``, and ``smlal``, whose products are not added to each other.
 _SDOT = Dot(1, 4, 4, rhs="si8")
+# ``smmla``: 2 tokens by 2 rows.
+_SMMLA = Dot(2, 2, 8, rhs="si8")
 _SMLAL = Dot(1, 8, 1, rhs="si8", acc="i16")
 
 # From the most capable to the least: the first one that a machine can run is its native target.
@@ -202,7 +204,7 @@ TARGETS = (
     _x86("x86-64-v3+avxvnni", "x86-64-v3", _V3, "avxvnni", **_AVX2, **_vnni(256), rows=16, tokens=4),
     _x86("x86-64-v3", "x86-64-v3", _V3, **_AVX2, **_pairs(256), rows=16, tokens=4),
     _x86("x86-64-v2", "x86-64-v2", _V2, **_SSE, **_pairs(128), rows=8, tokens=4),
-    _arm("armv8.6-a+i8mm", "dotprod", "i8mm", dot=_SDOT, rows=8, tokens=4),
+    _arm("armv8.6-a+i8mm", "dotprod", "i8mm", dot=_SDOT, mma=_SMMLA, rows=8, tokens=4),
     _arm("armv8.2-a+dotprod", "dotprod", dot=_SDOT, rows=4, tokens=8),
     # Armv8.0-A, which every 64-bit ARM CPU runs.
     _arm("armv8-a", dot=_SMLAL, rows=8, tokens=2),

@@ -118,4 +118,30 @@ func.func @few(%c: vector<8xi8>, %x: vector<4xi8>, %a: vector<2xi32>) -> vector<
   %r = lumen.dot4 %c, %x, %a {bits = 4 : i64} : vector<8xi8>, vector<4xi8>, vector<2xi32>
   return %r : vector<2xi32>
 }
+// One instruction where there is one; unsigned activations and signed codes have one, the other way round there is
+// none.
+// I8MM-LABEL: func.func @matrices
+// I8MM: %[[S0:.*]] = llvm.call_intrinsic "llvm.aarch64.neon.smmla.v4i32.v16i8"(%arg2, %arg0, %arg1)
+// I8MM: %[[S1:.*]] = llvm.call_intrinsic "llvm.aarch64.neon.ummla.v4i32.v16i8"(%[[S0]], %arg0, %arg1)
+// I8MM: llvm.call_intrinsic "llvm.aarch64.neon.usmmla.v4i32.v16i8"(%[[S1]], %arg0, %arg1)
+// I8MM-NOT: call_intrinsic
+// I8MM-COUNT-8: arith.muli
+// I8MM: return
+// SDOT-LABEL: func.func @matrices
+// SDOT-NOT: call_intrinsic
+// SDOT-COUNT-32: arith.muli
+// SDOT: return
+// NEON-LABEL: func.func @matrices
+// NEON-NOT: call_intrinsic
+func.func @matrices(%x: vector<16xi8>, %w: vector<16xi8>, %a: vector<4xi32>) -> vector<4xi32> {
+  %0 = lumen.mma <m = 2, n = 2, k = 8, lhs = si8, rhs = si8, acc = i32> %x, %w, %a
+    : vector<16xi8>, vector<16xi8>, vector<4xi32>
+  %1 = lumen.mma <m = 2, n = 2, k = 8, lhs = ui8, rhs = ui8, acc = i32> %x, %w, %0
+    : vector<16xi8>, vector<16xi8>, vector<4xi32>
+  %2 = lumen.mma <m = 2, n = 2, k = 8, lhs = ui8, rhs = si8, acc = i32> %x, %w, %1
+    : vector<16xi8>, vector<16xi8>, vector<4xi32>
+  %3 = lumen.mma <m = 2, n = 2, k = 8, lhs = si8, rhs = ui8, acc = i32> %x, %w, %2
+    : vector<16xi8>, vector<16xi8>, vector<4xi32>
+  return %3 : vector<4xi32>
+}
 }

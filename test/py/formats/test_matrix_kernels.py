@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Products by instructions for small matrices, on targets that have one in plain vector arithmetic.
+"""Products by instructions for small matrices: those of a target, or plain vector arithmetic in their place.
 
-No machine is needed that has such an instruction: ``lumen.mma`` has a meaning without it. A token must get
-the same result however many tokens a call has, and so whether its tile is one of matrices.
+``lumen.mma`` has a meaning without an instruction, so no machine is needed that has one. A token must get the
+same result however many tokens a call has, and so whether its tile is one of matrices.
 """
 
 import dataclasses
@@ -10,6 +10,7 @@ import functools
 
 import numpy as np
 import pytest
+from emulated import marks_of
 from format_classes import representatives
 from format_kernels import MOST_TOKENS, Terms, compile_cases, rounding_bound
 from test_kernels import CASES, activations
@@ -38,30 +39,43 @@ if not targets.get("x86-64-v3").missing():
         PLAIN, name="fused", triple=v3.triple, cpu=v3.cpu, needs=v3.needs, fma=True, f16=True
     )
 DEFAULT = list(SHAPES)[-1]
+SMMLA = "armv8.6-a+i8mm"
+SHAPES[SMMLA] = targets.get(SMMLA)
 
-CHOSEN = set(representatives({name: case.fmt for name, case in CASES.items()})) | {"q4_k", "q6_k", "q4_0"}
+# All features of formats; and groups of 32 and 16, minima in floats and in integers.
+CHOSEN = {
+    DEFAULT: {*representatives({name: case.fmt for name, case in CASES.items()}), "q4_k", "q6_k", "q4_0"},
+    SMMLA: {"q4_0", "q4_1", "q4_k", "q6_k", "nvfp4", "tq2_0"},
+}
 
 
-def parameters():
-    for shape in SHAPES:
-        for name in CASES:
-            marks = [] if name in CHOSEN and shape == DEFAULT else [pytest.mark.matrix]
-            yield pytest.param(name, shape, marks=marks)
+def chosen(name, shape):
+    return name in CHOSEN.get(shape, ())
+
+
+def marks(name, shape):
+    return [
+        *(marks_of(shape) if shape == SMMLA else []),
+        *([] if chosen(name, shape) else [pytest.mark.matrix]),
+    ]
+
+
+PARAMETERS = [pytest.param(name, shape, marks=marks(name, shape)) for shape in SHAPES for name in CASES]
 
 
 @functools.cache
-def engine(shape, chosen):
-    cases = [case for name, case in CASES.items() if (name in CHOSEN) == chosen]
+def _engine(shape, is_chosen):
+    cases = [case for name, case in CASES.items() if chosen(name, shape) == is_chosen]
     return compile_cases(cases, SHAPES[shape], "int8")
 
 
-@pytest.mark.parametrize(("name", "shape"), parameters())
+@pytest.mark.parametrize(("name", "shape"), PARAMETERS)
 def test_product(name, shape):
     case = CASES[name]
     x, packed = activations(case.columns, MOST_TOKENS), case.packed(SHAPES[shape])
 
     def linear(rows):
-        return engine(shape, name in CHOSEN).invoke(f"linear_{name}", rows, packed)
+        return _engine(shape, chosen(name, shape)).invoke(f"linear_{name}", rows, packed)
 
     found = linear(x)
     few = [linear(x[first : first + FEW]) for first in range(0, MOST_TOKENS, FEW)]
