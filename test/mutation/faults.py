@@ -317,6 +317,27 @@ FAULTS = (
         "return text",
         "test_streams.py",
     ),
+    _py(
+        "arrays-sent-once",
+        "runners",
+        "memory.holds = address if buffer.kept else 0",
+        "memory.holds = address",
+        "test_runner.py",
+    ),
+    _py(
+        "kept-arrays-come-back",
+        "runners",
+        "if buffer.written and not buffer.kept:",
+        "if buffer.written:",
+        "test_runner.py",
+    ),
+    _py(
+        "other-alignment",
+        "runners",
+        "(buffer.size, address % _PAGE)",
+        "(buffer.size, 0)",
+        "test_runner.py",
+    ),
     # --- kernels --------------------------------------------------------------------------------------------
     _cpp(
         "order-of-planes",

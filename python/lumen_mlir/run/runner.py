@@ -70,8 +70,8 @@ def _machine_of(command: tuple[str, ...]) -> tuple[str, ...]:
 class _Memory:
     """Memory of the runner that stands for a buffer of this process.
 
-    ``layout``: bytes, and where in a page they begin. ``holds``: the address of the buffer whose bytes are
-    there, where nothing else has changed either since; else 0.
+    ``layout``: bytes, and where in a page they begin. ``holds``: the address of a kept buffer whose bytes are
+    there already; else 0.
     """
 
     address: int
@@ -120,7 +120,7 @@ class _RemoteCode:
             words[buffer.slot] = memory.address
             if buffer.scratch:
                 continue
-            if not buffer.kept or memory.holds != address:
+            if memory.holds != address:
                 self._process.send(
                     _words(_WRITE, memory.address, buffer.size), _bytes_at(address, buffer.size)
                 )
