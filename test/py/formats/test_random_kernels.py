@@ -30,29 +30,11 @@ def finite(fmt, rng):
     return raw
 
 
-def all_architectures() -> list:
-    """This machine's target, and the most capable one of the others; the matrix has all of those."""
-    others = [
-        pytest.param(target.name, marks=[pytest.mark.emulated, *([pytest.mark.matrix] if number else [])])
-        for number, target in enumerate(EMULATED)
-    ]
-    return ["native", *others]
-
-
-# Compiling is what takes the time: a failure is shown as it was found, not made smaller.
-@pytest.mark.parametrize("target", all_architectures())
-@settings(
-    max_examples=2,
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-    phases=[Phase.explicit, Phase.generate],
-)
-@given(st.lists(recipes(), min_size=6, max_size=6), st.integers(0, 1000))
-def test_kernels(target, many, seed):
+def check(target, many, seed):
+    """Packing, embeddings and products of formats with these descriptions."""
     rng = np.random.default_rng(seed)
     built = [recipe.build(f"random{i}") for i, recipe in enumerate(many)]
     cases = [Case(fmt, finite(fmt, rng), BLOCKS * fmt.block) for fmt in built]
-    target = targets.get(target)
     engine = compile_cases(cases, target.name, "int8", tokens=2)
     for case in cases:
         raw = random_rows(case.fmt, ROWS, BLOCKS, seed)
@@ -68,3 +50,30 @@ def test_kernels(target, many, seed):
         found = engine.invoke(f"linear_{case.name}", x, case.packed(target.name))
         bound = rounding_bound(case) * terms.magnitude()
         assert np.all(abs(found - terms.product()) <= bound)
+
+
+def some(examples: int):
+    """So many times six descriptions, the first time the simplest ones, and a seed for their weights.
+
+    Compiling is what takes the time: a failure is shown as it was found, not made smaller.
+    """
+    usual = settings(
+        max_examples=examples,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        phases=[Phase.explicit, Phase.generate],
+    )
+    drawn = given(many=st.lists(recipes(), min_size=6, max_size=6), seed=st.integers(0, 1000))
+    return lambda test: usual(drawn(test))
+
+
+@some(2)
+def test_kernels(many, seed):
+    check(targets.native(), many, seed)
+
+
+@pytest.mark.emulated
+@pytest.mark.parametrize("target", EMULATED, ids=lambda target: target.name)
+@some(2)
+def test_kernels_in_an_emulator(target, many, seed):
+    check(target, many, seed)
