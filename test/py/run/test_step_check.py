@@ -3,6 +3,7 @@
 
 import numpy as np
 import pytest
+from emulated import EMULATED, marks_of
 
 from lumen_mlir.errors import LumenError
 from lumen_mlir.models import Model
@@ -43,12 +44,18 @@ def run(session) -> np.ndarray:
     return np.concatenate([session.step(PROMPT, 0).copy(), session.step([44], len(PROMPT)).copy()])
 
 
-@pytest.mark.parametrize(
-    ("name", "activations", "kv_type"), [("model", "int8", "f16"), ("small", "exact", "f32")]
-)
-def test_kernels(request, name, activations, kv_type):
+def kinds_on_targets() -> list:
+    kinds, result = [("model", "int8", "f16"), ("small", "exact", "f32")], []
+    for target in ("native", *(each.name for each in EMULATED)):
+        left = [pytest.mark.matrix] if target != "native" and target != EMULATED[0].name else []
+        result += [pytest.param(*kind, target, marks=[*marks_of(target), *left]) for kind in kinds]
+    return result
+
+
+@pytest.mark.parametrize(("name", "activations", "kv_type", "target"), kinds_on_targets())
+def test_kernels(request, name, activations, kv_type, target):
     model = request.getfixturevalue(name)
-    chosen = options(activations=activations, kv_type=kv_type)
+    chosen = options(activations=activations, kv_type=kv_type, target=target)
     checked, reference = CheckedSession(model, chosen), RecordedSession(model, chosen)
     logits = run(checked)
     np.testing.assert_array_equal(logits, run(Session(model, chosen)))
