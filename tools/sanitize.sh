@@ -32,3 +32,7 @@ LD_PRELOAD=$runtime PYTHONMALLOC=malloc PYTHONPATH=$PWD/build/asan/python \
   "$python" -m pytest -q -n auto -m "not (matrix or emulated)" "$@" test/py/ir test/py/dialects test/py/compiler \
   test/py/passes/test_passes.py test/py/passes/test_rows.py test/py/passes/test_attention.py test/py/run/test_engine.py \
   test/py/run/test_packed_weights.py test/py/support/test_thread_team.py test/py/storage
+
+# The library of bundles, and programs with it.
+LUMEN_TEST_SANITIZERS=address,undefined LD_PRELOAD=$runtime LD_LIBRARY_PATH=$(dirname "$runtime") PYTHONMALLOC=malloc \
+  "$python" -m pytest -q -n auto -m 'not (matrix or emulated)' "$@" test/py/aot

@@ -25,6 +25,7 @@ SLOW_FIRST = (
     "cli/test_bad_input",
     "run/test_step_check",
     "run/test_tuning",
+    "aot/test_bundle",
     "aot/test_runtime",
     "test_tutorials",
     "cli/test_examples",

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What ``lumen compile`` makes besides the forms of the compiler: libraries."""
+"""What ``lumen compile`` makes besides the forms of the compiler: libraries and bundles."""
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -19,22 +20,33 @@ Opening = dict[str, Any]
 """Options of ``open_model_file``."""
 
 
-def is_library(
-    context: click.Context, emit: str | None, function: str | None, output: str | None, header: bool
-) -> bool:
-    """Whether the options ask for a library, and not for a form. ``emit``: as it was given."""
+def kind(
+    context: click.Context,
+    emit: str | None,
+    function: str | None,
+    output: str | None,
+    header: bool,
+    bundle: str | None,
+) -> str:
+    """What the options ask for: "bundle", "library", or "form" of the compiler. ``emit``: as it was given."""
+    if bundle is not None:
+        others = {"--emit": emit, "--function": function, "--output": output, "--header": header or None}
+        for name, value in others.items():
+            if value is not None:
+                raise click.UsageError(f"{name} cannot be used with --bundle", context)
+        return "bundle"
     if output is not None and emit is None:
         from lumen_mlir.aot.library import is_library
 
         if is_library(output):
             if function is not None:
                 raise click.UsageError("--function cannot be used with a library", context)
-            return True
+            return "library"
     if header:
         raise click.UsageError(
             "--header is for a library: it needs -o FILE.so, -o FILE.o or -o DIR, and no --emit", context
         )
-    return False
+    return "form"
 
 
 def make_library(
@@ -53,6 +65,26 @@ def make_library(
     compiled, _ = _compile(source, options, reporter, {**opening, "read_weights": False})
     files = write_library(output, compiled, header)
     reporter.say(f"{' and '.join(map(str, files))} for target {compiled.target.name}")
+
+
+def make_bundle(
+    source: str | None, output: str, options: SessionOptions, reporter: Reporter, opening: Opening
+) -> None:
+    """Writes a bundle, and says how large it is and how it is built."""
+    from lumen_mlir.aot.bundle import check_place, write_bundle
+    from lumen_mlir.gguf.description import size_text
+    from lumen_mlir.text.tokenizer import Tokenizer
+
+    check_place(output)
+    compiled, cache = _compile(source, options, reporter, opening)
+    try:
+        tokenizer = Tokenizer.from_gguf(compiled.model.file, cache, opening["pre_tokenizer"])
+        size = write_bundle(output, compiled, tokenizer, cache, reporter.progress)
+    finally:
+        reporter.close()
+    reporter.say(f"{output}: {size_text(size)} for target {compiled.target.name}")
+    build = os.path.join(output, "build")
+    reporter.say(f"to build it: cmake -S {output} -B {build} && cmake --build {build}")
 
 
 def _target_of(options: SessionOptions) -> str:

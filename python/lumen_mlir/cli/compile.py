@@ -45,6 +45,7 @@ STAGES = ("lumen", "fused", "loops", "vector", "llvm", "asm", "obj")
     help="Where to write to: a form, or a library (FILE.so, FILE.o or DIR).  [default: stdout]",
 )
 @click.option("--header", is_flag=True, help="Write a C header beside the library, too.")
+@click.option("--bundle", metavar="DIR", help="Write a folder that runs the model without Python.")
 @shared.format_option
 @shared.pre_tokenizer_option
 @shared.threads_option
@@ -57,6 +58,7 @@ def command(
     function: str | None,
     output: str | None,
     header: bool,
+    bundle: str | None,
     format: str | None,
     pre_tokenizer: str | None,
     quiet: bool,
@@ -65,11 +67,13 @@ def command(
 ) -> None:
     """Compile MODEL, a GGUF file, or FILE.mlir, a module of the lumen dialect, and print one form of it.
 
-    Or make a library of MODEL, for this machine or another one, that programs use without Python.
+    Or make a library of MODEL, for this machine or another one, or a bundle: a library's sources, weights and
+    tokenizer, for programs in C, C++ and other languages.
 
     \b
       lumen compile model.gguf --emit fused                     a form of the compiler
       lumen compile model.gguf -o model.so --header             a library and its header
+      lumen compile model.gguf --target armv8-a --bundle out    all that the model needs
 
     Long lines of IR are broken; lumen-opt reads them all the same.
 
@@ -84,11 +88,13 @@ def command(
     from lumen_mlir.run.session_options import SessionOptions
 
     stage = None if context.get_parameter_source("emit") is ParameterSource.DEFAULT else emit
-    is_library = ahead_of_time.is_library(context, stage, function, output, header)
+    kind = ahead_of_time.kind(context, stage, function, output, header, bundle)
     settings = SessionOptions(**options)
     reporter = Reporter(quiet, verbose)
     opening = {"format": format, "pre_tokenizer": pre_tokenizer}
-    if is_library:
+    if kind == "bundle":
+        ahead_of_time.make_bundle(source, bundle or "", settings, reporter, opening)
+    elif kind == "library":
         ahead_of_time.make_library(source, output or "", header, settings, reporter, opening)
     else:
         if emit == "obj" and function:

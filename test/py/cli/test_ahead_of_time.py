@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """``lumen compile`` makes libraries for this machine and others."""
 
+import errno
 import os
 import re
 import subprocess
 
 import pytest
 
+from lumen_mlir.aot import weight_file
 from lumen_mlir.compiler import linking, targets
 
 # The least that machines of another architecture run.
@@ -106,3 +108,75 @@ def test_a_linker_that_fails(lumen, tmp_path, monkeypatch):
     monkeypatch.setattr(linking.shutil, "which", lambda name: str(linker))
     result = lumen("compile", "-o", tmp_path / "x.so")
     assert result.returncode == 1 and result.stderr == f"lumen: error: {linker} failed: no space left\n"
+
+
+def test_a_bundle(lumen, tmp_path, monkeypatch):
+    """A folder that appears whole, and replaces an older one only."""
+    monkeypatch.chdir(tmp_path)
+    result = lumen("compile", "--bundle", "out")
+    assert result.returncode == 0 and result.stdout == ""
+    assert re.match(r"lumen: out: [\d.]+ MB for target \S+\nlumen: to build it: cmake -S out ", result.stderr)
+    assert os.listdir(tmp_path) == ["out"]
+    names = ["CMakeLists.txt", "README.md", "code", "model.h", "runtime", "tokenizer.bin", "toolchain.cmake"]
+    assert sorted(os.listdir("out")) == [*names, "weights.lumen"]
+    text = "".join((tmp_path / "out" / name).read_text() for name in ("CMakeLists.txt", "README.md"))
+    assert "Lumen Korean comments 7M" in text and not re.findall(r"@\w+@", text)
+    # What other programs than those of bundles need stays away.
+    sources = {path.name for path in (tmp_path / "out" / "runtime").rglob("*") if path.is_file()}
+    assert {"ThreadTeam.cpp", "lumen.h", "lumen_tokenizer.h"} < sources
+    assert not {"HalfConversion.cpp", "Runner.cpp", "CodeGen.cpp", "OldLibraryC.c"} & sources
+
+    weights = (tmp_path / "out" / "weights.lumen").read_bytes()
+    (tmp_path / "out" / "build").mkdir()
+    assert lumen("compile", "--bundle", "out/", "--kv-type", "q8_0", "-q").stderr == ""
+    assert (tmp_path / "out" / "weights.lumen").read_bytes() != weights
+    assert os.listdir(tmp_path) == ["out"] and not (tmp_path / "out" / "build").exists()
+    (tmp_path / "out" / "notes.txt").touch()
+    result = lumen("compile", "--bundle", "out")
+    assert result.returncode == 1 and "has more in it than a bundle: 'notes.txt'" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--bundle", "out", "--emit", "asm"], "--emit cannot be used with --bundle"),
+        (["--bundle", "out", "-o", "x.so"], "--output cannot be used with --bundle"),
+        (["--bundle", "out", "--header"], "--header cannot be used with --bundle"),
+        (["--bundle", "file"], "file: is there and is not a folder"),
+        (["--bundle", "full"], "full: is there and is not a bundle; name another folder"),
+        (["--bundle", "file/out"], "file/out: cannot be written: "),
+        (["x.mlir", "--bundle", "out"], "x.mlir: is a module"),
+        (["missing.gguf", "--bundle", "out"], "missing.gguf"),
+        (["--bundle", "out", "--chunk", "0"], "chunk is 0"),
+    ],
+)
+def test_what_is_no_bundle(lumen, tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    (tmp_path / "full" / "more").mkdir(parents=True)
+    result = lumen("compile", *arguments)
+    assert result.returncode != 0 and message in result.stderr and result.stderr.count("\n") == 1
+    assert sorted(os.listdir(tmp_path)) == ["file", "full"]
+
+
+def test_a_full_disk(lumen, tmp_path, monkeypatch):
+    """Leaves nothing, and says so in one line."""
+
+    def full(descriptor: int, offset: int, size: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    assert lumen("compile", "--bundle", tmp_path / "first").returncode == 0  # Fills the cache.
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    result = lumen("compile", "--bundle", tmp_path / "out")
+    assert result.returncode == 1
+    assert result.stderr == f"lumen: error: {tmp_path}/out: cannot be written: No space left on device\n"
+    assert os.listdir(tmp_path) == ["first"]
+
+
+def test_an_interrupt(lumen, tmp_path, monkeypatch):
+    def interrupted(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(weight_file, "_write_packed", interrupted)
+    assert lumen("compile", "--bundle", tmp_path / "out").returncode == 130
+    assert os.listdir(tmp_path) == []

@@ -162,6 +162,6 @@ def test_few_examples_are_not_run():
 
 def test_languages():
     """A block says what it is, so that none is left out by a mistake in its name."""
-    known = {"", "console", "shell", "python", "mlir", "toml", "text", "json", "c"}
+    known = {"", "console", "shell", "python", "mlir", "toml", "text", "json", "c", "cmake"}
     assert {f"{block}: {block.language}" for block in BLOCKS if block.language not in known} == set()
     assert len(COMMANDS) >= 5
