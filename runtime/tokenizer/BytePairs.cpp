@@ -9,7 +9,7 @@
 
 #include <algorithm>
 
-using namespace lumen::tokenizer;
+using namespace mlir::lumen::tokenizer;
 
 void BytePairs::encode(std::string_view word, std::vector<int32_t> &ids) {
   if (file.has(WholeWords)) {

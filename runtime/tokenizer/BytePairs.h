@@ -12,7 +12,7 @@
 #include <string_view>
 #include <vector>
 
-namespace lumen::tokenizer {
+namespace mlir::lumen::tokenizer {
 
 /// Merges neighbours in words, those of the lowest rank first.
 class BytePairs {
@@ -49,6 +49,6 @@ private:
   std::vector<Candidate> queue;
 };
 
-} // namespace lumen::tokenizer
+} // namespace mlir::lumen::tokenizer
 
 #endif // LUMEN_RUNTIME_TOKENIZER_BYTEPAIRS_H

@@ -4,16 +4,14 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "runtime/tokenizer/Failure.h"
+#include "runtime/embed/Failure.h"
 #include "runtime/tokenizer/Tokenizer.h"
 #include "runtime/tokenizer/lumen_tokenizer.h"
 
 #include <algorithm>
-#include <climits>
-#include <cstring>
-#include <new>
 
-using namespace lumen::tokenizer;
+using namespace mlir::lumen;
+using namespace mlir::lumen::tokenizer;
 
 struct lumen_tokenizer {
   Tokenizer tokenizer;
@@ -23,39 +21,9 @@ struct lumen_decoder {
   Decoder decoder;
 };
 
-static int fail(int status, std::string_view text, char *error, size_t size) {
-  if (error && size) {
-    size_t count = std::min(text.size(), size - 1);
-    // No half of a character.
-    while (count && count < text.size() && (text[count] & 0xC0) == 0x80)
-      --count;
-    std::memcpy(error, text.data(), count);
-    error[count] = 0;
-    std::replace_if(
-        error, error + count,
-        [](char byte) { return static_cast<unsigned char>(byte) < ' '; }, '?');
-  }
-  return status;
-}
-
-/// What is thrown in `body` becomes a status.
-template <typename Body>
-static int guarded(char *error, size_t size, Body body) {
-  try {
-    body();
-    return fail(0, "", error, size);
-  } catch (const Failure &failure) {
-    return fail(failure.status, failure.text, error, size);
-  } catch (const std::bad_alloc &) {
-    return fail(Failure::Memory, "there is not enough memory", error, size);
-  } catch (...) {
-    return fail(Failure::Argument, "the tokenizer failed", error, size);
-  }
-}
-
 static void require(bool given, const char *what) {
   if (!given)
-    throw Failure(Failure::Argument, std::string(what) + " is NULL");
+    throw Failure{LUMEN_ERROR_ARGUMENT, std::string(what) + " is NULL"};
 }
 
 int lumen_tokenizer_open(const char *path, lumen_tokenizer **tokenizer,

@@ -10,7 +10,7 @@
 #include <utility>
 #include <vector>
 
-using namespace lumen::tokenizer;
+using namespace mlir::lumen::tokenizer;
 
 namespace {
 
@@ -102,8 +102,8 @@ static void orderMarks(const File &file, std::u32string &text) {
   }
 }
 
-std::u32string lumen::tokenizer::compose(const File &file,
-                                         std::u32string_view text) {
+std::u32string mlir::lumen::tokenizer::compose(const File &file,
+                                               std::u32string_view text) {
   std::u32string parts;
   parts.reserve(text.size());
   for (char32_t character : text)

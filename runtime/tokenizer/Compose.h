@@ -11,11 +11,11 @@
 
 #include <string>
 
-namespace lumen::tokenizer {
+namespace mlir::lumen::tokenizer {
 
 /// `text` in normal form C, by the data of the file.
 std::u32string compose(const File &file, std::u32string_view text);
 
-} // namespace lumen::tokenizer
+} // namespace mlir::lumen::tokenizer
 
 #endif // LUMEN_RUNTIME_TOKENIZER_COMPOSE_H

@@ -6,7 +6,7 @@
 
 #include "runtime/tokenizer/File.h"
 #include "runtime/Checksum.h"
-#include "runtime/tokenizer/Failure.h"
+#include "runtime/embed/Failure.h"
 
 #include <algorithm>
 #include <cerrno>
@@ -15,7 +15,8 @@
 #include <cstring>
 #include <vector>
 
-using namespace lumen::tokenizer;
+using namespace mlir::lumen;
+using namespace mlir::lumen::tokenizer;
 
 namespace {
 
@@ -42,8 +43,8 @@ static std::unique_ptr<uint64_t[]> readFile(const std::string &path,
                                             size_t &size) {
   auto fail = [&] {
     int error = errno;
-    throw Failure(Failure::File,
-                  path + ": cannot be read: " + std::strerror(error));
+    throw Failure{LUMEN_ERROR_FILE,
+                  path + ": cannot be read: " + std::strerror(error)};
   };
   std::unique_ptr<std::FILE, int (*)(std::FILE *)> file(
       std::fopen(path.c_str(), "rb"), std::fclose);
@@ -56,7 +57,7 @@ static std::unique_ptr<uint64_t[]> readFile(const std::string &path,
   while (true) {
     if (size == words * sizeof(uint64_t)) {
       if (size > mostBytes)
-        throw Failure(Failure::Damaged, path + ": is no tokenizer file");
+        throw Failure{LUMEN_ERROR_DAMAGED, path + ": is no tokenizer file"};
       size_t more = words ? words * 2 : 1 << 17;
       std::unique_ptr<uint64_t[]> larger(new uint64_t[more]);
       if (size)
@@ -87,7 +88,7 @@ File::File(std::unique_ptr<uint64_t[]> bytes, size_t size, std::string path)
 }
 
 void File::damaged(const std::string &what) const {
-  throw Failure(Failure::Damaged, path + ": is damaged: " + what);
+  throw Failure{LUMEN_ERROR_DAMAGED, path + ": is damaged: " + what};
 }
 
 void File::require(bool fine, const char *what) const {
@@ -133,21 +134,22 @@ void File::read() {
 void File::checkHeader() {
   Header header;
   if (size < sizeof(Header) + sizeof(uint64_t))
-    throw Failure(Failure::Damaged, path + ": is no tokenizer file: it has " +
-                                        std::to_string(size) + " bytes");
+    throw Failure{LUMEN_ERROR_DAMAGED, path +
+                                           ": is no tokenizer file: it has " +
+                                           std::to_string(size) + " bytes"};
   std::memcpy(&header, data.get(), sizeof(header));
   if (std::memcmp(header.magic, "LUMENTOK", sizeof(header.magic)) != 0)
-    throw Failure(Failure::Damaged, path + ": is no tokenizer file");
+    throw Failure{LUMEN_ERROR_DAMAGED, path + ": is no tokenizer file"};
   if (header.version != version)
-    throw Failure(Failure::Version, path + ": is of version " +
-                                        std::to_string(header.version) +
-                                        ", and this program reads version " +
-                                        std::to_string(version));
+    throw Failure{LUMEN_ERROR_VERSION, path + ": is of version " +
+                                           std::to_string(header.version) +
+                                           ", and this program reads version " +
+                                           std::to_string(version)};
   if (header.size != size)
     damaged("it has " + std::to_string(size) + " of " +
             std::to_string(header.size) + " bytes");
   const auto *bytes = reinterpret_cast<const uint8_t *>(data.get());
-  mlir::lumen::Checksum sum;
+  Checksum sum;
   sum.update(bytes + sizeof(Header), size - sizeof(Header));
   require(sum.value() == header.checksum && header.zero == 0,
           "its checksum is another one");

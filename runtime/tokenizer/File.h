@@ -13,7 +13,7 @@
 #include <string>
 #include <string_view>
 
-namespace lumen::tokenizer {
+namespace mlir::lumen::tokenizer {
 
 template <typename T> struct Span {
   const T *data = nullptr;
@@ -173,6 +173,6 @@ private:
   std::string path;
 };
 
-} // namespace lumen::tokenizer
+} // namespace mlir::lumen::tokenizer
 
 #endif // LUMEN_RUNTIME_TOKENIZER_FILE_H

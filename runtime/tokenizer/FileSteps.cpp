@@ -10,7 +10,7 @@
 #include <utility>
 #include <vector>
 
-using namespace lumen::tokenizer;
+using namespace mlir::lumen::tokenizer;
 
 // No tokenizer has more sets of characters.
 static constexpr size_t mostSets = 1024;

@@ -8,7 +8,7 @@
 
 #include <algorithm>
 
-using namespace lumen::tokenizer;
+using namespace mlir::lumen::tokenizer;
 
 static size_t byteAt(std::string_view text, size_t at) {
   return static_cast<unsigned char>(text[at]);

@@ -12,7 +12,7 @@
 #include <string_view>
 #include <vector>
 
-namespace lumen::tokenizer {
+namespace mlir::lumen::tokenizer {
 
 /// Finds texts in others: the first place where one begins, and the longest
 /// that begins there.
@@ -41,6 +41,6 @@ private:
   std::array<size_t, 257> places = {};
 };
 
-} // namespace lumen::tokenizer
+} // namespace mlir::lumen::tokenizer
 
 #endif // LUMEN_RUNTIME_TOKENIZER_FINDER_H

@@ -5,13 +5,13 @@
 //===----------------------------------------------------------------------===//
 
 #include "runtime/tokenizer/Pattern.h"
-#include "runtime/tokenizer/Failure.h"
+#include "runtime/embed/Failure.h"
 
 #include <algorithm>
 
-using namespace lumen::tokenizer;
+using namespace mlir::lumen::tokenizer;
 
-namespace lumen::tokenizer {
+namespace mlir::lumen::tokenizer {
 
 /// Runs one program on one text.
 class Matcher {
@@ -50,7 +50,7 @@ private:
   size_t steps = 0, mostSteps;
 };
 
-} // namespace lumen::tokenizer
+} // namespace mlir::lumen::tokenizer
 
 static constexpr uint32_t withoutLimit = UINT32_MAX;
 
@@ -107,8 +107,8 @@ Matcher::Matcher(const Patterns &patterns, size_t program,
 
 void Matcher::countStep() {
   if (++steps > mostSteps)
-    throw Failure(Failure::Argument,
-                  "cutting the text into words takes too long");
+    throw Failure{LUMEN_ERROR_ARGUMENT,
+                  "cutting the text into words takes too long"};
 }
 
 size_t Matcher::match(size_t begin) {

@@ -13,7 +13,7 @@
 #include <string_view>
 #include <vector>
 
-namespace lumen::tokenizer {
+namespace mlir::lumen::tokenizer {
 
 /// A set of characters that is asked often.
 class CharacterSet {
@@ -55,6 +55,6 @@ private:
   std::vector<CharacterSet> sets;
 };
 
-} // namespace lumen::tokenizer
+} // namespace mlir::lumen::tokenizer
 
 #endif // LUMEN_RUNTIME_TOKENIZER_PATTERN_H

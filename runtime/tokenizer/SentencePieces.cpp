@@ -9,7 +9,7 @@
 
 #include <algorithm>
 
-using namespace lumen::tokenizer;
+using namespace mlir::lumen::tokenizer;
 
 static constexpr size_t none = size_t(-1);
 

@@ -16,7 +16,7 @@
 #include <utility>
 #include <vector>
 
-namespace lumen::tokenizer {
+namespace mlir::lumen::tokenizer {
 
 /// Merges neighbours in a text, those with the best score first.
 class SentencePieces {
@@ -59,6 +59,6 @@ private:
   bool afterUnknown = false;
 };
 
-} // namespace lumen::tokenizer
+} // namespace mlir::lumen::tokenizer
 
 #endif // LUMEN_RUNTIME_TOKENIZER_SENTENCEPIECES_H

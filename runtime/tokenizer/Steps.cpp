@@ -11,7 +11,7 @@
 #include <algorithm>
 #include <array>
 
-using namespace lumen::tokenizer;
+using namespace mlir::lumen::tokenizer;
 
 namespace {
 

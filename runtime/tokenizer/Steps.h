@@ -14,7 +14,7 @@
 #include <string>
 #include <vector>
 
-namespace lumen::tokenizer {
+namespace mlir::lumen::tokenizer {
 
 /// A text in pieces: where each ends.
 struct Pieces {
@@ -54,6 +54,6 @@ private:
   std::vector<std::u32string> strings;
 };
 
-} // namespace lumen::tokenizer
+} // namespace mlir::lumen::tokenizer
 
 #endif // LUMEN_RUNTIME_TOKENIZER_STEPS_H

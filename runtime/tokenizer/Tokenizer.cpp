@@ -5,13 +5,13 @@
 //===----------------------------------------------------------------------===//
 
 #include "runtime/tokenizer/Tokenizer.h"
+#include "runtime/embed/Failure.h"
 #include "runtime/tokenizer/BytePairs.h"
-#include "runtime/tokenizer/Failure.h"
 #include "runtime/tokenizer/SentencePieces.h"
 
 #include <algorithm>
 
-using namespace lumen::tokenizer;
+using namespace mlir::lumen::tokenizer;
 
 /// Of the added tokens, those whose flags `chosen` likes.
 template <typename Chosen>
@@ -50,8 +50,8 @@ std::vector<int32_t> Tokenizer::encode(std::string_view text,
                                        const EncodeOptions &options) const {
   size_t invalid = firstInvalid(text);
   if (invalid != std::string_view::npos)
-    throw Failure(Failure::Argument, "the text is not valid UTF-8 at byte " +
-                                         std::to_string(invalid));
+    throw Failure{LUMEN_ERROR_ARGUMENT, "the text is not valid UTF-8 at byte " +
+                                            std::to_string(invalid)};
   std::vector<int32_t> ids = contents.kind == Kind::SentencePiece
                                  ? encodePieces(text, options)
                                  : encodePairs(text, options);
@@ -59,12 +59,12 @@ std::vector<int32_t> Tokenizer::encode(std::string_view text,
     return token >= contents.rows;
   });
   if (beyond != ids.end())
-    throw Failure(Failure::Argument,
+    throw Failure{LUMEN_ERROR_ARGUMENT,
                   "the text contains token " + std::to_string(*beyond) +
                       " (at place " + std::to_string(beyond - ids.begin()) +
                       " of " + std::to_string(ids.size()) +
                       "), but the embedding table ends at " +
-                      std::to_string(contents.rows - 1));
+                      std::to_string(contents.rows - 1)};
   if (options.addBos && contents.has(AddBos) &&
       (ids.empty() || ids[0] != contents.bos))
     ids.insert(ids.begin(), contents.bos);
@@ -214,10 +214,10 @@ Decoder::Decoder(const Tokenizer &tokenizer, bool special, bool begins)
 const std::string &Decoder::feed(int32_t token) {
   const File &file = tokenizer.file();
   if (token < 0 || token >= file.tokens)
-    throw Failure(Failure::Argument, "token id " + std::to_string(token) +
-                                         " is outside the vocabulary of " +
-                                         std::to_string(file.tokens) +
-                                         " tokens");
+    throw Failure{LUMEN_ERROR_ARGUMENT, "token id " + std::to_string(token) +
+                                            " is outside the vocabulary of " +
+                                            std::to_string(file.tokens) +
+                                            " tokens"};
   text.clear();
   bool hidden = file.is(token, Hidden);
   std::string piece;

@@ -18,7 +18,7 @@
 #include <string_view>
 #include <vector>
 
-namespace lumen::tokenizer {
+namespace mlir::lumen::tokenizer {
 
 class BytePairs;
 
@@ -93,6 +93,6 @@ private:
   std::string text;
 };
 
-} // namespace lumen::tokenizer
+} // namespace mlir::lumen::tokenizer
 
 #endif // LUMEN_RUNTIME_TOKENIZER_TOKENIZER_H

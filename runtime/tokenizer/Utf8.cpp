@@ -6,7 +6,7 @@
 
 #include "runtime/tokenizer/Utf8.h"
 
-using namespace lumen::tokenizer;
+using namespace mlir::lumen::tokenizer;
 
 /// Whether `byte` may stand at place `at` (1 to 3) behind `lead`.
 static bool mayFollow(unsigned char lead, size_t at, unsigned char byte) {
@@ -28,7 +28,7 @@ static bool mayBegin(unsigned char byte) {
   return byte < 0x80 || (byte >= 0xC2 && byte <= 0xF4);
 }
 
-size_t lumen::tokenizer::firstInvalid(std::string_view text) {
+size_t mlir::lumen::tokenizer::firstInvalid(std::string_view text) {
   for (size_t at = 0; at < text.size();) {
     size_t length = lengthOf(text[at]);
     if (!mayBegin(text[at]) || length > text.size() - at)
@@ -41,7 +41,7 @@ size_t lumen::tokenizer::firstInvalid(std::string_view text) {
   return std::string_view::npos;
 }
 
-std::u32string lumen::tokenizer::toCharacters(std::string_view text) {
+std::u32string mlir::lumen::tokenizer::toCharacters(std::string_view text) {
   std::u32string characters;
   characters.reserve(text.size());
   for (size_t at = 0; at < text.size();) {
@@ -57,7 +57,7 @@ std::u32string lumen::tokenizer::toCharacters(std::string_view text) {
   return characters;
 }
 
-void lumen::tokenizer::append(std::string &text, char32_t character) {
+void mlir::lumen::tokenizer::append(std::string &text, char32_t character) {
   if (character < 0x80) {
     text += static_cast<char>(character);
     return;
@@ -68,7 +68,7 @@ void lumen::tokenizer::append(std::string &text, char32_t character) {
     text += static_cast<char>(0x80 | (character >> 6 * more & 0x3F));
 }
 
-std::string lumen::tokenizer::toBytes(std::u32string_view characters) {
+std::string mlir::lumen::tokenizer::toBytes(std::u32string_view characters) {
   std::string text;
   text.reserve(characters.size());
   for (char32_t character : characters)

@@ -11,7 +11,7 @@
 #include <string>
 #include <string_view>
 
-namespace lumen::tokenizer {
+namespace mlir::lumen::tokenizer {
 
 /// Where the first byte stands that is no UTF-8; npos where all is.
 size_t firstInvalid(std::string_view text);
@@ -40,6 +40,6 @@ private:
   std::string pending;
 };
 
-} // namespace lumen::tokenizer
+} // namespace mlir::lumen::tokenizer
 
 #endif // LUMEN_RUNTIME_TOKENIZER_UTF8_H

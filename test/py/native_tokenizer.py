@@ -20,7 +20,10 @@ from lumen_mlir.text.tokenizer import Tokenizer
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "build" / "test-cache" / "native"
-SOURCES = [ROOT / "runtime" / "Checksum.cpp", *sorted((ROOT / "runtime" / "tokenizer").glob("*.cpp"))]
+SOURCES = [
+    *(ROOT / "runtime" / name for name in ("Checksum.cpp", "embed/Failure.cpp")),
+    *sorted((ROOT / "runtime" / "tokenizer").glob("*.cpp")),
+]
 
 TEXT_ONLY, NO_BOS, NO_EOS, BEHIND = 1, 2, 4, 8
 SPECIAL, BEGINS = 1, 2

@@ -14,7 +14,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "runtime/Checksum.h"
-#include "runtime/tokenizer/Failure.h"
+#include "runtime/embed/Failure.h"
 #include "runtime/tokenizer/Tokenizer.h"
 
 #include <algorithm>
@@ -27,7 +27,8 @@
 #include <string>
 #include <vector>
 
-using namespace lumen::tokenizer;
+using namespace mlir::lumen;
+using namespace mlir::lumen::tokenizer;
 
 static constexpr size_t headerBytes = 32;
 
@@ -47,7 +48,7 @@ static Outcome attempt(const uint8_t *data, size_t size) {
   if (size)
     std::memcpy(bytes, data, size);
   if (size > headerBytes) {
-    mlir::lumen::Checksum sum;
+    Checksum sum;
     sum.update(bytes + headerBytes, size - headerBytes);
     uint64_t value = sum.value(), length = size;
     std::memcpy(bytes + 16, &length, sizeof(length));
