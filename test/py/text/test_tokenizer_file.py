@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tokenizers
 from fuzz.tokenizer_kinds import KINDS, random_text, write_folder
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -32,6 +33,7 @@ from native_tokenizer import (
     library,
     native,
 )
+from tokenizers import Regex, models, normalizers, pre_tokenizers
 from vocabularies import CASES, open_vocabulary, references, write_vocabulary
 
 from lumen_mlir.data import embedded_model_path
@@ -356,8 +358,6 @@ PATTERNS = (
 
 @pytest.mark.parametrize("pattern", PATTERNS)
 def test_patterns_match_as_in_the_package(pattern, tmp_path):
-    import tokenizers
-    from tokenizers import Regex, models, pre_tokenizers
 
     built = KINDS["whole-text"]()
     spec = json.loads(built.to_str())
@@ -384,3 +384,19 @@ def test_patterns_match_as_in_the_package(pattern, tmp_path):
     with native(tokenizer, tmp_path / "tokenizer.bin") as found:
         for _ in range(600):
             compare(tokenizer, found, "".join(rng.choices(letters, k=rng.randrange(14))))
+
+
+def test_every_composition(tmp_path):
+    package = normalizers.NFC()
+    tokenizer = Tokenizer.from_gguf(open_vocabulary("ggml-vocab-qwen2", tmp_path))
+    letters = [chr(code) for code in range(0x110000) if not 0xD800 <= code <= 0xDFFF]
+    composed = [each for each in letters if unicodedata.decomposition(each)]
+    marks = [each for each in letters if unicodedata.combining(each)]
+    rng = random.Random(1)
+    texts = [*composed, *(unicodedata.normalize("NFD", each) for each in composed)]
+    texts += [rng.choice("aꀀ가각각é") + "".join(rng.choices(marks, k=rng.randrange(6))) for _ in range(3000)]
+    texts += ["".join(rng.choices([*composed, *marks], k=4)) for _ in range(3000)]
+    text = "\n".join([*texts, "ᄀ" + "ᅡ" * 3 + "ᆨ" * 2, "가ᆧ각"])
+    with native(tokenizer, tmp_path / "tokenizer.bin") as found:
+        pieces = found.decode(found.encode(text, TEXT_ONLY | NO_BOS), SPECIAL)
+        assert "".join(pieces).split("\n") == package.normalize_str(text).split("\n")
