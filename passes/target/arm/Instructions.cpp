@@ -4,15 +4,19 @@
 using namespace mlir;
 using namespace mlir::lumen;
 
-std::optional<arm::DotForm> arm::findDot(DotAttr dot) {
+std::optional<arm::DotForm> arm::findDot(TargetAttr target) {
+  DotAttr dot = target.getDot();
   if (!dot)
     return DotForm::None;
   if (dot.getM() != 1 || !dot.getLhs().isSignedInteger(8) ||
-      !dot.getRhs().isSignedInteger(8) || !dot.getAccumulates())
+      dot.getRhs().getWidth() != 8 || !dot.getAccumulates())
     return std::nullopt;
-  if (dot.getN() == 4 && dot.getK() == 4 && dot.getAcc().isInteger(32))
+  bool isSigned = dot.getRhs().isSigned();
+  if (dot.getN() == 4 && dot.getK() == 4 && dot.getAcc().isInteger(32) &&
+      (isSigned || hasUsdot(target)))
     return DotForm::Dots;
-  if (dot.getN() == 8 && dot.getK() == 1 && dot.getAcc().isInteger(16))
+  if (dot.getN() == 8 && dot.getK() == 1 && dot.getAcc().isInteger(16) &&
+      isSigned)
     return DotForm::Products;
   return std::nullopt;
 }

@@ -26,18 +26,23 @@ inline constexpr StringLiteral kSaddlp = "llvm.aarch64.neon.saddlp.v4i32.v8i16";
 /// The bytes of a table of 16 at indices; 0 for indices behind its end.
 inline constexpr StringLiteral kTbl = "llvm.aarch64.neon.tbl1.v16i8";
 
+/// Bytes of the second vector, shifted to the left or right, inserted into
+/// those of the first, which keep the bits below or above.
+inline constexpr StringLiteral kSli = "llvm.aarch64.neon.vsli.v16i8";
+inline constexpr StringLiteral kSri = "llvm.aarch64.neon.vsri.v16i8";
+
 /// How a target multiplies 8-bit codes.
 enum class DotForm {
   /// By arithmetic that LLVM finds instructions for.
   None,
   /// smull and smlal: products are added up in 16 bits, then in 32.
   Products,
-  /// sdot
+  /// sdot or usdot
   Dots,
 };
 
-/// Empty where no instruction computes `dot`.
-std::optional<DotForm> findDot(DotAttr dot);
+/// Empty where no instruction computes the target's `dot`.
+std::optional<DotForm> findDot(TargetAttr target);
 
 /// The instruction that multiplies matrices of this shape; empty where there is
 /// none, or the target lacks it.

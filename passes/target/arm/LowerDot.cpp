@@ -3,14 +3,11 @@
 // lumen.dot4, lumen.mma and lumen.lookup as AArch64's instructions.
 #include "passes/target/arm/Arm.h"
 #include "passes/target/arm/Instructions.h"
-#include "passes/target/arm/StepLoads.h"
+#include "passes/target/arm/Registers.h"
 #include "passes/target/common/DotChain.h"
 #include "passes/target/common/VectorPieces.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
-#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
-#include "mlir/Dialect/Vector/IR/VectorOps.h"
-#include "mlir/IR/Matchers.h"
 #include "mlir/IR/PatternMatch.h"
 #include "llvm/Support/MathExtras.h"
 
@@ -51,54 +48,6 @@ struct SignCodes final : OpRewritePattern<Dot4Op> {
   }
 };
 
-/// `acc`, what sums start from. A constant would be copied for each sum, which
-/// takes a turn of the pipes that multiply; loads have pipes of their own. Only
-/// a volatile load is not a copy again.
-Value loadStart(KernelBuilder &b, Value acc) {
-  DenseElementsAttr start;
-  if (!matchPattern(acc, m_Constant(&start)) || !start.isSplat() ||
-      start.getSplatValue<APInt>().isZero()) // which costs nothing
-    return acc;
-  auto type = VectorType::get(kLanes, b.getI32Type());
-  int64_t value = start.getSplatValue<APInt>().getSExtValue();
-  std::string name = "lumen_start_" + std::to_string(uint32_t(value));
-  auto module =
-      b.getInsertionBlock()->getParentOp()->getParentOfType<ModuleOp>();
-  if (!module.lookupSymbol(name)) {
-    OpBuilder::InsertionGuard guard(b);
-    b.setInsertionPointToStart(module.getBody());
-    LLVM::GlobalOp::create(b, type, /*isConstant=*/true,
-                           LLVM::Linkage::Internal, name,
-                           start.resizeSplat(type), /*alignment=*/arm::kBytes);
-  }
-  Value address = LLVM::AddressOfOp::create(
-      b, LLVM::LLVMPointerType::get(b.getContext()), name);
-  return LLVM::LoadOp::create(b, type, address, /*alignment=*/arm::kBytes,
-                              /*isVolatile=*/true);
-}
-
-/// A constant added to what is the same in all lanes: before it is spread, that
-/// takes no turn of the pipes that multiply.
-struct AddBeforeSpread final : OpRewritePattern<arith::AddIOp> {
-  using OpRewritePattern::OpRewritePattern;
-
-  LogicalResult matchAndRewrite(arith::AddIOp op,
-                                PatternRewriter &rewriter) const override {
-    DenseElementsAttr added;
-    auto spread = op.getLhs().getDefiningOp<vector::BroadcastOp>();
-    Value scalar = spread ? spread.getSource() : Value();
-    if (!scalar || !scalar.getType().isInteger() || !spread->hasOneUse() ||
-        !matchPattern(op.getRhs(), m_Constant(&added)) || !added.isSplat())
-      return failure();
-    KernelBuilder b(op.getLoc(), rewriter);
-    int64_t value = added.getSplatValue<APInt>().getSExtValue();
-    scalar =
-        arith::AddIOp::create(b, scalar, b.integer(scalar.getType(), value));
-    rewriter.replaceOpWithNewOp<vector::BroadcastOp>(op, op.getType(), scalar);
-    return success();
-  }
-};
-
 /// Four products of bytes, added to 32-bit lanes by one instruction, which
 /// takes the four activations from any lane of a register.
 struct LowerDot4 final : OpRewritePattern<Dot4Op> {
@@ -117,9 +66,7 @@ struct LowerDot4 final : OpRewritePattern<Dot4Op> {
     rewriter.replaceOp(
         op, splitVector(b, type, kLanes, [&](int64_t first) -> Value {
           Value codes = b.extract(op.getCodes(), 4 * first, arm::kBytes);
-          Value acc = loadStart(b, op.getAcc());
-          if (acc == op.getAcc())
-            acc = b.extract(acc, first, kLanes);
+          Value acc = arm::startSum(b, op.getAcc(), first);
           return callIntrinsic(b, name, words, {acc, codes, x});
         }));
     return success();
@@ -222,7 +169,7 @@ struct LowerMma final : OpRewritePattern<MmaOp> {
       return failure();
     KernelBuilder b(op.getLoc(), rewriter);
     rewriter.replaceOp(op, callIntrinsic(b, name, op.getType(),
-                                         {loadStart(b, op.getAcc()),
+                                         {arm::startSum(b, op.getAcc(), 0),
                                           op.getLhs(), op.getRhs()}));
     return success();
   }
@@ -260,7 +207,7 @@ struct LowerLookup final : OpRewritePattern<LookupOp> {
 LogicalResult
 Arm::addInstructions(TargetAttr target, RewritePatternSet &patterns,
                      function_ref<InFlightDiagnostic()> emitError) const {
-  std::optional<arm::DotForm> form = arm::findDot(target.getDot());
+  std::optional<arm::DotForm> form = arm::findDot(target);
   if (!form)
     return emitError() << "no instruction of aarch64 is known for "
                        << target.getDot();
@@ -270,6 +217,7 @@ Arm::addInstructions(TargetAttr target, RewritePatternSet &patterns,
   MLIRContext *context = patterns.getContext();
   patterns.add<LowerLookup>(context);
   patterns.add<LowerMma>(context, target);
+  arm::addPlanes(patterns);
   switch (*form) {
   case arm::DotForm::None:
     break;
@@ -278,7 +226,7 @@ Arm::addInstructions(TargetAttr target, RewritePatternSet &patterns,
     break;
   case arm::DotForm::Dots:
     patterns.add<LowerDot4>(context, arm::hasUsdot(target));
-    patterns.add<AddBeforeSpread>(context);
+    arm::addSpreading(patterns);
     if (!arm::hasUsdot(target))
       patterns.add<SignCodes>(context);
     break;

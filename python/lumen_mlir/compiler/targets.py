@@ -183,7 +183,8 @@ _AVX2: dict[str, Any] = {"vector_registers": 16, "vector_bits": 256, "fma": True
 _SSE: dict[str, Any] = {"vector_registers": 16, "vector_bits": 128, "fma": False, "f16": False}
 _NEON: dict[str, Any] = {"vector_registers": 32, "vector_bits": 128, "fma": True, "f16": True}
 
-# ``sdot``, and ``smlal``, whose products are not added to each other.
+# ``usdot``, ``sdot``, and ``smlal``, whose products are not added to each other.
+_USDOT = Dot(1, 4, 4)
 _SDOT = Dot(1, 4, 4, rhs="si8")
 # ``smmla``: 2 tokens by 2 rows.
 _SMMLA = Dot(2, 2, 8, rhs="si8")
@@ -196,15 +197,15 @@ _SMLAL = Dot(1, 8, 1, rhs="si8", acc="i16")
 # more than 8 sums that do not wait for each other. 16 registers hold the 8 integer sums, the codes and an
 # activation; the 8 running float sums, which a span of 32 columns touches once, then lie on the stack: a
 # load and a store each beside some 20 to 40 instructions.
-# With ``sdot`` it is one vector of rows by 8 tokens: an activation comes from any word of a register and needs
-# no spreading, so that unpacking is what the tile saves.
+# With ``sdot`` it is one vector of rows by 8 tokens: an activation comes from any word of a register and
+# needs no spreading, so that unpacking is what the tile saves.
 TARGETS = (
     _x86("x86-64-v4+vnni", "x86-64-v4", _V4, "avx512vnni", **_AVX512, **_vnni(512), rows=32, tokens=6),
     _x86("x86-64-v4", "x86-64-v4", _V4, **_AVX512, **_pairs(512), rows=32, tokens=4),
     _x86("x86-64-v3+avxvnni", "x86-64-v3", _V3, "avxvnni", **_AVX2, **_vnni(256), rows=16, tokens=4),
     _x86("x86-64-v3", "x86-64-v3", _V3, **_AVX2, **_pairs(256), rows=16, tokens=4),
     _x86("x86-64-v2", "x86-64-v2", _V2, **_SSE, **_pairs(128), rows=8, tokens=4),
-    _arm("armv8.6-a+i8mm", "dotprod", "i8mm", dot=_SDOT, mma=_SMMLA, rows=8, tokens=4),
+    _arm("armv8.6-a+i8mm", "dotprod", "i8mm", dot=_USDOT, mma=_SMMLA, rows=8, tokens=4),
     _arm("armv8.2-a+dotprod", "dotprod", dot=_SDOT, rows=4, tokens=8),
     # Armv8.0-A, which every 64-bit ARM CPU runs.
     _arm("armv8-a", dot=_SMLAL, rows=8, tokens=2),

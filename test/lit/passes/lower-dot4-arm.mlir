@@ -102,6 +102,83 @@ func.func @alone(%c: vector<16xi8>, %m: memref<4x4xi8, strided<[64, 1]>>, %n: me
   return %1 : vector<4xi32>
 }
 
+// A constant that sums start from is loaded for each of them; zero is not.
+// DOT-LABEL: func.func @start
+// DOT: %[[WHERE:.*]] = llvm.mlir.addressof @lumen_start_1262485504
+// DOT: %[[START:.*]] = llvm.load volatile %[[WHERE]] {alignment = 16 : i64} : !llvm.ptr -> vector<4xi32>
+// DOT: llvm.call_intrinsic "llvm.aarch64.neon.sdot.v4i32.v16i8"(%[[START]], %arg0,
+// DOT-NOT: llvm.load
+// DOT: return
+func.func @start(%c: vector<16xi8>, %x: vector<4xi8>) -> (vector<4xi32>, vector<4xi32>) {
+  %a = arith.constant dense<0x4B400000> : vector<4xi32>
+  %z = arith.constant dense<0> : vector<4xi32>
+  %0 = lumen.dot4 %c, %x, %a {bits = 4 : i64} : vector<16xi8>, vector<4xi8>, vector<4xi32>
+  %1 = lumen.dot4 %c, %x, %z {bits = 4 : i64} : vector<16xi8>, vector<4xi8>, vector<4xi32>
+  return %0, %1 : vector<4xi32>, vector<4xi32>
+}
+
+// What is the same in all lanes comes from a general register: kept there, or added up there.
+// DOT-LABEL: func.func @scalar_start
+// DOT: %[[KEPT:.*]] = llvm.inline_asm "", "=r,0" %arg2 : (i32) -> i32
+// DOT: %[[START:.*]] = vector.broadcast %[[KEPT]] : i32 to vector<4xi32>
+// DOT: llvm.call_intrinsic "llvm.aarch64.neon.sdot.v4i32.v16i8"(%[[START]], %arg0,
+// DOT-LABEL: func.func @scalar_sum
+// DOT: %[[SUM:.*]] = arith.addi %arg0, %{{.*}} : i32
+// DOT: vector.broadcast %{{.*}} : i32 to vector<8xi32>
+func.func @scalar_start(%c: vector<16xi8>, %x: vector<4xi8>, %s: i32) -> vector<4xi32> {
+  %a = vector.broadcast %s : i32 to vector<4xi32>
+  %r = lumen.dot4 %c, %x, %a {bits = 4 : i64} : vector<16xi8>, vector<4xi8>, vector<4xi32>
+  return %r : vector<4xi32>
+}
+func.func @scalar_sum(%s: i32) -> vector<8xi32> {
+  %m = arith.constant dense<0x4B400000> : vector<8xi32>
+  %b = vector.broadcast %s : i32 to vector<8xi32>
+  %a = arith.addi %b, %m : vector<8xi32>
+  return %a : vector<8xi32>
+}
+
+// Codes of two planes, whose bits lie at the lower ends of bytes, or at the upper ones.
+// DOT-LABEL: func.func @planes
+// DOT-DAG: %[[MASK:.*]] = arith.constant dense<63> : vector<16xi8>
+// DOT-DAG: %[[LOW:.*]] = llvm.call_intrinsic "llvm.aarch64.neon.vsli.v16i8"(%arg0, %arg1, %{{.*}})
+// DOT-DAG: %[[FIRST:.*]] = arith.andi %[[LOW]], %[[MASK]]
+// DOT-DAG: %[[HIGH:.*]] = llvm.call_intrinsic "llvm.aarch64.neon.vsri.v16i8"(%arg1, %arg0, %{{.*}})
+// DOT-DAG: %[[LAST:.*]] = arith.shrui %[[HIGH]], %{{.*}}
+// DOT: return %[[FIRST]], %[[LAST]]
+func.func @planes(%low: vector<16xi8>, %high: vector<16xi8>) -> (vector<16xi8>, vector<16xi8>) {
+  %c3 = arith.constant dense<3> : vector<16xi8>
+  %c4 = arith.constant dense<4> : vector<16xi8>
+  %c6 = arith.constant dense<6> : vector<16xi8>
+  %c15 = arith.constant dense<15> : vector<16xi8>
+  %0 = arith.andi %low, %c15 : vector<16xi8>
+  %1 = arith.andi %high, %c3 : vector<16xi8>
+  %2 = arith.shli %1, %c4 : vector<16xi8>
+  %3 = arith.ori %0, %2 : vector<16xi8>
+  %4 = arith.shrui %low, %c4 : vector<16xi8>
+  %5 = arith.shrui %high, %c6 : vector<16xi8>
+  %6 = arith.shli %5, %c4 : vector<16xi8>
+  %7 = arith.ori %4, %6 : vector<16xi8>
+  return %3, %7 : vector<16xi8>, vector<16xi8>
+}
+
+// Those between are not.
+// DOT-LABEL: func.func @middle
+// DOT: arith.shrui
+// DOT: arith.shli
+// DOT: arith.ori
+func.func @middle(%low: vector<16xi8>, %high: vector<16xi8>) -> vector<16xi8> {
+  %c2 = arith.constant dense<2> : vector<16xi8>
+  %c3 = arith.constant dense<3> : vector<16xi8>
+  %c4 = arith.constant dense<4> : vector<16xi8>
+  %c15 = arith.constant dense<15> : vector<16xi8>
+  %0 = arith.andi %low, %c15 : vector<16xi8>
+  %1 = arith.shrui %high, %c2 : vector<16xi8>
+  %2 = arith.andi %1, %c3 : vector<16xi8>
+  %3 = arith.shli %2, %c4 : vector<16xi8>
+  %4 = arith.ori %0, %3 : vector<16xi8>
+  return %4 : vector<16xi8>
+}
+
 // DOT-LABEL: func.func @table
 // DOT-COUNT-2: llvm.call_intrinsic "llvm.aarch64.neon.tbl1.v16i8"
 // NEON-LABEL: func.func @table

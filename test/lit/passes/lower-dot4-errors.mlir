@@ -39,6 +39,14 @@ module attributes {lumen.target = #lumen.target<name = "t", triple = "aarch64-un
 
 // -----
 
+// Codes that are unsigned, without the instruction for them.
+// expected-error@+1 {{no instruction of aarch64 is known for #lumen.dot<m = 1, n = 4, k = 4, lhs = si8, rhs = ui8, acc = i32>}}
+module attributes {lumen.target = #lumen.target<name = "t", triple = "aarch64-unknown-linux-gnu",
+  cpu = "", features = "+dotprod", vector_registers = 32, vector_bits = 128, fma = true, f16 = true, cache_line = 64,
+  dot = <m = 1, n = 4, k = 4, lhs = si8, rhs = ui8, acc = i32>, rows = 4, tokens = 4>} {}
+
+// -----
+
 // An architecture of which only LLVM's code generator is known.
 // expected-error@+1 {{no instruction of riscv64 is known for #lumen.dot<m = 1, n = 4, k = 4, lhs = si8, rhs = si8, acc = i32>}}
 module attributes {lumen.target = #lumen.target<name = "t", triple = "riscv64-unknown-linux-gnu",

@@ -1,0 +1,270 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "passes/target/arm/Registers.h"
+
+#include "passes/target/arm/Instructions.h"
+#include "passes/target/common/VectorPieces.h"
+
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
+#include "mlir/Dialect/Utils/IndexingUtils.h"
+#include "mlir/Dialect/Utils/StaticValueUtils.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
+#include "mlir/IR/Matchers.h"
+
+using namespace mlir;
+using namespace mlir::lumen;
+
+/// The integer in all lanes of a constant.
+static std::optional<APInt> findSplat(Value value) {
+  DenseElementsAttr elements;
+  if (!matchPattern(value, m_Constant(&elements)) || !elements.isSplat() ||
+      !elements.getElementType().isInteger())
+    return std::nullopt;
+  return elements.getSplatValue<APInt>();
+}
+
+//===----------------------------------------------------------------------===//
+// Activations
+//===----------------------------------------------------------------------===//
+
+/// The innermost dimensions of a buffer whose elements lie one after the other,
+/// as far as they fill a register: how many, and their elements. None where all
+/// together do not.
+static std::optional<std::pair<int64_t, int64_t>>
+findRegister(MemRefType type) {
+  SmallVector<int64_t> strides;
+  int64_t offset;
+  if (failed(type.getStridesAndOffset(strides, offset)))
+    return std::nullopt;
+  int64_t elements = 1;
+  for (int64_t i = type.getRank(); i-- > 0;) {
+    if (strides[i] != elements || type.isDynamicDim(i))
+      return std::nullopt;
+    elements *= type.getDimSize(i);
+    if (elements % arm::kBytes == 0)
+      return std::pair(type.getRank() - i, elements);
+  }
+  return std::nullopt;
+}
+
+/// A load of the whole register that holds what `load` takes, and where in it
+/// that begins.
+static std::optional<std::pair<Value, int64_t>> widen(KernelBuilder &b,
+                                                      vector::LoadOp load) {
+  MemRefType type = load.getMemRefType();
+  auto found = findRegister(type);
+  if (!found || !type.getElementType().isInteger(8))
+    return std::nullopt;
+  auto [dims, elements] = *found;
+  int64_t outer = type.getRank() - dims;
+  SmallVector<int64_t> place, sizes(type.getShape().drop_front(outer));
+  for (Value index : load.getIndices().drop_front(outer)) {
+    std::optional<int64_t> value = getConstantIntValue(index);
+    if (!value)
+      return std::nullopt;
+    place.push_back(*value);
+  }
+  SmallVector<int64_t> strides = computeStrides(sizes);
+  int64_t flat = linearize(place, strides);
+  if (flat % 4)
+    return std::nullopt; // no word of a register
+  int64_t begin = flat - flat % arm::kBytes;
+  SmallVector<Value> indices(load.getIndices().take_front(outer));
+  for (int64_t index : delinearize(begin, strides))
+    indices.push_back(b.index(index));
+  OpBuilder::InsertionGuard guard(b);
+  b.setInsertionPointAfter(load);
+  return std::pair(b.load(arm::kBytes, load.getBase(), indices), flat - begin);
+}
+
+Value arm::spreadStep(KernelBuilder &b, Value x) {
+  auto bytes = VectorType::get(kBytes, b.getI8Type());
+  auto load = x.getDefiningOp<vector::LoadOp>();
+  auto wide = load ? widen(b, load) : std::nullopt;
+  if (!wide)
+    return spread(b, x, bytes);
+  auto [source, first] = *wide;
+  int64_t words = kBytes / 4;
+  source = vector::BitCastOp::create(b, VectorType::get(words, b.getI32Type()),
+                                     source);
+  Value word = vector::ExtractOp::create(b, source, first / 4);
+  return vector::BitCastOp::create(b, bytes, b.broadcast(word, words));
+}
+
+//===----------------------------------------------------------------------===//
+// Sums
+//===----------------------------------------------------------------------===//
+
+/// `value` in all lanes of four, from memory. Only a volatile load is one for
+/// every use.
+static Value loadSplat(KernelBuilder &b, int32_t value) {
+  auto type = VectorType::get(4, b.getI32Type());
+  std::string name = "lumen_start_" + std::to_string(uint32_t(value));
+  auto module =
+      b.getInsertionBlock()->getParentOp()->getParentOfType<ModuleOp>();
+  if (!module.lookupSymbol(name)) {
+    OpBuilder::InsertionGuard guard(b);
+    b.setInsertionPointToStart(module.getBody());
+    LLVM::GlobalOp::create(b, type, /*isConstant=*/true,
+                           LLVM::Linkage::Internal, name,
+                           DenseElementsAttr::get(type, value),
+                           /*alignment=*/arm::kBytes);
+  }
+  Value address = LLVM::AddressOfOp::create(
+      b, LLVM::LLVMPointerType::get(b.getContext()), name);
+  return LLVM::LoadOp::create(b, type, address, /*alignment=*/arm::kBytes,
+                              /*isVolatile=*/true);
+}
+
+/// `value`, in a general register: code of no instruction that asks for one.
+/// Otherwise LLVM would load and spread it at once, which takes two pipes.
+static Value keepScalar(KernelBuilder &b, Value value) {
+  return LLVM::InlineAsmOp::create(
+             b, value.getType(), value, /*asm_string=*/"",
+             /*constraints=*/"=r,0", /*has_side_effects=*/false,
+             /*is_align_stack=*/false, LLVM::tailcallkind::TailCallKind::None,
+             /*asm_dialect=*/LLVM::AsmDialectAttr(),
+             /*operand_attrs=*/ArrayAttr())
+      .getResult(0);
+}
+
+Value arm::startSum(KernelBuilder &b, Value acc, int64_t first) {
+  constexpr int64_t kLanes = 4;
+  // Zero costs nothing.
+  if (auto start = findSplat(acc); start && !start->isZero())
+    return loadSplat(b, start->getSExtValue());
+  auto spread = acc.getDefiningOp<vector::BroadcastOp>();
+  if (spread && spread.getSource().getType().isInteger(32))
+    return b.broadcast(keepScalar(b, spread.getSource()), kLanes);
+  return b.extract(acc, first, kLanes);
+}
+
+namespace {
+
+struct AddBeforeSpread final : OpRewritePattern<arith::AddIOp> {
+  using OpRewritePattern::OpRewritePattern;
+
+  LogicalResult matchAndRewrite(arith::AddIOp op,
+                                PatternRewriter &rewriter) const override {
+    auto spread = op.getLhs().getDefiningOp<vector::BroadcastOp>();
+    std::optional<APInt> added = findSplat(op.getRhs());
+    if (!spread || !added || !spread->hasOneUse() ||
+        !spread.getSource().getType().isInteger())
+      return failure();
+    KernelBuilder b(op.getLoc(), rewriter);
+    Value scalar = spread.getSource();
+    scalar = arith::AddIOp::create(
+        b, scalar, b.integer(scalar.getType(), added->getSExtValue()));
+    rewriter.replaceOpWithNewOp<vector::BroadcastOp>(op, op.getType(), scalar);
+    return success();
+  }
+};
+
+//===----------------------------------------------------------------------===//
+// Codes
+//===----------------------------------------------------------------------===//
+
+/// Codes of two planes: (upper << k) | lower, where `upper` takes the bits from
+/// k on and `lower` those below. LLVM knows an instruction for lower bits that
+/// are shifted, and no instruction for those of either end.
+struct JoinPlanes final : OpRewritePattern<arith::OrIOp> {
+  using OpRewritePattern::OpRewritePattern;
+
+  LogicalResult matchAndRewrite(arith::OrIOp op,
+                                PatternRewriter &rewriter) const override {
+    auto type = dyn_cast<VectorType>(op.getType());
+    if (!type || type.getRank() != 1 || !type.getElementType().isInteger(8) ||
+        type.getNumElements() % arm::kBytes)
+      return failure();
+    auto shift = op.getRhs().getDefiningOp<arith::ShLIOp>();
+    std::optional<APInt> amount =
+        shift ? findSplat(shift.getRhs()) : std::nullopt;
+    if (!amount || amount->uge(8))
+      return failure();
+    KernelBuilder b(op.getLoc(), rewriter);
+    unsigned bits = amount->getZExtValue();
+    Value joined = joinLow(b, type, op.getLhs(), shift.getLhs(), bits);
+    if (!joined)
+      joined = joinHigh(b, type, op.getLhs(), shift.getLhs(), bits);
+    if (!joined)
+      return failure();
+    rewriter.replaceOp(op, joined);
+    return success();
+  }
+
+private:
+  /// What an instruction makes of the registers of `into` and `from`.
+  static Value insert(KernelBuilder &b, VectorType type, StringRef name,
+                      Value into, Value from, unsigned bits) {
+    auto bytes = VectorType::get(arm::kBytes, b.getI8Type());
+    Value amount = b.integer(b.getI32Type(), bits);
+    return splitVector(b, type, arm::kBytes, [&](int64_t first) {
+      return callIntrinsic(b, name, bytes,
+                           {b.extract(into, first, arm::kBytes),
+                            b.extract(from, first, arm::kBytes), amount});
+    });
+  }
+
+  /// Both at the lower end of their bytes: (high & mask) << bits | (low &
+  /// mask).
+  static Value joinLow(KernelBuilder &b, VectorType type, Value lower,
+                       Value upper, unsigned bits) {
+    auto low = lower.getDefiningOp<arith::AndIOp>(),
+         high = upper.getDefiningOp<arith::AndIOp>();
+    // Another shift would cost what the instruction saves.
+    if (!low || !high || low.getLhs().getDefiningOp<arith::ShRUIOp>() ||
+        high.getLhs().getDefiningOp<arith::ShRUIOp>())
+      return nullptr;
+    std::optional<APInt> lowMask = findSplat(low.getRhs()),
+                         highMask = findSplat(high.getRhs());
+    if (!lowMask || !highMask || !lowMask->isMask(bits))
+      return nullptr;
+    Value joined =
+        insert(b, type, arm::kSli, low.getLhs(), high.getLhs(), bits);
+    APInt mask = *lowMask | highMask->shl(bits);
+    return arith::AndIOp::create(b, joined,
+                                 b.integer(type, mask.getSExtValue()));
+  }
+
+  /// The bytes whose upper bits `value` has at the lower end, and how many
+  /// bits.
+  static std::optional<std::pair<Value, unsigned>> findUpper(Value value) {
+    std::optional<APInt> mask;
+    if (auto masked = value.getDefiningOp<arith::AndIOp>()) {
+      mask = findSplat(masked.getRhs());
+      if (!mask)
+        return std::nullopt;
+      value = masked.getLhs();
+    }
+    auto shift = value.getDefiningOp<arith::ShRUIOp>();
+    std::optional<APInt> amount =
+        shift ? findSplat(shift.getRhs()) : std::nullopt;
+    if (!amount || amount->isZero() || amount->uge(8))
+      return std::nullopt;
+    unsigned bits = 8 - amount->getZExtValue();
+    if (mask && !mask->isMask(bits))
+      return std::nullopt;
+    return std::pair(shift.getLhs(), bits);
+  }
+
+  /// Both at the upper end: (high >> (8 - n)) << bits | low >> (8 - bits).
+  static Value joinHigh(KernelBuilder &b, VectorType type, Value lower,
+                        Value upper, unsigned bits) {
+    auto low = findUpper(lower), high = findUpper(upper);
+    if (!low || !high || low->second != bits || bits + high->second > 8)
+      return nullptr;
+    unsigned count = high->second;
+    Value joined = insert(b, type, arm::kSri, high->first, low->first, count);
+    return arith::ShRUIOp::create(b, joined, b.integer(type, 8 - bits - count));
+  }
+};
+
+} // namespace
+
+void arm::addSpreading(RewritePatternSet &patterns) {
+  patterns.add<AddBeforeSpread>(patterns.getContext());
+}
+
+void arm::addPlanes(RewritePatternSet &patterns) {
+  patterns.add<JoinPlanes>(patterns.getContext());
+}

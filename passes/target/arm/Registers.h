@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// How registers are filled and joined, so that the pipes that multiply have
+// little else to do. Cores have others for loads and for what moves from
+// general registers to vectors.
+#ifndef LUMEN_PASSES_TARGET_ARM_REGISTERS_H
+#define LUMEN_PASSES_TARGET_ARM_REGISTERS_H
+
+#include "passes/support/KernelBuilder.h"
+
+#include "mlir/IR/PatternMatch.h"
+
+namespace mlir::lumen::arm {
+
+/// `x`, the four activations of a step, in every word of a register. Where they
+/// are loaded, the register is filled from there, with those of the steps
+/// beside it: instructions take any of its words for all lanes, and LLVM merges
+/// loads of the same place.
+Value spreadStep(KernelBuilder &b, Value x);
+
+/// The four lanes from `first` on of `acc`, what a sum starts from. A constant
+/// is loaded for every sum, where LLVM would copy it, and what is the same in
+/// all lanes comes from a general register.
+Value startSum(KernelBuilder &b, Value acc, int64_t first);
+
+/// Adds a pattern that adds constants to what is the same in all lanes before
+/// it is spread over them.
+void addSpreading(RewritePatternSet &patterns);
+
+/// Adds a pattern for codes whose bits lie in two planes: instructions that
+/// shift the bytes of a vector insert them into those of another one.
+void addPlanes(RewritePatternSet &patterns);
+
+} // namespace mlir::lumen::arm
+
+#endif // LUMEN_PASSES_TARGET_ARM_REGISTERS_H
