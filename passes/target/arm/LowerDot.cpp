@@ -95,8 +95,7 @@ struct LowerDot4InProducts final : OpRewritePattern<Dot4Op> {
     DenseMap<Operation *, Value> activations;
     for (Dot4Op step : chain) {
       b.setInsertionPoint(step);
-      Value x = arm::spreadStep(b, step.getX());
-      activations[step] = b.extract(x, 0, arm::kBytes / 2);
+      activations[step] = arm::keep(b, arm::spreadStep(b, step.getX()));
     }
     rewriter.replaceOp(op, splitVector(b, type, kLanes, [&](int64_t first) {
                          return emit(b, chain, activations, first);
@@ -131,11 +130,12 @@ Value LowerDot4InProducts::emit(KernelBuilder &b, ArrayRef<Dot4Op> chain,
       b.setInsertionPoint(step);
       most += sums.getMost(step);
       for (int64_t i : {0, 1}) {
-        Value codes = b.extract(
-            step.getCodes(), 4 * first + i * arm::kBytes / 2, arm::kBytes / 2);
+        // The upper halves of both, which another instruction takes.
+        int64_t half = arm::kBytes / 2, begin = i * half;
+        Value codes = b.extract(step.getCodes(), 4 * first + begin, half);
+        Value x = b.extract(activations.at(step), begin, half);
         products[i] =
-            add(products[i], callIntrinsic(b, arm::kSmull, halves,
-                                           {codes, activations.at(step)}));
+            add(products[i], callIntrinsic(b, arm::kSmull, halves, {codes, x}));
       }
     }
     if (2 * most <= sums.limit) {

@@ -23,6 +23,18 @@ static std::optional<APInt> findSplat(Value value) {
   return elements.getSplatValue<APInt>();
 }
 
+/// Code of no instruction, which asks for a general register or a vector one.
+Value arm::keep(KernelBuilder &b, Value value) {
+  StringRef constraints = isa<VectorType>(value.getType()) ? "=w,0" : "=r,0";
+  return LLVM::InlineAsmOp::create(
+             b, value.getType(), value, /*asm_string=*/"", constraints,
+             /*has_side_effects=*/false, /*is_align_stack=*/false,
+             LLVM::tailcallkind::TailCallKind::None,
+             /*asm_dialect=*/LLVM::AsmDialectAttr(),
+             /*operand_attrs=*/ArrayAttr())
+      .getResult(0);
+}
+
 //===----------------------------------------------------------------------===//
 // Activations
 //===----------------------------------------------------------------------===//
@@ -116,18 +128,6 @@ static Value loadSplat(KernelBuilder &b, int32_t value) {
                               /*isVolatile=*/true);
 }
 
-/// `value`, in a general register: code of no instruction that asks for one.
-/// Otherwise LLVM would load and spread it at once, which takes two pipes.
-static Value keepScalar(KernelBuilder &b, Value value) {
-  return LLVM::InlineAsmOp::create(
-             b, value.getType(), value, /*asm_string=*/"",
-             /*constraints=*/"=r,0", /*has_side_effects=*/false,
-             /*is_align_stack=*/false, LLVM::tailcallkind::TailCallKind::None,
-             /*asm_dialect=*/LLVM::AsmDialectAttr(),
-             /*operand_attrs=*/ArrayAttr())
-      .getResult(0);
-}
-
 Value arm::startSum(KernelBuilder &b, Value acc, int64_t first) {
   constexpr int64_t kLanes = 4;
   // Zero costs nothing.
@@ -135,7 +135,7 @@ Value arm::startSum(KernelBuilder &b, Value acc, int64_t first) {
     return loadSplat(b, start->getSExtValue());
   auto spread = acc.getDefiningOp<vector::BroadcastOp>();
   if (spread && spread.getSource().getType().isInteger(32))
-    return b.broadcast(keepScalar(b, spread.getSource()), kLanes);
+    return b.broadcast(keep(b, spread.getSource()), kLanes);
   return b.extract(acc, first, kLanes);
 }
 

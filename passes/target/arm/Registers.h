@@ -12,6 +12,11 @@
 
 namespace mlir::lumen::arm {
 
+/// `value` in a register of its kind, of which LLVM knows nothing else: it
+/// would load a scalar and spread it at once, which takes two pipes, or not see
+/// that a half of a vector is one.
+Value keep(KernelBuilder &b, Value value);
+
 /// `x`, the four activations of a step, in every word of a register. Where they
 /// are loaded, the register is filled from there, with those of the steps
 /// beside it: instructions take any of its words for all lanes, and LLVM merges

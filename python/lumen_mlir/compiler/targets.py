@@ -208,7 +208,7 @@ TARGETS = (
     _arm("armv8.6-a+i8mm", "dotprod", "i8mm", dot=_USDOT, mma=_SMMLA, rows=8, tokens=4),
     _arm("armv8.2-a+dotprod", "dotprod", dot=_SDOT, rows=4, tokens=8),
     # Armv8.0-A, which every 64-bit ARM CPU runs.
-    _arm("armv8-a", dot=_SMLAL, rows=8, tokens=2),
+    _arm("armv8-a", dot=_SMLAL, rows=8, tokens=3),
     # Plain vector arithmetic for the machine that compiles, whichever it is: how a port begins. It relies on
     # few registers and no instruction.
     Target(name="generic", triple="", cpu="generic", **_SSE, rows=8, tokens=2),

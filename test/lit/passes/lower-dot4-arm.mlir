@@ -14,10 +14,12 @@ module attributes {lumen.target = #target} {
 // DOT: return
 // Pairs of products of 4 bits fit 16 bits.
 // NEON-LABEL: func.func @four_bits
+// NEON: %[[X:.*]] = llvm.inline_asm "", "=w,0" %{{.*}} : (vector<16xi8>) -> vector<16xi8>
 // NEON: %[[P0:.*]] = llvm.call_intrinsic "llvm.aarch64.neon.smull.v8i16"
+// NEON: %[[UPPER:.*]] = vector.extract_strided_slice %[[X]] {offsets = [8], sizes = [8]
 // NEON: %[[P1:.*]] = llvm.call_intrinsic "llvm.aarch64.neon.smull.v8i16"
-// NEON: %[[PAIRS:.*]] = llvm.call_intrinsic "llvm.aarch64.neon.addp.v8i16"(%[[P0]], %[[P1]])
-// NEON: llvm.call_intrinsic "llvm.aarch64.neon.saddlp.v4i32.v8i16"(%[[PAIRS]])
+// NEON: llvm.call_intrinsic "llvm.aarch64.neon.addp.v8i16"(%[[P0]], %[[P1]])
+// NEON: llvm.call_intrinsic "llvm.aarch64.neon.saddlp.v4i32.v8i16"
 // NEON: arith.addi
 func.func @four_bits(%c: vector<32xi8>, %x: vector<4xi8>, %a: vector<8xi32>) -> vector<8xi32> {
   %r = lumen.dot4 %c, %x, %a {bits = 4 : i64} : vector<32xi8>, vector<4xi8>, vector<8xi32>
