@@ -49,6 +49,14 @@ def bundle(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    """Those of a model of 400 KB with two sets of frequencies, for what writes them often."""
+    folder = tmp_path_factory.mktemp("tiny")
+    write_family(folder / "model.gguf", FAMILIES["llama-longrope"])
+    return folder / "bundle", make(folder / "model.gguf", folder / "bundle")
+
+
+@pytest.fixture(scope="module")
 def session():
     return Session(ModelFile.open(embedded_model_path()), SessionOptions(threads=1))
 
@@ -184,17 +192,21 @@ def test_logits_without_a_largest(value):
         Sampler().sample(np.array([1, np.nan, 2], np.float32))
 
 
-def changed(folder: Path, path: Path, old: str, new: str) -> Path:
-    """A bundle whose description of the weights says something else, with checksums that fit."""
+def described(folder: Path) -> str:
+    """The description in the file of weights of a bundle."""
     data = (folder / "weights.lumen").read_bytes()
-    magic, version, size, length, begin, count, _, data_sum = weight_file.HEADER.unpack_from(data)
-    text = data[size : size + length].decode()
-    assert old in text
-    text = text.replace(old, new, 1).encode()
+    _, _, size, length, *_ = weight_file.HEADER.unpack_from(data)
+    return data[size : size + length].decode()
+
+
+def write_changed(folder: Path, path: Path, text: bytes) -> Path:
+    """A bundle like ``folder`` whose description of the weights is ``text``, with checksums that fit."""
+    data = (folder / "weights.lumen").read_bytes()
+    magic, version, size, _, begin, count, _, data_sum = weight_file.HEADER.unpack_from(data)
     text_sum = checksum(np.frombuffer(text, np.uint8))
     header = weight_file.HEADER.pack(magic, version, size, len(text), begin, count, text_sum, data_sum)
     header += struct.pack("<Q", checksum(np.frombuffer(header, np.uint8)))
-    path.mkdir()
+    path.mkdir(exist_ok=True)
     (path / "weights.lumen").write_bytes((header + text).ljust(begin, b"\0") + data[begin:])
     return path
 
@@ -219,15 +231,18 @@ def changed(folder: Path, path: Path, old: str, new: str) -> Path:
 )  # fmt: skip
 def test_other_weights(bundle, tmp_path, old, new, status, text):
     folder, code = bundle
+    text_before = described(folder)
+    assert old in text_before
+    other = write_changed(folder, tmp_path, text_before.replace(old, new, 1).encode())
     with pytest.raises(Failed) as failed:
-        Model(changed(folder, tmp_path / "b", old, new), code)
+        Model(other, code)
     assert failed.value.status == status and text in failed.value.text
     assert "\n" not in failed.value.text
 
 
-def test_damaged_files(bundle, tmp_path):
+def test_damaged_files(tiny, tmp_path):
     """Cut anywhere, and with any byte changed, a file is refused."""
-    folder, code = bundle
+    folder, code = tiny
     data = bytearray((folder / "weights.lumen").read_bytes())
     file = tmp_path / "weights.lumen"
 
@@ -257,6 +272,27 @@ def test_damaged_files(bundle, tmp_path):
     other[-1] ^= 1
     file.write_bytes(other)
     Model(tmp_path, code, skip=True).close()
+
+
+def test_files_that_mean_harm(tiny, tmp_path):
+    """Whatever a description says, with checksums that fit: an error, or a model that reads only weights."""
+    folder, code = tiny
+    text = described(folder)
+    # Behind what tells the code: numbers, mostly.
+    begin, rng, opened = text.index("\nsampling") + 1, np.random.default_rng(10), 0
+    signs = b"0123456789f- \n"
+    for _ in range(150):
+        other = bytearray(text.encode())
+        for place in rng.integers(begin, len(text), rng.integers(1, 3)):
+            other[place] = int(rng.choice([*signs, *rng.integers(0, 256, 2)]))
+        write_changed(folder, tmp_path, bytes(other))
+        try:
+            with Model(tmp_path, code, skip=True) as model:
+                model.step([1, 2, 3])
+                opened += 1
+        except Failed as failed:
+            assert failed.status in (embed.DAMAGED, embed.VERSION) and failed.text.isprintable()
+    assert 5 < opened < 145
 
 
 def test_files_that_are_none(bundle, tmp_path):
