@@ -1,55 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The tokenizer for programs without Python, built by the system's C++ compiler and called through its C
-interface."""
+"""The tokenizer for programs without Python, called through its C interface."""
 
 from __future__ import annotations
 
 import ctypes
-import functools
-import hashlib
 import os
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from embed_library import load
+
 from lumen_mlir.text import tokenizer_file
 from lumen_mlir.text.tokenizer import Tokenizer
 
-ROOT = Path(__file__).parents[2]
-FOLDER = ROOT / "build" / "test-cache" / "native"
-SOURCES = [
-    *(ROOT / "runtime" / name for name in ("Checksum.cpp", "embed/Failure.cpp")),
-    *sorted((ROOT / "runtime" / "tokenizer").glob("*.cpp")),
-]
-
 TEXT_ONLY, NO_BOS, NO_EOS, BEHIND = 1, 2, 4, 8
 SPECIAL, BEGINS = 1, 2
-ARGUMENT, FILE, DAMAGED, VERSION = 1, 2, 3, 4
-
-
-def built(name: str, options: list[str], more: Iterable[Path] = ()) -> Path:
-    """What the compiler makes of the sources with ``options``; made anew only where one of them changed."""
-    compiler = next(filter(None, map(shutil.which, ("g++", "clang++-22", "clang++"))))
-    sources = [*SOURCES, *more]
-    digest = hashlib.blake2b(repr((compiler, options)).encode(), digest_size=10)
-    for file in [*sources, *sorted((ROOT / "runtime").rglob("*.h"))]:
-        digest.update(file.read_bytes())
-    path = FOLDER / f"{digest.hexdigest()}-{name}"
-    if not path.exists():
-        FOLDER.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=FOLDER) as folder:
-            command = [compiler, "-std=c++17", "-Wall", "-Wextra", "-Werror", f"-I{ROOT}", *options]
-            subprocess.run([*command, *map(str, sources), "-o", f"{folder}/{name}"], check=True)
-            os.replace(f"{folder}/{name}", path)
-    return path
-
-
-@functools.cache
-def library() -> ctypes.CDLL:
-    return ctypes.CDLL(str(built("libtokenizer.so", ["-O1", "-fPIC", "-shared"])))
 
 
 class NativeError(Exception):
@@ -63,7 +29,7 @@ class NativeError(Exception):
 def call(name: str, *arguments: object, error_size: int = 512) -> None:
     """Calls a function that ends in ``error`` and ``error_size``. Raises ``NativeError``."""
     error = ctypes.create_string_buffer(b"?" * error_size, error_size)
-    status = getattr(library(), name)(*arguments, error, ctypes.c_size_t(error_size))
+    status = getattr(load(), name)(*arguments, error, ctypes.c_size_t(error_size))
     if status:
         raise NativeError(status, error.value.decode())
 
@@ -76,7 +42,7 @@ class NativeTokenizer:
         call("lumen_tokenizer_open", os.fsencode(path), ctypes.byref(self.handle))
 
     def close(self) -> None:
-        library().lumen_tokenizer_close(self.handle)
+        load().lumen_tokenizer_close(self.handle)
 
     def encode(self, text: str | bytes, flags: int = 0) -> list[int]:
         data = text.encode() if isinstance(text, str) else text
@@ -101,7 +67,7 @@ class NativeTokenizer:
             call("lumen_decoder_finish", decoder, *place)
             return [*pieces, ctypes.string_at(text, size.value).decode()]
         finally:
-            library().lumen_decoder_free(decoder)
+            load().lumen_decoder_free(decoder)
 
 
 @contextmanager

@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """A bundle is built by CMake, here and for 64-bit ARM, and its programs write what Lumen writes."""
 
+import fcntl
 import getpass
 import os
+import re
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 
@@ -15,6 +18,7 @@ from lumen_mlir import LLM
 from lumen_mlir.cli import main
 from lumen_mlir.compiler import targets
 from lumen_mlir.testing.emulation import EMULATORS
+from lumen_mlir.version import __version__
 
 _PROMPT = "주말에 가족들과"
 _EXAMPLES = embed.REPOSITORY / "examples" / "embed"
@@ -150,3 +154,121 @@ def test_rust(native, expected, tmp_path):
     assert done.returncode == 1 and done.stderr.startswith(
         f"continue: {tmp_path}/weights.lumen: cannot be opened"
     )
+
+
+# --- lumen-run ----------------------------------------------------------------------------------------------
+
+
+def lumen_run(bundle: Bundle, *arguments: object, **options: object) -> subprocess.CompletedProcess:
+    """Runs the program of a native bundle with any arguments."""
+    options = {"stdin": subprocess.DEVNULL, "timeout": 120} | options
+    command = [str(word) for word in (bundle.lumen_run, *arguments)]
+    return subprocess.run(command, capture_output=True, text=True, **options)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--echo",),
+        ("--special", "--ignore-eos"),
+        ("-e", "-p", r"좋은\n영화 \"하나\" \q\\"),
+        ("--top-k", "0", "--top-p", "1", "--min-p", "0", "-s", "3"),
+        ("--top-k", "5", "--repeat-penalty", "1.3", "-s", "4", "-n", "40"),
+        ("-p", ""),
+        ("-p", "\u1112\u1161\u11ab\u1100\u116e\u11a8 😀 <|im_end|> a\tb"),
+        ("-n", "-1", "-c", "30", "--ignore-eos", "-t", "2"),
+    ],
+)
+def test_lumen_run_takes_the_options_of_lumen(native, options, capsys):
+    common = ("-p", _PROMPT, "-n", "16", "--temp", "0" if "-s" not in options else "0.9", *options)
+    done = lumen_run(native, native.path, *common, "-q")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert main(["generate", *common, "-q"]) == 0
+    assert done.stdout == capsys.readouterr().out
+
+
+def test_lumen_run_reads_files_and_stdin(native, tmp_path):
+    wanted = lumen_run(native, native.path, "-p", _PROMPT, "-n", 5, "--temp", 0).stdout
+    path = tmp_path / "prompt.txt"
+    path.write_bytes(b"\xef\xbb\xbf" + f"{_PROMPT}\r\n".encode())
+    for options, given in ((("-f", path), None), (("-f", "-"), _PROMPT + "\n"), ((), _PROMPT)):
+        streams = {} if given is None else {"input": given, "stdin": None}
+        done = lumen_run(native, native.path, *options, "-n", 5, "--temp", 0, **streams)
+        assert (done.returncode, done.stdout) == (0, wanted)
+
+
+def test_lumen_run_says_how_fast_it_was(native):
+    done = lumen_run(native, native.path, "-p", _PROMPT, "-n", 5, "--temp", 0, "--ignore-eos")
+    assert re.fullmatch(
+        r"lumen-run: 5 tokens at [\d,.]+/s, prompt \d+ at [\d,.]+/s, loaded in \d+\.\d\d s, \d+ MB\n",
+        done.stderr,
+    )
+    done = lumen_run(native, native.path, "-p", _PROMPT, "-n", 40, "-c", 12, "--temp", 0, "--ignore-eos")
+    assert done.stderr.startswith("lumen-run: warning: the context of 12 tokens is full\n")
+    assert lumen_run(native, "--version").stdout == f"lumen-run {__version__}\n"
+    text = lumen_run(native, "--help").stdout
+    assert text.startswith("Usage: lumen-run BUNDLE") and max(map(len, text.splitlines())) <= 80
+
+
+@pytest.mark.parametrize(
+    "arguments, code, message",
+    [
+        ((), 2, "the folder of a bundle is missing"),
+        (("BUNDLE", "x"), 2, "'x' is one argument too many"),
+        (("BUNDLE", "--nope"), 2, "there is no option '--nope'"),
+        (("BUNDLE", "-n"), 2, "--max-tokens needs a value"),
+        (("BUNDLE", "-n", "x"), 2, "--max-tokens is 'x'; a whole number from -1 to"),
+        (("BUNDLE", "-s", "9" * 30), 2, "--seed is '9999"),
+        (("BUNDLE", "--temp", "nan"), 2, "--temp is 'nan'; a number was expected"),
+        (("BUNDLE", "-t", "0"), 2, "--threads is '0'; a whole number from 1 to 1024 was expected"),
+        (("BUNDLE", "-p", "a", "-f", "b"), 2, "-p and -f exclude each other"),
+        (("BUNDLE", "-f", "/no/file"), 1, "/no/file: cannot be opened: No such file or directory"),
+        (("BUNDLE", "-f", "/"), 1, "/: cannot be read: Is a directory"),
+        (("/no/bundle", "-p", "a"), 1, "/no/bundle/weights.lumen: cannot be opened"),
+        (("BUNDLE", "-p", b"a\xff"), 1, "the text is not valid UTF-8 at byte 1"),
+        (("BUNDLE", "-p", "a", "--top-p", "3"), 1, "top_p is 3"),
+        (("BUNDLE", "-p", "a", "-c", "1000000"), 1, "1000000 tokens"),
+        (("BUNDLE", "-p", _PROMPT * 9, "-c", "8"), 1, "tokens long, but the context is 8 tokens"),
+    ],
+)
+def test_lumen_run_says_what_is_wrong(native, arguments, code, message):
+    words = [native.path if word == "BUNDLE" else word for word in arguments]
+    done = lumen_run(native, *(os.fsdecode(word) for word in words))
+    assert (done.returncode, done.stdout) == (code, "")
+    assert done.stderr.startswith("lumen-run: error: ") and message in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_lumen_run_refuses_a_damaged_tokenizer(native, tmp_path):
+    for name in ("weights.lumen", "tokenizer.bin"):
+        shutil.copy(native.path / name, tmp_path)
+    data = bytearray((tmp_path / "tokenizer.bin").read_bytes())
+    data[5000] ^= 1
+    (tmp_path / "tokenizer.bin").write_bytes(data)
+    done = lumen_run(native, tmp_path, "-p", "a")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.endswith("tokenizer.bin: is damaged: its checksum is another one\n")
+
+
+def test_lumen_run_on_a_full_disk(native):
+    with open("/dev/full", "w") as full:
+        command = [native.lumen_run, native.path, "-p", "a", "-q"]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 1
+    assert done.stderr == "lumen-run: error: standard output cannot be written: No space left on device\n"
+
+
+def test_ctrl_c_ends_the_text(native):
+    # With a pipe that is full, it waits amid the text when the signal comes.
+    reading, writing = os.pipe()
+    fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 4096)
+    command = [native.lumen_run, native.path, "-p", _PROMPT, "-n", "-1", "--ignore-eos"]
+    with subprocess.Popen(command, stdout=writing, stderr=subprocess.PIPE, text=True) as process:
+        os.close(writing)
+        with open(reading, "rb") as stream:
+            begin = stream.read(1)
+            process.send_signal(signal.SIGINT)
+            text = begin + stream.read()
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 130 and text.endswith(b"\n")
+    assert re.fullmatch(r"lumen-run: [\d,]+ tokens?\b.*\n", said) and "context" not in said

@@ -14,23 +14,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tokenizers
+from embed_library import ARGUMENT, DAMAGED, FILE, VERSION, load
 from fuzz.tokenizer_kinds import KINDS, random_text, write_folder
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from native_tokenizer import (
-    ARGUMENT,
     BEGINS,
-    DAMAGED,
-    FILE,
     NO_BOS,
     SPECIAL,
     TEXT_ONLY,
-    VERSION,
     NativeError,
     NativeTokenizer,
     call,
     compare,
-    library,
     native,
 )
 from tokenizers import Regex, models, normalizers, pre_tokenizers
@@ -127,12 +123,10 @@ def test_reference_ids(name, tmp_path):
         for _ in range(100):
             compare(tokenizer, found, random_text(rng))
         assert found.encode("a b") == tokenizer.encode("a b")
-        ends = {
-            token for token in range(len(tokenizer)) if library().lumen_tokenizer_ends(found.handle, token)
-        }
+        ends = {token for token in range(len(tokenizer)) if load().lumen_tokenizer_ends(found.handle, token)}
         assert ends == set(tokenizer.end_tokens)
-        assert library().lumen_tokenizer_size(found.handle) == len(tokenizer)
-        named = (library().lumen_tokenizer_bos(found.handle), library().lumen_tokenizer_eos(found.handle))
+        assert load().lumen_tokenizer_size(found.handle) == len(tokenizer)
+        named = (load().lumen_tokenizer_bos(found.handle), load().lumen_tokenizer_eos(found.handle))
         assert named == tuple(-1 if token is None else token for token in (tokenizer.bos, tokenizer.eos))
 
 
@@ -264,10 +258,10 @@ def test_small_buffers_and_missing_arguments(opened):
         assert error.value.status == ARGUMENT
     with pytest.raises(NativeError, match=r"^the to$"):
         call("lumen_tokenizer_encode", None, text, size(1), 0, None, size(0), place, error_size=7)
-    assert library().lumen_tokenizer_open(b"/no/file", ctypes.byref(ctypes.c_void_p()), None, size(0)) == FILE
-    assert library().lumen_tokenizer_size(None) == 0 and library().lumen_tokenizer_bos(None) == -1
-    library().lumen_tokenizer_close(None)
-    library().lumen_decoder_free(None)
+    assert load().lumen_tokenizer_open(b"/no/file", ctypes.byref(ctypes.c_void_p()), None, size(0)) == FILE
+    assert load().lumen_tokenizer_size(None) == 0 and load().lumen_tokenizer_bos(None) == -1
+    load().lumen_tokenizer_close(None)
+    load().lumen_decoder_free(None)
 
 
 def opening(path: Path, data: bytes) -> NativeError:
@@ -320,7 +314,7 @@ def test_made_up_files_do_no_harm(data, tmp_path):
             continue
         try:
             ids = found.encode("이 영화는 <|im_end|> don't 12345\n\n  e\u0301 x" * 3)
-            found.decode([token for token in ids if token < library().lumen_tokenizer_size(found.handle)])
+            found.decode([token for token in ids if token < load().lumen_tokenizer_size(found.handle)])
         except NativeError as error:
             assert error.status == ARGUMENT
         finally:
