@@ -29,6 +29,9 @@ _ALIKE = (
 _END, _STRIDE = 0x100, 0x200
 _WRITTEN = re.compile(r"\\x\{([0-9A-Fa-f]+)\}|\\u([0-9A-Fa-f]{4})|([^\x00-\x7f])")
 
+# Behind it are ideographs that came late, and what no text is written with.
+_LAST_COMPOSED = 0x2FFFF
+
 Ranges = tuple[tuple[int, int], ...]
 
 
@@ -108,7 +111,7 @@ def composition_data() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     Returns rows of uint32, sorted: a code point and the two that it decomposes into (the second 0 where it is
     one), a code point and its combining class, and two code points with what they compose.
     """
-    every = [chr(point) for point in range(LAST + 1) if not 0xD800 <= point <= 0xDFFF]
+    every = [chr(point) for point in range(_LAST_COMPOSED + 1) if not 0xD800 <= point <= 0xDFFF]
     marks = [letter for letter in every if unicodedata.combining(letter)]
     # A known mark changes places with one of another class.
     low, high = "\u0334", "\u0315"
