@@ -71,13 +71,13 @@ def word_characters() -> Ranges:
 
 def _ranges(others: Callable[[str], list], near: np.ndarray | None = None) -> Ranges:
     """The code points that are in none of the pieces that ``others`` gives of a text."""
-    points = _samples() if near is None else _valid(np.union1d(_samples(), near))
+    points = _samples() if near is None else _valid(_samples(), near)
     inside = _inside(others, points)
     # Where two neighbours differ, all between them are asked for.
     borders = np.flatnonzero((inside[1:] != inside[:-1]) & (np.diff(points) > 1))
     if len(borders):
         between = np.concatenate([np.arange(points[at] + 1, points[at + 1]) for at in borders])
-        points = _valid(np.union1d(points, between))
+        points = _valid(points, between)
         inside = _inside(others, points)
     starts = np.flatnonzero(np.diff(inside.astype(np.int8), prepend=0) == 1)
     ends = np.flatnonzero(np.diff(inside.astype(np.int8), append=0) == -1)
@@ -97,11 +97,15 @@ def _samples() -> np.ndarray:
     for first, last in _ALIKE:
         parts += [np.arange(begin, first + 1), np.arange(first, last - _END, _STRIDE)]
         begin = max(first, last - _END)
-    return _valid(np.unique(np.concatenate([*parts, np.arange(begin, LAST + 1)])))
+    return _valid(*parts, np.arange(begin, LAST + 1))
 
 
-def _valid(points: np.ndarray) -> np.ndarray:
-    return points[((points < 0xD800) | (points > 0xDFFF)) & (points >= 0) & (points <= LAST)]
+def _valid(*points: np.ndarray) -> np.ndarray:
+    """Those that are characters, in their order and each once."""
+    # (NumPy's own unique and union1d take ten times as long.)
+    found = np.sort(np.concatenate(points))
+    found = found[np.diff(found, prepend=-1) > 0]
+    return found[((found < 0xD800) | (found > 0xDFFF)) & (found >= 0) & (found <= LAST)]
 
 
 @lru_cache(maxsize=1)
