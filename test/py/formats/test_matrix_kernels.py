@@ -13,6 +13,7 @@ import pytest
 from emulated import marks_of
 from format_classes import representatives
 from format_kernels import MOST_TOKENS, Terms, compile_cases, rounding_bound
+from matrix_target import MATRICES
 from test_kernels import CASES, activations
 
 from lumen_mlir.compiler import targets
@@ -22,21 +23,18 @@ FEW = 7
 """Tokens of which no tile is one of matrices."""
 
 # smmla's shape, another with more tokens than rows, and one with wider vectors.
-PLAIN = dataclasses.replace(
-    targets.get("generic"), name="matrices", vector_registers=32, mma=Dot(2, 2, 8, "si8", "si8"), tokens=2
-)
 SHAPES = {
-    "plain": PLAIN,
-    "tall": dataclasses.replace(PLAIN, vector_registers=16, mma=Dot(4, 1, 4, "si8", "si8")),
+    "plain": MATRICES,
+    "tall": dataclasses.replace(MATRICES, vector_registers=16, mma=Dot(4, 1, 4, "si8", "si8")),
     "wide": dataclasses.replace(
-        PLAIN, vector_bits=512, vector_registers=8, mma=Dot(2, 8, 16, "si8", "si8"), rows=16
+        MATRICES, vector_bits=512, vector_registers=8, mma=Dot(2, 8, 16, "si8", "si8"), rows=16
     ),
 }
 if not targets.get("x86-64-v3").missing():
     v3 = targets.get("x86-64-v3")
     # Multiplication and addition in one.
     SHAPES["fused"] = dataclasses.replace(
-        PLAIN, name="fused", triple=v3.triple, cpu=v3.cpu, needs=v3.needs, fma=True, f16=True
+        MATRICES, name="fused", triple=v3.triple, cpu=v3.cpu, needs=v3.needs, fma=True, f16=True
     )
 DEFAULT = list(SHAPES)[-1]
 SMMLA = "armv8.6-a+i8mm"

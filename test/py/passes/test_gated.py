@@ -7,6 +7,7 @@ Two that meet in their kernel: all tokens together, and a single one, whose weig
 import numpy as np
 import pytest
 from kernel_runner import Kernel, on_targets, relative_error
+from matrix_target import MATRICES
 
 from lumen_mlir import formats
 from lumen_mlir.compiler import targets
@@ -15,7 +16,7 @@ from lumen_mlir.reference import ops
 from lumen_mlir.run.engine import aligned_empty
 from lumen_mlir.testing.random_blocks import random_weights
 
-TOKENS = (1, 2, 7)
+TOKENS = (1, 2, 7, 19)
 COLUMNS = 256
 
 
@@ -55,7 +56,8 @@ PAIRS = [
 
 
 @pytest.mark.parametrize(
-    ("activation", "gate", "up", "rows", "bias", "order", "residual", "target"), on_targets(PAIRS, PAIRS[:2])
+    ("activation", "gate", "up", "rows", "bias", "order", "residual", "target"),
+    [*on_targets(PAIRS, PAIRS[:2]), pytest.param(*PAIRS[0], MATRICES, id="matrices")],
 )
 def test_gated_products(activation, gate, up, rows, bias, order, residual, target):
     chosen = [formats.get(name) for name in (gate, up)]
