@@ -379,6 +379,28 @@ FAULTS = (
         "test_session.py",
     ),
     _cpp(
+        "rows-of-a-matrix",
+        "layout",
+        "mask.push_back(step * rows + row + j)",
+        "mask.push_back(step * rows + row)",
+        "test_matrix_kernels.py",
+        "synthesize-product-matrix.mlir",
+    ),
+    _cpp(
+        "factors-of-a-matrix",
+        "layout",
+        "mask.push_back(lane % n)",
+        "mask.push_back(lane / n)",
+        "test_matrix_kernels.py",
+    ),
+    _cpp(
+        "tokens-of-matrices",
+        "tails",
+        "b.remainder(operands.tokens, tile.tokens)",
+        "b.remainder(operands.tokens, tile.getM())",
+        "test_matrix_kernels.py",
+    ),
+    _cpp(
         "row-of-a-tile",
         "layout",
         "mul(row, rowBytes), block)",
