@@ -92,6 +92,10 @@ void WeightFile::map(int descriptor) {
     fail(LUMEN_ERROR_MEMORY, "%s: cannot be mapped: %s", path.c_str(),
          std::strerror(errno));
   bytes = static_cast<const uint8_t *>(mapped);
+#ifdef MADV_HUGEPAGE
+  // Steps read all of it. A system without large pages refuses the advice.
+  (void)madvise(mapped, size, MADV_HUGEPAGE);
+#endif
 }
 
 void WeightFile::readHeader() {
