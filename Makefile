@@ -5,7 +5,7 @@
 #   make test-matrix every format on every target, every shape
 #   make test-arm    the part of it that is for 64-bit ARM, in an emulator
 #   make fuzz        try millions of inputs; stopped, it goes on where it was (KINDS="folders templates", TIMES=10)
-#   make test-asan   tests of lumen-opt, the extension and the thread team under sanitizers
+#   make test-asan   tests of lumen-opt, the extension, the thread team and bundles under sanitizers
 #   make test-peers  compare with transformers and llama.cpp (installs and builds them first)
 #   make wheel       wheels without any need of LLVM, in dist/ (PYTHONS="python3.10 python3.12")
 #   make wheel-aarch64  the same for 64-bit ARM, on another machine
