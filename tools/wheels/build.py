@@ -138,7 +138,13 @@ def problems(wheel: Path) -> list[str]:
         libraries = [name for name in names if name.endswith(".so") or ".so." in name]
         if len(libraries) != 1:
             found.append(f"it has {len(libraries)} libraries: {', '.join(libraries)}")
-        found += [f"it has {name}" for name in names if name.endswith((".cpp", ".h", ".a", ".pyc"))]
+        # Sources of the runtime are what bundles are built from.
+        sources = [name for name in names if name.endswith((".cpp", ".h"))]
+        bundled = [name for name in sources if name.startswith("lumen_mlir/runtime/")]
+        found += [f"it has {name}" for name in names if name.endswith((".a", ".pyc"))]
+        found += [f"it has {name}" for name in sources if name not in bundled]
+        if not bundled:
+            found.append("it has no sources of the runtime")
         for library in libraries:
             found += needs(archive.read(library))
     return found
