@@ -23,16 +23,17 @@ from lumen_mlir.compiler.driver import Compiler
 
 TABLE = Path(__file__).parent / "data" / "kernel_code.json"
 
-TARGETS = ("x86-64-v4+vnni", "x86-64-v3")
+TARGETS = ("x86-64-v4+vnni", "x86-64-v3", "armv8.6-a+i8mm", "armv8.2-a+dotprod")
 FORMATS = ("q8_0", "q4_0", "q5_0", "q2_k", "q3_k", "q4_k", "q5_k", "q6_k", "iq4_nl", "iq4_xs", "mxfp4")
 
-# What multiplies 8-bit codes; with AVX2 it takes two instructions, of which the first is counted.
-_DOTS = ("vpdpbusd", "vpmaddubsw", "pmaddubsw")
+# What multiplies 8-bit codes; with AVX2 it takes two instructions, of which the first is counted. One for
+# matrices makes as many products as two.
+_DOTS = {"vpdpbusd": 1, "vpmaddubsw": 1, "pmaddubsw": 1, "sdot": 1, "usdot": 1, "smmla": 2}
 _LABEL = re.compile(r"^(\.LBB\w+):")
-_JUMP = re.compile(r"^\s+j\w+\s+(\.LBB\w+)")
+_JUMP = re.compile(r"^\s+(?:j\w+|b\.\w+|cbn?z\s+\w+,)\s+(\.LBB\w+)")
 # Vectors only: an address that is kept on the stack costs next to nothing. (%rbp is a pointer like others:
 # where vectors are kept on the stack, it is aligned, and found by %rsp.) Constants lie beside the code.
-_SPILL = re.compile(r"\(%r(sp|ip)\b.*%[xyz]mm|%[xyz]mm.*\(%rsp\b")
+_SPILL = re.compile(r"\(%r(sp|ip)\b.*%[xyz]mm|%[xyz]mm.*\(%rsp\b|\b[qd]\d+, .*\[sp\b")
 
 
 @dataclass(frozen=True)
@@ -84,8 +85,9 @@ def innermost_loops(text: str) -> Iterator[Loop]:
     for begin, end in back:
         if any(begin < other and stop < end for other, stop in back):
             continue
-        body = [line.strip() for line in lines[begin : end + 1] if line.startswith("\t") and line[1:2] != "."]
-        dots = sum(line.split()[0] in _DOTS for line in body)
+        # Neither directives nor comments.
+        body = [line.strip() for line in lines[begin : end + 1] if re.match(r"\t[^./]", line)]
+        dots = sum(_DOTS.get(line.split()[0], 0) for line in body)
         if dots:
             yield Loop(dots, len(body), sum(bool(_SPILL.search(line)) for line in body))
 

@@ -53,3 +53,21 @@ f:
 	retq
 """
     assert list(innermost_loops(text)) == [Loop(1, 4, 1)]
+
+
+def test_loops_are_found_on_arm():
+    text = """
+f:
+.LBB0_1:
+	mov	x12, xzr
+.LBB0_2:
+	ldp	q0, q1, [x8], #32
+	sdot	v2.4s, v0.16b, v1.4b[0]
+	str	q2, [sp, #16]
+	ldr	x9, [sp, #8]
+	subs	x12, x12, #1
+	b.ne	.LBB0_2
+	cbnz	x9, .LBB0_1
+	ret
+"""
+    assert list(innermost_loops(text)) == [Loop(1, 6, 1)]
