@@ -8,6 +8,7 @@ import ctypes
 import fcntl
 import functools
 import os
+import shutil
 import subprocess
 from ctypes import POINTER, byref, c_char_p, c_double, c_float, c_int, c_int32, c_int64, c_size_t, c_void_p
 from pathlib import Path
@@ -53,7 +54,18 @@ class Sampling(ctypes.Structure):
 
 
 def build(source: Path, folder: Path, *options: str) -> Path:
-    """``folder``, where CMake has built ``source``. Tests of several processes take turns."""
+    """``folder``, where CMake has built ``source`` with the system's compilers, as users do.
+
+    Tests of several processes take turns. A folder that another checkout has built is built anew.
+    """
+    # ``make`` chooses compilers and a generator for Lumen itself.
+    chosen = ("CC", "CXX", "CFLAGS", "CXXFLAGS", "LDFLAGS", "CMAKE_GENERATOR")
+    environment = {name: value for name, value in os.environ.items() if name not in chosen}
+
+    def run(*command: object) -> subprocess.CompletedProcess:
+        words = [str(word) for word in command]
+        return subprocess.run(words, capture_output=True, text=True, check=False, env=environment)
+
     if SANITIZERS and not any("TOOLCHAIN" in option for option in options):
         flags = f"-fsanitize={SANITIZERS} -fno-sanitize-recover=all -shared-libsan -g"
         compilers = {"C": "clang-22", "CXX": "clang++-22"}
@@ -62,14 +74,17 @@ def build(source: Path, folder: Path, *options: str) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / ".lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        for command in (
-            ["cmake", "-S", source, "-B", folder, *options],
-            ["cmake", "--build", folder, "--parallel", "2"],
-        ):
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
-            assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
-            # (clang finds something in the headers of the C++ library.)
-            assert SANITIZERS or "warning" not in done.stdout + done.stderr, done.stdout + done.stderr
+        configured = run("cmake", "-S", source, "-B", folder, *options)
+        if configured.returncode:
+            (folder / "CMakeCache.txt").unlink(missing_ok=True)
+            shutil.rmtree(folder / "CMakeFiles", ignore_errors=True)
+            configured = run("cmake", "-S", source, "-B", folder, *options)
+        assert configured.returncode == 0, configured.stderr
+        built = run("cmake", "--build", folder, "--parallel", "2")
+        output = configured.stderr + built.stdout + built.stderr
+        assert built.returncode == 0, output[-4000:]
+        # (clang finds something in the headers of the C++ library.)
+        assert SANITIZERS or "warning" not in output, output
     return folder
 
 
