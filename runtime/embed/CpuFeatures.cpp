@@ -10,6 +10,8 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 #elif defined(__aarch64__)
 #include <sys/auxv.h>
 #endif
@@ -23,7 +25,7 @@ enum Register { eax, ebx, ecx, edx };
 
 /// What the system must save of a thread for a feature to be usable: bits of
 /// the register XCR0.
-enum State : uint64_t { none = 0, avx = 0x6, avx512 = 0xe6 };
+enum State : uint64_t { none = 0, avx = 0x6, avx512 = 0xe6, tiles = 0x60000 };
 
 struct Feature {
   const char *name;
@@ -63,7 +65,10 @@ static constexpr Feature kFeatures[] = {
     {"avx512vnni", 7, 0, ecx, 11, avx512},
     {"avx512bitalg", 7, 0, ecx, 12, avx512},
     {"avx512vpopcntdq", 7, 0, ecx, 14, avx512},
+    {"amx-bf16", 7, 0, edx, 22, tiles},
     {"avx512fp16", 7, 0, edx, 23, avx512},
+    {"amx-tile", 7, 0, edx, 24, tiles},
+    {"amx-int8", 7, 0, edx, 25, tiles},
     {"avxvnni", 7, 1, eax, 4, avx},
     {"avx512bf16", 7, 1, eax, 5, avx512},
 };
@@ -79,6 +84,16 @@ static uint64_t readState() {
   return uint64_t(high) << 32 | low;
 }
 
+/// Linux lets a process use tiles once it has asked for their state.
+static bool askForTiles() {
+#if defined(__linux__)
+  constexpr long request = 0x1023 /* ARCH_REQ_XCOMP_PERM */, tileData = 18;
+  return syscall(SYS_arch_prctl, request, tileData) == 0;
+#else
+  return false;
+#endif
+}
+
 const char *mlir::lumen::getArchitecture() { return "x86_64"; }
 
 bool mlir::lumen::hasFeature(const std::string &name) {
@@ -90,7 +105,8 @@ bool mlir::lumen::hasFeature(const std::string &name) {
                            &words[ebx], &words[ecx], &words[edx]))
       return false;
     return (words[feature.where] >> feature.bit & 1) &&
-           (readState() & feature.state) == feature.state;
+           (readState() & feature.state) == feature.state &&
+           (feature.state != tiles || askForTiles());
   }
   return false;
 }

@@ -13,9 +13,11 @@ import numpy as np
 import pytest
 from embed_library import Failed, Model, Sampler
 
+from lumen_mlir._mlir import codegen
 from lumen_mlir.aot import weight_file
 from lumen_mlir.aot.compiled_model import compile_model
 from lumen_mlir.aot.library import write_library
+from lumen_mlir.compiler import targets
 from lumen_mlir.data import embedded_model_path
 from lumen_mlir.errors import LumenError
 from lumen_mlir.generate import sampling
@@ -326,7 +328,7 @@ def test_a_file_that_is_cut_in_use(bundle, tmp_path):
 def other_code(code: embed.Code, old: str, new: str) -> embed.Code:
     text = code.text.decode()
     assert old in text
-    return embed.Code(text.replace(old, new).encode(), code.step, code.arena_bytes)
+    return embed.Code(text.replace(old, new, 1).encode(), code.step, code.arena_bytes)
 
 
 @pytest.mark.parametrize(
@@ -349,6 +351,33 @@ def test_other_code(bundle, old, new, status, text):
     with pytest.raises(Failed) as failed:
         Model(folder, other_code(code, old, new))
     assert failed.value.status == status and text in failed.value.text
+
+
+def known_features() -> dict[str, list[str]]:
+    """The features in the tables of the library, by architecture."""
+    text = (embed.REPOSITORY / "runtime" / "embed" / "CpuFeatures.cpp").read_text()
+    x86, _, arm = text.partition("#elif defined(__aarch64__)\n\nnamespace")
+    return {name: re.findall(r'\{"([\w.-]+)",', part) for name, part in (("x86_64", x86), ("aarch64", arm))}
+
+
+def test_features_of_targets():
+    """The library knows all that code may need."""
+    for target in targets.TARGETS:
+        assert set(target.needs) <= set(known_features()[target.architecture]), target.name
+
+
+def test_features_of_this_cpu(bundle):
+    """The library sees those that LLVM sees."""
+    folder, code = bundle
+    host = codegen.host_features()
+    for feature in known_features()[codegen.architecture("")]:
+        needing = other_code(code, "needs ", f"needs {feature}\nneeds ")
+        if host.get(feature, False):
+            Model(folder, needing, skip=True).close()
+            continue
+        with pytest.raises(Failed, match=f"it lacks {feature}$") as failed:
+            Model(folder, needing, skip=True)
+        assert failed.value.status == embed.CPU
 
 
 def test_code_that_is_not_there(bundle):
