@@ -62,12 +62,15 @@ Generator::Generator(const Options &options, Statistics &statistics)
 }
 
 std::vector<int32_t> Generator::promptIds(const std::string &text) const {
-  std::vector<int32_t> ids(text.size() + 2);
+  std::vector<int32_t> ids(text.size() + 64);
   size_t count = 0;
-  // A text that goes on has no end.
   auto encode = [&] {
-    check(lumen_tokenizer_encode, tokenizer.get(), text.data(), text.size(),
-          int(LUMEN_NO_EOS), ids.data(), ids.size(), &count);
+    if (options.chat)
+      check(lumen_tokenizer_encode_chat, tokenizer.get(), text.data(),
+            text.size(), ids.data(), ids.size(), &count);
+    else // A text that goes on has no end.
+      check(lumen_tokenizer_encode, tokenizer.get(), text.data(), text.size(),
+            int(LUMEN_NO_EOS), ids.data(), ids.size(), &count);
   };
   encode();
   if (count > ids.size()) {

@@ -23,6 +23,7 @@ namespace {
 // Options without a letter.
 enum Long {
   Temperature = 256,
+  Chat,
   TopK,
   TopP,
   MinP,
@@ -36,6 +37,7 @@ enum Long {
 const option names[] = {
     {"prompt", required_argument, nullptr, 'p'},
     {"file", required_argument, nullptr, 'f'},
+    {"chat", no_argument, nullptr, Chat},
     {"escape", no_argument, nullptr, 'e'},
     {"max-tokens", required_argument, nullptr, 'n'},
     {"echo", no_argument, nullptr, Echo},
@@ -102,6 +104,9 @@ Options Options::parse(int count, char **arguments) {
       break;
     case 'f':
       found.file = optarg;
+      break;
+    case Chat:
+      found.chat = true;
       break;
     case 'e':
       found.escape = true;
@@ -189,12 +194,14 @@ std::string Options::helpText() {
   it comes, everything else to stderr.
 
     lumen-run bundle -p "Once upon a time" -n 100
+    lumen-run bundle --chat -p "Why is the sky blue?"
     lumen-run bundle -f story.txt --temp 0
     echo "Once upon a time" | lumen-run bundle -q
 
 Options:
   -p, --prompt TEXT       The text.  [default: what stdin has]
   -f, --file FILE         A file with the text (UTF-8).
+  --chat                  The text is a message, and the model answers.
   -e, --escape            Read \n, \t, \" and \\ in the text as a newline, ...
   -n, --max-tokens N      Most tokens to generate (-1: any).  [default: 256]
   --echo                  Print the prompt too.

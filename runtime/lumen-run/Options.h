@@ -34,7 +34,8 @@ struct Options {
   std::optional<int> topK;
   std::optional<int64_t> seed;
   int threads = 0, context = 0;
-  bool escape = false, echo = false, special = false, ignoreEnds = false;
+  bool chat = false, escape = false, echo = false, special = false,
+       ignoreEnds = false;
   bool quiet = false, help = false, version = false;
 
   /// Throws a UsageError.

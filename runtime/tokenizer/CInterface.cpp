@@ -54,26 +54,49 @@ int lumen_tokenizer_ends(const lumen_tokenizer *tokenizer, int32_t token) {
   return tokenizer && tokenizer->tokenizer.ends(token);
 }
 
+/// Checks what both ways to encode are given, and hands out what `encode`
+/// makes of the text.
+template <typename Encode>
+static void handOut(const lumen_tokenizer *tokenizer, const char *text,
+                    size_t bytes, int32_t *tokens, size_t capacity,
+                    size_t *count, Encode encode) {
+  require(count, "the place for the count");
+  *count = 0;
+  require(tokenizer, "the tokenizer");
+  require(text || !bytes, "the text");
+  require(tokens || !capacity, "the place for tokens");
+  std::vector<int32_t> ids =
+      encode(bytes ? std::string_view(text, bytes) : std::string_view());
+  *count = ids.size();
+  std::copy_n(ids.begin(), std::min(capacity, ids.size()), tokens);
+}
+
 int lumen_tokenizer_encode(const lumen_tokenizer *tokenizer, const char *text,
                            size_t bytes, int flags, int32_t *tokens,
                            size_t capacity, size_t *count, char *error,
                            size_t error_size) {
   return guarded(error, error_size, [&] {
-    require(count, "the place for the count");
-    *count = 0;
-    require(tokenizer, "the tokenizer");
-    require(text || !bytes, "the text");
-    require(tokens || !capacity, "the place for tokens");
     EncodeOptions options;
     options.special = !(flags & LUMEN_TEXT_ONLY);
     options.addBos = !(flags & LUMEN_NO_BOS);
     options.addEos = !(flags & LUMEN_NO_EOS);
     options.begins = !(flags & LUMEN_BEHIND);
-    std::string_view whole = bytes ? std::string_view(text, bytes) : "";
-    std::vector<int32_t> ids = tokenizer->tokenizer.encode(whole, options);
-    *count = ids.size();
-    if (capacity)
-      std::copy_n(ids.begin(), std::min(capacity, ids.size()), tokens);
+    handOut(tokenizer, text, bytes, tokens, capacity, count,
+            [&](std::string_view whole) {
+              return tokenizer->tokenizer.encode(whole, options);
+            });
+  });
+}
+
+int lumen_tokenizer_encode_chat(const lumen_tokenizer *tokenizer,
+                                const char *text, size_t bytes, int32_t *tokens,
+                                size_t capacity, size_t *count, char *error,
+                                size_t error_size) {
+  return guarded(error, error_size, [&] {
+    handOut(tokenizer, text, bytes, tokens, capacity, count,
+            [&](std::string_view message) {
+              return tokenizer->tokenizer.encodeTurn(message);
+            });
   });
 }
 

@@ -120,6 +120,7 @@ void File::read() {
     require(token >= 0 && token < tokens, "an end token is none");
   readTokens();
   readAdded();
+  readChat();
   if (kind == Kind::SentencePiece) {
     scores = section<float>("SCOR");
     require(scores.count == size_t(tokens), "scores are missing");
@@ -166,19 +167,28 @@ void File::checkHeader() {
   }
 }
 
-std::string_view File::sectionBytes(const char *name) const {
-  const auto *bytes = reinterpret_cast<const char *>(data.get());
+bool File::findSection(const char *name, std::string_view &bytes) const {
+  const auto *begin = reinterpret_cast<const char *>(data.get());
   uint64_t count;
-  std::memcpy(&count, bytes + sizeof(Header), sizeof(count));
+  std::memcpy(&count, begin + sizeof(Header), sizeof(count));
   for (uint64_t i = 0; i < count; ++i) {
     Section found;
     std::memcpy(&found,
-                bytes + sizeof(Header) + sizeof(count) + i * sizeof(Section),
+                begin + sizeof(Header) + sizeof(count) + i * sizeof(Section),
                 sizeof(found));
-    if (std::memcmp(found.name, name, sizeof(found.name)) == 0)
-      return {bytes + found.place, size_t(found.bytes)};
+    if (std::memcmp(found.name, name, sizeof(found.name)) == 0) {
+      bytes = {begin + found.place, size_t(found.bytes)};
+      return true;
+    }
   }
-  damaged(std::string("section ") + name + " is missing");
+  return false;
+}
+
+std::string_view File::sectionBytes(const char *name) const {
+  std::string_view bytes;
+  if (!findSection(name, bytes))
+    damaged(std::string("section ") + name + " is missing");
+  return bytes;
 }
 
 Strings File::readStrings(const char *places, const char *bytes) const {
@@ -238,6 +248,17 @@ void File::readAdded() {
     wordCharacters = section<Range>("WORD");
     checkRanges(wordCharacters);
   }
+}
+
+void File::readChat() {
+  std::string_view bytes;
+  hasChat = findSection("CHAT", bytes);
+  if (!hasChat)
+    return;
+  auto numbers = section<int32_t>("CHAT");
+  chatTexts = readStrings("CHTO", "CHTS");
+  require(numbers.count == 1 && chatTexts.size() == 4, "a turn has four texts");
+  chatStrips = numbers[0];
 }
 
 size_t File::placeOf(std::string_view text) const {

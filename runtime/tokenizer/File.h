@@ -127,6 +127,12 @@ public:
   Span<Triple> decompositions, compositions;
   Span<Pair> combining;
 
+  /// How a user's turn of a chat is written: what stands before it, up to a
+  /// control token, and from there on; then what stands behind it. Whether
+  /// white space at the ends of the user's text is taken away.
+  bool hasChat = false, chatStrips = false;
+  Strings chatTexts;
+
   bool has(TokenizerFlag flag) const { return flags & flag; }
   bool is(uint32_t token, TokenFlag flag) const {
     return tokenFlags[token] & flag;
@@ -148,6 +154,7 @@ private:
   void readTokens();
   void readMerges();
   void readAdded();
+  void readChat();
   void readSteps();
   void readCompositions();
   void checkRanges(Span<Range> set) const;
@@ -162,6 +169,7 @@ private:
     return {reinterpret_cast<const T *>(bytes.data()),
             bytes.size() / sizeof(T)};
   }
+  bool findSection(const char *name, std::string_view &bytes) const;
   std::string_view sectionBytes(const char *name) const;
   Strings readStrings(const char *places, const char *bytes) const;
   void checkTokens(Span<uint32_t> ids, const char *name) const;

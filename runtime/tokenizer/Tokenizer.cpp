@@ -11,6 +11,7 @@
 
 #include <algorithm>
 
+using namespace mlir::lumen;
 using namespace mlir::lumen::tokenizer;
 
 /// Of the added tokens, those whose flags `chosen` likes.
@@ -46,12 +47,27 @@ bool Tokenizer::ends(int32_t token) const {
          contents.ends.end();
 }
 
-std::vector<int32_t> Tokenizer::encode(std::string_view text,
-                                       const EncodeOptions &options) const {
+static void requireValid(std::string_view text) {
   size_t invalid = firstInvalid(text);
   if (invalid != std::string_view::npos)
     throw Failure{LUMEN_ERROR_ARGUMENT, "the text is not valid UTF-8 at byte " +
                                             std::to_string(invalid)};
+}
+
+std::vector<int32_t> Tokenizer::encode(std::string_view text,
+                                       const EncodeOptions &options) const {
+  std::vector<int32_t> ids = idsOf(text, options);
+  if (options.addBos && contents.has(AddBos) &&
+      (ids.empty() || ids[0] != contents.bos))
+    ids.insert(ids.begin(), contents.bos);
+  if (options.addEos && contents.has(AddEos))
+    ids.push_back(contents.eos);
+  return ids;
+}
+
+std::vector<int32_t> Tokenizer::idsOf(std::string_view text,
+                                      const EncodeOptions &options) const {
+  requireValid(text);
   std::vector<int32_t> ids = contents.kind == Kind::SentencePiece
                                  ? encodePieces(text, options)
                                  : encodePairs(text, options);
@@ -65,11 +81,6 @@ std::vector<int32_t> Tokenizer::encode(std::string_view text,
                       " of " + std::to_string(ids.size()) +
                       "), but the embedding table ends at " +
                       std::to_string(contents.rows - 1)};
-  if (options.addBos && contents.has(AddBos) &&
-      (ids.empty() || ids[0] != contents.bos))
-    ids.insert(ids.begin(), contents.bos);
-  if (options.addEos && contents.has(AddEos))
-    ids.push_back(contents.eos);
   return ids;
 }
 
@@ -105,6 +116,55 @@ bool Tokenizer::isAlone(std::string_view text,
   };
   bool before = found.begin > 0 && inWord(placeBefore(text, found.begin));
   return !before && !(found.end < text.size() && inWord(found.end));
+}
+
+/// `text` without white space at its ends, as Python's strip() takes it.
+static std::string_view stripped(std::string_view text) {
+  auto isSpace = [&](size_t at) {
+    return spaceAt(text, at) || (text[at] >= 0x1C && text[at] <= 0x1F);
+  };
+  while (!text.empty() && isSpace(0))
+    text.remove_prefix(std::min(lengthOf(text[0]), text.size()));
+  while (!text.empty() && isSpace(placeBefore(text, text.size())))
+    text = text.substr(0, placeBefore(text, text.size()));
+  return text;
+}
+
+std::vector<int32_t> Tokenizer::encodeTurn(std::string_view message) const {
+  if (!contents.hasChat)
+    throw Failure{LUMEN_ERROR_ARGUMENT, "the model has no chat template"};
+  requireValid(message);
+  if (contents.chatStrips)
+    message = stripped(message);
+  std::string before(contents.chatTexts[0]), after(contents.chatTexts[3]);
+  std::string inner(contents.chatTexts[1]);
+  inner += message;
+  inner += contents.chatTexts[2];
+  auto isControl = [&](const Finder &finder) {
+    Finder::Found found;
+    for (size_t at = 0; finder.next(inner, at, found); at = found.end)
+      if (contents.added[found.number].flags & Special)
+        return true;
+    return false;
+  };
+  EncodeOptions options;
+  std::vector<int32_t> ids;
+  auto add = [&](const std::string &text, bool special) {
+    options.special = special;
+    options.begins = ids.empty();
+    std::vector<int32_t> more = idsOf(text, options);
+    ids.insert(ids.end(), more.begin(), more.end());
+  };
+  if (isControl(first) || isControl(second)) {
+    add(before, true);
+    add(inner, false);
+    add(after, true);
+  } else {
+    add(before + inner + after, true);
+  }
+  if (contents.has(AddBos) && (ids.empty() || ids[0] != contents.bos))
+    ids.insert(ids.begin(), contents.bos);
+  return ids;
 }
 
 /// Takes added tokens out of `text`, and the space beside those that ask for

@@ -48,6 +48,9 @@ public:
   std::vector<int32_t> encode(std::string_view text,
                               const EncodeOptions &options) const;
 
+  /// The prompt for a user's message: control tokens written in it are text.
+  std::vector<int32_t> encodeTurn(std::string_view message) const;
+
 private:
   /// A part of a text: a token, or text where that is -1.
   struct Part {
@@ -55,6 +58,8 @@ private:
     int32_t token;
   };
 
+  std::vector<int32_t> idsOf(std::string_view text,
+                             const EncodeOptions &options) const;
   std::vector<Part> parts(std::string_view text, const Finder &finder,
                           bool special) const;
   bool isAlone(std::string_view text, const Finder::Found &found) const;

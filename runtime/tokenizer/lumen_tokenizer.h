@@ -63,6 +63,14 @@ int lumen_tokenizer_encode(const lumen_tokenizer *tokenizer, const char *text,
                            size_t capacity, size_t *count, char *error,
                            size_t error_size);
 
+/* The tokens of a user's message with what the model's chat template writes
+ * around it, so that the model answers. Control tokens written in the message
+ * are text. Fails where the model has no template, or one that does more. */
+int lumen_tokenizer_encode_chat(const lumen_tokenizer *tokenizer,
+                                const char *text, size_t bytes, int32_t *tokens,
+                                size_t capacity, size_t *count, char *error,
+                                size_t error_size);
+
 /* Flags of lumen_decoder_new. */
 enum {
   LUMEN_SPECIAL = 1, /* control tokens are shown as they are written */

@@ -12,6 +12,7 @@ from pathlib import Path
 from embed_library import load
 
 from lumen_mlir.text import tokenizer_file
+from lumen_mlir.text.chat_turn import ChatTurn
 from lumen_mlir.text.tokenizer import Tokenizer
 
 TEXT_ONLY, NO_BOS, NO_EOS, BEHIND = 1, 2, 4, 8
@@ -45,13 +46,17 @@ class NativeTokenizer:
         load().lumen_tokenizer_close(self.handle)
 
     def encode(self, text: str | bytes, flags: int = 0) -> list[int]:
+        return self._encode("lumen_tokenizer_encode", text, flags)
+
+    def encode_chat(self, text: str | bytes) -> list[int]:
+        return self._encode("lumen_tokenizer_encode_chat", text)
+
+    def _encode(self, name: str, text: str | bytes, *flags: int) -> list[int]:
         data = text.encode() if isinstance(text, str) else text
         count = ctypes.c_size_t()
-        tokens = (ctypes.c_int32 * (4 * len(data) + 16))()
+        tokens = (ctypes.c_int32 * (4 * len(data) + 1000))()
         size, capacity = ctypes.c_size_t(len(data)), ctypes.c_size_t(len(tokens))
-        call(
-            "lumen_tokenizer_encode", self.handle, data, size, flags, tokens, capacity, ctypes.byref(count)
-        )  # fmt: skip
+        call(name, self.handle, data, size, *flags, tokens, capacity, ctypes.byref(count))
         return tokens[: count.value]
 
     def decode(self, ids: Iterable[int], flags: int = 0) -> list[str]:
@@ -71,10 +76,10 @@ class NativeTokenizer:
 
 
 @contextmanager
-def native(tokenizer: Tokenizer, path: Path) -> Iterator[NativeTokenizer]:
+def native(tokenizer: Tokenizer, path: Path, turn: ChatTurn | None = None) -> Iterator[NativeTokenizer]:
     """``tokenizer``, written to ``path`` and opened from there."""
     with open(path, "wb") as file:
-        tokenizer_file.write(tokenizer, file)
+        tokenizer_file.write(tokenizer, file, turn)
     opened = NativeTokenizer(path)
     try:
         yield opened

@@ -14,6 +14,7 @@ from fuzz.tokenizer_kinds import KINDS, write_folder
 from vocabularies import open_vocabulary
 
 from lumen_mlir.text import tokenizer_file
+from lumen_mlir.text.chat_turn import ChatTurn
 from lumen_mlir.text.tokenizer import Tokenizer
 
 # Each has steps, or data, that the others have not.
@@ -28,6 +29,8 @@ _NAMES = (
     "metaspace-first-split",
 )
 
+_TURN = ChatTurn("<|im_start|>", "user\n", "", "<|im_end|>\n", strips=True)
+
 
 def main(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
@@ -38,7 +41,7 @@ def main(folder: Path) -> None:
             ("sentence-piece", open_vocabulary("vocab-llama-spm", Path(scratch))),
         ]:
             with open(folder / f"{name}.bin", "wb") as stream:
-                tokenizer_file.write(Tokenizer.from_gguf(file), stream)
+                tokenizer_file.write(Tokenizer.from_gguf(file), stream, _TURN)
 
 
 if __name__ == "__main__":

@@ -66,6 +66,7 @@ static Outcome attempt(const uint8_t *data, size_t size) {
           for (int32_t token : tokenizer.encode(text, options))
             decoder.feed(token);
           decoder.finish();
+          tokenizer.encodeTurn(text);
         } catch (const Failure &) {
           // Tokens that the file has not, or a pattern without an end.
         }

@@ -18,6 +18,7 @@ from lumen_mlir.run.session_options import Progress, silent
 from lumen_mlir.storage.atomic_file import temporary_name
 from lumen_mlir.storage.cache import Cache
 from lumen_mlir.text import tokenizer_file
+from lumen_mlir.text.chat_turn import ChatTurn
 from lumen_mlir.text.tokenizer import Tokenizer
 from lumen_mlir.version import __version__
 
@@ -66,7 +67,7 @@ def write_bundle(
         _write_sources(temporary, compiled)
         (temporary / HEADER).write_text(header(compiled, HEADER))
         with open(temporary / TOKENIZER, "xb") as file:
-            tokenizer_file.write(tokenizer, file)
+            tokenizer_file.write(tokenizer, file, ChatTurn.of_file(compiled.model.file, tokenizer))
         code = temporary / "code"
         code.mkdir()
         for number, data in enumerate(compiled.objects(packers=False)):

@@ -15,6 +15,7 @@ import numpy as np
 from lumen_mlir.storage.checksum import checksum
 from lumen_mlir.text import byte_level
 from lumen_mlir.text.byte_pair import BytePairModel
+from lumen_mlir.text.chat_turn import ChatTurn
 from lumen_mlir.text.code_points import composition_data, word_characters
 from lumen_mlir.text.sentence_piece import SentencePieceModel
 from lumen_mlir.text.step_program import NFC, StepPrograms
@@ -47,12 +48,16 @@ SPECIAL, STRIPS_LEFT, STRIPS_RIGHT, NORMALIZED, ALWAYS, ALONE = (1 << bit for bi
 Sections = dict[str, bytes]
 
 
-def write(tokenizer: Tokenizer, file: BinaryIO) -> None:
-    """Writes ``tokenizer`` to ``file``.
+def write(tokenizer: Tokenizer, file: BinaryIO, turn: ChatTurn | None = None) -> None:
+    """Writes ``tokenizer`` to ``file``, and how a ``turn`` of a chat is written.
 
     Raises ``TokenizerError`` where it has rules that only the package ``tokenizers`` knows.
     """
     sections = _pairs(tokenizer) if isinstance(tokenizer.model, BytePairModel) else _pieces(tokenizer)
+    if turn is not None:
+        texts = (turn.before, turn.left, turn.right, turn.after)
+        sections |= _jagged("CHTO", "CHTS", [text.encode("utf-8") for text in texts])
+        sections["CHAT"] = _numbers([turn.strips])
     position = HEADER.size + 8 + SECTION.size * len(sections)
     table, parts = [struct.pack("<Q", len(sections))], []
     for name, data in sections.items():

@@ -18,6 +18,8 @@ from lumen_mlir import LLM
 from lumen_mlir.cli import main
 from lumen_mlir.compiler import targets
 from lumen_mlir.testing.emulation import EMULATORS
+from lumen_mlir.text import tokenizer_file
+from lumen_mlir.text.chat_turn import ChatTurn
 from lumen_mlir.version import __version__
 
 _PROMPT = "주말에 가족들과"
@@ -237,6 +239,19 @@ def test_lumen_run_says_what_is_wrong(native, arguments, code, message):
     assert (done.returncode, done.stdout) == (code, "")
     assert done.stderr.startswith("lumen-run: error: ") and message in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_lumen_run_answers_a_message(native, tmp_path):
+    template = "{% for m in messages %}질문: {{ m.content | trim }}\n답:{% endfor %}"
+    shutil.copy(native.path / "weights.lumen", tmp_path)
+    with LLM(threads=1, chat_template=template) as llm, open(tmp_path / "tokenizer.bin", "wb") as file:
+        turn = ChatTurn.of_template(llm.chat_template, llm.tokenizer)
+        tokenizer_file.write(llm.tokenizer, file, turn)
+        wanted = llm.chat(" 영화는? ", 16, temperature=0, special=False).text()
+    done = lumen_run(native, tmp_path, "--chat", "-p", " 영화는? ", "-n", 16, "--temp", 0, "-q")
+    assert (done.returncode, done.stdout.removesuffix("\n"), done.stderr) == (0, wanted, "")
+    done = lumen_run(native, native.path, "--chat", "-p", "a")
+    assert (done.returncode, done.stderr) == (1, "lumen-run: error: the model has no chat template\n")
 
 
 def test_lumen_run_refuses_a_damaged_tokenizer(native, tmp_path):
