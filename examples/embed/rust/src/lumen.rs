@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A safe face for the C interface (`lumen.h`, `lumen_tokenizer.h`).
 
-use std::ffi::{c_char, c_int, c_void, CStr, CString};
+use std::ffi::{CStr, CString};
+use std::os::raw::{c_char, c_int, c_void};
 use std::ptr;
 
 /// The text of an error of the library.

@@ -7,8 +7,9 @@ use lumen::{Decoder, Model, Sampler, Tokenizer};
 use std::io::Write;
 
 fn run(arguments: &[String]) -> lumen::Result<()> {
-    let [bundle, prompt, rest @ ..] = arguments else {
-        return Err("usage: continue BUNDLE PROMPT [TOKENS [TEMPERATURE [SEED]]]".into());
+    let (bundle, prompt, rest) = match arguments {
+        [bundle, prompt, rest @ ..] => (bundle, prompt, rest),
+        _ => return Err("usage: continue BUNDLE PROMPT [TOKENS [TEMPERATURE [SEED]]]".into()),
     };
     let number = |place: usize, usual: f64| match rest.get(place) {
         Some(text) => text.parse::<f64>().map_err(|_| format!("{text:?} is no number")),
