@@ -49,10 +49,9 @@ static int generate(State *state, const char *prompt, int most) {
   const size_t size = sizeof(state->error);
   const size_t context = lumen_context(state->model);
   size_t count = 0;
-  int status =
-      lumen_tokenizer_encode(state->tokenizer, prompt, strlen(prompt),
-                             LUMEN_NO_EOS, state->tokens, context, &count,
-                             error, size);
+  int status = lumen_tokenizer_encode(state->tokenizer, prompt, strlen(prompt),
+                                      LUMEN_NO_EOS, state->tokens, context,
+                                      &count, error, size);
   if (status != LUMEN_OK)
     return status;
   if (count == 0 || count > context) {
@@ -77,8 +76,8 @@ static int generate(State *state, const char *prompt, int most) {
       break;
     const char *text;
     size_t bytes;
-    status = lumen_decoder_feed(state->decoder, token, &text, &bytes, error,
-                                size);
+    status =
+        lumen_decoder_feed(state->decoder, token, &text, &bytes, error, size);
     if (status != LUMEN_OK)
       break;
     fwrite(text, 1, bytes, stdout);
