@@ -218,6 +218,7 @@ Arm::addInstructions(TargetAttr target, RewritePatternSet &patterns,
   patterns.add<LowerLookup>(context);
   patterns.add<LowerMma>(context, target);
   arm::addPlanes(patterns);
+  arm::addExtensions(patterns);
   switch (*form) {
   case arm::DotForm::None:
     break;

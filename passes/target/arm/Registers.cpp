@@ -36,38 +36,36 @@ Value arm::keep(KernelBuilder &b, Value value) {
 }
 
 //===----------------------------------------------------------------------===//
-// Activations
+// Loads
 //===----------------------------------------------------------------------===//
 
-/// The innermost dimensions of a buffer whose elements lie one after the other,
-/// as far as they fill a register: how many, and their elements. None where all
+/// The innermost dimensions of a buffer whose elements lie one after the other
+/// and fill `bytes` or a multiple of that: how many dimensions. 0 where all
 /// together do not.
-static std::optional<std::pair<int64_t, int64_t>>
-findRegister(MemRefType type) {
+static int64_t countDims(MemRefType type, int64_t bytes) {
   SmallVector<int64_t> strides;
   int64_t offset;
   if (failed(type.getStridesAndOffset(strides, offset)))
-    return std::nullopt;
+    return 0;
   int64_t elements = 1;
   for (int64_t i = type.getRank(); i-- > 0;) {
     if (strides[i] != elements || type.isDynamicDim(i))
-      return std::nullopt;
+      return 0;
     elements *= type.getDimSize(i);
-    if (elements % arm::kBytes == 0)
-      return std::pair(type.getRank() - i, elements);
+    if (elements % bytes == 0)
+      return type.getRank() - i;
   }
-  return std::nullopt;
+  return 0;
 }
 
-/// A load of the whole register that holds what `load` takes, and where in it
-/// that begins.
-static std::optional<std::pair<Value, int64_t>> widen(KernelBuilder &b,
-                                                      vector::LoadOp load) {
+/// A load of the `bytes` that hold the four bytes that `load` takes, and where
+/// in them these begin.
+static std::optional<std::pair<Value, int64_t>>
+widen(KernelBuilder &b, vector::LoadOp load, int64_t bytes) {
   MemRefType type = load.getMemRefType();
-  auto found = findRegister(type);
-  if (!found || !type.getElementType().isInteger(8))
+  int64_t dims = countDims(type, bytes);
+  if (!dims || !type.getElementType().isInteger(8))
     return std::nullopt;
-  auto [dims, elements] = *found;
   int64_t outer = type.getRank() - dims;
   SmallVector<int64_t> place, sizes(type.getShape().drop_front(outer));
   for (Value index : load.getIndices().drop_front(outer)) {
@@ -80,19 +78,19 @@ static std::optional<std::pair<Value, int64_t>> widen(KernelBuilder &b,
   int64_t flat = linearize(place, strides);
   if (flat % 4)
     return std::nullopt; // no word of a register
-  int64_t begin = flat - flat % arm::kBytes;
+  int64_t begin = flat - flat % bytes;
   SmallVector<Value> indices(load.getIndices().take_front(outer));
   for (int64_t index : delinearize(begin, strides))
     indices.push_back(b.index(index));
   OpBuilder::InsertionGuard guard(b);
   b.setInsertionPointAfter(load);
-  return std::pair(b.load(arm::kBytes, load.getBase(), indices), flat - begin);
+  return std::pair(b.load(bytes, load.getBase(), indices), flat - begin);
 }
 
 Value arm::spreadStep(KernelBuilder &b, Value x) {
   auto bytes = VectorType::get(kBytes, b.getI8Type());
   auto load = x.getDefiningOp<vector::LoadOp>();
-  auto wide = load ? widen(b, load) : std::nullopt;
+  auto wide = load ? widen(b, load, kBytes) : std::nullopt;
   if (!wide)
     return spread(b, x, bytes);
   auto [source, first] = *wide;
@@ -156,6 +154,34 @@ struct AddBeforeSpread final : OpRewritePattern<arith::AddIOp> {
     scalar = arith::AddIOp::create(
         b, scalar, b.integer(scalar.getType(), added->getSExtValue()));
     rewriter.replaceOpWithNewOp<vector::BroadcastOp>(op, op.getType(), scalar);
+    return success();
+  }
+};
+
+//===----------------------------------------------------------------------===//
+// Factors
+//===----------------------------------------------------------------------===//
+
+/// Four bytes as 32 bits, by way of 16 bits of all eight that those beside them
+/// fill a vector of: LLVM finds what these have in common.
+template <typename Op> struct ExtendTogether final : OpRewritePattern<Op> {
+  using OpRewritePattern<Op>::OpRewritePattern;
+
+  LogicalResult matchAndRewrite(Op op,
+                                PatternRewriter &rewriter) const override {
+    auto type = dyn_cast<VectorType>(op.getType());
+    auto load = op.getIn().template getDefiningOp<vector::LoadOp>();
+    if (!type || !load || type.getRank() != 1 || type.getNumElements() != 4 ||
+        !type.getElementType().isInteger(32))
+      return failure();
+    KernelBuilder b(op.getLoc(), rewriter);
+    auto wide = widen(b, load, 8);
+    if (!wide)
+      return failure();
+    auto [bytes, first] = *wide;
+    auto halves = VectorType::get(8, b.getI16Type());
+    Value all = Op::create(b, halves, bytes);
+    rewriter.replaceOpWithNewOp<Op>(op, type, b.extract(all, first, 4));
     return success();
   }
 };
@@ -263,6 +289,11 @@ private:
 
 void arm::addSpreading(RewritePatternSet &patterns) {
   patterns.add<AddBeforeSpread>(patterns.getContext());
+}
+
+void arm::addExtensions(RewritePatternSet &patterns) {
+  patterns.add<ExtendTogether<arith::ExtSIOp>, ExtendTogether<arith::ExtUIOp>>(
+      patterns.getContext());
 }
 
 void arm::addPlanes(RewritePatternSet &patterns) {

@@ -32,6 +32,9 @@ Value startSum(KernelBuilder &b, Value acc, int64_t first);
 /// it is spread over them.
 void addSpreading(RewritePatternSet &patterns);
 
+/// Adds patterns that extend bytes to 32 bits together with those beside them.
+void addExtensions(RewritePatternSet &patterns);
+
 /// Adds a pattern for codes whose bits lie in two planes: instructions that
 /// shift the bytes of a vector insert them into those of another one.
 void addPlanes(RewritePatternSet &patterns);

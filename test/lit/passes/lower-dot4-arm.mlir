@@ -181,6 +181,25 @@ func.func @middle(%low: vector<16xi8>, %high: vector<16xi8>) -> vector<16xi8> {
   return %4 : vector<16xi8>
 }
 
+// Scales of two groups become 32 bits together.
+// DOT-LABEL: func.func @scales
+// DOT: %[[BOTH:.*]] = vector.load %arg0[%arg1, %{{.*}}, %{{.*}}] {{.*}}, vector<8xi8>
+// DOT: %[[HALVES:.*]] = arith.extsi %[[BOTH]] : vector<8xi8> to vector<8xi16>
+// DOT: %[[SECOND:.*]] = vector.extract_strided_slice %[[HALVES]] {offsets = [4], sizes = [4]
+// DOT: arith.extsi %[[SECOND]] : vector<4xi16> to vector<4xi32>
+// Where none lies beside them they do not.
+// DOT: arith.extsi %{{.*}} : vector<4xi8> to vector<4xi32>
+func.func @scales(%m: memref<3x2x4xi8>, %i: index, %n: memref<3x4xi8, strided<[16, 1]>>)
+    -> (vector<4xi32>, vector<4xi32>) {
+  %c0 = arith.constant 0 : index
+  %c1 = arith.constant 1 : index
+  %0 = vector.load %m[%i, %c1, %c0] : memref<3x2x4xi8>, vector<4xi8>
+  %1 = arith.extsi %0 : vector<4xi8> to vector<4xi32>
+  %2 = vector.load %n[%i, %c0] : memref<3x4xi8, strided<[16, 1]>>, vector<4xi8>
+  %3 = arith.extsi %2 : vector<4xi8> to vector<4xi32>
+  return %1, %3 : vector<4xi32>, vector<4xi32>
+}
+
 // DOT-LABEL: func.func @table
 // DOT-COUNT-2: llvm.call_intrinsic "llvm.aarch64.neon.tbl1.v16i8"
 // NEON-LABEL: func.func @table
