@@ -27,7 +27,9 @@ ArrangedActivations::ArrangedActivations(TileBuilder &b,
   auto allocate = [&](unsigned number, int64_t copies, Type element) -> Value {
     int64_t columns = copies * getColumns(getActivations(operands, number));
     auto type = MemRefType::get({ShapedType::kDynamic, columns}, element);
-    Value rows = memref::AllocOp::create(b, type, operands.tokens);
+    Value tokens =
+        memref::DimOp::create(b, getActivations(operands, number), 0);
+    Value rows = memref::AllocOp::create(b, type, tokens);
     return memref::CollapseShapeOp::create(
         b, rows, SmallVector<ReassociationIndices>{{0, 1}});
   };
@@ -54,10 +56,13 @@ void ArrangedActivations::spread(TileBuilder &b, Value from, Value into,
   });
 }
 
-void ArrangedActivations::emit(TileBuilder &b, Value tokens) const {
+void ArrangedActivations::emit(TileBuilder &b, Value parts) const {
   int64_t m = tile.getM(), k = tile.getK();
-  Value from = getActivations(operands, 0);
-  auto loop = b.parallel({b.divide(tokens, m)}, [&](ValueRange indices) {
+  Value from = operands.splitSlots(getActivations(operands, 0)),
+        scalesFrom = operands.splitSlots(getActivations(operands, 1)), sumsFrom;
+  if (sums)
+    sumsFrom = operands.splitSlots(getActivations(operands, 3));
+  auto loop = b.parallel({parts}, [&](ValueRange indices) {
     Value part = indices.front(), token = b.multiply(part, m);
     Value first = b.multiply(part, m * getColumns(from));
     b.forEach(getColumns(from) / kSpan, [&](Value span) {
@@ -71,9 +76,9 @@ void ArrangedActivations::emit(TileBuilder &b, Value tokens) const {
           b.store(x, codes, b.add(place, (chunk * m + i) * k));
         }
     });
-    spread(b, getActivations(operands, 1), scales, part);
+    spread(b, scalesFrom, scales, part);
     if (sums)
-      spread(b, getActivations(operands, 3), sums, part);
+      spread(b, sumsFrom, sums, part);
   });
   // A single token must not wait.
   loop->setAttr(LumenDialect::kOptionalAttr, b.getUnitAttr());

@@ -16,9 +16,8 @@ public:
   ArrangedActivations(TileBuilder &b, const ProductOperands &operands,
                       const MatrixTile &tile, bool hasSums);
 
-  /// A parallel loop that arranges the first `tokens` tokens, a multiple of m
-  /// or 0.
-  void emit(TileBuilder &b, Value tokens) const;
+  /// A parallel loop that arranges the first `parts` token parts.
+  void emit(TileBuilder &b, Value parts) const;
 
   // Buffers of one dimension. Codes are [token part][chunk][m][k], scales and
   // sums [token part][.][m][n], spread over the lanes of the instruction's

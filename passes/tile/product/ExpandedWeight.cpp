@@ -149,7 +149,7 @@ void ExpandedWeight::emitFactors(TileBuilder &b, const SpanPosition &at,
     }
 }
 
-void ExpandedWeight::emit(TileBuilder &b, Value number) const {
+void ExpandedWeight::emit(TileBuilder &b, Value first) const {
   int64_t block = source.format.getBlock(), tiles = tile.rows / source.rows;
   auto scaleOf = [&](KernelBuilder &nested, const FactorOperands &operands,
                      FactorDims dims, ValueRange arguments) {
@@ -172,12 +172,11 @@ void ExpandedWeight::emit(TileBuilder &b, Value number) const {
       return source.emitOfBlock(nested, factor, operands, dims, arguments);
     };
   };
-  Value firstTile = b.multiply(number, tiles);
   b.forEach(source.getColumns() / block, [&](Value position) {
     Value firstSpan = b.multiply(position, block / kSpan);
     for (int64_t i = 0; i < tiles; ++i) {
       // Behind the last tile comes that one again, which nobody stores.
-      Value ofSource = b.add(firstTile, i);
+      Value ofSource = b.add(first, i);
       ofSource =
           arith::MinUIOp::create(b, ofSource, b.index(source.getTiles() - 1));
       int64_t firstRow = i * source.rows;

@@ -42,8 +42,9 @@ public:
   ExpandedWeight(TileBuilder &b, const ProductOperands &operands,
                  const PackedWeight &source, const MatrixTile &tile);
 
-  /// Fills the room with the rows that begin at `number` times as many.
-  void emit(TileBuilder &b, Value number) const;
+  /// Fills the room with the rows from the first one of tile `first` of the
+  /// source on.
+  void emit(TileBuilder &b, Value first) const;
 
   // What the room holds, as buffers of one dimension; null where there is none.
   // Codes are [span][chunk][row part][n][k], factors [.][row part][m][n].

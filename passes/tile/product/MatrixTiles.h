@@ -19,16 +19,17 @@ public:
                                              int64_t mostBytes);
 
   const MatrixTile &getTile() const { return tile; }
-  /// The first tokens of all that are computed this way, an index: a multiple
-  /// of those of a tile.
-  Value getTokens() const { return tokens; }
+  /// The token rows from `first` to `end` that are computed this way, whole
+  /// tiles: the first of them, and the one behind the last.
+  std::pair<Value, Value> getTokens(Value first, Value end) const;
   /// Whether all of these weights are computed this way.
   bool hold(ArrayRef<unsigned> numbers) const {
     return llvm::all_of(numbers, [&](unsigned i) { return !!weights[i]; });
   }
-  /// Expands the rows of tile `number` of weight `weight`.
-  void emitWeight(unsigned weight, Value number) const {
-    weights[weight]->emit(b, number);
+  /// Expands the rows of weight `weight` from the first one of its tile `first`
+  /// on.
+  void emitWeight(unsigned weight, Value first) const {
+    weights[weight]->emit(b, first);
   }
   /// The product with those rows of a tile of tokens that begins with `token`:
   /// a register tile.
@@ -36,11 +37,12 @@ public:
 
 private:
   MatrixTiles(TileBuilder &b, const ProductOperands &operands, MatrixTile tile);
+  /// Whether it does not pay for so many tokens.
+  Value areFew(Value tokens) const;
 
   TileBuilder &b;
   const ProductOperands &operands;
   MatrixTile tile;
-  Value tokens;
   /// Null where that is not possible.
   SmallVector<std::unique_ptr<ExpandedWeight>> weights;
   std::unique_ptr<ArrangedActivations> activations;

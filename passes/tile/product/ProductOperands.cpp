@@ -66,7 +66,7 @@ Value ProductOperands::viewPairs(Value memref) {
   return b.toTensor(expandColumns(b, memref, tokens, pairs));
 }
 
-Value ProductOperands::splitSlots(Value memref) {
+Value ProductOperands::splitSlots(Value memref) const {
   int64_t slots = product.getSlots();
   if (slots == 1)
     return memref;

@@ -32,7 +32,7 @@ public:
   LogicalResult view();
 
   /// memref<TxC> seen as memref<(T*S)x(C/S)>, for S slots.
-  Value splitSlots(Value memref);
+  Value splitSlots(Value memref) const;
 
   /// Whether the scales are integers times a float of the block, and sums of
   /// products with both so small that they are exact: in f32, or in i32 where

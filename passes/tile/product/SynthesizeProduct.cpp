@@ -78,12 +78,19 @@ private:
     return ratio > 1 ? llvm::bit_floor(uint64_t(shape.tokens)) * ratio
                      : shape.tokens;
   }
+  /// Whether many tokens go through instructions for matrices.
+  bool usesMatrices(const ProductSink &sink) const {
+    return matrixTiles && matrixTiles->hold(sink.products);
+  }
   void emitSink(const ProductSink &sink, bool last);
   Value emitSingleToken(const ProductSink &sink);
   Value emitManyTokens(const ProductSink &sink);
-  void emitMatrixTiles(const ProductSink &sink);
-  void emitPlainTiles(const ProductSink &sink, Weights weights, Value taken,
-                      bool last, function_ref<Value(Value)> emitTileOf);
+  Value emitMatrixTiles(const ProductSink &sink);
+  void emitMatrixTiles(const ProductSink &sink, Value first, Value end,
+                       Value tile, Value rowTile);
+  void emitPlainTiles(const ProductSink &sink, Weights weights, Value begin,
+                      Value taken, bool last,
+                      function_ref<Value(Value)> emitTileOf);
   /// Tokens in blocks, and tiles of rows.
   struct Blocks {
     /// The tokens, `begin` (0 where that is null) and the one behind the last.
@@ -196,29 +203,41 @@ void ProductSynthesizer::emitSink(const ProductSink &sink, bool last) {
   Value others = single;
   if (Value many = emitManyTokens(sink))
     others = single ? arith::OrIOp::create(b, single, many) : many;
-  if (matrixTiles && matrixTiles->hold(sink.products))
-    emitMatrixTiles(sink);
-  emitPlainTiles(sink, plainWeights, others, last,
+  Value begin;
+  if (usesMatrices(sink))
+    begin = emitMatrixTiles(sink);
+  emitPlainTiles(sink, plainWeights, begin, others, last,
                  [](Value rowTile) { return rowTile; });
 }
 
 /// A loop of its own for those tokens that instructions for matrices take.
-void ProductSynthesizer::emitMatrixTiles(const ProductSink &sink) {
+/// Returns the one behind the last.
+Value ProductSynthesizer::emitMatrixTiles(const ProductSink &sink) {
+  const MatrixTile &tile = matrixTiles->getTile();
+  Value end = matrixTiles->getTokens(b.index(0), operands.tokens).second;
+  Blocks blocks = {nullptr, end, tile.tokens, tile.rows, kScaledBlocks};
+  emitTokenBlocks(sink, blocks, /*taken=*/nullptr, /*last=*/false,
+                  [&](Value first, Value count, Value rowTile) {
+                    Value end = arith::AddIOp::create(b, first, count);
+                    int64_t tiles = tile.rows / getWeight(sink).rows;
+                    emitMatrixTiles(sink, first, end,
+                                    b.multiply(rowTile, tiles), rowTile);
+                  });
+  return end;
+}
+
+/// The tokens from `first` to `end`, whole tiles, with the rows from the first
+/// one of tile `tile` of the weights on: those of tile `rowTile` of the result.
+void ProductSynthesizer::emitMatrixTiles(const ProductSink &sink, Value first,
+                                         Value end, Value tile, Value rowTile) {
   int64_t tokens = matrixTiles->getTile().tokens,
           rows = matrixTiles->getTile().rows;
-  Blocks blocks = {nullptr, matrixTiles->getTokens(), tokens, rows,
-                   kScaledBlocks};
-  emitTokenBlocks(
-      sink, blocks, /*taken=*/nullptr, /*last=*/false,
-      [&](Value first, Value count, Value rowTile) {
-        for (unsigned i : sink.products)
-          matrixTiles->emitWeight(i, rowTile);
-        Value end = arith::AddIOp::create(b, first, count);
-        b.forEach(first, end, tokens, [&](Value token) {
-          emitTile(sink, rows, {token, tokens}, rowTile,
-                   [&](unsigned i) { return matrixTiles->emitTile(i, token); });
-        });
-      });
+  for (unsigned i : sink.products)
+    matrixTiles->emitWeight(i, tile);
+  b.forEach(first, end, tokens, [&](Value token) {
+    emitTile(sink, rows, {token, tokens}, rowTile,
+             [&](unsigned i) { return matrixTiles->emitTile(i, token); });
+  });
 }
 
 /// A loop of its own for so many tokens that it pays to multiply the scales of
@@ -233,11 +252,12 @@ Value ProductSynthesizer::emitManyTokens(const ProductSink &sink) {
   }
   Value few = arith::CmpIOp::create(b, arith::CmpIPredicate::ult,
                                     operands.tokens, b.index(kManyTokens));
-  emitPlainTiles(sink, weights, few, /*last=*/false, [&](Value rowTile) {
-    for (unsigned i : sink.products)
-      scaledWeights[i]->emit(b, rowTile);
-    return b.index(0);
-  });
+  emitPlainTiles(sink, weights, nullptr, few, /*last=*/false,
+                 [&](Value rowTile) {
+                   for (unsigned i : sink.products)
+                     scaledWeights[i]->emit(b, rowTile);
+                   return b.index(0);
+                 });
   return arith::XOrIOp::create(b, few, b.integer(b.getI1Type(), 1));
 }
 
@@ -290,17 +310,16 @@ Value ProductSynthesizer::emitSingleToken(const ProductSink &sink) {
   return single;
 }
 
-/// The tokens that no instruction for matrices took, in register tiles of
+/// The tokens from `begin` on (0 where that is null) in register tiles of
 /// decreasing numbers of tokens. Nothing where `taken` is true, which may be
 /// null. `emitTileOf` gives the tile of `weights` that holds a tile of rows.
 void ProductSynthesizer::emitPlainTiles(const ProductSink &sink,
-                                        Weights weights, Value taken, bool last,
+                                        Weights weights, Value begin,
+                                        Value taken, bool last,
                                         function_ref<Value(Value)> emitTileOf) {
   const PackedWeight &weight = *weights[sink.products.front()];
-  Blocks blocks = {nullptr, operands.tokens, getTokens(weight), weight.rows,
+  Blocks blocks = {begin, operands.tokens, getTokens(weight), weight.rows,
                    weight.isFar ? 1 : kScaledBlocks};
-  if (matrixTiles && matrixTiles->hold(sink.products))
-    blocks.begin = matrixTiles->getTokens();
   emitTokenBlocks(sink, blocks, taken, last,
                   [&](Value first, Value count, Value rowTile) {
                     emitRegisterTiles(sink, weights, first, count,
@@ -352,17 +371,48 @@ void ProductSynthesizer::emitTokenBlocks(
 /// however the tokens are spread.
 void ProductSynthesizer::emitExpertGroups(const ProductSink &sink, Value single,
                                           bool last) {
-  int64_t experts = product.getExperts();
-  Value tiles = b.index(getWeight(sink).getTiles() / experts);
+  int64_t experts = product.getExperts(), count = getWeight(sink).getTiles();
+  Value tiles = b.index(count / experts);
   // A group has at least one token.
   Value groups = arith::MinUIOp::create(b, operands.tokens, b.index(experts));
   groups = arith::SelectOp::create(b, single, b.index(0), groups);
+  if (usesMatrices(sink)) {
+    int64_t ratio = matrixTiles->getTile().rows / getWeight(sink).rows;
+    Value larger = b.index(llvm::divideCeil(count / experts, ratio));
+    emitLoop({larger, groups}, /*waits=*/false, [&](ValueRange indices) {
+      emitGroup(indices[1], tiles, b.multiply(indices[0], ratio),
+                [&](Value first, Value end, Value tile) {
+                  auto range = matrixTiles->getTokens(first, end);
+                  Value any = arith::CmpIOp::create(
+                      b, arith::CmpIPredicate::ult, range.first, range.second);
+                  b.branch(any, [&] {
+                    emitMatrixTiles(sink, range.first, range.second, tile,
+                                    indices[0]);
+                  });
+                });
+    });
+  }
   emitLoop({tiles, groups}, last, [&](ValueRange indices) {
-    emitGroup(
-        indices[1], tiles, indices[0], [&](Value first, Value end, Value tile) {
-          Value count = arith::SubIOp::create(b, end, first);
-          emitRegisterTiles(sink, plainWeights, first, count, tile, indices[0]);
-        });
+    auto emitTokens = [&](Value first, Value end, Value tile) {
+      Value count = arith::SubIOp::create(b, end, first);
+      emitRegisterTiles(sink, plainWeights, first, count, tile, indices[0]);
+    };
+    emitGroup(indices[1], tiles, indices[0],
+              [&](Value first, Value end, Value tile) {
+                if (!usesMatrices(sink))
+                  return emitTokens(first, end, tile);
+                // What is left in front of those and behind them.
+                auto range = matrixTiles->getTokens(first, end);
+                b.forEach(2, [&](Value side) {
+                  Value front = arith::CmpIOp::create(
+                      b, arith::CmpIPredicate::eq, side, b.index(0));
+                  auto choose = [&](Value before, Value behind) -> Value {
+                    return arith::SelectOp::create(b, front, before, behind);
+                  };
+                  emitTokens(choose(first, range.second),
+                             choose(range.first, end), tile);
+                });
+              });
   });
 }
 

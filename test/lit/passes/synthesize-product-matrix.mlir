@@ -32,14 +32,15 @@ lumen.format @eight block(32) group(32) bits(8) storage(["d", "codes"]) {
 // CHECK-DAG: memref.alloc(%{{.*}}) : memref<?x64xi8>
 // CHECK-DAG: memref.alloc(%{{.*}}) : memref<?x4xf32>
 // At least two tiles of tokens.
-// CHECK: %[[FEW:.*]] = arith.cmpi ult, %[[ALL:.*]], %c16
-// CHECK: %[[LEFT:.*]] = arith.remui %[[ALL]], %c8
-// CHECK: %[[WHOLE:.*]] = arith.subi %[[ALL]], %[[LEFT]]
-// CHECK: %[[TOKENS:.*]] = arith.select %[[FEW]], %c0, %[[WHOLE]]
-// CHECK: %[[PARTS:.*]] = arith.divui %[[TOKENS]], %c2
+// CHECK: %[[PAIRS:.*]] = arith.divui %[[ALL:.*]], %c2
+// CHECK: %[[FEW:.*]] = arith.cmpi ult, %[[ALL]], %c16
+// CHECK: %[[PARTS:.*]] = arith.select %[[FEW]], %c0, %[[PAIRS]]
 // CHECK: scf.forall (%{{.*}}) in (%[[PARTS]]) {
 // CHECK: vector.load {{.*}}, vector<8xi8>
 // CHECK: } {lumen.optional}
+// CHECK: %[[LEFT:.*]] = arith.remui %[[ALL]], %c8
+// CHECK: %[[WHOLE:.*]] = arith.subi %[[ALL]], %[[LEFT]]
+// CHECK: %[[TOKENS:.*]] = arith.select %[[FEW]], %c0, %[[WHOLE]]
 // Three tiles of 8 rows. Behind unpacking, the bias; two steps of two rows fill a matrix.
 // CHECK: scf.forall (%{{.*}}, %{{.*}}) in (%{{.*}}, 3) {
 // CHECK: arith.addi %{{.*}}, %{{.*}} : vector<32xi8>

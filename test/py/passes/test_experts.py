@@ -11,6 +11,7 @@ import resource
 import numpy as np
 import pytest
 from kernel_runner import TARGETS, Kernel, on_targets, relative_error
+from matrix_target import MATRICES
 
 from lumen_mlir import formats
 from lumen_mlir.compiler import targets
@@ -175,9 +176,14 @@ MIXTURES = [
 ]
 
 
+# Few, so that some have as many tokens as tiles of matrices take, which begin at even and at odd ones.
+FEW_EXPERTS = [(3, 2, 96, 64, "q8_0"), (3, 2, 256, 256, "q6_k")]
+
+
 @pytest.mark.parametrize(
     ("experts", "used", "width", "hidden", "kind", "target"),
-    on_targets(MIXTURES, [mixture for mixture in MIXTURES if mixture[-1] in ("q8_0", "q4_k", "f16")]),
+    [pytest.param(*mixture, MATRICES, id=f"matrices-{mixture[-1]}") for mixture in FEW_EXPERTS]
+    + on_targets(MIXTURES, [mixture for mixture in MIXTURES if mixture[-1] in ("q8_0", "q4_k", "f16")]),
 )
 def test_mixture(experts, used, width, hidden, kind, target):
     mixture = Mixture(experts, used, width, hidden, kind, target)
