@@ -9,10 +9,11 @@ from types import SimpleNamespace
 import pytest
 from fuzz.tokenizer_kinds import random_text
 from native_tokenizer import NativeError, native
-from vocabularies import open_vocabulary
+from vocabularies import open_vocabulary, write_vocabulary
 
 from lumen_mlir.gguf import Metadata
 from lumen_mlir.gguf import types as T
+from lumen_mlir.testing.vocabulary import synthetic_vocabulary
 from lumen_mlir.text.chat import KEY, ChatTemplate
 from lumen_mlir.text.chat_turn import ChatTurn
 from lumen_mlir.text.special_text import SpecialTexts
@@ -31,7 +32,7 @@ LLAMA3 = (
 LLAMA2 = "{{ bos_token }}{% for m in messages %}{{ '[INST] ' + m.content + ' [/INST]' }}{% endfor %}"
 PLAIN = "{% for m in messages %}User: {{ m.content }}\nAssistant:{% endfor %}"
 FILES = {
-    "ggml-vocab-qwen2": (CHATML, SYSTEM, PLAIN),
+    "synthetic": (CHATML, SYSTEM, PLAIN),
     "vocab-llama-bpe": (LLAMA3, CHATML, PLAIN),
     "vocab-llama-spm": (LLAMA2, PLAIN, CHATML),
 }
@@ -43,7 +44,11 @@ MESSAGES = [
 
 @pytest.mark.parametrize("name", FILES)
 def test_tokens_of_a_turn(name, tmp_path):
-    tokenizer = Tokenizer.from_gguf(open_vocabulary(name, tmp_path))
+    if name == "synthetic":
+        file = write_vocabulary(tmp_path, synthetic_vocabulary(1200).metadata())
+    else:
+        file = open_vocabulary(name, tmp_path)
+    tokenizer = Tokenizer.from_gguf(file)
     special, rng = SpecialTexts.of(tokenizer), random.Random(name)
     for source in FILES[name]:
         template = ChatTemplate.given(source, tokenizer)
