@@ -196,7 +196,9 @@ def test_what_is_printed_is_what_runs(target):
 
 def functions_of(assembly: str) -> dict[str, str]:
     """The instructions of each function, without the numbers of labels, prefixes and links of names."""
-    found = re.findall(r"^(?:lumen_kernel_)?([A-Za-z_]\w*):.*?\n(.*?)^\s*\.size\s", assembly, re.M | re.S)
+    # Constants have labels and sizes, too.
+    start = r"^\s*\.type\s+(?:lumen_kernel_)?(\w+),[@%]function\n.*?^(?:lumen_kernel_)?\1:.*?\n"
+    found = re.findall(start + r"(.*?)^\s*\.size\s", assembly, re.M | re.S)
     plain = [(r"lumen_kernel_|@PLT", ""), (r"(\.LBB|\.LCPI|\.Lfunc_end|\.Ltmp)\d+", r"\1"), (r"#.*|//.*", "")]
     functions = {}
     for name, body in found:
