@@ -219,6 +219,7 @@ Arm::addInstructions(TargetAttr target, RewritePatternSet &patterns,
   patterns.add<LowerMma>(context, target);
   arm::addPlanes(patterns);
   arm::addExtensions(patterns);
+  arm::addPrefetches(patterns, target.getCacheLine());
   switch (*form) {
   case arm::DotForm::None:
     break;

@@ -6,6 +6,7 @@
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/Dialect/Utils/IndexingUtils.h"
 #include "mlir/Dialect/Utils/StaticValueUtils.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
@@ -187,6 +188,46 @@ template <typename Op> struct ExtendTogether final : OpRewritePattern<Op> {
 };
 
 //===----------------------------------------------------------------------===//
+// Prefetches
+//===----------------------------------------------------------------------===//
+
+/// Loads are so short that several fetch the same line ahead: the one where it
+/// begins is enough.
+struct FetchOnce final : OpRewritePattern<memref::PrefetchOp> {
+  FetchOnce(MLIRContext *context, int64_t line)
+      : OpRewritePattern(context), line(line) {}
+
+  LogicalResult matchAndRewrite(memref::PrefetchOp op,
+                                PatternRewriter &rewriter) const override {
+    MemRefType type = op.getMemRefType();
+    if (!type.getElementType().isIntOrFloat())
+      return failure();
+    SmallVector<int64_t> strides;
+    int64_t offset;
+    if (failed(type.getStridesAndOffset(strides, offset)))
+      return failure();
+    // In elements, as far as these lie one after the other.
+    int64_t elements = 1, begin = 0;
+    for (int64_t i = type.getRank();
+         i-- > 0 && strides[i] == elements && !type.isDynamicDim(i);) {
+      std::optional<int64_t> index = getConstantIntValue(op.getIndices()[i]);
+      if (!index)
+        return failure();
+      begin += *index * elements;
+      elements *= type.getDimSize(i);
+    }
+    int64_t bytes = begin * type.getElementTypeBitWidth() / 8;
+    if (bytes % line == 0)
+      return failure();
+    rewriter.eraseOp(op);
+    return success();
+  }
+
+private:
+  int64_t line;
+};
+
+//===----------------------------------------------------------------------===//
 // Codes
 //===----------------------------------------------------------------------===//
 
@@ -294,6 +335,10 @@ void arm::addSpreading(RewritePatternSet &patterns) {
 void arm::addExtensions(RewritePatternSet &patterns) {
   patterns.add<ExtendTogether<arith::ExtSIOp>, ExtendTogether<arith::ExtUIOp>>(
       patterns.getContext());
+}
+
+void arm::addPrefetches(RewritePatternSet &patterns, int64_t line) {
+  patterns.add<FetchOnce>(patterns.getContext(), line);
 }
 
 void arm::addPlanes(RewritePatternSet &patterns) {

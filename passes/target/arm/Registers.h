@@ -35,6 +35,9 @@ void addSpreading(RewritePatternSet &patterns);
 /// Adds patterns that extend bytes to 32 bits together with those beside them.
 void addExtensions(RewritePatternSet &patterns);
 
+/// Adds a pattern that leaves one prefetch of a cache line, of `line` bytes.
+void addPrefetches(RewritePatternSet &patterns, int64_t line);
+
 /// Adds a pattern for codes whose bits lie in two planes: instructions that
 /// shift the bytes of a vector insert them into those of another one.
 void addPlanes(RewritePatternSet &patterns);

@@ -200,6 +200,23 @@ func.func @scales(%m: memref<3x2x4xi8>, %i: index, %n: memref<3x4xi8, strided<[1
   return %1, %3 : vector<4xi32>, vector<4xi32>
 }
 
+// Of the prefetches of a line of 64 bytes, one is left.
+// DOT-LABEL: func.func @lines
+// DOT-COUNT-2: memref.prefetch
+// DOT-NOT: memref.prefetch
+// DOT: return
+func.func @lines(%m: memref<?x2x2x16xi8, strided<[72, 32, 16, 1]>>, %i: index) {
+  %c0 = arith.constant 0 : index
+  %c1 = arith.constant 1 : index
+  %c4096 = arith.constant 4096 : index
+  memref.prefetch %m[%i, %c0, %c0, %c4096], read, locality<3>, data : memref<?x2x2x16xi8, strided<[72, 32, 16, 1]>>
+  memref.prefetch %m[%i, %c0, %c1, %c4096], read, locality<3>, data : memref<?x2x2x16xi8, strided<[72, 32, 16, 1]>>
+  memref.prefetch %m[%i, %c1, %c0, %c4096], read, locality<3>, data : memref<?x2x2x16xi8, strided<[72, 32, 16, 1]>>
+  // Who knows where this is.
+  memref.prefetch %m[%i, %c1, %c0, %i], read, locality<3>, data : memref<?x2x2x16xi8, strided<[72, 32, 16, 1]>>
+  return
+}
+
 // DOT-LABEL: func.func @table
 // DOT-COUNT-2: llvm.call_intrinsic "llvm.aarch64.neon.tbl1.v16i8"
 // NEON-LABEL: func.func @table
