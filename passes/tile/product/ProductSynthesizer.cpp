@@ -1,0 +1,252 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "passes/tile/product/ProductSynthesizer.h"
+
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Bufferization/IR/Bufferization.h"
+#include "llvm/Support/MathExtras.h"
+
+using namespace mlir;
+using namespace mlir::lumen;
+
+/// From how many tokens on it pays to multiply scales into the codes of a tile:
+/// that takes as long as the products of five tokens, and spares a quarter of
+/// the time of all.
+static constexpr int64_t kManyTokens = 24;
+
+/// How much larger blocks of tokens are then: the work for a tile is done once
+/// for each. (Products of 8,960 columns reach 72 % of the peak with blocks as
+/// others have them, 77 to 84 with blocks 2 to 16 times as large.)
+static constexpr int64_t kScaledBlocks = 8;
+
+/// Bytes of the stack that an unpacked tile of rows may take: less than a
+/// second-level cache, and of any thread's stack a small part.
+static constexpr int64_t kMostRoom = 512 * 1024;
+
+void ProductSynthesizer::emitTile(const ProductSink &sink, Weights weights,
+                                  const TokenTile &tokens, Value tile,
+                                  Value rowTile) {
+  emitTile(sink, weights[sink.products.front()]->rows, tokens, rowTile,
+           [&](unsigned i) {
+             return emitProductTile(b, operands, *weights[i], form, tokens,
+                                    tile);
+           });
+}
+
+/// Tile `rowTile` of `rows` rows of a result, from the products that
+/// `emitProduct` gives.
+void ProductSynthesizer::emitTile(const ProductSink &sink, int64_t rows,
+                                  const TokenTile &tokens, Value rowTile,
+                                  function_ref<Value(unsigned)> emitProduct) {
+  int64_t n = getWeight(sink).type.getDimSize(0) / product.getExperts();
+  Value row = b.multiply(rowTile, rows);
+  // Those of a single token are in order, which the hardware foresees.
+  if (tokens.count > 1)
+    fetchEpilogue(b, sink, product, tokens, std::min(n, rows), row);
+  SmallVector<Value> results(product.getWeights().size());
+  for (unsigned i : sink.products)
+    if (i != sink.stored)
+      results[i] = emitProduct(i);
+  auto emitRows = [&](int64_t valid) {
+    emitEpilogue(b, sink, product, results, tokens, valid, row);
+  };
+  if (n % rows == 0)
+    return emitRows(rows);
+  // The last tile stores only the rows that exist.
+  if (n < rows)
+    return emitRows(n);
+  Value full = arith::CmpIOp::create(b, arith::CmpIPredicate::ult, rowTile,
+                                     b.index(n / rows));
+  b.branch(full, [&] { emitRows(rows); }, [&] { emitRows(n % rows); });
+}
+
+/// A parallel loop, behind which the workers may go on without each other.
+void ProductSynthesizer::emitLoop(ArrayRef<OpFoldResult> sizes, bool waits,
+                                  function_ref<void(ValueRange)> emitBody) {
+  auto forall = b.parallel(sizes, emitBody);
+  if (!waits)
+    forall->setAttr(LumenDialect::kNowaitAttr, b.getUnitAttr());
+}
+
+/// All tiles behind one result.
+void ProductSynthesizer::emitSink(const ProductSink &sink, bool last) {
+  Value single;
+  if (product.getGroups() || joinsTwoProducts(sink, product))
+    single = emitSingleToken(sink);
+  if (product.getGroups())
+    return emitExpertGroups(sink, single, last);
+  Value others = single;
+  if (Value many = emitManyTokens(sink))
+    others = single ? arith::OrIOp::create(b, single, many) : many;
+  Value begin;
+  if (usesMatrices(sink))
+    begin = emitMatrixTiles(sink);
+  emitPlainTiles(sink, plainWeights, begin, others, last,
+                 [](Value rowTile) { return rowTile; });
+}
+
+/// A loop of its own for those tokens that instructions for matrices take.
+/// Returns the one behind the last.
+Value ProductSynthesizer::emitMatrixTiles(const ProductSink &sink) {
+  const MatrixTile &tile = matrixTiles->getTile();
+  Value end = matrixTiles->getTokens(b.index(0), operands.tokens).second;
+  Blocks blocks = {nullptr, end, tile.tokens, tile.rows, kScaledBlocks};
+  emitTokenBlocks(sink, blocks, /*taken=*/nullptr, /*last=*/false,
+                  [&](Value first, Value count, Value rowTile) {
+                    Value end = arith::AddIOp::create(b, first, count);
+                    int64_t tiles = tile.rows / getWeight(sink).rows;
+                    emitMatrixTiles(sink, first, end,
+                                    b.multiply(rowTile, tiles), rowTile);
+                  });
+  return end;
+}
+
+/// The tokens from `first` to `end`, whole tiles, with the rows from the first
+/// one of tile `tile` of the weights on: those of tile `rowTile` of the result.
+void ProductSynthesizer::emitMatrixTiles(const ProductSink &sink, Value first,
+                                         Value end, Value tile, Value rowTile) {
+  int64_t tokens = matrixTiles->getTile().tokens,
+          rows = matrixTiles->getTile().rows;
+  for (unsigned i : sink.products)
+    matrixTiles->emitWeight(i, tile);
+  b.forEach(first, end, tokens, [&](Value token) {
+    emitTile(sink, rows, {token, tokens}, rowTile,
+             [&](unsigned i) { return matrixTiles->emitTile(i, token); });
+  });
+}
+
+/// A loop of its own for so many tokens that it pays to multiply the scales of
+/// a tile of rows into its codes first. Returns whether there are so many; null
+/// where that cannot be done.
+Value ProductSynthesizer::emitManyTokens(const ProductSink &sink) {
+  SmallVector<const PackedWeight *> weights(plainWeights.size());
+  for (unsigned i : sink.products) {
+    if (!scaledWeights[i])
+      return nullptr;
+    weights[i] = &scaledWeights[i]->getPacked();
+  }
+  Value few = arith::CmpIOp::create(b, arith::CmpIPredicate::ult,
+                                    operands.tokens, b.index(kManyTokens));
+  emitPlainTiles(sink, weights, nullptr, few, /*last=*/false,
+                 [&](Value rowTile) {
+                   for (unsigned i : sink.products)
+                     scaledWeights[i]->emit(b, rowTile);
+                   return b.index(0);
+                 });
+  return arith::XOrIOp::create(b, few, b.integer(b.getI1Type(), 1));
+}
+
+/// The tokens from `begin` on (0 where that is null) in register tiles of
+/// decreasing numbers of tokens. Nothing where `taken` is true, which may be
+/// null. `emitTileOf` gives the tile of `weights` that holds a tile of rows.
+void ProductSynthesizer::emitPlainTiles(const ProductSink &sink,
+                                        Weights weights, Value begin,
+                                        Value taken, bool last,
+                                        function_ref<Value(Value)> emitTileOf) {
+  const PackedWeight &weight = *weights[sink.products.front()];
+  Blocks blocks = {begin, operands.tokens, getTokens(weight), weight.rows,
+                   weight.isFar ? 1 : kScaledBlocks};
+  emitTokenBlocks(sink, blocks, taken, last,
+                  [&](Value first, Value count, Value rowTile) {
+                    emitRegisterTiles(sink, weights, first, count,
+                                      emitTileOf(rowTile), rowTile);
+                  });
+}
+
+/// A parallel loop over blocks of tokens and tiles of rows, of which `emitBody`
+/// gets the first token, how many there are and the tile. Nothing where `taken`
+/// is true, which may be null.
+void ProductSynthesizer::emitTokenBlocks(
+    const ProductSink &sink, const Blocks &range, Value taken, bool last,
+    function_ref<void(Value, Value, Value)> emitBody) {
+  Value tokens = range.end;
+  if (range.begin)
+    tokens = arith::SubIOp::create(b, tokens, range.begin);
+  int64_t tokenTile = range.tokens;
+  int64_t bytesPerToken =
+      getWeight(sink).getColumns() * (product.isInteger() ? 1 : 4);
+  int64_t tokensInCache = blockBytes / bytesPerToken * range.enlarged;
+  int64_t tokenBlock =
+      std::max<int64_t>(tokenTile, llvm::alignDown(tokensInCache, tokenTile));
+  Value blocks = arith::CeilDivUIOp::create(b, tokens, b.index(tokenBlock));
+  // Alike to a tile, so that workers who get as many have as much to do.
+  Value tilesOfAll = b.multiply(blocks, tokenTile);
+  auto beginOf = [&](Value block) -> Value {
+    Value share = arith::CeilDivUIOp::create(
+        b, arith::MulIOp::create(b, block, tokens), tilesOfAll);
+    return arith::MinUIOp::create(b, tokens, b.multiply(share, tokenTile));
+  };
+  Value count = blocks;
+  if (taken)
+    count = arith::SelectOp::create(b, taken, b.index(0), blocks);
+  int64_t tiles =
+      llvm::divideCeil(getWeight(sink).type.getDimSize(0), range.rows);
+  SmallVector<OpFoldResult> sizes = {count, b.getIndexAttr(tiles)};
+  emitLoop(sizes, last, [&](ValueRange indices) {
+    Value first = beginOf(indices[0]);
+    Value next = b.add(indices[0], 1);
+    Value count = arith::SubIOp::create(b, beginOf(next), first);
+    if (range.begin)
+      first = arith::AddIOp::create(b, first, range.begin);
+    emitBody(first, count, indices[1]);
+  });
+}
+
+/// The tokens `first`, … (`count` of them) in register tiles of decreasing
+/// numbers of tokens: the target's, then the powers of two below. `tile` is the
+/// tile of the weights, `rowTile` that of the result.
+void ProductSynthesizer::emitRegisterTiles(const ProductSink &sink,
+                                           Weights weights, Value first,
+                                           Value count, Value tile,
+                                           Value rowTile) {
+  Value lower = first, rest = count;
+  for (int64_t tokens = getTokens(*weights[sink.products.front()]); tokens >= 1;
+       tokens = llvm::bit_ceil(uint64_t(tokens)) / 2) {
+    Value left = tokens == 1 ? b.index(0) : b.remainder(rest, tokens);
+    Value whole = arith::SubIOp::create(b, rest, left);
+    Value upper = arith::AddIOp::create(b, lower, whole);
+    rest = left;
+    b.forEach(lower, upper, tokens, [&](Value first) {
+      emitTile(sink, weights, {first, tokens}, tile, rowTile);
+    });
+    lower = upper;
+  }
+}
+
+LogicalResult ProductSynthesizer::run() {
+  SmallVector<ProductSink> sinks;
+  if (failed(collectSinks(kernel, product, sinks)))
+    return failure();
+  b.setInsertionPoint(kernel.getBody().front().getTerminator());
+  if (failed(operands.view()))
+    return failure();
+  matrixTiles = MatrixTiles::create(b, operands, target, kMostRoom);
+  for (const PackedWeight &weight : operands.weights) {
+    plainWeights.push_back(&weight);
+    scaledWeights.emplace_back();
+    // Only where unsigned codes of 8 bits are as good as narrower ones.
+    if (!matrixTiles && !form.signedCodes && !product.getGroups() &&
+        weight.rows < shape.rows &&
+        shape.rows * weight.getColumns() <= kMostRoom && product.isInteger() &&
+        operands.hasIntegerScales(weight) && ScaledWeight::isPossible(weight))
+      scaledWeights.back() =
+          std::make_unique<ScaledWeight>(b, weight, shape.rows);
+  }
+  for (ProductSink &sink : sinks) {
+    bool last = &sink == &sinks.back();
+    sink.buffer = operands.splitSlots(sink.buffer);
+    emitSink(sink, last);
+  }
+
+  // What the loops replace.
+  for (Operation &op :
+       llvm::make_early_inc_range(llvm::reverse(kernel.getBody().front()))) {
+    bool replaced = llvm::any_of(
+        sinks, [&](ProductSink &sink) { return sink.store == &op; });
+    bool dead =
+        op.use_empty() &&
+        (isa<KernelOpInterface, FromBytesOp, bufferization::ToTensorOp>(op));
+    if (replaced || dead)
+      op.erase();
+  }
+  return success();
+}
