@@ -17,22 +17,22 @@ import argparse
 import json
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from aarch64 import cycles, guest, kernels, peers, prompt, tables
+from aarch64 import cycles, guest, kept, kernels, peers, prompt, tables
 
 from lumen_mlir import formats
 from lumen_mlir.compiler import targets
 from lumen_mlir.errors import LumenError
+from lumen_mlir.run.program import Program
 
 ROWS, COLUMNS, TOKENS = 256, 2048, 128
+# Those of most files; --formats takes any other.
 FORMATS = (
-    "q4_0", "q4_1", "q5_0", "q5_1", "q8_0", "q2_k", "q3_k", "q4_k", "q5_k", "q6_k", "iq4_nl", "iq4_xs",
-    "iq3_s", "iq3_xxs", "iq2_s", "iq2_xs", "iq2_xxs", "iq1_s", "iq1_m", "mxfp4", "nvfp4", "tq1_0", "tq2_0",
-    "q1_0", "q2_0",
+    "q4_0", "q4_1", "q5_0", "q8_0", "q2_k", "q3_k", "q4_k", "q5_k", "q6_k", "iq4_nl", "iq4_xs", "mxfp4",
 )  # fmt: skip
 
 
@@ -48,19 +48,34 @@ def measure_kernels(
     for name in wanted:
         for fmt in names:
             with tempfile.TemporaryDirectory() as folder:
-                program, built = kernels.product(fmt, name, ROWS, COLUMNS, TOKENS, Path(folder))
+                program = kernels.compiled(fmt, name, ROWS, COLUMNS, TOKENS)
+                measured = kept.measured if code is None else _measured_now
                 for tokens in (TOKENS, 1):
-                    row = {"target": name, "format": fmt, "tokens": tokens}
-                    ours = program, kernels.words(built, tokens), kernels.FUNCTIONS
-                    yield _measure(row | {"engine": "Lumen", "function": ""}, ours, Path(folder), code)
+                    row = {"target": name, "format": fmt, "tokens": tokens, "engine": "Lumen", "function": ""}
+                    key = f"lumen-{name}-{fmt}-{tokens}-{kernels.digest(program)}"
+                    yield measured(key, partial(_measure_ours, row, program, Path(folder), code))
                     for kernel in peers.kernels(fmt, name, tokens > 1) if with_peers else ():
-                        arguments = [str(tokens), str(ROWS), str(COLUMNS)]
-                        functions = kernel.function.replace("kai_run", "kai_(run|kernel)")
-                        theirs = peers.program(kernel, peers.TARGETS[name]), arguments, functions
-                        of_peer = row | {"engine": kernel.peer, "function": kernel.function}
+                        row |= {"engine": kernel.peer, "function": kernel.function}
                         key = f"{name}-{fmt}-{tokens}-{kernel.function}"
-                        measure = partial(_measure, of_peer, theirs, Path(folder), code)
-                        yield peers.kept(key, measure) if code is None else measure()
+                        yield measured(key, partial(_measure_theirs, row, kernel, Path(folder), code))
+
+
+def _measured_now(key: str, measure: Callable[[], Any]) -> Any:
+    return measure()
+
+
+def _measure_ours(row: dict[str, Any], program: Program, folder: Path, code: Path | None) -> dict[str, Any]:
+    what = kernels.link(program, folder), kernels.words(program, row["tokens"]), kernels.FUNCTIONS
+    return _measure(row, what, folder, code)
+
+
+def _measure_theirs(
+    row: dict[str, Any], kernel: peers.Kernel, folder: Path, code: Path | None
+) -> dict[str, Any]:
+    program = peers.program(kernel, peers.TARGETS[row["target"]])
+    words = [str(row["tokens"]), str(ROWS), str(COLUMNS)]
+    functions = kernel.function.replace("kai_run", "kai_(run|kernel)")
+    return _measure(row, (program, words, functions), folder, code)
 
 
 def _measure(

@@ -29,6 +29,7 @@ _NAMES = {
     "qwen2.5-0.5b-q3_k_m": "0.5B, Q3_K_M",
 }
 _REAL_WEIGHTS = {REAL.removesuffix(".gguf"), EMBEDDED.removesuffix(".gguf")}
+_ARM = ("armv8.6-a+i8mm", "armv8.2-a+dotprod", "armv8-a")
 _VS = "python benchmarks/vs_llama_cpp.py"
 
 
@@ -250,9 +251,9 @@ PARTS = {
     ),
     "arm-kernels": Part(
         "performance-arm.md",
-        ("python benchmarks/arm.py kernels",),
-        120,
-        lambda outputs: arm_tables.kernels(outputs[0]),
+        tuple(f"python benchmarks/arm.py kernels --targets {target}" for target in _ARM),
+        60,
+        lambda outputs: "\n\n".join(map(arm_tables.kernels, outputs)),
         emulated=True,
     ),
     "arm-prompts": Part(

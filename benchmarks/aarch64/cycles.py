@@ -12,6 +12,7 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 from aarch64 import guest
@@ -96,14 +97,18 @@ def _for_mca(text: str) -> str:
 def cut(trace: Trace) -> list[Piece]:
     """The pieces of what was executed."""
     lengths = np.array([len(piece) for piece in trace.pieces], np.int64)
-    times = np.bincount(trace.order, minlength=len(lengths))
-    total = int(lengths @ times)
-    between = np.where(times > 0, total / np.maximum(times, 1), np.inf)
-    between[between < _LEAST] = np.inf
-    at = np.flatnonzero(trace.order == between.argmin())
-    ends = [*at.tolist(), len(trace.order)]
-    starts = [0, *at.tolist()]
-    found = Counter(trace.order[begin:end].tobytes() for begin, end in zip(starts, ends, strict=True))
+    ends = lengths[trace.order].cumsum()
+    total = int(ends[-1])
+    best, at = np.inf, np.zeros(0, np.int64)
+    for number in np.unique(trace.order):
+        passes = np.flatnonzero(trace.order == number)
+        between = np.diff(np.concatenate(([0], ends[passes] - lengths[number], [total])))
+        # How much passes around an instruction, on average.
+        usual = float((between.astype(np.float64) ** 2).sum()) / total
+        if _LEAST <= usual < best:
+            best, at = usual, passes
+    bounds = [0, *at.tolist(), len(trace.order)]
+    found = Counter(trace.order[begin:end].tobytes() for begin, end in pairwise(bounds))
     result = []
     for numbers, runs in found.items():
         code = tuple(line for number in np.frombuffer(numbers, np.int64) for line in trace.pieces[number])
@@ -113,18 +118,19 @@ def cut(trace: Trace) -> list[Piece]:
 
 
 def cycles(code: tuple[str, ...], core: Core) -> float:
-    """Cycles that code takes when it runs again and again."""
-    turns = max(2, min(100, _LOOKED_AT // len(code)))
+    """Cycles that code takes when it runs again and again. Of very long code, the beginning is looked at."""
+    begin = code[: 2 * _LOOKED_AT]
+    turns = max(2, min(100, _LOOKED_AT // len(begin)))
     output = guest.run(
         ["llvm-mca-22", "-mtriple=aarch64", f"-mcpu={core.model}", "-mattr=+dotprod,+i8mm,+bf16,+fullfp16",
          f"-iterations={turns}", f"-dispatch={core.width}", "-resource-pressure=false",
          "-instruction-info=false"],
-        input="\n".join(filter(None, map(_for_mca, code))) + "\n",
+        input="\n".join(filter(None, map(_for_mca, begin))) + "\n",
     )  # fmt: skip
     found = re.search(r"^Total Cycles:\s+(\d+)", output, re.M)
     if found is None:
         raise ValueError(f"llvm-mca says no cycles: {output[:200]!r}")
-    return int(found[1]) / turns
+    return int(found[1]) / turns * len(code) / len(begin)
 
 
 @lru_cache

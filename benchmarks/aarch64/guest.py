@@ -24,7 +24,6 @@ TOOLS = {
     "qemu-aarch64": "qemu-user", "aarch64-linux-gnu-g++": "g++-aarch64-linux-gnu",
 }  # fmt: skip
 
-_SYMBOL = re.compile(r"^([0-9a-f]+) <(.+)>:$")
 _INSTRUCTION = re.compile(r"^\s*([0-9a-f]+):\s+(\S.*)$")
 
 
@@ -135,15 +134,20 @@ def trace(program: Path, arguments: list[Any], functions: str, folder: Path) -> 
 
 def _code(program: Path, functions: str) -> dict[int, str]:
     """The instructions of functions by their addresses."""
-    # Labels of hand-written assembly are symbols too.
+    # Labels of hand-written assembly are symbols too, but none of functions.
     symbols = (line.split() for line in run(["llvm-readelf-22", "-sW", program]).splitlines())
-    begins = {int(words[1], 16) for words in symbols if len(words) == 8 and words[3] == "FUNC"}
+    spans = [
+        (int(words[1], 16), int(words[1], 16) + int(words[2], 0))
+        for words in symbols
+        if len(words) == 8 and words[3] == "FUNC" and re.fullmatch(functions, words[7])
+    ]
+    if not spans:
+        return {}
+    begin, end = min(begin for begin, _ in spans), max(end for _, end in spans)
+    command = ["llvm-objdump-22", "-d", "--no-show-raw-insn", "--mattr=+all"]
+    command += [f"--start-address={begin}", f"--stop-address={end}", str(program)]
     result: dict[int, str] = {}
-    inside = False
-    for line in run(["llvm-objdump-22", "-d", "--no-show-raw-insn", "--mattr=+all", program]).splitlines():
-        if symbol := _SYMBOL.match(line):
-            if int(symbol[1], 16) in begins:
-                inside = re.fullmatch(functions, symbol[2]) is not None
-        elif inside and (match := _INSTRUCTION.match(line)):
+    for match in map(_INSTRUCTION.match, run(command).splitlines()):
+        if match and any(begin <= int(match[1], 16) < end for begin, end in spans):
             result[int(match[1], 16)] = match[2].split("//")[0].split(" <")[0].strip().replace("\t", " ")
     return result

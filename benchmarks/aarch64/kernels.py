@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 from aarch64 import guest
@@ -12,6 +13,7 @@ from lumen_mlir.compiler import targets
 from lumen_mlir.compiler.driver import CompilerOptions
 from lumen_mlir.compiler.signature import Argument
 from lumen_mlir.run.program import Program, build
+from lumen_mlir.storage.cache import Cache
 
 # Of the functions that LLVM is given, those that multiply: not what makes codes of activations.
 FUNCTIONS = "lumen_kernel_(?!quantize).*"
@@ -36,20 +38,30 @@ def module(name: str, rows: int, columns: int, tokens: int) -> str:
     }}"""
 
 
-def product(
-    name: str, target: str, rows: int, columns: int, tokens: int, folder: Path
-) -> tuple[Path, Program]:
-    """A program, in ``folder``, that multiplies with a weight of format ``name``; what it was linked from."""
+def compiled(name: str, target: str, rows: int, columns: int, tokens: int) -> Program:
+    """The function ``product`` for a weight of format ``name``."""
     text = module(name, rows, columns, tokens)
-    program = build(text, targets.get(target), CompilerOptions(), "lumen", None, None, None, None)
+    cache = Cache(guest.FOLDER / "cache")
+    return build(text, targets.get(target), CompilerOptions(), "lumen", None, None, None, cache)
+
+
+def digest(program: Program) -> str:
+    """Tells its code from other code."""
+    return hashlib.blake2b(b"".join(program.objects), digest_size=16).hexdigest()
+
+
+def link(program: Program, folder: Path) -> Path:
+    """A program in ``folder`` that calls ``product`` with the words that it is given."""
+    result = folder / "product"
+    if result.exists():
+        return result
     objects = []
     for number, code in enumerate(program.objects):
         objects.append(folder / f"{number}.o")
         objects[-1].write_bytes(code)
-    result = folder / "product"
     sources = [guest.HERE / "product.cpp", *objects, *guest.thread_team()]
     guest.run([*guest.CXX, "-O2", "-static", f"-I{guest.ROOT}", *sources, "-o", result])
-    return result, program
+    return result
 
 
 def words(program: Program, tokens: int) -> list[str]:

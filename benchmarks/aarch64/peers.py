@@ -7,14 +7,10 @@ KleidiAI from its repository. They lie in ``build/peers/arm``.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import sys
 import tarfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from aarch64 import guest
 
@@ -109,21 +105,6 @@ def kernels(fmt: str, target: str, prompt: bool) -> list[Kernel]:
         codes = _BY_ROW[fmt][0]
         found.append(Kernel("llama.cpp", f"ggml_vec_dot_{fmt.replace('_k', '_K')}_{codes}"))
     return found
-
-
-def kept(key: str, measure: Callable[[], Any]) -> Any:
-    """What ``measure`` gives, as JSON has it; kept, since it stays the same when Lumen changes."""
-    digest = hashlib.blake2b(guest.versions().encode(), digest_size=8)
-    for source in ("count.c", "cycles.py", "guest.py", "llama_prompt.cpp", "peer.cpp"):
-        digest.update((guest.HERE / source).read_bytes())
-    file = FOLDER / f"measured-{digest.hexdigest()}" / f"{key}.json"
-    if not file.exists():
-        result = measure()
-        file.parent.mkdir(parents=True, exist_ok=True)
-        part = file.with_suffix(".part")
-        part.write_text(json.dumps(result), encoding="ascii")
-        part.rename(file)
-    return json.loads(file.read_text(encoding="ascii"))
 
 
 def llama_cpp() -> Path:

@@ -128,11 +128,11 @@ def test_products_of_peers(monkeypatch):
     assert names("q4_0", "armv8-a", True) == []
 
 
-def test_what_is_known_of_peers_is_kept(monkeypatch, tmp_path):
+def test_what_was_measured_is_kept(monkeypatch, tmp_path):
     """Until a tool has another version."""
-    from aarch64 import guest, peers
+    from aarch64 import guest, kept
 
-    monkeypatch.setattr(peers, "FOLDER", tmp_path)
+    monkeypatch.setattr(guest, "FOLDER", tmp_path)
     monkeypatch.setattr(guest, "versions", lambda: "clang 1")
     calls: list[int] = []
 
@@ -140,10 +140,10 @@ def test_what_is_known_of_peers_is_kept(monkeypatch, tmp_path):
         calls.append(1)
         return {"executed": len(calls)}
 
-    assert peers.kept("a", measure) == peers.kept("a", measure) == {"executed": 1}
-    assert peers.kept("b", measure) == {"executed": 2}
+    assert kept.measured("a", measure) == kept.measured("a", measure) == {"executed": 1}
+    assert kept.measured("b", measure) == {"executed": 2}
     monkeypatch.setattr(guest, "versions", lambda: "clang 2")
-    assert peers.kept("a", measure) == {"executed": 3}
+    assert kept.measured("a", measure) == {"executed": 3}
 
 
 def result(engine: str, rate: float) -> dict:
