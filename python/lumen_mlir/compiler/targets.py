@@ -197,8 +197,6 @@ _SMLAL = Dot(1, 8, 1, rhs="si8", acc="i16")
 # more than 8 sums that do not wait for each other. 16 registers hold the 8 integer sums, the codes and an
 # activation; the 8 running float sums, which a span of 32 columns touches once, then lie on the stack: a
 # load and a store each beside some 20 to 40 instructions.
-# With ``sdot`` it is one vector of rows by 8 tokens: an activation comes from any word of a register and
-# needs no spreading, so that unpacking is what the tile saves.
 TARGETS = (
     _x86("x86-64-v4+vnni", "x86-64-v4", _V4, "avx512vnni", **_AVX512, **_vnni(512), rows=32, tokens=6),
     _x86("x86-64-v4", "x86-64-v4", _V4, **_AVX512, **_pairs(512), rows=32, tokens=4),
@@ -206,7 +204,7 @@ TARGETS = (
     _x86("x86-64-v3", "x86-64-v3", _V3, **_AVX2, **_pairs(256), rows=16, tokens=4),
     _x86("x86-64-v2", "x86-64-v2", _V2, **_SSE, **_pairs(128), rows=8, tokens=4),
     _arm("armv8.6-a+i8mm", "dotprod", "i8mm", dot=_USDOT, mma=_SMMLA, rows=8, tokens=4),
-    _arm("armv8.2-a+dotprod", "dotprod", dot=_SDOT, rows=4, tokens=8),
+    _arm("armv8.2-a+dotprod", "dotprod", dot=_SDOT, rows=8, tokens=6),
     # Armv8.0-A, which every 64-bit ARM CPU runs.
     _arm("armv8-a", dot=_SMLAL, rows=8, tokens=3),
     # Plain vector arithmetic for the machine that compiles, whichever it is: how a port begins. It relies on
