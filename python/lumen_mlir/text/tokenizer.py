@@ -352,8 +352,7 @@ class StreamDecoder:
     """Turns tokens into text as they come, holding back the bytes of a character until it is whole."""
 
     def __init__(self, tokenizer: Tokenizer, special: bool = False, begins: bool = False):
-        self._tokenizer = tokenizer
-        self._special = special
+        self._tokenizer, self._special = tokenizer, special
         self._drop_space = begins and tokenizer.space_prefix
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
