@@ -100,6 +100,12 @@ def _cores(target: str) -> list[cycles.Core]:
     return [core for core in cycles.CORES if core.i8mm or "i8mm" not in target]
 
 
+def _summary(row: dict[str, Any]) -> dict[str, Any]:
+    """With all instructions together."""
+    together = {"instructions": round(sum(row["mix"].values()), 1)}
+    return {name: value for name, value in row.items() if name != "mix"} | together
+
+
 def measure_prompts(names: list[str], wanted: list[str], shape: str, tokens: int) -> Iterator[dict[str, Any]]:
     """A row per target and format: the instructions that a prompt takes in each engine."""
     for name in wanted:
@@ -140,7 +146,7 @@ def main(arguments: list[str] | None = None) -> None:
     guest.check_tools()
     try:
         if options.command == "kernels":
-            rows = list(measure_kernels(names, wanted, options.peers, options.code))
+            rows = [_summary(row) for row in measure_kernels(names, wanted, options.peers, options.code)]
         else:
             rows = list(measure_prompts(names, wanted, options.shape, options.tokens))
     except LumenError as error:

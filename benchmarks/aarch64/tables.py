@@ -29,28 +29,26 @@ def kernels(result: dict[str, Any]) -> str:
 def _table(rows: list[dict[str, Any]], peaks: dict[str, float]) -> str:
     cores = list(rows[0]["rates"])
     first = cores[0]
-    header = ["format", first, "of peak", *cores[1:], "instructions"]
+    one = rows[0]["tokens"] == 1
+    header = ["format", first, *([] if one else ["of peak"]), *cores[1:], "instructions"]
     compared = any(row["engine"] != "Lumen" for row in rows)
     header += ["peer", first, "instructions", *(f"ratio on {core}" for core in cores)] if compared else []
     lines = []
     for fmt in dict.fromkeys(row["format"] for row in rows):
         ours, *others = (row for row in rows if row["format"] == fmt)
-        cells = [fmt, f"{ours['rates'][first]:.1f}", f"{ours['rates'][first] / peaks[first]:.0%}"]
+        cells = [fmt, f"{ours['rates'][first]:.1f}"]
+        cells += [] if one else [f"{ours['rates'][first] / peaks[first]:.0%}"]
         cells += [f"{ours['rates'][core]:.1f}" for core in cores[1:]]
-        cells.append(f"{_instructions(ours):.0f}")
+        cells.append(f"{ours['instructions']:.0f}")
         if others:
             best = max(others, key=lambda row: row["rates"][first])
-            cells += [best["engine"], f"{best['rates'][first]:.1f}", f"{_instructions(best):.0f}"]
+            cells += [best["engine"], f"{best['rates'][first]:.1f}", f"{best['instructions']:.0f}"]
             # On each core, the better peer there.
             for core in cores:
                 cells.append(f"{ours['rates'][core] / max(row['rates'][core] for row in others):.2f}")
         lines.append(cells + [""] * (len(header) - len(cells)))
     right = [i for i, name in enumerate(header) if name not in ("format", "peer")]
     return markdown(header, lines, right=right)
-
-
-def _instructions(row: dict[str, Any]) -> float:
-    return sum(row["mix"].values())
 
 
 def prompts(result: dict[str, Any]) -> str:

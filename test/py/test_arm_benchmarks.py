@@ -147,9 +147,8 @@ def test_what_was_measured_is_kept(monkeypatch, tmp_path):
 
 
 def result(engine: str, rate: float) -> dict:
-    mix = {"products": 60.0, "codes": 40.0}
     return {"target": "armv8.2-a+dotprod", "format": "q4_0", "tokens": 128, "engine": engine, "function": "f",
-            "rates": {"V2": rate, "N2": 10.0}, "mix": mix}  # fmt: skip
+            "rates": {"V2": rate, "N2": 10.0}, "instructions": 100.0}  # fmt: skip
 
 
 def test_tables():
@@ -200,7 +199,8 @@ def test_json(monkeypatch, capsys):
 
     monkeypatch.setattr(arm.guest, "check_tools", lambda: None)
     monkeypatch.setattr(arm.guest, "versions", lambda: "tools")
-    monkeypatch.setattr(arm, "measure_kernels", lambda *_: iter([result("Lumen", 1.0)]))
+    row = result("Lumen", 1.0) | {"mix": {"products": 60.0, "codes": 40.0}}
+    monkeypatch.setattr(arm, "measure_kernels", lambda *_: iter([row]))
     arm.main(["kernels", "--targets", arm.arm_targets()[0], "--json"])
     printed = json.loads(capsys.readouterr().out)
     assert printed["versions"] == "tools" and printed["rows"] == [result("Lumen", 1.0)]
