@@ -10,6 +10,7 @@
 #include "llvm/MC/TargetRegistry.h"
 #include "llvm/Support/CommandLine.h"
 #include "llvm/Support/TargetSelect.h"
+#include "llvm/TargetParser/Host.h"
 
 #include <mutex>
 
@@ -47,6 +48,8 @@ void mlir::lumen::initializeNativeBackend() {
   });
 }
 
+/// Returns when all are complete, whoever initializes them. (Whether one of
+/// them has a target machine says less: that is the first of its parts.)
 static void initializeAllBackends() {
   static std::once_flag once;
   // Others may generate code for this machine meanwhile: of its own back end,
@@ -61,12 +64,16 @@ static void initializeAllBackends() {
   });
 }
 
+static const llvm::Target *lookup(const llvm::Triple &triple) {
+  std::string message;
+  return llvm::TargetRegistry::lookupTarget(triple, message);
+}
+
 const llvm::Target *mlir::lumen::findBackend(const llvm::Triple &triple) {
   initializeNativeBackend();
-  std::string message;
-  const llvm::Target *target =
-      llvm::TargetRegistry::lookupTarget(triple, message);
-  if (target && !target->hasTargetMachine())
+  const llvm::Target *target = lookup(triple);
+  llvm::Triple native(llvm::sys::getProcessTriple());
+  if (target && target != lookup(native))
     initializeAllBackends();
   return target && target->hasTargetMachine() ? target : nullptr;
 }

@@ -219,3 +219,34 @@ def test_perf_map(context):
     )
     address, *lines = run.stdout.decode().split(maxsplit=1)[0:1] + run.stdout.decode().splitlines()
     assert any(line.split()[-3::2] == [address, "twice"] for line in lines)
+
+
+FIRST_CODE_FOR_ARM = """
+import sys, threading
+from lumen_mlir import ir
+from lumen_mlir._mlir import codegen
+
+sys.setswitchinterval(1e-5)
+together = threading.Barrier(4)
+done = []
+
+def generate():
+    with ir.Context():
+        module = ir.Module.parse("llvm.func @f() { llvm.return }")
+        together.wait()
+        done.append(codegen.emit(module, "obj", "aarch64-unknown-linux-gnu", "generic", ""))
+
+threads = [threading.Thread(target=generate) for _ in range(4)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+sys.exit(len(done) != 4)
+"""
+
+
+def test_threads_find_a_back_end_complete():
+    """Each process initializes it once, while other threads look for it."""
+    for _ in range(5):
+        run = subprocess.run([sys.executable, "-c", FIRST_CODE_FOR_ARM], capture_output=True, text=True)
+        assert run.returncode == 0, run.stderr
