@@ -112,6 +112,31 @@ int32_t Generator::draw() {
   return token;
 }
 
+/// The text that a token completes.
+std::string Generator::read(lumen_decoder *decoder, int32_t token) const {
+  const char *piece;
+  size_t bytes;
+  check(lumen_decoder_feed, decoder, token, &piece, &bytes);
+  return {piece, bytes};
+}
+
+/// What stop strings find in a token that is not shown: a control token, or one
+/// that ends the text.
+std::string Generator::hiddenText(int32_t token, bool ends) const {
+  auto whole = [&](int flags) {
+    lumen_decoder *made = nullptr;
+    check(lumen_decoder_new, tokenizer.get(), flags, &made);
+    Owned<lumen_decoder> decoder(made);
+    std::string text = read(made, token);
+    const char *rest;
+    size_t bytes;
+    check(lumen_decoder_finish, made, &rest, &bytes);
+    return text.append(rest, bytes);
+  };
+  bool hidden = ends || (!options.special && whole(0).empty());
+  return hidden ? whole(int(LUMEN_SPECIAL)) : std::string();
+}
+
 void Generator::run(Output &output) {
   std::string text = options.text();
   std::vector<int32_t> ids = promptIds(text);
@@ -121,13 +146,18 @@ void Generator::run(Output &output) {
   check(lumen_decoder_new, tokenizer.get(),
         options.special ? int(LUMEN_SPECIAL) : 0, &made);
   Owned<lumen_decoder> decoder(made);
+  StopFilter filter(options.stops);
+  auto feedHidden = [&](int32_t token, bool ends) {
+    if (!filter.empty())
+      output.write(filter.feed(hiddenText(token, ends), true));
+  };
   check(lumen_sampler_accept, sampler.get(), ids.data(), int(ids.size()));
   statistics.prompt = ids.size();
   const size_t context = size_t(lumen_context(model.get()));
   statistics.context = context;
   size_t position = 0,
          limit = options.maxTokens < 0 ? SIZE_MAX : size_t(options.maxTokens);
-  while (statistics.tokens < limit && !interrupted) {
+  while (statistics.tokens < limit && !interrupted && !filter.found()) {
     if (ids.size() > context) {
       statistics.contextFull = true;
       break;
@@ -142,15 +172,16 @@ void Generator::run(Output &output) {
     (first ? statistics.promptSeconds : statistics.decodeSeconds) +=
         now() - start;
     statistics.decoded += !first;
-    if (!options.ignoreEnds && lumen_tokenizer_ends(tokenizer.get(), token))
+    if (!options.ignoreEnds && lumen_tokenizer_ends(tokenizer.get(), token)) {
+      feedHidden(token, true);
       break;
+    }
     ids.push_back(token);
     ++statistics.tokens;
-    const char *piece;
-    size_t bytes;
-    check(lumen_decoder_feed, decoder.get(), token, &piece, &bytes);
-    output.write({piece, bytes});
+    output.write(filter.feed(read(made, token)));
+    feedHidden(token, false);
   }
+  output.write(filter.finish());
   // A character that never became whole is left out.
   output.endLine();
 }

@@ -8,6 +8,7 @@
 #define LUMEN_RUNTIME_LUMENRUN_GENERATE_H
 
 #include "Options.h"
+#include "StopFilter.h"
 #include "Streams.h"
 
 #include <lumen.h>
@@ -46,6 +47,8 @@ private:
   std::vector<int32_t> promptIds(const std::string &text) const;
   void compute(const int32_t *tokens, size_t count);
   int32_t draw();
+  std::string read(lumen_decoder *decoder, int32_t token) const;
+  std::string hiddenText(int32_t token, bool ends) const;
 
   struct Close {
     void operator()(lumen_model *model) const { lumen_close(model); }

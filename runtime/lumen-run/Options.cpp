@@ -29,6 +29,7 @@ enum Long {
   MinP,
   RepeatPenalty,
   IgnoreEnds,
+  Stop,
   Echo,
   SpecialTokens,
   Version
@@ -50,6 +51,7 @@ const option names[] = {
     {"repeat-penalty", required_argument, nullptr, RepeatPenalty},
     {"seed", required_argument, nullptr, 's'},
     {"ignore-eos", no_argument, nullptr, IgnoreEnds},
+    {"stop", required_argument, nullptr, Stop},
     {"threads", required_argument, nullptr, 't'},
     {"context", required_argument, nullptr, 'c'},
     {"quiet", no_argument, nullptr, 'q'},
@@ -59,6 +61,9 @@ const option names[] = {
 
 // No text is longer, so that an endless file ends.
 constexpr size_t mostBytes = size_t(1) << 30;
+
+// Each piece of text is compared with all of them.
+constexpr size_t mostStops = 1024;
 
 } // namespace
 
@@ -88,6 +93,34 @@ static double number(int key) {
     throw UsageError{nameOf(key) + " is '" + optarg +
                      "'; a number was expected"};
   return value;
+}
+
+/// Whether a text consists of whole characters of UTF-8, as generated text
+/// does.
+static bool isWhole(std::string_view text) {
+  int missing = 0;
+  for (char each : text) {
+    auto byte = static_cast<unsigned char>(each);
+    bool inside = (byte & 0xC0) == 0x80;
+    if (inside != (missing > 0))
+      return false;
+    if (inside)
+      --missing;
+    else
+      missing = byte < 0x80 ? 0 : byte < 0xE0 ? 1 : byte < 0xF0 ? 2 : 3;
+  }
+  return missing == 0;
+}
+
+static void addStop(std::vector<std::string> &stops, const char *text) {
+  if (!*text)
+    throw Failure{"a stop string is empty"};
+  if (!isWhole(text))
+    throw Failure{"a stop string is not valid UTF-8"};
+  if (stops.size() == mostStops)
+    throw Failure{"there are more than " + std::to_string(mostStops) +
+                  " stop strings"};
+  stops.emplace_back(text);
 }
 
 Options Options::parse(int count, char **arguments) {
@@ -141,6 +174,9 @@ Options Options::parse(int count, char **arguments) {
       break;
     case IgnoreEnds:
       found.ignoreEnds = true;
+      break;
+    case Stop:
+      addStop(found.stops, optarg);
       break;
     case 't':
       found.threads = int(wholeNumber(key, 1, 1024));
@@ -219,6 +255,7 @@ Options:
   -s, --seed N            The same seed draws the same text (-1: any).
                           [default: any]
   --ignore-eos            Go on where the model would end the text.
+  --stop TEXT             End before this text (may be repeated).
   -t, --threads N         Threads.  [default: LUMEN_THREADS or physical cores]
   -c, --context N         Tokens of context (0: the model's own, at most 32768).
   -q, --quiet             Nothing on stderr but errors.

@@ -33,12 +33,14 @@ struct Options {
   std::optional<double> temperature, topP, minP, repeatPenalty;
   std::optional<int> topK;
   std::optional<int64_t> seed;
+  /// The text ends before the first of them.
+  std::vector<std::string> stops;
   int threads = 0, context = 0;
   bool chat = false, escape = false, echo = false, special = false,
        ignoreEnds = false;
   bool quiet = false, help = false, version = false;
 
-  /// Throws a UsageError.
+  /// Throws a UsageError, or a Failure.
   static Options parse(int count, char **arguments);
   static std::string helpText();
 

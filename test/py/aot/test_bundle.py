@@ -4,6 +4,7 @@
 import fcntl
 import getpass
 import os
+import random
 import re
 import shutil
 import signal
@@ -17,9 +18,11 @@ import pytest
 from lumen_mlir import LLM
 from lumen_mlir.cli import main
 from lumen_mlir.compiler import targets
+from lumen_mlir.generate.generation import StopFilter
 from lumen_mlir.testing.emulation import EMULATORS
 from lumen_mlir.text import tokenizer_file
 from lumen_mlir.text.chat_turn import ChatTurn
+from lumen_mlir.text.token_types import CONTROL
 from lumen_mlir.version import __version__
 
 _PROMPT = "주말에 가족들과"
@@ -183,6 +186,10 @@ def lumen_run(bundle: Bundle, *arguments: object, **options: object) -> subproce
         ("-p", ""),
         ("-p", "\u1112\u1161\u11ab\u1100\u116e\u11a8 😀 <|im_end|> a\tb"),
         ("-n", "-1", "-c", "30", "--ignore-eos", "-t", "2"),
+        ("--stop", "재밌", "--stop", "정말"),
+        ("--stop", "봤어요. ", "--stop", "게\n", "--echo"),
+        ("--stop", ".<|endoftext|>", "-n", "40"),
+        ("--stop", "t|>", "--special", "-n", "40"),
     ],
 )
 def test_lumen_run_takes_the_options_of_lumen(native, options, capsys):
@@ -228,6 +235,9 @@ def test_lumen_run_says_how_fast_it_was(native):
         (("BUNDLE", "--temp", "nan"), 2, "--temp is 'nan'; a number was expected"),
         (("BUNDLE", "-t", "0"), 2, "--threads is '0'; a whole number from 1 to 1024 was expected"),
         (("BUNDLE", "-p", "a", "-f", "b"), 2, "-p and -f exclude each other"),
+        (("BUNDLE", "--stop", ""), 1, "a stop string is empty"),
+        (("BUNDLE", "--stop", b"a\xff"), 1, "a stop string is not valid UTF-8"),
+        (("BUNDLE", *["--stop", "a"] * 1025), 1, "there are more than 1024 stop strings"),
         (("BUNDLE", "-f", "/no/file"), 1, "/no/file: cannot be opened: No such file or directory"),
         (("BUNDLE", "-f", "/"), 1, "/: cannot be read: Is a directory"),
         (("/no/bundle", "-p", "a"), 1, "/no/bundle/weights.lumen: cannot be opened"),
@@ -256,6 +266,59 @@ def test_lumen_run_answers_a_message(native, tmp_path):
     assert (done.returncode, done.stdout.removesuffix("\n"), done.stderr) == (0, wanted, "")
     done = lumen_run(native, native.path, "--chat", "-p", "a")
     assert (done.returncode, done.stderr) == (1, "lumen-run: error: the model has no chat template\n")
+
+
+def test_lumen_run_stops_at_control_tokens(native, tmp_path, monkeypatch):
+    """A text ends before a string that a token which is not shown is part of."""
+    shutil.copy(native.path / "weights.lumen", tmp_path)
+    with LLM(threads=1) as llm:
+        generation = llm.generate(_PROMPT, 6, temperature=0)
+        assert generation.text()
+        tokens = generation.tokens
+        tokenizer = llm.tokenizer
+        types = tokenizer.types.copy()
+        types[tokens[3]] = CONTROL
+        monkeypatch.setattr(tokenizer, "_types", types)
+        with open(tmp_path / "tokenizer.bin", "wb") as file:
+            tokenizer_file.write(tokenizer, file)
+        texts = [tokenizer.token_bytes(token, special=True).decode() for token in tokens]
+        hidden, across = texts[3], texts[2][-1:] + texts[4][:2]
+        for stop in (hidden, texts[2][-1:] + hidden + texts[4][:1], hidden + "x", across):
+            for options in ((), ("--special",)):
+                wanted = llm.generate(_PROMPT, 6, temperature=0, stop=[stop], special=bool(options)).text()
+                words = ["-p", _PROMPT, "-n", 6, "--temp", 0, "--stop", stop, "-q", *options]
+                done = lumen_run(native, tmp_path, *words)
+                assert (done.returncode, done.stdout.removesuffix("\n"), done.stderr) == (0, wanted, "")
+
+
+def test_stop_strings_in_pieces(tmp_path):
+    """Pieces with and without hidden ones between them, beside what Python makes of them."""
+    source = embed.REPOSITORY / "test" / "runtime" / "stop_filter.cpp"
+    filtering = embed.REPOSITORY / "runtime" / "lumen-run" / "StopFilter.cpp"
+    command = ["c++", "-std=c++17", "-Wall", "-Wextra", "-Werror", "-I", embed.REPOSITORY, source, filtering]
+    done = subprocess.run(
+        [*map(str, command), "-o", str(tmp_path / "filter")], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    rng, given, wanted, ended = random.Random(12), [], [], 0
+
+    def some(most: int, least: int = 0) -> str:
+        return "".join(rng.choices("ab가", k=rng.randint(least, most)))
+
+    for _ in range(1000):
+        filtered = StopFilter([some(4, 1) for _ in range(rng.randint(0, 3))])
+        given += [f"stop {text}" for text in filtered.stops]
+        for _ in range(rng.randint(0, 8)):
+            kind, text = rng.choice(("shown", "shown", "hidden")), some(3)
+            given.append(f"{kind} {text}")
+            wanted.append(filtered.feed(text, kind == "hidden"))
+        given.append("end")
+        wanted.append(filtered.finish())
+        ended += filtered.found is not None
+    assert 100 < ended < 900
+    text = "".join(f"{line}\n" for line in given)
+    done = subprocess.run([tmp_path / "filter"], input=text, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout.splitlines()) == (0, wanted)
 
 
 def test_lumen_run_refuses_a_damaged_tokenizer(native, tmp_path):
