@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 
 from lumen_mlir.aot import description
-from lumen_mlir.aot.compiled_model import TEXT_SYMBOL, CompiledModel
+from lumen_mlir.aot.compiled_model import CompiledModel
 from lumen_mlir.compiler.signature import Argument, Signature
 from lumen_mlir.errors import one_line
 from lumen_mlir.run.packed_weights import pack_function
@@ -36,10 +36,11 @@ _HEAD = """\
 """
 
 
-def header(compiled: CompiledModel, name: str) -> str:
-    """The text of the header; ``name``: of its file, such as "model.h"."""
+def header(compiled: CompiledModel, name: str, prefix: str = "lumen") -> str:
+    """The text of the header; ``name``: of its file, such as "model.h". All names begin with ``prefix``."""
     model, target = compiled.model, compiled.target
-    guard = f"LUMEN_{_macro(name)}"
+    macros = prefix.upper()
+    guard = f"{macros}_{_macro(name)}"
     head = _HEAD.format(
         name=name,
         model=_comment(model.config.name or "a model"),
@@ -53,12 +54,13 @@ def header(compiled: CompiledModel, name: str) -> str:
         "#include <stdint.h>\n",
         '#ifdef __cplusplus\nextern "C" {\n#endif\n',
         "struct lumen_worker;\n",
-        f"/* What the code is and takes, as lumen_open reads it. */\nextern const char {TEXT_SYMBOL}[];\n",
-        _constants(compiled),
-        _function(compiled.signature, _step_lines(compiled)),
-        *(_function(each, _pack_lines(each)) for each in compiled.packers.signatures),
+        "/* What the code is and takes, as lumen_open reads it. */",
+        f"extern const char {prefix}_code_text[];\n",
+        _constants(compiled, macros),
+        _function(compiled.signature, _step_lines(compiled, prefix), prefix),
+        *(_function(each, _pack_lines(each), prefix) for each in compiled.packers.signatures),
         "#ifdef __cplusplus\n}\n#endif\n",
-        _CODE,
+        _CODE.replace("$", prefix),
         "#endif\n",
     ]
     return "\n".join(parts)
@@ -67,49 +69,51 @@ def header(compiled: CompiledModel, name: str) -> str:
 _CODE = """\
 /* What lumen_options.code wants, where lumen.h was included before. */
 #ifdef LUMEN_H
-static inline lumen_code lumen_model_code(void) {
+static inline lumen_code $_model_code(void) {
   lumen_code code;
-  code.text = lumen_code_text;
-  code.step = lumen_entry_step;
-  code.arena_bytes = lumen_arena_size_step;
+  code.text = $_code_text;
+  code.step = $_entry_step;
+  code.arena_bytes = $_arena_size_step;
   return code;
 }
 #endif
 """
 
 
-def _constants(compiled: CompiledModel) -> str:
+def _constants(compiled: CompiledModel, macros: str) -> str:
     config = compiled.model.config
     values = {
-        "LUMEN_VOCABULARY": (config.vocabulary, "tokens"),
-        "LUMEN_MAX_CONTEXT": (config.context, "positions that the model was made for"),
-        "LUMEN_MAX_TOKENS": (compiled.options.chunk, "most tokens of one call of the step"),
+        "VOCABULARY": (config.vocabulary, "tokens"),
+        "MAX_CONTEXT": (config.context, "positions that the model was made for"),
+        "MAX_TOKENS": (compiled.options.chunk, "most tokens of one call of the step"),
     }
-    return "".join(f"#define {name} {value} /* {text} */\n" for name, (value, text) in values.items())
+    return "".join(
+        f"#define {macros}_{name} {value} /* {text} */\n" for name, (value, text) in values.items()
+    )
 
 
 # One slot of a function: what its name ends in, and what it is.
 _Line = tuple[str, str]
 
 
-def _function(signature: Signature, lines: Iterator[_Line]) -> str:
+def _function(signature: Signature, lines: Iterator[_Line], prefix: str) -> str:
     """The slots of a function as an enumeration, its arena and its declaration."""
-    prefix = f"LUMEN_{_macro(signature.name)}"
+    slots = f"{prefix.upper()}_{_macro(signature.name)}"
     text, names = [], set()
     for number, (ending, meaning) in enumerate(lines):
-        name = f"{prefix}_{_macro(ending)}"
+        name = f"{slots}_{_macro(ending)}"
         while name in names:  # (Names of tensors that differ in other signs than letters.)
             name += "_"
         names.add(name)
         text.append(f"  /* {_comment(meaning)} */\n  {name} = {number},\n")
-    arena = f"lumen_arena_size_{signature.name}"
-    text.append(f"  /* {arena} bytes, for intermediates */\n  {prefix}_ARENA = {len(text)},\n")
-    text.append(f"  {prefix}_SLOTS = {len(text)}\n")
+    entry, arena = (f"{prefix}_{kind}_{signature.name}" for kind in ("entry", "arena_size"))
+    text.append(f"  /* {arena} bytes, for intermediates */\n  {slots}_ARENA = {len(text)},\n")
+    text.append(f"  {slots}_SLOTS = {len(text)}\n")
     return (
-        f"/* The slots of lumen_entry_{signature.name}. */\n"
+        f"/* The slots of {entry}. */\n"
         f"enum {{\n{''.join(text)}}};\n"
         f"extern const int64_t {arena};\n"
-        f"void lumen_entry_{signature.name}(uint64_t *slots, struct lumen_worker *worker);\n"
+        f"void {entry}(uint64_t *slots, struct lumen_worker *worker);\n"
     )
 
 
@@ -124,7 +128,7 @@ def _slots(argument: Argument, name: str, meaning: str, size: str = "") -> Itera
         yield f"{name}_size{count + 1 if count else ''}", f"the ? of {name}: {size}"
 
 
-def _step_lines(compiled: CompiledModel) -> Iterator[_Line]:
+def _step_lines(compiled: CompiledModel, prefix: str) -> Iterator[_Line]:
     model, signature = compiled.model, compiled.signature
     config = model.config
     kinds = description.step_kinds(model, signature)
@@ -154,19 +158,19 @@ def _step_lines(compiled: CompiledModel) -> Iterator[_Line]:
                 text += f". A ring of (window + {compiled.options.chunk} - 1) positions, in whole 64, does"
             yield from _slots(argument, name, text, "pages")
         elif kind == "weight":
-            yield from _slots(argument, argument.name or "", _weight(compiled, argument))
+            yield from _slots(argument, argument.name or "", _weight(compiled, argument, prefix))
         else:
             yield from _slots(argument, "logits", "written", "tokens less first, rows of the logits")
 
 
-def _weight(compiled: CompiledModel, argument: Argument) -> str:
+def _weight(compiled: CompiledModel, argument: Argument, prefix: str) -> str:
     """What a weight is; where it is packed, by which function."""
     info = compiled.model.tensors[argument.name or ""]
     shape = " x ".join(map(str, info.shape))
     if argument.tile is None:
         how = "in the layout of files" if len(info.shape) > 1 else "as float"
     else:
-        how = f"packed by lumen_entry_{pack_function(info.type, argument.tile)}"
+        how = f"packed by {prefix}_entry_{pack_function(info.type, argument.tile)}"
     return f"{argument.name}, {info.type} {shape}, {how}"
 
 

@@ -4,18 +4,23 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
-from lumen_mlir.aot.compiled_model import TEXT_SYMBOL, CompiledModel
+from lumen_mlir.aot.compiled_model import CompiledModel
 from lumen_mlir.aot.header import header
 from lumen_mlir.compiler.linking import link_object, link_shared
-from lumen_mlir.errors import LumenError
+from lumen_mlir.compiler.symbols import renamed
+from lumen_mlir.errors import LumenError, shown
 from lumen_mlir.storage.atomic_file import replacing
 
 SUFFIXES = (".so", ".o")
 """Of a shared library, and of an object file."""
 
-_EXPORTS = f"lumen_entry_*; lumen_arena_size_*; {TEXT_SYMBOL}"
+PREFIX = "lumen"
+"""What the names of all symbols begin with, where nothing else is asked for."""
+
+_EXPORTS = "{0}_entry_*; {0}_arena_size_*; {0}_code_text"
 
 
 def is_library(path: str | os.PathLike[str]) -> bool:
@@ -25,27 +30,31 @@ def is_library(path: str | os.PathLike[str]) -> bool:
 
 
 def write_library(
-    path: str | os.PathLike[str], compiled: CompiledModel, with_header: bool = False
+    path: str | os.PathLike[str], compiled: CompiledModel, with_header: bool = False, prefix: str = PREFIX
 ) -> list[Path]:
     """Writes the functions of a compiled model to ``path``; returns the files that were written.
 
     A folder, which is made where it is missing, gets ``model.so`` and ``model.h``. A file of one of
     ``SUFFIXES`` has the header beside it where ``with_header`` is true. Files appear whole or not at all.
-    Raises ``LumenError``.
+    The names of all symbols begin with ``prefix``, so that one program can have several models. Raises
+    ``LumenError``.
     """
+    check_prefix(prefix)
     file = Path(path)
     if not os.fspath(path).endswith(SUFFIXES):
         _make_folder(file)
         file, with_header = file / "model.so", True
     objects, architecture = compiled.objects(packers=True), compiled.target.architecture
+    if prefix != PREFIX:
+        objects = tuple(renamed(objects, lambda name: _name(name, prefix)))
     if file.suffix == ".o":
         code = link_object(objects, architecture)
     else:
-        code = link_shared(objects, architecture, file.name, _EXPORTS)
+        code = link_shared(objects, architecture, file.name, _EXPORTS.format(prefix))
     files = {file: code}
     if with_header:
         beside = file.with_suffix(".h")
-        files[beside] = header(compiled, beside.name).encode()
+        files[beside] = header(compiled, beside.name, prefix).encode()
     for name, data in files.items():
         try:
             with replacing(name, len(data)) as output:
@@ -53,6 +62,20 @@ def write_library(
         except OSError as error:
             raise LumenError(f"{name}: cannot be written: {error.strerror or error}") from None
     return list(files)
+
+
+def check_prefix(prefix: str) -> None:
+    """Raises ``LumenError`` for what no name in C can begin with."""
+    if not re.fullmatch("[A-Za-z][A-Za-z0-9_]*", prefix, re.ASCII):
+        raise LumenError(
+            f"the prefix is {shown(prefix)}; letters, digits and _ were expected, a letter first"
+        )
+
+
+def _name(symbol: str, prefix: str) -> str:
+    """The name of a symbol under another prefix. No function in C has a dot in its name."""
+    own = symbol.removeprefix(f"{PREFIX}_")
+    return f"{prefix}_{own}" if own != symbol else f"{prefix}.{symbol}"
 
 
 def _make_folder(folder: Path) -> None:

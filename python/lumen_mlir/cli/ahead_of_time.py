@@ -26,11 +26,13 @@ def kind(
     function: str | None,
     output: str | None,
     header: bool,
+    prefix: str | None,
     bundle: str | None,
 ) -> str:
     """What the options ask for: "bundle", "library", or "form" of the compiler. ``emit``: as it was given."""
     if bundle is not None:
-        others = {"--emit": emit, "--function": function, "--output": output, "--header": header or None}
+        others = {"--emit": emit, "--function": function, "--output": output}
+        others |= {"--header": header or None, "--prefix": prefix}
         for name, value in others.items():
             if value is not None:
                 raise click.UsageError(f"{name} cannot be used with --bundle", context)
@@ -42,10 +44,11 @@ def kind(
             if function is not None:
                 raise click.UsageError("--function cannot be used with a library", context)
             return "library"
-    if header:
-        raise click.UsageError(
-            "--header is for a library: it needs -o FILE.so, -o FILE.o or -o DIR, and no --emit", context
-        )
+    for name, given in (("--header", header), ("--prefix", prefix is not None)):
+        if given:
+            raise click.UsageError(
+                f"{name} is for a library: it needs -o FILE.so, -o FILE.o or -o DIR, and no --emit", context
+            )
     return "form"
 
 
@@ -53,17 +56,21 @@ def make_library(
     source: str | None,
     output: str,
     header: bool,
+    prefix: str | None,
     options: SessionOptions,
     reporter: Reporter,
     opening: Opening,
 ) -> None:
     """Writes a library, and says what was written."""
-    from lumen_mlir.aot.library import write_library
+    from lumen_mlir.aot.library import PREFIX, check_prefix, write_library
     from lumen_mlir.compiler.linking import find_linker
 
-    find_linker(_target_of(options))  # Before the work.
+    # Before the work.
+    prefix = PREFIX if prefix is None else prefix
+    check_prefix(prefix)
+    find_linker(_target_of(options))
     compiled, _ = _compile(source, options, reporter, {**opening, "read_weights": False})
-    files = write_library(output, compiled, header)
+    files = write_library(output, compiled, header, prefix)
     reporter.say(f"{' and '.join(map(str, files))} for target {compiled.target.name}")
 
 

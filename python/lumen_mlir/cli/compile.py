@@ -45,6 +45,7 @@ STAGES = ("lumen", "fused", "loops", "vector", "llvm", "asm", "obj")
     help="Where to write to: a form, or a library (FILE.so, FILE.o or DIR).  [default: stdout]",
 )
 @click.option("--header", is_flag=True, help="Write a C header beside the library, too.")
+@click.option("--prefix", metavar="NAME", help="What the names in a library begin with, instead of lumen.")
 @click.option("--bundle", metavar="DIR", help="Write a folder that runs the model without Python.")
 @shared.format_option
 @shared.pre_tokenizer_option
@@ -58,6 +59,7 @@ def command(
     function: str | None,
     output: str | None,
     header: bool,
+    prefix: str | None,
     bundle: str | None,
     format: str | None,
     pre_tokenizer: str | None,
@@ -88,14 +90,14 @@ def command(
     from lumen_mlir.run.session_options import SessionOptions
 
     stage = None if context.get_parameter_source("emit") is ParameterSource.DEFAULT else emit
-    kind = ahead_of_time.kind(context, stage, function, output, header, bundle)
+    kind = ahead_of_time.kind(context, stage, function, output, header, prefix, bundle)
     settings = SessionOptions(**options)
     reporter = Reporter(quiet, verbose)
     opening = {"format": format, "pre_tokenizer": pre_tokenizer}
     if kind == "bundle":
         ahead_of_time.make_bundle(source, bundle or "", settings, reporter, opening)
     elif kind == "library":
-        ahead_of_time.make_library(source, output or "", header, settings, reporter, opening)
+        ahead_of_time.make_library(source, output or "", header, prefix, settings, reporter, opening)
     else:
         if emit == "obj" and function:
             raise click.UsageError("--function cannot be used with --emit obj", context)

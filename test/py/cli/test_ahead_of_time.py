@@ -61,6 +61,21 @@ def test_a_header_beside_it(lumen, tmp_path):
     assert "#ifndef LUMEN_A_B_H" in (tmp_path / "a.b.h").read_text()
 
 
+def test_another_prefix(lumen, tmp_path):
+    result = lumen("compile", "-o", tmp_path / "a.so", "--header", "--prefix", "korean")
+    assert result.returncode == 0
+    assert {"korean_code_text", "korean_entry_step", "korean_arena_size_step"} < symbols(tmp_path / "a.so")
+    assert all(each.startswith("korean_") for each in symbols(tmp_path / "a.so"))
+    text = (tmp_path / "a.h").read_text()
+    assert "#ifndef KORE" in text and "#define KOREAN_VOCABULARY 8192" in text
+    # What is left are names of the runtime library.
+    left = set(re.findall(r"\blumen_\w+|\bLUMEN_\w+", text))
+    assert left == {
+        "lumen_barrier", "lumen_claim", "lumen_code", "lumen_open", "lumen_options", "lumen_team_run",
+        "lumen_worker", "LUMEN_H",
+    }  # fmt: skip
+
+
 def test_forms_are_as_they_were(lumen, tmp_path):
     """``--emit`` writes a form whatever the name, and other names are forms."""
     assert lumen("compile", "--emit", "fused", "-o", tmp_path / "x.so").returncode == 0
@@ -75,6 +90,9 @@ def test_forms_are_as_they_were(lumen, tmp_path):
         (["--header"], "--header is for a library"),
         (["--header", "--emit", "obj", "-o", "x.so"], "--header is for a library"),
         (["--header", "-o", "x.mlir"], "--header is for a library"),
+        (["--prefix", "x"], "--prefix is for a library"),
+        (["--prefix", "3d", "-o", "x.so"], "the prefix is '3d'; letters, digits and _ were expected"),
+        (["--prefix", "", "-o", "x.so"], "the prefix is ''; letters"),
         (["-o", "x.so", "--function", "step"], "--function cannot be used with a library"),
         (["missing.gguf", "-o", "x.so"], "missing.gguf"),
         (["x.mlir", "-o", "x.so"], "x.mlir: is a module; libraries and bundles are made of models"),
@@ -142,6 +160,7 @@ def test_a_bundle(lumen, tmp_path, monkeypatch):
         (["--bundle", "out", "--emit", "asm"], "--emit cannot be used with --bundle"),
         (["--bundle", "out", "-o", "x.so"], "--output cannot be used with --bundle"),
         (["--bundle", "out", "--header"], "--header cannot be used with --bundle"),
+        (["--bundle", "out", "--prefix", "x"], "--prefix cannot be used with --bundle"),
         (["--bundle", "file"], "file: is there and is not a folder"),
         (["--bundle", "full"], "full: is there and is not a bundle; name another folder"),
         (["--bundle", "file/out"], "file/out: cannot be written: "),
