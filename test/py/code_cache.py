@@ -20,8 +20,10 @@ from lumen_mlir.compiler import driver
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "build" / "test-cache" / "code"
+OBJECTS = FOLDER.with_name("objects")
+"""Where ``compile_once.py`` keeps objects of the runtime library."""
 LIMIT = 1 << 30
-"""Most bytes that the folder has between runs; what was not used for longest goes."""
+"""Most bytes that a folder has between runs; what was not used for longest goes."""
 
 _generate = driver.generate_code
 
@@ -73,11 +75,11 @@ def install() -> None:
     driver.generate_code = generate
 
 
-def trim() -> None:
-    """Brings the folder below its limit, and clears away what was never finished."""
-    if not FOLDER.exists():
+def trim(folder: Path) -> None:
+    """Brings a folder below its limit, and clears away what was never finished."""
+    if not folder.exists():
         return
-    files = sorted(((path.stat(), path) for path in FOLDER.iterdir()), key=lambda each: -each[0].st_mtime)
+    files = sorted(((path.stat(), path) for path in folder.iterdir()), key=lambda each: -each[0].st_mtime)
     size = 0
     for status, path in files:
         size += status.st_size

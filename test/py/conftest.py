@@ -28,7 +28,8 @@ def pytest_configure(config):
     code_cache.install()
     if not hasattr(config, "workerinput"):
         os.environ[_RUN_FOLDER] = tempfile.mkdtemp(prefix="lumen-tests-")
-        code_cache.trim()
+        code_cache.trim(code_cache.FOLDER)
+        code_cache.trim(code_cache.OBJECTS)
     folder = Path(os.environ[_RUN_FOLDER])
     os.environ["LUMEN_CACHE_DIR"] = str(folder / "cache")
     # What is looked up at home is looked up here, where nothing may be written.

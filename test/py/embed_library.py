@@ -10,9 +10,11 @@ import functools
 import os
 import shutil
 import subprocess
+import sys
 from ctypes import POINTER, byref, c_char_p, c_double, c_float, c_int, c_int32, c_int64, c_size_t, c_void_p
 from pathlib import Path
 
+import code_cache
 import numpy as np
 
 REPOSITORY = Path(__file__).parents[2]
@@ -71,6 +73,8 @@ def build(source: Path, folder: Path, *options: str) -> Path:
         compilers = {"C": "clang-22", "CXX": "clang++-22"}
         options += tuple(f"-DCMAKE_{name}_COMPILER={compiler}" for name, compiler in compilers.items())
         options += tuple(f"-DCMAKE_{name}_FLAGS={flags}" for name in compilers)
+    launcher = f"{sys.executable};-S;-E;{Path(__file__).with_name('compile_once.py')};{code_cache.OBJECTS}"
+    options += tuple(f"-DCMAKE_{name}_COMPILER_LAUNCHER={launcher}" for name in ("C", "CXX"))
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / ".lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -62,8 +62,48 @@ def test_what_is_old_or_unfinished_goes(generated, tmp_path, monkeypatch):
     for age, name in enumerate(("newest", "older", "oldest", "new-unfinished")):
         (tmp_path / name).write_bytes(bytes(10))
         os.utime(tmp_path / name, (100 - age, 100 - age))
-    code_cache.trim()
+    code_cache.trim(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["newest", "older"]
+
+
+def test_objects_are_compiled_once(tmp_path):
+    """By what is compiled, wherever it lies; with warnings, each time."""
+    compiler, calls, kept = tmp_path / "compiler", tmp_path / "calls", tmp_path / "kept"
+    compiler.write_text(
+        f"#!/bin/sh\necho x >> {calls}\n"
+        'for last; do :; done\ngrep -q odd "$last" && echo "warning: odd" >&2\ncat "$last" > "$3"\n'
+    )
+    compiler.chmod(0o755)
+
+    def build(folder: str, *options: str, expected: str) -> int:
+        """Compiles the source in a folder; how often the compiler has run."""
+        source, output = tmp_path / folder / "runtime/embed/A.cpp", tmp_path / folder / "a.o"
+        output.unlink(missing_ok=True)
+        script = Path(code_cache.__file__).with_name("compile_once.py")
+        command = [sys.executable, "-S", "-E", script, kept, compiler, f"-I{tmp_path / folder}", "-o", output]
+        command += [*options, "-MF", tmp_path / "a.d", "-c", source]
+        done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
+        assert done.returncode == 0 and output.read_text() == expected
+        assert ("warning" in done.stderr) == ("odd" in expected)
+        return len(calls.read_text().split())
+
+    for folder in ("one", "two"):
+        (tmp_path / folder / "runtime/embed").mkdir(parents=True)
+        (tmp_path / folder / "runtime/embed/A.cpp").write_text("int a;")
+        (tmp_path / folder / "runtime/b.h").write_text("b")
+    assert build("one", expected="int a;") == build("one", expected="int a;") == 1
+    assert build("two", expected="int a;") == 1
+    assert str(tmp_path / "two/runtime/b.h") in (tmp_path / "a.d").read_text()
+    assert build("two", "-O1", expected="int a;") == 2
+    (tmp_path / "two/runtime/b.h").write_text("c")
+    assert build("two", expected="int a;") == 3
+    (tmp_path / "two/runtime/b.h").unlink()
+    assert build("two", expected="int a;") == 4
+    (tmp_path / "one/runtime/embed/A.cpp").write_text("int odd;")
+    assert build("one", expected="int odd;") == 5 and build("one", expected="int odd;") == 6
+    os.utime(compiler, (1, 1))
+    (tmp_path / "one/runtime/embed/A.cpp").write_text("int a;")
+    assert build("one", expected="int a;") == 7
 
 
 def test_files_stay_together_and_targets_apart():
