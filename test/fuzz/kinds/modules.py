@@ -26,7 +26,7 @@ from lumen_mlir.errors import LumenError, MLIRError
 from lumen_mlir.passmanager import PassManager
 
 GOAL = 100_000
-SMOKE = 40
+SMOKE = 15
 SECONDS = 20.0
 MEMORY = 4 << 30
 
