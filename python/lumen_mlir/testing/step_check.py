@@ -107,12 +107,16 @@ class RecordedSession(ReferenceSession):
 class CheckedSession(RecordedSession):
     """The compiled kernels of a ``Session`` one by one, with its logits bit by bit, and NumPy beside each.
 
+    Args:
+      tile_tokens: tokens of a register tile (0: all sizes that the target has), as in ``Tuning``.
+
     Attributes:
       checks: of every call of a kernel of all steps, in order.
       activations: as NumPy computes them from what the compiled kernels made before, with the compiled codes.
     """
 
-    def __init__(self, model: Model, options: SessionOptions):
+    def __init__(self, model: Model, options: SessionOptions, tile_tokens: int = 0):
+        self._tile_tokens = tile_tokens
         super().__init__(model, options)
         self.checks: list[KernelCheck] = self._interpreter.checks
 
@@ -122,7 +126,7 @@ class CheckedSession(RecordedSession):
             for op in public.body.operations:
                 if "lumen.kernel" in op.attributes:
                     del op.attributes["sym_visibility"]
-            options = CompilerOptions(activations)
+            options = CompilerOptions(activations, tile_tokens=self._tile_tokens)
             engine = compile(public, self._target, 1, options, form="fused", use_cache=False)
             return _Checker(module, engine, _tiles(public))
 

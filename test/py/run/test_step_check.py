@@ -10,6 +10,7 @@ from lumen_mlir.models import Model
 from lumen_mlir.reference import ops
 from lumen_mlir.run.session import Session
 from lumen_mlir.run.session_options import SessionOptions
+from lumen_mlir.run.tuning import Tuning
 from lumen_mlir.testing.step_check import CheckedSession, RecordedSession
 from lumen_mlir.testing.synthetic import Shape, write_synthetic
 
@@ -56,9 +57,11 @@ def kinds_on_targets() -> list:
 def test_kernels(request, name, activations, kv_type, target):
     model = request.getfixturevalue(name)
     chosen = options(activations=activations, kv_type=kv_type, target=target)
-    checked, reference = CheckedSession(model, chosen), RecordedSession(model, chosen)
+    # All sizes of tiles are much to compile: for this machine's target alone.
+    tile = 0 if target == "native" else 2
+    checked, reference = CheckedSession(model, chosen, tile), RecordedSession(model, chosen)
     logits = run(checked)
-    np.testing.assert_array_equal(logits, run(Session(model, chosen)))
+    np.testing.assert_array_equal(logits, run(Session(model, chosen, tuned=Tuning(tile_tokens=tile))))
     assert all(check.passed for check in checked.checks), checked.checks
     expected = run(reference)
     assert len(checked.activations) == len(reference.activations) == (10 if activations == "int8" else 0)
