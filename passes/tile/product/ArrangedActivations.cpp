@@ -21,7 +21,8 @@ static int64_t getColumns(Value activations) {
 
 ArrangedActivations::ArrangedActivations(TileBuilder &b,
                                          const ProductOperands &operands,
-                                         const MatrixTile &tile, bool hasSums)
+                                         const MatrixTile &tile, bool hasSums,
+                                         bool hasSumCodes)
     : operands(operands), tile(tile) {
   // A row for every token, so that the memory for them is counted.
   auto allocate = [&](unsigned number, int64_t copies, Type element) -> Value {
@@ -37,6 +38,8 @@ ArrangedActivations::ArrangedActivations(TileBuilder &b,
   scales = allocate(1, tile.getN(), b.getF32Type());
   if (hasSums)
     sums = allocate(3, tile.getN(), b.getF32Type());
+  if (hasSumCodes)
+    sumCodes = allocate(3, 2, b.getI8Type());
 }
 
 void ArrangedActivations::spread(TileBuilder &b, Value from, Value into,
@@ -56,11 +59,36 @@ void ArrangedActivations::spread(TileBuilder &b, Value from, Value into,
   });
 }
 
+/// The sums of a token part.
+void ArrangedActivations::splitSums(TileBuilder &b, Value from,
+                                    Value part) const {
+  // Both codes are signed bytes.
+  static_assert(kSpan * kMostCode < int64_t(1) << (2 * kSumBits));
+  int64_t m = tile.getM(), k = tile.getK();
+  auto halves = VectorType::get(k, b.getI16Type()),
+       bytes = VectorType::get(k, b.getI8Type());
+  Value token = b.multiply(part, m);
+  Value first = b.multiply(part, 2 * m * getColumns(from));
+  b.forEach(getColumns(from) / k, [&](Value chunk) {
+    Value place = arith::AddIOp::create(b, first, b.multiply(chunk, 2 * m * k));
+    for (int64_t i = 0; i < m; ++i) {
+      Value sum = b.load(k, from, {b.add(token, i), b.multiply(chunk, k)});
+      Value high = arith::ShRSIOp::create(b, sum, b.integer(halves, kSumBits));
+      Value low =
+          arith::AndIOp::create(b, sum, b.integer(halves, (1 << kSumBits) - 1));
+      b.store(arith::TruncIOp::create(b, bytes, high), sumCodes,
+              b.add(place, i * k));
+      b.store(arith::TruncIOp::create(b, bytes, low), sumCodes,
+              b.add(place, (m + i) * k));
+    }
+  });
+}
+
 void ArrangedActivations::emit(TileBuilder &b, Value parts) const {
   int64_t m = tile.getM(), k = tile.getK();
   Value from = operands.splitSlots(getActivations(operands, 0)),
         scalesFrom = operands.splitSlots(getActivations(operands, 1)), sumsFrom;
-  if (sums)
+  if (sums || sumCodes)
     sumsFrom = operands.splitSlots(getActivations(operands, 3));
   auto loop = b.parallel({parts}, [&](ValueRange indices) {
     Value part = indices.front(), token = b.multiply(part, m);
@@ -79,6 +107,8 @@ void ArrangedActivations::emit(TileBuilder &b, Value parts) const {
     spread(b, scalesFrom, scales, part);
     if (sums)
       spread(b, sumsFrom, sums, part);
+    if (sumCodes)
+      splitSums(b, sumsFrom, part);
   });
   // A single token must not wait.
   loop->setAttr(LumenDialect::kOptionalAttr, b.getUnitAttr());

@@ -12,9 +12,10 @@ namespace mlir::lumen {
 
 class ArrangedActivations {
 public:
-  /// Memory of the team; `hasSums`: for the sums of the activations, too.
+  /// Memory of the team; `hasSums` and `hasSumCodes`: for the sums of the
+  /// activations, too, in these forms.
   ArrangedActivations(TileBuilder &b, const ProductOperands &operands,
-                      const MatrixTile &tile, bool hasSums);
+                      const MatrixTile &tile, bool hasSums, bool hasSumCodes);
 
   /// A parallel loop that arranges the first `parts` token parts.
   void emit(TileBuilder &b, Value parts) const;
@@ -25,8 +26,13 @@ public:
   Value codes, scales;
   /// Null where they are not wanted.
   Value sums;
+  /// The same sums as two codes each, a high one times 2^kSumBits and a low
+  /// one: [token part][chunk][high, low][m][k]. Null where they are not wanted.
+  Value sumCodes;
+  static constexpr int64_t kSumBits = 7;
 
 private:
+  void splitSums(TileBuilder &b, Value from, Value part) const;
   /// The numbers of a token part in the rows of `from`, spread over lanes.
   void spread(TileBuilder &b, Value from, Value into, Value part) const;
 

@@ -4,39 +4,72 @@
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
 
-#include <limits>
+#include "llvm/Support/MathExtras.h"
 
 using namespace mlir;
 using namespace mlir::lumen;
 
+/// Whether all integers of a range, times `sign`, are signed bytes.
+static bool fitBytes(IntegerRange range, int64_t sign = 1) {
+  for (int64_t value : {range.least, range.most})
+    if (!llvm::isInt<8>(sign * value))
+      return false;
+  return true;
+}
+
+/// See MatrixFactors::codeSign.
+static int64_t findCodeSign(const ProductOperands &operands,
+                            const PackedWeight &weight) {
+  if (!operands.hasIntegerScales(weight))
+    return 0;
+  IntegerRange products =
+      weight.getValues() * *getGroupIntegers(weight.getScale());
+  for (int64_t sign : {1, -1})
+    if (fitBytes(products, sign))
+      return sign;
+  return 0;
+}
+
+/// How many sums of the activations stand behind one scale of these.
+static int64_t countSums(const ProductOperands &operands) {
+  return operands.getSpansOfScale() << operands.sumBits;
+}
+
 MatrixFactors::MatrixFactors(const ProductOperands &operands,
-                             const PackedWeight &weight)
-    : hasIntegerSums(operands.hasIntegerSums(weight)),
-      hasIntegerScales(operands.hasIntegerScales(weight)),
+                             const PackedWeight &weight, const MatrixTile &tile)
+    : codeSign(findCodeSign(operands, weight)),
+      hasIntegerSums(codeSign || operands.hasIntegerSums(weight)),
+      hasIntegerScales(!codeSign && operands.hasIntegerScales(weight)),
       hasIntegerMinima(weight.hasMin() && operands.hasIntegerMinima()),
+      hasMinimumCodes(hasIntegerMinima &&
+                      fitBytes(*getGroupIntegers(weight.getMin())) &&
+                      countSums(operands) % tile.getK() == 0),
       hasMin(weight.hasMin()) {}
 
 /// Bytes of the codes of a tile and of its scales and minima.
 static int64_t getRoom(const ProductOperands &operands,
                        const PackedWeight &weight, const MatrixTile &tile) {
-  int64_t spans = weight.getColumns() / kSpan;
-  int64_t factors = int64_t(1) << weight.getGroupBits();
-  if (weight.hasMin())
+  MatrixFactors has(operands, weight, tile);
+  int64_t spans = weight.getColumns() / kSpan, bytes = kSpan, factors = 0;
+  if (!has.hasIntegerSums)
+    factors += int64_t(1) << weight.getGroupBits();
+  if (has.hasMinimumCodes)
+    bytes += int64_t(1) << operands.sumBits;
+  else if (has.hasMin)
     factors += int64_t(1) << operands.sumBits;
-  return spans * tile.rows * (kSpan + 4 * factors * tile.getM());
+  return spans * tile.rows * (bytes + 4 * factors * tile.getM());
 }
 
 bool ExpandedWeight::isPossible(const ProductOperands &operands,
                                 const PackedWeight &weight,
                                 const MatrixTile &tile, int64_t mostBytes) {
   if (!weight.format || tile.rows % weight.rows || weight.rows % tile.getN() ||
-      kSpan >> weight.getGroupBits() < tile.getK())
+      !fitBytes(weight.getValues()))
     return false;
-  IntegerRange values = weight.getValues();
-  if (values.least < std::numeric_limits<int8_t>::min() ||
-      values.most > std::numeric_limits<int8_t>::max())
+  MatrixFactors factors(operands, weight, tile);
+  if (!factors.hasIntegerSums && kSpan >> weight.getGroupBits() < tile.getK())
     return false;
-  if (weight.hasMin() && operands.hasIntegerMinima() &&
+  if (factors.hasIntegerMinima && !factors.hasMinimumCodes &&
       !operands.hasExactMinima(weight))
     return false;
   return getRoom(operands, weight, tile) <= mostBytes;
@@ -45,7 +78,7 @@ bool ExpandedWeight::isPossible(const ProductOperands &operands,
 ExpandedWeight::ExpandedWeight(TileBuilder &b, const ProductOperands &operands,
                                const PackedWeight &source,
                                const MatrixTile &tile)
-    : source(source), factors(operands, source), tile(tile) {
+    : source(source), factors(operands, source, tile), tile(tile) {
   int64_t spans = source.getColumns() / kSpan,
           blocks = source.getColumns() / int64_t(source.format.getBlock()),
           vectors = tile.getRowParts() * tile.getLanes();
@@ -60,19 +93,51 @@ ExpandedWeight::ExpandedWeight(TileBuilder &b, const ProductOperands &operands,
   };
   codes = b.allocateScratch({spans * kSpan * tile.rows}, b.getI8Type());
   blockRows = rows(0, f32);
+  Type i32 = b.getI32Type();
   if (!factors.hasIntegerSums) {
-    Type type = factors.hasIntegerScales ? Type(b.getI32Type()) : f32;
+    Type type = factors.hasIntegerScales ? i32 : f32;
     scales = room(spans << source.getGroupBits(), type);
     scaleRows = rows(source.getGroupBits(), type);
+  } else if (factors.codeSign) {
+    scaleRows = rows(source.getGroupBits(), i32);
   }
-  if (factors.hasMin) {
+  if (factors.hasMin)
+    minRows = rows(operands.sumBits, factors.hasMinimumCodes ? i32 : f32);
+  if (factors.hasMinimumCodes) {
+    Type i8 = b.getI8Type();
+    int64_t ofBlock = spans / blocks << operands.sumBits;
+    minimumRows = b.allocateScratch({ofBlock * source.rows}, i8);
+    minimumCodes =
+        b.allocateScratch({(spans << operands.sumBits) * tile.rows}, i8);
+  } else if (factors.hasMin) {
     minima = room(spans << operands.sumBits, f32);
-    minRows = rows(operands.sumBits, f32);
   }
   if (factors.isInteger())
     blockScales = room(blocks, f32);
   if (factors.hasIntegerMinima)
     blockMinima = room(blocks, f32);
+}
+
+/// `count` rows of group `group` from row `first` on, of a buffer [bits of the
+/// group…][row].
+static Value loadRows(TileBuilder &b, Value rows, int64_t group, int64_t first,
+                      int64_t count) {
+  SmallVector<Value> place;
+  for (unsigned bit = cast<MemRefType>(rows.getType()).getRank() - 1;
+       bit-- > 0;)
+    place.push_back(b.index(group >> bit & 1));
+  place.push_back(b.index(first));
+  return b.load(count, rows, place);
+}
+
+/// All `count` rows, by group.
+static SmallVector<Value> loadGroups(TileBuilder &b, Value rows,
+                                     int64_t count) {
+  int64_t groups = int64_t(1) << cast<MemRefType>(rows.getType()).getRank() - 1;
+  SmallVector<Value> loaded;
+  for (int64_t group = 0; group < groups; ++group)
+    loaded.push_back(loadRows(b, rows, group, 0, count));
+  return loaded;
 }
 
 /// The codes of a span. Of each row, k of them lie together, and n rows side by
@@ -85,16 +150,21 @@ void ExpandedWeight::emitCodes(TileBuilder &b, const SpanPosition &at,
   auto words = VectorType::get(rows, b.getI32Type());
   auto asBytes = VectorType::get(n * k, b.getI8Type());
   Value first = b.multiply(at.span, kSpan * tile.rows);
+  SmallVector<Value> scales = loadCodeScales(b);
   for (int64_t chunk = 0; chunk < tile.getChunks(); ++chunk) {
     SmallVector<Value> parts;
     for (int64_t step = 0; step < steps; ++step) {
-      Value values = source.loadCodes(b, at, chunk * steps + step);
+      int64_t number = chunk * steps + step;
+      Value values = source.loadCodes(b, at, number);
       values = vector::BitCastOp::create(b, bytes, values);
       if (auto table = source.format.getTable())
         values =
             LookupOp::create(b, bytes, values, b.getDenseI8ArrayAttr(*table));
       else if (bias)
         values = arith::AddIOp::create(b, values, b.integer(bytes, bias));
+      if (!scales.empty())
+        values = arith::MulIOp::create(
+            b, values, scales[number * scales.size() * kDotStep / kSpan]);
       parts.push_back(vector::BitCastOp::create(b, words, values));
     }
     Value all = b.concatenate(parts);
@@ -111,9 +181,57 @@ void ExpandedWeight::emitCodes(TileBuilder &b, const SpanPosition &at,
   }
 }
 
-void ExpandedWeight::emitFactors(TileBuilder &b, const SpanPosition &at,
-                                 int64_t firstRow, bool ofBlock, Value number,
-                                 Value rows, Value into, Body body) const {
+SmallVector<Value> ExpandedWeight::loadCodeScales(TileBuilder &b) const {
+  SmallVector<Value> scales;
+  if (!factors.codeSign)
+    return scales;
+  auto words = VectorType::get(source.rows, b.getI32Type());
+  auto bytes = VectorType::get(kDotStep * source.rows, b.getI8Type());
+  for (Value scale : loadGroups(b, scaleRows, source.rows)) {
+    if (factors.codeSign < 0)
+      scale = arith::SubIOp::create(b, b.zero(words), scale);
+    // In each of the four bytes of a lane.
+    scale = arith::AndIOp::create(b, scale, b.integer(words, 0xff));
+    scale = arith::MulIOp::create(b, scale, b.integer(words, 0x01010101));
+    scales.push_back(vector::BitCastOp::create(b, bytes, scale));
+  }
+  return scales;
+}
+
+void ExpandedWeight::keepMinima(TileBuilder &b, Value number) const {
+  auto bytes = VectorType::get(source.rows, b.getI8Type());
+  SmallVector<Value> minima = loadGroups(b, minRows, source.rows);
+  Value first = b.multiply(number, minima.size() * source.rows);
+  for (auto [i, values] : llvm::enumerate(minima))
+    b.store(arith::TruncIOp::create(b, bytes, values), minimumRows,
+            b.add(first, i * source.rows));
+}
+
+void ExpandedWeight::emitMinimumCodes(TileBuilder &b, Value firstSpan,
+                                      int64_t firstRow) const {
+  int64_t n = tile.getN(), k = tile.getK(), rows = source.rows,
+          parts = tile.getRowParts(),
+          sumsPerSpan = int64_t(1)
+                        << cast<MemRefType>(minRows.getType()).getRank() - 1,
+          chunks = cast<MemRefType>(minimumRows.getType()).getNumElements() /
+                   (rows * k);
+  Value firstChunk = b.divide(b.multiply(firstSpan, sumsPerSpan), k);
+  for (int64_t chunk = 0; chunk < chunks; ++chunk) {
+    Value all = b.load(k * rows, minimumRows, b.index(chunk * k * rows));
+    Value place = b.multiply(b.add(firstChunk, chunk), tile.rows * k);
+    for (int64_t row = 0; row < rows; row += n) {
+      SmallVector<int64_t> mask;
+      for (int64_t j = 0; j < n; ++j)
+        for (int64_t l = 0; l < k; ++l)
+          mask.push_back(l * rows + row + j);
+      b.store(vector::ShuffleOp::create(b, all, all, mask), minimumCodes,
+              b.add(place, (firstRow + row) * k));
+    }
+  }
+}
+
+void ExpandedWeight::emitRows(TileBuilder &b, const SpanPosition &at,
+                              bool ofBlock, Value rows, Body body) const {
   auto type = cast<MemRefType>(rows.getType());
   unsigned bits = type.getRank() - 1;
   FactorDims dims = {bits + 1, 0, bits};
@@ -129,20 +247,20 @@ void ExpandedWeight::emitFactors(TileBuilder &b, const SpanPosition &at,
                   return body(nested, operands, dims, arguments);
                 });
   b.storeTile(values, rows);
-  // Spread as the sums are: the same for all tokens.
+}
+
+/// As the sums are: the same for all tokens.
+void ExpandedWeight::spreadRows(TileBuilder &b, Value rows, int64_t firstRow,
+                                Value number, Value into) const {
   int64_t n = tile.getN(), lanes = tile.getLanes();
   SmallVector<int64_t> mask;
   for (int64_t lane = 0; lane < lanes; ++lane)
     mask.push_back(lane % n);
-  int64_t groups = int64_t(1) << bits;
+  int64_t groups = int64_t(1) << cast<MemRefType>(rows.getType()).getRank() - 1;
   Value first = b.multiply(number, groups * tile.getRowParts() * lanes);
   for (int64_t group = 0; group < groups; ++group)
     for (int64_t row = 0; row < source.rows; row += n) {
-      SmallVector<Value> place;
-      for (unsigned bit = bits; bit-- > 0;)
-        place.push_back(b.index(group >> bit & 1));
-      place.push_back(b.index(row));
-      Value factor = b.load(n, rows, place);
+      Value factor = loadRows(b, rows, group, row, n);
       factor = vector::ShuffleOp::create(b, factor, factor, mask);
       int64_t part = group * tile.getRowParts() + (firstRow + row) / n;
       b.store(factor, into, b.add(first, part * lanes));
@@ -153,7 +271,7 @@ void ExpandedWeight::emit(TileBuilder &b, Value first) const {
   int64_t block = source.format.getBlock(), tiles = tile.rows / source.rows;
   auto scaleOf = [&](KernelBuilder &nested, const FactorOperands &operands,
                      FactorDims dims, ValueRange arguments) {
-    if (!factors.hasIntegerScales)
+    if (!factors.hasIntegerScales && !factors.codeSign)
       return source.emitScale(nested, operands, dims, arguments);
     return source.emitOfGroup(nested, source.getScale(), operands, dims,
                               arguments);
@@ -164,12 +282,16 @@ void ExpandedWeight::emit(TileBuilder &b, Value first) const {
       return source.emitMin(nested, operands, dims, arguments);
     Value min =
         source.emitOfGroup(nested, source.getMin(), operands, dims, arguments);
-    return nested.convert(min, nested.getF32Type());
+    return factors.hasMinimumCodes ? min
+                                   : nested.convert(min, nested.getF32Type());
   };
-  auto ofBlock = [&](OperandRange factor) {
-    return [&, factor](KernelBuilder &nested, const FactorOperands &operands,
-                       FactorDims dims, ValueRange arguments) {
-      return source.emitOfBlock(nested, factor, operands, dims, arguments);
+  auto ofBlock = [&](OperandRange factor, bool isNegative) {
+    return [&, factor,
+            isNegative](KernelBuilder &nested, const FactorOperands &operands,
+                        FactorDims dims, ValueRange arguments) -> Value {
+      Value value =
+          source.emitOfBlock(nested, factor, operands, dims, arguments);
+      return isNegative ? arith::NegFOp::create(nested, value) : value;
     };
   };
   b.forEach(source.getColumns() / block, [&](Value position) {
@@ -181,22 +303,32 @@ void ExpandedWeight::emit(TileBuilder &b, Value first) const {
           arith::MinUIOp::create(b, ofSource, b.index(source.getTiles() - 1));
       int64_t firstRow = i * source.rows;
       SpanPosition at = {ofSource, position, firstSpan};
-      if (blockScales)
-        emitFactors(b, at, firstRow, /*ofBlock=*/true, position, blockRows,
-                    blockScales, ofBlock(source.getScale()));
-      if (blockMinima)
-        emitFactors(b, at, firstRow, /*ofBlock=*/true, position, blockRows,
-                    blockMinima, ofBlock(source.getMin()));
+      if (blockScales) {
+        emitRows(b, at, /*ofBlock=*/true, blockRows,
+                 ofBlock(source.getScale(), factors.codeSign < 0));
+        spreadRows(b, blockRows, firstRow, position, blockScales);
+      }
+      if (blockMinima) {
+        emitRows(b, at, /*ofBlock=*/true, blockRows,
+                 ofBlock(source.getMin(), /*isNegative=*/false));
+        spreadRows(b, blockRows, firstRow, position, blockMinima);
+      }
       b.forEach(firstSpan, b.add(firstSpan, block / kSpan), 1, [&](Value span) {
         at.span = span;
+        if (scaleRows)
+          emitRows(b, at, /*ofBlock=*/false, scaleRows, scaleOf);
         emitCodes(b, at, firstRow);
         if (scales)
-          emitFactors(b, at, firstRow, /*ofBlock=*/false, span, scaleRows,
-                      scales, scaleOf);
+          spreadRows(b, scaleRows, firstRow, span, scales);
+        if (minRows)
+          emitRows(b, at, /*ofBlock=*/false, minRows, minOf);
         if (minima)
-          emitFactors(b, at, firstRow, /*ofBlock=*/false, span, minRows, minima,
-                      minOf);
+          spreadRows(b, minRows, firstRow, span, minima);
+        else if (minimumCodes)
+          keepMinima(b, arith::SubIOp::create(b, span, firstSpan));
       });
+      if (minimumCodes)
+        emitMinimumCodes(b, firstSpan, firstRow);
     }
   });
 }

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Some rows of a weight as an instruction for small matrices takes them: codes
-// as signed bytes, factors in f32 spread over the lanes of its sums. Unpacking
-// is done once for a block of tokens instead of once for every register tile.
+// as signed bytes, factors spread over the lanes of its sums. Unpacking is done
+// once for a block of tokens instead of once for every register tile. So is
+// what several codes or groups have in common: where the integers of scales
+// times codes fit a byte, they are multiplied, and small minima are codes too.
 #ifndef LUMEN_PASSES_TILE_PRODUCT_EXPANDEDWEIGHT_H
 #define LUMEN_PASSES_TILE_PRODUCT_EXPANDEDWEIGHT_H
 
@@ -13,8 +15,12 @@ namespace mlir::lumen {
 
 /// What turns the integer sums of a weight into its product.
 struct MatrixFactors {
-  MatrixFactors(const ProductOperands &operands, const PackedWeight &weight);
+  MatrixFactors(const ProductOperands &operands, const PackedWeight &weight,
+                const MatrixTile &tile);
 
+  /// What the integers of scales are multiplied into codes with, 1 or -1, whose
+  /// products fit a signed byte; 0 where they stay apart.
+  int64_t codeSign;
   /// One scale serves all integer sums behind a scale of the activations.
   bool hasIntegerSums;
   /// The scales of groups are integers, and so are sums scaled by them, up to a
@@ -22,11 +28,18 @@ struct MatrixFactors {
   bool hasIntegerScales;
   /// The same for minima.
   bool hasIntegerMinima;
+  /// These are codes of their own, which meet the activations' sums.
+  bool hasMinimumCodes;
   bool hasMin;
 
   /// Whether all that stands behind one scale of the activations is an integer,
   /// which then meets the float of the block.
   bool isInteger() const { return hasIntegerSums || hasIntegerScales; }
+  /// Whether a span of `weight` takes few instructions behind its products: at
+  /// most one for each of the sums.
+  bool areLight(const PackedWeight &weight) const {
+    return hasIntegerSums || (hasIntegerScales && !weight.getGroupBits());
+  }
 };
 
 class ExpandedWeight {
@@ -52,6 +65,8 @@ public:
   /// Of [span][group], in i32 where these are integers, and of [span][sum of
   /// the activations].
   Value scales, minima;
+  /// Codes of minima, [chunk of sums of the activations][row part][n][k].
+  Value minimumCodes;
   /// Of [block].
   Value blockScales, blockMinima;
 
@@ -64,16 +79,28 @@ private:
 
   void emitCodes(TileBuilder &b, const SpanPosition &at,
                  int64_t firstRow) const;
-  /// The factors of the groups of a span, or those of a block (`ofBlock`), into
-  /// number `number` of `into`, by way of `rows`.
-  void emitFactors(TileBuilder &b, const SpanPosition &at, int64_t firstRow,
-                   bool ofBlock, Value number, Value rows, Value into,
-                   Body body) const;
+  /// What the codes of each group of a span, four a row, are multiplied by.
+  SmallVector<Value> loadCodeScales(TileBuilder &b) const;
+  /// The minima of a span, which is number `number` of its block, from
+  /// `minRows` to `minimumRows`.
+  void keepMinima(TileBuilder &b, Value number) const;
+  /// The minima of the block that begins at `firstSpan`, from `minimumRows`.
+  void emitMinimumCodes(TileBuilder &b, Value firstSpan,
+                        int64_t firstRow) const;
+  /// The factors of the groups of a span, or those of a block (`ofBlock`), in
+  /// `rows`.
+  void emitRows(TileBuilder &b, const SpanPosition &at, bool ofBlock,
+                Value rows, Body body) const;
+  /// Those in `rows` into number `number` of `into`.
+  void spreadRows(TileBuilder &b, Value rows, int64_t firstRow, Value number,
+                  Value into) const;
 
   MatrixTile tile;
   /// Factors before they are spread: of a block [row of `source`], of a span
   /// [bits of the group…][row].
   Value blockRows, scaleRows, minRows;
+  /// Minima of a block as codes, [sum of the activations][row].
+  Value minimumRows;
 };
 
 } // namespace mlir::lumen

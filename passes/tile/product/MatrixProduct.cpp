@@ -177,14 +177,12 @@ Value MatrixProduct::FloatMinima::subtractFrom(Value value, int64_t part,
   return value;
 }
 
-/// Sums of integers that are exact in f32, in which they are added faster.
-MatrixProduct::Matrices MatrixProduct::emitIntegerMinima(const Position &at,
-                                                         Matrices partial) {
+MatrixProduct::Matrices MatrixProduct::addMinima(const Position &at) {
   int64_t perSpan = int64_t(1) << operands.sumBits,
           count = operands.getSpansOfScale() * perSpan,
           columns = getSpans() * perSpan;
   Value first = b.multiply(at.span, perSpan);
-  Matrices lowered = carry(count, zeros(), [&](Value i, ValueRange carried) {
+  return carry(count, zeros(), [&](Value i, ValueRange carried) {
     Matrices sums(carried);
     Value number = arith::AddIOp::create(b, first, i);
     SmallVector<Value> minima = loadAllRows(weight.minima, number);
@@ -197,11 +195,55 @@ MatrixProduct::Matrices MatrixProduct::emitIntegerMinima(const Position &at,
     }
     return sums;
   });
+}
+
+/// The high codes of the sums come first.
+MatrixProduct::Matrices MatrixProduct::addMinimumCodes(const Position &at) {
+  int64_t m = tile.getM(), n = tile.getN(), k = tile.getK(),
+          perSpan = int64_t(1) << operands.sumBits,
+          chunks = operands.getSpansOfScale() * perSpan / k,
+          columns = getSpans() * perSpan / k;
+  Value first = b.divide(b.multiply(at.span, perSpan), k);
+  Matrices lowered = start(0);
+  for (int64_t half : {0, 1}) {
+    lowered = carry(chunks, lowered, [&](Value i, ValueRange carried) {
+      Matrices sums(carried);
+      Value chunk = arith::AddIOp::create(b, first, i);
+      SmallVector<Value> rows;
+      Value ofRows = b.multiply(chunk, tile.rows * k);
+      for (int64_t part = 0; part < tile.getRowParts(); ++part)
+        rows.push_back(
+            b.load(n * k, weight.minimumCodes, b.add(ofRows, part * n * k)));
+      for (int64_t part = 0; part < tile.getTokenParts(); ++part) {
+        Value number = arith::AddIOp::create(
+            b, b.multiply(b.add(firstPart, part), columns), chunk);
+        Value tokens =
+            b.load(m * k, activations.sumCodes,
+                   b.add(b.multiply(number, 2 * m * k), half * m * k));
+        for (auto [rowPart, codes] : llvm::enumerate(rows)) {
+          Value &sum = sums[getNumber(part, rowPart)];
+          sum = MmaOp::create(b, sum.getType(), tile.shape, tokens, codes, sum);
+        }
+      }
+      return sums;
+    });
+    if (half == 0)
+      for (Value &sum : lowered)
+        sum = arith::ShLIOp::create(
+            b, sum, b.integer(sum.getType(), ArrangedActivations::kSumBits));
+  }
+  return lowered;
+}
+
+MatrixProduct::Matrices MatrixProduct::emitIntegerMinima(const Position &at,
+                                                         Matrices partial) {
+  Matrices lowered = weight.minimumCodes ? addMinimumCodes(at) : addMinima(at);
   SmallVector<Value> minima = loadAllRows(weight.blockMinima, at.block);
   for (int64_t part = 0; part < tile.getTokenParts(); ++part)
     for (auto [row, min] : llvm::enumerate(minima)) {
       int64_t number = getNumber(part, row);
-      Value term = arith::MulFOp::create(b, min, lowered[number], kContract);
+      Value sum = b.convert(lowered[number], b.getF32Type());
+      Value term = arith::MulFOp::create(b, min, sum, kContract);
       partial[number] =
           arith::SubFOp::create(b, partial[number], term, kContract);
     }

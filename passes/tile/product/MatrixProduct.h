@@ -74,6 +74,10 @@ private:
     std::map<int64_t, SmallVector<Value>> minima;
     std::map<std::pair<int64_t, int64_t>, Value> sums;
   };
+  /// The sums of the activations times integer minima behind one scale of the
+  /// activations: in f32, where they are exact, or in i32 by the instruction.
+  Matrices addMinima(const Position &at);
+  Matrices addMinimumCodes(const Position &at);
   Matrices emitIntegerMinima(const Position &at, Matrices partial);
 
   /// The factors of all row parts, number `number` of `from`.

@@ -25,23 +25,33 @@ MatrixTiles::create(TileBuilder &b, const ProductOperands &operands,
   auto isPossible = [&](const PackedWeight &weight) {
     return ExpandedWeight::isPossible(operands, weight, tile, mostBytes);
   };
-  if (llvm::none_of(operands.weights, isPossible))
+  bool isNeeded = false, isLight = true;
+  for (const PackedWeight &weight : operands.weights)
+    if (isPossible(weight)) {
+      isNeeded = true;
+      isLight &= MatrixFactors(operands, weight, tile).areLight(weight);
+    }
+  if (!isNeeded)
     return nullptr;
+  // Sums in f32, their factors and what becomes of these fit registers then.
+  if (!isLight && tile.tokens % (2 * tile.getM()) == 0)
+    tile.tokens /= 2;
   std::unique_ptr<MatrixTiles> made(new MatrixTiles(b, operands, tile));
-  bool hasSums = false;
+  bool hasSums = false, hasSumCodes = false;
   for (const PackedWeight &weight : operands.weights) {
     made->weights.emplace_back();
     made->results.emplace_back();
     if (!isPossible(weight))
       continue;
-    hasSums |= weight.hasMin();
     made->weights.back() =
         std::make_unique<ExpandedWeight>(b, operands, weight, tile);
+    hasSums |= !!made->weights.back()->minima;
+    hasSumCodes |= !!made->weights.back()->minimumCodes;
     made->results.back() =
         b.allocateScratch({tile.tokens, tile.rows}, b.getF32Type());
   }
-  made->activations =
-      std::make_unique<ArrangedActivations>(b, operands, tile, hasSums);
+  made->activations = std::make_unique<ArrangedActivations>(
+      b, operands, tile, hasSums, hasSumCodes);
   Value parts = b.divide(operands.tokens, tile.getM());
   parts = arith::SelectOp::create(b, made->areFew(operands.tokens), b.index(0),
                                   parts);

@@ -25,20 +25,47 @@ lumen.format @eight block(32) group(32) bits(8) storage(["d", "codes"]) {
   lumen.decoded codes(%codes : vector<32xi8>) scale(%0 : f16)
 }
 
+// Codes of -4 to 3, integers of -32 to 31: negative products fit a byte.
+lumen.format @three block(256) group(16) bits(3) bias(-4) storage(["codes", "scales", "d"]) {
+^bb0(%codes: vector<256xi8>, %scales: vector<16xi8>, %d: f16):
+  %mask = arith.constant dense<63> : vector<16xi8>
+  %masked = arith.andi %scales, %mask : vector<16xi8>
+  %0 = lumen.stored %d bits(16) : f16
+  %1 = lumen.stored %masked bits(6) : vector<16xi8>
+  %2 = arith.extsi %1 : vector<16xi8> to vector<16xi32>
+  %3 = arith.constant dense<32> : vector<16xi32>
+  %4 = arith.subi %2, %3 : vector<16xi32>
+  lumen.decoded codes(%codes : vector<256xi8>) scale(%0, %4 : f16, vector<16xi32>)
+}
+
+// Codes of 0 to 15, and integers of 0 to 63 in scales and minima.
+lumen.format @lowered block(256) group(32) bits(4) storage(["codes", "scales", "minima", "d", "dmin"]) {
+^bb0(%codes: vector<256xi8>, %scales: vector<8xi8>, %minima: vector<8xi8>, %d: f16, %dmin: f16):
+  %mask = arith.constant dense<63> : vector<8xi8>
+  %0 = arith.andi %scales, %mask : vector<8xi8>
+  %1 = arith.andi %minima, %mask : vector<8xi8>
+  %2 = lumen.stored %d bits(16) : f16
+  %3 = lumen.stored %dmin bits(16) : f16
+  %4 = lumen.stored %0 bits(6) : vector<8xi8>
+  %5 = lumen.stored %1 bits(6) : vector<8xi8>
+  lumen.decoded codes(%codes : vector<256xi8>) scale(%2, %4 : f16, vector<8xi8>)
+    min(%3, %5 : f16, vector<8xi8>)
+}
+
 // CHECK-LABEL: func.func private @qlinear_four_20x64
 // A tile of rows on the stack of a worker: its codes and scales. The activations of all.
 // CHECK-DAG: %[[CODES:.*]] = memref.alloca() {alignment = 64 : i64} : memref<512xi8>
 // CHECK-DAG: %[[SCALES:.*]] = memref.alloca() {alignment = 64 : i64} : memref<32xf32>
 // CHECK-DAG: memref.alloc(%{{.*}}) : memref<?x64xi8>
 // CHECK-DAG: memref.alloc(%{{.*}}) : memref<?x4xf32>
-// At least two tiles of tokens.
+// At least two tiles of tokens: 4, as floats behind the sums of a group need registers too.
 // CHECK: %[[PAIRS:.*]] = arith.divui %[[ALL:.*]], %c2
-// CHECK: %[[FEW:.*]] = arith.cmpi ult, %[[ALL]], %c16
+// CHECK: %[[FEW:.*]] = arith.cmpi ult, %[[ALL]], %c8
 // CHECK: %[[PARTS:.*]] = arith.select %[[FEW]], %c0, %[[PAIRS]]
 // CHECK: scf.forall (%{{.*}}) in (%[[PARTS]]) {
 // CHECK: vector.load {{.*}}, vector<8xi8>
 // CHECK: } {lumen.optional}
-// CHECK: %[[LEFT:.*]] = arith.remui %[[ALL]], %c8
+// CHECK: %[[LEFT:.*]] = arith.remui %[[ALL]], %c4
 // CHECK: %[[WHOLE:.*]] = arith.subi %[[ALL]], %[[LEFT]]
 // CHECK: %[[TOKENS:.*]] = arith.select %[[FEW]], %c0, %[[WHOLE]]
 // Three tiles of 8 rows. Behind unpacking, the bias; two steps of two rows fill a matrix.
@@ -48,9 +75,9 @@ lumen.format @eight block(32) group(32) bits(8) storage(["d", "codes"]) {
 // CHECK: vector.store {{.*}}, %[[CODES]][
 // CHECK: vector.shuffle {{.*}} [0, 1, 0, 1] : vector<2xf32>, vector<2xf32>
 // CHECK: vector.store {{.*}}, %[[SCALES]][
-// CHECK: scf.for %{{.*}} step %c8 {
+// CHECK: scf.for %{{.*}} step %c4 {
 // CHECK: scf.for {{.*}} -> (vector<4xf32>, vector<4xf32>,
-// CHECK-COUNT-64: lumen.mma <m = 2, n = 2, k = 8, lhs = si8, rhs = si8, acc = i32>
+// CHECK-COUNT-32: lumen.mma <m = 2, n = 2, k = 8, lhs = si8, rhs = si8, acc = i32>
 // CHECK-NOT: lumen.mma
 // CHECK: } {lumen.nowait}
 // CHECK: arith.subi %[[ALL]], %[[TOKENS]]
@@ -71,5 +98,45 @@ func.func @unsigned(%x: tensor<?x64xf32>, %w: tensor<20x64x!lumen.q<@eight>>) ->
   %0 = lumen.dequantize %w : tensor<20x64x!lumen.q<@eight>> -> tensor<20x64xf32>
   %1 = lumen.linear %x, %0 : tensor<?x64xf32>, tensor<20x64xf32> -> tensor<?x20xf32>
   return %1 : tensor<?x20xf32>
+}
+
+// Codes times the integers of their scales: one scale for 256 columns, whose float is negative, too. So a tile has
+// 8 tokens.
+// CHECK-LABEL: func.func private @qlinear_three_16x256
+// CHECK: arith.cmpi ult, %{{.*}}, %c16
+// CHECK: arith.negf
+// CHECK: arith.subi %{{.*}}, %{{.*}} : vector<4xi32>
+// CHECK: arith.muli %{{.*}}, %{{.*}} : vector<16xi8>
+// CHECK: scf.for %{{.*}} step %c8 {
+// CHECK: scf.for {{.*}} -> (vector<4xi32>, vector<4xi32>,
+// CHECK-COUNT-64: lumen.mma
+// CHECK-NOT: arith.muli %{{.*}} : vector<4xi32>
+// CHECK: arith.sitofp
+// CHECK: } {lumen.nowait}
+func.func @scaled(%x: tensor<?x256xf32>, %w: tensor<16x256x!lumen.q<@three>>) -> tensor<?x16xf32> {
+  %0 = lumen.dequantize %w : tensor<16x256x!lumen.q<@three>> -> tensor<16x256xf32>
+  %1 = lumen.linear %x, %0 : tensor<?x256xf32>, tensor<16x256xf32> -> tensor<?x16xf32>
+  return %1 : tensor<?x16xf32>
+}
+
+// Minima are codes, which meet the eight sums of the activations behind a scale: their upper bits, then the others.
+// CHECK-LABEL: func.func private @qlinear_lowered_16x256
+// CHECK: memref.alloc(%{{.*}}) : memref<?x16xi8>
+// CHECK: arith.shrsi %{{.*}} : vector<8xi16>
+// CHECK: arith.andi %{{.*}} : vector<8xi16>
+// CHECK: } {lumen.optional}
+// CHECK: arith.trunci %{{.*}} : vector<8xi32> to vector<8xi8>
+// CHECK: vector.shuffle {{.*}} [0, 8, 16, 24, 32, 40, 48, 56, 1, 9, 17, 25, 33, 41, 49, 57] : vector<64xi8>
+// CHECK: scf.for %{{.*}} step %c8 {
+// CHECK-COUNT-64: lumen.mma
+// CHECK-COUNT-16: lumen.mma
+// CHECK: arith.shli %{{.*}} : vector<4xi32>
+// CHECK-COUNT-16: lumen.mma
+// CHECK-NOT: lumen.mma
+// CHECK: } {lumen.nowait}
+func.func @minima(%x: tensor<?x256xf32>, %w: tensor<16x256x!lumen.q<@lowered>>) -> tensor<?x16xf32> {
+  %0 = lumen.dequantize %w : tensor<16x256x!lumen.q<@lowered>> -> tensor<16x256xf32>
+  %1 = lumen.linear %x, %0 : tensor<?x256xf32>, tensor<16x256xf32> -> tensor<?x16xf32>
+  return %1 : tensor<?x16xf32>
 }
 }

@@ -40,10 +40,17 @@ DEFAULT = list(SHAPES)[-1]
 SMMLA = "armv8.6-a+i8mm"
 SHAPES[SMMLA] = targets.get(SMMLA)
 
-# All features of formats; and groups of 32 and 16, minima in floats and in integers.
+# All features of formats; and groups of 32 and 16, minima in floats and in integers, codes times scales.
 CHOSEN = {
-    DEFAULT: {*representatives({name: case.fmt for name, case in CASES.items()}), "q4_k", "q6_k", "q4_0"},
-    SMMLA: {"q4_0", "q4_1", "q4_k", "q6_k", "nvfp4", "tq2_0"},
+    DEFAULT: {
+        *representatives({name: case.fmt for name, case in CASES.items()}),
+        "q2_k",
+        "q3_k",
+        "q4_k",
+        "q6_k",
+        "q4_0",
+    },
+    SMMLA: {"q4_0", "q4_1", "q2_k", "q3_k", "q4_k", "q6_k", "nvfp4", "tq2_0"},
 }
 
 
