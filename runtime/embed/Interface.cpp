@@ -20,8 +20,6 @@ struct lumen_team : ThreadTeam {
   using ThreadTeam::ThreadTeam;
 };
 
-static constexpr int kMostThreads = 1024;
-
 template <typename T> static void expect(const T *pointer, const char *name) {
   if (!pointer)
     fail(LUMEN_ERROR_ARGUMENT, "%s is NULL", name);

@@ -31,7 +31,6 @@ static constexpr uint64_t kPage = 16, kRing = 64;
 static constexpr uint64_t kUsualContext = 32768;
 /// Rows of the rotary table that are filled at first.
 static constexpr uint64_t kFirstRows = 1024;
-static constexpr int kMostThreads = 1024;
 /// How entries are called; Python has the same number
 /// (lumen_mlir.run.program.ABI_VERSION).
 static constexpr uint64_t kEntryVersion = 5;

@@ -17,6 +17,9 @@
 
 namespace mlir::lumen {
 
+/// Most threads of a team.
+constexpr int kMostThreads = 1024;
+
 /// What `lumen_mlir.run.session` is to Python.
 class Model {
 public:

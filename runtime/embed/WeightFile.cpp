@@ -21,7 +21,7 @@ using namespace mlir::lumen;
 namespace {
 /// The first bytes of a file. Python writes the same
 /// (lumen_mlir.aot.weight_file).
-struct Header {
+struct WeightHeader {
   char magic[8];
   uint32_t version;
   uint32_t headerBytes;
@@ -32,7 +32,7 @@ struct Header {
   uint64_t dataChecksum;
   uint64_t headerChecksum;
 };
-static_assert(sizeof(Header) == 64);
+static_assert(sizeof(WeightHeader) == 64);
 static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__);
 
 struct Descriptor {
@@ -84,7 +84,7 @@ void WeightFile::map(int descriptor) {
   if (!S_ISREG(status.st_mode))
     fail(LUMEN_ERROR_FILE, "%s: is not a regular file", path.c_str());
   size = status.st_size;
-  if (size < sizeof(Header))
+  if (size < sizeof(WeightHeader))
     fail(LUMEN_ERROR_DAMAGED, "%s: has %llu bytes, fewer than a header",
          path.c_str(), static_cast<unsigned long long>(size));
   void *mapped = mmap(nullptr, size, PROT_READ, MAP_PRIVATE, descriptor, 0);
@@ -99,7 +99,7 @@ void WeightFile::map(int descriptor) {
 }
 
 void WeightFile::readHeader() {
-  Header header;
+  WeightHeader header;
   std::memcpy(&header, bytes, sizeof(header));
   const char *name = path.c_str();
   if (std::memcmp(header.magic, kMagic, sizeof(header.magic)) != 0)
@@ -109,16 +109,16 @@ void WeightFile::readHeader() {
          "%s: version %u of another version of Lumen; this library reads "
          "version %u",
          name, header.version, kVersion);
-  if (header.headerBytes != sizeof(Header) ||
+  if (header.headerBytes != sizeof(WeightHeader) ||
       header.headerChecksum !=
-          checksum(bytes, sizeof(Header) - sizeof(uint64_t)))
+          checksum(bytes, sizeof(WeightHeader) - sizeof(uint64_t)))
     fail(LUMEN_ERROR_DAMAGED, "%s: the header is damaged", name);
   // The sizes are what was written, unless somebody means harm.
   dataBegin = header.dataBegin;
   dataBytes = header.dataBytes;
   dataChecksum = header.dataChecksum;
   if (header.descriptionBytes > dataBegin ||
-      dataBegin - header.descriptionBytes < sizeof(Header) ||
+      dataBegin - header.descriptionBytes < sizeof(WeightHeader) ||
       dataBegin % 4096 || dataBegin > UINT64_MAX - dataBytes)
     fail(LUMEN_ERROR_DAMAGED, "%s: the header is damaged", name);
   if (size != dataBegin + dataBytes)
@@ -126,7 +126,7 @@ void WeightFile::readHeader() {
          name, static_cast<unsigned long long>(size),
          static_cast<unsigned long long>(dataBegin + dataBytes),
          size < dataBegin + dataBytes ? "truncated" : "too long");
-  const uint8_t *text = bytes + sizeof(Header);
+  const uint8_t *text = bytes + sizeof(WeightHeader);
   if (checksum(text, header.descriptionBytes) != header.descriptionChecksum)
     fail(LUMEN_ERROR_DAMAGED, "%s: the description is damaged", name);
   description =

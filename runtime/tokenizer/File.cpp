@@ -20,7 +20,7 @@ using namespace mlir::lumen::tokenizer;
 
 namespace {
 
-struct Header {
+struct TokenizerHeader {
   char magic[8];
   uint32_t version, zero;
   uint64_t size, checksum;
@@ -133,8 +133,8 @@ void File::read() {
 }
 
 void File::checkHeader() {
-  Header header;
-  if (size < sizeof(Header) + sizeof(uint64_t))
+  TokenizerHeader header;
+  if (size < sizeof(TokenizerHeader) + sizeof(uint64_t))
     throw Failure{LUMEN_ERROR_DAMAGED, path +
                                            ": is no tokenizer file: it has " +
                                            std::to_string(size) + " bytes"};
@@ -151,12 +151,12 @@ void File::checkHeader() {
             std::to_string(header.size) + " bytes");
   const auto *bytes = reinterpret_cast<const uint8_t *>(data.get());
   Checksum sum;
-  sum.update(bytes + sizeof(Header), size - sizeof(Header));
+  sum.update(bytes + sizeof(TokenizerHeader), size - sizeof(TokenizerHeader));
   require(sum.value() == header.checksum && header.zero == 0,
           "its checksum is another one");
   uint64_t count;
-  std::memcpy(&count, bytes + sizeof(Header), sizeof(count));
-  size_t begin = sizeof(Header) + sizeof(count);
+  std::memcpy(&count, bytes + sizeof(TokenizerHeader), sizeof(count));
+  size_t begin = sizeof(TokenizerHeader) + sizeof(count);
   require(count <= (size - begin) / sizeof(Section), "it ends too early");
   for (uint64_t i = 0; i < count; ++i) {
     Section found;
@@ -170,11 +170,12 @@ void File::checkHeader() {
 bool File::findSection(const char *name, std::string_view &bytes) const {
   const auto *begin = reinterpret_cast<const char *>(data.get());
   uint64_t count;
-  std::memcpy(&count, begin + sizeof(Header), sizeof(count));
+  std::memcpy(&count, begin + sizeof(TokenizerHeader), sizeof(count));
   for (uint64_t i = 0; i < count; ++i) {
     Section found;
     std::memcpy(&found,
-                begin + sizeof(Header) + sizeof(count) + i * sizeof(Section),
+                begin + sizeof(TokenizerHeader) + sizeof(count) +
+                    i * sizeof(Section),
                 sizeof(found));
     if (std::memcmp(found.name, name, sizeof(found.name)) == 0) {
       bytes = {begin + found.place, size_t(found.bytes)};

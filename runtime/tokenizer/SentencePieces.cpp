@@ -11,7 +11,7 @@
 
 using namespace mlir::lumen::tokenizer;
 
-static constexpr size_t none = size_t(-1);
+static constexpr size_t noSymbol = size_t(-1);
 
 void SentencePieces::encode(std::string_view given, std::vector<int32_t> &ids) {
   text.clear();
@@ -45,7 +45,7 @@ void SentencePieces::cut() {
 }
 
 void SentencePieces::consider(size_t left, size_t right) {
-  if (left == none || right >= symbols.size() || symbols[left].fixed ||
+  if (left == noSymbol || right >= symbols.size() || symbols[left].fixed ||
       symbols[right].fixed)
     return;
   // The two stand side by side in the text.
