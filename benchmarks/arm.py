@@ -5,7 +5,8 @@
     python benchmarks/arm.py prompt [--shape qwen2.5-0.5b] [--formats q4_0] [--tokens 128] [--json]
 
 ``kernels``: the products of Lumen, llama.cpp and KleidiAI with a weight [256, 2048], of 128 tokens and of
-one, all built by LLVM of one version. ``prompt``: the instructions of a whole prompt, beside llama.cpp.
+one, all built by LLVM of one version. ``prompt``: the instructions of a whole prompt and of a token behind
+it, beside llama.cpp.
 
 Needs Debian's clang-22, llvm-22, qemu-user and g++-aarch64-linux-gnu. The sources of the others are read into
 build/peers/arm where they are missing.
@@ -30,10 +31,14 @@ from lumen_mlir.errors import LumenError
 from lumen_mlir.run.program import Program
 
 ROWS, COLUMNS, TOKENS = 256, 2048, 128
-# Those of most files; --formats takes any other.
-FORMATS = (
-    "q4_0", "q4_1", "q5_0", "q8_0", "q2_k", "q3_k", "q4_k", "q5_k", "q6_k", "iq4_nl", "iq4_xs", "mxfp4",
-)  # fmt: skip
+# Tokens of a product that takes a row and a token at a time; all cost the same.
+_FEW_TOKENS = 8
+
+
+def all_formats() -> list[str]:
+    """Lumen's, except for f32; those of floats come last."""
+    names = [name for name in formats.names() if name != "f32"]
+    return sorted(names, key=lambda name: formats.get(name).is_float)
 
 
 def arm_targets() -> list[str]:
@@ -57,33 +62,34 @@ def measure_kernels(
                     for kernel in peers.kernels(fmt, name, tokens > 1) if with_peers else ():
                         row |= {"engine": kernel.peer, "function": kernel.function}
                         key = f"{name}-{fmt}-{tokens}-{kernel.function}"
-                        yield measured(key, partial(_measure_theirs, row, kernel, Path(folder), code))
+                        theirs = partial(_measure_theirs, row, kernel, Path(folder), code)
+                        yield measured(key, theirs, "peer.cpp")
 
 
-def _measured_now(key: str, measure: Callable[[], Any]) -> Any:
+def _measured_now(key: str, measure: Callable[[], Any], *sources: str) -> Any:
     return measure()
 
 
 def _measure_ours(row: dict[str, Any], program: Program, folder: Path, code: Path | None) -> dict[str, Any]:
     what = kernels.link(program, folder), kernels.words(program, row["tokens"]), kernels.FUNCTIONS
-    return _measure(row, what, folder, code)
+    return _measure(row, what, folder, code, row["tokens"])
 
 
 def _measure_theirs(
     row: dict[str, Any], kernel: peers.Kernel, folder: Path, code: Path | None
 ) -> dict[str, Any]:
     program = peers.program(kernel, peers.TARGETS[row["target"]])
-    words = [str(row["tokens"]), str(ROWS), str(COLUMNS)]
-    functions = kernel.function.replace("kai_run", "kai_(run|kernel)")
-    return _measure(row, (program, words, functions), folder, code)
+    tokens = min(row["tokens"], _FEW_TOKENS) if kernel.at_once else row["tokens"]
+    words = [str(tokens), str(ROWS), str(COLUMNS)]
+    return _measure(row, (program, words, kernel.functions), folder, code, tokens)
 
 
 def _measure(
-    row: dict[str, Any], what: tuple[Path, list[str], str], folder: Path, code: Path | None
+    row: dict[str, Any], what: tuple[Path, list[str], str], folder: Path, code: Path | None, tokens: int
 ) -> dict[str, Any]:
-    """The row with what a program did: the program, its arguments and its functions that count."""
+    """The row with what a program did for ``tokens``: it, its arguments and its functions that count."""
     pieces = cycles.cut(guest.trace(*what, folder))
-    macs = row["tokens"] * ROWS * COLUMNS
+    macs = tokens * ROWS * COLUMNS
     rates = {core.name: round(cycles.rate(pieces, macs, core), 2) for core in _cores(row["target"])}
     mix = {kind: round(count, 1) for kind, count in cycles.mix(pieces, macs).items()}
     result = row | {"rates": rates, "mix": mix}
@@ -107,13 +113,14 @@ def _summary(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def measure_prompts(names: list[str], wanted: list[str], shape: str, tokens: int) -> Iterator[dict[str, Any]]:
-    """A row per target and format: the instructions that a prompt takes in each engine."""
+    """A row per target and format: the instructions of a prompt, and of a token behind it, in each engine."""
     for name in wanted:
         for fmt in names:
+            row: dict[str, Any] = {"target": name, "format": fmt, "shape": shape, "tokens": tokens}
             with tempfile.TemporaryDirectory() as folder:
-                executed = prompt.measure(shape, fmt, name, tokens, Path(folder))
-            print(name, fmt, executed, file=sys.stderr)
-            yield {"target": name, "format": fmt, "shape": shape, "tokens": tokens, "executed": executed}
+                row |= prompt.measure(shape, fmt, name, tokens, Path(folder))
+            print(row, file=sys.stderr)
+            yield row
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -122,12 +129,12 @@ def main(arguments: list[str] | None = None) -> None:
     )
     commands = parser.add_subparsers(dest="command", required=True)
     command = commands.add_parser("kernels", help="cycles and instructions of products")
-    command.add_argument("--formats", default=",".join(FORMATS), help="with commas between them")
+    command.add_argument("--formats", default=",".join(all_formats()), help="with commas between them")
     command.add_argument("--targets", default=",".join(arm_targets()), help="with commas between them")
     command.add_argument("--no-peers", dest="peers", action="store_false", help="Lumen alone")
     command.add_argument("--code", type=Path, metavar="FOLDER", help="write the hottest code there")
     command.add_argument("--json", action="store_true", help="print JSON instead of tables")
-    command = commands.add_parser("prompt", help="executed instructions of a whole prompt")
+    command = commands.add_parser("prompt", help="executed instructions of a prompt and a token")
     command.add_argument("--shape", default="qwen2.5-0.5b", help="of lumen_mlir.testing.synthetic")
     command.add_argument("--formats", default="q4_0,q8_0", help="with commas between them")
     command.add_argument("--targets", default=",".join(peers.TARGETS), help="with commas between them")
@@ -154,7 +161,7 @@ def main(arguments: list[str] | None = None) -> None:
     table = tables.kernels if options.command == "kernels" else tables.prompts
     peaks = {name: {core.name: cycles.peak(core, "i8mm" in name) for core in _cores(name)} for name in wanted}
     result = {"versions": guest.versions(), "peaks": peaks, "rows": rows}
-    print(json.dumps(result) if options.json else table(result))
+    print(json.dumps(result) if options.json else table([result]))
 
 
 if __name__ == "__main__":

@@ -42,6 +42,7 @@ class Part:
       commands: run one after the other; each prints JSON, or with ``text`` a Markdown table.
       minutes: the longest that one command may take; what is known by then is used.
       render: Markdown of what the commands printed.
+      more: other pages that show it, and how.
       emulated: results depend on tools instead of on the machine; ``versions`` in the output names them. It
         takes so long that it has to be asked for.
     """
@@ -52,6 +53,12 @@ class Part:
     render: Callable[[list[Any]], str]
     text: bool = False
     emulated: bool = False
+    more: tuple[tuple[str, Callable[[list[Any]], str]], ...] = ()
+
+    @property
+    def places(self) -> tuple[tuple[str, Callable[[list[Any]], str]], ...]:
+        """All pages that show it, and how."""
+        return ((self.page, self.render), *self.more)
 
 
 def model_name(file: str) -> str:
@@ -253,14 +260,18 @@ PARTS = {
         "performance-arm.md",
         tuple(f"python benchmarks/arm.py kernels --targets {target}" for target in _ARM),
         60,
-        lambda outputs: "\n\n".join(map(arm_tables.kernels, outputs)),
+        arm_tables.summary,
         emulated=True,
+        more=(("performance-arm-tables.md", arm_tables.kernels),),
     ),
     "arm-prompts": Part(
         "performance-arm.md",
-        ("python benchmarks/arm.py prompt",),
+        (
+            "python benchmarks/arm.py prompt --formats q4_0,q8_0",
+            "python benchmarks/arm.py prompt --shape qwen3-0.6b --formats q4_k_s",
+        ),
         120,
-        lambda outputs: arm_tables.prompts(outputs[0]),
+        arm_tables.prompts,
         emulated=True,
     ),
 }

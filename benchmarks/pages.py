@@ -23,6 +23,7 @@ import subprocess
 import sys
 import time
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -82,23 +83,24 @@ def pages(results: dict[str, Any]) -> dict[Path, str]:
     """The pages and pictures with what was measured. ``SystemExit`` where a page lacks a marker."""
     texts: dict[Path, str] = {}
     for name, result in results.items():
-        page = DOCS / PARTS[name].page
-        text = texts.get(page) or page.read_text(encoding="utf-8")
-        begin, end = f"<!-- measured: {name} -->\n", f"<!-- end: {name} -->"
-        if begin not in text or end not in text:
-            raise SystemExit(f"{page}: {begin.strip()} or {end} is missing")
-        before, _, rest = text.partition(begin)
-        texts[page] = before + begin + _block(PARTS[name], result) + end + rest.partition(end)[2]
+        for place, render in PARTS[name].places:
+            page = DOCS / place
+            text = texts.get(page) or page.read_text(encoding="utf-8")
+            begin, end = f"<!-- measured: {name} -->\n", f"<!-- end: {name} -->"
+            if begin not in text or end not in text:
+                raise SystemExit(f"{page}: {begin.strip()} or {end} is missing")
+            before, _, rest = text.partition(begin)
+            texts[page] = before + begin + _block(render, result) + end + rest.partition(end)[2]
     if "speed" in results:
         result = results["speed"]
         texts[CHART] = chart(result["outputs"], f"{result['machine']}, commit {result['commit']}")
     return texts
 
 
-def _block(part: Part, result: dict[str, Any]) -> str:
+def _block(render: Callable[[list[Any]], str], result: dict[str, Any]) -> str:
     commands = "\n".join(f"$ {command}" for command in result["commands"])
     where = f"{result['machine']}; commit {result['commit']}, {result['date']}."
-    return f"\n```console\n{commands}\n```\n\n{where}\n\n{part.render(result['outputs'])}\n\n"
+    return f"\n```console\n{commands}\n```\n\n{where}\n\n{render(result['outputs'])}\n\n"
 
 
 def _measure(name: str, options: argparse.Namespace, machine: str) -> dict[str, Any] | None:

@@ -10,14 +10,17 @@ from typing import Any
 
 from aarch64 import guest
 
-# The sources that numbers depend on, beside the code that is measured.
-_SOURCES = ("count.c", "cycles.py", "guest.py", "llama_prompt.cpp", "peer.cpp")
+# The sources that all numbers depend on.
+_SOURCES = ("count.c", "cycles.py", "guest.py")
 
 
-def measured(key: str, measure: Callable[[], Any]) -> Any:
-    """What ``measure`` gives, as JSON has it, or gave before. The key says which code it measures."""
+def measured(key: str, measure: Callable[[], Any], *sources: str) -> Any:
+    """What ``measure`` gives, as JSON has it, or gave before.
+
+    The key says which code it measures; ``sources`` are files of this folder that matter, too.
+    """
     digest = hashlib.blake2b(guest.versions().encode(), digest_size=8)
-    for source in _SOURCES:
+    for source in (*_SOURCES, *sources):
         digest.update((guest.HERE / source).read_bytes())
     file = guest.FOLDER / f"measured-{digest.hexdigest()}" / f"{key}.json"
     if not file.exists():

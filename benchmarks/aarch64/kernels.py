@@ -25,14 +25,18 @@ _ARENA = 64 << 20
 def module(name: str, rows: int, columns: int, tokens: int) -> str:
     """``product(x, w)``: at most ``tokens`` rows of activations times a weight [rows, columns]."""
     fmt = formats.get(name)
-    weight = f"tensor<{rows}x{columns}x!lumen.q<@{fmt.name}>>"
+    if fmt.is_float:
+        weight = values = f"tensor<{rows}x{columns}x{fmt.name}>"
+        described, dequantized, name = "", "", "%w"
+    else:
+        weight, values = f"tensor<{rows}x{columns}x!lumen.q<@{fmt.name}>>", f"tensor<{rows}x{columns}xf32>"
+        described, dequantized, name = fmt.emit_ir(), f"%d = lumen.dequantize %w : {weight} -> {values}", "%d"
     return f"""
     module attributes {{lumen.max_tokens = {tokens} : i64}} {{
-    {fmt.emit_ir()}
+    {described}
     func.func @product(%x: tensor<?x{columns}xf32>, %w: {weight}) -> tensor<?x{rows}xf32> {{
-      %d = lumen.dequantize %w : {weight} -> tensor<{rows}x{columns}xf32>
-      %y = lumen.linear %x, %d
-          : tensor<?x{columns}xf32>, tensor<{rows}x{columns}xf32> -> tensor<?x{rows}xf32>
+      {dequantized}
+      %y = lumen.linear %x, {name} : tensor<?x{columns}xf32>, {values} -> tensor<?x{rows}xf32>
       return %y : tensor<?x{rows}xf32>
     }}
     }}"""

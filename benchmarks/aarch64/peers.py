@@ -24,11 +24,24 @@ TARGETS = {"armv8.2-a+dotprod": "dotprod", "armv8.6-a+i8mm": "i8mm"}
 
 @dataclass(frozen=True)
 class Kernel:
-    """A product of a peer: its function, and the folder of KleidiAI that has it."""
+    """A product of a peer.
+
+    Attributes:
+      function: what is called.
+      folder: that of KleidiAI that has it.
+      at_once: where a call takes some rows and as many tokens: how many.
+    """
 
     peer: str
     function: str
     folder: str = ""
+    at_once: int = 0
+
+    @property
+    def functions(self) -> str:
+        """Matches the names of all functions that count."""
+        called = self.function.replace("kai_run", "kai_(run|kernel)")
+        return f"{called}|.*tinyBLAS.*" if self.function == _BLOCKS else called
 
 
 def _llama(kind: str, fmt: str, tile: str, codes: str) -> Kernel:
@@ -55,14 +68,17 @@ REPACKED = {
     **_llama_pair("q5_k", _BY_8, "q8_K"), **_llama_pair("q6_k", _BY_8, "q8_K"),
 }  # fmt: skip
 
-# Formats that llama.cpp computes a row at a time: the codes of activations, and how many rows and tokens a
-# call takes where there are matrix instructions.
+# Formats that llama.cpp computes a row at a time: the codes of activations.
 _BY_ROW = {
-    "q4_1": ("q8_1", 2), "q5_0": ("q8_0", 1), "q5_1": ("q8_1", 1), "q2_k": ("q8_K", 1), "q3_k": ("q8_K", 1),
-    "iq4_xs": ("q8_K", 1), "nvfp4": ("q8_0", 1), "tq1_0": ("q8_K", 1), "tq2_0": ("q8_K", 1),
-    "iq1_s": ("q8_K", 1), "iq1_m": ("q8_K", 1), "iq2_xxs": ("q8_K", 1), "iq2_xs": ("q8_K", 1),
-    "iq2_s": ("q8_K", 1), "iq3_xxs": ("q8_K", 1), "iq3_s": ("q8_K", 1), "q2_0": ("q8_0", 1),
+    "q4_1": "_q8_1", "q5_0": "_q8_0", "q5_1": "_q8_1", "q2_k": "_q8_K", "q3_k": "_q8_K", "iq4_xs": "_q8_K",
+    "nvfp4": "_q8_0", "tq1_0": "_q8_K", "tq2_0": "_q8_K", "iq1_s": "_q8_K", "iq1_m": "_q8_K",
+    "iq2_xxs": "_q8_K", "iq2_xs": "_q8_K", "iq2_s": "_q8_K", "iq3_xxs": "_q8_K", "iq3_s": "_q8_K",
+    "q2_0": "_q8_0", "f16": "", "bf16": "",
 }  # fmt: skip
+# Of these, with matrix instructions, two rows and two tokens at a time.
+_BY_TWO = ("q4_1",)
+# What multiplies F16 with 8 tokens or more, in blocks.
+_BLOCKS = "llamafile_sgemm"
 
 _QSI4, _QAI4 = "matmul_clamp_f32_qsi8d32p_qsi4c32p", "matmul_clamp_f32_qsi8d32p_qai4c32p"
 
@@ -101,9 +117,12 @@ def kernels(fmt: str, target: str, prompt: bool) -> list[Kernel]:
         return []
     pairs = [found for of_peer in (REPACKED, KLEIDIAI) if (found := of_peer.get((fmt, features)))]
     found = [for_prompts if prompt else for_one for for_prompts, for_one in pairs]
-    if fmt in _BY_ROW:
-        codes = _BY_ROW[fmt][0]
-        found.append(Kernel("llama.cpp", f"ggml_vec_dot_{fmt.replace('_k', '_K')}_{codes}"))
+    if fmt == "f16" and prompt:
+        found.append(Kernel("llama.cpp", _BLOCKS))
+    elif fmt in _BY_ROW:
+        function = f"ggml_vec_dot_{fmt.replace('_k', '_K')}{_BY_ROW[fmt]}"
+        at_once = 2 if prompt and fmt in _BY_TWO and features == "i8mm" else 1
+        found.append(Kernel("llama.cpp", function, at_once=at_once))
     return found
 
 
@@ -132,69 +151,73 @@ def kleidiai() -> Path:
 
 
 def llama_prompt(features: str) -> Path:
-    """A program that reads prompts with llama.cpp on CPUs with these features: MODEL TOKENS TIMES FLASH."""
-    folder = FOLDER / f"llama-{features}"
-    result, source = folder / "bin" / "lumen-llama-prompt", guest.HERE / "llama_prompt.cpp"
+    """A program that reads tokens with llama.cpp on CPUs with these features: see llama_prompt.cpp."""
+    result, source = FOLDER / f"llama-prompt-{features}", guest.HERE / "llama_prompt.cpp"
     if guest.newer(result, source):
         return result
-    if not (folder / "bin" / "libllama.so").exists():
-        compilers = [f"-DCMAKE_{of}_COMPILER_TARGET=aarch64-linux-gnu" for of in ("C", "CXX", "ASM")]
-        print(f"building llama.cpp in {folder} (5 to 10 minutes)", file=sys.stderr)
-        guest.run(
-            ["cmake", "-S", llama_cpp(), "-B", folder, "-G", "Ninja", "-DCMAKE_BUILD_TYPE=Release",
-             "-DCMAKE_SYSTEM_NAME=Linux", "-DCMAKE_SYSTEM_PROCESSOR=aarch64", "-DCMAKE_C_COMPILER=clang-22",
-             "-DCMAKE_CXX_COMPILER=clang++-22", *compilers, "-DBUILD_SHARED_LIBS=ON", "-DGGML_NATIVE=OFF",
-             f"-DGGML_CPU_ARM_ARCH={ARCHITECTURES[features]}", "-DGGML_OPENMP=OFF", "-DLLAMA_OPENSSL=OFF",
-             "-DLLAMA_BUILD_TESTS=OFF", "-DLLAMA_BUILD_EXAMPLES=OFF", "-DLLAMA_BUILD_TOOLS=OFF",
-             "-DLLAMA_BUILD_COMMON=OFF", "-DLLAMA_BUILD_SERVER=OFF", "-DLLAMA_BUILD_APP=OFF"]
-        )  # fmt: skip
-        guest.run(["cmake", "--build", folder, "--target", "llama"])
+    # Of its libraries, only this one depends on features.
+    folders = (_llama_library("ggml-cpu", features), _llama_library("llama", "i8mm"))
     includes = [f"-I{llama_cpp() / 'include'}", f"-I{llama_cpp() / 'ggml' / 'include'}"]
-    libraries = [f"-L{folder / 'bin'}", "-lllama", "-lggml", "-lggml-cpu", "-lggml-base"]
-    guest.run(
-        [*guest.CXX, "-O2", *includes, source, *libraries, f"-Wl,-rpath,{folder / 'bin'}", "-o", result]
-    )
+    libraries = ["-lllama", "-lggml", "-lggml-cpu", "-lggml-base"]
+    where = [option for folder in folders for option in (f"-L{folder}", f"-Wl,-rpath,{folder}")]
+    guest.run([*guest.CXX, "-O2", *includes, source, *where, *libraries, "-o", result])
     return result
+
+
+def _llama_library(name: str, features: str) -> Path:
+    """The folder with a library of llama.cpp and what it needs, built for CPUs with these features."""
+    folder = FOLDER / f"llama-{features}"
+    if (folder / "bin" / f"lib{name}.so").exists():
+        return folder / "bin"
+    compilers = [f"-DCMAKE_{of}_COMPILER_TARGET=aarch64-linux-gnu" for of in ("C", "CXX", "ASM")]
+    print(f"building {name} of llama.cpp in {folder}", file=sys.stderr)
+    guest.run(
+        ["cmake", "-S", llama_cpp(), "-B", folder, "-G", "Ninja", "-DCMAKE_BUILD_TYPE=Release",
+         "-DCMAKE_SYSTEM_NAME=Linux", "-DCMAKE_SYSTEM_PROCESSOR=aarch64", "-DCMAKE_C_COMPILER=clang-22",
+         "-DCMAKE_CXX_COMPILER=clang++-22", *compilers, "-DBUILD_SHARED_LIBS=ON", "-DGGML_NATIVE=OFF",
+         f"-DGGML_CPU_ARM_ARCH={ARCHITECTURES[features]}", "-DGGML_OPENMP=OFF", "-DLLAMA_OPENSSL=OFF",
+         "-DLLAMA_BUILD_TESTS=OFF", "-DLLAMA_BUILD_EXAMPLES=OFF", "-DLLAMA_BUILD_TOOLS=OFF",
+         "-DLLAMA_BUILD_COMMON=OFF", "-DLLAMA_BUILD_SERVER=OFF", "-DLLAMA_BUILD_APP=OFF"]
+    )  # fmt: skip
+    guest.run(["cmake", "--build", folder, "--target", name])
+    return folder / "bin"
 
 
 def program(kernel: Kernel, features: str) -> Path:
     """A program that calls a kernel: TOKENS ROWS COLUMNS."""
-    result = FOLDER / "kernels" / features / kernel.function
-    if result.exists():
+    name = f"{kernel.function}-{kernel.at_once}" if kernel.at_once else kernel.function
+    result, source = FOLDER / "kernels" / features / name, guest.HERE / "peer.cpp"
+    if guest.newer(result, source):
         return result
     result.parent.mkdir(parents=True, exist_ok=True)
     objects = _kleidiai_objects(kernel, features) if kernel.folder else _llama_objects(features)
     options = [f"-DKERNEL={kernel.function}"]
     if kernel.folder:
         options.append("-DKLEIDIAI")
-    elif "vec_dot" in kernel.function:
-        options.append(f"-DVECTORS={_at_once(kernel, features)}")
+    elif kernel.function == _BLOCKS:
+        options.append("-DBLOCKS")
+    elif kernel.at_once:
+        options.append(f"-DAT_ONCE={kernel.at_once}")
     # The kernels call nothing; other functions of their files do, and are left out.
     guest.run(
-        [*guest.CXX, "-O2", "-static", *options, guest.HERE / "peer.cpp", *objects, "-Wl,--gc-sections",
+        [*guest.CXX, "-O2", "-static", *options, source, *objects, "-Wl,--gc-sections",
          "-Wl,--unresolved-symbols=ignore-all", "-o", result]
     )  # fmt: skip
     return result
 
 
-def _at_once(kernel: Kernel, features: str) -> int:
-    """Rows and tokens that llama.cpp multiplies in a call."""
-    fmt = next(fmt for fmt in _BY_ROW if f"_{fmt}_" in kernel.function.lower())
-    return _BY_ROW[fmt][1] if features == "i8mm" else 1
-
-
 def _llama_objects(features: str) -> list[Path]:
     ggml = llama_cpp() / "ggml"
     results = []
-    for name in ("repack.cpp", "quants.c"):
-        result = FOLDER / "kernels" / features / f"{name}.o"
+    for name in ("arch/arm/repack.cpp", "arch/arm/quants.c", "llamafile/sgemm.cpp", "vec.cpp"):
+        result = FOLDER / "kernels" / features / f"{Path(name).name}.o"
         if not result.exists():
             compiler = [*guest.CXX] if name.endswith(".cpp") else [*guest.COMPILER, "-std=gnu11"]
             guest.run(
                 [*compiler, "-O3", "-DNDEBUG", "-w", "-ffunction-sections",
                  f"-march={ARCHITECTURES[features]}", f"-I{ggml / 'include'}", f"-I{ggml / 'src'}",
                  f"-I{ggml / 'src' / 'ggml-cpu'}", "-c",
-                 ggml / "src" / "ggml-cpu" / "arch" / "arm" / name, "-o", result]
+                 ggml / "src" / "ggml-cpu" / name, "-o", result]
             )  # fmt: skip
         results.append(result)
     return results

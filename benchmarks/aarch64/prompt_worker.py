@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads a prompt some times: ``python -m aarch64.prompt_worker MODEL TARGET TOKENS TIMES``."""
+"""Reads a token to warm up, then prompts, then single tokens.
+
+python -m aarch64.prompt_worker MODEL TARGET TOKENS PROMPTS SINGLE
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,11 @@ import sys
 from lumen_mlir.generate.llm import LLM
 
 if __name__ == "__main__":
-    model, target, tokens, times = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
-    with LLM(model, target=target, threads=1, context=tokens + 64, chunk=tokens) as llm:
-        for _ in range(times):
-            llm.session.step([1 + i % 100 for i in range(tokens)], 0, tokens - 1)
+    model, target, *numbers = sys.argv[1:]
+    count, prompts, single = map(int, numbers)
+    with LLM(model, target=target, threads=1, context=count + 64, chunk=count) as llm:
+        llm.session.step([1], 0)
+        for _ in range(prompts):
+            llm.session.step([1 + i % 100 for i in range(count)], 0, count - 1)
+        for i in range(single):
+            llm.session.step([1], count * (prompts > 0) + i)

@@ -5,7 +5,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from lumen_mlir import formats
 from lumen_mlir.cli.table import markdown
+
+_ENGINES = ("Lumen", "llama.cpp")
 
 
 def line(result: dict[str, Any]) -> str:
@@ -15,14 +18,13 @@ def line(result: dict[str, Any]) -> str:
     return f"{result['engine']} {result['function']}: MAC/cycle {rates}; instructions {kinds}"
 
 
-def kernels(result: dict[str, Any]) -> str:
+def kernels(results: list[dict[str, Any]]) -> str:
     """A table per target and number of tokens."""
-    keys = dict.fromkeys((row["target"], row["tokens"]) for row in result["rows"])
     parts = []
-    for target, tokens in keys:
-        rows = [row for row in result["rows"] if (row["target"], row["tokens"]) == (target, tokens)]
-        what = "one token" if tokens == 1 else f"{tokens} tokens"
-        parts.append(f"### `{target}`, {what}\n\n{_table(rows, result['peaks'][target])}")
+    for result in results:
+        for target, tokens in dict.fromkeys((row["target"], row["tokens"]) for row in result["rows"]):
+            rows = [row for row in result["rows"] if (row["target"], row["tokens"]) == (target, tokens)]
+            parts.append(f"## `{target}`, {_tokens(tokens)}\n\n{_table(rows, result['peaks'][target])}")
     return "\n\n".join(parts)
 
 
@@ -37,7 +39,10 @@ def _table(rows: list[dict[str, Any]], peaks: dict[str, float]) -> str:
     for fmt in dict.fromkeys(row["format"] for row in rows):
         ours, *others = (row for row in rows if row["format"] == fmt)
         cells = [fmt, f"{ours['rates'][first]:.1f}"]
-        cells += [] if one else [f"{ours['rates'][first] / peaks[first]:.0%}"]
+        if not one:
+            # Peaks are those of products of codes.
+            share = ours["rates"][first] / peaks[first]
+            cells.append("" if formats.get(fmt).is_float else f"{share:.0%}")
         cells += [f"{ours['rates'][core]:.1f}" for core in cores[1:]]
         cells.append(f"{ours['instructions']:.0f}")
         if others:
@@ -45,18 +50,49 @@ def _table(rows: list[dict[str, Any]], peaks: dict[str, float]) -> str:
             cells += [best["engine"], f"{best['rates'][first]:.1f}", f"{best['instructions']:.0f}"]
             # On each core, the better peer there.
             for core in cores:
-                cells.append(f"{ours['rates'][core] / max(row['rates'][core] for row in others):.2f}")
+                cells.append(_ratio(ours["rates"][core], max(row["rates"][core] for row in others)))
         lines.append(cells + [""] * (len(header) - len(cells)))
     right = [i for i, name in enumerate(header) if name not in ("format", "peer")]
     return markdown(header, lines, right=right)
 
 
-def prompts(result: dict[str, Any]) -> str:
-    """Instructions of whole prompts, in thousands of millions."""
-    header = ("target", "format", "Lumen", "llama.cpp", "ratio")
+def summary(results: list[dict[str, Any]]) -> str:
+    """How many times as fast as the better peer on the first core: a line per format."""
+    rows = [row for result in results for row in result["rows"]]
+    best: dict[tuple[str, int, str], dict[str, float]] = {}
+    core = next(iter(rows[0]["rates"]))
+    for row in rows:
+        kinds = best.setdefault((row["target"], row["tokens"], row["format"]), {})
+        kind = "ours" if row["engine"] == "Lumen" else "theirs"
+        kinds[kind] = max(kinds.get(kind, 0), row["rates"][core])
+    compared = list(dict.fromkeys(key[:2] for key, kinds in best.items() if "theirs" in kinds))
     lines = []
-    for row in result["rows"]:
-        ours, theirs = row["executed"]["Lumen"], row["executed"]["llama.cpp"]
-        cells = (f"`{row['target']}`", row["format"])
-        lines.append((*cells, f"{ours / 1e9:.2f}", f"{theirs / 1e9:.2f}", f"{theirs / ours:.2f}"))
-    return markdown(header, lines, right=(2, 3, 4))
+    for fmt in dict.fromkeys(row["format"] for row in rows):
+        kinds = [best.get((*column, fmt), {}) for column in compared]
+        lines.append([fmt, *(f"{_ratio(k['ours'], k['theirs'])}" if "theirs" in k else "" for k in kinds)])
+    names = [f"{target.partition('+')[2]}, {_tokens(tokens)}" for target, tokens in compared]
+    return markdown(["format", *names], lines, right=range(1, 1 + len(names)))
+
+
+def _tokens(number: int) -> str:
+    return "one token" if number == 1 else f"{number} tokens"
+
+
+def _ratio(ours: float, theirs: float) -> str:
+    """How many times as fast."""
+    return f"{ours / theirs:.2f}" if ours < 10 * theirs else f"{ours / theirs:.0f}"
+
+
+def prompts(results: list[dict[str, Any]]) -> str:
+    """Instructions of whole prompts, in thousands of millions, and of a token behind each, in millions."""
+    header = ["target", "model", "format"]
+    for what in ("prompt", "token"):
+        header += [f"{what}: Lumen", "llama.cpp", "ratio"]
+    lines = []
+    for row in (row for result in results for row in result["rows"]):
+        cells = [f"`{row['target']}`", row["shape"], row["format"]]
+        for what, unit, digits in (("prompt", 1e9, 2), ("token", 1e6, 0)):
+            ours, theirs = (row[what][engine] for engine in _ENGINES)
+            cells += [f"{ours / unit:.{digits}f}", f"{theirs / unit:.{digits}f}", f"{theirs / ours:.2f}"]
+        lines.append(cells)
+    return markdown(header, lines, right=range(3, len(header)))

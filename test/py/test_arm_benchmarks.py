@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -126,6 +127,35 @@ def test_products_of_peers(monkeypatch):
         "KleidiAI kai_run_matmul_clamp_f32_qsi8d32p4x8_qsi4c32p4x8_16x4_neon_i8mm",
     ]
     assert names("q4_0", "armv8-a", True) == []
+    assert names("f16", "armv8.6-a+i8mm", True) == ["llama.cpp llamafile_sgemm"]
+    assert names("f16", "armv8.6-a+i8mm", False) == ["llama.cpp ggml_vec_dot_f16"]
+    for features, prompt, at_once in (("dotprod", True, 1), ("i8mm", True, 2), ("i8mm", False, 1)):
+        target = next(name for name, value in peers.TARGETS.items() if value == features)
+        assert [kernel.at_once for kernel in peers.kernels("q4_1", target, prompt)][-1] == at_once
+
+
+def test_functions_of_peers_that_count():
+    from aarch64 import peers
+
+    (blocks,) = peers.kernels("f16", "armv8.6-a+i8mm", True)
+    assert re.fullmatch(blocks.functions, "_ZN12_GLOBAL__N_18tinyBLASILi8EE4gemmEv")
+    kleidiai = peers.kernels("q4_0", "armv8.6-a+i8mm", True)[-1]
+    assert re.fullmatch(kleidiai.functions, kleidiai.function.replace("run", "kernel"))
+    assert not re.fullmatch(kleidiai.functions, "main")
+
+
+def test_every_format_is_measured():
+    """Those that llama.cpp reads have a product of its own."""
+    import arm
+    from aarch64 import peers
+
+    from lumen_mlir import formats
+
+    assert set(arm.all_formats()) == set(formats.names()) - {"f32"}
+    assert arm.all_formats()[-2:] == ["f16", "bf16"]
+    for target in peers.TARGETS:
+        for prompt in (True, False):
+            assert [name for name in arm.all_formats() if not peers.kernels(name, target, prompt)] == []
 
 
 def test_what_was_measured_is_kept(monkeypatch, tmp_path):
@@ -157,12 +187,40 @@ def test_tables():
 
     rows = [result("Lumen", 48.0), result("llama.cpp", 40.0), result("KleidiAI", 32.0)]
     peaks = {"armv8.2-a+dotprod": {"V2": 64, "N2": 32}}
-    text = tables.kernels({"rows": rows, "peaks": peaks})
-    assert "### `armv8.2-a+dotprod`, 128 tokens" in text
+    text = tables.kernels([{"rows": rows, "peaks": peaks}])
+    assert "## `armv8.2-a+dotprod`, 128 tokens" in text
     cells = [cell.strip() for cell in text.splitlines()[-1].strip("| ").split("|")]
     assert cells == ["q4_0", "48.0", "75%", "10.0", "100", "llama.cpp", "40.0", "100", "1.20", "1.00"]
-    rows = [{"target": "t", "format": "q8_0", "executed": {"Lumen": 2 * 10**9, "llama.cpp": 3 * 10**9}}]
-    assert "2.00" in (text := tables.prompts({"rows": rows})) and "1.50" in text
+    # A share of the peak of codes says nothing of floats.
+    rows = [{**row, "format": "f16"} for row in rows]
+    assert "%" not in tables.kernels([{"rows": rows, "peaks": peaks}])
+
+
+def cells_of(text: str) -> list[list[str]]:
+    return [[cell.strip() for cell in line.strip("| ").split("|")] for line in text.splitlines()]
+
+
+def test_summary():
+    """A column per target and number of tokens that a peer has; a line per format."""
+    from aarch64 import tables
+
+    alone = {**result("Lumen", 48.0), "target": "armv8-a"}
+    one = {**result("Lumen", 48.0), "tokens": 1}
+    other = [{**result(*row), "format": "q8_0"} for row in (("Lumen", 44.0), ("llama.cpp", 4.0))]
+    rows = [result("Lumen", 48.0), result("llama.cpp", 40.0), result("KleidiAI", 32.0), alone, one, *other]
+    header, _, *lines = cells_of(tables.summary([{"rows": rows}]))
+    assert header == ["format", "dotprod, 128 tokens"]
+    assert lines == [["q4_0", "1.20"], ["q8_0", "11"]]
+
+
+def test_table_of_prompts():
+    from aarch64 import tables
+
+    counts = {"prompt": (2 * 10**9, 3 * 10**9), "token": (20 * 10**6, 10 * 10**6)}
+    row = {what: dict(zip(("Lumen", "llama.cpp"), both, strict=True)) for what, both in counts.items()}
+    row |= {"target": "t", "format": "q8_0", "shape": "qwen2.5-0.5b"}
+    (cells,) = cells_of(tables.prompts([{"rows": [row]}]))[2:]
+    assert cells == ["`t`", "qwen2.5-0.5b", "q8_0", "2.00", "3.00", "1.50", "20", "10", "0.50"]
 
 
 def test_options(capsys):
@@ -182,14 +240,20 @@ def test_a_whole_prompt_from_small_models(monkeypatch):
     from aarch64 import prompt
 
     opening, fixed, layer, word = 10**9, 1000, 500, 3
-    models = ((1, prompt.VOCABULARY), (2, prompt.VOCABULARY), (1, 2 * prompt.VOCABULARY))
 
-    def run(number: int, times: int) -> int:
-        layers, words = models[number]
-        return opening * (number + 1) + times * (fixed + layers * layer + words * word)
+    def run(sizes: tuple[int, int], prompts: int, single: int) -> int:
+        """A prompt goes through the output layer with one token."""
+        layers, words = sizes
+        turn = fixed + layers * layer
+        return (
+            opening * (layers + words)
+            + prompts * (128 * turn + words * word)
+            + single * (turn + words * word)
+        )
 
     shape = prompt.SHAPES["qwen2.5-0.5b"]
-    assert prompt._whole("qwen2.5-0.5b", run) == fixed + shape.layers * layer + shape.vocabulary * word
+    turn, output = fixed + shape.layers * layer, shape.vocabulary * word
+    assert prompt._whole("qwen2.5-0.5b", run) == {"prompt": 128 * turn + output, "token": turn + output}
 
 
 @needs_llvm
