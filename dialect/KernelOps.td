@@ -102,13 +102,16 @@ def Lumen_MmaOp : Lumen_Op<"mma", [Pure, AllTypesMatch<["acc", "result"]>]> {
 
         result[i][j] = acc[i][j] + sum_{l<k} lhs[i][l] * rhs[j][l].
 
-    `lhs` are the codes of m tokens, `rhs` those of n rows of a weight, both with k
-    consecutive ones together; `shape` says whether they are signed. Sums wrap
-    around. It is what a target implements: `smmla`, `usmmla`, ….
+    `lhs` are the codes of m tokens, with k consecutive ones together. `rhs` are those
+    of n rows of a weight, with `step` consecutive ones together: [k / step][n][step],
+    or [n][k] where `shape` has no step. `shape` also says whether they are signed.
+    Sums wrap around. It is what a target implements: `smmla`, `tdpbssd`, ….
 
     ```mlir
     %r = lumen.mma <m = 2, n = 2, k = 8, lhs = si8, rhs = si8, acc = i32> %x, %w, %acc
        : vector<16xi8>, vector<16xi8>, vector<4xi32>
+    %s = lumen.mma <m = 16, n = 16, k = 32, lhs = si8, rhs = si8, acc = i32, step = 4> %a, %b, %c
+       : vector<512xi8>, vector<512xi8>, vector<256xi32>
     ```
   }];
   let arguments = (ins

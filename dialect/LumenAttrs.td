@@ -48,6 +48,10 @@ def Lumen_DotAttr : Lumen_Attr<"Dot", "dot"> {
     `lhs`, `rhs` and `acc` are the types of their elements. Where `accumulates` is
     false, the instruction makes the sums alone: adding them takes another one.
 
+    Each of the n columns of `rhs` has `step` codes side by side: it is stored as
+    [k / step][n][step]. By default that is all k of them. An instruction with a
+    smaller `step` may be told to take fewer steps than k has.
+
     ```mlir
     // vpdpbusd: 4 products in each lane of 32 bits.
     #lumen.dot<m = 1, n = 16, k = 4, lhs = si8, rhs = ui8, acc = i32>
@@ -57,6 +61,8 @@ def Lumen_DotAttr : Lumen_Attr<"Dot", "dot"> {
     #lumen.dot<m = 1, n = 4, k = 4, lhs = si8, rhs = si8, acc = i32>
     // smmla: 2 x 8 times 8 x 2.
     #lumen.dot<m = 2, n = 2, k = 8, lhs = si8, rhs = si8, acc = i32>
+    // tdpbssd: 16 x 32 times 32 x 16, where four codes of a column lie together.
+    #lumen.dot<m = 16, n = 16, k = 32, lhs = si8, rhs = si8, acc = i32, step = 4>
     ```
   }];
   let parameters = (ins
@@ -66,9 +72,17 @@ def Lumen_DotAttr : Lumen_Attr<"Dot", "dot"> {
     "::mlir::IntegerType":$lhs,
     "::mlir::IntegerType":$rhs,
     "::mlir::IntegerType":$acc,
-    DefaultValuedParameter<"bool", "true">:$accumulates);
+    DefaultValuedParameter<"bool", "true">:$accumulates,
+    DefaultValuedParameter<"int64_t", "0">:$step);
   let assemblyFormat = "`<` struct(params) `>`";
   let genVerifyDecl = 1;
+  let extraClassDeclaration = [{
+    /// Codes of a column of `rhs` that lie side by side.
+    int64_t getStepSize() const { return getStep() ? getStep() : getK(); }
+
+    /// The same with another k.
+    DotAttr withK(int64_t k) const;
+  }];
 }
 
 def Lumen_TargetAttr : Lumen_Attr<"Target", "target"> {
@@ -129,7 +143,7 @@ def Lumen_TargetAttr : Lumen_Attr<"Target", "target"> {
     bool addsPairs() const;
 
     /// Tokens of the register tile that `mma` computes with `rows` rows: half of
-    /// the registers hold its sums.
+    /// the registers hold its sums, or those of one instruction.
     int64_t getMmaTokens() const;
   }];
 }

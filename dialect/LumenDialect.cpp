@@ -153,7 +153,7 @@ PackedAttr::verifyEncoding(ArrayRef<int64_t> shape, Type elementType,
 LogicalResult DotAttr::verify(function_ref<InFlightDiagnostic()> emitError,
                               int64_t m, int64_t n, int64_t k, IntegerType lhs,
                               IntegerType rhs, IntegerType acc,
-                              bool /*accumulates*/) {
+                              bool /*accumulates*/, int64_t step) {
   for (auto [name, size] : {std::pair("m", m), {"n", n}, {"k", k}})
     if (size < 1 || size > 64 || (size & (size - 1)))
       return emitError() << name
@@ -170,7 +170,15 @@ LogicalResult DotAttr::verify(function_ref<InFlightDiagnostic()> emitError,
   if (!acc.isSignless() || acc.getWidth() <= lhs.getWidth())
     return emitError() << "acc must be a signless integer wider than " << lhs
                        << ", got " << acc;
+  if (step < 0 || step > k || (step & (step - 1)))
+    return emitError() << "step must be a power of two of at most k (" << k
+                       << "), got " << step;
   return success();
+}
+
+DotAttr DotAttr::withK(int64_t k) const {
+  return DotAttr::get(getContext(), getM(), getN(), k, getLhs(), getRhs(),
+                      getAcc(), getAccumulates(), getStep());
 }
 
 /// Checks a dot product of sides of `bits` bits, whose sums fill a vector.
@@ -190,16 +198,27 @@ static LogicalResult verifyDot(function_ref<InFlightDiagnostic()> emitError,
   return success();
 }
 
-/// Tokens whose sums with `rows` rows fill half of the registers.
-static int64_t getMmaTokens(DotAttr mma, int64_t registers, int64_t rows) {
-  return registers / 2 * mma.getM() * mma.getN() / rows;
+/// Tokens whose sums with `rows` rows fill half of the registers, of `lanes`
+/// sums each, but at least those of one instruction.
+static int64_t getMmaTokens(DotAttr mma, int64_t registers, int64_t lanes,
+                            int64_t rows) {
+  return std::max(mma.getM(), registers / 2 * lanes / rows);
 }
 
 /// Checks that products of matrices fit a register tile.
 static LogicalResult verifyMma(function_ref<InFlightDiagnostic()> emitError,
-                               DotAttr mma, int64_t registers, int64_t rows) {
+                               DotAttr mma, int64_t registers, int64_t lanes,
+                               int64_t rows) {
   if (!mma)
     return success();
+  if (mma.getLhs().getWidth() != 8 || mma.getAcc().getWidth() != 32)
+    return emitError() << "mma must multiply integers of 8 bits to sums of 32 "
+                          "bits, got "
+                       << mma;
+  if (mma.getN() > lanes || mma.getM() * mma.getN() % lanes)
+    return emitError() << "the sums of mma must fill vectors of " << 32 * lanes
+                       << " bits with whole rows, got " << mma.getM() << " x "
+                       << mma.getN() << " " << mma.getAcc();
   if (!mma.getLhs().isSigned() || !mma.getRhs().isSigned() ||
       !mma.getAccumulates())
     return emitError() << "mma must add products of signed codes to its sums, "
@@ -208,10 +227,13 @@ static LogicalResult verifyMma(function_ref<InFlightDiagnostic()> emitError,
   if (mma.getK() < kDotStep || mma.getK() > kSpan)
     return emitError() << "mma must have k of " << kDotStep << " to " << kSpan
                        << ", got " << mma.getK();
+  if (mma.getStepSize() < kDotStep)
+    return emitError() << "mma must have a step of at least " << kDotStep
+                       << ", got " << mma.getStep();
   if (rows % mma.getN())
     return emitError() << "rows must be a multiple of the n of mma ("
                        << mma.getN() << "), got " << rows;
-  int64_t tokens = getMmaTokens(mma, registers, rows);
+  int64_t tokens = getMmaTokens(mma, registers, lanes, rows);
   if (tokens < mma.getM() || tokens > 64 || tokens % mma.getM())
     return emitError() << "half of " << registers
                        << " registers must hold the sums of mma for a multiple "
@@ -239,8 +261,7 @@ LogicalResult TargetAttr::verify(function_ref<InFlightDiagnostic()> emitError,
            << "cache_line must be a power of two of 16 to 1024 bytes, got "
            << cacheLine;
   if (failed(verifyDot(emitError, "dot", dot, 8, vectorBits)) ||
-      failed(verifyDot(emitError, "pair_dot", pairDot, 16, vectorBits)) ||
-      failed(verifyDot(emitError, "mma", mma, 8, vectorBits)))
+      failed(verifyDot(emitError, "pair_dot", pairDot, 16, vectorBits)))
     return failure();
   if (pairDot && pairDot.getK() != 2)
     return emitError() << "pair_dot must have k = 2, got " << pairDot.getK();
@@ -249,7 +270,7 @@ LogicalResult TargetAttr::verify(function_ref<InFlightDiagnostic()> emitError,
                        << rows;
   if (tokens < 1 || tokens > 32)
     return emitError() << "tokens must be 1 to 32, got " << tokens;
-  return verifyMma(emitError, mma, vectorRegisters, rows);
+  return verifyMma(emitError, mma, vectorRegisters, vectorBits / 32, rows);
 }
 
 TargetAttr TargetAttr::lookup(Operation *op) {
@@ -278,5 +299,5 @@ bool TargetAttr::addsPairs() const {
 }
 
 int64_t TargetAttr::getMmaTokens() const {
-  return ::getMmaTokens(getMma(), getVectorRegisters(), getRows());
+  return ::getMmaTokens(getMma(), getVectorRegisters(), getLanes(), getRows());
 }

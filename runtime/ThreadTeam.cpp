@@ -220,8 +220,10 @@ void ThreadTeam::startThreads() {
   // Signals are for the threads that Python knows.
   sigset_t all, before;
   sigfillset(&all);
-  // What a worker does itself: a mapped file may lose pages (FileGuard).
-  sigdelset(&all, SIGBUS);
+  // Less those of what a worker does itself: a mapped file may lose pages
+  // (FileGuard), and what is an error shall be reported as one.
+  for (int own : {SIGBUS, SIGFPE, SIGILL, SIGSEGV})
+    sigdelset(&all, own);
   pthread_sigmask(SIG_BLOCK, &all, &before);
   try {
     for (unsigned id = 1; id < count; ++id) {

@@ -6,6 +6,8 @@
 
 #include "runtime/codegen/HostFeatures.h"
 
+#include "runtime/TileState.h"
+
 #include "llvm/TargetParser/Host.h"
 
 #if defined(__aarch64__) && defined(__linux__)
@@ -46,6 +48,10 @@ llvm::SmallVector<StringRef> lumen::readArmFeatures(uint64_t hwcap,
 
 llvm::StringMap<bool> lumen::getHostFeatures() {
   llvm::StringMap<bool> features = llvm::sys::getHostCPUFeatures();
+  if (features.lookup("amx-tile") && !askForTileState())
+    for (auto &feature : features)
+      if (feature.first().starts_with("amx-"))
+        feature.second = false;
 #if defined(__aarch64__) && defined(__linux__)
   for (StringRef name :
        readArmFeatures(getauxval(AT_HWCAP), getauxval(AT_HWCAP2)))

@@ -6,12 +6,12 @@
 
 #include "runtime/embed/CpuFeatures.h"
 
+#include "runtime/TileState.h"
+
 #include <cstdint>
 
 #if defined(__x86_64__)
 #include <cpuid.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 #elif defined(__aarch64__)
 #include <sys/auxv.h>
 #endif
@@ -84,16 +84,6 @@ static uint64_t readState() {
   return uint64_t(high) << 32 | low;
 }
 
-/// Linux lets a process use tiles once it has asked for their state.
-static bool askForTiles() {
-#if defined(__linux__)
-  constexpr long request = 0x1023 /* ARCH_REQ_XCOMP_PERM */, tileData = 18;
-  return syscall(SYS_arch_prctl, request, tileData) == 0;
-#else
-  return false;
-#endif
-}
-
 const char *mlir::lumen::getArchitecture() { return "x86_64"; }
 
 bool mlir::lumen::hasFeature(const std::string &name) {
@@ -106,7 +96,7 @@ bool mlir::lumen::hasFeature(const std::string &name) {
       return false;
     return (words[feature.where] >> feature.bit & 1) &&
            (readState() & feature.state) == feature.state &&
-           (feature.state != tiles || askForTiles());
+           (feature.state != tiles || askForTileState());
   }
   return false;
 }

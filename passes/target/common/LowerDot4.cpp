@@ -2,6 +2,7 @@
 //
 // Lowers lumen.dot4, lumen.dot2, lumen.mma and lumen.lookup: to what the
 // target's architecture has, and what that leaves to plain vector arithmetic.
+#include "dialect/layout/FormatLayout.h"
 #include "passes/Passes.h"
 #include "passes/support/KernelBuilder.h"
 #include "passes/target/common/Architecture.h"
@@ -85,6 +86,33 @@ struct ExpandDot2 final : OpRewritePattern<Dot2Op> {
   }
 };
 
+/// Where four codes of a row lie together, token by token.
+struct ExpandMmaInDots final : OpRewritePattern<MmaOp> {
+  ExpandMmaInDots(MLIRContext *context)
+      : OpRewritePattern(context, /*benefit=*/2) {}
+
+  LogicalResult matchAndRewrite(MmaOp op,
+                                PatternRewriter &rewriter) const override {
+    DotAttr shape = op.getShape();
+    if (shape.getStep() != kDotStep || !shape.getLhs().isSigned())
+      return failure();
+    KernelBuilder b(op.getLoc(), rewriter);
+    int64_t n = shape.getN(), k = shape.getK();
+    auto sums = VectorType::get(n, b.getI32Type());
+    SmallVector<Value> rows;
+    for (int64_t i = 0; i < shape.getM(); ++i) {
+      Value sum = b.extract(op.getAcc(), i * n, n);
+      for (int64_t l = 0; l < k; l += kDotStep)
+        sum = Dot4Op::create(b, sums, b.extract(op.getRhs(), l * n, kDotStep * n),
+                             b.extract(op.getLhs(), i * k + l, kDotStep), sum,
+                             /*bits=*/8, shape.getRhs().isSigned());
+      rows.push_back(sum);
+    }
+    rewriter.replaceOp(op, b.concatenate(rows));
+    return success();
+  }
+};
+
 /// Column by column of the operands, spread over the lanes of the sums.
 struct ExpandMma final : OpRewritePattern<MmaOp> {
   using OpRewritePattern::OpRewritePattern;
@@ -93,15 +121,16 @@ struct ExpandMma final : OpRewritePattern<MmaOp> {
                                 PatternRewriter &rewriter) const override {
     KernelBuilder b(op.getLoc(), rewriter);
     DotAttr shape = op.getShape();
-    int64_t m = shape.getM(), n = shape.getN(), k = shape.getK();
+    int64_t m = shape.getM(), n = shape.getN(), k = shape.getK(),
+            step = shape.getStepSize();
     Type words = op.getAcc().getType();
-    // Code `l` of a row of `codes`, the row being a function of the lane.
-    auto spread = [&](Value codes, bool isSigned, int64_t l,
-                      function_ref<int64_t(int64_t, int64_t)> row) -> Value {
+    // The codes at places that are a function of the lane.
+    auto spread = [&](Value codes, bool isSigned,
+                      function_ref<int64_t(int64_t, int64_t)> place) -> Value {
       SmallVector<int64_t> mask;
       for (int64_t i = 0; i < m; ++i)
         for (int64_t j = 0; j < n; ++j)
-          mask.push_back(row(i, j) * k + l);
+          mask.push_back(place(i, j));
       codes = vector::ShuffleOp::create(b, codes, codes, mask);
       if (isSigned)
         return arith::ExtSIOp::create(b, words, codes);
@@ -109,10 +138,12 @@ struct ExpandMma final : OpRewritePattern<MmaOp> {
     };
     Value result = op.getAcc();
     for (int64_t l = 0; l < k; ++l) {
-      Value lhs = spread(op.getLhs(), shape.getLhs().isSigned(), l,
-                         [](int64_t i, int64_t) { return i; });
-      Value rhs = spread(op.getRhs(), shape.getRhs().isSigned(), l,
-                         [](int64_t, int64_t j) { return j; });
+      Value lhs = spread(op.getLhs(), shape.getLhs().isSigned(),
+                         [&](int64_t i, int64_t) { return i * k + l; });
+      Value rhs = spread(op.getRhs(), shape.getRhs().isSigned(),
+                         [&](int64_t, int64_t j) {
+                           return (l / step * n + j) * step + l % step;
+                         });
       result =
           arith::AddIOp::create(b, result, arith::MulIOp::create(b, lhs, rhs));
     }
@@ -157,8 +188,8 @@ struct LowerDot4Pass final : lumen::impl::LowerDot4PassBase<LowerDot4Pass> {
         return signalPassFailure();
     }
     RewritePatternSet patterns(&getContext());
-    patterns.add<ExpandDot4, ExpandDot2, ExpandMma, ExpandLookup>(
-        &getContext());
+    patterns.add<ExpandDot4, ExpandDot2, ExpandMmaInDots, ExpandMma,
+                 ExpandLookup>(&getContext());
     if (failed(applyPatternsGreedily(module, std::move(patterns))))
       signalPassFailure();
   }

@@ -43,7 +43,9 @@ def LowerDot4Pass : Pass<"lumen-lower-dot4", "::mlir::ModuleOp"> {
     a byte shuffle or a chain of selects. Vectors wider than the target's are
     split. An error where the target's architecture has no instruction of that
     shape. A `lumen.mma` of whose shape it has none becomes plain vector arithmetic,
-    even where that is the `mma` of the target.
+    even where that is the `mma` of the target. Where the instruction works on tiles
+    (AMX), the loads of the codes and the store of the sums become those of tiles. A
+    `lumen.mma` without them is plain vector arithmetic, too.
 
     Before:
 

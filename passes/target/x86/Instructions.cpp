@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "passes/target/x86/Instructions.h"
 
+#include "dialect/layout/FormatLayout.h"
+
 using namespace mlir;
 using namespace mlir::lumen;
 
@@ -56,4 +58,22 @@ x86::ByteInstructions x86::findBytes(int64_t vectorBits) {
   default:
     return {};
   }
+}
+
+StringRef x86::findMma(TargetAttr target, DotAttr shape) {
+  SmallVector<StringRef> features;
+  target.getFeatures().split(features, ',');
+  // A tile has up to 16 rows of 64 bytes.
+  constexpr int64_t kRows = 16, kBytes = 64;
+  if (!llvm::is_contained(features, "+amx-int8") ||
+      shape.getStepSize() != kDotStep || shape.getM() > kRows ||
+      4 * shape.getN() > kBytes || shape.getK() > kBytes)
+    return {};
+  bool isLhsSigned = shape.getLhs().isSigned(),
+       isRhsSigned = shape.getRhs().isSigned();
+  if (isLhsSigned)
+    return isRhsSigned ? "llvm.x86.tdpbssd.internal"
+                       : "llvm.x86.tdpbsud.internal";
+  return isRhsSigned ? "llvm.x86.tdpbusd.internal"
+                     : "llvm.x86.tdpbuud.internal";
 }

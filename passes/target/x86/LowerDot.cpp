@@ -242,6 +242,7 @@ X86::addInstructions(TargetAttr target, RewritePatternSet &patterns,
                         pairDot ? x86::findDot(pairDot) : StringRef(),
                         x86::findBytes(target.getVectorBits())};
   MLIRContext *context = patterns.getContext();
+  x86::addTiles(patterns, target);
   if (pairDot)
     patterns.add<LowerDot2>(context, found);
   if (!dot)

@@ -6,7 +6,7 @@
 
 namespace mlir::lumen {
 
-/// x86-64, from SSSE3 to AVX-512 with VNNI.
+/// x86-64, from SSSE3 to AVX-512 with VNNI, and AMX.
 class X86 final : public Architecture {
 public:
   LogicalResult
@@ -15,6 +15,11 @@ public:
   SmallVector<Attribute> getFunctionTraits(TargetAttr target) const override;
   SmallVector<StringRef> getClaimTraits() const override;
 };
+
+namespace x86 {
+/// Adds what turns lumen.mma into products of tiles.
+void addTiles(RewritePatternSet &patterns, TargetAttr target);
+} // namespace x86
 
 } // namespace mlir::lumen
 

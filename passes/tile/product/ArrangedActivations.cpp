@@ -35,40 +35,41 @@ ArrangedActivations::ArrangedActivations(TileBuilder &b,
         b, rows, SmallVector<ReassociationIndices>{{0, 1}});
   };
   codes = allocate(0, 1, b.getI8Type());
-  scales = allocate(1, tile.getN(), b.getF32Type());
+  int64_t copies = tile.getTokenLanes() / tile.getHeight();
+  scales = allocate(1, copies, b.getF32Type());
   if (hasSums)
-    sums = allocate(3, tile.getN(), b.getF32Type());
+    sums = allocate(3, copies, b.getF32Type());
   if (hasSumCodes)
     sumCodes = allocate(3, 2, b.getI8Type());
 }
 
 void ArrangedActivations::spread(TileBuilder &b, Value from, Value into,
                                  Value part) const {
-  int64_t lanes = tile.getLanes();
-  Value token = b.multiply(part, tile.getM());
+  int64_t lanes = tile.getTokenLanes();
+  Value token = b.multiply(part, tile.getHeight());
   Value first = b.multiply(part, getColumns(from) * lanes);
   b.forEach(getColumns(from), [&](Value column) {
     SmallVector<Value> values;
-    for (int64_t i = 0; i < tile.getM(); ++i) {
+    for (int64_t i = 0; i < tile.getHeight(); ++i) {
       Value value = b.load(from, {b.add(token, i), column});
-      values.push_back(
-          b.broadcast(b.convert(value, b.getF32Type()), tile.getN()));
+      value = b.convert(value, b.getF32Type());
+      values.push_back(lanes > 1 ? b.broadcast(value, tile.getN()) : value);
     }
     Value place = arith::AddIOp::create(b, first, b.multiply(column, lanes));
-    b.store(b.concatenate(values), into, place);
+    b.store(lanes > 1 ? b.concatenate(values) : values.front(), into, place);
   });
 }
 
-/// The sums of a token part.
+/// The sums of a block of m tokens.
 void ArrangedActivations::splitSums(TileBuilder &b, Value from,
-                                    Value part) const {
+                                    Value block) const {
   // Both codes are signed bytes.
   static_assert(kSpan * kMostCode < int64_t(1) << (2 * kSumBits));
   int64_t m = tile.getM(), k = tile.getK();
   auto halves = VectorType::get(k, b.getI16Type()),
        bytes = VectorType::get(k, b.getI8Type());
-  Value token = b.multiply(part, m);
-  Value first = b.multiply(part, 2 * m * getColumns(from));
+  Value token = b.multiply(block, m);
+  Value first = b.multiply(block, 2 * m * getColumns(from));
   b.forEach(getColumns(from) / k, [&](Value chunk) {
     Value place = arith::AddIOp::create(b, first, b.multiply(chunk, 2 * m * k));
     for (int64_t i = 0; i < m; ++i) {
@@ -84,15 +85,15 @@ void ArrangedActivations::splitSums(TileBuilder &b, Value from,
   });
 }
 
-void ArrangedActivations::emit(TileBuilder &b, Value parts) const {
+void ArrangedActivations::emit(TileBuilder &b, Value blocks) const {
   int64_t m = tile.getM(), k = tile.getK();
   Value from = operands.splitSlots(getActivations(operands, 0)),
         scalesFrom = operands.splitSlots(getActivations(operands, 1)), sumsFrom;
   if (sums || sumCodes)
     sumsFrom = operands.splitSlots(getActivations(operands, 3));
-  auto loop = b.parallel({parts}, [&](ValueRange indices) {
-    Value part = indices.front(), token = b.multiply(part, m);
-    Value first = b.multiply(part, m * getColumns(from));
+  auto loop = b.parallel({blocks}, [&](ValueRange indices) {
+    Value block = indices.front(), token = b.multiply(block, m);
+    Value first = b.multiply(block, m * getColumns(from));
     b.forEach(getColumns(from) / kSpan, [&](Value span) {
       Value column = b.multiply(span, kSpan);
       Value place =
@@ -104,11 +105,18 @@ void ArrangedActivations::emit(TileBuilder &b, Value parts) const {
           b.store(x, codes, b.add(place, (chunk * m + i) * k));
         }
     });
-    spread(b, scalesFrom, scales, part);
+    auto spreadAll = [&](Value from, Value into) {
+      if (tile.getVectors() == 1)
+        return spread(b, from, into, block);
+      Value part = b.multiply(block, tile.getVectors());
+      b.forEach(part, b.add(part, tile.getVectors()), 1,
+                [&](Value part) { spread(b, from, into, part); });
+    };
+    spreadAll(scalesFrom, scales);
     if (sums)
-      spread(b, sumsFrom, sums, part);
+      spreadAll(sumsFrom, sums);
     if (sumCodes)
-      splitSums(b, sumsFrom, part);
+      splitSums(b, sumsFrom, block);
   });
   // A single token must not wait.
   loop->setAttr(LumenDialect::kOptionalAttr, b.getUnitAttr());

@@ -17,12 +17,12 @@ public:
   ArrangedActivations(TileBuilder &b, const ProductOperands &operands,
                       const MatrixTile &tile, bool hasSums, bool hasSumCodes);
 
-  /// A parallel loop that arranges the first `parts` token parts.
-  void emit(TileBuilder &b, Value parts) const;
+  /// A parallel loop that arranges the first `blocks` blocks of m tokens.
+  void emit(TileBuilder &b, Value blocks) const;
 
-  // Buffers of one dimension. Codes are [token part][chunk][m][k], scales and
-  // sums [token part][.][m][n], spread over the lanes of the instruction's
-  // sums.
+  // Buffers of one dimension. Codes are [m tokens][chunk][m][k]. Scales and sums
+  // are [token part][.][height][n], spread over the lanes of a vector of sums;
+  // [token][.] where one number serves them all.
   Value codes, scales;
   /// Null where they are not wanted.
   Value sums;
@@ -32,7 +32,7 @@ public:
   static constexpr int64_t kSumBits = 7;
 
 private:
-  void splitSums(TileBuilder &b, Value from, Value part) const;
+  void splitSums(TileBuilder &b, Value from, Value block) const;
   /// The numbers of a token part in the rows of `from`, spread over lanes.
   void spread(TileBuilder &b, Value from, Value into, Value part) const;
 

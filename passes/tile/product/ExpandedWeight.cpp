@@ -39,10 +39,17 @@ MatrixFactors::MatrixFactors(const ProductOperands &operands,
                              const PackedWeight &weight, const MatrixTile &tile)
     : codeSign(findCodeSign(operands, weight)),
       hasIntegerSums(codeSign || operands.hasIntegerSums(weight)),
-      hasIntegerScales(!codeSign && operands.hasIntegerScales(weight)),
+      hasIntegerScales(
+          !codeSign &&
+          (operands.hasIntegerScales(weight) ||
+           (tile.addsPairs && operands.hasPairedScales(weight)))),
+      multipliesIntegers(hasIntegerScales &&
+                         (operands.slowConversions ||
+                          !operands.hasIntegerScales(weight))),
       hasIntegerMinima(weight.hasMin() && operands.hasIntegerMinima()),
       hasMinimumCodes(hasIntegerMinima &&
                       fitBytes(*getGroupIntegers(weight.getMin())) &&
+                      tile.getVectors() == 1 &&
                       countSums(operands) % tile.getK() == 0),
       hasMin(weight.hasMin()) {}
 
@@ -57,7 +64,7 @@ static int64_t getRoom(const ProductOperands &operands,
     bytes += int64_t(1) << operands.sumBits;
   else if (has.hasMin)
     factors += int64_t(1) << operands.sumBits;
-  return spans * tile.rows * (bytes + 4 * factors * tile.getM());
+  return spans * tile.rows * (bytes + 4 * factors * tile.getHeight());
 }
 
 bool ExpandedWeight::isPossible(const ProductOperands &operands,
@@ -95,7 +102,7 @@ ExpandedWeight::ExpandedWeight(TileBuilder &b, const ProductOperands &operands,
   blockRows = rows(0, f32);
   Type i32 = b.getI32Type();
   if (!factors.hasIntegerSums) {
-    Type type = factors.hasIntegerScales ? i32 : f32;
+    Type type = factors.multipliesIntegers ? i32 : f32;
     scales = room(spans << source.getGroupBits(), type);
     scaleRows = rows(source.getGroupBits(), type);
   } else if (factors.codeSign) {
@@ -140,21 +147,22 @@ static SmallVector<Value> loadGroups(TileBuilder &b, Value rows,
   return loaded;
 }
 
-/// The codes of a span. Of each row, k of them lie together, and n rows side by
-/// side. In a packed weight, all rows have four codes together.
+/// The codes of a span. Of each row, `step` of them lie together, and n rows
+/// side by side. In a packed weight, all rows have four codes together.
 void ExpandedWeight::emitCodes(TileBuilder &b, const SpanPosition &at,
                                int64_t firstRow) const {
-  int64_t n = tile.getN(), k = tile.getK(), steps = k / kDotStep,
-          rows = source.rows, bias = source.getBias();
+  int64_t n = tile.getN(), k = tile.getK(), together = tile.shape.getStepSize(),
+          steps = together / kDotStep, rows = source.rows,
+          bias = source.getBias();
   auto bytes = VectorType::get(kDotStep * rows, b.getI8Type());
   auto words = VectorType::get(rows, b.getI32Type());
-  auto asBytes = VectorType::get(n * k, b.getI8Type());
+  auto asBytes = VectorType::get(n * together, b.getI8Type());
   Value first = b.multiply(at.span, kSpan * tile.rows);
   SmallVector<Value> scales = loadCodeScales(b);
-  for (int64_t chunk = 0; chunk < tile.getChunks(); ++chunk) {
+  for (int64_t column = 0; column < kSpan; column += together) {
     SmallVector<Value> parts;
     for (int64_t step = 0; step < steps; ++step) {
-      int64_t number = chunk * steps + step;
+      int64_t number = column / kDotStep + step;
       Value values = source.loadCodes(b, at, number);
       values = vector::BitCastOp::create(b, bytes, values);
       if (auto table = source.format.getTable())
@@ -174,7 +182,8 @@ void ExpandedWeight::emitCodes(TileBuilder &b, const SpanPosition &at,
         for (int64_t step = 0; step < steps; ++step)
           mask.push_back(step * rows + row + j);
       Value matrix = vector::ShuffleOp::create(b, all, all, mask);
-      int64_t place = (chunk * tile.rows + firstRow + row) * k;
+      int64_t place = (column / k * tile.rows + firstRow + row) * k +
+                      column % k * n;
       b.store(vector::BitCastOp::create(b, asBytes, matrix), codes,
               b.add(first, place));
     }
@@ -273,8 +282,11 @@ void ExpandedWeight::emit(TileBuilder &b, Value first) const {
                      FactorDims dims, ValueRange arguments) {
     if (!factors.hasIntegerScales && !factors.codeSign)
       return source.emitScale(nested, operands, dims, arguments);
-    return source.emitOfGroup(nested, source.getScale(), operands, dims,
-                              arguments);
+    Value scale = source.emitOfGroup(nested, source.getScale(), operands, dims,
+                                     arguments);
+    return factors.codeSign || factors.multipliesIntegers
+               ? scale
+               : nested.convert(scale, nested.getF32Type());
   };
   auto minOf = [&](KernelBuilder &nested, const FactorOperands &operands,
                    FactorDims dims, ValueRange arguments) {

@@ -26,6 +26,8 @@ struct MatrixFactors {
   /// The scales of groups are integers, and so are sums scaled by them, up to a
   /// scale of the activations.
   bool hasIntegerScales;
+  /// These meet in i32; otherwise in f32, where they are exact.
+  bool multipliesIntegers;
   /// The same for minima.
   bool hasIntegerMinima;
   /// These are codes of their own, which meet the activations' sums.
@@ -60,7 +62,8 @@ public:
   void emit(TileBuilder &b, Value first) const;
 
   // What the room holds, as buffers of one dimension; null where there is none.
-  // Codes are [span][chunk][row part][n][k], factors [.][row part][m][n].
+  // Codes are [span][chunk][row part][k / step][n][step], factors
+  // [.][row part][height][n].
   Value codes;
   /// Of [span][group], in i32 where these are integers, and of [span][sum of
   /// the activations].

@@ -4,8 +4,6 @@
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
 
-#include <limits>
-
 using namespace mlir;
 using namespace mlir::lumen;
 
@@ -15,25 +13,6 @@ enum PairDim : unsigned { kPairRow = 1, kPair, kPairDims };
 
 static constexpr arith::FastMathFlags kContract =
     arith::FastMathFlags::contract;
-
-//===----------------------------------------------------------------------===//
-// What the factors allow
-//===----------------------------------------------------------------------===//
-
-bool IntegerProduct::hasPairedScales() const {
-  int64_t spans = operands.getSpansOfScale();
-  std::optional<IntegerRange> scales = getGroupIntegers(weight.getScale());
-  // Without minima, which the same pipes multiply, loads are the limit.
-  bool hasMinima = weight.hasMin() && operands.hasIntegerMinima();
-  if (!form.addsPairs || spans == 1 || weight.getGroupBits() != 1 || !scales ||
-      !hasMinima)
-    return false;
-  constexpr int64_t kMost = std::numeric_limits<int16_t>::max();
-  int64_t sum = kSpan / 2 * kMostCode * weight.getValues().getMagnitude();
-  int64_t scale = scales->getMagnitude();
-  return scale <= kMost && sum <= kMost &&
-         2 * spans * scale * sum <= std::numeric_limits<int32_t>::max();
-}
 
 Value IntegerProduct::emitGeneric(Value acc, ValueRange inputs,
                                   ArrayRef<AffineMap> maps, unsigned dims,
@@ -218,7 +197,8 @@ Value IntegerProduct::emitSpans(const SpanPosition &at) {
   int64_t spans = operands.getSpansOfScale();
   if (spans == 1)
     return emitSpan(at, nullptr);
-  bool paired = hasPairedScales(), whole = operands.hasIntegerSums(weight),
+  bool paired = form.addsPairs && operands.hasPairedScales(weight),
+       whole = operands.hasIntegerSums(weight),
        isExact = operands.hasIntegerScales(weight),
        terms = isExact && operands.slowConversions;
   Type sum = paired || terms ? Type(b.getI32Type()) : b.getF32Type();

@@ -30,9 +30,6 @@ public:
   Value emitGroup(const SpanPosition &at, Value acc);
 
 private:
-  /// Whether the scales are integers times a float of the block, two of which
-  /// meet the sums of a span, these fitting 16 bits.
-  bool hasPairedScales() const;
   bool isSigned() const { return form.signedCodes && weight.hasSignedBytes(); }
 
   /// The spans behind one scale of the activations, without their minima where

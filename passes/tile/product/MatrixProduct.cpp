@@ -16,23 +16,27 @@ static constexpr arith::FastMathFlags kContract =
 SmallVector<Value> MatrixProduct::loadAllRows(Value from, Value number) {
   int64_t lanes = tile.getLanes();
   Value first = b.multiply(number, tile.getRowParts() * lanes);
+  if (firstRowPart)
+    first = arith::AddIOp::create(b, first, b.multiply(firstRowPart, lanes));
   SmallVector<Value> parts;
-  for (int64_t part = 0; part < tile.getRowParts(); ++part)
+  for (int64_t part = 0; part < tile.getRowPartsAtOnce(); ++part)
     parts.push_back(b.load(lanes, from, b.add(first, part * lanes)));
   return parts;
 }
 
 Value MatrixProduct::loadTokens(Value from, Value column, int64_t columns,
                                 int64_t tokenPart) {
-  int64_t lanes = tile.getLanes();
+  int64_t lanes = tile.getTokenLanes();
   Value part = b.add(firstPart, tokenPart);
   Value first = b.multiply(part, columns * lanes);
   Value place = arith::AddIOp::create(b, first, b.multiply(column, lanes));
+  if (lanes == 1)
+    return b.broadcast(b.load(from, place), tile.getLanes());
   return b.load(lanes, from, place);
 }
 
 MatrixProduct::Matrices MatrixProduct::repeat(Value matrix) const {
-  return Matrices(tile.getTokenParts() * tile.getRowParts(), matrix);
+  return Matrices(tile.getTokenParts() * tile.getRowPartsAtOnce(), matrix);
 }
 
 MatrixProduct::Matrices MatrixProduct::zeros() const {
@@ -56,31 +60,78 @@ MatrixProduct::carry(int64_t count, Matrices initial,
 // Integer sums
 //===----------------------------------------------------------------------===//
 
-/// The codes of a step of all rows meet one token part after the other, so that
-/// they are loaded once.
+Value MatrixProduct::placeRows(Value number, int64_t columns) {
+  Value first = b.multiply(number, columns * tile.rows);
+  if (!firstRowPart)
+    return first;
+  return arith::AddIOp::create(
+      b, first, b.multiply(firstRowPart, tile.getN() * tile.getK()));
+}
+
+Value MatrixProduct::loadRowCodes(Value first, int64_t chunk, int64_t part) {
+  int64_t n = tile.getN(), k = tile.getK();
+  return b.load(n * k, weight.codes,
+                b.add(first, (chunk * tile.getRowParts() + part) * n * k));
+}
+
+Value MatrixProduct::loadTokenCodes(Value first, int64_t chunk, int64_t block) {
+  int64_t m = tile.getM(), k = tile.getK();
+  Value begin = b.multiply(b.add(firstBlock, block), m * kSpan * getSpans());
+  begin = arith::AddIOp::create(b, begin, first);
+  return b.load(m * k, activations.codes, b.add(begin, chunk * m * k));
+}
+
+/// The codes of a step of all rows meet one block of tokens after the other, so
+/// that they are loaded once.
 void MatrixProduct::addProducts(Value span, int64_t group, unsigned groupBits,
                                 Matrices &sums) {
-  int64_t m = tile.getM(), n = tile.getN(), k = tile.getK();
   int64_t chunks = tile.getChunks() >> groupBits;
-  Value ofRows = b.multiply(span, kSpan * tile.rows);
-  Value ofTokens = b.multiply(span, kSpan * m);
+  Value ofRows = placeRows(span, kSpan);
+  Value ofTokens = b.multiply(span, kSpan * tile.getM());
   for (int64_t chunk = group * chunks; chunk < (group + 1) * chunks; ++chunk) {
     SmallVector<Value> rows;
-    for (int64_t part = 0; part < tile.getRowParts(); ++part)
-      rows.push_back(
-          b.load(n * k, weight.codes,
-                 b.add(ofRows, (chunk * tile.getRowParts() + part) * n * k)));
+    for (int64_t part = 0; part < tile.getRowPartsAtOnce(); ++part)
+      rows.push_back(loadRowCodes(ofRows, chunk, part));
     for (int64_t part = 0; part < tile.getTokenParts(); ++part) {
-      Value begin = b.multiply(b.add(firstPart, part), m * kSpan * getSpans());
-      begin = arith::AddIOp::create(b, begin, ofTokens);
-      Value tokens =
-          b.load(m * k, activations.codes, b.add(begin, chunk * m * k));
+      Value tokens = loadTokenCodes(ofTokens, chunk, part);
       for (auto [rowPart, codes] : llvm::enumerate(rows)) {
         Value &sum = sums[getNumber(part, rowPart)];
         sum = MmaOp::create(b, sum.getType(), tile.shape, tokens, codes, sum);
       }
     }
   }
+}
+
+MatrixProduct::Matrices MatrixProduct::emitSums(ArrayRef<Value> spans,
+                                                int64_t group,
+                                                unsigned groupBits,
+                                                int64_t first) {
+  Matrices sums = start(first);
+  if (!room) {
+    for (Value span : spans)
+      addProducts(span, group, groupBits, sums);
+    return sums;
+  }
+  // Only memory is between the registers of such an instruction and vectors.
+  int64_t chunks = tile.getChunks() >> groupBits, vectors = tile.getVectors();
+  auto type = VectorType::get(tile.getM() * tile.getN(), b.getI32Type());
+  for (int64_t block = 0; block < tile.tokens / tile.getM(); ++block)
+    for (int64_t row = 0; row < tile.getRowPartsAtOnce(); ++row) {
+      Value sum = b.integer(type, first);
+      for (Value span : spans) {
+        Value ofRows = placeRows(span, kSpan);
+        Value ofTokens = b.multiply(span, kSpan * tile.getM());
+        for (int64_t i = 0, chunk = group * chunks; i < chunks; ++i, ++chunk)
+          sum = MmaOp::create(b, type, tile.shape,
+                              loadTokenCodes(ofTokens, chunk, block),
+                              loadRowCodes(ofRows, chunk, row), sum);
+      }
+      b.store(sum, room, b.index(0));
+      for (int64_t i = 0; i < vectors; ++i)
+        sums[getNumber(block * vectors + i, row)] =
+            b.load(tile.getLanes(), room, b.index(i * tile.getLanes()));
+    }
+  return sums;
 }
 
 //===----------------------------------------------------------------------===//
@@ -92,12 +143,12 @@ void MatrixProduct::emitSpan(const Position &at, Matrices partial,
   unsigned groupBits = weight.source.getGroupBits();
   int64_t groups = int64_t(1) << groupBits;
   bool adds = !partial.empty() || groupBits,
-       isInteger = weight.factors.hasIntegerScales;
+       isInteger = weight.factors.multipliesIntegers;
   if (partial.empty())
     partial = zeros();
   for (int64_t group = 0; group < groups; ++group) {
-    Matrices sums = start(isInteger ? 0 : operands.getFirstSum(weight.source));
-    addProducts(at.span, group, groupBits, sums);
+    Matrices sums = emitSums(at.span, group, groupBits,
+                             isInteger ? 0 : operands.getFirstSum(weight.source));
     Value number = b.add(b.multiply(at.span, groups), group);
     SmallVector<Value> scales = loadAllRows(weight.scales, number);
     for (int64_t part = 0; part < tile.getTokenParts(); ++part)
@@ -120,24 +171,37 @@ void MatrixProduct::emitSpan(const Position &at, Matrices partial,
 
 MatrixProduct::Matrices MatrixProduct::emitSpans(const Position &at) {
   const MatrixFactors &factors = weight.factors;
-  Matrices first = factors.isInteger() ? start(0) : zeros();
-  Matrices sums =
-      b.accumulate(b.index(operands.getSpansOfScale()), first,
-                   [&](Value i, ValueRange sums) {
-                     Value span = arith::AddIOp::create(b, at.span, i);
-                     Matrices next(sums);
-                     if (factors.hasIntegerSums) {
-                       addProducts(span, 0, 0, next);
-                       return next;
-                     }
-                     FloatMinima minima(*this, span);
-                     emitSpan({at.block, span}, sums,
-                              [&](int64_t part, int64_t row, Value value) {
-                                next[getNumber(part, row)] =
-                                    minima.subtractFrom(value, part, row);
-                              });
-                     return next;
-                   });
+  int64_t spans = operands.getSpansOfScale();
+  auto spanOf = [&](Value i) -> Value {
+    return arith::AddIOp::create(b, at.span, i);
+  };
+  Matrices sums;
+  if (factors.hasIntegerSums && room) {
+    // At once, because memory is far.
+    SmallVector<Value> all;
+    for (int64_t i = 0; i < spans; ++i)
+      all.push_back(b.add(at.span, i));
+    sums = emitSums(all, 0, 0, 0);
+  } else if (factors.hasIntegerSums) {
+    sums = b.accumulate(b.index(spans), start(0), [&](Value i, ValueRange sums) {
+      Matrices next(sums);
+      addProducts(spanOf(i), 0, 0, next);
+      return next;
+    });
+  } else {
+    Matrices first = factors.multipliesIntegers ? start(0) : zeros();
+    sums = b.accumulate(b.index(spans), first, [&](Value i, ValueRange sums) {
+      Value span = spanOf(i);
+      Matrices next(sums);
+      FloatMinima minima(*this, span);
+      emitSpan({at.block, span}, sums,
+               [&](int64_t part, int64_t row, Value value) {
+                 next[getNumber(part, row)] =
+                     minima.subtractFrom(value, part, row);
+               });
+      return next;
+    });
+  }
   if (!factors.isInteger())
     return sums;
   SmallVector<Value> scales = loadAllRows(weight.blockScales, at.block);
@@ -210,8 +274,8 @@ MatrixProduct::Matrices MatrixProduct::addMinimumCodes(const Position &at) {
       Matrices sums(carried);
       Value chunk = arith::AddIOp::create(b, first, i);
       SmallVector<Value> rows;
-      Value ofRows = b.multiply(chunk, tile.rows * k);
-      for (int64_t part = 0; part < tile.getRowParts(); ++part)
+      Value ofRows = placeRows(chunk, k);
+      for (int64_t part = 0; part < tile.getRowPartsAtOnce(); ++part)
         rows.push_back(
             b.load(n * k, weight.minimumCodes, b.add(ofRows, part * n * k)));
       for (int64_t part = 0; part < tile.getTokenParts(); ++part) {
@@ -278,14 +342,26 @@ MatrixProduct::Matrices MatrixProduct::emitGroup(const Position &at,
   if (weight.factors.hasIntegerMinima)
     partial = emitIntegerMinima(at, partial);
   for (int64_t part = 0; part < tile.getTokenParts(); ++part)
-    for (int64_t row = 0; row < tile.getRowParts(); ++row)
+    for (int64_t row = 0; row < tile.getRowPartsAtOnce(); ++row)
       add(part, row, partial[getNumber(part, row)]);
   return acc;
 }
 
 void MatrixProduct::emit(Value token, Value into) {
-  int64_t m = tile.getM(), n = tile.getN();
-  firstPart = b.divide(token, m);
+  firstBlock = b.divide(token, tile.getM());
+  firstPart = tile.getVectors() == 1 ? firstBlock
+                                     : b.divide(token, tile.getHeight());
+  int64_t parts = tile.getRowParts(), atOnce = tile.getRowPartsAtOnce();
+  if (parts == atOnce)
+    return emitRowParts(into);
+  b.forEach(b.index(0), b.index(parts), atOnce, [&](Value part) {
+    firstRowPart = part;
+    emitRowParts(into);
+  });
+}
+
+void MatrixProduct::emitRowParts(Value into) {
+  int64_t n = tile.getN(), height = tile.getHeight();
   int64_t block = int64_t(weight.source.format.getBlock()) / kSpan,
           spans = operands.getSpansOfScale();
   Matrices acc = carry(
@@ -298,11 +374,13 @@ void MatrixProduct::emit(Value token, Value into) {
               return emitGroup({position, span}, Matrices(carried));
             });
       });
+  Value firstRow = firstRowPart ? b.multiply(firstRowPart, n) : b.index(0);
   for (int64_t part = 0; part < tile.getTokenParts(); ++part)
-    for (int64_t i = 0; i < m; ++i) {
+    for (int64_t i = 0; i < height; ++i) {
       SmallVector<Value> rows;
-      for (int64_t row = 0; row < tile.getRowParts(); ++row)
+      for (int64_t row = 0; row < tile.getRowPartsAtOnce(); ++row)
         rows.push_back(b.extract(acc[getNumber(part, row)], i * n, n));
-      b.store(b.concatenate(rows), into, {b.index(part * m + i), b.index(0)});
+      b.store(b.concatenate(rows), into,
+              {b.index(part * height + i), firstRow});
     }
 }

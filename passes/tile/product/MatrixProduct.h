@@ -15,24 +15,29 @@ namespace mlir::lumen {
 
 class MatrixProduct {
 public:
+  /// `room`: for the sums of an instruction, where no vector holds them.
   MatrixProduct(TileBuilder &b, const ProductOperands &operands,
                 const ArrangedActivations &activations,
-                const ExpandedWeight &weight, const MatrixTile &tile)
+                const ExpandedWeight &weight, const MatrixTile &tile,
+                Value room)
       : b(b), operands(operands), activations(activations), weight(weight),
-        tile(tile) {}
+        tile(tile), room(room) {}
 
   /// Stores the results of a tile of tokens, which begins with `token`, a
   /// multiple of m, in `into`, a buffer [token][row].
   void emit(Value token, Value into);
 
 private:
-  /// The matrices of a tile, [token part][row part].
+  /// The vectors of those row parts of a tile that are computed at once,
+  /// [token part][row part].
   using Matrices = SmallVector<Value>;
   /// Where a span is.
   struct Position {
     Value block, span;
   };
 
+  /// The row parts from `firstRowPart` on.
+  void emitRowParts(Value into);
   Matrices repeat(Value matrix) const;
   /// Zeros in f32.
   Matrices zeros() const;
@@ -42,22 +47,33 @@ private:
   Matrices carry(int64_t count, Matrices initial,
                  function_ref<Matrices(Value, ValueRange)> body);
   int64_t getNumber(int64_t tokenPart, int64_t rowPart) const {
-    return tokenPart * tile.getRowParts() + rowPart;
+    return tokenPart * tile.getRowPartsAtOnce() + rowPart;
   }
 
   /// The spans behind one scale of the activations, added to `acc`.
   Matrices emitGroup(const Position &at, Matrices acc);
   /// Those spans without integer minima, in f32, where they are several.
   Matrices emitSpans(const Position &at);
-  /// One span added to `partial`, in f32 or, where scales are integers, in i32.
+  /// One span added to `partial`, in f32, or in i32 where integers are
+  /// multiplied.
   /// `finish` gets the matrices (token part, row part) one by one. An empty
   /// `partial` counts as 0.
   using Finish = function_ref<void(int64_t, int64_t, Value)>;
   void emitSpan(const Position &at, Matrices partial, Finish finish);
-  /// Adds the integer sums of group `group` of the 2^groupBits groups of the
-  /// span to `sums`.
+  /// The integer sums, added to `first`, of group `group` of the 2^groupBits
+  /// groups of each of `spans`.
+  Matrices emitSums(ArrayRef<Value> spans, int64_t group, unsigned groupBits,
+                    int64_t first);
+  /// Adds those of a span to `sums`.
   void addProducts(Value span, int64_t group, unsigned groupBits,
                    Matrices &sums);
+  /// Where codes of the rows at hand begin that are number `number` of those of
+  /// `columns` columns.
+  Value placeRows(Value number, int64_t columns);
+  /// The codes that an instruction takes: chunk `chunk` behind `first`, of a row
+  /// part and of a block of m tokens.
+  Value loadRowCodes(Value first, int64_t chunk, int64_t part);
+  Value loadTokenCodes(Value first, int64_t chunk, int64_t block);
 
   /// The minima of a span where they are floats.
   class FloatMinima {
@@ -80,7 +96,7 @@ private:
   Matrices addMinimumCodes(const Position &at);
   Matrices emitIntegerMinima(const Position &at, Matrices partial);
 
-  /// The factors of all row parts, number `number` of `from`.
+  /// The factors of the row parts, number `number` of `from`.
   SmallVector<Value> loadAllRows(Value from, Value number);
   /// The numbers of token part `tokenPart` in column `column` of `columns`.
   Value loadTokens(Value from, Value column, int64_t columns,
@@ -92,7 +108,10 @@ private:
   const ArrangedActivations &activations;
   const ExpandedWeight &weight;
   MatrixTile tile;
-  Value firstPart; // of the tokens
+  Value room;
+  Value firstBlock;   // of m tokens
+  Value firstPart;    // of tokens
+  Value firstRowPart; // null for the first
 };
 
 } // namespace mlir::lumen

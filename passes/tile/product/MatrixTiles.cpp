@@ -7,8 +7,11 @@ using namespace mlir;
 using namespace mlir::lumen;
 
 /// From how many tiles of tokens on it pays to expand a tile of rows, which
-/// takes about two thirds of the time of the products of a tile with it.
-static constexpr int64_t kFewestTiles = 2;
+/// takes about two thirds of the time of the products of a tile with it. Where
+/// an instruction makes several vectors of sums, these save more than that.
+static int64_t getFewestTiles(const MatrixTile &tile) {
+  return tile.getVectors() > 1 ? 1 : 2;
+}
 
 MatrixTiles::MatrixTiles(TileBuilder &b, const ProductOperands &operands,
                          MatrixTile tile)
@@ -17,11 +20,13 @@ MatrixTiles::MatrixTiles(TileBuilder &b, const ProductOperands &operands,
 std::unique_ptr<MatrixTiles>
 MatrixTiles::create(TileBuilder &b, const ProductOperands &operands,
                     TargetAttr target, int64_t mostBytes) {
-  // Where pairs of 16 bits meet scales, sums are others than here.
-  if (!target || !target.getMma() || target.addsPairs() ||
-      !operands.product.isInteger())
+  if (!target || !target.getMma() || !operands.product.isInteger())
     return nullptr;
   MatrixTile tile(target);
+  for (const PackedWeight &weight : operands.weights)
+    if (weight.format &&
+        !MatrixFactors(operands, weight, tile).hasIntegerSums)
+      tile.fit(kSpan >> weight.getGroupBits());
   auto isPossible = [&](const PackedWeight &weight) {
     return ExpandedWeight::isPossible(operands, weight, tile, mostBytes);
   };
@@ -50,18 +55,21 @@ MatrixTiles::create(TileBuilder &b, const ProductOperands &operands,
     made->results.back() =
         b.allocateScratch({tile.tokens, tile.rows}, b.getF32Type());
   }
+  if (tile.getVectors() > 1)
+    made->sums =
+        b.allocateScratch({tile.getM() * tile.getN()}, b.getI32Type());
   made->activations = std::make_unique<ArrangedActivations>(
       b, operands, tile, hasSums, hasSumCodes);
-  Value parts = b.divide(operands.tokens, tile.getM());
-  parts = arith::SelectOp::create(b, made->areFew(operands.tokens), b.index(0),
-                                  parts);
-  made->activations->emit(b, parts);
+  Value blocks = b.divide(operands.tokens, tile.getM());
+  blocks = arith::SelectOp::create(b, made->areFew(operands.tokens), b.index(0),
+                                   blocks);
+  made->activations->emit(b, blocks);
   return made;
 }
 
 Value MatrixTiles::areFew(Value tokens) const {
   return arith::CmpIOp::create(b, arith::CmpIPredicate::ult, tokens,
-                               b.index(kFewestTiles * tile.tokens));
+                               b.index(getFewestTiles(tile) * tile.tokens));
 }
 
 std::pair<Value, Value> MatrixTiles::getTokens(Value first, Value end) const {
@@ -80,7 +88,7 @@ std::pair<Value, Value> MatrixTiles::getTokens(Value first, Value end) const {
 
 Value MatrixTiles::emitTile(unsigned weight, Value token) const {
   Value into = results[weight];
-  MatrixProduct(b, operands, *activations, *weights[weight], tile)
+  MatrixProduct(b, operands, *activations, *weights[weight], tile, sums)
       .emit(token, into);
   // What follows works on linalg's tensors.
   auto first = b.getIndexAttr(0);

@@ -48,6 +48,8 @@ private:
   std::unique_ptr<ArrangedActivations> activations;
   /// By weight: room for the results of a tile.
   SmallVector<Value> results;
+  /// Room for the sums of an instruction; null where a vector holds them.
+  Value sums;
 };
 
 } // namespace mlir::lumen

@@ -199,6 +199,21 @@ bool ProductOperands::hasIntegerScales(const PackedWeight &weight) const {
          most;
 }
 
+bool ProductOperands::hasPairedScales(const PackedWeight &weight) const {
+  std::optional<IntegerRange> scales = getGroupIntegers(weight.getScale());
+  // Without minima, which the same pipes multiply, loads are the limit.
+  bool hasMinima = weight.hasMin() && hasIntegerMinima();
+  if (getSpansOfScale() == 1 || weight.getGroupBits() != 1 || !scales ||
+      !hasMinima)
+    return false;
+  constexpr int64_t kMost = std::numeric_limits<int16_t>::max();
+  int64_t sum = kSpan / 2 * kMostCode * weight.getValues().getMagnitude();
+  int64_t scale = scales->getMagnitude();
+  return scale <= kMost && sum <= kMost &&
+         2 * getSpansOfScale() * scale * sum <=
+             std::numeric_limits<int32_t>::max();
+}
+
 bool ProductOperands::hasIntegerSums(const PackedWeight &weight) const {
   return getSpansOfScale() > 1 && weight.hasBlockScale() &&
          (!weight.hasMin() || hasIntegerMinima());

@@ -38,6 +38,9 @@ public:
   /// products with both so small that they are exact: in f32, or in i32 where
   /// conversions are slow.
   bool hasIntegerScales(const PackedWeight &weight) const;
+  /// Whether the scales are integers times a float of the block, two of which
+  /// meet the sums of a span in a product of pairs: these fit 16 bits.
+  bool hasPairedScales(const PackedWeight &weight) const;
   /// Whether the sums behind one scale of the activations are integers: one
   /// scale serves them all.
   bool hasIntegerSums(const PackedWeight &weight) const;

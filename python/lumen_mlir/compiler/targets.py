@@ -27,7 +27,7 @@ class Dot:
 
     ``acc[i, j] += sum(lhs[i, l] * rhs[l, j] for l in range(k))`` for m x n sums: ``lhs`` are activations,
     ``rhs`` codes of weights, each MLIR's type of an element. Where ``accumulates`` is false, the instruction
-    makes the sums alone.
+    makes the sums alone. ``step`` codes of a column of ``rhs`` lie side by side; 0 stands for all k.
     """
 
     m: int
@@ -37,13 +37,15 @@ class Dot:
     rhs: str = "ui8"
     acc: str = "i32"
     accumulates: bool = True
+    step: int = 0
 
     def attribute(self) -> str:
         """The text of the ``#lumen.dot<...>`` attribute."""
         alone = "" if self.accumulates else ", accumulates = false"
+        step = f", step = {self.step}" if self.step else ""
         return (
             f"#lumen.dot<m = {self.m}, n = {self.n}, k = {self.k}, "
-            f"lhs = {self.lhs}, rhs = {self.rhs}, acc = {self.acc}{alone}>"
+            f"lhs = {self.lhs}, rhs = {self.rhs}, acc = {self.acc}{alone}{step}>"
         )
 
     def __str__(self) -> str:
@@ -189,6 +191,9 @@ _SDOT = Dot(1, 4, 4, rhs="si8")
 # ``smmla``: 2 tokens by 2 rows.
 _SMMLA = Dot(2, 2, 8, rhs="si8")
 _SMLAL = Dot(1, 8, 1, rhs="si8", acc="i16")
+# ``tdpbssd``: 16 tokens by 16 rows. A span has 32 columns, half of what it takes.
+_TDPBSSD = Dot(16, 16, 32, rhs="si8", step=4)
+_TILES = ("avx512vnni", "amx-tile", "amx-int8")
 
 # From the most capable to the least: the first one that a machine can run is its native target.
 # A register tile is two vectors of rows by 4 tokens: an activation spread over the lanes serves two vectors,
@@ -198,6 +203,7 @@ _SMLAL = Dot(1, 8, 1, rhs="si8", acc="i16")
 # activation; the 8 running float sums, which a span of 32 columns touches once, then lie on the stack: a
 # load and a store each beside some 20 to 40 instructions.
 TARGETS = (
+    _x86("x86-64-v4+amx", "x86-64-v4", _V4, *_TILES, **_AVX512, **_vnni(512), mma=_TDPBSSD, rows=32, tokens=6),
     _x86("x86-64-v4+vnni", "x86-64-v4", _V4, "avx512vnni", **_AVX512, **_vnni(512), rows=32, tokens=6),
     _x86("x86-64-v4", "x86-64-v4", _V4, **_AVX512, **_pairs(512), rows=32, tokens=4),
     _x86("x86-64-v3+avxvnni", "x86-64-v3", _V3, "avxvnni", **_AVX2, **_vnni(256), rows=16, tokens=4),

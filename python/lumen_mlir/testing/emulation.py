@@ -27,7 +27,12 @@ _SOURCES = (
     "runtime/TeamSize.cpp",
     "runtime/embed/CpuFeatures.cpp",
 )
-_HEADERS = ("runtime/ThreadTeam.h", "runtime/TeamSize.h", "runtime/embed/CpuFeatures.h")
+_HEADERS = (
+    "runtime/ThreadTeam.h",
+    "runtime/TeamSize.h",
+    "runtime/TileState.h",
+    "runtime/embed/CpuFeatures.h",
+)
 # The code looks for the functions of the math library in the runner.
 _FLAGS = ("-std=c++17", "-O2", "-pthread", "-rdynamic", "-Wl,--no-as-needed", "-lm", "-ldl")
 

@@ -157,16 +157,44 @@ module attributes {lumen.target = #lumen.target<name = "t", triple = "", cpu = "
 
 // -----
 
-// expected-error@+1 {{half of 8 registers must hold the sums of mma for a multiple of 2 tokens, at most 64, got 1}}
+// expected-error@+1 {{half of 20 registers must hold the sums of mma for a multiple of 2 tokens, at most 64, got 5}}
 module attributes {lumen.target = #lumen.target<name = "t", triple = "", cpu = "", features = "",
-  vector_registers = 8, vector_bits = 128, fma = true, f16 = true, cache_line = 64, mma = <m = 2, n = 2, k = 8, lhs = si8, rhs = si8, acc = i32>,
-  rows = 16, tokens = 4>} {}
+  vector_registers = 20, vector_bits = 128, fma = true, f16 = true, cache_line = 64, mma = <m = 2, n = 2, k = 8, lhs = si8, rhs = si8, acc = i32>,
+  rows = 8, tokens = 4>} {}
 
 // -----
 
-// expected-error@+1 {{the sums of mma must fill a vector of 256 bits, got 2 x 2 'i32'}}
+// expected-error@+1 {{the sums of mma must fill vectors of 256 bits with whole rows, got 2 x 2 'i32'}}
 module attributes {lumen.target = #lumen.target<name = "t", triple = "", cpu = "", features = "",
   vector_registers = 16, vector_bits = 256, fma = true, f16 = true, cache_line = 64, mma = <m = 2, n = 2, k = 8, lhs = si8, rhs = si8, acc = i32>,
+  rows = 8, tokens = 4>} {}
+
+// -----
+
+// expected-error@+1 {{the sums of mma must fill vectors of 128 bits with whole rows, got 4 x 8 'i32'}}
+module attributes {lumen.target = #lumen.target<name = "t", triple = "", cpu = "", features = "",
+  vector_registers = 16, vector_bits = 128, fma = true, f16 = true, cache_line = 64, mma = <m = 4, n = 8, k = 8, lhs = si8, rhs = si8, acc = i32>,
+  rows = 8, tokens = 4>} {}
+
+// -----
+
+// expected-error@+1 {{mma must have a step of at least 4, got 2}}
+module attributes {lumen.target = #lumen.target<name = "t", triple = "", cpu = "", features = "",
+  vector_registers = 16, vector_bits = 128, fma = true, f16 = true, cache_line = 64, mma = <m = 4, n = 4, k = 8, lhs = si8, rhs = si8, acc = i32, step = 2>,
+  rows = 8, tokens = 4>} {}
+
+// -----
+
+// expected-error@+1 {{mma must multiply integers of 8 bits to sums of 32 bits, got #lumen.dot<m = 2, n = 2, k = 8, lhs = si16, rhs = si16, acc = i32>}}
+module attributes {lumen.target = #lumen.target<name = "t", triple = "", cpu = "", features = "",
+  vector_registers = 16, vector_bits = 128, fma = true, f16 = true, cache_line = 64, mma = <m = 2, n = 2, k = 8, lhs = si16, rhs = si16, acc = i32>,
+  rows = 8, tokens = 4>} {}
+
+// -----
+
+// expected-error@+2 {{step must be a power of two of at most k (8), got 16}}
+module attributes {lumen.target = #lumen.target<name = "t", triple = "", cpu = "", features = "",
+  vector_registers = 16, vector_bits = 128, fma = true, f16 = true, cache_line = 64, mma = <m = 4, n = 4, k = 8, lhs = si8, rhs = si8, acc = i32, step = 16>,
   rows = 8, tokens = 4>} {}
 
 // -----

@@ -43,6 +43,9 @@ def machine(monkeypatch):
         ("x86_64", V2 + V3 + ["avxvnni"], "x86-64-v3+avxvnni"),
         ("x86_64", V2 + V3 + V4, "x86-64-v4"),
         ("x86_64", V2 + V3 + V4 + ["avx512vnni"], "x86-64-v4+vnni"),
+        ("x86_64", V2 + V3 + V4 + ["avx512vnni", "amx-tile", "amx-int8"], "x86-64-v4+amx"),
+        # Tiles of floats only.
+        ("x86_64", V2 + V3 + V4 + ["avx512vnni", "amx-tile", "amx-bf16"], "x86-64-v4+vnni"),
         # A level counts only as a whole.
         ("x86_64", V2 + V3[1:] + V4, "x86-64-v2"),
         # Features of one architecture say nothing on another.
@@ -84,7 +87,7 @@ def test_names():
     assert targets.get("v3") is targets.get("x86-64-v3")
     assert targets.get(targets.get("v2")) is targets.get("x86-64-v2")
     with pytest.raises(
-        LumenError, match=r"unknown target 'v5'; there are x86-64-v4\+vnni, .*, generic, native"
+        LumenError, match=r"unknown target 'v5'; there are x86-64-v4\+amx, .*, generic, native"
     ):
         targets.get("v5")
 

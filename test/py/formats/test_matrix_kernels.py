@@ -22,13 +22,18 @@ from lumen_mlir.compiler.targets import Dot
 FEW = 7
 """Tokens of which no tile is one of matrices."""
 
-# smmla's shape, another with more tokens than rows, and one with wider vectors.
+# smmla's shape, another with more tokens than rows, and one with wider vectors. In tiles, several vectors have
+# the sums of an instruction, which takes fewer columns than its k where groups are smaller: of all rows at once
+# or of some, and of several tokens in a vector.
 SHAPES = {
     "plain": MATRICES,
     "tall": dataclasses.replace(MATRICES, vector_registers=16, mma=Dot(4, 1, 4, "si8", "si8")),
     "wide": dataclasses.replace(
         MATRICES, vector_bits=512, vector_registers=8, mma=Dot(2, 8, 16, "si8", "si8"), rows=16
     ),
+    "tiles": dataclasses.replace(MATRICES, mma=Dot(8, 4, 32, "si8", "si8", step=4)),
+    "parts": dataclasses.replace(MATRICES, vector_registers=16, mma=Dot(8, 4, 16, "si8", "si8", step=8)),
+    "pairs": dataclasses.replace(MATRICES, vector_bits=256, mma=Dot(16, 4, 32, "si8", "si8", step=4)),
 }
 if not targets.get("x86-64-v3").missing():
     v3 = targets.get("x86-64-v3")
@@ -42,6 +47,9 @@ SHAPES[SMMLA] = targets.get(SMMLA)
 
 # All features of formats; and groups of 32 and 16, minima in floats and in integers, codes times scales.
 CHOSEN = {
+    "tiles": {"q6_k"},
+    "parts": {"tq2_0"},
+    "pairs": {"q4_1"},
     DEFAULT: {
         *representatives({name: case.fmt for name, case in CASES.items()}),
         "q2_k",

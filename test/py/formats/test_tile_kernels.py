@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Products by AMX: its code runs, on CPUs without it in an emulator, and gives what dot products give."""
+
+import re
+
+import numpy as np
+import pytest
+from format_kernels import MOST_TOKENS, Case, Terms, compile_cases, rounding_bound
+from test_kernels import CASES, activations
+from tile_emulator import AMX, NARROW, TILES, emulated_tiles, has_tiles, needs_emulator, products
+
+import lumen_mlir
+from lumen_mlir import formats, ir
+from lumen_mlir.compiler.driver import Compiler
+from lumen_mlir.testing.random_blocks import random_weights
+
+FEW = 15
+"""Tokens of which no tile is made."""
+
+# Groups of 32 and 16, minima in floats, integer scales, one scale for a block, a table, several groups in a span.
+CHOSEN = {
+    "tiles": (TILES, ("q4_0", "q4_k", "q6_k", "tq2_0")),
+    "narrow": (NARROW, ("q4_1", "q8_0", "q2_k", "q3_k", "iq4_xs", "mxfp4", "nvfp4", "channel")),
+}
+PARAMETERS = [
+    pytest.param(target, name, id=f"{shape}-{name}", marks=[] if name in chosen else [pytest.mark.matrix])
+    for shape, (target, chosen) in CHOSEN.items()
+    for name in CASES
+]
+
+
+@needs_emulator
+@pytest.mark.parametrize(("target", "name"), PARAMETERS)
+def test_product(target, name):
+    case = CASES[name]
+    engine = compile_cases([case], target, "int8")
+    x, packed = activations(case.columns, MOST_TOKENS), case.packed(target)
+
+    def linear(rows):
+        return engine.invoke(f"linear_{name}", rows, packed)
+
+    with emulated_tiles():
+        before = products()
+        few = [linear(x[first : first + FEW]) for first in range(0, MOST_TOKENS, FEW)]
+        assert products() == before
+        found = linear(x)
+    values = case.fmt.values
+    fits = values is None or (np.min(values) >= -128 and np.max(values) <= 127)
+    assert has_tiles() or (products() > before) == fits
+    np.testing.assert_array_equal(found, np.concatenate(few))
+    terms = Terms.of(case, x)
+    limit = min(2e-6, rounding_bound(case)) * terms.magnitude()
+    assert np.all(abs(found - terms.product()) <= limit)
+
+
+def linear_text(name, rows, columns):
+    element = f"!lumen.q<@{name}>"
+    return f"""
+    module attributes {{lumen.max_tokens = 64 : i64}} {{
+    {formats.get(name).emit_ir()}
+    func.func @f(%x: tensor<?x{columns}xf32>, %w: tensor<{rows}x{columns}x{element}>)
+        -> tensor<?x{rows}xf32> {{
+      %d = lumen.dequantize %w : tensor<{rows}x{columns}x{element}> -> tensor<{rows}x{columns}xf32>
+      %y = lumen.linear %x, %d
+          : tensor<?x{columns}xf32>, tensor<{rows}x{columns}xf32> -> tensor<?x{rows}xf32>
+      return %y : tensor<?x{rows}xf32>
+    }}
+    }}"""
+
+
+@needs_emulator
+@pytest.mark.parametrize("rows", [16, 72])
+def test_tokens_and_threads(rows):
+    """All numbers of tokens, with rows that fill no tile, by one worker and by three."""
+    columns = 96
+    raw = random_weights(np.random.default_rng(3), "q8_0", rows * columns, 0.05)
+    case = Case(formats.get("q8_0"), raw.reshape(rows, -1), columns)
+    packed, x = case.packed(NARROW), activations(columns, 40)
+    one, three = (
+        lumen_mlir.compile(linear_text("q8_0", rows, columns), NARROW, threads=threads, use_cache=False)
+        for threads in (1, 3)
+    )
+    with emulated_tiles():
+        each = np.concatenate([one.invoke("f", x[i : i + 1], packed) for i in range(len(x))])
+        for tokens in range(1, 41):
+            for engine in (one, three):
+                np.testing.assert_array_equal(engine.invoke("f", x[:tokens], packed), each[:tokens])
+
+
+@pytest.mark.parametrize("name", ["q4_0", "q4_k", "q6_k", "q2_k", "tq2_0"])
+def test_code(name):
+    """A turn has one product for each group, whose operands are loaded for it: no tile waits in memory."""
+    with ir.Context():
+        text = Compiler(AMX).emit(ir.Module.parse(linear_text(name, 64, 512)), "asm")
+    count = {
+        word: len(re.findall(rf"^\t{word}\b", text, re.M))
+        for word in ("ldtilecfg", "tdpbssd", "tileloadd", "tilezero", "tilestored", "tilerelease")
+    }
+    products, sums = count["tdpbssd"], count["tilestored"]
+    assert products and count["ldtilecfg"] and count["tilerelease"]
+    assert count["tileloadd"] == 2 * products
+    assert count["tilezero"] == sums
+    assert products == sums * (8 if name == "tq2_0" else 1)
