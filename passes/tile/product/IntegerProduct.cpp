@@ -128,7 +128,7 @@ Value IntegerProduct::emitSpan(const SpanPosition &at, Value partial) {
   // Scaled and added up: dims token, group bits, row.
   FactorDims dims = {groupBits + 2, 1, groupBits + 1};
   auto all = llvm::to_vector(llvm::seq<unsigned>(0, dims.dims));
-  int64_t begin = operands.getFirstSum(weight);
+  int64_t begin = operands.getFirstSum();
   SmallVector<Value> inputs = {emitIntegerSums(at, nullptr, begin)};
   SmallVector<AffineMap> maps = {b.map(dims.dims, all)};
   FactorOperands factors = weight.collectFactors(b, at, dims, inputs, maps);
@@ -146,7 +146,7 @@ Value IntegerProduct::emitSpan(const SpanPosition &at, Value partial) {
                                                     factors, dims, arguments),
                                  f32)
                 : weight.emitScale(nested, factors, dims, arguments);
-        Value sum = operands.emitSumAsFloat(nested, weight, arguments[0]);
+        Value sum = operands.emitSumAsFloat(nested, arguments[0]);
         if (adds)
           return nested.multiplyAdd(sum, scale, arguments.back());
         return arith::MulFOp::create(nested, sum, scale, kContract);

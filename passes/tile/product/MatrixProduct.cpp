@@ -148,7 +148,7 @@ void MatrixProduct::emitSpan(const Position &at, Matrices partial,
     partial = zeros();
   for (int64_t group = 0; group < groups; ++group) {
     Matrices sums = emitSums(at.span, group, groupBits,
-                             isInteger ? 0 : operands.getFirstSum(weight.source));
+                             isInteger ? 0 : operands.getFirstSum());
     Value number = b.add(b.multiply(at.span, groups), group);
     SmallVector<Value> scales = loadAllRows(weight.scales, number);
     for (int64_t part = 0; part < tile.getTokenParts(); ++part)
@@ -158,7 +158,7 @@ void MatrixProduct::emitSpan(const Position &at, Matrices partial,
         if (isInteger) {
           sum = arith::MulIOp::create(b, sum, scale);
           value = arith::AddIOp::create(b, value, sum);
-        } else if (sum = operands.emitSumAsFloat(b, weight.source, sum); adds) {
+        } else if (sum = operands.emitSumAsFloat(b, sum); adds) {
           value = b.multiplyAdd(sum, scale, value);
         } else {
           value = arith::MulFOp::create(b, sum, scale, kContract);
@@ -183,22 +183,22 @@ MatrixProduct::Matrices MatrixProduct::emitSpans(const Position &at) {
       all.push_back(b.add(at.span, i));
     sums = emitSums(all, 0, 0, 0);
   } else if (factors.hasIntegerSums) {
-    sums = b.accumulate(b.index(spans), start(0), [&](Value i, ValueRange sums) {
-      Matrices next(sums);
-      addProducts(spanOf(i), 0, 0, next);
-      return next;
-    });
+    sums =
+        b.accumulate(b.index(spans), start(0), [&](Value i, ValueRange sums) {
+          Matrices next(sums);
+          addProducts(spanOf(i), 0, 0, next);
+          return next;
+        });
   } else {
     Matrices first = factors.multipliesIntegers ? start(0) : zeros();
     sums = b.accumulate(b.index(spans), first, [&](Value i, ValueRange sums) {
       Value span = spanOf(i);
       Matrices next(sums);
       FloatMinima minima(*this, span);
-      emitSpan({at.block, span}, sums,
-               [&](int64_t part, int64_t row, Value value) {
-                 next[getNumber(part, row)] =
-                     minima.subtractFrom(value, part, row);
-               });
+      emitSpan(
+          {at.block, span}, sums, [&](int64_t part, int64_t row, Value value) {
+            next[getNumber(part, row)] = minima.subtractFrom(value, part, row);
+          });
       return next;
     });
   }
@@ -349,8 +349,8 @@ MatrixProduct::Matrices MatrixProduct::emitGroup(const Position &at,
 
 void MatrixProduct::emit(Value token, Value into) {
   firstBlock = b.divide(token, tile.getM());
-  firstPart = tile.getVectors() == 1 ? firstBlock
-                                     : b.divide(token, tile.getHeight());
+  firstPart =
+      tile.getVectors() == 1 ? firstBlock : b.divide(token, tile.getHeight());
   int64_t parts = tile.getRowParts(), atOnce = tile.getRowPartsAtOnce();
   if (parts == atOnce)
     return emitRowParts(into);

@@ -70,8 +70,8 @@ private:
   /// Where codes of the rows at hand begin that are number `number` of those of
   /// `columns` columns.
   Value placeRows(Value number, int64_t columns);
-  /// The codes that an instruction takes: chunk `chunk` behind `first`, of a row
-  /// part and of a block of m tokens.
+  /// The codes that an instruction takes: chunk `chunk` behind `first`, of a
+  /// row part and of a block of m tokens.
   Value loadRowCodes(Value first, int64_t chunk, int64_t part);
   Value loadTokenCodes(Value first, int64_t chunk, int64_t block);
 

@@ -19,9 +19,16 @@ static constexpr int64_t kMostTokens = 64;
 static constexpr int64_t kExact = 1 << 24;
 
 /// 1.5 * 2^23 in f32, whose bits plus an integer are the bits of its sum with
-/// that integer, up to a magnitude of 2^22.
+/// that integer, up to a magnitude of 2^22. The sum of a group has less. Behind
+/// its bias, the steps of the sum may be larger: integers wrap around and come
+/// back.
 static constexpr float kOneAndAHalf = 0x1.8p23f;
 static constexpr int64_t kMostAsFloat = 1 << 22;
+
+/// The largest magnitude of a value: a code of 8 bits and a bias of as much,
+/// which is what `lumen.format` takes.
+static constexpr int64_t kMostValue = 255 + 255;
+static_assert(kSpan * kMostCode * kMostValue < kMostAsFloat);
 
 //===----------------------------------------------------------------------===//
 // Views
@@ -229,23 +236,13 @@ bool ProductOperands::hasExactMinima(const PackedWeight &weight) const {
 // Integers as floats
 //===----------------------------------------------------------------------===//
 
-bool ProductOperands::beginsAsFloat(const PackedWeight &weight) const {
-  // What a group adds up, its bias included. Behind the bias the steps of the
-  // sum may be larger: integers wrap around and come back.
-  int64_t codes = kSpan >> weight.getGroupBits();
-  int64_t most = codes * kMostCode * weight.getValues().getMagnitude();
-  return slowConversions && most < kMostAsFloat;
+int64_t ProductOperands::getFirstSum() const {
+  return slowConversions ? llvm::bit_cast<int32_t>(kOneAndAHalf) : 0;
 }
 
-int64_t ProductOperands::getFirstSum(const PackedWeight &weight) const {
-  return beginsAsFloat(weight) ? llvm::bit_cast<int32_t>(kOneAndAHalf) : 0;
-}
-
-Value ProductOperands::emitSumAsFloat(KernelBuilder &nested,
-                                      const PackedWeight &weight,
-                                      Value sum) const {
+Value ProductOperands::emitSumAsFloat(KernelBuilder &nested, Value sum) const {
   Type type = nested.getF32Type();
-  if (!beginsAsFloat(weight))
+  if (!slowConversions)
     return nested.convert(sum, type);
   if (auto vector = dyn_cast<VectorType>(sum.getType()))
     type = vector.clone(type);

@@ -52,10 +52,9 @@ public:
   /// What the integer sums of a group begin with, where these become floats.
   /// The bits of a float, where it pays that sums become floats by a
   /// subtraction.
-  int64_t getFirstSum(const PackedWeight &weight) const;
+  int64_t getFirstSum() const;
   /// The integer sum of a group, or a vector of these, in f32.
-  Value emitSumAsFloat(KernelBuilder &nested, const PackedWeight &weight,
-                       Value sum) const;
+  Value emitSumAsFloat(KernelBuilder &nested, Value sum) const;
   /// Spans behind one scale of the activations.
   int64_t getSpansOfScale() const {
     return product.getActivationGroup() / kSpan;
@@ -74,8 +73,6 @@ public:
   unsigned sumBits = 0; // log2 of the activation sums per span
 
 private:
-  /// Whether the sums of groups begin as the bits of a float.
-  bool beginsAsFloat(const PackedWeight &weight) const;
   LogicalResult verifyBuffers();
   LogicalResult viewWeights();
   void viewActivations();
