@@ -52,7 +52,19 @@ static LogicalResult verifyDot(DotOp op, StringRef ways, int64_t count,
 
 LogicalResult Dot4Op::verify() { return verifyDot(*this, "four", 4, false); }
 
-LogicalResult Dot2Op::verify() { return verifyDot(*this, "two", 2, true); }
+LogicalResult Dot2Op::verify() {
+  Type codes = getElementTypeOrSelf(getCodes().getType());
+  for (auto [name, type, expected] :
+       {std::tuple("x", getElementTypeOrSelf(getX().getType()), codes),
+        {"acc", getElementTypeOrSelf(getAcc().getType()),
+         codes.isBF16() ? Type(Float32Type::get(getContext()))
+                        : Type(IntegerType::get(getContext(), 32))}})
+    if (type != expected)
+      return emitOpError() << name << " must have " << expected
+                           << " elements where codes have " << codes << ", got "
+                           << type;
+  return verifyDot(*this, "two", 2, true);
+}
 
 LogicalResult MmaOp::verify() {
   DotAttr shape = getShape();

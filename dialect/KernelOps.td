@@ -77,18 +77,30 @@ def Lumen_Dot2Op : Lumen_Op<"dot2", [Pure, AllTypesMatch<["acc", "result"]>]> {
 
         result[r] = acc[r] + sum_{j<2} codes[2r + j] * x[j],
 
-    or x[2r + j] where `x` has two elements per lane, too. All are signed. It is
-    what a target implements: `vpdpwssd`, `vpmaddwd`, ….
+    or x[2r + j] where `x` has two elements per lane, too. All are signed integers
+    with sums of 32 bits, or bf16 with sums of f32. It is what a target implements:
+    `vpdpwssd`, `vpmaddwd`, `vdpbf16ps`, `bfdot`, ….
+
+    Products of bf16 are exact in f32. Without an instruction, the one of j = 1 is
+    added first and both additions round to the nearest. Instructions may add up
+    in another order, round otherwise, and take denormal numbers for 0.
 
     ```mlir
     %r = lumen.dot2 %codes, %x, %acc : vector<32xi16>, vector<2xi16>, vector<16xi32>
+    %s = lumen.dot2 %w, %y, %sums : vector<32xbf16>, vector<2xbf16>, vector<16xf32>
     ```
   }];
   let arguments = (ins
-    FixedVectorOfRankAndType<[1], [I16]>:$codes,
-    FixedVectorOfRankAndType<[1], [I16]>:$x,
-    FixedVectorOfRankAndType<[1], [I32]>:$acc);
-  let results = (outs FixedVectorOfRankAndType<[1], [I32]>:$result);
+    FixedVectorOfRankAndType<[1], [I16, BF16]>:$codes,
+    FixedVectorOfRankAndType<[1], [I16, BF16]>:$x,
+    FixedVectorOfRankAndType<[1], [I32, F32]>:$acc);
+  let results = (outs FixedVectorOfRankAndType<[1], [I32, F32]>:$result);
+  let extraClassDeclaration = [{
+    /// Whether it multiplies bf16.
+    bool isFloat() {
+      return ::mlir::getElementTypeOrSelf(getAcc().getType()).isF32();
+    }
+  }];
   let assemblyFormat = [{
     $codes `,` $x `,` $acc attr-dict `:` type($codes) `,` type($x) `,` type($acc)
   }];

@@ -20,7 +20,7 @@ def Lumen_PackedAttr : Lumen_Attr<"Packed", "packed",
     are re-encoded into bit planes. They are interleaved over `rows` output rows
     and `k` consecutive columns, which are what one step of a product takes of a
     row. These are four columns of codes, for `lumen.dot4`, and one of floats
-    (the default of `k`). `rows` is what the register tile of the target has:
+    (the default of `k`), or two of bf16, for `lumen.dot2`. `rows` is what the register tile of the target has:
     two vectors of 32-bit lanes, or one for formats with several groups in 32
     codes. See `docs/packed-layout.md` for the bytes.
 
@@ -97,6 +97,8 @@ def Lumen_TargetAttr : Lumen_Attr<"Target", "target"> {
     ones; without them, `lumen.dot4` and `lumen.dot2` become plain vector arithmetic.
     `rows` x `tokens` is the register tile of a product kernel. `mma` multiplies small
     matrices of 8-bit codes; products of many tokens use it where a target has one.
+    `bf16_dot` says whether an instruction multiplies pairs of bf16 in every lane of 32
+    bits and adds them up in f32: such weights then meet activations in bf16.
 
     ```mlir
     module attributes {lumen.target = #lumen.target<name = "x86-64-v3",
@@ -120,6 +122,7 @@ def Lumen_TargetAttr : Lumen_Attr<"Target", "target"> {
     OptionalParameter<"DotAttr">:$dot,
     OptionalParameter<"DotAttr">:$pair_dot,
     OptionalParameter<"DotAttr">:$mma,
+    DefaultValuedParameter<"bool", "false">:$bf16_dot,
     "int64_t":$rows,
     "int64_t":$tokens);
   let assemblyFormat = "`<` struct(params) `>`";
@@ -130,6 +133,9 @@ def Lumen_TargetAttr : Lumen_Attr<"Target", "target"> {
     static TargetAttr lookup(Operation *op);
 
     ::llvm::Triple::ArchType getArchitecture() const;
+
+    /// Whether `features` has LLVM's feature of this name, beyond those of `cpu`.
+    bool hasFeature(::llvm::StringRef name) const;
 
     /// Lanes of 32 bits.
     int64_t getLanes() const { return getVectorBits() / 32; }

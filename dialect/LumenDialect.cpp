@@ -248,7 +248,8 @@ LogicalResult TargetAttr::verify(function_ref<InFlightDiagnostic()> emitError,
                                  int64_t vectorRegisters, int64_t vectorBits,
                                  bool /*fma*/, bool /*f16*/, int64_t cacheLine,
                                  DotAttr dot, DotAttr pairDot, DotAttr mma,
-                                 int64_t rows, int64_t tokens) {
+                                 bool /*bf16Dot*/, int64_t rows,
+                                 int64_t tokens) {
   if (vectorRegisters < 8 || vectorRegisters > 256)
     return emitError() << "vector_registers must be 8 to 256, got "
                        << vectorRegisters;
@@ -286,6 +287,14 @@ llvm::Triple::ArchType TargetAttr::getArchitecture() const {
   return llvm::Triple(triple.empty() ? llvm::sys::getProcessTriple()
                                      : llvm::Triple::normalize(triple))
       .getArch();
+}
+
+bool TargetAttr::hasFeature(StringRef name) const {
+  SmallVector<StringRef> features;
+  getFeatures().split(features, ',');
+  return llvm::any_of(features, [&](StringRef feature) {
+    return feature.consume_front("+") && feature == name;
+  });
 }
 
 bool TargetAttr::prefersSignedCodes() const {

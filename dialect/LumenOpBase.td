@@ -35,6 +35,7 @@ class Lumen_ElementwiseOp<string mnemonic, list<Trait> traits = []>
 def Lumen_Rows : 2DTensorOf<[F32]>;       // T x K activations
 def Lumen_Vec : 1DTensorOf<[F32]>;        // K values: norm weights, biases
 def Lumen_Tokens : 1DTensorOf<[I32]>;     // T token ids
+def Lumen_Bf16Rows : 2DTensorOf<[BF16]>;   // T x K activations, rounded
 def Lumen_Codes : 2DTensorOf<[I8]>;       // T x K activation codes
 def Lumen_Offsets : 2DTensorOf<[I32]>;    // T x K/sum_group
 def Lumen_Sums : 2DTensorOf<[F32, I16]>;  // T x K/sum_group
@@ -44,7 +45,8 @@ def Lumen_Groups : 2DTensorOf<[I32]>;     // (experts + 1) x 2
 def Lumen_Weight : 2DTensorOf<[Lumen_WeightElement]>;  // N x K, raw or packed
 def Lumen_Quantized : 2DTensorOf<[Lumen_QuantType]>;
 def Lumen_FloatWeight : 2DTensorOf<[F32, F16, BF16]>;
-def Lumen_Activation : AnyTypeOf<[Lumen_Rows, Lumen_Codes, Lumen_Offsets, Lumen_Sums]>;
+def Lumen_Activation : AnyTypeOf<[Lumen_Rows, Lumen_Bf16Rows, Lumen_Codes, Lumen_Offsets,
+    Lumen_Sums]>;
 // Pages of floats, or of bytes (8-bit codes and their scales).
 def Lumen_Cache : AnyTypeOf<[TensorRankOf<[F16, F32], [5]>, TensorRankOf<[I8], [4]>]>;
 def Lumen_Bytes : MemRefRankOf<[I8], [1]>;

@@ -193,8 +193,9 @@ LogicalResult QLinearOp::verify() {
                              << " must divide the codes into equal groups, got "
                              << groups << " for " << columns << " codes";
     }
-  } else if (!rankedType(getActivations().front()).getElementType().isF32()) {
-    return emitOpError() << "a single activation has f32 elements, got "
+  } else if (!isBf16() &&
+             !rankedType(getActivations().front()).getElementType().isF32()) {
+    return emitOpError() << "a single activation has f32 or bf16 elements, got "
                          << getActivations().front().getType();
   }
   if (getWeights().empty() || getWeights().size() != getOutputs().size())
@@ -221,6 +222,10 @@ LogicalResult QLinearOp::verify() {
       return emitOpError()
              << "weight " << i
              << " must be quantized to meet 8-bit activations, got " << type;
+    if (isBf16() && !type.getElementType().isBF16())
+      return emitOpError() << "weight " << i
+                           << " must be bf16 to meet bf16 activations, got "
+                           << type;
     if (getGroups()) {
       FailureOr<int64_t> slots =
           verifySlots(*this, getActivations().front(), weight);

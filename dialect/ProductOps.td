@@ -136,8 +136,8 @@ def Lumen_QLinearOp : Lumen_KernelOp<"qlinear", "Product", [AttrSizedOperandSegm
   let summary = "products of one activation with quantized weights";
   let description = [{
     `result_i[t, n] = sum_k x[t, k] * weight_i[n, k] (+ bias_i[n])`, where x is given
-    either as the four results of `lumen.quantize` (integer products) or as float32
-    rows (exact products). Several weights that read the same activation are one
+    either as the four results of `lumen.quantize` (integer products), as float32
+    rows (exact products), or rounded to bf16 for weights in bf16. Several weights that read the same activation are one
     op: Q, K and V, or gate and up. There are as many biases as weights, or none.
     A weight whose result nobody reads is dropped.
 
@@ -172,6 +172,11 @@ def Lumen_QLinearOp : Lumen_KernelOp<"qlinear", "Product", [AttrSizedOperandSegm
     ::mlir::MutableOperandRange getWeightOperands() { return getWeightsMutable(); }
     /// True where the activation is given as 8-bit codes.
     bool isInteger() { return getActivations().size() == 4; }
+    /// True where it is given in bf16, as the weights are.
+    bool isBf16() {
+      return getActivations().size() == 1 &&
+             ::mlir::getElementTypeOrSelf(getActivations().front().getType()).isBF16();
+    }
     /// Number of input columns: those of the weights.
     int64_t getColumns() {
       return ::llvm::cast<::mlir::RankedTensorType>(getWeights().front().getType()).getDimSize(1);

@@ -59,6 +59,13 @@ LogicalResult GateOp::verify() {
                    rankedType(getGate()).getDimSize(1));
 }
 
+LogicalResult ToBf16Op::verify() {
+  auto x = rankedType(getX()), result = rankedType(getResult());
+  if (x.getShape() != result.getShape())
+    return emitOpError() << "result must have the shape of x, got " << result;
+  return success();
+}
+
 LogicalResult LastRowsOp::verify() {
   return verifyDim(*this, "result columns", rankedType(getX()).getDimSize(1),
                    rankedType(getResult()).getDimSize(1));

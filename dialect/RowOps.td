@@ -107,6 +107,22 @@ def Lumen_GateOp : Lumen_RowOp<"gate", [AllTypesMatch<["x", "result"]>]> {
   let hasVerifier = 1;
 }
 
+def Lumen_ToBf16Op : Lumen_RowOp<"to_bf16"> {
+  let summary = "activations rounded to bf16";
+  let description = [{
+    The nearest bf16 of every value, of two equally near ones the even one: for
+    products with bf16 weights. NaN stays NaN.
+
+    ```mlir
+    %y = lumen.to_bf16 %x : tensor<?x896xf32> -> tensor<?x896xbf16>
+    ```
+  }];
+  let arguments = (ins Lumen_Rows:$x);
+  let results = (outs Lumen_Bf16Rows:$result);
+  let assemblyFormat = "$x attr-dict `:` type($x) `->` type($result)";
+  let hasVerifier = 1;
+}
+
 //===----------------------------------------------------------------------===//
 // Element by element
 //===----------------------------------------------------------------------===//

@@ -34,6 +34,7 @@ def stages(
     activations: str = "int8", profile: bool = False, tile_tokens: int = 0, block_bytes: int = 0
 ) -> tuple[Stage, ...]:
     """All stages in order. ``activations``: what quantized weights meet, ``int8`` codes or ``exact`` f32.
+    (With ``int8`` weights in bf16 meet bf16, where the target has an instruction for it.)
     ``profile``: the code counts the calls and the time of its kernels. ``tile_tokens``, ``block_bytes``: how
     products are cut, options of ``lumen-synthesize-product``; 0 for what the pass does by itself.
 

@@ -12,7 +12,7 @@ using namespace mlir::lumen;
 
 int64_t lumen::getStepSize(Type elementType, TargetAttr target) {
   if (!isa<QuantType>(elementType))
-    return 1;
+    return elementType.isBF16() && target && target.getBf16Dot() ? 2 : 1;
   // What takes fewer adds up the sums of several in a lane of 32 bits.
   DotAttr dot = target ? target.getDot() : nullptr;
   return dot ? std::max(kDotStep, dot.getK()) : kDotStep;

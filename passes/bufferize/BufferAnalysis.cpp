@@ -15,11 +15,19 @@ static bool isCache(Type type) {
           (tensor.getRank() == 4 && tensor.getElementType().isInteger(8)));
 }
 
+/// Activations in bf16: any number of rows, all of which are as wide.
+static bool isBf16Rows(RankedTensorType type) {
+  return type.getElementType().isBF16() && type.isDynamicDim(0) &&
+         !type.isDynamicDim(1);
+}
+
 bool lumen::isWeightType(Type type) {
   auto tensor = dyn_cast<RankedTensorType>(type);
-  return tensor && tensor.getRank() == 2 &&
-         (tensor.getEncoding() || isa<QuantType>(tensor.getElementType()) ||
-          tensor.getElementType().isF16() || tensor.getElementType().isBF16());
+  if (!tensor || tensor.getRank() != 2)
+    return false;
+  Type element = tensor.getElementType();
+  return tensor.getEncoding() || isa<QuantType>(element) || element.isF16() ||
+         (element.isBF16() && !isBf16Rows(tensor));
 }
 
 /// True where `use` is read as a weight.

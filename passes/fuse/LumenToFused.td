@@ -41,7 +41,8 @@ def QuantizeActivationsPass : Pass<"lumen-quantize-activations", "::mlir::Module
     The sums are kept per `sum_group` = the smallest scale group among the users'
     formats, at most 32, and the offsets for the bias that divides all of theirs.
     Products with float weights keep reading float32, and so does an activation whose
-    rows are not whole groups of 32.
+    rows are not whole groups of 32. Where the target has `bf16_dot`, products whose
+    weights all are bf16 read a `lumen.to_bf16` of the activation.
 
     In mode `exact` nothing changes: codes of weights meet float32 activations.
 

@@ -97,6 +97,22 @@ static bool wantIntegerSums(ArrayRef<QLinearOp> products, int64_t group,
   return found;
 }
 
+/// The products of `function` whose weights all are bf16, by activation, in
+/// program order. Their rows are whole pairs.
+static llvm::MapVector<Value, SmallVector<QLinearOp>>
+collectBf16Products(func::FuncOp function) {
+  llvm::MapVector<Value, SmallVector<QLinearOp>> products;
+  function.walk([&](QLinearOp op) {
+    auto isBf16 = [](Type type) { return getElementTypeOrSelf(type).isBF16(); };
+    int64_t columns = op.getColumns();
+    if (!op.isInteger() && !op.isBf16() &&
+        llvm::all_of(op.getWeights().getTypes(), isBf16) &&
+        !ShapedType::isDynamic(columns) && columns && columns % 2 == 0)
+      products[op.getActivations().front()].push_back(op);
+  });
+  return products;
+}
+
 namespace {
 
 struct QuantizeActivationsPass
@@ -107,7 +123,10 @@ struct QuantizeActivationsPass
     if (mode == ActivationMode::Exact)
       return;
     OpBuilder builder(&getContext());
-    for (auto function : getOperation().getOps<func::FuncOp>())
+    TargetAttr target = TargetAttr::lookup(getOperation());
+    for (auto function : getOperation().getOps<func::FuncOp>()) {
+      if (target && target.getBf16Dot())
+        roundActivations(function, builder);
       for (auto &[activation, products] : collectProducts(function)) {
         auto [x, group] = activation;
         // Next to its definition the codes are visible wherever x is.
@@ -122,6 +141,19 @@ struct QuantizeActivationsPass
           op.setOffsetBias(bias);
         }
       }
+    }
+  }
+
+private:
+  static void roundActivations(func::FuncOp function, OpBuilder &builder) {
+    for (auto &[x, products] : collectBf16Products(function)) {
+      builder.setInsertionPointAfterValue(x);
+      auto type = cast<RankedTensorType>(x.getType());
+      Value rounded = ToBf16Op::create(builder, x.getLoc(),
+                                       type.clone(builder.getBF16Type()), x);
+      for (QLinearOp op : products)
+        op.getActivationsMutable().assign(rounded);
+    }
   }
 };
 

@@ -24,6 +24,26 @@ Rounded lumen::emitRoundEven(KernelBuilder &b, Value x) {
           arith::SubIOp::create(b, bits, shiftBits)};
 }
 
+Value lumen::emitRoundToBf16(KernelBuilder &b, Value x) {
+  auto type = cast<VectorType>(x.getType());
+  auto words = type.clone(b.getI32Type());
+  Value bits = arith::BitcastOp::create(b, words, x);
+  // The upper half, plus one where the lower is more than half of its last bit,
+  // or half of it and that bit is set.
+  Value half = b.integer(words, 16);
+  Value last = arith::AndIOp::create(b, arith::ShRUIOp::create(b, bits, half),
+                                     b.integer(words, 1));
+  Value rounded = arith::AddIOp::create(
+      b, bits, arith::AddIOp::create(b, last, b.integer(words, 0x7fff)));
+  // A NaN may have its bits in the lower half alone.
+  Value quiet = arith::OrIOp::create(b, bits, b.integer(words, 0x400000));
+  Value isNan = arith::CmpFOp::create(b, arith::CmpFPredicate::UNO, x, x);
+  bits = arith::SelectOp::create(b, isNan, quiet, rounded);
+  Value upper = arith::TruncIOp::create(b, type.clone(b.getI16Type()),
+                                        arith::ShRUIOp::create(b, bits, half));
+  return arith::BitcastOp::create(b, type.clone(b.getBF16Type()), upper);
+}
+
 Value lumen::emitGroupSums(KernelBuilder &b, Value integers, int64_t group) {
   if (getLanes(integers) == group) {
     Value sum =

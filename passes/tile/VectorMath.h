@@ -19,6 +19,10 @@ struct Rounded {
 /// Two additions on every target, while not all have an instruction for it.
 Rounded emitRoundEven(KernelBuilder &b, Value x);
 
+/// The nearest bf16 of f32 lanes, ties to even, in integer arithmetic: LLVM
+/// calls a function for every lane where a target has no instruction.
+Value emitRoundToBf16(KernelBuilder &b, Value x);
+
 /// Sums of every `group` neighbouring lanes of `integers` (a power of two), in
 /// order.
 Value emitGroupSums(KernelBuilder &b, Value integers, int64_t group);

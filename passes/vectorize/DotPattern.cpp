@@ -10,6 +10,23 @@
 using namespace mlir;
 using namespace mlir::lumen;
 
+/// acc + extended bf16 * extended bf16.
+static bool matchBf16Dot(linalg::GenericOp generic, Value yielded, Value &code,
+                         Value &activation) {
+  auto add = yielded.getDefiningOp<arith::AddFOp>();
+  auto product = add ? add.getRhs().getDefiningOp<arith::MulFOp>() : nullptr;
+  if (!product || add.getLhs() != generic.getBody()->getArguments().back())
+    return false;
+  auto lhs = product.getLhs().getDefiningOp<arith::ExtFOp>(),
+       rhs = product.getRhs().getDefiningOp<arith::ExtFOp>();
+  if (!lhs || !rhs || !add.getType().isF32() ||
+      !lhs.getIn().getType().isBF16() || !rhs.getIn().getType().isBF16())
+    return false;
+  code = lhs.getIn();
+  activation = rhs.getIn();
+  return true;
+}
+
 bool lumen::matchDot(linalg::GenericOp generic, Value &code,
                      Value &activation) {
   auto iterators = generic.getIteratorTypesArray();
@@ -19,6 +36,8 @@ bool lumen::matchDot(linalg::GenericOp generic, Value &code,
     return false;
   Value yielded =
       cast<linalg::YieldOp>(generic.getBody()->getTerminator()).getOperand(0);
+  if (steps == 2 && matchBf16Dot(generic, yielded, code, activation))
+    return true;
   auto add = yielded.getDefiningOp<arith::AddIOp>();
   auto product = add ? add.getRhs().getDefiningOp<arith::MulIOp>() : nullptr;
   if (!product || add.getLhs() != generic.getBody()->getArguments().back())

@@ -10,7 +10,7 @@ namespace mlir::lumen {
 
 /// acc += code * signed code over four 8-bit or two 16-bit codes: the operands
 /// of that form. Those of 16 bits are 32 bits wide, and may meet other values
-/// of the lanes, truncated to 16 bits.
+/// of the lanes, truncated to 16 bits. Or over two bf16, whose sums are f32.
 bool matchDot(linalg::GenericOp generic, Value &code, Value &activation);
 
 /// Bits that hold every value of `code`, an unsigned i8 computed in the body of

@@ -36,8 +36,8 @@ Value GenericUnroller::loadLanes(int64_t elements, Value buffer,
   return b.load(elements, buffer, indices);
 }
 
-/// The operand at a point: a vector of lanes, of 4 codes per lane or of the
-/// four activations of a step (`wholeStep`), or a scalar.
+/// The operand at a point: a vector of lanes, of all elements of a step per
+/// lane or of the activations of a step (`wholeStep`), or a scalar.
 FailureOr<Value> GenericUnroller::load(unsigned operand,
                                        ArrayRef<int64_t> point,
                                        bool wholeStep) {
@@ -96,8 +96,8 @@ FailureOr<Value> GenericUnroller::load(unsigned operand,
     return generic.emitOpError()
                << "operand " << operand << " has no contiguous lanes",
            failure();
-  // Lanes of four codes: one load of the whole step.
-  int64_t k4 = key.back();
+  // Lanes of four codes or two floats: one load of the whole step.
+  int64_t number = key.back(), inStep = sizes[dims.back()];
   SmallVector<int64_t> stepKey(key);
   stepKey.back() = -1;
   Value &step = loads[{operand, stepKey}];
@@ -106,13 +106,13 @@ FailureOr<Value> GenericUnroller::load(unsigned operand,
     SmallVector<Value> outer(indices);
     outer.pop_back();
     outer.back() = b.index(0);
-    step = loadLanes(4 * lanes, buffer, outer);
+    step = loadLanes(inStep * lanes, buffer, outer);
   }
   if (wholeStep)
     return cached = step;
   SmallVector<int64_t> mask;
   for (int64_t i = 0; i < lanes; ++i)
-    mask.push_back(4 * i + k4);
+    mask.push_back(inStep * i + number);
   return cached = vector::ShuffleOp::create(b, step, step, mask);
 }
 
@@ -296,6 +296,13 @@ FailureOr<Value> GenericUnroller::emitPair(Value value,
 
 FailureOr<Value> GenericUnroller::emitDot(ArrayRef<int64_t> point, Value sum) {
   Type type = sum.getType();
+  if (code.getType().isBF16()) {
+    FailureOr<Value> values = evaluate(code, point, true);
+    FailureOr<Value> x = evaluate(activation, point, true);
+    if (failed(values) || failed(x))
+      return failure();
+    return Dot2Op::create(b, type, *values, *x, sum).getResult();
+  }
   if (sizes.back() == 2) {
     FailureOr<Value> codes = emitPair(code, point), x;
     if (takesPairs())

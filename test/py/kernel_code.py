@@ -73,8 +73,11 @@ def assembly(name: str, target: str) -> str:
         return Compiler(targets.get(target)).emit(ir.Module.parse(text), "asm")
 
 
-def innermost_loops(text: str) -> Iterator[Loop]:
-    """The loops of an assembly file that hold dot instructions and no other loop."""
+def innermost_loops(text: str, weights: dict[str, int] = _DOTS) -> Iterator[Loop]:
+    """The loops of an assembly file that hold dot instructions and no other loop.
+
+    ``weights``: what counts as one, and as how many.
+    """
     lines = text.splitlines()
     labels = {match[1]: number for number, line in enumerate(lines) if (match := _LABEL.match(line))}
     back = []
@@ -87,7 +90,7 @@ def innermost_loops(text: str) -> Iterator[Loop]:
             continue
         # Neither directives nor comments.
         body = [line.strip() for line in lines[begin : end + 1] if re.match(r"\t[^./]", line)]
-        dots = sum(_DOTS.get(line.split()[0], 0) for line in body)
+        dots = sum(weights.get(line.split()[0], 0) for line in body)
         if dots:
             yield Loop(dots, len(body), sum(bool(_SPILL.search(line)) for line in body))
 

@@ -35,8 +35,4 @@ StringRef arm::findMma(TargetAttr target, DotAttr shape) {
   return isLhsSigned ? "" : "llvm.aarch64.neon.ummla.v4i32.v16i8";
 }
 
-bool arm::hasUsdot(TargetAttr target) {
-  SmallVector<StringRef> features;
-  target.getFeatures().split(features, ',');
-  return llvm::is_contained(features, "+i8mm");
-}
+bool arm::hasUsdot(TargetAttr target) { return target.hasFeature("i8mm"); }

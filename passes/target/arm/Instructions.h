@@ -18,6 +18,8 @@ inline constexpr StringLiteral kSdot = "llvm.aarch64.neon.sdot.v4i32.v16i8";
 inline constexpr StringLiteral kUsdot = "llvm.aarch64.neon.usdot.v4i32.v16i8";
 /// Signed bytes, each product 16 bits.
 inline constexpr StringLiteral kSmull = "llvm.aarch64.neon.smull.v8i16";
+/// Pairs of bf16, added to f32.
+inline constexpr StringLiteral kBfdot = "llvm.aarch64.neon.bfdot.v4f32.v8bf16";
 /// Sums of pairs of neighbours: of the lanes of two vectors, and of one vector
 /// as lanes of twice the width.
 inline constexpr StringLiteral kAddp16 = "llvm.aarch64.neon.addp.v8i16";

@@ -4,6 +4,7 @@
 #include "passes/target/arm/Arm.h"
 #include "passes/target/arm/Instructions.h"
 #include "passes/target/arm/Registers.h"
+#include "passes/target/common/Bf16Dot.h"
 #include "passes/target/common/DotChain.h"
 #include "passes/target/common/VectorPieces.h"
 
@@ -217,6 +218,8 @@ Arm::addInstructions(TargetAttr target, RewritePatternSet &patterns,
   MLIRContext *context = patterns.getContext();
   patterns.add<LowerLookup>(context);
   patterns.add<LowerMma>(context, target);
+  if (target.getBf16Dot() && target.hasFeature("bf16"))
+    patterns.add<LowerBf16Dot2>(context, arm::kBfdot, kLanes, arm::spreadPair);
   arm::addPlanes(patterns);
   arm::addExtensions(patterns);
   arm::addPrefetches(patterns, target.getCacheLine());

@@ -59,13 +59,17 @@ static int64_t countDims(MemRefType type, int64_t bytes) {
   return 0;
 }
 
-/// A load of the `bytes` that hold the four bytes that `load` takes, and where
-/// in them these begin.
+/// A load of the `bytes` that hold the four bytes that `load` takes, and at
+/// which of them these begin.
 static std::optional<std::pair<Value, int64_t>>
 widen(KernelBuilder &b, vector::LoadOp load, int64_t bytes) {
   MemRefType type = load.getMemRefType();
-  int64_t dims = countDims(type, bytes);
-  if (!dims || !type.getElementType().isInteger(8))
+  Type element = type.getElementType();
+  if (!element.isInteger(8) && !element.isBF16())
+    return std::nullopt;
+  int64_t size = element.getIntOrFloatBitWidth() / 8, elements = bytes / size;
+  int64_t dims = countDims(type, elements);
+  if (!dims)
     return std::nullopt;
   int64_t outer = type.getRank() - dims;
   SmallVector<int64_t> place, sizes(type.getShape().drop_front(outer));
@@ -77,15 +81,16 @@ widen(KernelBuilder &b, vector::LoadOp load, int64_t bytes) {
   }
   SmallVector<int64_t> strides = computeStrides(sizes);
   int64_t flat = linearize(place, strides);
-  if (flat % 4)
+  if (flat * size % 4)
     return std::nullopt; // no word of a register
-  int64_t begin = flat - flat % bytes;
+  int64_t begin = flat - flat % elements;
   SmallVector<Value> indices(load.getIndices().take_front(outer));
   for (int64_t index : delinearize(begin, strides))
     indices.push_back(b.index(index));
   OpBuilder::InsertionGuard guard(b);
   b.setInsertionPointAfter(load);
-  return std::pair(b.load(bytes, load.getBase(), indices), flat - begin);
+  return std::pair(b.load(elements, load.getBase(), indices),
+                   (flat - begin) * size);
 }
 
 Value arm::spreadStep(KernelBuilder &b, Value x) {
@@ -100,6 +105,18 @@ Value arm::spreadStep(KernelBuilder &b, Value x) {
                                      source);
   Value word = vector::ExtractOp::create(b, source, first / 4);
   return vector::BitCastOp::create(b, bytes, b.broadcast(word, words));
+}
+
+Value arm::spreadPair(KernelBuilder &b, Value x, VectorType type) {
+  auto load = x.getDefiningOp<vector::LoadOp>();
+  auto wide = load ? widen(b, load, kBytes / 2) : std::nullopt;
+  if (!wide)
+    return spread(b, x, type);
+  auto [source, first] = *wide;
+  SmallVector<int64_t> mask;
+  for (int64_t i = 0; i < type.getNumElements(); ++i)
+    mask.push_back(first / 2 + i % 2);
+  return vector::ShuffleOp::create(b, source, source, mask);
 }
 
 //===----------------------------------------------------------------------===//
@@ -173,7 +190,8 @@ template <typename Op> struct ExtendTogether final : OpRewritePattern<Op> {
     auto type = dyn_cast<VectorType>(op.getType());
     auto load = op.getIn().template getDefiningOp<vector::LoadOp>();
     if (!type || !load || type.getRank() != 1 || type.getNumElements() != 4 ||
-        !type.getElementType().isInteger(32))
+        !type.getElementType().isInteger(32) ||
+        !load.getMemRefType().getElementType().isInteger(8))
       return failure();
     KernelBuilder b(op.getLoc(), rewriter);
     auto wide = widen(b, load, 8);

@@ -23,6 +23,11 @@ Value keep(KernelBuilder &b, Value value);
 /// loads of the same place.
 Value spreadStep(KernelBuilder &b, Value x);
 
+/// The same for a pair of bf16, as a vector of `type`. It comes from half a
+/// register: LLVM does not see that `bfdot` takes words of a whole one that is
+/// loaded.
+Value spreadPair(KernelBuilder &b, Value x, VectorType type);
+
 /// The four lanes from `first` on of `acc`, what a sum starts from. A constant
 /// is loaded for every sum, where LLVM would copy it, and what is the same in
 /// all lanes comes from a general register.

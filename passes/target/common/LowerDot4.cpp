@@ -6,6 +6,7 @@
 #include "passes/Passes.h"
 #include "passes/support/KernelBuilder.h"
 #include "passes/target/common/Architecture.h"
+#include "passes/target/common/VectorPieces.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
@@ -64,6 +65,8 @@ struct ExpandDot2 final : OpRewritePattern<Dot2Op> {
 
   LogicalResult matchAndRewrite(Dot2Op op,
                                 PatternRewriter &rewriter) const override {
+    if (op.isFloat())
+      return failure();
     KernelBuilder b(op.getLoc(), rewriter);
     auto words = cast<VectorType>(op.getAcc().getType());
     Value half = b.integer(words, 16), result = op.getAcc();
@@ -109,6 +112,39 @@ struct ExpandMmaInDots final : OpRewritePattern<MmaOp> {
       rows.push_back(sum);
     }
     rewriter.replaceOp(op, b.concatenate(rows));
+    return success();
+  }
+};
+
+/// On 32-bit lanes, which hold two bf16 each: the bits of bf16 are the upper
+/// half of those of f32.
+struct ExpandBf16Dot2 final : OpRewritePattern<Dot2Op> {
+  using OpRewritePattern::OpRewritePattern;
+
+  LogicalResult matchAndRewrite(Dot2Op op,
+                                PatternRewriter &rewriter) const override {
+    if (!op.isFloat())
+      return failure();
+    KernelBuilder b(op.getLoc(), rewriter);
+    auto sums = cast<VectorType>(op.getAcc().getType());
+    auto words = sums.clone(b.getI32Type());
+    auto asWords = [&](Value pairs) -> Value {
+      if (pairs.getType() != op.getCodes().getType())
+        pairs = spread(b, pairs, cast<VectorType>(op.getCodes().getType()));
+      return vector::BitCastOp::create(b, words, pairs);
+    };
+    Value lhs = asWords(op.getCodes()), rhs = asWords(op.getX()),
+          result = op.getAcc();
+    auto extend = [&](Value pairs, int64_t j) -> Value {
+      Value bits =
+          j ? arith::AndIOp::create(b, pairs, b.integer(words, 0xffff0000))
+                  .getResult()
+            : arith::ShLIOp::create(b, pairs, b.integer(words, 16));
+      return arith::BitcastOp::create(b, sums, bits);
+    };
+    for (int64_t j : {1, 0})
+      result = b.multiplyAdd(extend(lhs, j), extend(rhs, j), result);
+    rewriter.replaceOp(op, result);
     return success();
   }
 };
@@ -188,8 +224,8 @@ struct LowerDot4Pass final : lumen::impl::LowerDot4PassBase<LowerDot4Pass> {
         return signalPassFailure();
     }
     RewritePatternSet patterns(&getContext());
-    patterns.add<ExpandDot4, ExpandDot2, ExpandMmaInDots, ExpandMma,
-                 ExpandLookup>(&getContext());
+    patterns.add<ExpandDot4, ExpandDot2, ExpandBf16Dot2, ExpandMmaInDots,
+                 ExpandMma, ExpandLookup>(&getContext());
     if (failed(applyPatternsGreedily(module, std::move(patterns))))
       signalPassFailure();
   }

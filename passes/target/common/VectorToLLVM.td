@@ -36,10 +36,10 @@ def LowerDot4Pass : Pass<"lumen-lower-dot4", "::mlir::ModuleOp"> {
   let summary = "lower lumen.dot4, lumen.mma and lumen.lookup to the target's instructions";
   let description = [{
     `lumen.dot4` and `lumen.dot2` become the instructions of the target's `dot`
-    and `pair_dot`, or plain vector arithmetic where it has none. A `dot` that
-    makes sums of 16 bits hands them on to the `pair_dot`. Signed codes give
-    their sign to the activations, and unsigned ones of 8 bits go in two parts.
-    Narrower ones are added up over as many steps as fit. `lumen.lookup` becomes
+    and `pair_dot`, pairs of bf16 the one that `bf16_dot` promises, or plain vector
+    arithmetic where it has none. A `dot` that makes sums of 16 bits hands them on
+    to the `pair_dot`. Signed codes give their sign to the activations, and
+    unsigned ones of 8 bits go in two parts. Narrower ones are added up over as many steps as fit. `lumen.lookup` becomes
     a byte shuffle or a chain of selects. Vectors wider than the target's are
     split. An error where the target's architecture has no instruction of that
     shape. A `lumen.mma` of whose shape it has none becomes plain vector arithmetic,

@@ -47,6 +47,21 @@ StringRef x86::findDot(DotAttr dot) {
   return {};
 }
 
+StringRef x86::findBf16Dot(TargetAttr target) {
+  if (!target.getBf16Dot() || !target.hasFeature("avx512bf16"))
+    return {};
+  switch (target.getVectorBits()) {
+  case 512:
+    return "llvm.x86.avx512bf16.dpbf16ps.512";
+  case 256:
+    return "llvm.x86.avx512bf16.dpbf16ps.256";
+  case 128:
+    return "llvm.x86.avx512bf16.dpbf16ps.128";
+  default:
+    return {};
+  }
+}
+
 x86::ByteInstructions x86::findBytes(int64_t vectorBits) {
   switch (vectorBits) {
   case 512:

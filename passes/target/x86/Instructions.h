@@ -11,6 +11,10 @@ namespace mlir::lumen::x86 {
 /// LLVM's intrinsic that computes `dot`; empty where there is none.
 StringRef findDot(DotAttr dot);
 
+/// The one that adds products of pairs of bf16 to f32; empty where the target
+/// has none.
+StringRef findBf16Dot(TargetAttr target);
+
 /// Intrinsics on vectors of bytes; empty where there is none.
 struct ByteInstructions {
   /// Shuffle inside 128-bit lanes.

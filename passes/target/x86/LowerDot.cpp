@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // lumen.dot4, lumen.dot2 and lumen.lookup as x86's instructions.
+#include "passes/target/common/Bf16Dot.h"
 #include "passes/target/common/DotChain.h"
 #include "passes/target/common/VectorPieces.h"
 #include "passes/target/x86/Instructions.h"
@@ -179,7 +180,7 @@ struct LowerDot2 final : Lowering<Dot2Op> {
   LogicalResult matchAndRewrite(Dot2Op op,
                                 PatternRewriter &rewriter) const override {
     auto type = cast<VectorType>(op.getAcc().getType());
-    if (!instructions.fit(type))
+    if (!instructions.fit(type) || op.isFloat())
       return failure();
     KernelBuilder b(op.getLoc(), rewriter);
     int64_t size = instructions.getLanes();
@@ -245,6 +246,8 @@ X86::addInstructions(TargetAttr target, RewritePatternSet &patterns,
   x86::addTiles(patterns, target);
   if (pairDot)
     patterns.add<LowerDot2>(context, found);
+  if (StringRef name = x86::findBf16Dot(target); !name.empty())
+    patterns.add<LowerBf16Dot2>(context, name, target.getLanes());
   if (!dot)
     return success();
   // What multiplies bytes came with what shuffles them.

@@ -38,10 +38,83 @@ Value lumen::emitFloatSpan(TileBuilder &b, const ProductOperands &operands,
   return result;
 }
 
+/// Pairs of bf16 on both sides: a dot product each.
+static Value emitBf16Tile(TileBuilder &b, const ProductOperands &operands,
+                          const PackedWeight &weight, const TokenTile &tokens,
+                          Value tile, Value zero) {
+  auto addUnit = [&](Value unit, Value acc) {
+    Value values = b.slice(weight.values, {tile, unit});
+    Value x = b.slice(operands.x, {tokens.first, unit}, tokens.count);
+    // token, pair, row, column of the pair
+    return b.generic(
+        acc, {values, x},
+        {b.map(4, {1, 2, 3}), b.map(4, {0, 1, 3}), b.map(4, {0, 2})}, 4,
+        [&](KernelBuilder &nested, ValueRange arguments) {
+          Type f32 = nested.getF32Type();
+          return nested.multiplyAdd(nested.convert(arguments[0], f32),
+                                    nested.convert(arguments[1], f32),
+                                    arguments[2]);
+        });
+  };
+  int64_t columns = weight.getColumns();
+  return b.carry(columns / 2 / PackedWeight::getPairsPerUnit(columns), zero,
+                 addUnit);
+}
+
+/// Pairs of bf16, which meet f32 one by one, in order.
+static Value emitPairsTile(TileBuilder &b, const ProductOperands &operands,
+                           const PackedWeight &weight, const TokenTile &tokens,
+                           Value tile, Value zero) {
+  auto addPair = [&](Value pair, Value acc, int64_t count) {
+    Value words = b.slice(weight.words, {tile, pair});
+    SmallVector<Value> inputs = {words};
+    SmallVector<AffineMap> maps = {b.map(2, {1})};
+    for (int64_t i = 0; i < count; ++i) {
+      Value column = b.add(b.multiply(pair, 2), i);
+      inputs.push_back(
+          b.sliceOfShape(operands.x, {tokens.first, column}, {tokens.count}));
+      maps.push_back(b.map(2, {0}));
+    }
+    maps.push_back(b.map(2, {0, 1}));
+    return b.generic(
+        acc, inputs, maps, 2, [&](KernelBuilder &nested, ValueRange arguments) {
+          // The bits of bf16 are the upper half of those of f32.
+          Type i32 = nested.getI32Type();
+          Value sum = arguments.back(), both = arguments.front();
+          for (int64_t i = 0; i < count; ++i) {
+            Value bits;
+            if (i == 0)
+              bits =
+                  arith::ShLIOp::create(nested, both, nested.integer(i32, 16));
+            else
+              bits = arith::AndIOp::create(nested, both,
+                                           nested.integer(i32, 0xffff0000));
+            Value value =
+                arith::BitcastOp::create(nested, nested.getF32Type(), bits);
+            sum = nested.multiplyAdd(value, arguments[1 + i], sum);
+          }
+          return sum;
+        });
+  };
+  int64_t columns = weight.getColumns();
+  Value result = zero;
+  if (columns > 1)
+    result = b.carry(columns / 2, result, [&](Value pair, Value acc) {
+      return addPair(pair, acc, 2);
+    });
+  if (columns % 2)
+    result = addPair(b.index(columns / 2), result, 1);
+  return result;
+}
+
 Value lumen::emitFloatTile(TileBuilder &b, const ProductOperands &operands,
                            const PackedWeight &weight, const TokenTile &tokens,
                            Value tile) {
   Value zero = b.zeros({tokens.count, weight.rows}, b.getF32Type());
+  if (operands.product.isBf16())
+    return emitBf16Tile(b, operands, weight, tokens, tile, zero);
+  if (weight.hasPairs())
+    return emitPairsTile(b, operands, weight, tokens, tile, zero);
   auto addColumn = [&](Value k, ValueRange acc) -> SmallVector<Value> {
     Value row = b.slice(weight.values, {tile, k});
     Value column =

@@ -13,7 +13,8 @@ Value emitFloatSpan(TileBuilder &b, const ProductOperands &operands,
                     const PackedWeight &weight, const TokenTile &tokens,
                     const SpanPosition &at, Value acc);
 
-/// Tile `tile` of a weight of floats, in all columns.
+/// Tile `tile` of a weight of floats, in all columns. Activations are f32, or
+/// bf16 as the weight.
 Value emitFloatTile(TileBuilder &b, const ProductOperands &operands,
                     const PackedWeight &weight, const TokenTile &tokens,
                     Value tile);

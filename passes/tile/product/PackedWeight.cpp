@@ -5,6 +5,7 @@
 #include "mlir/Dialect/Bufferization/IR/Bufferization.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "mlir/Dialect/Utils/IndexingUtils.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
 #include "llvm/Support/MathExtras.h"
 
@@ -73,6 +74,23 @@ Value PackedWeight::viewComponent(TileBuilder &b, Value bytes,
                            component.elementType));
 }
 
+/// Pairs of bf16, the only component of a weight.
+void PackedWeight::viewPairs(TileBuilder &b, Value bytes,
+                             const PackedComponent &component) {
+  int64_t pairs = component.getUnits(getColumns());
+  int64_t words = getTiles() * pairs * rows;
+  auto view = [&](int64_t count, ArrayRef<int64_t> shape, Type element) {
+    return b.toTensor(
+        b.view(bytes, 0, count, 0, shape, computeStrides(shape), element));
+  };
+  this->words = view(words, {getTiles(), pairs, rows}, b.getI32Type());
+  if (getColumns() % 2)
+    return;
+  int64_t perUnit = getPairsPerUnit(getColumns());
+  values = view(2 * words, {getTiles(), pairs / perUnit, perUnit, rows, 2},
+                component.elementType);
+}
+
 PackedWeight::PackedWeight(TileBuilder &b, Value weight)
     : type(cast<RankedTensorType>(weight.getType())),
       layout(cast<PackedAttr>(type.getEncoding())), rows(layout.getRows()) {
@@ -88,6 +106,10 @@ PackedWeight::PackedWeight(TileBuilder &b, Value weight)
       begin = end;
       end +=
           getStreamBytes(component, type.getDimSize(0), getColumns(), layout);
+    }
+    if (hasPairs()) {
+      viewPairs(b, fromBytes.getBytes(), component);
+      continue;
     }
     Value tensor = viewComponent(b, fromBytes.getBytes(), begin, component);
     if (component.kind == Kind::Codes)

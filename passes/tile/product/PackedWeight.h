@@ -9,6 +9,8 @@
 #include "dialect/layout/PackedLayout.h"
 #include "passes/tile/product/TileBuilder.h"
 
+#include <numeric>
+
 namespace mlir::lumen {
 
 /// Iteration dimensions of a span: token, the three bits of the step, row lane,
@@ -55,11 +57,19 @@ public:
   int64_t rows;
   /// Null for float elements. (Accessors of ops are not const.)
   mutable FormatOp format;
-  /// Float elements: [tile][k][row].
-  Value values;
+  /// Float elements: [tile][k][row]; in pairs: [tile][unit][pair][row][2], and
+  /// both of a pair as i32: [tile][pair][row].
+  Value values, words;
   /// Whether it comes from memory, and not from a cache.
   bool isFar = true;
 
+  /// Pairs of columns that a unit has: those of 16 bytes of an activation,
+  /// which one load takes, or fewer where these do not divide the columns.
+  static int64_t getPairsPerUnit(int64_t columns) {
+    return std::gcd<int64_t>(4, columns / 2);
+  }
+  /// Whether pairs of columns lie together.
+  bool hasPairs() const { return !format && layout.getK() == 2; }
   int64_t getTiles() const;
   int64_t getColumns() const { return type.getDimSize(1); }
   /// log2 of the groups per span: how many of x, y, z number a group.
@@ -141,6 +151,7 @@ private:
   static unsigned getSharedBits(BitPlane plane);
   Value viewComponent(TileBuilder &b, Value bytes, int64_t streamBegin,
                       const PackedComponent &component) const;
+  void viewPairs(TileBuilder &b, Value bytes, const PackedComponent &component);
   /// True where a span has an entry of its own (or several) in this plane.
   bool hasEntryPerSpan(const StoredFactor &factor, BitPlane plane) const;
   Value emitProduct(KernelBuilder &nested, ValueRange parts,

@@ -73,6 +73,20 @@ Value ProductOperands::viewPairs(Value memref) {
   return b.toTensor(expandColumns(b, memref, tokens, pairs));
 }
 
+Value ProductOperands::viewUnitsOfPairs(Value memref) {
+  auto type = cast<MemRefType>(memref.getType());
+  int64_t pairs = type.getDimSize(1) / 2;
+  int64_t perUnit = PackedWeight::getPairsPerUnit(type.getDimSize(1));
+  SmallVector<int64_t> shape = {ShapedType::kDynamic, pairs / perUnit, perUnit,
+                                2};
+  SmallVector<OpFoldResult> sizes = {tokens};
+  for (int64_t size : ArrayRef(shape).drop_front())
+    sizes.push_back(b.getIndexAttr(size));
+  return b.toTensor(memref::ExpandShapeOp::create(
+      b, MemRefType::get(shape, type.getElementType()), memref,
+      SmallVector<ReassociationIndices>{{0}, {1, 2, 3}}, sizes));
+}
+
 Value ProductOperands::splitSlots(Value memref) const {
   int64_t slots = product.getSlots();
   if (slots == 1)
@@ -92,6 +106,10 @@ void ProductOperands::viewActivations() {
   tokens = memref::DimOp::create(b, memref(0), 0);
   bool quantized = llvm::any_of(
       weights, [](const PackedWeight &weight) { return !!weight.format; });
+  if (product.isBf16()) {
+    x = viewUnitsOfPairs(memref(0));
+    return;
+  }
   if (!product.isInteger()) {
     x = quantized ? expandSpans(memref(0), kStepBits, kDotStep)
                   : b.toTensor(memref(0));
@@ -148,10 +166,13 @@ LogicalResult ProductOperands::viewWeights() {
       return product.emitOpError()
              << "needs packed weights, but weight " << i << " is " << type;
     int64_t step = getStepSize(type.getElementType());
-    if (cast<PackedAttr>(type.getEncoding()).getK() != step)
-      return product.emitOpError()
-             << "takes " << step << " columns of a row in a step, but weight "
-             << i << " is " << type;
+    int64_t k = cast<PackedAttr>(type.getEncoding()).getK();
+    // Floats may lie in pairs too, as bf16 activations meet them.
+    bool inPairs = type.getElementType().isBF16() && k == 2;
+    if ((k != step && !inPairs) || (product.isBf16() && !inPairs))
+      return product.emitOpError() << "takes " << (product.isBf16() ? 2 : step)
+                                   << " columns of a row in a step, but weight "
+                                   << i << " is " << type;
     if (!type.hasStaticShape())
       return product.emitOpError()
              << "needs weights of known sizes, but weight " << i << " is "

@@ -81,6 +81,8 @@ private:
   Value expandSpans(Value memref, unsigned bits, int64_t rest);
   /// memref<TxP> seen as [token][pair][2].
   Value viewPairs(Value memref);
+  /// memref<TxK> seen as [token][unit][pair][2], as weights in pairs are.
+  Value viewUnitsOfPairs(Value memref);
 
   TileBuilder &b;
 };

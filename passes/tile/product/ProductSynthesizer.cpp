@@ -163,7 +163,9 @@ void ProductSynthesizer::emitTokenBlocks(
     tokens = arith::SubIOp::create(b, tokens, range.begin);
   int64_t tokenTile = range.tokens;
   int64_t bytesPerToken =
-      getWeight(sink).getColumns() * (product.isInteger() ? 1 : 4);
+      getWeight(sink).getColumns() * (product.isInteger() ? 1
+                                      : product.isBf16()  ? 2
+                                                          : 4);
   int64_t tokensInCache = blockBytes / bytesPerToken * range.enlarged;
   int64_t tokenBlock =
       std::max<int64_t>(tokenTile, llvm::alignDown(tokensInCache, tokenTile));

@@ -5,6 +5,8 @@
 #include "passes/check/KernelContract.h"
 #include "passes/tile/product/ProductSynthesizer.h"
 
+#include <algorithm>
+
 namespace mlir::lumen {
 #define GEN_PASS_DEF_SYNTHESIZEPRODUCTPASS
 #include "passes/Passes.h.inc"
@@ -17,6 +19,14 @@ namespace {
 
 /// Tokens of a register tile, as `#lumen.target` limits them too.
 constexpr int64_t kMostTileTokens = 32;
+
+/// Tokens of a register tile of bf16: half of the registers hold the sums, as
+/// there is nothing to unpack.
+int64_t getBf16Tokens(TargetAttr target) {
+  int64_t tokens =
+      target.getVectorRegisters() / 2 * target.getLanes() / target.getRows();
+  return std::clamp<int64_t>(tokens, 1, kMostTileTokens);
+}
 
 struct SynthesizeProductPass final
     : lumen::impl::SynthesizeProductPassBase<SynthesizeProductPass> {
@@ -44,7 +54,9 @@ struct SynthesizeProductPass final
       }
       TileShape shape = {0, 4};
       if (target)
-        shape = {target.getRows(), target.getTokens()};
+        shape = {target.getRows(), products.front().isBf16()
+                                       ? getBf16Tokens(target)
+                                       : target.getTokens()};
       if (tokens)
         shape.tokens = tokens;
       if (failed(ProductSynthesizer(kernel, products.front(), shape, blockBytes,

@@ -68,6 +68,17 @@ class QuantizeEmitter final : public RowOpEmitterOf<QuantizeOp> {
   }
 };
 
+class ToBf16Emitter final : public RowOpEmitterOf<ToBf16Op> {
+  using RowOpEmitterOf::RowOpEmitterOf;
+
+  void emitStores(RowEmitter &rows, ColumnTile &tile) override {
+    for (Value buffer : getDestinations(op.getResult()))
+      for (auto [i, piece] : llvm::enumerate(rows.emit(op.getX(), tile)))
+        rows.b.store(emitRoundToBf16(rows.b, piece), buffer,
+                     {rows.row, rows.b.add(tile.base, i * rows.loop.piece)});
+  }
+};
+
 class ElementwiseEmitter final : public RowOpEmitter {
   using RowOpEmitter::RowOpEmitter;
 
@@ -99,10 +110,14 @@ RowOpEmitterPtr lumen::createEmitter(QuantizeOp op) {
   return std::make_unique<QuantizeEmitter>(op);
 }
 
+RowOpEmitterPtr lumen::createEmitter(ToBf16Op op) {
+  return std::make_unique<ToBf16Emitter>(op);
+}
+
 RowOpEmitterPtr lumen::createRowOpEmitter(KernelOpInterface op) {
   return llvm::TypeSwitch<Operation *, RowOpEmitterPtr>(op)
       .Case<CombineOp, EmbeddingOp, GateOp, GatherRowsOp, KvAppendOp,
-            LastRowsOp, QuantizeOp, RmsNormOp, RopeOp>(
+            LastRowsOp, QuantizeOp, RmsNormOp, RopeOp, ToBf16Op>(
           [](auto op) { return createEmitter(op); })
       .Default([&](Operation *) {
         return std::make_unique<ElementwiseEmitter>(op);

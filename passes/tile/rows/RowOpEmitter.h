@@ -94,6 +94,7 @@ RowOpEmitterPtr createEmitter(LastRowsOp op);
 RowOpEmitterPtr createEmitter(QuantizeOp op);
 RowOpEmitterPtr createEmitter(RmsNormOp op);
 RowOpEmitterPtr createEmitter(RopeOp op);
+RowOpEmitterPtr createEmitter(ToBf16Op op);
 
 } // namespace mlir::lumen
 

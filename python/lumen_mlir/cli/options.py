@@ -128,7 +128,8 @@ activations_option = click.option(
     "--activations",
     default="int8",
     show_default=True,
-    help="What quantized weights are multiplied with: int8 or exact (float32).",
+    help="What weights are multiplied with: int8 (bf16 for BF16 weights on CPUs with instructions for it, "
+    "float32 for other floats), or exact (float32).",
 )
 
 engine_option = click.option(

@@ -188,6 +188,7 @@ _OPS: dict[str, Callable[[Demands, ir.Operation, list[Any]], list[Value]]] = {
     "lumen.rms_norm": _first_alike,
     "lumen.gate": _alike,
     "lumen.quantize": _alike,
+    "lumen.to_bf16": _alike,
     "lumen.rope": _rope,
     "lumen.kv_append": _kv_append,
     "lumen.attention": _attention,

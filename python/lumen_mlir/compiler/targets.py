@@ -60,6 +60,7 @@ class Target:
       triple, cpu, features: LLVM's; they say which instructions may be used. An empty triple is that of the
         machine that compiles.
       needs: the features (LLVM's names) that a CPU must have to run the code.
+      slow_on: features of CPUs on which what the row adds is slow: their native target is a later row.
       vector_registers, vector_bits: how many vector registers there are, and their width.
       fma: whether an instruction multiplies and adds floats at once.
       f16: whether instructions convert between f16 and f32.
@@ -68,6 +69,8 @@ class Target:
       pair_dot: what multiplies pairs of 16-bit codes; None for plain vector arithmetic.
       mma: what multiplies small matrices of signed 8-bit codes, for products of many tokens; None where
         ``dot`` does these, too.
+      bf16_dot: whether an instruction multiplies pairs of bf16 and adds them to lanes of f32, for weights in
+        bf16.
       rows, tokens: a register tile of a product is ``rows`` outputs (lanes of 32 bits) by ``tokens``, as many
         as the registers hold.
     """
@@ -77,6 +80,7 @@ class Target:
     cpu: str
     features: str = ""
     needs: tuple[str, ...] = ()
+    slow_on: tuple[str, ...] = ()
     vector_registers: int
     vector_bits: int
     fma: bool
@@ -85,6 +89,7 @@ class Target:
     dot: Dot | None = None
     pair_dot: Dot | None = None
     mma: Dot | None = None
+    bf16_dot: bool = False
     rows: int
     tokens: int
 
@@ -92,6 +97,8 @@ class Target:
         """The text of the ``#lumen.target<...>`` attribute."""
         dots = (("dot", self.dot), ("pair_dot", self.pair_dot), ("mma", self.mma))
         shapes = "".join(f"{name} = {dot.attribute()}, " for name, dot in dots if dot is not None)
+        if self.bf16_dot:
+            shapes += "bf16_dot = true, "
         return (
             f'#lumen.target<name = "{self.name}", triple = "{self.triple}", cpu = "{self.cpu}", '
             f'features = "{self.features}", vector_registers = {self.vector_registers}, '
@@ -137,6 +144,13 @@ class Target:
         host = codegen.host_features()
         return tuple(feature for feature in self.needs if not host.get(feature, False))
 
+    def is_slow(self) -> bool:
+        """Whether this machine's CPU has a feature with which the code is slow."""
+        from lumen_mlir._mlir import codegen
+
+        host = codegen.host_features()
+        return any(host.get(feature, False) for feature in self.slow_on)
+
 
 def _boolean(value: bool) -> str:
     return "true" if value else "false"
@@ -181,6 +195,8 @@ def _pairs(bits: int) -> dict[str, Dot]:
 
 
 _AVX512: dict[str, Any] = {"vector_registers": 32, "vector_bits": 512, "fma": True, "f16": True}
+# Cores of Intel that have avx512fp16 split vdpbf16ps into so many operations that f32 is faster.
+_AVX512_BF16: dict[str, Any] = {**_AVX512, **_vnni(512), "bf16_dot": True, "slow_on": ("avx512fp16",)}
 _AVX2: dict[str, Any] = {"vector_registers": 16, "vector_bits": 256, "fma": True, "f16": True}
 _SSE: dict[str, Any] = {"vector_registers": 16, "vector_bits": 128, "fma": False, "f16": False}
 _NEON: dict[str, Any] = {"vector_registers": 32, "vector_bits": 128, "fma": True, "f16": True}
@@ -204,12 +220,16 @@ _TILES = ("avx512vnni", "amx-tile", "amx-int8")
 # load and a store each beside some 20 to 40 instructions.
 TARGETS = (
     _x86("x86-64-v4+amx", "x86-64-v4", _V4, *_TILES, **_AVX512, **_vnni(512), mma=_TDPBSSD, rows=32, tokens=6),
+    _x86("x86-64-v4+bf16", "x86-64-v4", _V4, "avx512vnni", "avx512bf16", **_AVX512_BF16, rows=32, tokens=6),
     _x86("x86-64-v4+vnni", "x86-64-v4", _V4, "avx512vnni", **_AVX512, **_vnni(512), rows=32, tokens=6),
     _x86("x86-64-v4", "x86-64-v4", _V4, **_AVX512, **_pairs(512), rows=32, tokens=4),
     _x86("x86-64-v3+avxvnni", "x86-64-v3", _V3, "avxvnni", **_AVX2, **_vnni(256), rows=16, tokens=4),
     _x86("x86-64-v3", "x86-64-v3", _V3, **_AVX2, **_pairs(256), rows=16, tokens=4),
     _x86("x86-64-v2", "x86-64-v2", _V2, **_SSE, **_pairs(128), rows=8, tokens=4),
-    _arm("armv8.6-a+i8mm", "dotprod", "i8mm", dot=_USDOT, mma=_SMMLA, rows=8, tokens=4),
+    # Armv8.6-A has bf16, too, as have all earlier CPUs with i8mm.
+    _arm(
+        "armv8.6-a+i8mm", "dotprod", "i8mm", "bf16", dot=_USDOT, mma=_SMMLA, bf16_dot=True, rows=8, tokens=4
+    ),
     _arm("armv8.2-a+dotprod", "dotprod", dot=_SDOT, rows=8, tokens=6),
     # Armv8.0-A, which every 64-bit ARM CPU runs.
     _arm("armv8-a", dot=_SMLAL, rows=8, tokens=3),
@@ -225,8 +245,8 @@ def names() -> tuple[str, ...]:
 
 
 def native() -> Target:
-    """The most capable target whose code this machine runs."""
-    return next(target for target in TARGETS if not target.missing())
+    """The most capable target whose code this machine runs, and runs fast."""
+    return next(target for target in TARGETS if not target.missing() and not target.is_slow())
 
 
 def get(name: str | Target | None) -> Target:

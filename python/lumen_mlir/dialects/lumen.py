@@ -226,6 +226,11 @@ def pack(weight: ir.Value, tile: Tile) -> ir.Value:
     return _create("pack", ir.RankedTensorType.get(kind.shape, kind.element_type, layout), [weight])
 
 
+def to_bf16(x: ir.Value) -> ir.Value:
+    """bf16 [T, K]: ``x`` rounded."""
+    return _create("to_bf16", rows_type(_columns(x), ir.BF16Type.get()), [x])
+
+
 def quantize(x: ir.Value, group: int = 32, sum_group: int = 32) -> list[ir.Value]:
     """8-bit codes of ``x`` [T, K]: codes i8 [T, K], scales f32 [T, K/group], and the codes' sums, negated as
     offsets i32 and as sums f32 [T, K/sum_group]."""

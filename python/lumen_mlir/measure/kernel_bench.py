@@ -24,6 +24,7 @@ from lumen_mlir.compiler.targets import Target
 from lumen_mlir.dialects import func, lumen
 from lumen_mlir.formats import packing
 from lumen_mlir.formats.arrays import from_float32
+from lumen_mlir.formats.graph import bf16
 from lumen_mlir.measure.limits import Meter
 from lumen_mlir.run import engine, packed_weights
 from lumen_mlir.storage.cache import Cache
@@ -140,7 +141,8 @@ class KernelBench:
     def _array(self, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
         if dtype.kind == "i":
             return self._random.integers(-127, 128, shape).astype(dtype)
-        return self._random.random(shape, np.float32).astype(dtype)
+        values = self._random.random(shape, np.float32)
+        return from_float32(values, bf16) if dtype.kind == "u" else values.astype(dtype)
 
     def _weights(self, fmt: Format, n: int, k: int) -> list[np.ndarray]:
         """Packed copies of a random weight."""

@@ -77,9 +77,10 @@ class Interpreter:
     def call(self, name: str, *arguments: Any) -> tuple:
         """Calls the function ``name``.
 
-        Tensors are arrays of the argument's shape and element type; an index is an int. A weight matrix is
-        given in the file's own layout, as bytes (uint8) or, for float types, as floats; also where the module
-        takes it packed, for packing changes no value. KV caches are changed in place and returned as well.
+        Tensors are arrays of the argument's shape and element type (bits in uint16 for bf16); an index is an
+        int. A weight matrix is given in the file's own layout, as bytes (uint8) or, for float types, as
+        floats; also where the module takes it packed, for packing changes no value. KV caches are changed in
+        place and returned as well.
         Weights are told apart by their memory: it must not change between calls.
 
         Returns the results: arrays, and uint8 bytes for packed weights.
@@ -110,14 +111,16 @@ class Interpreter:
         if not ir.RankedTensorType.isinstance(kind):
             return int(value)
         element, shape, array = str(kind.element_type), kind.shape, np.asarray(value)
-        is_weight = len(shape) == 2 and (element not in _DTYPES or array.dtype == np.uint8)
+        dynamic = ir.ShapedType.get_dynamic_size()
+        # Rows of activations, of which any number may come.
+        is_bf16 = element == "bf16" and len(shape) == 2 and shape[0] == dynamic != shape[1]
+        is_weight = len(shape) == 2 and (element not in _DTYPES or array.dtype == np.uint8) and not is_bf16
         if is_weight or (len(shape) == 2 and kind.has_static_shape):
             return self._weight(where, array, kind)
-        dynamic = ir.ShapedType.get_dynamic_size()
         fits = array.ndim == len(shape) and all(
             want in (dynamic, got) for want, got in zip(shape, array.shape, strict=True)
         )
-        if not fits or array.dtype != _DTYPES[element]:
+        if not fits or array.dtype != (np.uint16 if is_bf16 else _DTYPES[element]):
             raise LumenError(f"{where} is {array.dtype} {list(array.shape)}; expected {kind}")
         return array
 
@@ -261,7 +264,8 @@ class Interpreter:
         self, activations: tuple, weight: Weight | np.ndarray, bias: np.ndarray | None
     ) -> np.ndarray:
         if len(activations) == 1:
-            return ops.linear(activations[0], _floats(weight), bias)
+            (x,) = activations
+            return ops.linear(ops.from_bf16(x) if x.dtype == np.uint16 else x, _floats(weight), bias)
         codes, scales, _, sums = activations
         form = weight.integer()
         size = form.values.shape[1]

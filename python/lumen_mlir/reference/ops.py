@@ -219,6 +219,21 @@ def _sigmoid(x: np.ndarray) -> np.ndarray:
 
 
 @_meaning
+def to_bf16(x: np.ndarray) -> np.ndarray:
+    """The bits of the nearest bf16 of x f32, of two equally near ones the even one: uint16 [T, K]."""
+    bits = np.ascontiguousarray(x).view(np.uint32)
+    # (Only NaN goes beyond 32 bits.)
+    rounded = bits + (bits >> np.uint32(16) & np.uint32(1)) + np.uint32(0x7FFF)
+    rounded = np.where(np.isnan(x), bits | np.uint32(0x400000), rounded)
+    return (rounded >> np.uint32(16)).astype(np.uint16)
+
+
+def from_bf16(bits: np.ndarray) -> np.ndarray:
+    """The values of bf16, given as their bits, uint16: f32."""
+    return (bits.astype(np.uint32) << np.uint32(16)).view(np.float32)
+
+
+@_meaning
 def last_rows(x: np.ndarray, first: int) -> np.ndarray:
     """The rows of x from ``first`` on."""
     return x[first:]

@@ -47,7 +47,8 @@ class SessionOptions:
       threads: of the team; None for ``LUMEN_THREADS`` or the number of physical cores.
       context: tokens that the KV cache can hold; 0 for the model's own length, None for at most 32,768 of it.
       kv_type: the elements of the KV cache: "f16", "f32", or "q8_0" for half the memory of f16.
-      activations: "int8", what quantized weights are multiplied with, or "exact" for float32.
+      activations: "int8", what quantized weights are multiplied with, or "exact" for float32. With "int8",
+        weights in bf16 meet bf16 on targets that have ``bf16_dot``.
       target: a name of ``lumen_mlir.compiler.targets``, or "native" for the best one this CPU has.
       chunk: most tokens of one step; a longer prompt is computed in several.
       pack_cache: keep packed weights in a file and map it at the next start.

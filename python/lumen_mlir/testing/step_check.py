@@ -21,7 +21,7 @@ from lumen_mlir.errors import LumenError
 from lumen_mlir.formats import kv_cache, packing
 from lumen_mlir.formats.packing import Tile
 from lumen_mlir.models import Model
-from lumen_mlir.reference import Interpreter, ReferenceSession
+from lumen_mlir.reference import Interpreter, ReferenceSession, ops
 from lumen_mlir.reference.weights import Weight
 from lumen_mlir.run import device
 from lumen_mlir.run.engine import Engine, aligned_empty, compile
@@ -40,8 +40,8 @@ class KernelCheck:
     Attributes:
       kernel: its name.
       error: of the float results: the largest norm of a row's difference, over the norm of the row. Of
-        float16 KV caches: how much further than half a step an element is from the value before rounding,
-        at most, over the largest value.
+        float16 KV caches and activations in bf16: how much further than half a step an element is from the
+        value before rounding, at most, over the largest value.
       moved: codes of activations that are not NumPy's.
       margin: how far they were from half-way between two, at most, in codes. Infinite where integers are
         wrong or a neighbour was skipped, which no rounding explains.
@@ -164,7 +164,7 @@ class _Checker(_Recorder):
         self.checks: list[KernelCheck] = []
         self._engine, self._tiles = engine, tiles
         self._packed: dict[tuple[int, int], np.ndarray] = {}
-        # The float16 caches of the kernel at work before they are rounded.
+        # What the kernel at work rounds to float16 or bf16, before.
         self._unrounded: list[np.ndarray] = []
 
     def _prepare(self, op: ir.Operation):
@@ -177,6 +177,13 @@ class _Checker(_Recorder):
                 return step(cache, *operands)
 
             return append
+        if op.name == "lumen.to_bf16":
+
+            def round(x: np.ndarray) -> np.ndarray:
+                self._unrounded.append(x)
+                return step(x)
+
+            return round
         name = op.attributes["callee"].value if op.name == "func.call" else None
         if name not in self._engine.signatures:
             return step
@@ -203,8 +210,9 @@ class _Checker(_Recorder):
             self._bytes(value, tile) if isinstance(value, Weight) else value
             for value, tile in zip(arguments, self._tiles[name], strict=True)
         ]
-        # Poisoned, so that what is not written is seen.
-        outs = [np.full_like(expected[argument.result], -77) for argument in signature.outs]
+        # Poisoned, so that what is not written is seen. (Bits of bf16 are unsigned.)
+        arrays = [expected[argument.result] for argument in signature.outs]
+        outs = [np.full_like(array, np.array(-77).astype(array.dtype)) for array in arrays]
         call = self._engine.bind(name, *inputs, outs=outs)
         call.run()
         return call.results
@@ -259,6 +267,11 @@ def _compare(
         elif result.dtype == np.float16:
             values = next(unrounded_left)
             beyond = np.abs(result - values) - np.spacing(np.abs(result)).astype(np.float32) / 2
+            errors.append(_finite(beyond.max() / np.abs(values).max()))
+        elif result.dtype == np.uint16:
+            values, rounded = next(unrounded_left), ops.from_bf16(result)
+            # A step of bf16 is 2^16 of float32.
+            beyond = np.abs(rounded - values) - np.spacing(np.abs(rounded)) * np.float32(1 << 15)
             errors.append(_finite(beyond.max() / np.abs(values).max()))
         elif result.dtype == np.float32:
             errors.append(_error(result, numpy))

@@ -1235,7 +1235,7 @@ func.func @f(%c: tensor<?x64xi8>, %s: tensor<?x2xf32>, %o: tensor<?x2xi32>, %m: 
 // -----
 
 func.func @f(%x: tensor<?x64xi8>, %w: tensor<48x64xf16>) {
-  // expected-error@below {{a single activation has f32 elements, got 'tensor<?x64xi8>'}}
+  // expected-error@below {{a single activation has f32 or bf16 elements, got 'tensor<?x64xi8>'}}
   %0 = lumen.qlinear activations(%x : tensor<?x64xi8>)
     weights(%w : tensor<48x64xf16>) -> tensor<?x48xf32>
   return
@@ -1353,6 +1353,47 @@ func.func @f(%b: memref<?xi8>) {
 func.func @f(%c: vector<32xi16>, %x: vector<4xi16>, %a: vector<16xi32>) {
   // expected-error@below {{x must have 2 elements, got 4}}
   %0 = lumen.dot2 %c, %x, %a : vector<32xi16>, vector<4xi16>, vector<16xi32>
+  return
+}
+
+// -----
+
+func.func @f(%c: vector<32xbf16>, %x: vector<2xi16>, %a: vector<16xf32>) {
+  // expected-error@below {{x must have 'bf16' elements where codes have 'bf16', got 'i16'}}
+  %0 = lumen.dot2 %c, %x, %a : vector<32xbf16>, vector<2xi16>, vector<16xf32>
+  return
+}
+
+// -----
+
+func.func @f(%c: vector<32xbf16>, %x: vector<2xbf16>, %a: vector<16xi32>) {
+  // expected-error@below {{acc must have 'f32' elements where codes have 'bf16', got 'i32'}}
+  %0 = lumen.dot2 %c, %x, %a : vector<32xbf16>, vector<2xbf16>, vector<16xi32>
+  return
+}
+
+// -----
+
+func.func @f(%c: vector<32xi16>, %x: vector<2xi16>, %a: vector<16xf32>) {
+  // expected-error@below {{acc must have 'i32' elements where codes have 'i16', got 'f32'}}
+  %0 = lumen.dot2 %c, %x, %a : vector<32xi16>, vector<2xi16>, vector<16xf32>
+  return
+}
+
+// -----
+
+func.func @f(%x: tensor<?x64xf32>) {
+  // expected-error@below {{result must have the shape of x, got 'tensor<?x32xbf16>'}}
+  %0 = lumen.to_bf16 %x : tensor<?x64xf32> -> tensor<?x32xbf16>
+  return
+}
+
+// -----
+
+func.func @f(%x: tensor<?x64xbf16>, %v: tensor<48x64xbf16>, %w: tensor<48x64xf16>) {
+  // expected-error@below {{weight 1 must be bf16 to meet bf16 activations, got 'tensor<48x64xf16>'}}
+  %0, %1 = lumen.qlinear activations(%x : tensor<?x64xbf16>)
+    weights(%v, %w : tensor<48x64xbf16>, tensor<48x64xf16>) -> tensor<?x48xf32>, tensor<?x48xf32>
   return
 }
 

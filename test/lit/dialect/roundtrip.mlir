@@ -104,6 +104,8 @@ func.func @model(
     : tensor<?x128xf32>, tensor<4x2x?x32x16xf16>, tensor<4x2x?x16x32xf16>
   // CHECK: lumen.scale %{{.*}} {factor = 5.000000e-01 : f32} : tensor<?x128xf32>
   %half = lumen.scale %local {factor = 0.5 : f32} : tensor<?x128xf32>
+  // CHECK: lumen.to_bf16 %{{.*}} : tensor<?x128xf32> -> tensor<?x128xbf16>
+  %rounded = lumen.to_bf16 %6 : tensor<?x128xf32> -> tensor<?x128xbf16>
   // CHECK: lumen.silu %{{.*}} : tensor<?x128xf32>
   %gate = lumen.silu %6 : tensor<?x128xf32>
   // CHECK: lumen.gelu %{{.*}} : tensor<?x128xf32>
@@ -202,13 +204,15 @@ func.func @pack(%bytes: memref<?xi8>, %to: memref<?xi8>, %fixed: memref<3264xi8>
 // CHECK-LABEL: func.func @registers
 func.func @registers(%codes: vector<64xi8>, %x: vector<4xi8>, %acc: vector<16xi32>,
     %halves: vector<32xi16>, %y: vector<2xi16>, %scalar: i8, %tensor: tensor<4xi8>,
-    %bytes: vector<16xi8>, %sums: vector<4xi32>) {
+    %bytes: vector<16xi8>, %sums: vector<4xi32>, %w: vector<8xbf16>, %z: vector<2xbf16>, %floats: vector<4xf32>) {
   // CHECK: lumen.dot4 %{{.*}}, %{{.*}}, %{{.*}} {bits = 4 : i64} : vector<64xi8>, vector<4xi8>, vector<16xi32>
   %0 = lumen.dot4 %codes, %x, %acc {bits = 4 : i64} : vector<64xi8>, vector<4xi8>, vector<16xi32>
   // CHECK: lumen.dot2 %{{.*}}, %{{.*}}, %{{.*}} : vector<32xi16>, vector<2xi16>, vector<16xi32>
   %1 = lumen.dot2 %halves, %y, %acc : vector<32xi16>, vector<2xi16>, vector<16xi32>
   // CHECK: lumen.dot2 %{{.*}}, %{{.*}}, %{{.*}} : vector<32xi16>, vector<32xi16>, vector<16xi32>
   %5 = lumen.dot2 %halves, %halves, %acc : vector<32xi16>, vector<32xi16>, vector<16xi32>
+  // CHECK: lumen.dot2 %{{.*}}, %{{.*}}, %{{.*}} : vector<8xbf16>, vector<2xbf16>, vector<4xf32>
+  %7 = lumen.dot2 %w, %z, %floats : vector<8xbf16>, vector<2xbf16>, vector<4xf32>
   // CHECK: lumen.mma <m = 2, n = 2, k = 8, lhs = si8, rhs = ui8, acc = i32> %{{.*}}, %{{.*}}, %{{.*}} : vector<16xi8>, vector<16xi8>, vector<4xi32>
   %6 = lumen.mma <m = 2, n = 2, k = 8, lhs = si8, rhs = ui8, acc = i32> %bytes, %bytes, %sums : vector<16xi8>, vector<16xi8>, vector<4xi32>
   // CHECK: lumen.mma <m = 2, n = 2, k = 8, lhs = si8, rhs = si8, acc = i32, step = 4> %{{.*}}, %{{.*}}, %{{.*}} : vector<16xi8>, vector<16xi8>, vector<4xi32>

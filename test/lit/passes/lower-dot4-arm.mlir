@@ -44,6 +44,17 @@ func.func @eight_bits(%c: vector<16xi8>, %x: vector<4xi8>, %a: vector<4xi32>) ->
   return %r : vector<4xi32>
 }
 
+// I8MM-LABEL: func.func @floats
+// I8MM-COUNT-2: llvm.call_intrinsic "llvm.aarch64.neon.bfdot.v4f32.v8bf16"
+// I8MM: return
+// SDOT-LABEL: func.func @floats
+// SDOT-NOT: call_intrinsic
+// SDOT: return
+func.func @floats(%c: vector<16xbf16>, %x: vector<2xbf16>, %a: vector<8xf32>) -> vector<8xf32> {
+  %r = lumen.dot2 %c, %x, %a : vector<16xbf16>, vector<2xbf16>, vector<8xf32>
+  return %r : vector<8xf32>
+}
+
 // DOT-LABEL: func.func @signed
 // DOT: llvm.call_intrinsic "llvm.aarch64.neon.sdot.v4i32.v16i8"(%arg2, %arg0,
 // DOT-NOT: call_intrinsic

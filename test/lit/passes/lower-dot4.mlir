@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // RUN: cat %{targets}/x86-64-v4+vnni.mlir %s | lumen-opt --lumen-lower-dot4 | FileCheck %s --check-prefix=VNNI
+// RUN: cat %{targets}/x86-64-v4+bf16.mlir %s | lumen-opt --lumen-lower-dot4 | FileCheck %s --check-prefix=BF16
 // RUN: cat %{targets}/x86-64-v3+avxvnni.mlir %s | lumen-opt --lumen-lower-dot4 | FileCheck %s --check-prefix=AVXVNNI
 // RUN: cat %{targets}/x86-64-v4.mlir %s | lumen-opt --lumen-lower-dot4 | FileCheck %s --check-prefix=BW
 // RUN: cat %{targets}/x86-64-v2.mlir %s | lumen-opt --lumen-lower-dot4 | FileCheck %s --check-prefix=SSE
@@ -139,6 +140,27 @@ func.func @pairs(%c: vector<32xi16>, %x: vector<2xi16>, %a: vector<16xi32>) -> v
 func.func @lanes(%c: vector<32xi16>, %x: vector<32xi16>, %a: vector<16xi32>) -> vector<16xi32> {
   %r = lumen.dot2 %c, %x, %a : vector<32xi16>, vector<32xi16>, vector<16xi32>
   return %r : vector<16xi32>
+}
+
+// Without an instruction the second product of a pair comes first: the upper halves, then the lower ones.
+// BF16-LABEL: func.func @floats
+// BF16: %[[WORD:.*]] = vector.broadcast %{{.*}} : i32 to vector<16xi32>
+// BF16: %[[X:.*]] = vector.bitcast %[[WORD]] : vector<16xi32> to vector<32xbf16>
+// BF16: llvm.call_intrinsic "llvm.x86.avx512bf16.dpbf16ps.512"(%arg2, %arg0, %[[X]])
+// VNNI-LABEL: func.func @floats
+// VNNI-NOT: call_intrinsic
+// VNNI: return
+// PLAIN-LABEL: func.func @floats
+// PLAIN: %[[UPPER:.*]] = arith.andi
+// PLAIN: %[[F1:.*]] = arith.bitcast %[[UPPER]] : vector<16xi32> to vector<16xf32>
+// PLAIN: %[[P1:.*]] = arith.mulf %[[F1]], %{{.*}} fastmath<contract>
+// PLAIN: %[[S1:.*]] = arith.addf %arg2, %[[P1]] fastmath<contract>
+// PLAIN: arith.shli
+// PLAIN: %[[P0:.*]] = arith.mulf
+// PLAIN: arith.addf %[[S1]], %[[P0]] fastmath<contract>
+func.func @floats(%c: vector<32xbf16>, %x: vector<2xbf16>, %a: vector<16xf32>) -> vector<16xf32> {
+  %r = lumen.dot2 %c, %x, %a : vector<32xbf16>, vector<2xbf16>, vector<16xf32>
+  return %r : vector<16xf32>
 }
 
 // VNNI-LABEL: func.func @table

@@ -16,6 +16,7 @@ from lumen_mlir.errors import LumenError
 V3 = ["avx", "avx2", "bmi", "bmi2", "f16c", "fma", "lzcnt", "movbe"]
 V2 = ["cx16", "popcnt", "sahf", "sse3", "sse4.1", "sse4.2", "ssse3"]
 V4 = ["avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"]
+BF16 = ["avx512vnni", "avx512bf16"]
 NEON = ["fp-armv8", "neon"]
 DOTPROD = [*NEON, "dotprod"]
 
@@ -46,14 +47,18 @@ def machine(monkeypatch):
         ("x86_64", V2 + V3 + V4 + ["avx512vnni", "amx-tile", "amx-int8"], "x86-64-v4+amx"),
         # Tiles of floats only.
         ("x86_64", V2 + V3 + V4 + ["avx512vnni", "amx-tile", "amx-bf16"], "x86-64-v4+vnni"),
+        ("x86_64", V2 + V3 + V4 + BF16, "x86-64-v4+bf16"),
+        # Cores on which pairs of bf16 are slow.
+        ("x86_64", V2 + V3 + V4 + BF16 + ["avx512fp16"], "x86-64-v4+vnni"),
         # A level counts only as a whole.
         ("x86_64", V2 + V3[1:] + V4, "x86-64-v2"),
         # Features of one architecture say nothing on another.
         ("aarch64", NEON, "armv8-a"),
         ("aarch64", DOTPROD, "armv8.2-a+dotprod"),
-        ("aarch64", [*DOTPROD, "i8mm"], "armv8.6-a+i8mm"),
+        ("aarch64", [*DOTPROD, "i8mm", "bf16"], "armv8.6-a+i8mm"),
         # smmla alone does not make the row.
-        ("aarch64", [*NEON, "i8mm"], "armv8-a"),
+        ("aarch64", [*NEON, "i8mm", "bf16"], "armv8-a"),
+        ("aarch64", [*DOTPROD, "i8mm"], "armv8.2-a+dotprod"),
         ("aarch64", V2 + V3, "generic"),
     ],
 )

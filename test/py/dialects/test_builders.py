@@ -10,8 +10,9 @@ from lumen_mlir.formats.packing import Tile
 EXPECTED = """
   func.func @f(%x: tensor<?x64xf32>, %w: tensor<96x64x!lumen.q<@q8_0>>, %b: tensor<96xf32>,
       %table: tensor<?x16xf32>, %k: tensor<2x4x?x16x16xf32>, %v: tensor<2x4x?x16x16xf32>,
-      %tokens: tensor<?xi32>, %i: index, %norm: tensor<64xf32> {lumen.name = "n"})
-      -> (tensor<?x96xf32>, tensor<?x96xf32>, tensor<?x96xf32>,
+      %tokens: tensor<?xi32>, %i: index, %norm: tensor<64xf32> {lumen.name = "n"},
+      %floats: tensor<96x64xbf16>)
+      -> (tensor<?x96xf32>, tensor<?x96xf32>, tensor<?x96xf32>, tensor<?x96xf32>,
           tensor<2x4x?x16x16xf32>, tensor<2x4x?x16x16xf32>) {
     %c3 = arith.constant 3 : index
     %e = lumen.embedding %tokens, %w : tensor<?xi32>, tensor<96x64x!lumen.q<@q8_0>> -> tensor<?x64xf32>
@@ -39,8 +40,12 @@ EXPECTED = """
       weights(%p, %p : tensor<96x64x!lumen.q<@q8_0>, #lumen.packed<rows = 8, k = 4>>,
         tensor<96x64x!lumen.q<@q8_0>, #lumen.packed<rows = 8, k = 4>>)
       biases(%b, %b : tensor<96xf32>, tensor<96xf32>) -> tensor<?x96xf32>, tensor<?x96xf32>
-    return %y, %z#0, %z#1, %k2, %v2
-      : tensor<?x96xf32>, tensor<?x96xf32>, tensor<?x96xf32>, tensor<2x4x?x16x16xf32>, tensor<2x4x?x16x16xf32>
+    %t = lumen.to_bf16 %l : tensor<?x64xf32> -> tensor<?x64xbf16>
+    %o = lumen.qlinear activations(%t : tensor<?x64xbf16>) weights(%floats : tensor<96x64xbf16>)
+      -> tensor<?x96xf32>
+    return %y, %z#0, %z#1, %o, %k2, %v2
+      : tensor<?x96xf32>, tensor<?x96xf32>, tensor<?x96xf32>, tensor<?x96xf32>,
+        tensor<2x4x?x16x16xf32>, tensor<2x4x?x16x16xf32>
   }
   func.func private @g(%x: tensor<?x64xf32>) -> tensor<?x64xf32> {
     %y = func.call @g(%x) : (tensor<?x64xf32>) -> tensor<?x64xf32>
@@ -53,13 +58,13 @@ def build() -> ir.Module:
     module, index = ir.Module.create(), ir.IndexType.get()
     rows, caches = lumen.rows_type(64), [lumen.cache_type(kind, 2, 4, 16, "f32") for kind in ("key", "value")]
     inputs = [rows, lumen.weight_type(96, 64, "q8_0"), lumen.vector_type(96), lumen.rows_type(16), *caches]
-    inputs += [lumen.tokens_type(), index, lumen.vector_type(64)]
+    inputs += [lumen.tokens_type(), index, lumen.vector_type(64), lumen.weight_type(96, 64, "bf16")]
     with ir.InsertionPoint(module.body):
         lumen.format(formats.get("q8_0").emit_ir())
-        named = [{}] * 8 + [{"lumen.name": ir.StringAttr.get("n")}]
-        f = func.func("f", inputs, [lumen.rows_type(96)] * 3 + caches, argument_attributes=named)
+        named = [{}] * 8 + [{"lumen.name": ir.StringAttr.get("n")}, {}]
+        f = func.func("f", inputs, [lumen.rows_type(96)] * 4 + caches, argument_attributes=named)
         g = func.func("g", [rows], [rows], visibility="private")
-    x, w, b, table, k, v, tokens, i, norm = f.arguments
+    x, w, b, table, k, v, tokens, i, norm, floats = f.arguments
     with ir.InsertionPoint(f):
         c3 = func.index_constant(3)
         n = lumen.rms_norm(lumen.add(lumen.embedding(tokens, w), x), norm, 1e-5)
@@ -71,6 +76,7 @@ def build() -> ir.Module:
         y = lumen.linear(last, lumen.dequantize(w), b)
         p = lumen.pack(w, Tile(8, 4))
         z = lumen.qlinear(lumen.quantize(last, sum_group=16), [p, p], [b, b])
+        z += lumen.qlinear([lumen.to_bf16(last)], [floats])
         func.return_([y, *z, k2, v2])
     with ir.InsertionPoint(g):
         func.return_(func.call("g", [rows], [g.arguments[0]]))

@@ -96,6 +96,30 @@ def test_two_groups_of_one_value(target):
 
 
 @pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("width", [2, 64, 131])
+def test_rounding_to_bf16(width, target):
+    """The nearest one, ties to even, whatever the bits are; on rows of a buffer and of another op."""
+    rows, rounded = f"tensor<?x{width}xf32>", f"tensor<?x{width}xbf16>"
+    text = f"""
+    func.func @f(%x: {rows}) -> ({rounded}, {rows}, {rounded}) {{
+      %r = lumen.to_bf16 %x : {rows} -> {rounded}
+      %y = lumen.add %x, %x : {rows}
+      %s = lumen.to_bf16 %y : {rows} -> {rounded}
+      return %r, %y, %s : {rounded}, {rows}, {rounded}
+    }}"""
+    kernel, rng = Kernel(text, target), np.random.default_rng(width)
+    for tokens in TOKENS:
+        bits = rng.integers(0, 1 << 32, (tokens, width), np.uint32)
+        # Half-way, NaN in the lower half, infinity, the largest, denormal numbers.
+        extremes = [0x3F808000, 0x3F818000, 0x7F800001, 0xFF800000, 0x7F7FFFFF, 0x00008000, 0x80008001]
+        bits.reshape(-1)[: len(extremes)] = extremes[: bits.size]
+        x, shape = bits.view(np.float32), (tokens, width)
+        results = every_team(kernel, [x], [(shape, np.uint16), (shape, np.float32), (shape, np.uint16)])
+        np.testing.assert_array_equal(results[0], ops.to_bf16(x))
+        np.testing.assert_array_equal(results[2], ops.to_bf16(results[1]))
+
+
+@pytest.mark.parametrize("target", TARGETS)
 def test_quantization_of_extremes(target):
     text = """
     func.func @f(%x: tensor<?x32xf32>)

@@ -85,6 +85,34 @@ def test_gelu():
     assert 1e-5 < np.abs(ops.gelu(x) - exact).max() < 1e-3
 
 
+def test_to_bf16():
+    """To the nearest, ties to even; what is too large becomes infinite, and NaN stays."""
+    step = 2.0**-7
+    x = np.array(
+        [
+            [
+                0.0,
+                -0.0,
+                1 + step / 2,
+                1 + step * 1.5,
+                1 + step * 0.51,
+                -1 - step * 0.49,
+                3.4e38,
+                -np.inf,
+                1e-40,
+            ]
+        ],
+        np.float32,
+    )
+    expected = [0.0, -0.0, 1, 1 + 2 * step, 1 + step, -1, np.inf, -np.inf, 1.0010e-40]
+    found = ops.from_bf16(ops.to_bf16(x))
+    np.testing.assert_allclose(found, [expected], rtol=1e-6, atol=1e-41)
+    np.testing.assert_array_equal(np.signbit(found), np.signbit(x))
+    # NaN with bits in the lower half alone, and with all bits.
+    nan = np.array([0x7F800001, 0xFFFFFFFF, 0x7FC00000], np.uint32).view(np.float32)
+    assert np.isnan(ops.from_bf16(ops.to_bf16(nan))).all()
+
+
 @pytest.mark.parametrize(
     ("block", "group"),
     [(32, 32), (64, 32), (96, 32), (128, 32), (256, 256), (384, 32), (512, 256), (768, 256)],
