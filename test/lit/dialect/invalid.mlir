@@ -192,7 +192,8 @@ module attributes {lumen.target = #lumen.target<name = "t", triple = "", cpu = "
 
 // -----
 
-// expected-error@+2 {{step must be a power of two of at most k (8), got 16}}
+// expected-error@+3 {{step must be a power of two of at most k (8), got 16}}
+// expected-error@+2 {{failed to parse Lumen_TargetAttr parameter 'mma'}}
 module attributes {lumen.target = #lumen.target<name = "t", triple = "", cpu = "", features = "",
   vector_registers = 16, vector_bits = 128, fma = true, f16 = true, cache_line = 64, mma = <m = 4, n = 4, k = 8, lhs = si8, rhs = si8, acc = i32, step = 16>,
   rows = 8, tokens = 4>} {}
