@@ -7,6 +7,11 @@ import sys
 import tempfile
 from pathlib import Path
 
+# NumPy's products of matrices, before NumPy is imported: processes of tests side by side, each with a thread
+# for every processor, spend most of their time waiting for each other.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+# isort: split
 import code_cache
 import emulated
 import pytest
