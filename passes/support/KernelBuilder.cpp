@@ -52,9 +52,9 @@ Value KernelBuilder::zero(Type type) {
   return arith::ConstantOp::create(*this, getZeroAttr(type));
 }
 
-Value KernelBuilder::laneNumbers(int64_t lanes) {
+Value KernelBuilder::laneNumbers(int64_t lanes, int64_t first) {
   SmallVector<int32_t> numbers(lanes);
-  std::iota(numbers.begin(), numbers.end(), 0);
+  std::iota(numbers.begin(), numbers.end(), first);
   auto type = VectorType::get(lanes, getI32Type());
   return arith::ConstantOp::create(
       *this, DenseElementsAttr::get(type, ArrayRef(numbers)));
@@ -199,6 +199,11 @@ Value KernelBuilder::choose(Value condition, Type type,
 Value KernelBuilder::broadcast(Value scalar, int64_t lanes) {
   return vector::BroadcastOp::create(
       *this, VectorType::get(lanes, scalar.getType()), scalar);
+}
+
+Value KernelBuilder::spreadLane(Value vector, int64_t lane, int64_t lanes) {
+  return vector::ShuffleOp::create(*this, vector, vector,
+                                   SmallVector<int64_t>(lanes, lane));
 }
 
 Value KernelBuilder::extract(Value vector, int64_t first, int64_t lanes) {

@@ -30,8 +30,8 @@ public:
   /// `lanes` times `value` in f32.
   Value splat(int64_t lanes, double value);
   Value zero(Type type);
-  /// 0, 1, … in i32.
-  Value laneNumbers(int64_t lanes);
+  /// `first`, `first` + 1, … in i32.
+  Value laneNumbers(int64_t lanes, int64_t first = 0);
 
   //===--------------------------------------------------------------------===//
   // Indices and constants. Adding 0 and dividing by 1 emit nothing.
@@ -95,6 +95,8 @@ public:
 
   /// `scalar` in every one of `lanes` lanes.
   Value broadcast(Value scalar, int64_t lanes);
+  /// Lane number `lane` of `vector` in every one of `lanes` lanes.
+  Value spreadLane(Value vector, int64_t lane, int64_t lanes);
   /// `lanes` lanes of `vector` from number `first` on; `vector` where that is
   /// all of them.
   Value extract(Value vector, int64_t first, int64_t lanes);

@@ -13,6 +13,11 @@ public:
   addInstructions(TargetAttr target, RewritePatternSet &patterns,
                   function_ref<InFlightDiagnostic()> emitError) const override;
   bool hasSlowConversions() const override { return true; }
+  bool multipliesByLanes() const override { return true; }
+  /// An exponential has some five values of each lane, and constants.
+  int64_t getChainLanes(TargetAttr target) const override {
+    return target.getVectorRegisters() / 8 * target.getLanes();
+  }
 };
 
 } // namespace mlir::lumen

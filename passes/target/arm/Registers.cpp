@@ -93,10 +93,21 @@ widen(KernelBuilder &b, vector::LoadOp load, int64_t bytes) {
                    (flat - begin) * size);
 }
 
+/// The register of which `x` is a word, and the word's first byte.
+static std::optional<std::pair<Value, int64_t>> findWord(Value x) {
+  auto slice = x.getDefiningOp<vector::ExtractStridedSliceOp>();
+  if (!slice || getLanes(slice.getSource()) != arm::kBytes)
+    return std::nullopt;
+  int64_t first = cast<IntegerAttr>(slice.getOffsets()[0]).getInt();
+  if (first % 4)
+    return std::nullopt; // no word of a register
+  return std::pair(slice.getSource(), first);
+}
+
 Value arm::spreadStep(KernelBuilder &b, Value x) {
   auto bytes = VectorType::get(kBytes, b.getI8Type());
   auto load = x.getDefiningOp<vector::LoadOp>();
-  auto wide = load ? widen(b, load, kBytes) : std::nullopt;
+  auto wide = load ? widen(b, load, kBytes) : findWord(x);
   if (!wide)
     return spread(b, x, bytes);
   auto [source, first] = *wide;

@@ -9,6 +9,8 @@
 
 #include "mlir/IR/PatternMatch.h"
 
+#include <limits>
+
 namespace mlir::lumen {
 
 /// An architecture of which only LLVM's code generator is known.
@@ -30,6 +32,17 @@ public:
   /// Whether a vector of integers becomes floats more slowly than floats are
   /// added: sums of integers then begin as the bits of a float.
   virtual bool hasSlowConversions() const { return false; }
+
+  /// Whether a product of vectors takes a factor for all lanes from any lane of
+  /// a register: a load has the factors of several products.
+  virtual bool multipliesByLanes() const { return false; }
+
+  /// Lanes of 32 bits on which a chain of element-wise operations is computed
+  /// at a time. LLVM computes each operation for all lanes of a vector, and
+  /// what does not fit the registers lies on the stack.
+  virtual int64_t getChainLanes(TargetAttr /*target*/) const {
+    return std::numeric_limits<int64_t>::max();
+  }
 
   /// LLVM's attributes, as `passthrough` takes them, of functions.
   virtual SmallVector<Attribute>

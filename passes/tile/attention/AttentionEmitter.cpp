@@ -9,6 +9,7 @@
 
 #include "dialect/layout/CacheLayout.h"
 #include "passes/support/KernelBuffers.h"
+#include "passes/target/common/Architecture.h"
 #include "passes/tile/QuantizeEmitter.h"
 #include "passes/tile/VectorMath.h"
 
@@ -27,10 +28,27 @@ AttentionRegisters AttentionRegisters::of(TargetAttr target) {
   // Half of the registers hold accumulators: what they meet needs the others.
   int64_t held = target ? target.getVectorRegisters() / 2 * target.getLanes()
                         : 32 / 2 * (512 / 32);
-  int64_t rows = std::clamp<int64_t>(held / kCacheBlock, 1, kAttentionRows);
-  int64_t lanes = std::clamp<int64_t>(llvm::bit_floor<uint64_t>(held / rows),
-                                      kCacheBlock, kAttentionPositions);
-  return {rows, lanes, target && target.prefersSignedCodes()};
+  bool signedCodes = target && target.prefersSignedCodes();
+  const Architecture &architecture = Architecture::of(target);
+  int64_t chain = architecture.getChainLanes(target);
+  // No page of positions and no group of codes lies in two pieces.
+  int64_t softmax = std::clamp(chain, kCacheBlock, kAttentionPositions);
+  int64_t piece = std::max(chain, QuantizedPage::kGroup);
+  // Factors from lanes cost so little that few lanes of many rows are better:
+  // fewer keys and values are converted.
+  if (architecture.multipliesByLanes())
+    return {
+        held,       2 * target.getLanes(), target.getLanes(), softmax, piece,
+        signedCodes};
+  return {held, kCacheBlock, 1, softmax, piece, signedCodes};
+}
+
+AttentionShape AttentionRegisters::shapeOf(int64_t rows) const {
+  // Where factors come from lanes, few rows have more of these.
+  int64_t most = steps > 1 ? rows : kAttentionRows;
+  int64_t count = std::clamp<int64_t>(held / leastLanes, 1, most);
+  int64_t lanes = llvm::bit_floor<uint64_t>(held / count);
+  return {count, std::clamp(lanes, leastLanes, kAttentionPositions)};
 }
 
 AttentionEmitter::AttentionEmitter(KernelBuilder &b, AttentionOp op,
@@ -65,6 +83,11 @@ void AttentionEmitter::emitPrologue(int64_t sharedTiles, int64_t sharedRows) {
   shared = {share({headDim}), share({}), share({kCacheBlock})};
 }
 
+void AttentionEmitter::forEachPiece(function_ref<void(int64_t, int64_t)> body) {
+  for (int64_t d = 0; d < headDim; d += registers.pieceLanes)
+    body(d, std::min(registers.pieceLanes, headDim - d));
+}
+
 std::pair<Value, Value> AttentionEmitter::locateRow(Value head, Value row) {
   Value token = b.divide(row, group);
   Value member = b.remainder(row, group);
@@ -82,8 +105,11 @@ void AttentionEmitter::emitLoadQueries(Value head, Value first, int64_t rows) {
     Value row = arith::AddIOp::create(b, first, i);
     row = arith::MinUIOp::create(b, row, last);
     auto [token, column] = locateRow(head, row);
-    Value x = b.load(headDim, q, {token, column});
-    caches->emitQuery(i, arith::MulFOp::create(b, x, b.splat(headDim, scale)));
+    forEachPiece([&, column = column, token = token](int64_t d, int64_t lanes) {
+      Value x = b.load(lanes, q, {token, b.add(column, d)});
+      x = arith::MulFOp::create(b, x, b.splat(lanes, scale));
+      caches->emitQuery(i, d, x);
+    });
     Value limit = arith::AddIOp::create(b, op.getPosition(), token);
     limit = arith::IndexCastOp::create(b, b.getI32Type(), limit);
     b.store(limit, limits, i);
@@ -92,7 +118,9 @@ void AttentionEmitter::emitLoadQueries(Value head, Value first, int64_t rows) {
 
 void AttentionEmitter::emitReset(const State &state, int64_t rows) {
   b.forEach(rows, [&](Value i) {
-    b.store(b.splat(headDim, 0.0), state.outputs, {i, b.index(0)});
+    forEachPiece([&](int64_t d, int64_t lanes) {
+      b.store(b.splat(lanes, 0.0), state.outputs, {i, b.index(d)});
+    });
     b.store(b.splat(kCacheBlock, 0.0), state.sums, {i, b.index(0)});
     // Finite, so that a hidden score is infinitely far below it.
     Value lowest = b.real(b.getF32Type(), std::numeric_limits<float>::lowest());
@@ -100,38 +128,73 @@ void AttentionEmitter::emitReset(const State &state, int64_t rows) {
   });
 }
 
-void AttentionEmitter::emitSoftmax(Value start, int64_t rows) {
-  Value scores = caches->getScores();
-  Value offsets = b.laneNumbers(kAttentionPositions);
-  Value begin = arith::IndexCastOp::create(b, b.getI32Type(), start);
-  Value hidden =
-      b.splat(kAttentionPositions, -std::numeric_limits<double>::infinity());
+Value AttentionEmitter::emitHidden(Value x, int64_t first, Value limit) {
+  int64_t lanes = getLanes(x);
+  Value offsets = b.laneNumbers(lanes, first);
   auto isBehind = [&](arith::CmpIPredicate predicate, Value position) -> Value {
     return arith::CmpIOp::create(b, predicate, offsets,
-                                 b.broadcast(position, kAttentionPositions));
+                                 b.broadcast(position, lanes));
   };
+  Value seen = isBehind(arith::CmpIPredicate::sle, limit);
+  if (op.getWindow()) {
+    Value size = b.integer(b.getI32Type(), *op.getWindow());
+    Value before = arith::SubIOp::create(b, limit, size);
+    Value inside = isBehind(arith::CmpIPredicate::sgt, before);
+    seen = arith::AndIOp::create(b, seen, inside);
+  }
+  return arith::SelectOp::create(
+      b, seen, x, b.splat(lanes, -std::numeric_limits<double>::infinity()));
+}
+
+Value AttentionEmitter::emitHides(Value limit) {
+  auto compare = [&](arith::CmpIPredicate predicate, int64_t position) {
+    return arith::CmpIOp::create(b, predicate, limit,
+                                 b.integer(b.getI32Type(), position));
+  };
+  Value hides = compare(arith::CmpIPredicate::slt, kAttentionPositions - 1);
+  if (op.getWindow()) {
+    Value begins = compare(arith::CmpIPredicate::sge, *op.getWindow());
+    hides = arith::OrIOp::create(b, hides, begins);
+  }
+  return hides;
+}
+
+void AttentionEmitter::emitSoftmax(Value start, int64_t rows) {
+  Value scores = caches->getScores();
+  Value begin = arith::IndexCastOp::create(b, b.getI32Type(), start);
+  // What the registers hold with all that the exponential takes.
+  int64_t lanes = registers.softmaxLanes;
+  bool isWhole = lanes == kAttentionPositions;
   b.forEach(rows, [&](Value i) {
-    Value x = b.load(kAttentionPositions, scores, {i, b.index(0)});
+    auto load = [&](int64_t first) {
+      return b.load(lanes, scores, {i, b.index(first)});
+    };
+    Value x = isWhole ? load(0) : Value();
     Value limit = arith::SubIOp::create(b, b.load(limits, i), begin);
-    Value seen = isBehind(arith::CmpIPredicate::sle, limit);
-    if (op.getWindow()) {
-      Value size = b.integer(b.getI32Type(), *op.getWindow());
-      Value before = arith::SubIOp::create(b, limit, size);
-      Value inside = isBehind(arith::CmpIPredicate::sgt, before);
-      seen = arith::AndIOp::create(b, seen, inside);
-    }
-    x = arith::SelectOp::create(b, seen, x, hidden);
-    Value most = arith::MaxNumFOp::create(b, emitMaximum(b, x),
-                                          b.load(running.maxima, i),
-                                          arith::FastMathFlags::nnan);
+    if (isWhole)
+      x = emitHidden(x, 0, limit);
+    else // Almost all rows see all positions of a tile.
+      b.branch(emitHides(limit), [&] {
+        for (int64_t first = 0; first < kAttentionPositions; first += lanes)
+          b.store(emitHidden(load(first), first, limit), scores,
+                  {i, b.index(first)});
+      });
+    Value most = isWhole ? x : load(0);
+    for (int64_t first = lanes; first < kAttentionPositions; first += lanes)
+      most = arith::MaxNumFOp::create(b, most, load(first),
+                                      arith::FastMathFlags::nnan);
+    most = arith::MaxNumFOp::create(b, emitMaximum(b, most),
+                                    b.load(running.maxima, i),
+                                    arith::FastMathFlags::nnan);
     b.store(most, nextMaxima, i);
-    x = arith::SubFOp::create(b, x, b.broadcast(most, kAttentionPositions));
-    x = emitExp2(b, x);
-    b.store(x, scores, {i, b.index(0)});
-    SmallVector<Value> parts = b.split(x, kCacheBlock);
-    Value sum = parts.front();
-    for (Value part : ArrayRef(parts).drop_front())
-      sum = arith::AddFOp::create(b, sum, part);
+    Value spread = b.broadcast(most, lanes), sum;
+    for (int64_t first = 0; first < kAttentionPositions; first += lanes) {
+      Value piece = isWhole ? x : load(first);
+      piece = emitExp2(b, arith::SubFOp::create(b, piece, spread));
+      b.store(piece, scores, {i, b.index(first)});
+      for (Value part : b.split(piece, kCacheBlock))
+        sum = sum ? arith::AddFOp::create(b, sum, part) : part;
+    }
     b.store(sum, tileSums, {i, b.index(0)});
   });
   Value before = b.load(rows, running.maxima, b.index(0));
@@ -150,22 +213,29 @@ void AttentionEmitter::emitSoftmax(Value start, int64_t rows) {
 }
 
 void AttentionEmitter::emitValues(const PositionTile &at, int64_t rows) {
-  // A loop where all elements are treated alike: LLVM has one piece to compile.
-  int64_t alike =
-      caches->hasOneWeight() ? headDim / registers.lanes * registers.lanes : 0;
-  if (alike)
-    b.forEach(b.index(0), b.index(alike), registers.lanes,
-              [&](Value d) { emitValues(at, rows, d, registers.lanes); });
-  for (int64_t d = alike; d < headDim; d += registers.lanes) {
-    caches->emitWeights(at, rows, d);
-    emitValues(at, rows, b.index(d), std::min(registers.lanes, headDim - d));
+  AttentionShape shape = caches->getValueShape(rows);
+  int64_t span = caches->getSpan();
+  // Where it has several turns, a loop: LLVM has one piece to compile.
+  bool isLoop = span == headDim || span >= 4 * shape.lanes;
+  for (int64_t first = 0; first < headDim; first += span) {
+    caches->emitWeights(at, rows, first);
+    int64_t end = std::min(first + span, headDim), alike = first;
+    if (isLoop)
+      alike += (end - first) / shape.lanes * shape.lanes;
+    if (alike > first)
+      b.forEach(b.index(first), b.index(alike), shape.lanes,
+                [&](Value d) { emitValues(at, rows, d, shape); });
+    for (int64_t d = alike; d < end; d += shape.lanes)
+      emitValues(at, rows, b.index(d),
+                 {shape.rows, std::min(shape.lanes, end - d)});
   }
 }
 
 void AttentionEmitter::emitValues(const PositionTile &at, int64_t rows, Value d,
-                                  int64_t lanes) {
-  for (int64_t begin = 0; begin < rows; begin += registers.rows) {
-    int64_t count = std::min(registers.rows, rows - begin);
+                                  AttentionShape shape) {
+  int64_t lanes = shape.lanes;
+  for (int64_t begin = 0; begin < rows; begin += shape.rows) {
+    int64_t count = std::min(shape.rows, rows - begin);
     SmallVector<Value> init;
     for (int64_t i = 0; i < count; ++i) {
       Value row = b.index(begin + i);
@@ -174,18 +244,21 @@ void AttentionEmitter::emitValues(const PositionTile &at, int64_t rows, Value d,
       init.push_back(
           arith::MulFOp::create(b, output, b.broadcast(factor, lanes)));
     }
-    auto result = b.accumulate(at.count, init, [&](Value j, ValueRange acc) {
-      Value position = arith::AddIOp::create(b, at.place, j);
-      if (begin == 0)
-        caches->emitFetchKeys(at, j, d);
-      Value value = caches->emitValue(at.head, position, d, lanes);
-      SmallVector<Value> next;
-      for (int64_t i = 0; i < count; ++i) {
-        Value p = b.load(caches->getWeights(), {b.index(begin + i), j});
-        next.push_back(b.multiplyAdd(b.broadcast(p, lanes), value, acc[i]));
-      }
-      return next;
-    });
+    auto result = caches->accumulate(
+        at.count, init, [&](Value j, int64_t steps, ValueRange acc) {
+          Value position = arith::AddIOp::create(b, at.place, j);
+          if (begin == 0)
+            caches->emitFetchKeys(at, j, d, lanes);
+          SmallVector<Value> next(acc);
+          Factors factors(b, caches->getWeights(), begin, count, j, steps);
+          for (int64_t step = 0; step < steps; ++step) {
+            Value value = caches->emitValue(at.head, position, step, d, lanes);
+            for (int64_t i = 0; i < count; ++i)
+              next[i] =
+                  b.multiplyAdd(factors.emit(i, step, lanes), value, next[i]);
+          }
+          return next;
+        });
     for (int64_t i = 0; i < count; ++i)
       b.store(result[i], running.outputs, {b.index(begin + i), d});
   }
@@ -199,8 +272,10 @@ void AttentionEmitter::emitStore(Value head, Value first, int64_t rows) {
     Value sum =
         emitTreeSum(b, b.load(kCacheBlock, joined.sums, {i, b.index(0)}));
     Value inverse = arith::DivFOp::create(b, b.real(b.getF32Type(), 1.0), sum);
-    int64_t lanes = quantize ? int64_t(quantize.getGroup()) : headDim;
-    for (int64_t d = 0; d < headDim; d += lanes) {
+    int64_t width = quantize ? int64_t(quantize.getGroup())
+                             : std::min(registers.pieceLanes, headDim);
+    for (int64_t d = 0; d < headDim; d += width) {
+      int64_t lanes = std::min(width, headDim - d);
       Value x = b.load(lanes, joined.outputs, {i, b.index(d)});
       x = arith::MulFOp::create(b, x, b.broadcast(inverse, lanes));
       Value at = b.add(column, d);
@@ -276,15 +351,17 @@ void AttentionEmitter::emitJoin(int64_t rows) {
   b.forEach(rows, [&](Value i) {
     Value old = b.load(corrections, i);
     Value scale = b.load(nextMaxima, i);
-    auto join = [&](Value sum, Value part, int64_t size) {
-      SmallVector<Value> at = {i, b.index(0)};
+    auto join = [&](Value sum, Value part, int64_t first, int64_t size) {
+      SmallVector<Value> at = {i, b.index(first)};
       Value x = b.load(size, sum, at);
       Value y = b.load(size, part, at);
       x = arith::MulFOp::create(b, x, b.broadcast(old, size));
       b.store(b.multiplyAdd(y, b.broadcast(scale, size), x), sum, at);
     };
-    join(joined.sums, running.sums, kCacheBlock);
-    join(joined.outputs, running.outputs, headDim);
+    join(joined.sums, running.sums, 0, kCacheBlock);
+    forEachPiece([&](int64_t d, int64_t lanes) {
+      join(joined.outputs, running.outputs, d, lanes);
+    });
   });
 }
 

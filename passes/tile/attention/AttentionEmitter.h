@@ -50,11 +50,17 @@ private:
   void emitExchange(Value head, Value tile, Value part, int64_t rows,
                     bool publish);
   void emitLoadQueries(Value head, Value first, int64_t rows);
+  /// The scores `x` of a row from position `first` of a tile on, where those
+  /// are minus infinity that the row does not see: `limit` is the last one.
+  Value emitHidden(Value x, int64_t first, Value limit);
+  /// Whether there are any in the tile.
+  Value emitHides(Value limit);
   /// `start` is the first position of the tile.
   void emitSoftmax(Value start, int64_t rows);
   void emitValues(const PositionTile &at, int64_t rows);
-  /// Of `lanes` elements from `d` on.
-  void emitValues(const PositionTile &at, int64_t rows, Value d, int64_t lanes);
+  /// Of the elements from `d` on.
+  void emitValues(const PositionTile &at, int64_t rows, Value d,
+                  AttentionShape shape);
   void emitStore(Value head, Value first, int64_t rows);
   /// The positions of `part` from `seen` on (null for all) and before `end`.
   void emitPart(Value head, Value part, Value seen, Value end, int64_t rows);
@@ -62,6 +68,8 @@ private:
   /// `first` on sees; null without a window.
   Value emitBegin(Value first);
   Value emitEnd(Value first, int64_t rows);
+  /// `body(d, lanes)` for the elements of a head, so many at a time.
+  void forEachPiece(function_ref<void(int64_t, int64_t)> body);
   /// Token and first column of a row, which may lie past the last one.
   std::pair<Value, Value> locateRow(Value head, Value row);
 

@@ -19,14 +19,32 @@ inline constexpr int64_t kAttentionSplit = 512;
 /// The most parts: the last one takes all positions that are left.
 inline constexpr int64_t kAttentionSplits = 64;
 
+/// Accumulators that are live at a time.
+struct AttentionShape {
+  int64_t rows;
+  /// Of a row: a power of two.
+  int64_t lanes;
+};
+
 /// What fits the registers of the target.
 struct AttentionRegisters {
-  /// Rows whose accumulators are live at a time.
-  int64_t rows;
-  /// Lanes of a row among them: kCacheBlock times a power of two.
-  int64_t lanes;
+  /// Lanes of all accumulators together.
+  int64_t held;
+  /// The fewest lanes of a row: a load of keys or values serves the rows, a
+  /// factor these lanes.
+  int64_t leastLanes;
+  /// Steps whose factors are one load.
+  int64_t steps;
+  /// Positions of a row whose softmax is computed at a time.
+  int64_t softmaxLanes;
+  /// Elements of a row that are computed at a time where they do not meet: a
+  /// multiple of the groups of 8-bit codes.
+  int64_t pieceLanes;
   /// Whether codes of keys had better be signed.
   bool signedCodes;
+
+  /// For a tile of `rows` rows.
+  AttentionShape shapeOf(int64_t rows) const;
 
   /// Null stands for a target of 32 registers of 512 bits.
   static AttentionRegisters of(TargetAttr target);

@@ -25,14 +25,15 @@ Value CodeCacheReader::emitCapacity() {
   return b.multiply(memref::DimOp::create(b, v, 2), kCacheBlock);
 }
 
-void CodeCacheReader::emitQuery(Value row, Value x) {
+void CodeCacheReader::emitQuery(Value row, int64_t d, Value x) {
   Value bias = b.integer(VectorType::get(1, b.getI32Type()),
                          -int64_t(QuantizedPage::kKeyBias));
-  for (int64_t group = 0; group < page.getGroups(); ++group) {
-    int64_t begin = group * QuantizedPage::kGroup,
+  for (int64_t begin = d, end = d + getLanes(x); begin < end;
+       begin += QuantizedPage::kGroup) {
+    int64_t group = begin / QuantizedPage::kGroup,
             size = page.getGroupSize(group);
     QuantizedGroup quantized =
-        emitQuantizedGroup(b, b.extract(x, begin, size), size);
+        emitQuantizedGroup(b, b.extract(x, begin - d, size), size);
     b.store(quantized.codes, queryCodes, {row, b.index(begin)});
     b.store(quantized.scale, queryScales, {row, b.index(group)});
     b.store(arith::MulIOp::create(b, quantized.sums, bias), queryBiases,
@@ -40,12 +41,12 @@ void CodeCacheReader::emitQuery(Value row, Value x) {
   }
 }
 
-Value CodeCacheReader::loadScales(Value cache, Value head, Value block,
+Value CodeCacheReader::loadScales(Value cache, Value head, const PagePart &part,
                                   int64_t group) {
+  Value at = b.add(b.multiply(part.first, 2), page.getScales(group));
   Value bytes =
-      b.load(2 * kCacheBlock, cache,
-             {op.getLayer(), head, block, b.index(page.getScales(group))});
-  auto type = VectorType::get(kCacheBlock, b.getF16Type());
+      b.load(2 * part.lanes, cache, {op.getLayer(), head, part.block, at});
+  auto type = VectorType::get(part.lanes, b.getF16Type());
   return b.convert(vector::BitCastOp::create(b, type, bytes), b.getF32Type());
 }
 
@@ -64,73 +65,100 @@ void CodeCacheReader::forEachPage(const PositionTile &at,
   });
 }
 
-SmallVector<Value> CodeCacheReader::emitGroupSums(Value head, Value block,
+SmallVector<Value> CodeCacheReader::emitGroupSums(Value head,
+                                                  const PagePart &part,
                                                   int64_t group, int64_t begin,
                                                   int64_t count) {
   // Unsigned keys: minus what their bias adds to the sums.
   SmallVector<Value> init;
   if (registers.signedCodes)
-    init.assign(count, b.zero(VectorType::get(kCacheBlock, b.getI32Type())));
+    init.assign(count, b.zero(VectorType::get(part.lanes, b.getI32Type())));
   for (int64_t i = init.size(); i < count; ++i) {
     Value bias = b.load(queryBiases, {b.index(begin + i), b.index(group)});
-    init.push_back(b.broadcast(bias, kCacheBlock));
+    init.push_back(b.broadcast(bias, part.lanes));
   }
   int64_t first = group * QuantizedPage::kGroup;
-  Value steps = b.index(page.getGroupSize(group) / 4);
-  return b.accumulate(steps, init, [&](Value step, ValueRange acc) {
-    Value d = b.add(b.multiply(step, 4), first);
-    Value keys =
-        b.load(4 * kCacheBlock, k,
-               {op.getLayer(), head, block, b.multiply(d, kCacheBlock)});
-    if (registers.signedCodes)
-      keys = arith::XOrIOp::create(
-          b, keys, b.integer(keys.getType(), QuantizedPage::kKeyBias));
-    SmallVector<Value> next;
-    for (int64_t i = 0; i < count; ++i) {
-      Value x = b.load(4, queryCodes, {b.index(begin + i), d});
-      next.push_back(Dot4Op::create(b, acc[i].getType(), keys, x, acc[i], 8,
-                                    registers.signedCodes));
+  Value size = b.index(page.getGroupSize(group) / 4);
+  auto body = [&](Value number, int64_t steps, ValueRange acc) {
+    Value d = b.add(b.multiply(number, 4), first);
+    auto load = [&](int64_t i) {
+      return b.load(4 * steps, queryCodes, {b.index(begin + i), d});
+    };
+    SmallVector<Value> queries, sums(acc);
+    if (steps > 1)
+      for (int64_t i = 0; i < count; ++i)
+        queries.push_back(load(i));
+    for (int64_t step = 0; step < steps; ++step) {
+      Value at = b.multiply(b.add(d, 4 * step), kCacheBlock);
+      at = arith::AddIOp::create(b, at, b.multiply(part.first, 4));
+      Value keys =
+          b.load(4 * part.lanes, k, {op.getLayer(), head, part.block, at});
+      if (registers.signedCodes)
+        keys = arith::XOrIOp::create(
+            b, keys, b.integer(keys.getType(), QuantizedPage::kKeyBias));
+      for (int64_t i = 0; i < count; ++i) {
+        Value x = steps > 1 ? b.extract(queries[i], 4 * step, 4) : load(i);
+        sums[i] = Dot4Op::create(b, sums[i].getType(), keys, x, sums[i], 8,
+                                 registers.signedCodes);
+      }
     }
-    return next;
-  });
+    return sums;
+  };
+  return accumulate(size, init, body);
+}
+
+AttentionShape CodeCacheReader::getScoreShape(int64_t rows) const {
+  AttentionRegisters held = registers;
+  // Sums of integers and of floats, both at once.
+  if (registers.steps > 1)
+    held.held /= 2;
+  AttentionShape shape = held.shapeOf(rows);
+  return {shape.rows, std::min(shape.lanes, kCacheBlock)};
 }
 
 void CodeCacheReader::emitScores(const PositionTile &at, int64_t rows) {
   forEachPage(at, [&](Value block, Value position) {
     // The values of these positions come next.
     emitFetchPage(v, at.head, block);
-    for (int64_t begin = 0; begin < rows; begin += registers.rows) {
-      int64_t count = std::min(registers.rows, rows - begin);
-      SmallVector<Value> sums(count, b.splat(kCacheBlock, 0.0));
-      for (int64_t group = 0; group < page.getGroups(); ++group) {
-        auto integers = emitGroupSums(at.head, block, group, begin, count);
-        Value scales = loadScales(k, at.head, block, group);
-        for (int64_t i = 0; i < count; ++i) {
-          Value scale =
-              b.load(queryScales, {b.index(begin + i), b.index(group)});
-          Value factor =
-              arith::MulFOp::create(b, scales, b.broadcast(scale, kCacheBlock));
-          Value sum = b.convert(integers[i], b.getF32Type());
-          sums[i] = b.multiplyAdd(sum, factor, sums[i]);
-        }
-      }
-      for (int64_t i = 0; i < count; ++i)
-        b.store(sums[i], scores, {b.index(begin + i), position});
-    }
+    AttentionShape shape = getScoreShape(rows);
+    b.forEach(b.index(0), b.index(kCacheBlock), shape.lanes, [&](Value first) {
+      PagePart part = {block, first, shape.lanes};
+      Value place = arith::AddIOp::create(b, position, first);
+      for (int64_t begin = 0; begin < rows; begin += shape.rows)
+        emitScores(at.head, part, place, begin,
+                   std::min(shape.rows, rows - begin));
+    });
   });
+}
+
+void CodeCacheReader::emitScores(Value head, const PagePart &part, Value place,
+                                 int64_t begin, int64_t count) {
+  SmallVector<Value> sums(count, b.splat(part.lanes, 0.0));
+  for (int64_t group = 0; group < page.getGroups(); ++group) {
+    auto integers = emitGroupSums(head, part, group, begin, count);
+    Value scales = loadScales(k, head, part, group);
+    for (int64_t i = 0; i < count; ++i) {
+      Value scale = b.load(queryScales, {b.index(begin + i), b.index(group)});
+      Value factor =
+          arith::MulFOp::create(b, scales, b.broadcast(scale, part.lanes));
+      Value sum = b.convert(integers[i], b.getF32Type());
+      sums[i] = b.multiplyAdd(sum, factor, sums[i]);
+    }
+  }
+  for (int64_t i = 0; i < count; ++i)
+    b.store(sums[i], scores, {b.index(begin + i), place});
 }
 
 void CodeCacheReader::emitWeights(const PositionTile &at, int64_t rows,
                                   int64_t d) {
-  if (d % QuantizedPage::kGroup)
-    return;
   int64_t group = d / QuantizedPage::kGroup;
   forEachPage(at, [&](Value block, Value position) {
     // The keys of the positions behind these come next.
     if (group == 0)
       emitFetchPage(k, at.head,
                     b.add(block, kAttentionPositions / kCacheBlock));
-    Value scales = loadScales(v, at.head, block, group);
+    Value scales =
+        loadScales(v, at.head, {block, b.index(0), kCacheBlock}, group);
     for (int64_t row = 0; row < rows; ++row) {
       SmallVector<Value> place = {b.index(row), position};
       Value p = b.load(kCacheBlock, scores, place);
@@ -139,10 +167,10 @@ void CodeCacheReader::emitWeights(const PositionTile &at, int64_t rows,
   });
 }
 
-Value CodeCacheReader::emitValue(Value head, Value position, Value d,
-                                 int64_t lanes) {
+Value CodeCacheReader::emitValue(Value head, Value position, int64_t step,
+                                 Value d, int64_t lanes) {
   Value block = b.divide(position, kCacheBlock);
-  Value lane = b.remainder(position, kCacheBlock);
+  Value lane = b.add(b.remainder(position, kCacheBlock), step);
   Value at = arith::AddIOp::create(b, b.multiply(lane, headDim), d);
   Value codes = b.load(lanes, v, {op.getLayer(), head, block, at});
   Value wide =

@@ -18,24 +18,39 @@ public:
 
   void emitPrologue() override;
   Value emitCapacity() override;
-  void emitQuery(Value row, Value x) override;
+  void emitQuery(Value row, int64_t d, Value x) override;
   void emitScores(const PositionTile &at, int64_t rows) override;
-  bool hasOneWeight() const override { return false; }
+  int64_t getSpan() const override { return QuantizedPage::kGroup; }
   void emitWeights(const PositionTile &at, int64_t rows, int64_t d) override;
-  Value emitValue(Value head, Value position, Value d, int64_t lanes) override;
+  Value emitValue(Value head, Value position, int64_t step, Value d,
+                  int64_t lanes) override;
 
 private:
+  /// `lanes` positions of a page from `first` on.
+  struct PagePart {
+    Value block; // the number of the page in the cache
+    Value first;
+    int64_t lanes;
+  };
+
   /// `emitBlock` of every page of a tile: the number of the page in the cache,
   /// and its first position in the tile.
   void forEachPage(const PositionTile &at,
                    function_ref<void(Value, Value)> emitBlock);
-  /// The sums of products of codes of one group of elements: the first `count`
-  /// rows from `begin` on, times the positions of a page.
-  SmallVector<Value> emitGroupSums(Value head, Value block, int64_t group,
-                                   int64_t begin, int64_t count);
+  /// The accumulators of scores.
+  AttentionShape getScoreShape(int64_t rows) const;
+  /// The scores of `count` rows from `begin` on at a part of a page, which
+  /// begins at position `place` of the tile.
+  void emitScores(Value head, const PagePart &part, Value place, int64_t begin,
+                  int64_t count);
+  /// The sums of products of codes of one group of elements: `count` rows from
+  /// `begin` on, times the positions of a part.
+  SmallVector<Value> emitGroupSums(Value head, const PagePart &part,
+                                   int64_t group, int64_t begin, int64_t count);
   void emitFetchPage(Value cache, Value head, Value block);
-  /// The scales of a group at the positions of a page.
-  Value loadScales(Value cache, Value head, Value block, int64_t group);
+  /// The scales of a group at the positions of a part.
+  Value loadScales(Value cache, Value head, const PagePart &part,
+                   int64_t group);
 
   QuantizedPage page;
   Value queryCodes;  // [row][d] of i8

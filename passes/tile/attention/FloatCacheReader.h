@@ -17,11 +17,12 @@ public:
 
   void emitPrologue() override;
   Value emitCapacity() override;
-  void emitQuery(Value row, Value x) override;
+  void emitQuery(Value row, int64_t d, Value x) override;
   void emitScores(const PositionTile &at, int64_t rows) override;
-  bool hasOneWeight() const override { return true; }
-  void emitFetchKeys(const PositionTile &at, Value i, Value d) override;
-  Value emitValue(Value head, Value position, Value d, int64_t lanes) override;
+  void emitFetchKeys(const PositionTile &at, Value i, Value d,
+                     int64_t lanes) override;
+  Value emitValue(Value head, Value position, int64_t step, Value d,
+                  int64_t lanes) override;
 
 private:
   Value queries; // [row][d]

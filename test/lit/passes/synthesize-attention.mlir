@@ -127,6 +127,78 @@ func.func private @attention_quantize(%q: memref<?x384xf32>, %k: memref<1x1x?x48
 
 // -----
 
+module attributes {lumen.target = #lumen.target<name = "armv8-a",
+    triple = "aarch64-unknown-linux-gnu", cpu = "generic", features = "",
+    vector_registers = 32, vector_bits = 128, fma = true, f16 = true, cache_line = 64,
+    dot = <m = 1, n = 8, k = 1, lhs = si8, rhs = si8, acc = i16>,
+    rows = 8, tokens = 3>} {
+
+// A product takes a factor from any lane of a register: one load has those of 4
+// elements. 8 rows of 8 lanes, as a key or a value is converted for all rows.
+// CHECK-LABEL: func.func private @factors_from_lanes
+// CHECK-SAME:    %{{[a-z0-9]+}}: memref<?x512xf32>, %[[K:[a-z0-9]+]]: memref<1x1x?x64x16xf16>, %[[V:[a-z0-9]+]]: memref<1x1x?x16x64xf16>
+// CHECK:       scf.forall
+// CHECK:         scf.for %{{.*}} = %{{.*}} to %{{.*}} step %c64
+// CHECK:           %{{.*}}:8 = scf.for %[[D:.*]] = %c0 to %c64 step %c4
+// CHECK-COUNT-8:     vector.load {{.*}} : memref<8x64xf32>, vector<4xf32>
+// CHECK:             vector.load %[[K]]{{.*}}, %[[D]], %{{.*}}] : {{.*}}, vector<8xf16>
+// CHECK:             vector.shuffle %{{.*}} [0, 0, 0, 0, 0, 0, 0, 0]
+// CHECK:             vector.load %[[K]]
+// CHECK:             vector.shuffle %{{.*}} [1, 1, 1, 1, 1, 1, 1, 1]
+// The softmax of 16 positions at a time. Rows that see a part of the tile hide
+// the others before.
+// CHECK:           scf.if
+// CHECK:             arith.select {{.*}} : vector<16xi1>, vector<16xf32>
+// CHECK:           vector.reduction <maxnumf>
+// CHECK-COUNT-4:   arith.shli {{.*}} : vector<16xi32>
+// The values, of 4 positions and then one by one.
+// CHECK:           scf.for %{{.*}} = %c0 to %c64 step %c8
+// CHECK:             %{{.*}}:8 = scf.for %{{.*}} = %c0 to %{{.*}} step %c4
+// CHECK:             %{{.*}}:8 = scf.for %{{.*}} step %c1
+func.func private @factors_from_lanes(%q: memref<?x512xf32>, %k: memref<1x1x?x64x16xf16>,
+    %v: memref<1x1x?x16x64xf16>, %layer: index, %position: index, %out: memref<?x512xf32>)
+    attributes {lumen.kernel = "attention"} {
+  %0 = bufferization.to_tensor %q restrict : memref<?x512xf32> to tensor<?x512xf32>
+  %1 = bufferization.to_tensor %k restrict : memref<1x1x?x64x16xf16> to tensor<1x1x?x64x16xf16>
+  %2 = bufferization.to_tensor %v restrict : memref<1x1x?x16x64xf16> to tensor<1x1x?x16x64xf16>
+  %3 = lumen.attention %0, %1, %2, %layer, %position
+      {heads = 8 : i64, kv_heads = 1 : i64, scale = 1.250000e-01 : f32}
+    : tensor<?x512xf32>, tensor<1x1x?x64x16xf16>, tensor<1x1x?x16x64xf16>
+  bufferization.materialize_in_destination %3 in restrict writable %out
+    : (tensor<?x512xf32>, memref<?x512xf32>) -> ()
+  return
+}
+
+// Codes: 4 rows of 8 positions, beside whose sums of integers there are sums of
+// floats. 16 bytes of a query serve 4 steps.
+// CHECK-LABEL: func.func private @codes_from_lanes
+// CHECK:       scf.for %{{.*}} = %c0 to %c16 step %c8
+// CHECK:         %{{.*}}:4 = scf.for %{{.*}} = %c0 to %c8 step %c4
+// CHECK-COUNT-4:   vector.load {{.*}} : memref<8x64xi8>, vector<16xi8>
+// CHECK:           vector.load {{.*}}, vector<32xi8>
+// CHECK-COUNT-4:   lumen.dot4 {{.*}} : vector<32xi8>, vector<4xi8>, vector<8xi32>
+// CHECK:           vector.load {{.*}}, vector<32xi8>
+// CHECK:         arith.sitofp {{.*}} : vector<8xi32> to vector<8xf32>
+// CHECK:       scf.for %{{.*}} = %c0 to %c32 step %c8
+// CHECK:       scf.for %{{.*}} = %c32 to %c64 step %c8
+func.func private @codes_from_lanes(%q: memref<?x512xf32>, %k: memref<1x1x?x1088xi8>,
+    %v: memref<1x1x?x1088xi8>, %layer: index, %position: index, %out: memref<?x512xf32>)
+    attributes {lumen.kernel = "attention"} {
+  %0 = bufferization.to_tensor %q restrict : memref<?x512xf32> to tensor<?x512xf32>
+  %1 = bufferization.to_tensor %k restrict : memref<1x1x?x1088xi8> to tensor<1x1x?x1088xi8>
+  %2 = bufferization.to_tensor %v restrict : memref<1x1x?x1088xi8> to tensor<1x1x?x1088xi8>
+  %3 = lumen.attention %0, %1, %2, %layer, %position
+      {heads = 8 : i64, kv_heads = 1 : i64, scale = 1.250000e-01 : f32}
+    : tensor<?x512xf32>, tensor<1x1x?x1088xi8>, tensor<1x1x?x1088xi8>
+  bufferization.materialize_in_destination %3 in restrict writable %out
+    : (tensor<?x512xf32>, memref<?x512xf32>) -> ()
+  return
+}
+
+}
+
+// -----
+
 // With a window, tiles begin at the one that holds the first position that any
 // row sees, and lie in the caches where the ring puts them.
 // CHECK-LABEL: func.func private @window
