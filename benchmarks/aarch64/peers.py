@@ -7,6 +7,7 @@ KleidiAI from its repository. They lie in ``build/peers/arm``.
 
 from __future__ import annotations
 
+import shutil
 import sys
 import tarfile
 from dataclasses import dataclass
@@ -126,6 +127,13 @@ def kernels(fmt: str, target: str, prompt: bool) -> list[Kernel]:
     return found
 
 
+def _need(*tools: str) -> None:
+    """Ends the program where a tool is missing that only builds of others need."""
+    missing = [tool for tool in tools if shutil.which(tool) is None]
+    if missing:
+        sys.exit(f"missing: {' '.join(missing)}")
+
+
 def llama_cpp() -> Path:
     """The sources of llama.cpp."""
     folder = FOLDER / f"llama_cpp_python-{LLAMA_CPP_PYTHON}"
@@ -136,8 +144,12 @@ def llama_cpp() -> Path:
             [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--no-binary", "llama-cpp-python",
              "-d", FOLDER, f"llama-cpp-python=={LLAMA_CPP_PYTHON}"]
         )  # fmt: skip
+        part = FOLDER / "part"
+        shutil.rmtree(part, ignore_errors=True)
         with tarfile.open(folder.with_name(folder.name + ".tar.gz")) as archive:
-            archive.extractall(FOLDER)
+            archive.extractall(part)
+        (part / folder.name).rename(folder)
+        part.rmdir()
     return folder / "vendor" / "llama.cpp"
 
 
@@ -146,6 +158,7 @@ def kleidiai() -> Path:
     folder = FOLDER / "kleidiai"
     if not folder.exists():
         FOLDER.mkdir(parents=True, exist_ok=True)
+        _need("git")
         guest.run(["git", "clone", "-q", "--depth", "1", "-b", KLEIDIAI_VERSION, KLEIDIAI_URL, folder])
     return folder
 
@@ -169,6 +182,7 @@ def _llama_library(name: str, features: str) -> Path:
     folder = FOLDER / f"llama-{features}"
     if (folder / "bin" / f"lib{name}.so").exists():
         return folder / "bin"
+    _need("cmake", "ninja")
     compilers = [f"-DCMAKE_{of}_COMPILER_TARGET=aarch64-linux-gnu" for of in ("C", "CXX", "ASM")]
     print(f"building {name} of llama.cpp in {folder}", file=sys.stderr)
     guest.run(

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import statistics
 from typing import Any
 
 from lumen_mlir import formats
@@ -57,7 +58,7 @@ def _table(rows: list[dict[str, Any]], peaks: dict[str, float]) -> str:
 
 
 def summary(results: list[dict[str, Any]]) -> str:
-    """How many times as fast as the better peer on the first core: a line per format."""
+    """How many times as fast as the better peer on the first core: a line per format, and their medians."""
     rows = [row for result in results for row in result["rows"]]
     best: dict[tuple[str, int, str], dict[str, float]] = {}
     core = next(iter(rows[0]["rates"]))
@@ -69,7 +70,10 @@ def summary(results: list[dict[str, Any]]) -> str:
     lines = []
     for fmt in dict.fromkeys(row["format"] for row in rows):
         kinds = [best.get((*column, fmt), {}) for column in compared]
-        lines.append([fmt, *(f"{_ratio(k['ours'], k['theirs'])}" if "theirs" in k else "" for k in kinds)])
+        lines.append([fmt, *(_ratio(k["ours"], k["theirs"]) if "theirs" in k else "" for k in kinds)])
+    columns = [[kinds for key, kinds in best.items() if key[:2] == column] for column in compared]
+    ratios = ([k["ours"] / k["theirs"] for k in column if "theirs" in k] for column in columns)
+    lines.append(["median", *(_ratio(statistics.median(column), 1) for column in ratios)])
     names = [f"{target.partition('+')[2]}, {_tokens(tokens)}" for target, tokens in compared]
     return markdown(["format", *names], lines, right=range(1, 1 + len(names)))
 

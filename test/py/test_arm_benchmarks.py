@@ -201,7 +201,7 @@ def cells_of(text: str) -> list[list[str]]:
 
 
 def test_summary():
-    """A column per target and number of tokens that a peer has; a line per format."""
+    """A column per target and number of tokens that a peer has; a line per format, and the medians."""
     from aarch64 import tables
 
     alone = {**result("Lumen", 48.0), "target": "armv8-a"}
@@ -210,7 +210,7 @@ def test_summary():
     rows = [result("Lumen", 48.0), result("llama.cpp", 40.0), result("KleidiAI", 32.0), alone, one, *other]
     header, _, *lines = cells_of(tables.summary([{"rows": rows}]))
     assert header == ["format", "dotprod, 128 tokens"]
-    assert lines == [["q4_0", "1.20"], ["q8_0", "11"]]
+    assert lines == [["q4_0", "1.20"], ["q8_0", "11"], ["median", "6.10"]]
 
 
 def test_table_of_prompts():
