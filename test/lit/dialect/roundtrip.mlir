@@ -212,7 +212,7 @@ func.func @registers(%codes: vector<64xi8>, %x: vector<4xi8>, %acc: vector<16xi3
   // CHECK: lumen.dot2 %{{.*}}, %{{.*}}, %{{.*}} : vector<32xi16>, vector<32xi16>, vector<16xi32>
   %5 = lumen.dot2 %halves, %halves, %acc : vector<32xi16>, vector<32xi16>, vector<16xi32>
   // CHECK: lumen.dot2 %{{.*}}, %{{.*}}, %{{.*}} : vector<8xbf16>, vector<2xbf16>, vector<4xf32>
-  %7 = lumen.dot2 %w, %z, %floats : vector<8xbf16>, vector<2xbf16>, vector<4xf32>
+  %8 = lumen.dot2 %w, %z, %floats : vector<8xbf16>, vector<2xbf16>, vector<4xf32>
   // CHECK: lumen.mma <m = 2, n = 2, k = 8, lhs = si8, rhs = ui8, acc = i32> %{{.*}}, %{{.*}}, %{{.*}} : vector<16xi8>, vector<16xi8>, vector<4xi32>
   %6 = lumen.mma <m = 2, n = 2, k = 8, lhs = si8, rhs = ui8, acc = i32> %bytes, %bytes, %sums : vector<16xi8>, vector<16xi8>, vector<4xi32>
   // CHECK: lumen.mma <m = 2, n = 2, k = 8, lhs = si8, rhs = si8, acc = i32, step = 4> %{{.*}}, %{{.*}}, %{{.*}} : vector<16xi8>, vector<16xi8>, vector<4xi32>
