@@ -19,10 +19,10 @@ namespace mlir::lumen {
 llvm::SmallVector<llvm::StringRef> readArmFeatures(uint64_t hwcap,
                                                    uint64_t hwcap2);
 
-/// What this machine's CPU has, by LLVM's names. LLVM knows it for x86-64, where
-/// tiles (AMX) count only if the operating system lets this process use them. Of
-/// AArch64 it reads only what the compiler clang asks for, so the operating
-/// system is asked here.
+/// What this machine's CPU has, by LLVM's names. LLVM knows it for x86-64,
+/// where tiles (AMX) count only if the operating system lets this process use
+/// them. Of AArch64 it reads only what the compiler clang asks for, so the
+/// operating system is asked here.
 llvm::StringMap<bool> getHostFeatures();
 
 } // namespace mlir::lumen

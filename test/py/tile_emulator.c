@@ -106,10 +106,9 @@ static void multiply(unsigned sums, unsigned lhs, unsigned rhs, int lhs_signed,
 }
 
 static int64_t read_register(const ucontext_t *context, unsigned number) {
-  static const int kNumbers[] = {REG_RAX, REG_RCX, REG_RDX, REG_RBX,
-                                 REG_RSP, REG_RBP, REG_RSI, REG_RDI,
-                                 REG_R8,  REG_R9,  REG_R10, REG_R11,
-                                 REG_R12, REG_R13, REG_R14, REG_R15};
+  static const int kNumbers[] = {
+      REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG_RBP, REG_RSI, REG_RDI,
+      REG_R8,  REG_R9,  REG_R10, REG_R11, REG_R12, REG_R13, REG_R14, REG_R15};
   return context->uc_mcontext.gregs[kNumbers[number]];
 }
 
@@ -134,8 +133,8 @@ static struct Memory read_memory(const ucontext_t *context, const uint8_t *at,
     unsigned sib = *memory.end++;
     unsigned index = (sib >> 3 & 7) | high_index << 3, base = sib & 7;
     if (index != 4)
-      memory.stride = (int64_t)((uint64_t)read_register(context, index)
-                                << (sib >> 6));
+      memory.stride =
+          (int64_t)((uint64_t)read_register(context, index) << (sib >> 6));
     if (base == 5 && mod == 0)
       size = 4;
     else

@@ -106,9 +106,10 @@ struct ExpandMmaInDots final : OpRewritePattern<MmaOp> {
     for (int64_t i = 0; i < shape.getM(); ++i) {
       Value sum = b.extract(op.getAcc(), i * n, n);
       for (int64_t l = 0; l < k; l += kDotStep)
-        sum = Dot4Op::create(b, sums, b.extract(op.getRhs(), l * n, kDotStep * n),
-                             b.extract(op.getLhs(), i * k + l, kDotStep), sum,
-                             /*bits=*/8, shape.getRhs().isSigned());
+        sum =
+            Dot4Op::create(b, sums, b.extract(op.getRhs(), l * n, kDotStep * n),
+                           b.extract(op.getLhs(), i * k + l, kDotStep), sum,
+                           /*bits=*/8, shape.getRhs().isSigned());
       rows.push_back(sum);
     }
     rewriter.replaceOp(op, b.concatenate(rows));

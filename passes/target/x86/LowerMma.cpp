@@ -135,9 +135,9 @@ private:
 Value LowerMma::getAddress(KernelBuilder &b, Value buffer, Value index) {
   auto type = cast<MemRefType>(buffer.getType());
   LLVMTypeConverter converter(b.getContext());
-  Value descriptor = UnrealizedConversionCastOp::create(
-                         b, converter.convertType(type), buffer)
-                         .getResult(0);
+  Value descriptor =
+      UnrealizedConversionCastOp::create(b, converter.convertType(type), buffer)
+          .getResult(0);
   Value base = LLVM::ExtractValueOp::create(b, descriptor, 1);
   Value offset = arith::IndexCastOp::create(b, b.getI64Type(), index);
   return LLVM::GEPOp::create(b, base.getType(), type.getElementType(), base,

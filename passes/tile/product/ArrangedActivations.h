@@ -20,9 +20,9 @@ public:
   /// A parallel loop that arranges the first `blocks` blocks of m tokens.
   void emit(TileBuilder &b, Value blocks) const;
 
-  // Buffers of one dimension. Codes are [m tokens][chunk][m][k]. Scales and sums
-  // are [token part][.][height][n], spread over the lanes of a vector of sums;
-  // [token][.] where one number serves them all.
+  // Buffers of one dimension. Codes are [m tokens][chunk][m][k]. Scales and
+  // sums are [token part][.][height][n], spread over the lanes of a vector of
+  // sums; [token][.] where one number serves them all.
   Value codes, scales;
   /// Null where they are not wanted.
   Value sums;

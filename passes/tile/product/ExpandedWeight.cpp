@@ -39,18 +39,16 @@ MatrixFactors::MatrixFactors(const ProductOperands &operands,
                              const PackedWeight &weight, const MatrixTile &tile)
     : codeSign(findCodeSign(operands, weight)),
       hasIntegerSums(codeSign || operands.hasIntegerSums(weight)),
-      hasIntegerScales(
-          !codeSign &&
-          (operands.hasIntegerScales(weight) ||
-           (tile.addsPairs && operands.hasPairedScales(weight)))),
-      multipliesIntegers(hasIntegerScales &&
-                         (operands.slowConversions ||
-                          !operands.hasIntegerScales(weight))),
+      hasIntegerScales(!codeSign &&
+                       (operands.hasIntegerScales(weight) ||
+                        (tile.addsPairs && operands.hasPairedScales(weight)))),
+      multipliesIntegers(
+          hasIntegerScales &&
+          (operands.slowConversions || !operands.hasIntegerScales(weight))),
       hasIntegerMinima(weight.hasMin() && operands.hasIntegerMinima()),
-      hasMinimumCodes(hasIntegerMinima &&
-                      fitBytes(*getGroupIntegers(weight.getMin())) &&
-                      tile.getVectors() == 1 &&
-                      countSums(operands) % tile.getK() == 0),
+      hasMinimumCodes(
+          hasIntegerMinima && fitBytes(*getGroupIntegers(weight.getMin())) &&
+          tile.getVectors() == 1 && countSums(operands) % tile.getK() == 0),
       hasMin(weight.hasMin()) {}
 
 /// Bytes of the codes of a tile and of its scales and minima.
@@ -182,8 +180,8 @@ void ExpandedWeight::emitCodes(TileBuilder &b, const SpanPosition &at,
         for (int64_t step = 0; step < steps; ++step)
           mask.push_back(step * rows + row + j);
       Value matrix = vector::ShuffleOp::create(b, all, all, mask);
-      int64_t place = (column / k * tile.rows + firstRow + row) * k +
-                      column % k * n;
+      int64_t place =
+          (column / k * tile.rows + firstRow + row) * k + column % k * n;
       b.store(vector::BitCastOp::create(b, asBytes, matrix), codes,
               b.add(first, place));
     }

@@ -24,7 +24,8 @@ struct MatrixTile {
   /// Of the target's `mma`, which it must have.
   explicit MatrixTile(TargetAttr target)
       : shape(target.getMma()), rows(target.getRows()),
-        tokens(target.getMmaTokens()), addsPairs(target.addsPairs()), lanes(target.getLanes()),
+        tokens(target.getMmaTokens()), addsPairs(target.addsPairs()),
+        lanes(target.getLanes()),
         sums(target.getVectorRegisters() / 2 * lanes) {}
 
   /// Takes fewer codes at a time, if the instruction can do so, where groups

@@ -24,8 +24,7 @@ MatrixTiles::create(TileBuilder &b, const ProductOperands &operands,
     return nullptr;
   MatrixTile tile(target);
   for (const PackedWeight &weight : operands.weights)
-    if (weight.format &&
-        !MatrixFactors(operands, weight, tile).hasIntegerSums)
+    if (weight.format && !MatrixFactors(operands, weight, tile).hasIntegerSums)
       tile.fit(kSpan >> weight.getGroupBits());
   auto isPossible = [&](const PackedWeight &weight) {
     return ExpandedWeight::isPossible(operands, weight, tile, mostBytes);
@@ -56,8 +55,7 @@ MatrixTiles::create(TileBuilder &b, const ProductOperands &operands,
         b.allocateScratch({tile.tokens, tile.rows}, b.getF32Type());
   }
   if (tile.getVectors() > 1)
-    made->sums =
-        b.allocateScratch({tile.getM() * tile.getN()}, b.getI32Type());
+    made->sums = b.allocateScratch({tile.getM() * tile.getN()}, b.getI32Type());
   made->activations = std::make_unique<ArrangedActivations>(
       b, operands, tile, hasSums, hasSumCodes);
   Value blocks = b.divide(operands.tokens, tile.getM());

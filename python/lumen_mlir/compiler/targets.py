@@ -209,7 +209,7 @@ _SMMLA = Dot(2, 2, 8, rhs="si8")
 _SMLAL = Dot(1, 8, 1, rhs="si8", acc="i16")
 # ``tdpbssd``: 16 tokens by 16 rows. A span has 32 columns, half of what it takes.
 _TDPBSSD = Dot(16, 16, 32, rhs="si8", step=4)
-_TILES = ("avx512vnni", "amx-tile", "amx-int8")
+_AMX = ("avx512vnni", "amx-tile", "amx-int8")
 
 # From the most capable to the least: the first one that a machine can run is its native target.
 # A register tile is two vectors of rows by 4 tokens: an activation spread over the lanes serves two vectors,
@@ -220,7 +220,7 @@ _TILES = ("avx512vnni", "amx-tile", "amx-int8")
 # load and a store each beside some 20 to 40 instructions.
 TARGETS = (
     _x86(
-        "x86-64-v4+amx", "x86-64-v4", _V4, *_TILES, **_AVX512, **_vnni(512), mma=_TDPBSSD, rows=32, tokens=6
+        "x86-64-v4+amx", "x86-64-v4", _V4, *_AMX, **_AVX512, **_vnni(512), mma=_TDPBSSD, rows=32, tokens=6
     ),
     _x86("x86-64-v4+bf16", "x86-64-v4", _V4, "avx512vnni", "avx512bf16", **_AVX512_BF16, rows=32, tokens=6),
     _x86("x86-64-v4+vnni", "x86-64-v4", _V4, "avx512vnni", **_AVX512, **_vnni(512), rows=32, tokens=6),

@@ -17,7 +17,7 @@ from lumen_mlir.testing.random_blocks import random_weights
 FEW = 15
 """Tokens of which no tile is made."""
 
-# Groups of 32 and 16, minima in floats, integer scales, one scale for a block, a table, several groups in a span.
+# Groups of 32 and 16, scales in floats, in integers and in codes, minima, one scale for a block, tables.
 CHOSEN = {
     "tiles": (TILES, ("q4_0", "q4_k", "q6_k", "tq2_0")),
     "narrow": (NARROW, ("q4_1", "q8_0", "q2_k", "q3_k", "iq4_xs", "mxfp4", "nvfp4", "channel")),
