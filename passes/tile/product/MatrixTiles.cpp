@@ -6,12 +6,9 @@
 using namespace mlir;
 using namespace mlir::lumen;
 
-/// From how many tiles of tokens on it pays to expand a tile of rows, which
-/// takes about two thirds of the time of the products of a tile with it. Where
-/// an instruction makes several vectors of sums, these save more than that.
-static int64_t getFewestTiles(const MatrixTile &tile) {
-  return tile.getVectors() > 1 ? 1 : 2;
-}
+/// From how many tokens on it pays to expand a tile of rows: that takes as long
+/// as the products of eight tokens with it, which take half as long as others.
+static constexpr int64_t kFewestTokens = 8;
 
 MatrixTiles::MatrixTiles(TileBuilder &b, const ProductOperands &operands,
                          MatrixTile tile)
@@ -67,7 +64,7 @@ MatrixTiles::create(TileBuilder &b, const ProductOperands &operands,
 
 Value MatrixTiles::areFew(Value tokens) const {
   return arith::CmpIOp::create(b, arith::CmpIPredicate::ult, tokens,
-                               b.index(getFewestTiles(tile) * tile.tokens));
+                               b.index(std::max(kFewestTokens, tile.tokens)));
 }
 
 std::pair<Value, Value> MatrixTiles::getTokens(Value first, Value end) const {

@@ -58,7 +58,7 @@ lumen.format @lowered block(256) group(32) bits(4) storage(["codes", "scales", "
 // CHECK-DAG: %[[SCALES:.*]] = memref.alloca() {alignment = 64 : i64} : memref<32xf32>
 // CHECK-DAG: memref.alloc(%{{.*}}) : memref<?x64xi8>
 // CHECK-DAG: memref.alloc(%{{.*}}) : memref<?x4xf32>
-// At least two tiles of tokens: 4, as floats behind the sums of a group need registers too.
+// At least 8 tokens. A tile has 4, as floats behind the sums of a group need registers too.
 // CHECK: %[[PAIRS:.*]] = arith.divui %[[ALL:.*]], %c2
 // CHECK: %[[FEW:.*]] = arith.cmpi ult, %[[ALL]], %c8
 // CHECK: %[[PARTS:.*]] = arith.select %[[FEW]], %c0, %[[PAIRS]]
@@ -103,7 +103,7 @@ func.func @unsigned(%x: tensor<?x64xf32>, %w: tensor<20x64x!lumen.q<@eight>>) ->
 // Codes times the integers of their scales: one scale for 256 columns, whose float is negative, too. So a tile has
 // 8 tokens.
 // CHECK-LABEL: func.func private @qlinear_three_16x256
-// CHECK: arith.cmpi ult, %{{.*}}, %c16
+// CHECK: arith.cmpi ult, %{{.*}}, %c8
 // CHECK: arith.negf
 // CHECK: arith.subi %{{.*}}, %{{.*}} : vector<4xi32>
 // CHECK: arith.muli %{{.*}}, %{{.*}} : vector<16xi8>
