@@ -54,7 +54,8 @@ func.func @eight_bits(%c: vector<64xi8>, %x: vector<4xi8>, %a: vector<16xi32>) -
 // BW-LABEL: func.func @signed
 // BW: %[[SIZE:.*]] = arith.maxsi %{{.*}}, %{{.*}} : vector<64xi8>
 // BW: %[[BELOW:.*]] = arith.cmpi slt, %{{.*}} : vector<64xi8>
-// BW: %[[X:.*]] = arith.select %[[BELOW]], %{{.*}}, %{{.*}} : vector<64xi1>, vector<64xi8>
+// BW: %[[MINUS:.*]] = arith.subi %{{.*}}, %[[GIVEN:.*]] : vector<64xi8>
+// BW: %[[X:.*]] = arith.select %[[BELOW]], %[[MINUS]], %[[GIVEN]] : vector<64xi1>, vector<64xi8>
 // BW: llvm.call_intrinsic "llvm.x86.avx512.pmaddubs.w.512"(%[[SIZE]], %[[X]])
 // BW-NOT: pmaddubs
 // SSE-LABEL: func.func @signed
