@@ -20,6 +20,25 @@ struct QuantizedGroup {
 /// Quantizes the lanes of `x` with one scale; see `lumen.quantize`.
 QuantizedGroup emitQuantizedGroup(KernelBuilder &b, Value x, int64_t sumGroup);
 
+/// The scale of a group, and what its values are multiplied with.
+struct GroupScale {
+  Value scale, inverse; // f32
+};
+
+/// Of a group whose largest magnitude is `most`.
+GroupScale emitGroupScale(KernelBuilder &b, Value most);
+
+/// The integers whose lower bytes are the codes of `x`, a part of a group.
+Value emitCodes(KernelBuilder &b, Value x, Value inverse);
+
+/// Stores the scale of the group of row `row` that begins at `column`, where
+/// `op` has a destination for it.
+void emitStoreScale(KernelBuilder &b, QuantizeOp op, Value row, Value column,
+                    Value scale);
+/// The same with the codes, offsets and sums of whole sum groups.
+void emitStoreCodes(KernelBuilder &b, QuantizeOp op, Value row, Value column,
+                    Value integers);
+
 /// Quantizes the columns `column`, … of row `row`, which are `values` (whole
 /// groups), and stores codes, scales, offsets and sums where `op` has
 /// destinations.

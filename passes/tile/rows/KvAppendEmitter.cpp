@@ -16,7 +16,7 @@ class KvAppendEmitter final : public RowOpEmitterOf<KvAppendOp> {
     widths.requirePiece(op.getHeadDim());
   }
 
-  void emitScratch(KernelBuilder &b) override {
+  void emitScratch(KernelBuilder &b, const ColumnLoop &) override {
     if (op.getKind() == "key")
       staging = b.allocateScratch(op.getHeadDim(),
                                   getElementTypeOrSelf(op.getCache()));

@@ -5,6 +5,7 @@
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Math/IR/Math.h"
+#include "llvm/Support/MathExtras.h"
 
 using namespace mlir;
 using namespace mlir::lumen;
@@ -28,7 +29,15 @@ namespace {
 class RowNormEmitter final : public RowOpEmitterOf<RmsNormOp> {
   using RowOpEmitterOf::RowOpEmitterOf;
 
+  bool takesAnyColumns() const override { return true; }
+
   void emitPrologue(RowEmitter &rows) override;
+
+  /// Sums of squares of long pieces: `lanes` of them, of the columns that are
+  /// `first`, … modulo `step`. They are added up as the tree of a whole piece
+  /// does it.
+  Value emitSquares(RowEmitter &rows, int64_t first, int64_t lanes,
+                    int64_t step);
 
   SmallVector<Value> emitPieces(RowEmitter &rows, ColumnTile &tile) override {
     KernelBuilder &b = rows.b;
@@ -79,9 +88,35 @@ class HeadNormEmitter final : public RowOpEmitterOf<RmsNormOp> {
 
 } // namespace
 
+Value RowNormEmitter::emitSquares(RowEmitter &rows, int64_t first,
+                                  int64_t lanes, int64_t step) {
+  KernelBuilder &b = rows.b;
+  if (step < rows.loop.piece) {
+    Value lower = emitSquares(rows, first, lanes, 2 * step);
+    Value upper = emitSquares(rows, first + step, lanes, 2 * step);
+    return arith::AddFOp::create(b, lower, upper);
+  }
+  auto sums = b.accumulate(
+      b.index(first), b.index(rows.loop.columns), step, b.splat(lanes, 0.0),
+      [&](Value base, ValueRange acc) -> SmallVector<Value> {
+        ColumnTile tile(base, lanes);
+        Value x = rows.emit(op.getX(), tile).front();
+        return {b.multiplyAdd(x, x, acc[0])};
+      });
+  return sums.front();
+}
+
 void RowNormEmitter::emitPrologue(RowEmitter &rows) {
   KernelBuilder &b = rows.b;
   const ColumnLoop &loop = rows.loop;
+  // Longer pieces are too many accumulators.
+  int64_t lanes = 4 * std::min(loop.chain, loop.piece);
+  if (lanes < loop.piece && loop.tile == loop.piece &&
+      llvm::isPowerOf2_64(loop.piece) && loop.takesAnyColumns()) {
+    Value squares = emitSquares(rows, 0, lanes, lanes);
+    inverse = emitInverseRoot(b, op, squares, loop.columns);
+    return;
+  }
   // One accumulator per piece of a tile. Its shape, and so the order of the
   // sum, depends on the kernel only.
   SmallVector<Value> sums(loop.tile / loop.piece, b.splat(loop.piece, 0.0));

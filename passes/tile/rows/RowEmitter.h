@@ -18,6 +18,14 @@ struct ColumnLoop {
   int64_t piece = 1;
   /// Columns of one iteration, a multiple of `piece`: no block crosses it.
   int64_t tile = 1;
+  /// Columns of a chain of element-wise operations that fit the registers.
+  int64_t chain = 1;
+
+  /// Whether all ops compute any columns by themselves.
+  bool takesAnyColumns() const {
+    return llvm::all_of(
+        ops, [](const RowOpEmitterPtr &op) { return op->takesAnyColumns(); });
+  }
 
   int64_t getFullTiles() const { return columns / tile; }
   int64_t getTail() const { return columns % tile; }

@@ -8,6 +8,7 @@
 #include "passes/tile/rows/RowEmitter.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
 #include "llvm/ADT/TypeSwitch.h"
 
@@ -27,6 +28,8 @@ namespace {
 class LastRowsEmitter final : public RowOpEmitterOf<LastRowsOp> {
   using RowOpEmitterOf::RowOpEmitterOf;
 
+  bool takesAnyColumns() const override { return true; }
+
   SmallVector<Value> emitPieces(RowEmitter &rows, ColumnTile &tile) override {
     Value at = arith::AddIOp::create(rows.b, rows.row, op.getFirst());
     return rows.emitLoads(getSourceBuffer(op.getX()), at, tile);
@@ -35,6 +38,8 @@ class LastRowsEmitter final : public RowOpEmitterOf<LastRowsOp> {
 
 class GateEmitter final : public RowOpEmitterOf<GateOp> {
   using RowOpEmitterOf::RowOpEmitterOf;
+
+  bool takesAnyColumns() const override { return true; }
 
   void emitPrologue(RowEmitter &rows) override {
     KernelBuilder &b = rows.b;
@@ -61,15 +66,75 @@ class QuantizeEmitter final : public RowOpEmitterOf<QuantizeOp> {
     widths.requirePiece(op.getGroup());
   }
 
+  bool takesAnyColumns() const override { return true; }
+
+  /// Columns that are quantized at a time; those of a group where registers
+  /// hold these, or where it must be so.
+  int64_t getPart(const ColumnLoop &loop) {
+    int64_t group = op.getGroup(), sumGroup = op.getSumGroup();
+    int64_t part = std::max(2 * loop.chain, sumGroup);
+    bool isLong = group / 4 > loop.chain && loop.takesAnyColumns();
+    bool fits = isLong && group % part == 0 && part % sumGroup == 0 &&
+                part % loop.chain == 0;
+    return fits ? part : group;
+  }
+
+  void emitScratch(KernelBuilder &b, const ColumnLoop &loop) override {
+    // What is computed is kept, what is read is read again.
+    if (getPart(loop) < int64_t(op.getGroup()) && !getSourceBuffer(op.getX()))
+      values = b.allocateScratch(op.getGroup(), b.getF32Type());
+  }
+
   void emitStores(RowEmitter &rows, ColumnTile &tile) override {
+    if (int64_t part = getPart(rows.loop), group = op.getGroup(); part < group)
+      for (int64_t begin = 0; begin < tile.width; begin += group)
+        emitGroup(rows, rows.b.add(tile.base, begin), part);
+    else
+      emitWholeGroups(rows, tile);
+  }
+
+  void emitWholeGroups(RowEmitter &rows, ColumnTile &tile) {
     for (auto [i, piece] : llvm::enumerate(rows.emit(op.getX(), tile)))
       emitQuantizeStore(rows.b, op, rows.row,
                         rows.b.add(tile.base, i * rows.loop.piece), piece);
   }
+
+  void emitGroup(RowEmitter &rows, Value first, int64_t part);
+
+  Value values; // of a group
 };
+
+/// The group that begins at column `first`, `part` columns at a time.
+void QuantizeEmitter::emitGroup(RowEmitter &rows, Value first, int64_t part) {
+  KernelBuilder &b = rows.b;
+  Value zero = b.index(0), size = b.index(op.getGroup());
+  int64_t lanes = values ? rows.loop.chain : part;
+  auto emit = [&](Value column) {
+    ColumnTile tile(column, lanes);
+    return rows.emit(op.getX(), tile).front();
+  };
+  auto most = b.accumulate(
+      zero, size, lanes, b.splat(lanes, 0.0),
+      [&](Value begin, ValueRange acc) -> SmallVector<Value> {
+        Value x = emit(arith::AddIOp::create(b, first, begin));
+        if (values)
+          b.store(x, values, begin);
+        return {arith::MaxNumFOp::create(b, acc[0], math::AbsFOp::create(b, x),
+                                         arith::FastMathFlags::nnan)};
+      });
+  GroupScale group = emitGroupScale(b, emitMaximum(b, most.front()));
+  emitStoreScale(b, op, rows.row, first, group.scale);
+  b.forEach(zero, size, part, [&](Value begin) {
+    Value column = arith::AddIOp::create(b, first, begin);
+    Value x = values ? b.load(part, values, begin) : emit(column);
+    emitStoreCodes(b, op, rows.row, column, emitCodes(b, x, group.inverse));
+  });
+}
 
 class ToBf16Emitter final : public RowOpEmitterOf<ToBf16Op> {
   using RowOpEmitterOf::RowOpEmitterOf;
+
+  bool takesAnyColumns() const override { return true; }
 
   void emitStores(RowEmitter &rows, ColumnTile &tile) override {
     for (Value buffer : getDestinations(op.getResult()))
@@ -81,6 +146,8 @@ class ToBf16Emitter final : public RowOpEmitterOf<ToBf16Op> {
 
 class ElementwiseEmitter final : public RowOpEmitter {
   using RowOpEmitter::RowOpEmitter;
+
+  bool takesAnyColumns() const override { return true; }
 
   SmallVector<Value> emitPieces(RowEmitter &rows, ColumnTile &tile) override {
     SmallVector<SmallVector<Value>> operands;

@@ -48,8 +48,10 @@ public:
   virtual void addWidths(ColumnWidths &) {}
   /// Whether the op can work on the columns that were chosen.
   virtual LogicalResult verify(const ColumnLoop &) { return success(); }
+  /// Whether the op computes any columns by themselves, however few.
+  virtual bool takesAnyColumns() const { return false; }
   /// Memory of a worker's own, once for all rows.
-  virtual void emitScratch(KernelBuilder &) {}
+  virtual void emitScratch(KernelBuilder &, const ColumnLoop &) {}
   virtual void emitPrologue(RowEmitter &) {}
   /// The pieces of the result, where other ops can take them as they come.
   virtual SmallVector<Value> emitPieces(RowEmitter &, ColumnTile &) {

@@ -5,6 +5,7 @@
 #include "passes/Passes.h"
 #include "passes/check/KernelContract.h"
 #include "passes/support/KernelBuffers.h"
+#include "passes/target/common/Architecture.h"
 #include "passes/tile/rows/RowEmitter.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -145,6 +146,8 @@ LogicalResult RowsSynthesizer::chooseWidths(ColumnLoop &loop) {
     op->addWidths(widths);
   loop.piece = widths.isFree ? ColumnWidths::kFreePiece : widths.piece;
   loop.tile = std::lcm(loop.piece, widths.block);
+  TargetAttr target = TargetAttr::lookup(kernel);
+  loop.chain = Architecture::of(target).getChainLanes(target);
   if (loop.piece > kMostLanes || loop.tile > kMostLanes)
     return kernel.emitOpError("needs vectors of ")
            << std::max(loop.piece, loop.tile) << " columns, more than "
@@ -204,7 +207,7 @@ LogicalResult RowsSynthesizer::run() {
   b.setInsertionPoint(kernel.getBody().front().getTerminator());
   for (const ColumnLoop &loop : loops)
     for (const RowOpEmitterPtr &op : loop.ops)
-      op->emitScratch(b);
+      op->emitScratch(b, loop);
   // Where rows are fewer than workers, a row is cut into chunks of columns.
   // Results do not depend on it: what a whole row is needed for is computed in
   // every chunk.
