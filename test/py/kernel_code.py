@@ -69,14 +69,19 @@ def assembly(name: str, target: str) -> str:
       return %y : tensor<?x{rows}xf32>
     }}
     }}"""
+    return compiled(text, target)
+
+
+def compiled(text: str, target: str) -> str:
+    """A module in assembly."""
     with ir.Context():
         return Compiler(targets.get(target)).emit(ir.Module.parse(text), "asm")
 
 
-def innermost_loops(text: str, weights: dict[str, int] = _DOTS) -> Iterator[Loop]:
+def innermost_loops(text: str, weights: dict[str, int] | None = _DOTS) -> Iterator[Loop]:
     """The loops of an assembly file that hold dot instructions and no other loop.
 
-    ``weights``: what counts as one, and as how many.
+    ``weights``: what counts as one, and as how many; None for loops of any instructions.
     """
     lines = text.splitlines()
     labels = {match[1]: number for number, line in enumerate(lines) if (match := _LABEL.match(line))}
@@ -90,8 +95,8 @@ def innermost_loops(text: str, weights: dict[str, int] = _DOTS) -> Iterator[Loop
             continue
         # Neither directives nor comments.
         body = [line.strip() for line in lines[begin : end + 1] if re.match(r"\t[^./]", line)]
-        dots = sum(weights.get(line.split()[0], 0) for line in body)
-        if dots:
+        dots = sum((weights or {}).get(line.split()[0], 0) for line in body)
+        if dots or weights is None:
             yield Loop(dots, len(body), sum(bool(_SPILL.search(line)) for line in body))
 
 

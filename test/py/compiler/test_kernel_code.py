@@ -4,7 +4,10 @@
 from __future__ import annotations
 
 import pytest
-from kernel_code import FORMATS, TARGETS, Loop, innermost_loops, measure, read_table
+from kernel_code import FORMATS, TARGETS, Loop, compiled, innermost_loops, measure, read_table
+
+from lumen_mlir.compiler import targets
+from lumen_mlir.formats import kv_cache
 
 TABLE = read_table()
 
@@ -29,6 +32,66 @@ def test_main_formats_fit_the_registers(name):
     is not a product or a load of an activation unpacks and scales."""
     loop = TABLE["x86-64-v4+vnni", name, "prefill"]
     assert loop.spills <= 2 and loop.overhead < 2.8
+
+
+ARM = [target.name for target in targets.TARGETS if target.triple.startswith("aarch64")]
+
+
+def attention(kind: str, heads: int, kv_heads: int, size: int) -> str:
+    cache = kv_cache.TYPES[kind]
+    rows = f"tensor<?x{heads * size}xf32>"
+    keys, values = (
+        f"tensor<1x{kv_heads}x?x{'x'.join(map(str, cache.page(name, size)))}x{cache.element}>"
+        for name in ("key", "value")
+    )
+    return f"""
+    func.func @f(%q: {rows}, %k: {keys}, %v: {values}, %layer: index, %position: index) -> {rows} {{
+      %a = lumen.attention %q, %k, %v, %layer, %position
+        {{heads = {heads} : i64, kv_heads = {kv_heads} : i64, scale = 0.125 : f32}}
+        : {rows}, {keys}, {values}
+      return %a : {rows}
+    }}"""
+
+
+def quantized_rows(ops: str, group: int) -> str:
+    """``ops`` make %y from %x and a row %w, then %y is quantized."""
+    columns = 1024
+    rows, row = f"tensor<?x{columns}xf32>", f"tensor<{columns}xf32>"
+    scales = f"tensor<?x{columns // group}xf32>"
+    kinds = f"tensor<?x{columns}xi8>, {scales}, tensor<?x{columns // 32}xi32>, tensor<?x{columns // 32}xf32>"
+    return f"""
+    func.func @f(%x: {rows}, %w: {row}) -> ({kinds}) {{
+      {ops.format(rows=rows, row=row)}
+      %r:4 = lumen.quantize %y {{group = {group} : i64}} : {rows} -> {kinds}
+      return %r#0, %r#1, %r#2, %r#3 : {kinds}
+    }}"""
+
+
+NORM = "%y = lumen.rms_norm %x, %w {{epsilon = 1.0e-05 : f32}} : {rows}, {row}"
+SILU = "%y = lumen.silu %x : {rows}"
+ON_ARM = {
+    "attention f16": attention("f16", 14, 2, 64),
+    "attention f32, heads of 128": attention("f32", 8, 2, 128),
+    "attention q8_0": attention("q8_0", 14, 2, 64),
+    "norm, groups of 32": quantized_rows(NORM, 32),
+    "norm, groups of 256": quantized_rows(NORM, 256),
+    "silu, groups of 256": quantized_rows(SILU, 256),
+}
+
+
+@pytest.mark.parametrize(
+    ("kernel", "target"),
+    # Products of 16 bits, which armv8-a has, take more registers.
+    [*((name, ARM[0]) for name in ON_ARM), *((name, ARM[-1]) for name in ON_ARM if "q8_0" not in name)],
+)
+def test_vectors_stay_in_short_registers(kernel, target):
+    """Of the instructions of inner loops, less than a twentieth move vectors to the stack or back."""
+    code = compiled(ON_ARM[kernel], target)
+    # Shorter ones hand out tiles.
+    loops = [loop for loop in innermost_loops(code, weights=None) if loop.instructions >= 30]
+    assert loops
+    for loop in loops:
+        assert loop.spills < 0.05 * loop.instructions, f"{kernel} on {target}: {loop}"
 
 
 def test_loops_are_found():
