@@ -5,6 +5,7 @@
 #   make test-matrix every format on every target, every shape
 #   make test-arm    the part of it that is for 64-bit ARM, in an emulator
 #   make fuzz        try millions of inputs; stopped, it goes on where it was (KINDS="folders templates", TIMES=10)
+#   make test-web    the page of examples/web in Chromium (installs it, and what compiles C++ for WebAssembly)
 #   make test-asan   tests of lumen-opt, the extension, the thread team and bundles under sanitizers
 #   make test-peers  compare with transformers and llama.cpp (installs and builds them first)
 #   make wheel       wheels without any need of LLVM, in dist/ (PYTHONS="python3.10 python3.12")
@@ -37,12 +38,13 @@ export CMAKE_GENERATOR ?= Ninja
 
 PACKAGES := libmlir-22-dev mlir-22-tools llvm-22-dev llvm-22-tools clang-22 cmake ninja-build \
 	libclang-rt-22-dev g++ python3 python3-dev python3-venv
-EMULATOR := qemu-user g++-aarch64-linux-gnu
+WEB := chromium lld-22 wasi-libc libc++-22-dev-wasm32 libc++abi-22-dev-wasm32 libclang-rt-22-dev-wasm32
+EMULATOR := qemu-user g++-aarch64-linux-gnu lld-22
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 SOURCES := $(shell find cmake dialect licences passes pipelines runtime tools python CMakeLists.txt pyproject.toml \
 	-type f ! -name '*.pyc' ! -name '*.so' 2>/dev/null)
 
-.PHONY: help run install test test-matrix test-arm test-asan test-peers fuzz fuzz-coverage lint wheel wheel-aarch64 test-wheel docs site clean
+.PHONY: help run install test test-matrix test-arm test-web test-asan test-peers fuzz fuzz-coverage lint wheel wheel-aarch64 test-wheel docs site clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -71,9 +73,13 @@ endef
 build/.packages: Makefile
 	$(call install_packages,$(PACKAGES))
 
-# For tests of code for 64-bit ARM.
+# For tests of code for 64-bit ARM and WebAssembly.
 build/.emulator: Makefile
 	$(call install_packages,$(EMULATOR))
+
+# For the page of examples/web.
+build/.web: Makefile
+	$(call install_packages,$(WEB))
 
 $(VENV)/.created: build/.packages pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
@@ -102,6 +108,9 @@ test-matrix: install build/.emulator
 # Code for 64-bit ARM in an emulator, with all that `make test` leaves out.
 test-arm: install build/.emulator
 	$(BIN)/pytest -q -n auto -m emulated $(ARGS)
+
+test-web: install build/.web
+	$(BIN)/pytest -q $(ARGS) test/web
 
 # Builds what it tests in build/tsan and build/asan.
 test-asan: install

@@ -12,7 +12,7 @@ add_library(LumenMLIR INTERFACE)
 # The back ends: of the shared library all, since they are there anyway; of the
 # archives those that Lumen has targets for, or will have.
 if(LUMEN_STATIC)
-  set(LUMEN_BACKENDS X86 AArch64 NVPTX SPIRV)
+  set(LUMEN_BACKENDS X86 AArch64 WebAssembly NVPTX SPIRV)
 else()
   set(LUMEN_BACKENDS ${LLVM_TARGETS_TO_BUILD})
 endif()

@@ -298,8 +298,9 @@ bool TargetAttr::hasFeature(StringRef name) const {
 }
 
 bool TargetAttr::prefersSignedCodes() const {
-  DotAttr dot = getDot();
-  return dot && (dot.getRhs().isSigned() || dot.getAcc().getWidth() < 32);
+  if (DotAttr dot = getDot())
+    return dot.getRhs().isSigned() || dot.getAcc().getWidth() < 32;
+  return getPairDot() != nullptr;
 }
 
 bool TargetAttr::addsPairs() const {

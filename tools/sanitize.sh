@@ -29,10 +29,10 @@ runtime=$("$compiler" -print-file-name="libclang_rt.asan-$(uname -m).so")
 options=handle_segv=0:handle_sigbus=0:handle_abort=0:handle_sigill=0:handle_sigfpe=0:use_sigaltstack=0
 export ASAN_OPTIONS="$ASAN_OPTIONS:$options:allocator_may_return_null=1"
 LD_PRELOAD=$runtime PYTHONMALLOC=malloc PYTHONPATH=$PWD/build/asan/python \
-  "$python" -m pytest -q -n auto -m "not (matrix or emulated)" "$@" test/py/ir test/py/dialects test/py/compiler \
+  "$python" -m pytest -q -n auto -m "not (matrix or emulated or wasm)" "$@" test/py/ir test/py/dialects test/py/compiler \
   test/py/passes/test_passes.py test/py/passes/test_rows.py test/py/passes/test_attention.py test/py/run/test_engine.py \
   test/py/run/test_packed_weights.py test/py/support/test_thread_team.py test/py/storage
 
 # The library of bundles, and programs with it.
 LUMEN_TEST_SANITIZERS=address,undefined LD_PRELOAD=$runtime LD_LIBRARY_PATH=$(dirname "$runtime") PYTHONMALLOC=malloc \
-  "$python" -m pytest -q -n auto -m 'not (matrix or emulated)' "$@" test/py/aot
+  "$python" -m pytest -q -n auto -m 'not (matrix or emulated or wasm)' "$@" test/py/aot

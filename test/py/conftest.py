@@ -62,13 +62,18 @@ def pytest_collection_modifyitems(items):
 
 
 @pytest.fixture(autouse=True)
-def runs_in_an_emulator(request):
-    """Tests with the mark ``emulated`` run code for targets of other architectures."""
-    if request.node.get_closest_marker("emulated") is None:
+def runs_elsewhere(request):
+    """Tests with the marks ``emulated`` and ``wasm`` run code for targets of other architectures."""
+    if request.node.get_closest_marker("emulated") is not None:
+        emulated.check_installed()
+        other = emulated.DEVICE
+    elif request.node.get_closest_marker("wasm") is not None:
+        emulated.check_engine()
+        other = emulated.ENGINE
+    else:
         yield
         return
-    emulated.check_installed()
-    with device.using(emulated.DEVICE):
+    with device.using(other):
         yield
 
 

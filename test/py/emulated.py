@@ -1,23 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Targets that tests run: on this machine's CPU, or in an emulator of another.
+"""Targets that tests run: on this machine's CPU, in an emulator of another, or in an engine of WebAssembly.
 
-Tests with the mark ``emulated`` run with ``DEVICE`` (conftest.py).
+Tests with the mark ``emulated`` run with ``DEVICE``, those with ``wasm`` with ``ENGINE`` (conftest.py).
 """
 
 from __future__ import annotations
 
+import importlib.util
 import shutil
 from pathlib import Path
 
 import pytest
 
 from lumen_mlir.compiler import targets
+from lumen_mlir.compiler.linking import find_linker
 from lumen_mlir.compiler.targets import Target
+from lumen_mlir.errors import LumenError
 from lumen_mlir.testing.emulation import EMULATORS, Emulated
+from lumen_mlir.testing.wasm import ARCHITECTURE, Wasmtime
 
 ROOT = Path(__file__).parents[2]
 RUNNERS = ROOT / "build" / "runner"
 DEVICE = Emulated(ROOT, RUNNERS)
+ENGINE = Wasmtime()
 
 
 def is_emulated(target: Target) -> bool:
@@ -25,7 +30,15 @@ def is_emulated(target: Target) -> bool:
     return target.is_foreign() and target.architecture in EMULATORS
 
 
+def is_wasm(target: Target) -> bool:
+    """Whether tests run code for a target in an engine of WebAssembly."""
+    return not ENGINE.missing(target)
+
+
 EMULATED = tuple(target for target in targets.TARGETS if is_emulated(target))
+"""From the most capable to the least."""
+
+WASM = tuple(target for target in targets.TARGETS if is_wasm(target))
 """From the most capable to the least."""
 
 
@@ -34,6 +47,8 @@ def marks_of(name: str) -> list[pytest.MarkDecorator]:
     target = targets.get(name)
     if is_emulated(target):
         return [pytest.mark.emulated]
+    if is_wasm(target):
+        return [pytest.mark.wasm]
     missing = target.missing()
     return [pytest.mark.skipif(bool(missing), reason=f"this CPU lacks {', '.join(missing)}")]
 
@@ -45,6 +60,18 @@ def check_installed() -> None:
             if shutil.which(program) is None:
                 pytest.fail(
                     f"{program} is missing: `make test` installs it; or leave these tests out: "
-                    "-m 'not (matrix or emulated)'",
+                    "-m 'not (matrix or emulated or wasm)'",
                     pytrace=False,
                 )
+
+
+def check_engine() -> None:
+    """Fails where the engine of WebAssembly or its linker is missing."""
+    if importlib.util.find_spec("wasmtime") is None:
+        pytest.fail("wasmtime is missing: it is in the extra `test`", pytrace=False)
+    try:
+        find_linker(ARCHITECTURE)
+    except LumenError as error:
+        pytest.fail(
+            f"{error}; or leave these tests out: -m 'not (matrix or emulated or wasm)'", pytrace=False
+        )

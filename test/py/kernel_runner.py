@@ -8,7 +8,7 @@ from collections.abc import Container, Iterable, Sequence
 
 import numpy as np
 import pytest
-from emulated import EMULATED, marks_of
+from emulated import EMULATED, WASM, marks_of
 
 from lumen_mlir import ir
 from lumen_mlir.compiler import targets
@@ -21,7 +21,10 @@ from lumen_mlir.testing import guarded
 # difference to these kernels.
 TARGETS = tuple(
     pytest.param(name, marks=marks_of(name))
-    for name in ("x86-64-v4", "x86-64-v3", "x86-64-v2", "generic", *(each.name for each in EMULATED[-1:]))
+    for name in (
+        *("x86-64-v4", "x86-64-v3", "x86-64-v2", "generic"),
+        *(each.name for each in (*EMULATED[-1:], *WASM[-1:])),
+    )
 )
 
 # For tests that take an emulator long: there they are left to the matrix.

@@ -33,7 +33,7 @@ SLOW_FIRST = (
 )
 # Files whose tests of different targets share nothing.
 _BY_TARGET = ("formats/test_kernels", "passes/test_attention")
-_TARGET = re.compile(r"(generic|(?:x86-64-v|aarch64|armv)\S*)\]$")
+_TARGET = re.compile(r"(generic|(?:x86-64-v|aarch64|armv|wasm32)\S*)\]$")
 
 
 def scope(nodeid: str) -> str:

@@ -2,6 +2,7 @@
 #include "passes/target/common/Architecture.h"
 
 #include "passes/target/arm/Arm.h"
+#include "passes/target/wasm/Wasm.h"
 #include "passes/target/x86/X86.h"
 
 using namespace mlir;
@@ -10,10 +11,13 @@ using namespace mlir::lumen;
 const Architecture &Architecture::of(TargetAttr target) {
   static const Architecture other;
   static const Arm arm;
+  static const Wasm wasm;
   static const X86 x86;
   switch (target ? target.getArchitecture() : llvm::Triple::UnknownArch) {
   case llvm::Triple::aarch64:
     return arm;
+  case llvm::Triple::wasm32:
+    return wasm;
   case llvm::Triple::x86_64:
     return x86;
   default:

@@ -10,8 +10,9 @@ from pathlib import Path
 from string import Template
 
 from lumen_mlir.aot import weight_file
-from lumen_mlir.aot.compiled_model import CompiledModel
+from lumen_mlir.aot.compiled_model import WASM, CompiledModel
 from lumen_mlir.aot.header import header
+from lumen_mlir.compiler.webassembly import link_module
 from lumen_mlir.errors import LumenError, one_line, shown
 from lumen_mlir.generate.sampling import Sampling
 from lumen_mlir.run.session_options import Progress, silent
@@ -22,7 +23,7 @@ from lumen_mlir.text.chat_turn import ChatTurn
 from lumen_mlir.text.tokenizer import Tokenizer
 from lumen_mlir.version import __version__
 
-WEIGHTS, TOKENIZER, HEADER = "weights.lumen", "tokenizer.bin", "model.h"
+WEIGHTS, TOKENIZER, HEADER, MODULE = "weights.lumen", "tokenizer.bin", "model.h", "model.wasm"
 """Names of files of a bundle."""
 
 # What CMake calls the architectures of LLVM's names.
@@ -57,6 +58,8 @@ def write_bundle(
     The folder appears whole or not at all. One that is there is replaced if it is empty or a bundle, together
     with what was built in its folder "build". Raises
     ``LumenError``, also for a full disk and for a tokenizer that only Python knows.
+
+    For WebAssembly it has the module of the model, and nothing to build.
     """
     folder = Path(os.path.abspath(path))
     check_place(folder)
@@ -64,14 +67,12 @@ def write_bundle(
     temporary = temporary_name(folder)
     try:
         temporary.mkdir(parents=True)
-        _write_sources(temporary, compiled)
+        if compiled.target.architecture != WASM:
+            _write_sources(temporary, compiled)
         (temporary / HEADER).write_text(header(compiled, HEADER))
         with open(temporary / TOKENIZER, "xb") as file:
             tokenizer_file.write(tokenizer, file, ChatTurn.of_file(compiled.model.file, tokenizer))
-        code = temporary / "code"
-        code.mkdir()
-        for number, data in enumerate(compiled.objects(packers=False)):
-            (code / f"{number:03}.o").write_bytes(data)
+        _write_code(temporary, compiled)
         weight_file.write(temporary / WEIGHTS, compiled, sampling, cache, progress)
         size = sum(file.stat().st_size for file in temporary.rglob("*") if file.is_file())
         _replace(temporary, folder)
@@ -80,6 +81,18 @@ def write_bundle(
         raise LumenError(f"{os.fspath(path)}: cannot be written: {error.strerror or error}") from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _write_code(folder: Path, compiled: CompiledModel) -> None:
+    objects, target = compiled.objects(packers=False), compiled.target
+    if target.architecture == WASM:
+        module = link_module(objects, target, compiled.symbols(packers=False))
+        (folder / MODULE).write_bytes(module)
+        return
+    code = folder / "code"
+    code.mkdir()
+    for number, data in enumerate(objects):
+        (code / f"{number:03}.o").write_bytes(data)
 
 
 def check_place(path: str | os.PathLike[str]) -> None:
@@ -102,7 +115,7 @@ def check_place(path: str | os.PathLike[str]) -> None:
 def _own_names() -> set[str]:
     """What stands in the folder of a bundle, and where it is usually built."""
     templates = {path.name for path in (source_folder() / "embed" / _TEMPLATES).iterdir()}
-    return {WEIGHTS, TOKENIZER, HEADER, "code", "runtime", "build", *templates}
+    return {WEIGHTS, TOKENIZER, HEADER, MODULE, "code", "runtime", "build", *templates}
 
 
 def _replace(temporary: Path, folder: Path) -> None:

@@ -23,8 +23,9 @@ from lumen_mlir.run.session_options import Progress, SessionOptions, silent
 from lumen_mlir.run.weight_loader import packed_layout
 from lumen_mlir.storage.cache import Cache
 
-ARCHITECTURES = ("x86_64", "aarch64")
-"""Those that ``runtime/embed`` runs on, by LLVM's names."""
+WASM = "wasm32"
+ARCHITECTURES = ("x86_64", "aarch64", WASM)
+"""Those that code is delivered for, by LLVM's names; ``runtime/embed`` runs on all but WebAssembly."""
 
 TEXT_SYMBOL = "lumen_code_text"
 """The symbol of what code says of itself (``description.code_text``)."""
@@ -81,6 +82,12 @@ class CompiledModel:
         text = _text_object(self.text, self.target)
         return (*self.step.objects, *(self.packers.objects if packers else ()), text)
 
+    def symbols(self, *, packers: bool) -> list[str]:
+        """The names that users of the objects see."""
+        signatures = self.signatures if packers else self.step.signatures
+        kinds = ("lumen_entry_", "lumen_arena_size_")
+        return [TEXT_SYMBOL, *(f"{kind}{each.name}" for each in signatures for kind in kinds)]
+
 
 def compile_model(
     model: Model, options: SessionOptions, cache: Cache, progress: Progress = silent
@@ -93,7 +100,7 @@ def compile_model(
     if target.architecture not in ARCHITECTURES:
         raise LumenError(
             f"target {target.name} ({target.architecture}): libraries can be made for "
-            f"{' and '.join(ARCHITECTURES)} only"
+            f"{', '.join(ARCHITECTURES)} only"
         )
     made = step_program(model, options, target, cache, progress)
     arguments = step_of(made.program.signatures).arguments

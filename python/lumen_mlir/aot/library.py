@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A compiled model as a library: FILE.so or FILE.o, and a header beside it."""
+"""A compiled model as a library: FILE.so, FILE.wasm or FILE.o, and a header beside it."""
 
 from __future__ import annotations
 
@@ -7,15 +7,17 @@ import os
 import re
 from pathlib import Path
 
-from lumen_mlir.aot.compiled_model import CompiledModel
+from lumen_mlir.aot.compiled_model import WASM, CompiledModel
 from lumen_mlir.aot.header import header
 from lumen_mlir.compiler.linking import link_object, link_shared
 from lumen_mlir.compiler.symbols import renamed
+from lumen_mlir.compiler.targets import Target
+from lumen_mlir.compiler.webassembly import link_module
 from lumen_mlir.errors import LumenError, shown
 from lumen_mlir.storage.atomic_file import replacing
 
-SUFFIXES = (".so", ".o")
-"""Of a shared library, and of an object file."""
+SUFFIXES = (".so", ".wasm", ".o")
+"""Of a shared library, of a module of WebAssembly, and of an object file."""
 
 PREFIX = "lumen"
 """What the names of all symbols begin with, where nothing else is asked for."""
@@ -34,21 +36,25 @@ def write_library(
 ) -> list[Path]:
     """Writes the functions of a compiled model to ``path``; returns the files that were written.
 
-    A folder, which is made where it is missing, gets ``model.so`` and ``model.h``. A file of one of
+    A folder, which is made where it is missing, gets ``model.so`` (``model.wasm`` for WebAssembly) and
+    ``model.h``. A file of one of
     ``SUFFIXES`` has the header beside it where ``with_header`` is true. Files appear whole or not at all.
     The names of all symbols begin with ``prefix``, so that one program can have several models. Raises
     ``LumenError``.
     """
     check_prefix(prefix)
-    file = Path(path)
+    check_suffix(path, compiled.target, prefix)
+    file, architecture = Path(path), compiled.target.architecture
     if not os.fspath(path).endswith(SUFFIXES):
         _make_folder(file)
-        file, with_header = file / "model.so", True
-    objects, architecture = compiled.objects(packers=True), compiled.target.architecture
+        file, with_header = file / ("model.wasm" if architecture == WASM else "model.so"), True
+    objects = compiled.objects(packers=True)
     if prefix != PREFIX:
         objects = tuple(renamed(objects, lambda name: _name(name, prefix)))
     if file.suffix == ".o":
         code = link_object(objects, architecture)
+    elif architecture == WASM:
+        code = link_module(objects, compiled.target, compiled.symbols(packers=True))
     else:
         code = link_shared(objects, architecture, file.name, _EXPORTS.format(prefix))
     files = {file: code}
@@ -62,6 +68,18 @@ def write_library(
         except OSError as error:
             raise LumenError(f"{name}: cannot be written: {error.strerror or error}") from None
     return list(files)
+
+
+def check_suffix(path: str | os.PathLike[str], target: Target, prefix: str = PREFIX) -> None:
+    """Raises ``LumenError`` for a file that code for a target cannot be."""
+    file, for_wasm = Path(path), target.architecture == WASM
+    if file.suffix == (".so" if for_wasm else ".wasm"):
+        usual = ".wasm" if for_wasm else ".so"
+        raise LumenError(
+            f"{file}: code for target {target.name} ({target.architecture}) is a file {usual} or .o"
+        )
+    if for_wasm and prefix != PREFIX:
+        raise LumenError("the names of a module of WebAssembly are its own: it takes no other prefix")
 
 
 def check_prefix(prefix: str) -> None:

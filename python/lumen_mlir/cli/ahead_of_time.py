@@ -13,6 +13,7 @@ from lumen_mlir.errors import LumenError
 
 if TYPE_CHECKING:
     from lumen_mlir.aot.compiled_model import CompiledModel
+    from lumen_mlir.compiler.targets import Target
     from lumen_mlir.run.session_options import SessionOptions
     from lumen_mlir.storage.cache import Cache
 
@@ -47,7 +48,8 @@ def kind(
     for name, given in (("--header", header), ("--prefix", prefix is not None)):
         if given:
             raise click.UsageError(
-                f"{name} is for a library: it needs -o FILE.so, -o FILE.o or -o DIR, and no --emit", context
+                f"{name} is for a library: it needs -o FILE (.so, .wasm or .o) or -o DIR, and no --emit",
+                context,
             )
     return "form"
 
@@ -62,13 +64,14 @@ def make_library(
     opening: Opening,
 ) -> None:
     """Writes a library, and says what was written."""
-    from lumen_mlir.aot.library import PREFIX, check_prefix, write_library
+    from lumen_mlir.aot.library import PREFIX, check_prefix, check_suffix, write_library
     from lumen_mlir.compiler.linking import find_linker
 
     # Before the work.
-    prefix = PREFIX if prefix is None else prefix
+    prefix, target = PREFIX if prefix is None else prefix, _target_of(options)
     check_prefix(prefix)
-    find_linker(_target_of(options))
+    check_suffix(output, target, prefix)
+    find_linker(target.architecture)
     compiled, _ = _compile(source, options, reporter, {**opening, "read_weights": False})
     files = write_library(output, compiled, header, prefix)
     reporter.say(f"{' and '.join(map(str, files))} for target {compiled.target.name}")
@@ -79,10 +82,14 @@ def make_bundle(
 ) -> None:
     """Writes a bundle, and says how large it is and how it is built."""
     from lumen_mlir.aot.bundle import check_place, write_bundle
+    from lumen_mlir.aot.compiled_model import WASM
+    from lumen_mlir.compiler.linking import find_linker
     from lumen_mlir.gguf.description import size_text
     from lumen_mlir.text.tokenizer import Tokenizer
 
     check_place(output)
+    if for_wasm := _target_of(options).architecture == WASM:
+        find_linker(WASM)
     compiled, cache = _compile(source, options, reporter, opening)
     try:
         tokenizer = Tokenizer.from_gguf(compiled.model.file, cache, opening["pre_tokenizer"])
@@ -90,14 +97,16 @@ def make_bundle(
     finally:
         reporter.close()
     reporter.say(f"{output}: {size_text(size)} for target {compiled.target.name}")
+    if for_wasm:
+        return
     build = os.path.join(output, "build")
     reporter.say(f"to build it: cmake -S {output} -B {build} && cmake --build {build}")
 
 
-def _target_of(options: SessionOptions) -> str:
+def _target_of(options: SessionOptions) -> Target:
     from lumen_mlir.compiler import targets
 
-    return targets.get(options.target).architecture
+    return targets.get(options.target)
 
 
 def _compile(

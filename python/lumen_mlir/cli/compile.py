@@ -42,7 +42,7 @@ STAGES = ("lumen", "fused", "loops", "vector", "llvm", "asm", "obj")
     "-o",
     "--output",
     metavar="FILE|DIR",
-    help="Where to write to: a form, or a library (FILE.so, FILE.o or DIR).  [default: stdout]",
+    help="Where to write to: a form, or a library (FILE.so, FILE.wasm, FILE.o or DIR).  [default: stdout]",
 )
 @click.option("--header", is_flag=True, help="Write a C header beside the library, too.")
 @click.option("--prefix", metavar="NAME", help="What the names in a library begin with, instead of lumen.")
@@ -160,10 +160,12 @@ def _functions(module: ir.Module, pattern: str) -> str:
 
 
 def _assembly(text: str, pattern: str) -> str:
-    """The functions of an assembly listing: from the label to the directive that gives the size."""
-    pieces = {
-        match[1]: match[0] for match in re.finditer(r"^([\w.$]+):.*?^\s*\.size\s+\1,.*?$", text, re.M | re.S)
-    }
+    """The functions of an assembly listing: from the label to the directive that gives the size.
+
+    Those of WebAssembly have an end instead.
+    """
+    whole = r"^([\w.$]+):.*?^\s*(?:\.size\s+\1,.*?|end_function)$"
+    pieces = {match[1]: match[0] for match in re.finditer(whole, text, re.M | re.S)}
     return _matching({name: piece.__str__ for name, piece in pieces.items()}, pattern)
 
 

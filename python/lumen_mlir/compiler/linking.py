@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Object files linked to a shared library, for any architecture that has a linker on this machine."""
+"""Object files linked to a library, for any architecture that has a linker on this machine."""
 
 from __future__ import annotations
 
@@ -34,15 +34,19 @@ def link_shared(objects: Sequence[bytes], architecture: str, name: str = "", exp
         "now",
         *(["-soname", name] if name else ()),
     ]
-    return _link(objects, architecture, options, f"{{ global: {exports}; local: *; }};")
+    return link(objects, architecture, options, f"{{ global: {exports}; local: *; }};")
 
 
 def link_object(objects: Sequence[bytes], architecture: str) -> bytes:
     """One object file of several. Raises ``LumenError`` as ``link_shared`` does."""
-    return _link(objects, architecture, ["-r"])
+    return link(objects, architecture, ["-r"])
 
 
-def _link(objects: Sequence[bytes], architecture: str, options: Sequence[str], versions: str = "") -> bytes:
+def link(objects: Sequence[bytes], architecture: str, options: Sequence[str], versions: str = "") -> bytes:
+    """What the linker of an architecture makes of objects, with options of its own.
+
+    ``versions``: the text of a version script. Raises ``LumenError`` as ``link_shared`` does.
+    """
     linker = find_linker(architecture)
     with tempfile.TemporaryDirectory(prefix="lumen-link-") as name:
         folder = Path(name)
@@ -65,11 +69,14 @@ def _link(objects: Sequence[bytes], architecture: str, options: Sequence[str], v
 
 def find_linker(architecture: str) -> str:
     """The path of GNU's linker for an architecture, or of LLVM's, which links for all."""
-    names = [f"{architecture}-linux-gnu-ld", "ld.lld-22", "ld.lld"]
+    if architecture == "wasm32":
+        names, packages = ["wasm-ld-22", "wasm-ld"], "lld-22"
+    else:
+        names = [f"{architecture}-linux-gnu-ld", "ld.lld-22", "ld.lld"]
+        packages = f"binutils-{architecture.replace('_', '-')}-linux-gnu or lld-22"
     if architecture == platform.machine():
         names.append("ld")
     for name in names:
         if found := shutil.which(name):
             return found
-    package = f"binutils-{architecture.replace('_', '-')}-linux-gnu"
-    raise LumenError(f"no linker for {architecture} was found: install {package} or lld-22 (Debian's names)")
+    raise LumenError(f"no linker for {architecture} was found: install {packages} (Debian's names)")

@@ -65,7 +65,7 @@ class Target:
       fma: whether an instruction multiplies and adds floats at once.
       f16: whether instructions convert between f16 and f32.
       cache_line: bytes.
-      dot: what multiplies 8-bit codes; None for plain vector arithmetic.
+      dot: what multiplies 8-bit codes; None where they become 16-bit ones or meet plain vector arithmetic.
       pair_dot: what multiplies pairs of 16-bit codes; None for plain vector arithmetic.
       mma: what multiplies small matrices of signed 8-bit codes, for products of many tokens; None where
         ``dot`` does these, too.
@@ -114,7 +114,8 @@ class Target:
     @property
     def arithmetic(self) -> str:
         """What multiplies codes, for people: ``dot 1x16x4 i32`` (m, n, k, sums) or ``plain arithmetic``."""
-        return "plain arithmetic" if self.dot is None else str(self.dot)
+        dot = self.dot or self.pair_dot
+        return "plain arithmetic" if dot is None else str(dot)
 
     def tile(self, fmt: Format) -> Tile:
         """How weights of this format are packed for this target's products."""
@@ -181,6 +182,21 @@ def _arm(name: str, *added: str, **row: Any) -> Target:
     )
 
 
+def _wasm(name: str, *added: str, **row: Any) -> Target:
+    """A row of WebAssembly with 32-bit addresses: what engines have had since 2021, and features."""
+    features = ("simd128", "bulk-memory", "nontrapping-fptoint", *added)
+    return Target(
+        name=name,
+        triple="wasm32-unknown-unknown",
+        cpu="generic",
+        features=",".join(f"+{feature}" for feature in features),
+        needs=features,
+        **_SSE,
+        pair_dot=_WASM_PAIRS,
+        **row,
+    )
+
+
 def _vnni(bits: int) -> dict[str, Dot]:
     """``vpdpbusd`` and ``vpdpwssd`` on vectors of so many bits."""
     return {"dot": Dot(1, bits // 32, 4), "pair_dot": Dot(1, bits // 32, 2, "si16", "si16")}
@@ -200,6 +216,11 @@ _AVX512_BF16: dict[str, Any] = {**_AVX512, **_vnni(512), "bf16_dot": True, "slow
 _AVX2: dict[str, Any] = {"vector_registers": 16, "vector_bits": 256, "fma": True, "f16": True}
 _SSE: dict[str, Any] = {"vector_registers": 16, "vector_bits": 128, "fma": False, "f16": False}
 _NEON: dict[str, Any] = {"vector_registers": 32, "vector_bits": 128, "fma": True, "f16": True}
+
+# ``i32x4.dot_i16x8_s``, for codes and activations of 16 bits.
+_WASM_PAIRS = Dot(1, 4, 2, "si16", "si16", accumulates=False)
+# ``i32x4.relaxed_dot_i8x16_i7x16_add_s``: codes of all 8 bits go the other way.
+_WASM_RELAXED = Dot(1, 4, 4)
 
 # ``usdot``, ``sdot``, and ``smlal``, whose products are not added to each other.
 _USDOT = Dot(1, 4, 4)
@@ -235,6 +256,8 @@ TARGETS = (
     _arm("armv8.2-a+dotprod", "dotprod", dot=_SDOT, rows=8, tokens=6),
     # Armv8.0-A, which every 64-bit ARM CPU runs.
     _arm("armv8-a", dot=_SMLAL, rows=8, tokens=3),
+    _wasm("wasm32-relaxed-simd", "relaxed-simd", dot=_WASM_RELAXED, rows=8, tokens=4),
+    _wasm("wasm32-simd128", rows=8, tokens=4),
     # Plain vector arithmetic for the machine that compiles, whichever it is: how a port begins. It relies on
     # few registers and no instruction.
     Target(name="generic", triple="", cpu="generic", **_SSE, rows=8, tokens=2),

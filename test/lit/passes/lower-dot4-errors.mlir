@@ -52,3 +52,11 @@ module attributes {lumen.target = #lumen.target<name = "t", triple = "aarch64-un
 module attributes {lumen.target = #lumen.target<name = "t", triple = "riscv64-unknown-linux-gnu",
   cpu = "", features = "", vector_registers = 32, vector_bits = 128, fma = true, f16 = true, cache_line = 64,
   dot = <m = 1, n = 4, k = 4, lhs = si8, rhs = si8, acc = i32>, rows = 4, tokens = 4>} {}
+
+// -----
+
+// The relaxed instruction without its feature.
+// expected-error@+1 {{no instruction of wasm32 is known for #lumen.dot<m = 1, n = 4, k = 4, lhs = si8, rhs = ui8, acc = i32>}}
+module attributes {lumen.target = #lumen.target<name = "t", triple = "wasm32-unknown-unknown",
+  cpu = "", features = "+simd128", vector_registers = 16, vector_bits = 128, fma = false, f16 = false, cache_line = 64,
+  dot = <m = 1, n = 4, k = 4, lhs = si8, rhs = ui8, acc = i32>, rows = 4, tokens = 4>} {}

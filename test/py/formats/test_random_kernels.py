@@ -3,7 +3,7 @@
 
 import numpy as np
 import pytest
-from emulated import EMULATED
+from emulated import EMULATED, WASM, marks_of
 from format_kernels import Case, Terms, aligned, compile_cases, rounding_bound
 from format_samples import random_rows, same_floats
 from hypothesis import HealthCheck, Phase, given, settings
@@ -72,8 +72,10 @@ def test_kernels(many, seed):
     check(targets.native(), many, seed)
 
 
-@pytest.mark.emulated
-@pytest.mark.parametrize("target", EMULATED, ids=lambda target: target.name)
+@pytest.mark.parametrize(
+    "target",
+    [pytest.param(target, marks=marks_of(target.name), id=target.name) for target in (*EMULATED, *WASM)],
+)
 @some(2)
-def test_kernels_in_an_emulator(target, many, seed):
+def test_kernels_elsewhere(target, many, seed):
     check(target, many, seed)

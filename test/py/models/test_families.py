@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from emulated import EMULATED
+from emulated import EMULATED, WASM
 
 from lumen_mlir.models import Model
 from lumen_mlir.reference import ReferenceSession
@@ -19,16 +19,24 @@ from lumen_mlir.testing.families import FAMILIES, tokens, write_family
 DATA = Path(__file__).parents[2] / "data" / "families"
 # LongRoPE chooses by the length of the context; the others do not depend on it.
 CONTEXT = 64
+# Dense, with a window, with biases and scales, and with experts.
+FEW = ("qwen3-window", "hyperclovax-bias", "qwen2moe", "exaone4")
 
 
-def in_an_emulator() -> list:
-    """Families with targets of other architectures and activations: each family with one of them, in turn."""
-    kinds = [(target.name, activations) for target in EMULATED for activations in ("int8", "exact")]
+def on_other_architectures() -> list:
+    """Families with targets of other architectures and activations.
+
+    Each family with one of those in an emulator, in turn; with WebAssembly those of ``FEW``.
+    """
     result = []
-    for number, name in enumerate(FAMILIES):
-        for place, kind in enumerate(kinds):
-            left = [] if place == number % len(kinds) else [pytest.mark.matrix]
-            result.append(pytest.param(name, *kind, marks=[pytest.mark.emulated, *left]))
+    for group, mark in ((EMULATED, pytest.mark.emulated), (WASM, pytest.mark.wasm)):
+        kinds = [(target.name, activations) for target in group for activations in ("int8", "exact")]
+        for number, name in enumerate(FAMILIES):
+            for place, kind in enumerate(kinds):
+                usual = place == number % len(kinds) and (group is EMULATED or name in FEW)
+                result.append(
+                    pytest.param(name, *kind, marks=[mark, *([] if usual else [pytest.mark.matrix])])
+                )
     return result
 
 
@@ -66,7 +74,7 @@ def test_compiled(family):
     np.testing.assert_array_equal(single, logits)
 
 
-@pytest.mark.parametrize(("family", "target", "activations"), in_an_emulator(), indirect=["family"])
+@pytest.mark.parametrize(("family", "target", "activations"), on_other_architectures(), indirect=["family"])
 def test_other_architectures(family, target, activations):
     """Logits and the most likely tokens are the reference's, in chunks and on one thread and two."""
     model, ids, _ = family
