@@ -264,6 +264,13 @@ PARTS = {
         emulated=True,
         more=(("performance-arm-tables.md", arm_tables.kernels),),
     ),
+    "arm-loops": Part(
+        "performance-arm-tables.md",
+        ("python benchmarks/arm.py loops --targets armv8.6-a+i8mm",),
+        60,
+        arm_tables.loops,
+        emulated=True,
+    ),
     "arm-prompts": Part(
         "performance-arm.md",
         (

@@ -78,6 +78,24 @@ def summary(results: list[dict[str, Any]]) -> str:
     return markdown(["format", *names], lines, right=range(1, 1 + len(names)))
 
 
+def loops(results: list[dict[str, Any]]) -> str:
+    """A line per target and speed on all cores: the formats that have it, the fastest last."""
+    rows = [row for result in results for row in result["rows"]]
+    cores = list(dict.fromkeys(core for row in rows for core in row["rates"]))
+    targets = dict.fromkeys(row["target"] for row in rows)
+    alike: dict[tuple[str, ...], list[str]] = {}
+    for row in sorted(rows, key=lambda row: (list(targets).index(row["target"]), *row["rates"].values())):
+        rates = (f"{row['rates'][core]:.1f}" if core in row["rates"] else "" for core in cores)
+        alike.setdefault((row["target"], str(row["group"]), *rates), []).append(row["format"])
+    several = len(targets) > 1
+    header = [*(["target"] if several else []), "format", "groups of", *cores]
+    lines = [
+        [*([f"`{target}`"] if several else []), ", ".join(names), *cells]
+        for (target, *cells), names in alike.items()
+    ]
+    return markdown(header, lines, right=range(len(header) - 1 - len(cores), len(header)))
+
+
 def _tokens(number: int) -> str:
     return "one token" if number == 1 else f"{number} tokens"
 

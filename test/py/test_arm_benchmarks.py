@@ -213,6 +213,39 @@ def test_summary():
     assert lines == [["q4_0", "1.20"], ["q8_0", "11"], ["median", "6.10"]]
 
 
+def test_table_of_loops():
+    """Formats with the same code stand together, a core without such instructions has nothing."""
+    from aarch64 import tables
+
+    fast, slow = {"V2": 127.1, "N2": 63.8}, {"V2": 69.6, "N2": 36.4}
+    rows = [("tq2_0", 256, fast), ("q4_0", 32, slow), ("q8_0", 32, slow)]
+    rows = [{"target": "t", "format": name, "group": group, "rates": rates} for name, group, rates in rows]
+    header, _, *lines = cells_of(tables.loops([{"rows": rows}]))
+    assert header == ["format", "groups of", "V2", "N2"]
+    assert lines == [["q4_0, q8_0", "32", "69.6", "36.4"], ["tq2_0", "256", "127.1", "63.8"]]
+    rows.append({"target": "u", "format": "q4_0", "group": 32, "rates": {**slow, "A76": 15.0}})
+    header, _, *lines = cells_of(tables.loops([{"rows": rows}]))
+    assert header == ["target", "format", "groups of", "V2", "N2", "A76"]
+    assert lines[0] == ["`t`", "q4_0, q8_0", "32", "69.6", "36.4"]
+    assert lines[2] == ["`u`", "q4_0", "32", "69.6", "36.4", "15.0"]
+
+
+def test_the_loop_that_multiplies(monkeypatch):
+    """Not the one that executes most."""
+    import arm
+    from aarch64 import cycles
+
+    pieces = [cycles.Piece((ADD,) * 300, 50), cycles.Piece((LOAD, *(DOT,) * 4), 20), cycles.Piece((DOT,), 30)]
+    monkeypatch.setattr(arm.cycles, "cut", lambda _: pieces)
+    monkeypatch.setattr(arm.cycles, "cycles", lambda code, core: float(len(code)))
+    monkeypatch.setattr(arm.guest, "trace", lambda *_: None)
+    monkeypatch.setattr(arm.kernels, "link", lambda *_: None)
+    monkeypatch.setattr(arm.kernels, "words", lambda *_: [])
+    row = arm._measure_loop("armv8.6-a+i8mm", "q6_k", None)
+    assert row == {"target": "armv8.6-a+i8mm", "format": "q6_k", "group": 16, "rates": row["rates"]}
+    assert row["rates"] == {"V2": 64 / 5, "N2": 64 / 5, "M2": 64 / 5}
+
+
 def test_table_of_prompts():
     from aarch64 import tables
 
@@ -228,6 +261,9 @@ def test_options(capsys):
 
     for options, said in (
         (["kernels", "--formats", "q9"], "q9"),
+        (["loops", "--formats", "q4_0,f16"], "f16 has no codes"),
+        (["kernels", "--tokens", "8,many"], "'8,many' are no numbers of tokens"),
+        (["kernels", "--tokens", "0"], "there are products of 1 to 512 tokens, not of 0"),
         (["kernels", "--targets", "x86-64-v3"], "x86-64-v3 is no target for 64-bit ARM"),
     ):
         with pytest.raises(SystemExit):
