@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 
 from lumen_mlir.aot import description
-from lumen_mlir.aot.compiled_model import CompiledModel
+from lumen_mlir.aot.compiled_model import WASM, CompiledModel
 from lumen_mlir.compiler.signature import Argument, Signature
 from lumen_mlir.errors import one_line
 from lumen_mlir.run.packed_weights import pack_function
@@ -30,8 +30,16 @@ _HEAD = """\
  *     at multiples of the size of an element;
  *   - nothing is checked: sizes that do not fit write elsewhere.
  * lumen_open of lumen.h does all of this with the weights of a bundle.
+"""
+
+_NATIVE_END = """\
  * The code calls lumen_claim and lumen_barrier of liblumen_runtime, and memset
  * and memcpy. Link programs with -z now: lumen_claim keeps all registers.
+ */
+"""
+_WASM_END = """\
+ * The team is in the module, and has one worker: four words of 64 bits in its
+ * memory, 0, 1, 0 and 0.
  */
 """
 
@@ -41,7 +49,8 @@ def header(compiled: CompiledModel, name: str, prefix: str = "lumen") -> str:
     model, target = compiled.model, compiled.target
     macros = prefix.upper()
     guard = f"{macros}_{_macro(name)}"
-    head = _HEAD.format(
+    end = _WASM_END if target.architecture == WASM else _NATIVE_END
+    head = (_HEAD + end).format(
         name=name,
         model=_comment(model.config.name or "a model"),
         version=__version__,
