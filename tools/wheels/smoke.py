@@ -102,10 +102,10 @@ def own_module() -> str:
 
 
 def stages(folder: Path) -> str:
-    """What the compiler makes of the embedded model: operations, and code for both architectures."""
+    """What the compiler makes of the embedded model: operations, and code for all architectures."""
     printed = run("lumen", "compile", "--emit", "lumen")
     assert "lumen.linear" in printed, printed[:500]
-    targets = {"armv8-a": "fmla", "x86-64-v3": "vfmadd"}
+    targets = {"armv8-a": "fmla", "x86-64-v3": "vfmadd", "wasm32-simd128": "i32x4.dot_i16x8_s"}
     for target, instruction in targets.items():
         listing = run("lumen", "compile", "--emit", "asm", "--target", target)
         assert instruction in listing, listing[:500]
