@@ -15,8 +15,8 @@ from lumen_mlir.compiler.signature import Argument
 from lumen_mlir.run.program import Program, build
 from lumen_mlir.storage.cache import Cache
 
-# Of the functions that LLVM is given, those that multiply: not what makes codes of activations.
-FUNCTIONS = "lumen_kernel_(?!quantize).*"
+# Of the functions that LLVM is given, those that multiply: not what makes codes of activations, or bf16.
+FUNCTIONS = "lumen_kernel_(?!quantize|to_bf16).*"
 
 # Bytes for intermediates: more than any of the products needs.
 _ARENA = 64 << 20
