@@ -45,7 +45,8 @@ class Measurement:
       format: name of the weight's format.
       n, k, rows: of the product; a weight has n x k values, the activation rows x k.
       read: bytes of the packed weight.
-      peak: the limit of its arithmetic, ``int8`` or ``float32`` (for weights that are floats).
+      peak: the limit of its arithmetic, ``int8`` or ``float32`` (for weights that are floats; instructions
+        for pairs of bf16 can do more).
       seconds: of every repetition.
       read_limits: bytes per second of a plain read, measured before every repetition.
       peak_limits: operations per second, likewise.
