@@ -23,8 +23,8 @@ FEW = 7
 """Tokens of which no tile is one of matrices."""
 
 # smmla's shape, another with more tokens than rows, and one with wider vectors. Then tiles: several vectors
-# have the sums of an instruction, which takes fewer columns than its k where groups are smaller. They hold all
-# rows at once or some, and one token each or several.
+# have the sums of an instruction, which takes fewer columns than its k where groups are smaller. They hold
+# all rows at once or some, and one token each or several.
 SHAPES = {
     "plain": MATRICES,
     "tall": dataclasses.replace(MATRICES, vector_registers=16, mma=Dot(4, 1, 4, "si8", "si8")),
