@@ -240,9 +240,7 @@ _AMX = ("avx512vnni", "amx-tile", "amx-int8")
 # activation; the 8 running float sums, which a span of 32 columns touches once, then lie on the stack: a
 # load and a store each beside some 20 to 40 instructions.
 TARGETS = (
-    _x86(
-        "x86-64-v4+amx", "x86-64-v4", _V4, *_AMX, **_AVX512, **_vnni(512), mma=_TDPBSSD, rows=32, tokens=6
-    ),
+    _x86("x86-64-v4+amx", "x86-64-v4", _V4, *_AMX, **_AVX512, **_vnni(512), mma=_TDPBSSD, rows=32, tokens=6),
     _x86("x86-64-v4+bf16", "x86-64-v4", _V4, "avx512vnni", "avx512bf16", **_AVX512_BF16, rows=32, tokens=6),
     _x86("x86-64-v4+vnni", "x86-64-v4", _V4, "avx512vnni", **_AVX512, **_vnni(512), rows=32, tokens=6),
     _x86("x86-64-v4", "x86-64-v4", _V4, **_AVX512, **_pairs(512), rows=32, tokens=4),
