@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Products by AMX: its code runs, on CPUs without it in an emulator, and gives what dot products give."""
 
+import dataclasses
 import re
 
 import numpy as np
@@ -12,6 +13,7 @@ from tile_emulator import AMX, NARROW, TILES, emulated_tiles, has_tiles, needs_e
 import lumen_mlir
 from lumen_mlir import formats, ir
 from lumen_mlir.compiler.driver import Compiler
+from lumen_mlir.data import embedded_model_path
 from lumen_mlir.testing.random_blocks import random_weights
 
 FEW = 15
@@ -96,9 +98,23 @@ def test_code(name):
         word: len(re.findall(rf"^\t{word}\b", text, re.M))
         for word in ("ldtilecfg", "tdpbssd", "tileloadd", "tilezero", "tilestored", "tilerelease")
     }
-    products, sums = count["tdpbssd"], count["tilestored"]
-    assert products and count["ldtilecfg"] and count["tilerelease"]
-    assert count["tileloadd"] == 2 * products
+    made, sums = count["tdpbssd"], count["tilestored"]
+    assert made and count["ldtilecfg"] and count["tilerelease"]
+    assert count["tileloadd"] == 2 * made
     assert count["tilezero"] == sums
     # A block where scales are in the codes, or only behind it.
-    assert products == sums * (8 if name in ("q2_k", "tq2_0") else 1)
+    assert made == sums * (8 if name in ("q2_k", "tq2_0") else 1)
+
+
+@needs_emulator
+@pytest.mark.parametrize("threads", [1, 2])
+def test_model(threads):
+    """A prompt of two tiles and some tokens by the embedded model."""
+    without = dataclasses.replace(NARROW, name="no-tiles", features="", mma=None)
+    logits = []
+    for target in (without, NARROW):
+        before = products()
+        with lumen_mlir.LLM(embedded_model_path(), target=target, threads=threads) as llm, emulated_tiles():
+            logits.append(llm.logits(range(300, 339)))
+        assert has_tiles() or (products() > before) == (target is NARROW)
+    np.testing.assert_array_equal(*logits)
