@@ -6,7 +6,7 @@
 
 #include "runtime/codegen/HostFeatures.h"
 
-#include "runtime/TileState.h"
+#include "runtime/embed/TileState.h"
 
 #include "llvm/TargetParser/Host.h"
 

@@ -6,7 +6,7 @@
 
 #include "runtime/embed/CpuFeatures.h"
 
-#include "runtime/TileState.h"
+#include "runtime/embed/TileState.h"
 
 #include <cstdint>
 

@@ -30,8 +30,8 @@ _SOURCES = (
 _HEADERS = (
     "runtime/ThreadTeam.h",
     "runtime/TeamSize.h",
-    "runtime/TileState.h",
     "runtime/embed/CpuFeatures.h",
+    "runtime/embed/TileState.h",
 )
 # The code looks for the functions of the math library in the runner.
 _FLAGS = ("-std=c++17", "-O2", "-pthread", "-rdynamic", "-Wl,--no-as-needed", "-lm", "-ldl")

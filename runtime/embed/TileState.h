@@ -4,8 +4,8 @@
 //
 //===----------------------------------------------------------------------===//
 
-#ifndef LUMEN_RUNTIME_TILESTATE_H
-#define LUMEN_RUNTIME_TILESTATE_H
+#ifndef LUMEN_RUNTIME_EMBED_TILESTATE_H
+#define LUMEN_RUNTIME_EMBED_TILESTATE_H
 
 #if defined(__x86_64__) && defined(__linux__)
 #include <sys/syscall.h>
@@ -29,4 +29,4 @@ inline bool askForTileState() {
 
 } // namespace mlir::lumen
 
-#endif // LUMEN_RUNTIME_TILESTATE_H
+#endif // LUMEN_RUNTIME_EMBED_TILESTATE_H
