@@ -45,7 +45,8 @@ def check(target, many, seed):
         ids = np.array([ROWS - 1, 0, 1], np.int32)
         rows = engine.invoke(f"embedding_{case.name}", ids, raw.reshape(-1))
         assert same_floats(rows, case.fmt.dequantize(raw)[ids])
-        x = rng.standard_normal((3, case.columns), np.float32)
+        # So many that instructions for matrices take eight of them.
+        x = rng.standard_normal((9 if target.mma else 3, case.columns), np.float32)
         terms = Terms.of(case, x)
         found = engine.invoke(f"linear_{case.name}", x, case.packed(target.name))
         bound = rounding_bound(case) * terms.magnitude()
