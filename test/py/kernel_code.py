@@ -28,7 +28,8 @@ FORMATS = ("q8_0", "q4_0", "q5_0", "q2_k", "q3_k", "q4_k", "q5_k", "q6_k", "iq4_
 
 # What multiplies 8-bit codes; with AVX2 it takes two instructions, of which the first is counted. One for
 # matrices makes as many products as two.
-_DOTS = {"vpdpbusd": 1, "vpmaddubsw": 1, "pmaddubsw": 1, "sdot": 1, "usdot": 1, "smmla": 2}
+_MATRICES = {"smmla": 2}
+_DOTS = {"vpdpbusd": 1, "vpmaddubsw": 1, "pmaddubsw": 1, "sdot": 1, "usdot": 1, **_MATRICES}
 _LABEL = re.compile(r"^(\.LBB\w+):")
 _JUMP = re.compile(r"^\s+(?:j\w+|b\.\w+|cbn?z\s+\w+,)\s+(\.LBB\w+)")
 # Vectors only: an address that is kept on the stack costs next to nothing. (%rbp is a pointer like others:
@@ -102,10 +103,15 @@ def innermost_loops(text: str, weights: dict[str, int] | None = _DOTS) -> Iterat
 
 def measure(name: str, target: str) -> dict[str, Loop]:
     """The inner loops for a whole register tile ("prefill") and for one token ("decode")."""
-    found = sorted(innermost_loops(assembly(name, target)), key=lambda loop: loop.dots)
+    text = assembly(name, target)
+
+    def loops(weights: dict[str, int]) -> list[Loop]:
+        return sorted(innermost_loops(text, weights), key=lambda loop: loop.dots)
+
+    found = loops(_DOTS)
     if not found:
         raise AssertionError(f"no loop of {name} on {target} has a dot instruction")
-    return {"decode": found[0], "prefill": found[-1]}
+    return {"decode": found[0], "prefill": (loops(_MATRICES) or found)[-1]}
 
 
 def read_table() -> dict[tuple[str, str, str], Loop]:
