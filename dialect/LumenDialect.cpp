@@ -199,9 +199,15 @@ static LogicalResult verifyDot(function_ref<InFlightDiagnostic()> emitError,
 }
 
 /// Tokens whose sums with `rows` rows fill half of the registers, of `lanes`
-/// sums each, but at least those of one instruction.
+/// sums each, but at least those of one instruction. Where that takes a single
+/// token, a register has its codes for several: with both kinds of sums, such a
+/// register for each token and the codes of the rows, all registers are in use.
 static int64_t getMmaTokens(DotAttr mma, int64_t registers, int64_t lanes,
                             int64_t rows) {
+  if (mma.getM() == 1) {
+    int64_t parts = llvm::divideCeil(rows, lanes);
+    return std::max<int64_t>(1, (registers - parts) / (2 * parts + 1));
+  }
   return std::max(mma.getM(), registers / 2 * lanes / rows);
 }
 

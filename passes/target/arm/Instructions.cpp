@@ -22,12 +22,19 @@ std::optional<arm::DotForm> arm::findDot(TargetAttr target) {
 }
 
 StringRef arm::findMma(TargetAttr target, DotAttr shape) {
+  bool isLhsSigned = shape.getLhs().isSigned(),
+       isRhsSigned = shape.getRhs().isSigned();
+  if (shape.getM() == 1 && shape.getN() == 4 && shape.getK() == 4) {
+    if (!isLhsSigned || !target.hasFeature("dotprod"))
+      return {};
+    if (isRhsSigned)
+      return kSdot;
+    return hasUsdot(target) ? StringRef(kUsdot) : StringRef();
+  }
   // What usdot came with.
   if (!hasUsdot(target) || shape.getM() != 2 || shape.getN() != 2 ||
       shape.getK() != 8)
     return {};
-  bool isLhsSigned = shape.getLhs().isSigned(),
-       isRhsSigned = shape.getRhs().isSigned();
   if (isLhsSigned && isRhsSigned)
     return "llvm.aarch64.neon.smmla.v4i32.v16i8";
   if (isRhsSigned)

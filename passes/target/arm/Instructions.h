@@ -47,7 +47,8 @@ enum class DotForm {
 std::optional<DotForm> findDot(TargetAttr target);
 
 /// The instruction that multiplies matrices of this shape; empty where there is
-/// none, or the target lacks it.
+/// none, or the target lacks it. With m = 1 that is a dot product, which takes
+/// the codes of the rows before those of the token.
 StringRef findMma(TargetAttr target, DotAttr shape);
 
 /// Whether the target has usdot.

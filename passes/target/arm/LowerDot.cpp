@@ -158,7 +158,7 @@ Value LowerDot4InProducts::emit(KernelBuilder &b, ArrayRef<Dot4Op> chain,
   return acc;
 }
 
-/// Matrices of 2 x 8 bytes, by one instruction.
+/// Matrices of 2 x 8 bytes, or of 1 x 4 and 4 x 4, by one instruction.
 struct LowerMma final : OpRewritePattern<MmaOp> {
   LowerMma(MLIRContext *context, TargetAttr target)
       : OpRewritePattern(context), target(target) {}
@@ -169,9 +169,11 @@ struct LowerMma final : OpRewritePattern<MmaOp> {
     if (name.empty())
       return failure();
     KernelBuilder b(op.getLoc(), rewriter);
-    rewriter.replaceOp(op, callIntrinsic(b, name, op.getType(),
-                                         {arm::startSum(b, op.getAcc(), 0),
-                                          op.getLhs(), op.getRhs()}));
+    Value sum = arm::startSum(b, op.getAcc(), 0);
+    SmallVector<Value> operands = {sum, op.getLhs(), op.getRhs()};
+    if (op.getShape().getM() == 1)
+      operands = {sum, op.getRhs(), arm::spreadStep(b, op.getLhs())};
+    rewriter.replaceOp(op, callIntrinsic(b, name, op.getType(), operands));
     return success();
   }
 
@@ -234,6 +236,8 @@ Arm::addInstructions(TargetAttr target, RewritePatternSet &patterns,
     arm::addSpreading(patterns);
     if (!arm::hasUsdot(target))
       patterns.add<SignCodes>(context);
+    if (!arm::hasUsdot(target))
+      arm::addBeginnings(patterns);
     break;
   }
   return success();

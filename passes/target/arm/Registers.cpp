@@ -187,6 +187,52 @@ struct AddBeforeSpread final : OpRewritePattern<arith::AddIOp> {
   }
 };
 
+/// The value that `op` subtracts from sums in a register, where that is a
+/// constant that they began as.
+static std::optional<APInt> findBeginning(arith::SubFOp op) {
+  DenseElementsAttr value;
+  auto sum = op.getLhs().getDefiningOp<arith::BitcastOp>();
+  auto words = sum ? dyn_cast<VectorType>(sum.getIn().getType()) : nullptr;
+  if (!words || words.getNumElements() != 4 ||
+      !words.getElementType().isInteger(32) ||
+      !matchPattern(op.getRhs(), m_Constant(&value)) || !value.isSplat())
+    return std::nullopt;
+  return value.getSplatValue<APFloat>().bitcastToAPInt();
+}
+
+/// What sums began as, from memory behind the products of a group, once for
+/// all: no register holds it while sums and codes take every one.
+struct LoadBeginning final : OpRewritePattern<arith::SubFOp> {
+  using OpRewritePattern::OpRewritePattern;
+
+  LogicalResult matchAndRewrite(arith::SubFOp op,
+                                PatternRewriter &rewriter) const override {
+    std::optional<APInt> bits = findBeginning(op);
+    if (!bits)
+      return failure();
+    auto isProduct = [](Operation *op) {
+      return isa<MmaOp, LLVM::CallIntrinsicOp>(op);
+    };
+    Operation *first = op;
+    while (first->getPrevNode() && !isProduct(first->getPrevNode()))
+      first = first->getPrevNode();
+    SmallVector<arith::SubFOp> alike;
+    for (Operation *next = first; next && !isProduct(next);
+         next = next->getNextNode())
+      if (auto other = dyn_cast<arith::SubFOp>(next);
+          other && findBeginning(other) == bits)
+        alike.push_back(other);
+    KernelBuilder b(op.getLoc(), rewriter);
+    b.setInsertionPoint(alike.front());
+    Value loaded = loadSplat(b, bits->getSExtValue());
+    loaded = arith::BitcastOp::create(b, op.getType(), loaded);
+    for (arith::SubFOp other : alike)
+      rewriter.modifyOpInPlace(other,
+                               [&] { other.getRhsMutable().assign(loaded); });
+    return success();
+  }
+};
+
 //===----------------------------------------------------------------------===//
 // Factors
 //===----------------------------------------------------------------------===//
@@ -359,6 +405,10 @@ private:
 
 void arm::addSpreading(RewritePatternSet &patterns) {
   patterns.add<AddBeforeSpread>(patterns.getContext());
+}
+
+void arm::addBeginnings(RewritePatternSet &patterns) {
+  patterns.add<LoadBeginning>(patterns.getContext());
 }
 
 void arm::addExtensions(RewritePatternSet &patterns) {

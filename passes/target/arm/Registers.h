@@ -20,7 +20,7 @@ Value keep(KernelBuilder &b, Value value);
 /// `x`, the four activations of a step, in every word of a register. Where they
 /// are loaded, the register is filled from there, with those of the steps
 /// beside it: instructions take any of its words for all lanes, and LLVM merges
-/// loads of the same place.
+/// loads of the same place. The same where they are a part of such a register.
 Value spreadStep(KernelBuilder &b, Value x);
 
 /// The same for a pair of bf16, as a vector of `type`. It comes from half a
@@ -36,6 +36,10 @@ Value startSum(KernelBuilder &b, Value acc, int64_t first);
 /// Adds a pattern that adds constants to what is the same in all lanes before
 /// it is spread over them.
 void addSpreading(RewritePatternSet &patterns);
+
+/// Adds a pattern that loads what sums began as, a constant, where it is
+/// subtracted from them.
+void addBeginnings(RewritePatternSet &patterns);
 
 /// Adds patterns that extend bytes to 32 bits together with those beside them.
 void addExtensions(RewritePatternSet &patterns);

@@ -15,6 +15,12 @@ static Value getActivations(const ProductOperands &operands, unsigned number) {
       .getBuffer();
 }
 
+/// Rows one after the other as a buffer of one dimension.
+static Value flatten(TileBuilder &b, Value rows) {
+  return memref::CollapseShapeOp::create(
+      b, rows, SmallVector<ReassociationIndices>{{0, 1}});
+}
+
 static int64_t getColumns(Value activations) {
   return cast<MemRefType>(activations.getType()).getDimSize(1);
 }
@@ -30,15 +36,20 @@ ArrangedActivations::ArrangedActivations(TileBuilder &b,
     auto type = MemRefType::get({ShapedType::kDynamic, columns}, element);
     Value tokens =
         memref::DimOp::create(b, getActivations(operands, number), 0);
-    Value rows = memref::AllocOp::create(b, type, tokens);
-    return memref::CollapseShapeOp::create(
-        b, rows, SmallVector<ReassociationIndices>{{0, 1}});
+    return flatten(b, memref::AllocOp::create(b, type, tokens));
   };
-  codes = allocate(0, 1, b.getI8Type());
+  auto view = [&](unsigned number) {
+    return flatten(b, getActivations(operands, number));
+  };
   int64_t copies = tile.getTokenLanes() / tile.getHeight();
-  scales = allocate(1, copies, b.getF32Type());
-  if (hasSums)
-    sums = allocate(3, copies, b.getF32Type());
+  ownsCodes = tile.getM() > 1;
+  codes = ownsCodes ? allocate(0, 1, b.getI8Type()) : view(0);
+  scales = ownsCodes ? allocate(1, copies, b.getF32Type()) : view(1);
+  if (hasSums) {
+    auto type = cast<MemRefType>(getActivations(operands, 3).getType());
+    ownsSums = ownsCodes || !type.getElementType().isF32();
+    sums = ownsSums ? allocate(3, copies, b.getF32Type()) : view(3);
+  }
   if (hasSumCodes)
     sumCodes = allocate(3, 2, b.getI8Type());
 }
@@ -85,26 +96,37 @@ void ArrangedActivations::splitSums(TileBuilder &b, Value from,
   });
 }
 
-void ArrangedActivations::emit(TileBuilder &b, Value blocks) const {
+void ArrangedActivations::emitCodes(TileBuilder &b, Value from,
+                                    Value block) const {
   int64_t m = tile.getM(), k = tile.getK();
-  Value from = operands.splitSlots(getActivations(operands, 0)),
-        scalesFrom = operands.splitSlots(getActivations(operands, 1)), sumsFrom;
-  if (sums || sumCodes)
-    sumsFrom = operands.splitSlots(getActivations(operands, 3));
+  Value token = b.multiply(block, m);
+  Value first = b.multiply(block, m * getColumns(from));
+  b.forEach(getColumns(from) / kSpan, [&](Value span) {
+    Value column = b.multiply(span, kSpan);
+    Value place = arith::AddIOp::create(b, first, b.multiply(span, m * kSpan));
+    for (int64_t chunk = 0; chunk < tile.getChunks(); ++chunk)
+      for (int64_t i = 0; i < m; ++i) {
+        Value x = b.load(k, from, {b.add(token, i), b.add(column, chunk * k)});
+        b.store(x, codes, b.add(place, (chunk * m + i) * k));
+      }
+  });
+}
+
+void ArrangedActivations::emit(TileBuilder &b, Value blocks) const {
+  if (!ownsCodes && !ownsSums && !sumCodes)
+    return;
+  auto viewOf = [&](unsigned number) {
+    return operands.splitSlots(getActivations(operands, number));
+  };
+  Value codesFrom, scalesFrom, sumsFrom;
+  if (ownsCodes) {
+    codesFrom = viewOf(0);
+    scalesFrom = viewOf(1);
+  }
+  if (ownsSums || sumCodes)
+    sumsFrom = viewOf(3);
   auto loop = b.parallel({blocks}, [&](ValueRange indices) {
-    Value block = indices.front(), token = b.multiply(block, m);
-    Value first = b.multiply(block, m * getColumns(from));
-    b.forEach(getColumns(from) / kSpan, [&](Value span) {
-      Value column = b.multiply(span, kSpan);
-      Value place =
-          arith::AddIOp::create(b, first, b.multiply(span, m * kSpan));
-      for (int64_t chunk = 0; chunk < tile.getChunks(); ++chunk)
-        for (int64_t i = 0; i < m; ++i) {
-          Value x =
-              b.load(k, from, {b.add(token, i), b.add(column, chunk * k)});
-          b.store(x, codes, b.add(place, (chunk * m + i) * k));
-        }
-    });
+    Value block = indices.front();
     auto spreadAll = [&](Value from, Value into) {
       if (tile.getVectors() == 1)
         return spread(b, from, into, block);
@@ -112,8 +134,11 @@ void ArrangedActivations::emit(TileBuilder &b, Value blocks) const {
       b.forEach(part, b.add(part, tile.getVectors()), 1,
                 [&](Value part) { spread(b, from, into, part); });
     };
-    spreadAll(scalesFrom, scales);
-    if (sums)
+    if (ownsCodes) {
+      emitCodes(b, codesFrom, block);
+      spreadAll(scalesFrom, scales);
+    }
+    if (ownsSums)
       spreadAll(sumsFrom, sums);
     if (sumCodes)
       splitSums(b, sumsFrom, block);

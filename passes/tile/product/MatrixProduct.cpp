@@ -27,6 +27,13 @@ SmallVector<Value> MatrixProduct::loadAllRows(Value from, Value number) {
 Value MatrixProduct::loadTokens(Value from, Value column, int64_t columns,
                                 int64_t tokenPart) {
   int64_t lanes = tile.getTokenLanes();
+  if (tile.getM() == 1) {
+    // Tokens at constant distances, so that they share an address.
+    Value first = b.multiply(firstPart, columns);
+    Value place = arith::AddIOp::create(b, first, column);
+    place = b.add(place, tokenPart * columns);
+    return b.broadcast(b.load(from, place), tile.getLanes());
+  }
   Value part = b.add(firstPart, tokenPart);
   Value first = b.multiply(part, columns * lanes);
   Value place = arith::AddIOp::create(b, first, b.multiply(column, lanes));
@@ -81,6 +88,14 @@ Value MatrixProduct::loadTokenCodes(Value first, int64_t chunk, int64_t block) {
   return b.load(m * k, activations.codes, b.add(begin, chunk * m * k));
 }
 
+Value MatrixProduct::loadSteps(Value first, int64_t chunk, int64_t token) {
+  int64_t columns = kSpan * getSpans(), k = tile.getK();
+  Value begin = b.multiply(firstBlock, columns);
+  begin = arith::AddIOp::create(b, begin, first);
+  return b.load(tile.getN() * k, activations.codes,
+                b.add(begin, token * columns + chunk * k));
+}
+
 /// The codes of a step of all rows meet one block of tokens after the other, so
 /// that they are loaded once.
 void MatrixProduct::addProducts(Value span, int64_t group, unsigned groupBits,
@@ -88,12 +103,22 @@ void MatrixProduct::addProducts(Value span, int64_t group, unsigned groupBits,
   int64_t chunks = tile.getChunks() >> groupBits;
   Value ofRows = placeRows(span, kSpan);
   Value ofTokens = b.multiply(span, kSpan * tile.getM());
+  bool isSingle = tile.getM() == 1;
+  SmallVector<Value> steps(tile.getTokenParts());
   for (int64_t chunk = group * chunks; chunk < (group + 1) * chunks; ++chunk) {
     SmallVector<Value> rows;
     for (int64_t part = 0; part < tile.getRowPartsAtOnce(); ++part)
       rows.push_back(loadRowCodes(ofRows, chunk, part));
     for (int64_t part = 0; part < tile.getTokenParts(); ++part) {
-      Value tokens = loadTokenCodes(ofTokens, chunk, part);
+      Value tokens;
+      if (isSingle) {
+        int64_t step = chunk % tile.getN(), k = tile.getK();
+        if (!steps[part] || step == 0)
+          steps[part] = loadSteps(ofTokens, chunk - step, part);
+        tokens = b.extract(steps[part], step * k, k);
+      } else {
+        tokens = loadTokenCodes(ofTokens, chunk, part);
+      }
       for (auto [rowPart, codes] : llvm::enumerate(rows)) {
         Value &sum = sums[getNumber(part, rowPart)];
         sum = MmaOp::create(b, sum.getType(), tile.shape, tokens, codes, sum);

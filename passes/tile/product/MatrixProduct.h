@@ -74,6 +74,9 @@ private:
   /// row part and of a block of m tokens.
   Value loadRowCodes(Value first, int64_t chunk, int64_t part);
   Value loadTokenCodes(Value first, int64_t chunk, int64_t block);
+  /// Where an instruction takes a single token: the codes of `token` for it and
+  /// the ones behind it, as many as those of a row part.
+  Value loadSteps(Value first, int64_t chunk, int64_t token);
 
   /// The minima of a span where they are floats.
   class FloatMinima {

@@ -35,7 +35,7 @@ MatrixTiles::create(TileBuilder &b, const ProductOperands &operands,
   if (!isNeeded)
     return nullptr;
   // Sums in f32, their factors and what becomes of these fit registers then.
-  if (!isLight && tile.tokens % (2 * tile.getM()) == 0)
+  if (!isLight && tile.getM() > 1 && tile.tokens % (2 * tile.getM()) == 0)
     tile.tokens /= 2;
   std::unique_ptr<MatrixTiles> made(new MatrixTiles(b, operands, tile));
   bool hasSums = false, hasSumCodes = false;

@@ -67,8 +67,8 @@ class Target:
       cache_line: bytes.
       dot: what multiplies 8-bit codes; None where they become 16-bit ones or meet plain vector arithmetic.
       pair_dot: what multiplies pairs of 16-bit codes; None for plain vector arithmetic.
-      mma: what multiplies small matrices of signed 8-bit codes, for products of many tokens; None where
-        ``dot`` does these, too.
+      mma: what multiplies small matrices of signed 8-bit codes, for products of many tokens, whose weights
+        are unpacked once; None where ``dot`` does these, too. It can be a dot product itself.
       bf16_dot: whether an instruction multiplies pairs of bf16 and adds them to lanes of f32, for weights in
         bf16.
       rows, tokens: a register tile of a product is ``rows`` outputs (lanes of 32 bits) by ``tokens``, as many
@@ -251,7 +251,7 @@ TARGETS = (
     _arm(
         "armv8.6-a+i8mm", "dotprod", "i8mm", "bf16", dot=_USDOT, mma=_SMMLA, bf16_dot=True, rows=8, tokens=4
     ),
-    _arm("armv8.2-a+dotprod", "dotprod", dot=_SDOT, rows=8, tokens=6),
+    _arm("armv8.2-a+dotprod", "dotprod", dot=_SDOT, mma=_SDOT, rows=8, tokens=4),
     # Armv8.0-A, which every 64-bit ARM CPU runs.
     _arm("armv8-a", dot=_SMLAL, rows=8, tokens=3),
     _wasm("wasm32-relaxed-simd", "relaxed-simd", dot=_WASM_RELAXED, rows=8, tokens=4),

@@ -270,4 +270,47 @@ func.func @matrices(%x: vector<16xi8>, %w: vector<16xi8>, %a: vector<4xi32>) -> 
     : vector<16xi8>, vector<16xi8>, vector<4xi32>
   return %3 : vector<4xi32>
 }
+
+// Four words of activations in a register, each of which a dot product takes for all lanes.
+// DOT-LABEL: func.func @single_tokens
+// DOT: %[[WORDS:.*]] = vector.bitcast %arg0 : vector<16xi8> to vector<4xi32>
+// DOT: %[[WORD:.*]] = vector.extract %[[WORDS]][2]
+// DOT: %[[SPREAD:.*]] = vector.broadcast %[[WORD]] : i32 to vector<4xi32>
+// DOT: %[[X:.*]] = vector.bitcast %[[SPREAD]] : vector<4xi32> to vector<16xi8>
+// DOT: %[[S0:.*]] = llvm.call_intrinsic "llvm.aarch64.neon.sdot.v4i32.v16i8"(%arg2, %arg1, %[[X]])
+// I8MM: llvm.call_intrinsic "llvm.aarch64.neon.usdot.v4i32.v16i8"(%[[S0]], %arg1, %{{.*}})
+// SDOT-NOT: call_intrinsic
+// SDOT-COUNT-4: arith.muli
+// DOT: return
+// NEON-LABEL: func.func @single_tokens
+// NEON-NOT: call_intrinsic
+func.func @single_tokens(%tokens: vector<16xi8>, %w: vector<16xi8>, %a: vector<4xi32>) -> vector<4xi32> {
+  %x = vector.extract_strided_slice %tokens {offsets = [8], sizes = [4], strides = [1]} : vector<16xi8> to vector<4xi8>
+  %0 = lumen.mma <m = 1, n = 4, k = 4, lhs = si8, rhs = si8, acc = i32> %x, %w, %a
+    : vector<4xi8>, vector<16xi8>, vector<4xi32>
+  %1 = lumen.mma <m = 1, n = 4, k = 4, lhs = si8, rhs = ui8, acc = i32> %x, %w, %0
+    : vector<4xi8>, vector<16xi8>, vector<4xi32>
+  return %1 : vector<4xi32>
+}
+
+// What two sums began as is read once, behind the products, where a register of it would be one too many.
+// SDOT-LABEL: func.func @beginnings
+// SDOT-COUNT-2: llvm.call_intrinsic "llvm.aarch64.neon.sdot.v4i32.v16i8"
+// SDOT: %[[LOADED:.*]] = llvm.load volatile
+// SDOT: %[[BEGINNING:.*]] = arith.bitcast %[[LOADED]] : vector<4xi32> to vector<4xf32>
+// SDOT-NOT: llvm.load
+// SDOT: arith.subf %{{.*}}, %[[BEGINNING]]
+// SDOT-NOT: llvm.load
+// SDOT: arith.subf %{{.*}}, %[[BEGINNING]]
+// SDOT: return
+func.func @beginnings(%w: vector<16xi8>, %x: vector<4xi8>, %a: vector<4xi32>) -> (vector<4xf32>, vector<4xf32>) {
+  %beginning = arith.constant dense<0x4B400000> : vector<4xf32>
+  %0 = lumen.dot4 %w, %x, %a {bits = 8 : i64, signed_codes} : vector<16xi8>, vector<4xi8>, vector<4xi32>
+  %1 = lumen.dot4 %w, %x, %0 {bits = 8 : i64, signed_codes} : vector<16xi8>, vector<4xi8>, vector<4xi32>
+  %f0 = arith.bitcast %0 : vector<4xi32> to vector<4xf32>
+  %f1 = arith.bitcast %1 : vector<4xi32> to vector<4xf32>
+  %r0 = arith.subf %f0, %beginning : vector<4xf32>
+  %r1 = arith.subf %f1, %beginning : vector<4xf32>
+  return %r0, %r1 : vector<4xf32>, vector<4xf32>
+}
 }

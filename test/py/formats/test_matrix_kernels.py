@@ -22,12 +22,13 @@ from lumen_mlir.compiler.targets import Dot
 FEW = 7
 """Tokens of which no tile is one of matrices."""
 
-# smmla's shape, another with more tokens than rows, and one with wider vectors. Then tiles: several vectors
-# have the sums of an instruction, which takes fewer columns than its k where groups are smaller. They hold
-# all rows at once or some, and one token each or several.
+# smmla's shape, another with more tokens than rows, sdot's, and one with wider vectors. Then tiles: several
+# vectors have the sums of an instruction, which takes fewer columns than its k where groups are smaller. They
+# hold all rows at once or some, and one token each or several.
 SHAPES = {
     "plain": MATRICES,
     "tall": dataclasses.replace(MATRICES, vector_registers=16, mma=Dot(4, 1, 4, "si8", "si8")),
+    "flat": dataclasses.replace(MATRICES, mma=Dot(1, 4, 4, "si8", "si8")),
     "wide": dataclasses.replace(
         MATRICES, vector_bits=512, vector_registers=8, mma=Dot(2, 8, 16, "si8", "si8"), rows=16
     ),
@@ -42,11 +43,12 @@ if not targets.get("x86-64-v3").missing():
         MATRICES, name="fused", triple=v3.triple, cpu=v3.cpu, needs=v3.needs, fma=True, f16=True
     )
 DEFAULT = list(SHAPES)[-1]
-SMMLA = "armv8.6-a+i8mm"
-SHAPES[SMMLA] = targets.get(SMMLA)
+SMMLA, SDOT = EMULATED = ("armv8.6-a+i8mm", "armv8.2-a+dotprod")
+SHAPES |= {name: targets.get(name) for name in EMULATED}
 
 # All features of formats; and groups of 32 and 16, minima in floats and in integers, codes times scales.
 CHOSEN = {
+    "flat": {"q4_1", "q4_k", "q6_k"},
     "tiles": {"q6_k"},
     "parts": {"tq2_0"},
     "pairs": {"q4_1"},
@@ -59,6 +61,7 @@ CHOSEN = {
         "q4_0",
     },
     SMMLA: {"q4_0", "q4_1", "q2_k", "q3_k", "q4_k", "q6_k", "nvfp4", "tq2_0"},
+    SDOT: {"q4_0", "q4_k", "nvfp4"},
 }
 
 
@@ -68,7 +71,7 @@ def chosen(name, shape):
 
 def marks(name, shape):
     return [
-        *(marks_of(shape) if shape == SMMLA else []),
+        *(marks_of(shape) if shape in EMULATED else []),
         *([] if chosen(name, shape) else [pytest.mark.matrix]),
     ]
 
