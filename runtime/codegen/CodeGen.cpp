@@ -16,6 +16,7 @@
 #include "llvm/IR/DiagnosticInfo.h"
 #include "llvm/IR/DiagnosticPrinter.h"
 #include "llvm/IR/IRBuilder.h"
+#include "llvm/IR/InstIterator.h"
 #include "llvm/IR/LegacyPassManager.h"
 #include "llvm/IR/Module.h"
 #include "llvm/IR/Verifier.h"
@@ -161,6 +162,62 @@ static llvm::Error optimize(llvm::Module &module, llvm::TargetMachine &machine,
   return llvm::Error::success();
 }
 
+/// Makes single values of bf16 that are only moved integers, in WebAssembly:
+/// its back end cannot load them. Last, as optimizations would undo it.
+static void moveAsIntegers(llvm::Module &module) {
+  if (!module.getTargetTriple().isWasm())
+    return;
+  llvm::IRBuilder<> builder(module.getContext());
+  llvm::Type *bits = builder.getInt16Ty(), *bf16 = builder.getBFloatTy();
+  SmallVector<llvm::Instruction *> moves;
+  for (llvm::Function &function : module)
+    for (llvm::Instruction &each : llvm::instructions(function)) {
+      auto *store = dyn_cast<llvm::StoreInst>(&each);
+      if (store ? store->getValueOperand()->getType() == bf16
+                : each.getType() == bf16 &&
+                      isa<llvm::LoadInst, llvm::PHINode>(each))
+        moves.push_back(&each);
+    }
+  // Integers first, so that what uses them finds them.
+  DenseMap<llvm::Value *, llvm::Value *> integers;
+  for (llvm::Instruction *move : moves) {
+    builder.SetInsertPoint(move);
+    if (auto *load = dyn_cast<llvm::LoadInst>(move))
+      integers[load] = builder.CreateAlignedLoad(
+          bits, load->getPointerOperand(), load->getAlign());
+    else if (auto *phi = dyn_cast<llvm::PHINode>(move))
+      integers[phi] = builder.CreatePHI(bits, phi->getNumIncomingValues());
+  }
+  auto get = [&](llvm::Value *value) {
+    llvm::Value *found = integers.lookup(value);
+    return found ? found : builder.CreateBitCast(value, bits);
+  };
+  for (llvm::Instruction *move : moves) {
+    if (auto *phi = dyn_cast<llvm::PHINode>(move)) {
+      auto *made = cast<llvm::PHINode>(integers[phi]);
+      for (unsigned i = 0; i < phi->getNumIncomingValues(); ++i) {
+        llvm::BasicBlock *from = phi->getIncomingBlock(i);
+        builder.SetInsertPoint(from->getTerminator());
+        made->addIncoming(get(phi->getIncomingValue(i)), from);
+      }
+    } else if (auto *store = dyn_cast<llvm::StoreInst>(move)) {
+      builder.SetInsertPoint(store);
+      builder.CreateAlignedStore(get(store->getValueOperand()),
+                                 store->getPointerOperand(), store->getAlign());
+    }
+  }
+  for (llvm::Instruction *move : llvm::reverse(moves)) {
+    if (!move->use_empty()) {
+      llvm::Instruction *made = cast<llvm::Instruction>(integers[move]);
+      builder.SetInsertPoint(isa<llvm::PHINode>(made)
+                                 ? &*made->getParent()->getFirstInsertionPt()
+                                 : made->getNextNode());
+      move->replaceAllUsesWith(builder.CreateBitCast(made, bf16));
+    }
+    move->eraseFromParent();
+  }
+}
+
 static std::string emit(llvm::Module &module, llvm::TargetMachine &machine,
                         CodeGenOutput output, std::string &error) {
   SmallVector<char, 0> bytes;
@@ -227,6 +284,7 @@ mlir::lumen::generateCode(Operation *op, CodeGenOutput output,
       addPackedInterface(*module);
     if (llvm::Error error = optimize(*module, **machine, options))
       errors += llvm::toString(std::move(error));
+    moveAsIntegers(*module);
     if (errors.empty())
       result = emit(*module, **machine, output, errors);
   });
