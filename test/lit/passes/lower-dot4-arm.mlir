@@ -303,6 +303,7 @@ func.func @single_tokens(%tokens: vector<16xi8>, %w: vector<16xi8>, %a: vector<4
 // SDOT-NOT: llvm.load
 // SDOT: arith.subf %{{.*}}, %[[BEGINNING]]
 // SDOT: return
+// NEON-LABEL: func.func @beginnings
 func.func @beginnings(%w: vector<16xi8>, %x: vector<4xi8>, %a: vector<4xi32>) -> (vector<4xf32>, vector<4xf32>) {
   %beginning = arith.constant dense<0x4B400000> : vector<4xf32>
   %0 = lumen.dot4 %w, %x, %a {bits = 8 : i64, signed_codes} : vector<16xi8>, vector<4xi8>, vector<4xi32>
