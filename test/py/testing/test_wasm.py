@@ -30,9 +30,10 @@ def test_calls():
         np.testing.assert_array_equal(engine.invoke("f", x, 2 * x), x + 2 * x)
     end = engine._code._memory._end
     x = np.ones((500, 64), np.float32)
-    for _ in range(3):
+    for _ in range(20):
         engine.invoke("f", x, x)
-    assert engine._code._memory._end == end
+    # Places differ with those in pages of this process, so not every call finds what another has left.
+    assert engine._code._memory._end < end + 4 * 3 * x.nbytes
 
 
 def test_what_the_engine_says(monkeypatch):
