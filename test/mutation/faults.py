@@ -343,8 +343,8 @@ FAULTS = (
     _py(
         "arrays-sent-once",
         "runners",
-        "memory.holds = address if buffer.kept else 0",
-        "memory.holds = address",
+        "copy.holds = address if buffer.kept else 0",
+        "copy.holds = address",
         "test_runner.py",
     ),
     _py(

@@ -24,7 +24,7 @@ BLOCKS = [block for page in pages() for block in blocks(page)]
 # Pages whose commands and programs are run; those of others are parts or only shown.
 _TUTORIAL = "docs/tutorials/"
 # Installing, and what changes the reader's terminal.
-MOST_NOT_RUN = 16
+MOST_NOT_RUN = 17
 
 
 def _pages_with(language: str) -> list[str]:
