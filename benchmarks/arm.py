@@ -30,6 +30,7 @@ from lumen_mlir import formats
 from lumen_mlir.compiler import targets
 from lumen_mlir.errors import LumenError
 from lumen_mlir.run.program import Program
+from lumen_mlir.testing import synthetic
 
 ROWS, COLUMNS, TOKENS = 256, 2048, 128
 # Results and activations of more tokens may not fit the memory that kernels.words gives.
@@ -177,8 +178,11 @@ def main(arguments: list[str] | None = None) -> None:
     command.add_argument("--json", action="store_true", help="print JSON instead of a table")
     options = parser.parse_args(arguments)
     names, wanted = options.formats.split(","), options.targets.split(",")
+    for name in names:
+        if options.command == "prompt" and name not in synthetic.FORMATS:
+            parser.error(f"{name} is no format of files; there are {', '.join(synthetic.FORMATS)}")
     try:
-        for name in names:
+        for name in names if options.command != "prompt" else ():
             formats.get(name)
     except LumenError as error:
         parser.error(str(error))
@@ -188,6 +192,8 @@ def main(arguments: list[str] | None = None) -> None:
     for name in wanted:
         if name not in arm_targets():
             parser.error(f"{name} is no target for 64-bit ARM; there are {', '.join(arm_targets())}")
+        if options.command == "prompt" and name not in peers.TARGETS:
+            parser.error(f"llama.cpp is not built for {name}, but for {', '.join(peers.TARGETS)}")
     numbers = []
     if options.command == "kernels":
         try:

@@ -265,6 +265,8 @@ def test_options(capsys):
         (["kernels", "--tokens", "8,many"], "'8,many' are no numbers of tokens"),
         (["kernels", "--tokens", "0"], "there are products of 1 to 512 tokens, not of 0"),
         (["kernels", "--targets", "x86-64-v3"], "x86-64-v3 is no target for 64-bit ARM"),
+        (["prompt", "--formats", "q4_k"], "q4_k is no format of files"),
+        (["prompt", "--targets", "armv8-a"], "llama.cpp is not built for armv8-a"),
     ):
         with pytest.raises(SystemExit):
             arm.main(options)
