@@ -20,6 +20,7 @@ from lumen_mlir import ir, pipelines
 from lumen_mlir.compiler.driver import Compiler, CompilerOptions, Target
 from lumen_mlir.passmanager import PassManager
 from lumen_mlir.storage.cache import Cache
+from lumen_mlir.support.interrupts import interrupts_held
 
 KIND = "kernels"
 """The kind of cache entries that hold the object of a kernel."""
@@ -110,13 +111,14 @@ class ObjectCompiler:
 
         caller = threading.current_thread()
         helpers: list[threading.Thread] = []
-        # Where the system gives no more threads, those that there are do it all.
-        with contextlib.suppress(RuntimeError):
-            for _ in range(min(len(missing), len(os.sched_getaffinity(0)) - 1)):
-                helper = threading.Thread(target=work, name="lumen-compile")
-                helper.start()
-                helpers.append(helper)
         try:
+            # Where the system gives no more threads, those that there are do it all.
+            with contextlib.suppress(RuntimeError):
+                for _ in range(min(len(missing), len(os.sched_getaffinity(0)) - 1)):
+                    helper = threading.Thread(target=work, name="lumen-compile")
+                    with interrupts_held():
+                        helper.start()
+                        helpers.append(helper)
             calls = self._generate.compile(rest)
             work()
         finally:

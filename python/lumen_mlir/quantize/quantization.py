@@ -10,7 +10,7 @@ import os
 import re
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -27,6 +27,7 @@ from lumen_mlir.gguf.writer import GGUFWriter
 from lumen_mlir.quantize import mixtures
 from lumen_mlir.quantize.importance import ImportanceMatrix
 from lumen_mlir.storage.mapping import check_unchanged
+from lumen_mlir.support.interrupts import Job
 from lumen_mlir.support.threads import default_thread_count
 
 logger = logging.getLogger(__name__)
@@ -320,7 +321,7 @@ class _Stream:
         self._source, self._importance, self._pool, self._ahead = source, importance, pool, ahead
         self._progress, self._done, self._total = progress, 0, chosen.weights
         self._jobs = (job for item in chosen.items if item.changes for job in self._jobs_of(item))
-        self._waiting: deque[Future[np.ndarray]] = deque()
+        self._waiting: deque[Job[np.ndarray]] = deque()
 
     def pieces(self, item: Item) -> Iterator[np.ndarray]:
         """The bytes of one tensor. Tensors must be asked for in the order of the plan."""
@@ -342,7 +343,7 @@ class _Stream:
 
     def _next(self) -> np.ndarray:
         while len(self._waiting) < self._ahead and (job := next(self._jobs, None)) is not None:
-            self._waiting.append(self._pool.submit(job))
+            self._waiting.append(Job(self._pool, job))
         return self._waiting.popleft().result()
 
     def _slices(self, item: Item) -> Iterator[tuple[int, int]]:

@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 import concurrent.futures
-import contextlib
 import logging
+from functools import partial
 
 import numpy as np
 
@@ -20,11 +20,12 @@ from lumen_mlir.run.engine import Engine
 from lumen_mlir.run.packed_weights import PackedLayout, Packer
 from lumen_mlir.run.session_options import Progress, SessionOptions
 from lumen_mlir.storage.cache import Cache
+from lumen_mlir.support.interrupts import Job
 from lumen_mlir.support.system import available_memory
 
 _PROGRESS_SECONDS = 0.05
 
-_Begun = tuple[PackedLayout, "concurrent.futures.Future[np.ndarray]"]
+_Begun = tuple[PackedLayout, Job[np.ndarray]]
 
 logger = logging.getLogger(__name__)
 
@@ -79,14 +80,13 @@ class WeightLoader:
         Raises ``LumenError`` where there is no memory for them.
         """
         self._threads = self._options.thread_count()
-        layout, future = self._begun or self._begin(packed_layout(self._model, step))
-        while True:
-            with contextlib.suppress(concurrent.futures.TimeoutError):
-                future.result(_PROGRESS_SECONDS)
+        layout, job = self._begun or self._begin(packed_layout(self._model, step))
+        ended = False
+        while not ended:
+            ended = job.wait(_PROGRESS_SECONDS)
             if self._packed is not None:
                 progress("pack", *self._packed)
-            if future.done():
-                return layout, future.result()
+        return layout, job.result()
 
     def __enter__(self) -> WeightLoader:
         return self
@@ -96,7 +96,7 @@ class WeightLoader:
         self._executor.shutdown()
 
     def _begin(self, layout: PackedLayout) -> _Begun:
-        self._begun = layout, self._executor.submit(self._load, layout)
+        self._begun = layout, Job(self._executor, partial(self._load, layout))
         return self._begun
 
     # --- on the thread --------------------------------------------------------------------------------------

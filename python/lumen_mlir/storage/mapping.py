@@ -16,6 +16,7 @@ import numpy as np
 
 from lumen_mlir._mlir.memory import FileGuard
 from lumen_mlir.errors import LumenError
+from lumen_mlir.support.interrupts import interrupts_held
 
 Identity = tuple[int, int, int, int]
 """Size, time of the last change in ns, device, inode: what tells files apart, and a file from its past."""
@@ -205,7 +206,8 @@ def fetch(array: np.ndarray) -> threading.Thread:
             madvise(place, min(_FETCH_BYTES, array.ctypes.data + array.nbytes - place), mmap.MADV_WILLNEED)
 
     thread = threading.Thread(target=ask, name="lumen-fetch", daemon=True)
-    thread.start()
+    with interrupts_held():
+        thread.start()
     return thread
 
 
