@@ -135,15 +135,16 @@ def Lumen_QLinearOp : Lumen_KernelOp<"qlinear", "Product", [AttrSizedOperandSegm
     WeightUserOpInterface, DeclareOpInterfaceMethods<SymbolUserOpInterface>]> {
   let summary = "products of one activation with quantized weights";
   let description = [{
-    `result_i[t, n] = sum_k x[t, k] * weight_i[n, k] (+ bias_i[n])`, where x is given
-    either as the four results of `lumen.quantize` (integer products), as float32
-    rows (exact products), or rounded to bf16 for weights in bf16. Several weights that read the same activation are one
-    op: Q, K and V, or gate and up. There are as many biases as weights, or none.
-    A weight whose result nobody reads is dropped.
+    `result_i[t, n] = sum_k x[t, k] * weight_i[n, k] (+ bias_i[n])`. x is given as
+    the four results of `lumen.quantize` (integer products), as float32 rows (exact
+    products), or rounded to bf16 for weights in bf16. Several weights that read the
+    same activation are one op: Q, K and V, or gate and up. There are as many biases
+    as weights, or none. A weight whose result nobody reads is dropped.
 
-    For every scale of the activations, in ascending order, the integer form adds
-    `xscale[t] * sum_g (f32(isum_g) * scale[n, g] - min[n, g] * sum[t, g])` over the
-    groups behind it to the result, with `isum = sum v(code) * xcode` exact. A scale
+    The integer form adds one term to the result for every scale of the activations,
+    in ascending order: `xscale[t] * sum_g (f32(isum_g) * scale[n, g] - min[n, g] *
+    sum[t, g])`. It sums over the groups that have this scale of the activations. The
+    integers of a group, `isum = sum v(code) * xcode`, are exact. A scale
     serves a multiple of 32 columns that divides the blocks of all weights. The
     offsets are the sums of codes times `offset_bias`.
 

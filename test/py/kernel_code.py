@@ -56,11 +56,11 @@ class Loop:
         return self.spills / self.dots
 
 
-def assembly(name: str, target: str) -> str:
-    """A product of 8 tokens with a weight [256, 1024] of format ``name``."""
-    element, rows, columns = f"!lumen.q<@{name}>", 256, 1024
-    text = f"""
-    module attributes {{lumen.max_tokens = 8 : i64}} {{
+def linear(name: str, rows: int, columns: int, tokens: int) -> str:
+    """A module: the product of at most so many tokens with a weight of format ``name``."""
+    element = f"!lumen.q<@{name}>"
+    return f"""
+    module attributes {{lumen.max_tokens = {tokens} : i64}} {{
     {formats.get(name).emit_ir()}
     func.func @f(%x: tensor<?x{columns}xf32>, %w: tensor<{rows}x{columns}x{element}>)
         -> tensor<?x{rows}xf32> {{
@@ -70,7 +70,11 @@ def assembly(name: str, target: str) -> str:
       return %y : tensor<?x{rows}xf32>
     }}
     }}"""
-    return compiled(text, target)
+
+
+def assembly(name: str, target: str) -> str:
+    """A product of 8 tokens with a weight [256, 1024] of format ``name``."""
+    return compiled(linear(name, 256, 1024, tokens=8), target)
 
 
 def compiled(text: str, target: str) -> str:

@@ -7,6 +7,7 @@ import re
 import numpy as np
 import pytest
 from format_kernels import MOST_TOKENS, Case, Terms, compile_cases, rounding_bound
+from kernel_code import linear
 from test_kernels import CASES, activations
 from tile_emulator import AMX, NARROW, TILES, emulated_tiles, has_tiles, needs_emulator, products
 
@@ -55,21 +56,6 @@ def test_product(target, name):
     assert np.all(abs(found - terms.product()) <= limit)
 
 
-def linear_text(name, rows, columns):
-    element = f"!lumen.q<@{name}>"
-    return f"""
-    module attributes {{lumen.max_tokens = 64 : i64}} {{
-    {formats.get(name).emit_ir()}
-    func.func @f(%x: tensor<?x{columns}xf32>, %w: tensor<{rows}x{columns}x{element}>)
-        -> tensor<?x{rows}xf32> {{
-      %d = lumen.dequantize %w : tensor<{rows}x{columns}x{element}> -> tensor<{rows}x{columns}xf32>
-      %y = lumen.linear %x, %d
-          : tensor<?x{columns}xf32>, tensor<{rows}x{columns}xf32> -> tensor<?x{rows}xf32>
-      return %y : tensor<?x{rows}xf32>
-    }}
-    }}"""
-
-
 @needs_emulator
 @pytest.mark.parametrize("rows", [16, 72])
 def test_tokens_and_threads(rows):
@@ -79,7 +65,7 @@ def test_tokens_and_threads(rows):
     case = Case(formats.get("q8_0"), raw.reshape(rows, -1), columns)
     packed, x = case.packed(NARROW), activations(columns, 40)
     one, three = (
-        lumen_mlir.compile(linear_text("q8_0", rows, columns), NARROW, threads=threads, use_cache=False)
+        lumen_mlir.compile(linear("q8_0", rows, columns, tokens=64), NARROW, threads=threads, use_cache=False)
         for threads in (1, 3)
     )
     with emulated_tiles():
@@ -93,7 +79,7 @@ def test_tokens_and_threads(rows):
 def test_code(name):
     """A turn has one product for each group, whose operands are loaded for it: no tile waits in memory."""
     with ir.Context():
-        text = Compiler(AMX).emit(ir.Module.parse(linear_text(name, 64, 512)), "asm")
+        text = Compiler(AMX).emit(ir.Module.parse(linear(name, 64, 512, tokens=64)), "asm")
     count = {
         word: len(re.findall(rf"^\t{word}\b", text, re.M))
         for word in ("ldtilecfg", "tdpbssd", "tileloadd", "tilezero", "tilestored", "tilerelease")
