@@ -24,15 +24,17 @@ CASES = ((512, 0, 30), (128, 4096, 10), (1, 8192, 60))
 
 
 def module(heads: int, kv_heads: int, size: int, kind: kv_cache.KvType) -> str:
-    """Attention as a function of queries, caches, the layer and the position."""
+    """Attention as a function of queries, caches, the layer, and where sequences lie."""
     rows = f"tensor<?x{heads * size}xf32>"
-    pages = ("x".join(map(str, kind.page(name, size))) for name in ("key", "value"))
-    keys, values = (f"tensor<1x{kv_heads}x?x{page}x{kind.element}>" for page in pages)
+    blocks = ("x".join(map(str, kind.block(name, size))) for name in ("key", "value"))
+    keys, values = (f"tensor<1x{kv_heads}x?x{block}x{kind.element}>" for block in blocks)
+    where = ("tensor<?xi32>", "tensor<?x?xi32>", "tensor<?x3xi32>")
     return f"""
-    func.func @attention(%q: {rows}, %k: {keys}, %v: {values}, %layer: index, %position: index) -> {rows} {{
-      %a = lumen.attention %q, %k, %v, %layer, %position
+    func.func @attention(%q: {rows}, %k: {keys}, %v: {values}, %layer: index, %positions: {where[0]},
+        %pages: {where[1]}, %runs: {where[2]}) -> {rows} {{
+      %a = lumen.attention %q, %k, %v, %layer, %positions, %pages, %runs
         {{heads = {heads} : i64, kv_heads = {kv_heads} : i64, scale = {size**-0.5:.9e} : f32}}
-        : {rows}, {keys}, {values}
+        : {rows}, {keys}, {values}, {", ".join(where)}
       return %a : {rows}
     }}"""
 
@@ -44,16 +46,20 @@ def measure(
     """GFLOP/s of one case."""
     random, end = np.random.default_rng(0), position + tokens
     caches = []
+    positions = np.arange(end, dtype=np.int32)
+    pages = np.arange(kv_cache.pages(end), dtype=np.int32)[None]
     for name in ("key", "value"):
-        cache = np.zeros(kind.shape(name, 1, kv_heads, -(-end // kv_cache.PAGE), size), kind.dtype)
+        cache = np.zeros(kind.shape(name, 1, kv_heads, pages.size, size), kind.dtype)
         rows = random.standard_normal((end, kv_heads * size), dtype=np.float32)
-        caches.append(ops.kv_append(cache, rows, 0, 0, name))
+        caches.append(ops.kv_append(cache, rows, 0, positions, name))
     queries = random.standard_normal((tokens, heads * size), dtype=np.float32)
-    call = run.bind("attention", queries, *caches, 0, position, outs=[np.empty_like(queries)])
+    where = [positions[position:], pages, np.array([[0, tokens, 0]], np.int32)]
+    call = run.bind("attention", queries, *caches, 0, *where, outs=[np.empty_like(queries)])
+    call.check()
     seconds = []
     for _ in range(runs):
         start = time.thread_time()
-        call.run()
+        call.repeat()
         seconds.append(time.thread_time() - start)
     seen = sum(range(position + 1, end + 1))
     return 4 * size * heads * seen / min(seconds) / 1e9

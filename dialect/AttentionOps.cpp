@@ -5,12 +5,21 @@
 using namespace mlir;
 using namespace mlir::lumen;
 
+/// There is a number for every row of `x`.
+static LogicalResult verifyNumbers(Operation *op, StringRef name, Value numbers,
+                                   Value x) {
+  return verifyDim(op, name, rankedType(x).getDimSize(0),
+                   rankedType(numbers).getDimSize(0));
+}
+
 LogicalResult RopeOp::verify() {
   if (getStyle() != "neox" && getStyle() != "norm")
     return emitOpError() << "style must be \"neox\" or \"norm\", got \""
                          << getStyle() << "\"";
   int64_t headDim = getHeadDim(), rot = rankedType(getTable()).getDimSize(1);
   int64_t columns = rankedType(getX()).getDimSize(1);
+  if (failed(verifyNumbers(*this, "positions", getPositions(), getX())))
+    return failure();
   if (columns % headDim)
     return emitOpError() << "columns of x must be a multiple of head_dim ("
                          << headDim << "), got " << columns;
@@ -40,18 +49,18 @@ int64_t AttentionOp::getHeadDim() {
   return keys.getDimSize(3);
 }
 
-/// The pages of a cache of i8 fit heads that together are the columns of `x`.
-static LogicalResult verifyPage(Operation *op, StringRef name, Value cache,
-                                Value x, int64_t heads) {
+/// The blocks of a cache of i8 fit heads that together are the columns of `x`.
+static LogicalResult verifyBlock(Operation *op, StringRef name, Value cache,
+                                 Value x, int64_t heads) {
   int64_t columns = rankedType(x).getDimSize(1);
   if (ShapedType::isDynamic(heads) || ShapedType::isDynamic(columns) ||
       heads < 1 || columns < 1 || columns % heads ||
-      !QuantizedPage::fits(columns / heads))
+      !QuantizedBlock::fits(columns / heads))
     return op->emitOpError()
            << "with a cache of i8 needs heads of a multiple of 4 values, got "
            << rankedType(x) << " for " << heads << " heads";
-  QuantizedPage page{columns / heads};
-  return verifyDim(op, name, page.getBytes(), rankedType(cache).getDimSize(3));
+  QuantizedBlock block{columns / heads};
+  return verifyDim(op, name, block.getBytes(), rankedType(cache).getDimSize(3));
 }
 
 LogicalResult KvAppendOp::verify() {
@@ -60,10 +69,12 @@ LogicalResult KvAppendOp::verify() {
   if (!key && getKind() != "value")
     return emitOpError() << "kind must be \"key\" or \"value\", got \""
                          << getKind() << "\"";
+  if (failed(verifyNumbers(*this, "places", getPlaces(), getX())))
+    return failure();
   if (cache.getElementType().isInteger())
-    return verifyPage(*this, "bytes per page", getCache(), getX(),
-                      cache.getDimSize(1));
-  if (failed(verifyDim(*this, "positions per cache block", kCacheBlock,
+    return verifyBlock(*this, "bytes per block", getCache(), getX(),
+                       cache.getDimSize(1));
+  if (failed(verifyDim(*this, "positions per block", kCacheBlock,
                        cache.getDimSize(key ? 4 : 3))))
     return failure();
   int64_t columns =
@@ -82,6 +93,11 @@ LogicalResult AttentionOp::verify() {
   if (getWindow() && int64_t(*getWindow()) > kMost)
     return emitOpError() << "window must be below 2^31, got "
                          << int64_t(*getWindow());
+  if (failed(verifyNumbers(*this, "positions", getPositions(), getQ())))
+    return failure();
+  if (failed(verifyDim(*this, "columns of runs", kRunColumns,
+                       rankedType(getRuns()).getDimSize(1))))
+    return failure();
   if (failed(verifyDim(*this, "kv heads of k", kvHeads, k.getDimSize(1))) ||
       failed(verifyDim(*this, "kv heads of v", kvHeads, v.getDimSize(1))))
     return failure();
@@ -89,10 +105,10 @@ LogicalResult AttentionOp::verify() {
     return emitOpError() << "caches must both be of i8 or both of floats, got "
                          << k << " and " << v;
   if (k.getElementType().isInteger())
-    return failure(failed(verifyPage(*this, "bytes per page of k", getK(),
-                                     getQ(), heads)) ||
-                   failed(verifyPage(*this, "bytes per page of v", getV(),
-                                     getQ(), heads)));
+    return failure(failed(verifyBlock(*this, "bytes per block of k", getK(),
+                                      getQ(), heads)) ||
+                   failed(verifyBlock(*this, "bytes per block of v", getV(),
+                                      getQ(), heads)));
   if (failed(verifyDim(*this, "positions per block of k", kCacheBlock,
                        k.getDimSize(4))) ||
       failed(verifyDim(*this, "positions per block of v", kCacheBlock,

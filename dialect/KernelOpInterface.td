@@ -30,13 +30,9 @@ def KernelOpInterface : OpInterface<"KernelOpInterface"> {
     InterfaceMethod<"The operand whose rows the op goes through, one per token.",
       "::mlir::Value", "getRows", (ins), "", "return $_op->getOperand(0);">,
     InterfaceMethod<[{
-      The number of the row that the result begins with, an index; null where it has all
-      rows. Whatever else is in a kernel then has the same rows.
-      }], "::mlir::Value", "getFirstRow", (ins), "", "return {};">,
-    InterfaceMethod<[{
-      The position of the first token, an index, where the op works on heads at positions;
-      null for others. Kernels of such ops share out heads, others rows.
-      }], "::mlir::Value", "getPosition", (ins), "", "return {};">,
+      The positions of the rows, or their places in a cache, where the op works on heads at
+      positions; null for others. Kernels of such ops share out heads, others rows.
+      }], "::mlir::Value", "getPositions", (ins), "", "return {};">,
     InterfaceMethod<"Whether the op works on every head of a row on its own.",
       "bool", "isPerHead", (ins), "", "return false;">,
     InterfaceMethod<[{

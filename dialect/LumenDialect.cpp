@@ -112,12 +112,9 @@ LogicalResult LumenDialect::verifyRegionArgAttribute(Operation *op,
                   std::to_string(arguments) + ")");
   }
   if (name == kRowsAttr) {
-    auto numbers = dyn_cast<DenseI64ArrayAttr>(value);
-    if (!numbers || numbers.empty() ||
-        llvm::any_of(numbers.asArrayRef(), [&](int64_t number) {
-          return number < 0 || number >= arguments;
-        }))
-      return fail("numbers of arguments in an array of i64");
+    std::optional<int64_t> number = getInt64(value);
+    if (!number || *number < 0 || *number >= arguments)
+      return fail("the number of an argument, an i64");
   }
   return success();
 }

@@ -33,8 +33,7 @@ def Lumen_Dialect : Dialect {
     static constexpr StringLiteral kResultAttr = "lumen.result";
     /// Argument attribute (unit): an out argument of a public function; what it holds before is not read.
     static constexpr StringLiteral kOutAttr = "lumen.out";
-    /// Argument attribute (array): the rows of an out argument are those of the argument
-    /// with the first number, less the index arguments with the other numbers.
+    /// Argument attribute (i64): an out argument has as many rows as the argument of this number.
     static constexpr StringLiteral kRowsAttr = "lumen.rows";
     /// Argument attribute (unit): the rows of this buffer are tokens, at most `lumen.max_tokens`,
     /// because the memory for intermediates is counted in them.

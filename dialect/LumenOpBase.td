@@ -36,6 +36,9 @@ def Lumen_Rows : 2DTensorOf<[F32]>;       // T x K activations
 def Lumen_Vec : 1DTensorOf<[F32]>;        // K values: norm weights, biases
 def Lumen_Tokens : 1DTensorOf<[I32]>;     // T token ids
 def Lumen_Bf16Rows : 2DTensorOf<[BF16]>;   // T x K activations, rounded
+def Lumen_Numbers : 1DTensorOf<[I32]>;    // T positions, places of a cache, or rows
+def Lumen_Runs : 2DTensorOf<[I32]>;       // S x 3: rows of a step that are of one sequence
+def Lumen_Pages : 2DTensorOf<[I32]>;      // sequences x pages of 64 positions
 def Lumen_Codes : 2DTensorOf<[I8]>;       // T x K activation codes
 def Lumen_Offsets : 2DTensorOf<[I32]>;    // T x K/sum_group
 def Lumen_Sums : 2DTensorOf<[F32, I16]>;  // T x K/sum_group

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "dialect/OpVerification.h"
 
-#include "mlir/IR/Matchers.h"
 #include "mlir/IR/PatternMatch.h"
 
 using namespace mlir;
@@ -66,13 +65,11 @@ LogicalResult ToBf16Op::verify() {
   return success();
 }
 
-LogicalResult LastRowsOp::verify() {
+LogicalResult SelectRowsOp::verify() {
+  if (failed(verifyDim(*this, "result rows",
+                       rankedType(getRows()).getDimSize(0),
+                       rankedType(getResult()).getDimSize(0))))
+    return failure();
   return verifyDim(*this, "result columns", rankedType(getX()).getDimSize(1),
                    rankedType(getResult()).getDimSize(1));
-}
-
-OpFoldResult LastRowsOp::fold(FoldAdaptor adaptor) {
-  if (matchPattern(getFirst(), m_Zero()) && getX().getType() == getType())
-    return getX();
-  return {};
 }

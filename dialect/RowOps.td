@@ -34,28 +34,26 @@ def Lumen_EmbeddingOp : Lumen_RowOp<"embedding", [WeightUserOpInterface,
   let hasCanonicalizer = 1;
 }
 
-def Lumen_LastRowsOp : Lumen_RowOp<"last_rows"> {
-  let summary = "the rows from `first` on";
+def Lumen_SelectRowsOp : Lumen_RowOp<"select_rows"> {
+  let summary = "chosen rows";
   let description = [{
-    `result[i, :] = x[first + i, :]`; used so that the output head is computed only
-    for the tokens whose logits are wanted. `first` is at most the number of rows.
-    A constant `first` of zero folds away.
+    `result[i, :] = x[rows[i], :]`; used so that the output head is computed only for
+    the tokens whose logits are wanted.
 
     ```mlir
-    %y = lumen.last_rows %x, %first : tensor<?x896xf32> -> tensor<?x896xf32>
+    %y = lumen.select_rows %x, %rows
+       : tensor<?x896xf32>, tensor<?xi32> -> tensor<?x896xf32>
     ```
   }];
-  let arguments = (ins Lumen_Rows:$x, Index:$first);
+  let arguments = (ins Lumen_Rows:$x, Lumen_Numbers:$rows);
   let results = (outs Lumen_Rows:$result);
   let extraClassDeclaration = [{
-    ::mlir::Value getFirstRow() { return getFirst(); }
     ::llvm::SmallVector<NamedOperand> getBufferOperands() {
-      return {{"x", getX()}};
+      return {{"x", getX()}, {"rows", getRows()}};
     }
   }];
-  let assemblyFormat = "$x `,` $first attr-dict `:` type($x) `->` type($result)";
+  let assemblyFormat = "$x `,` $rows attr-dict `:` type($x) `,` type($rows) `->` type($result)";
   let hasVerifier = 1;
-  let hasFolder = 1;
 }
 
 def Lumen_RmsNormOp : Lumen_RowOp<"rms_norm", [AllTypesMatch<["x", "result"]>]> {

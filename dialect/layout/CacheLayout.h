@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The layout of a page of a KV cache, 16 positions of one head. A cache of f16
+// The layout of a block of a KV cache, 16 positions of one head. A cache of f16
 // or f32 has tensor dimensions for it; a cache of i8 has bytes, as follows.
-// Python has the same functions (`_mlir.layout`).
+// Four blocks are a page. Python has the same functions (`_mlir.layout`).
 #ifndef LUMEN_DIALECT_LAYOUT_CACHELAYOUT_H
 #define LUMEN_DIALECT_LAYOUT_CACHELAYOUT_H
 
@@ -12,28 +12,21 @@
 
 namespace mlir::lumen {
 
-/// Positions of a page, the lanes of a score vector.
+/// Positions of a block, the lanes of a score vector.
 inline constexpr int64_t kCacheBlock = 16;
 
-/// Positions between two corrections of the running maximum of attention. Rings
-/// have a multiple of it.
-inline constexpr int64_t kAttentionPositions = 64;
+/// Positions of a page: consecutive ones of one sequence, which takes pages
+/// wherever they are free.
+inline constexpr int64_t kCachePage = 64;
 
-/// Pages of a cache of so many positions.
-inline int64_t getPages(int64_t positions) {
-  return llvm::divideCeil(positions, kCacheBlock);
-}
-
-/// Pages of a ring that holds a window and the tokens of a step.
-inline int64_t getRingPages(int64_t window, int64_t tokens) {
-  return llvm::alignTo(window + tokens - 1, kAttentionPositions) / kCacheBlock;
-}
+/// What `runs` of lumen.attention say: the first row, how many, the sequence.
+inline constexpr int64_t kRunColumns = 3;
 
 /// Codes of 8 bits with an f16 scale per 32 values of a head, as in q8_0; the
-/// last group of a head may be shorter. First the codes of the page, of keys as
-/// [d/4][position][4] with 128 added (what lumen.dot4 wants), of values as
+/// last group of a head may be shorter. First the codes of the block, of keys
+/// as [d/4][position][4] with 128 added (what lumen.dot4 wants), of values as
 /// [position][d]; then the scales, [group][position].
-struct QuantizedPage {
+struct QuantizedBlock {
   static constexpr int64_t kGroup = 32;
   /// What is added to the codes of keys.
   static constexpr int64_t kKeyBias = 128;
@@ -54,11 +47,11 @@ struct QuantizedPage {
   }
 };
 
-/// The dimensions of a page of keys or values with such elements.
-inline SmallVector<int64_t> getPageShape(Type elementType, bool isKey,
-                                         int64_t headDim) {
+/// The dimensions of a block of keys or values with such elements.
+inline SmallVector<int64_t> getBlockShape(Type elementType, bool isKey,
+                                          int64_t headDim) {
   if (elementType.isInteger())
-    return {QuantizedPage{headDim}.getBytes()};
+    return {QuantizedBlock{headDim}.getBytes()};
   if (isKey)
     return {headDim, kCacheBlock};
   return {kCacheBlock, headDim};

@@ -4,8 +4,8 @@
 
 // As runtime/embed has them.
 const FORMAT = "1";
-const PAGE = 16; // positions of a page of the KV cache
-const RING = 64; // rings of sliding windows are multiples of it
+const BLOCK = 16; // positions of a block of the KV cache
+const PAGE = 64; // positions of a page
 const HEADER = 64; // bytes
 const MEMORY_PAGE = 65536;
 
@@ -111,19 +111,29 @@ export class Model {
     const ropes = [...weights.ropes];
     const places = [...weights.places];
     const copied = new Map();
+    at.places = [];
     for (const [, kind, ...words] of code.filter(([key]) => key === "argument")) {
-      if (kind === "tokens") {
-        at.tokens = slots.length;
-        slots.push(this.allocate(4 * this.chunk), 0);
-      } else if (kind === "position" || kind === "first") {
+      if (kind === "tokens" || kind === "positions" || kind === "rows") {
         at[kind] = slots.length;
-        slots.push(0);
+        slots.push(this.allocate(4 * this.chunk), 0);
+      } else if (kind === "runs") {
+        // The first row, how many, the sequence.
+        at.runs = slots.length;
+        slots.push(this.allocate(4 * 3), 1);
+      } else if (kind === "places") {
+        at.places.push({ slot: slots.length, count: this.pages(Number(words[0])) });
+        slots.push(this.allocate(4 * this.chunk), 0);
+      } else if (kind === "pages") {
+        // Page i of the only sequence is page i % count: the last ones are there.
+        const count = this.pages(Number(words[0]));
+        const table = Int32Array.from({ length: Math.ceil(this.context / PAGE) }, (_, i) => i % count);
+        slots.push(this.copy(new Uint8Array(table.buffer)), 1, table.length);
       } else if (kind === "rope") {
         slots.push(this.makeRope(ropes.shift(), weights.data), this.context);
       } else if (kind === "cache") {
         const [window, bytes] = words.map(Number);
-        const pages = this.pages(window);
-        slots.push(this.allocate(pages * bytes), pages);
+        const blocks = this.pages(window) * (PAGE / BLOCK);
+        slots.push(this.allocate(blocks * bytes), blocks);
       } else if (kind === "weight") {
         const { offset, size } = places.shift();
         const key = `${offset} ${size}`;
@@ -148,7 +158,7 @@ export class Model {
 
   pages(window) {
     const whole = Math.ceil(this.context / PAGE);
-    return window ? Math.min(whole, (Math.ceil((window + this.chunk - 1) / RING) * RING) / PAGE) : whole;
+    return window ? Math.min(whole, Math.ceil((window + this.chunk - 2) / PAGE) + 1) : whole;
   }
 
   /** Cosines, then sines, of each position. */
@@ -177,10 +187,20 @@ export class Model {
       const last = begin + part.length === tokens.length;
       const view = new DataView(this.exports.memory.buffer);
       const set = (slot, value) => view.setBigUint64(this.slots + 8 * slot, BigInt(value), true);
-      new Int32Array(this.exports.memory.buffer, this.places[this.at.tokens], part.length).set(part);
+      const numbers = (slot, values) =>
+        new Int32Array(this.exports.memory.buffer, this.places[slot], values.length).set(values);
+      const positions = Int32Array.from(part, (_, i) => this.position + i);
+      numbers(this.at.tokens, part);
+      numbers(this.at.positions, positions);
+      numbers(this.at.rows, [part.length - 1]);
+      numbers(this.at.runs, [0, part.length, 0]);
+      for (const { slot, count } of this.at.places) {
+        numbers(slot, positions.map((p) => (Math.floor(p / PAGE) % count) * PAGE + (p % PAGE)));
+        set(slot + 1, part.length);
+      }
       set(this.at.tokens + 1, part.length);
-      set(this.at.position, this.position);
-      set(this.at.first, part.length - (last ? 1 : 0));
+      set(this.at.positions + 1, part.length);
+      set(this.at.rows + 1, last ? 1 : 0);
       set(this.at.logits + 1, last ? 1 : 0);
       this.exports.lumen_entry_step(this.slots, this.worker);
       this.position += part.length;

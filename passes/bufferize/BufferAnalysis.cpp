@@ -3,8 +3,6 @@
 
 #include "dialect/layout/PackedLayout.h"
 
-#include "mlir/IR/Matchers.h"
-
 using namespace mlir;
 using namespace mlir::lumen;
 
@@ -97,19 +95,9 @@ Value BufferAnalysis::resolve(Value value) {
   return value;
 }
 
-/// Subtracts an index: an argument or a constant.
-static void subtract(RowCount &rows, Value value, Operation *from) {
-  IntegerAttr constant;
-  if (auto argument = dyn_cast<BlockArgument>(value))
-    rows.minus.push_back(argument.getArgNumber());
-  else if (matchPattern(value, m_Constant(&constant)))
-    rows.constant += constant.getInt();
-  else
-    rows.unknown = from;
-}
-
-/// Ops have the rows that they go through, less those that they leave out.
-FailureOr<RowCount> BufferAnalysis::getRows(Value tensor) {
+/// The number of the argument that has as many rows as a tensor: those that ops
+/// go through.
+FailureOr<unsigned> BufferAnalysis::getRows(Value tensor) {
   tensor = resolve(tensor);
   auto unknown = [&](Operation *op) {
     return op->emitOpError("gives a tensor whose number of rows is not known");
@@ -117,7 +105,7 @@ FailureOr<RowCount> BufferAnalysis::getRows(Value tensor) {
   if (auto argument = dyn_cast<BlockArgument>(tensor)) {
     if (isa<RankedTensorType>(tensor.getType()) &&
         !isWeightType(tensor.getType()))
-      return RowCount{argument.getArgNumber(), {}};
+      return argument.getArgNumber();
     return unknown(argument.getOwner()->getParentOp());
   }
   Operation *op = tensor.getDefiningOp();
@@ -127,23 +115,10 @@ FailureOr<RowCount> BufferAnalysis::getRows(Value tensor) {
         getSignature(call)->results[cast<OpResult>(tensor).getResultNumber()];
     if (!result.rows)
       return call.emitOpError("has a result whose number of rows is not known");
-    FailureOr<RowCount> rows = getRows(call.getOperand(result.rows->base));
-    if (failed(rows))
-      return failure();
-    for (unsigned number : result.rows->minus)
-      subtract(*rows, call.getOperand(number), call);
-    rows->constant += result.rows->constant;
-    if (result.rows->unknown)
-      rows->unknown = call;
-    return rows;
+    return getRows(call.getOperand(*result.rows));
   }
   auto kernelOp = dyn_cast<KernelOpInterface>(op);
-  if (!kernelOp)
-    return unknown(op);
-  FailureOr<RowCount> rows = getRows(kernelOp.getRows());
-  if (Value first = kernelOp.getFirstRow(); first && succeeded(rows))
-    subtract(*rows, first, op);
-  return rows;
+  return kernelOp ? getRows(kernelOp.getRows()) : unknown(op);
 }
 
 /// Notes that `cache` is updated in place: whoever reads it later must read the
@@ -168,9 +143,9 @@ LogicalResult BufferAnalysis::markCounted(func::CallOp call,
                                           const BufferSignature &callee,
                                           BufferSignature &signature) {
   auto mark = [&](Value tensor) -> LogicalResult {
-    FailureOr<RowCount> rows = getRows(tensor);
+    FailureOr<unsigned> rows = getRows(tensor);
     if (succeeded(rows))
-      signature.countsRows[rows->base] = true;
+      signature.countsRows[*rows] = true;
     return rows;
   };
   for (auto [value, result] : llvm::zip(call.getResults(), callee.results))
@@ -259,13 +234,9 @@ LogicalResult BufferAnalysis::analyzeResults(func::FuncOp function,
         return failure();
       result.type = *buffer;
       if (!isWeight && type.isDynamicDim(0)) {
-        FailureOr<RowCount> rows = getRows(value);
+        FailureOr<unsigned> rows = getRows(value);
         if (failed(rows))
           return failure();
-        if (rows->unknown && function.isPrivate())
-          return rows->unknown->emitOpError(
-              "has a number of rows that is neither an argument nor a "
-              "constant, so callers cannot know it");
         result.rows = *rows;
       }
       if (isKernel && !isWeight && isCache(type))

@@ -15,16 +15,6 @@
 
 namespace mlir::lumen {
 
-/// The number of rows of a value of a function: those of its argument number
-/// `base`, less its index arguments numbered `minus`, less `constant`.
-struct RowCount {
-  unsigned base;
-  SmallVector<unsigned> minus;
-  int64_t constant = 0;
-  /// The op that subtracts something else, which only its function can compute.
-  Operation *unknown = nullptr;
-};
-
 /// Where a result of a function lives.
 struct ResultPlace {
   /// The argument that is updated in place (or returned as it came).
@@ -33,7 +23,8 @@ struct ResultPlace {
   std::optional<unsigned> sameAs;
   /// Otherwise the result has an out argument of this type.
   MemRefType type;
-  std::optional<RowCount> rows;
+  /// The argument that has as many rows, where their number is dynamic.
+  std::optional<unsigned> rows;
 
   bool hasBuffer() const { return !argument && !sameAs; }
 };
@@ -77,7 +68,7 @@ private:
   LogicalResult markWritten(OpOperand &cache, BufferSignature &signature);
   LogicalResult markCounted(func::CallOp call, const BufferSignature &callee,
                             BufferSignature &signature);
-  FailureOr<RowCount> getRows(Value tensor);
+  FailureOr<unsigned> getRows(Value tensor);
 
   SymbolTableCollection symbols;
   DenseMap<Operation *, BufferSignature> signatures;

@@ -54,7 +54,6 @@ private:
                               const BufferSignature &signature);
   LogicalResult rewriteCall(func::CallOp call, func::FuncOp caller);
   Value getRowCount(Value buffer);
-  Value subtractRows(Value rows, Value cut);
   Value allocate(const ResultPlace &result, func::CallOp call);
 
   ModuleOp module;
@@ -66,9 +65,8 @@ private:
   DenseMap<Value, Buffer> buffers;
   /// Out arguments, by the value they receive.
   DenseMap<Value, Value> outs;
-  /// The number of rows of a buffer, and differences of such numbers.
+  /// The number of rows of a buffer.
   DenseMap<Value, Value> rowCounts;
-  DenseMap<std::pair<Value, Value>, Value> differences;
 };
 
 /// Callees come first: a caller needs their signatures.
@@ -94,7 +92,6 @@ LogicalResult Bufferizer::bufferize(func::FuncOp function) {
   buffers.clear();
   outs.clear();
   rowCounts.clear();
-  differences.clear();
   if (failed(replaceArguments(function, *signature)))
     return failure();
   return function->hasAttr(LumenDialect::kKernelAttr)
@@ -204,14 +201,9 @@ LogicalResult Bufferizer::replaceArguments(func::FuncOp function,
       attrs.push_back(b.getNamedAttr(LumenDialect::kOutAttr, b.getUnitAttr()));
       addContract(attrs, tensor.getType(), /*countsRows=*/false);
     }
-    if (function.isPublic() && result.rows && !result.rows->unknown &&
-        !result.rows->constant) {
-      SmallVector<int64_t> rows = {numbers[result.rows->base]};
-      for (unsigned number : result.rows->minus)
-        rows.push_back(numbers[number]);
-      attrs.push_back(b.getNamedAttr(LumenDialect::kRowsAttr,
-                                     b.getDenseI64ArrayAttr(rows)));
-    }
+    if (function.isPublic() && result.rows)
+      attrs.push_back(b.getNamedAttr(
+          LumenDialect::kRowsAttr, b.getI64IntegerAttr(numbers[*result.rows])));
     outs[analysis.resolve(tensor)] =
         addArgument(result.type, terminator.getLoc(), attrs);
   }
@@ -284,27 +276,13 @@ Value Bufferizer::getRowCount(Value buffer) {
   return rows;
 }
 
-/// rows - cut, computed once per function.
-Value Bufferizer::subtractRows(Value rows, Value cut) {
-  Value &difference = differences[{rows, cut}];
-  if (!difference)
-    difference = arith::SubIOp::create(b, rows, cut);
-  return difference;
-}
-
 /// A buffer for a result that no out argument receives; null where its size is
 /// not known.
 Value Bufferizer::allocate(const ResultPlace &result, func::CallOp call) {
   SmallVector<Value> sizes;
   if (result.rows) {
-    Value base = call.getOperand(result.rows->base);
-    Value rows = getRowCount(buffers[analysis.resolve(base)].memref);
-    for (unsigned number : result.rows->minus)
-      rows = subtractRows(rows, call.getOperand(number));
-    if (int64_t cut = result.rows->constant)
-      rows = arith::SubIOp::create(b, rows,
-                                   arith::ConstantIndexOp::create(b, cut));
-    sizes.push_back(rows);
+    Value base = call.getOperand(*result.rows);
+    sizes.push_back(getRowCount(buffers[analysis.resolve(base)].memref));
   }
   if (int64_t(sizes.size()) != result.type.getNumDynamicDims())
     return {};

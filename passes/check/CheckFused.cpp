@@ -92,8 +92,6 @@ static LogicalResult checkKernelOp(Operation *op, KernelKind kind) {
                   : isa<QuantizeOp>(op) && op->getPrevNode() == &block.front();
     break;
   case KernelKind::Rows:
-    allowed = allowed && (first || !cast<KernelOpInterface>(op).getFirstRow());
-    break;
   case KernelKind::Pack:
     break;
   case KernelKind::Routing:

@@ -39,16 +39,18 @@ static LogicalResult verifyBuffer(Operation *op, Value buffer) {
          << buffer.getType();
 }
 
-/// All dimensions but the rows of activations, the positions of caches and
-/// those of weights that are packed are known.
+/// All dimensions but the rows of activations, the pages of sequences and
+/// caches, and those of weights that are packed are known.
 static LogicalResult verifyShape(Operation *op, Type type) {
   auto tensor = dyn_cast<RankedTensorType>(type);
   if (!tensor || isa<PackOp, FromBytesOp, ToBytesOp>(op))
     return success();
   int64_t rank = tensor.getRank();
+  bool isPages = isa<AttentionOp>(op) && tensor.getElementType().isInteger(32);
   for (int64_t dim = 0; dim < rank; ++dim) {
     bool isOpen =
-        dim == 0 && (rank == 2 || tensor.getElementType().isInteger());
+        isPages ||
+        (dim == 0 && (rank == 2 || tensor.getElementType().isInteger()));
     if (rank >= 4)
       isOpen = dim == 0 || dim == 2;
     int64_t size = tensor.getDimSize(dim);

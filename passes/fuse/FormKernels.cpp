@@ -105,7 +105,10 @@ static std::string getKernelName(const KernelCluster &cluster) {
         name.addWeight(weight);
       name.addColumns(op->getResult(0), /*silent=*/true);
     } else {
-      name.addColumns(cast<KernelOpInterface>(op).getRows());
+      // Numbers of rows have no columns.
+      Value rows = cast<KernelOpInterface>(op).getRows();
+      bool isWide = cast<RankedTensorType>(rows.getType()).getRank() == 2;
+      name.addColumns(isWide ? rows : op->getResult(0));
     }
   }
   return name.take();

@@ -8,18 +8,12 @@
 using namespace mlir;
 using namespace mlir::lumen;
 
-/// The token position of an op that works on heads at positions; null for
+/// Where the rows of an op stand that works on heads at positions; null for
 /// others.
-static Value getPosition(Operation *op) {
+static Value getPositions(Operation *op) {
   return getKernelKind(op) == KernelKind::Rows
-             ? cast<KernelOpInterface>(op).getPosition()
+             ? cast<KernelOpInterface>(op).getPositions()
              : Value();
-}
-
-/// Whether `op` leaves out rows of what it reads.
-static bool cutsRows(Operation *op) {
-  auto kernelOp = dyn_cast<KernelOpInterface>(op);
-  return kernelOp && kernelOp.getFirstRow();
 }
 
 /// What must be computed before the kernel of `op` begins. What the op updates
@@ -68,9 +62,6 @@ private:
   void mergeWithProducers(Operation *op);
   void mergeWithSiblings(Operation *op);
   void mergeWithHeadNorms(Operation *op);
-  /// An op that cuts rows changes their number: it must be what all else
-  /// reads.
-  bool keepsRowCount(unsigned a, unsigned b) const;
 
   SmallVector<Operation *> program;
   llvm::DenseMap<Operation *, SmallVector<Operation *>> producers;
@@ -216,36 +207,22 @@ void ClusterGraph::formAttention() {
 // Rows
 //===----------------------------------------------------------------------===//
 
-bool ClusterGraph::keepsRowCount(unsigned a, unsigned b) const {
-  SmallVector<Operation *> ops(clusters[a].ops);
-  llvm::append_range(ops, clusters[b].ops);
-  if (llvm::none_of(ops, cutsRows))
-    return true;
-  // All but one op, the first, read something from inside.
-  llvm::DenseSet<Operation *> inside(ops.begin(), ops.end());
-  unsigned sources = llvm::count_if(ops, [&](Operation *op) {
-    return cutsRows(op) ||
-           llvm::none_of(producers.lookup(op), [&](Operation *producer) {
-             return inside.contains(producer);
-           });
-  });
-  return sources == 1;
-}
-
 void ClusterGraph::mergeWithProducers(Operation *op) {
   for (Value operand : op->getOperands()) {
     auto producer = findProducer(operand, KernelKind::Rows);
-    if (producer && !getPosition(operand.getDefiningOp()) &&
-        canMerge(*producer, find(op)) && keepsRowCount(*producer, find(op)))
+    bool isAlike =
+        producer && !getPositions(operand.getDefiningOp()) == !getPositions(op);
+    if (isAlike && canMerge(*producer, find(op)))
       merge(*producer, find(op));
   }
 }
 
+/// Ops at the same positions have equally many rows.
 void ClusterGraph::mergeWithSiblings(Operation *op) {
   for (Operation *other : program) {
     if (other == op)
       return;
-    if (getPosition(other) == getPosition(op) &&
+    if (getPositions(other) == getPositions(op) &&
         canMerge(find(other), find(op)))
       merge(find(other), find(op));
   }
@@ -262,12 +239,11 @@ void ClusterGraph::formRows() {
   for (Operation *op : program) {
     if (clusters[find(op)].kind != KernelKind::Rows)
       continue;
+    mergeWithProducers(op);
     // Heads at positions are split over the workers by head, the others by row.
-    if (getPosition(op)) {
+    if (getPositions(op)) {
       mergeWithSiblings(op);
       mergeWithHeadNorms(op);
-    } else if (!cutsRows(op)) {
-      mergeWithProducers(op);
     }
   }
 }

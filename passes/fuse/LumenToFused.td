@@ -163,9 +163,8 @@ def FormKernelsPass : Pass<"lumen-form-kernels", "::mlir::ModuleOp"> {
       units). It is also `lumen.add` of a result and a value from elsewhere (the
       residual), where nothing else reads the result;
     - "attention": `lumen.attention` and the `lumen.quantize` of its result;
-    - "rows": chains of ops that work row by row, such as norm and quantize,
-      with `lumen.last_rows` only at the beginning; and the `lumen.rope` and
-      `lumen.kv_append` of one position;
+    - "rows": chains of ops that work row by row, such as norm and quantize; and
+      the `lumen.rope` and `lumen.kv_append` of the same rows;
     - "pack": `lumen.pack`.
 
     Kernels of equal content are one function, so that compile time does not grow

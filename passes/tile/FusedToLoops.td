@@ -17,14 +17,14 @@ def BufferizePass : Pass<"lumen-bufferize", "::mlir::ModuleOp"> {
     has no out argument. The argument attribute `lumen.result` says which result
     a buffer holds. In public functions, more attributes tell whoever calls from
     outside what to provide. `lumen.out` marks out arguments, and `lumen.rows`
-    says how many rows one has. `lumen.tokens` says whose rows are bounded by
+    says which argument has as many rows. `lumen.tokens` says whose rows are bounded by
     `lumen.max_tokens`, and `llvm.align` which bytes are packed weights.
 
     The body of a kernel (attribute `lumen.kernel`) keeps its ops on tensors,
     between views of its buffers. Every other function is a straight line of
     calls. What a call returns goes to an out argument of the caller or to a
-    `memref.alloc`, whose number of rows is followed through calls and
-    `lumen.last_rows`. Nothing is ever copied. So a public function may return
+    `memref.alloc`, whose number of rows is followed through calls.
+    Nothing is ever copied. So a public function may return
     no argument unchanged other than a cache, and no cache may be used as it was
     before an update.
 
@@ -56,7 +56,7 @@ def BufferizePass : Pass<"lumen-bufferize", "::mlir::ModuleOp"> {
       return
     }
     func.func @twice(%x: memref<?x8xf32> {lumen.tokens}, %w: memref<8xf32>,
-        %out: memref<?x8xf32> {lumen.out, lumen.result = 0 : i64, lumen.rows = array<i64: 0>}) {
+        %out: memref<?x8xf32> {lumen.out, lumen.result = 0 : i64, lumen.rows = 0 : i64}) {
       %c0 = arith.constant 0 : index
       %rows = memref.dim %x, %c0 : memref<?x8xf32>
       %y = memref.alloc(%rows) : memref<?x8xf32>

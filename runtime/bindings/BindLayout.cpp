@@ -223,16 +223,16 @@ int64_t getRawBytes(const std::string &formatText, int64_t rows,
   return rows * format.get().getRowBytes(columns);
 }
 
-std::vector<int64_t> getPage(const std::string &elementType, bool isKey,
-                             int64_t headDim) {
+std::vector<int64_t> getBlock(const std::string &elementType, bool isKey,
+                              int64_t headDim) {
   Messages messages;
   Type type = messages.check(parseType(elementType, &getContext()));
   if (headDim < 1 || headDim > std::numeric_limits<int32_t>::max() ||
-      (type.isInteger() && !QuantizedPage::fits(headDim)))
-    throw nb::value_error(("a page of " + elementType + " has no heads of " +
+      (type.isInteger() && !QuantizedBlock::fits(headDim)))
+    throw nb::value_error(("a block of " + elementType + " has no heads of " +
                            std::to_string(headDim) + " values")
                               .c_str());
-  SmallVector<int64_t> shape = getPageShape(type, isKey, headDim);
+  SmallVector<int64_t> shape = getBlockShape(type, isKey, headDim);
   return {shape.begin(), shape.end()};
 }
 
@@ -241,10 +241,10 @@ std::vector<int64_t> getPage(const std::string &elementType, bool isKey,
 void mlir::lumen::python::bindLayout(nb::module_ &m) {
   m.attr("SPAN") = kSpan;
   m.attr("ALIGNMENT") = kAlignment;
-  m.attr("CACHE_PAGE") = kCacheBlock;
-  m.attr("CACHE_TILE") = kAttentionPositions;
-  m.attr("CACHE_GROUP") = QuantizedPage::kGroup;
-  m.attr("KEY_BIAS") = QuantizedPage::kKeyBias;
+  m.attr("CACHE_BLOCK") = kCacheBlock;
+  m.attr("CACHE_PAGE") = kCachePage;
+  m.attr("CACHE_GROUP") = QuantizedBlock::kGroup;
+  m.attr("KEY_BIAS") = QuantizedBlock::kKeyBias;
 
   nb::class_<Component>(m, "Component",
                         "One array inside a packed weight, [tile][unit] and "
@@ -292,16 +292,13 @@ void mlir::lumen::python::bindLayout(nb::module_ &m) {
         nb::arg("float_type"),
         "(rows, k): how weights of a format, or of floats, are packed for a "
         "#lumen.target.");
-  m.def("cache_page", &getPage, nb::arg("element_type"), nb::arg("is_key"),
-        nb::arg("head_size"),
-        "The dimensions of a page of a KV cache. Raises ValueError where heads "
-        "of this size cannot be kept so.");
-  m.def("cache_pages", &getPages, nb::arg("positions"),
-        "Pages of a cache of so many positions.");
-  m.def("ring_pages", &getRingPages, nb::arg("window"), nb::arg("tokens"),
-        "Pages of a ring that holds a window and the tokens of a step.");
+  m.def(
+      "cache_block", &getBlock, nb::arg("element_type"), nb::arg("is_key"),
+      nb::arg("head_size"),
+      "The dimensions of a block of a KV cache. Raises ValueError where heads "
+      "of this size cannot be kept so.");
   m.def(
       "cache_groups",
-      [](int64_t headDim) { return QuantizedPage{headDim}.getGroups(); },
-      nb::arg("head_size"), "Scales of one position in a page of codes.");
+      [](int64_t headDim) { return QuantizedBlock{headDim}.getGroups(); },
+      nb::arg("head_size"), "Scales of one position in a block of codes.");
 }

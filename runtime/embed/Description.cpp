@@ -110,10 +110,15 @@ static StepArgument readArgument(Words &words) {
   std::string kind = words.next();
   if (kind == "tokens") {
     argument.kind = Kind::tokens;
-  } else if (kind == "position") {
-    argument.kind = Kind::position;
-  } else if (kind == "first") {
-    argument.kind = Kind::first;
+  } else if (kind == "positions") {
+    argument.kind = Kind::positions;
+  } else if (kind == "rows") {
+    argument.kind = Kind::rows;
+  } else if (kind == "runs") {
+    argument.kind = Kind::runs;
+  } else if (kind == "places" || kind == "pages") {
+    argument.kind = kind == "places" ? Kind::places : Kind::pages;
+    argument.window = words.number();
   } else if (kind == "logits") {
     argument.kind = Kind::logits;
   } else if (kind == "rope") {

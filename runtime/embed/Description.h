@@ -21,18 +21,30 @@ namespace mlir::lumen {
 
 /// One argument of the step.
 struct StepArgument {
-  enum class Kind { tokens, position, first, rope, cache, weight, logits };
+  enum class Kind {
+    tokens,
+    positions,
+    rows,
+    runs,
+    places,
+    pages,
+    rope,
+    cache,
+    weight,
+    logits
+  };
 
   Kind kind;
   /// Of a weight.
   std::string name;
-  /// Of a weight, and of a page of a cache (of all layers and heads).
+  /// Of a weight, and of a block of a cache (of all layers and heads).
   uint64_t bytes = 0;
   /// Of a weight: its address is a multiple of it.
   uint64_t alignment = 1;
   /// Of a rotary table: floats of a row.
   uint64_t dimensions = 0;
-  /// Of a cache: a token looks back on so many positions; 0: on all.
+  /// Of a cache, its places and pages: a token looks back on so many positions;
+  /// 0: on all.
   uint64_t window = 0;
 };
 

@@ -24,16 +24,16 @@ void lumen_entry_step(uint64_t *slots, lumen_worker *worker);
 }
 #endif
 
-/// Positions of a page of the KV cache, and what rings have a multiple of
+/// Positions of a block of the KV cache, and of a page
 /// (dialect/layout/CacheLayout.h).
-static constexpr uint64_t kPage = 16, kRing = 64;
+static constexpr uint64_t kBlock = 16, kPage = 64;
 /// The longest context that is taken without being asked for, as in Python.
 static constexpr uint64_t kUsualContext = 32768;
 /// Rows of the rotary table that are filled at first.
 static constexpr uint64_t kFirstRows = 1024;
 /// How entries are called; Python has the same number
 /// (lumen_mlir.run.program.ABI_VERSION).
-static constexpr uint64_t kEntryVersion = 5;
+static constexpr uint64_t kEntryVersion = 6;
 
 static lumen_code chooseCode(const lumen_options &options) {
   if (options.code) {
@@ -116,19 +116,41 @@ void Model::checkFit(const std::string &path) const {
          path.c_str(), shown(weights.code).c_str(), shown(code.id).c_str());
 }
 
-uint64_t Model::getPages(uint64_t window) const {
-  uint64_t whole = (context + kPage - 1) / kPage;
+/// Of so many positions, the first of which begins a page.
+static uint64_t getWholePages(uint64_t positions) {
+  return (positions + kPage - 1) / kPage;
+}
+
+uint64_t Model::countPages(uint64_t window) const {
+  uint64_t whole = getWholePages(context);
   if (!window)
     return whole;
-  uint64_t ring = (window + code.chunk - 1 + kRing - 1) / kRing * kRing;
-  return std::min(whole, ring / kPage);
+  return std::min(whole, getWholePages(window + code.chunk - 2) + 1);
+}
+
+Model::Pages &Model::getPages(uint64_t window) {
+  for (Pages &each : pages)
+    if (each.window == window)
+      return each;
+  fail(LUMEN_ERROR_DAMAGED, "the model's code does not take what it must");
 }
 
 /// Buffers, and the slots that pass them.
 void Model::allocate() {
   const WeightDescription &weights = file->describe();
   tokens.resize(code.chunk);
+  positions.resize(code.chunk);
   unused.resize(1);
+  for (const StepArgument &argument : code.arguments) {
+    if (argument.kind != Kind::pages)
+      continue;
+    uint64_t count = countPages(argument.window);
+    Pages made = {argument.window, count, {}, {}, 0};
+    made.places.resize(code.chunk);
+    for (uint64_t page = 0; page < getWholePages(context); ++page)
+      made.table.push_back(int32_t(page % count));
+    pages.push_back(std::move(made));
+  }
   size_t rope = 0, weight = 0;
   auto pass = [&](const void *address) {
     slots.push_back(reinterpret_cast<uintptr_t>(address));
@@ -137,7 +159,8 @@ void Model::allocate() {
     return std::count_if(code.arguments.begin(), code.arguments.end(),
                          [&](const auto &each) { return each.kind == kind; });
   };
-  for (Kind kind : {Kind::tokens, Kind::position, Kind::first, Kind::logits})
+  for (Kind kind :
+       {Kind::tokens, Kind::positions, Kind::rows, Kind::runs, Kind::logits})
     if (count(kind) != 1)
       fail(LUMEN_ERROR_DAMAGED, "the model's code does not take what it must");
   if (count(Kind::rope) != ptrdiff_t(weights.ropes.size()) ||
@@ -150,14 +173,34 @@ void Model::allocate() {
       pass(tokens.data());
       slots.push_back(0);
       break;
-    case Kind::position:
-      positionSlot = slots.size();
+    case Kind::positions:
+      positionsSlot = slots.size();
+      pass(positions.data());
       slots.push_back(0);
       break;
-    case Kind::first:
-      firstSlot = slots.size();
+    case Kind::rows:
+      rowsSlot = slots.size();
+      pass(&row);
       slots.push_back(0);
       break;
+    case Kind::runs:
+      pass(run);
+      slots.push_back(1);
+      break;
+    case Kind::places: {
+      Pages &held = getPages(argument.window);
+      held.placesSlot = slots.size();
+      pass(held.places.data());
+      slots.push_back(0);
+      break;
+    }
+    case Kind::pages: {
+      Pages &held = getPages(argument.window);
+      pass(held.table.data());
+      slots.push_back(1);
+      slots.push_back(held.table.size());
+      break;
+    }
     case Kind::rope: {
       const RopeFrequencies &found = weights.ropes[rope++];
       if (found.dimensions != argument.dimensions || found.dimensions % 2)
@@ -174,10 +217,10 @@ void Model::allocate() {
       break;
     }
     case Kind::cache: {
-      uint64_t pages = getPages(argument.window);
-      caches.emplace_back(pages * argument.bytes);
+      uint64_t blocks = getPages(argument.window).count * (kPage / kBlock);
+      caches.emplace_back(blocks * argument.bytes);
       pass(caches.back().as<void>());
-      slots.push_back(pages);
+      slots.push_back(blocks);
       break;
     }
     case Kind::weight: {
@@ -205,14 +248,14 @@ void Model::allocate() {
 }
 
 /// Whether the KV cache still holds all that a step at a position looks back
-/// on: rings of sliding windows forget.
+/// on: pages before a sliding window are written again.
 bool Model::canResume(uint64_t at) const {
-  for (const StepArgument &argument : code.arguments) {
-    if (argument.kind != Kind::cache || !argument.window || !at)
+  uint64_t end = getWholePages(written);
+  for (const Pages &held : pages) {
+    if (!held.window || !at)
       continue;
-    uint64_t held = kPage * getPages(argument.window);
-    uint64_t oldest = written > held ? written - held : 0;
-    uint64_t begin = at + 1 > argument.window ? at + 1 - argument.window : 0;
+    uint64_t oldest = end > held.count ? (end - held.count) * kPage : 0;
+    uint64_t begin = at + 1 > held.window ? at + 1 - held.window : 0;
     if (begin < oldest)
       return false;
   }
@@ -259,9 +302,20 @@ void Model::fillRopes(uint64_t end) {
 void Model::runChunk(const int32_t *begin, uint64_t count, float *logits) {
   fillRopes(position + count);
   std::copy_n(begin, count, tokens.begin());
+  for (uint64_t i = 0; i < count; ++i)
+    positions[i] = int32_t(position + i);
+  for (Pages &held : pages) {
+    for (uint64_t i = 0; i < count; ++i) {
+      uint64_t at = position + i;
+      held.places[i] = held.table[at / kPage] * int32_t(kPage) + at % kPage;
+    }
+    slots[held.placesSlot + 1] = count;
+  }
+  row = int32_t(count) - 1;
+  run[1] = int32_t(count);
   slots[tokensSlot + 1] = count;
-  slots[positionSlot] = position;
-  slots[firstSlot] = count - (logits ? 1 : 0);
+  slots[positionsSlot + 1] = count;
+  slots[rowsSlot + 1] = logits ? 1 : 0;
   slots[logitsSlot] =
       reinterpret_cast<uintptr_t>(logits ? logits : unused.data());
   slots[logitsSlot + 1] = logits ? 1 : 0;

@@ -46,9 +46,20 @@ private:
     const uint8_t *frequencies;
   };
 
+  /// Where the positions of layers of one window lie in their caches: page i of
+  /// the sequence is page i % count, so that the last `count` are there.
+  struct Pages {
+    uint64_t window, count;
+    std::vector<int32_t> table;
+    std::vector<int32_t> places;
+    size_t placesSlot;
+  };
+
   void checkFit(const std::string &bundle) const;
   void allocate();
-  uint64_t getPages(uint64_t window) const;
+  /// Pages that layers of a window need.
+  uint64_t countPages(uint64_t window) const;
+  Pages &getPages(uint64_t window);
   bool canResume(uint64_t at) const;
   void fillRopes(uint64_t end);
   void runChunk(const int32_t *tokens, uint64_t count, float *logits);
@@ -62,7 +73,11 @@ private:
   uint64_t position = 0;
   /// Positions that the KV cache was written up to.
   uint64_t written = 0;
-  std::vector<int32_t> tokens;
+  std::vector<int32_t> tokens, positions;
+  int32_t row = 0;
+  /// The first row, how many, the sequence.
+  int32_t run[3] = {0, 0, 0};
+  std::vector<Pages> pages;
   std::vector<float> unused;
   std::vector<RopeTable> ropes;
   uint64_t ropeRows = 0;
@@ -71,7 +86,7 @@ private:
 
   std::vector<uint64_t> slots;
   /// The slots that change from step to step.
-  size_t tokensSlot = 0, positionSlot = 0, firstSlot = 0, logitsSlot = 0;
+  size_t tokensSlot = 0, positionsSlot = 0, rowsSlot = 0, logitsSlot = 0;
 };
 
 } // namespace mlir::lumen

@@ -369,13 +369,27 @@ FAULTS = (
         "for (PackedComponent &plane : planes) {",
         "test_packing.py",
     ),
-    _cpp(
-        "short-ring",
+    _py(
+        "short-pool",
         "windows",
-        "alignTo(window + tokens - 1, kAttentionPositions)",
-        "alignTo(window, kAttentionPositions)",
+        "return pages(window + tokens - 2) + 1",
+        "return pages(window + tokens - 2)",
         "test_sliding_window.py",
         "test_families.py",
+    ),
+    _cpp(
+        "wrong-sequence",
+        "pages",
+        "Value number = b.toIndex(b.load(pages, {sequence, page}));",
+        "Value number = b.toIndex(b.load(pages, {b.index(0), page}));",
+        "test_attention.py",
+    ),
+    _cpp(
+        "parts-of-the-shortest",
+        "pages",
+        "b.forEach(arith::MinUIOp::create(b, parts, count), [&](Value part) {",
+        "b.forEach(parts, [&](Value part) {",
+        "test_attention.py",
     ),
     _cpp(
         "causal-mask",

@@ -33,7 +33,7 @@ AttentionRegisters AttentionRegisters::of(TargetAttr target) {
   int64_t chain = architecture.getChainLanes(target);
   // No page of positions and no group of codes lies in two pieces.
   int64_t softmax = std::clamp(chain, kCacheBlock, kAttentionPositions);
-  int64_t piece = std::max(chain, QuantizedPage::kGroup);
+  int64_t piece = std::max(chain, QuantizedBlock::kGroup);
   // Factors from lanes cost so little that few lanes of many rows are better:
   // fewer keys and values are converted.
   if (architecture.multipliesByLanes())
@@ -57,11 +57,12 @@ AttentionEmitter::AttentionEmitter(KernelBuilder &b, AttentionOp op,
     : b(b), op(op), quantize(quantize), registers(registers),
       group(op.getHeads() / op.getKvHeads()), headDim(op.getHeadDim()),
       caches(CacheReader::create(b, op, registers)),
-      q(getSourceBuffer(op.getQ())) {}
+      q(getSourceBuffer(op.getQ())),
+      positions(getSourceBuffer(op.getPositions())),
+      pages(getSourceBuffer(op.getPages())) {}
 
 void AttentionEmitter::emitPrologue(int64_t sharedTiles, int64_t sharedRows) {
   tokens = memref::DimOp::create(b, q, 0);
-  rowCount = b.multiply(tokens, group);
   caches->emitPrologue();
   Type f32 = b.getF32Type();
   limits = b.allocateScratch({kAttentionRows}, b.getI32Type());
@@ -96,23 +97,33 @@ std::pair<Value, Value> AttentionEmitter::locateRow(Value head, Value row) {
   return {token, b.multiply(queryHead, headDim)};
 }
 
-void AttentionEmitter::emitLoadQueries(Value head, Value first, int64_t rows) {
+Value AttentionEmitter::emitPosition(Value token) {
+  return b.toIndex(b.load(positions, token));
+}
+
+Value AttentionEmitter::emitPlace(Value sequence, Value page) {
+  Value last =
+      arith::SubIOp::create(b, memref::DimOp::create(b, pages, 1), b.index(1));
+  page = arith::MinUIOp::create(b, page, last);
+  Value number = b.toIndex(b.load(pages, {sequence, page}));
+  return b.multiply(number, kCachePage);
+}
+
+void AttentionEmitter::emitLoadQueries(const RowTile &tile, int64_t rows) {
   // Scores are in units of log2(e): the softmax is then a power of two.
   double scale = op.getScale().convertToDouble() / std::log(2.0);
-  Value last = arith::SubIOp::create(b, rowCount, b.index(1));
+  Value last = arith::SubIOp::create(b, tile.end, b.index(1));
   b.forEach(rows, [&](Value i) {
     // Rows past the last one repeat it and are not stored.
-    Value row = arith::AddIOp::create(b, first, i);
+    Value row = arith::AddIOp::create(b, tile.first, i);
     row = arith::MinUIOp::create(b, row, last);
-    auto [token, column] = locateRow(head, row);
+    auto [token, column] = locateRow(tile.head, row);
     forEachPiece([&, column = column, token = token](int64_t d, int64_t lanes) {
       Value x = b.load(lanes, q, {token, b.add(column, d)});
       x = arith::MulFOp::create(b, x, b.splat(lanes, scale));
       caches->emitQuery(i, d, x);
     });
-    Value limit = arith::AddIOp::create(b, op.getPosition(), token);
-    limit = arith::IndexCastOp::create(b, b.getI32Type(), limit);
-    b.store(limit, limits, i);
+    b.store(b.load(positions, token), limits, i);
   });
 }
 
@@ -264,11 +275,12 @@ void AttentionEmitter::emitValues(const PositionTile &at, int64_t rows, Value d,
   }
 }
 
-void AttentionEmitter::emitStore(Value head, Value first, int64_t rows) {
-  Value left = arith::SubIOp::create(b, rowCount, first);
+void AttentionEmitter::emitStore(const RowTile &tile, int64_t rows) {
+  Value left = arith::SubIOp::create(b, tile.end, tile.first);
   left = arith::MinUIOp::create(b, left, b.index(rows));
   b.forEach(left, [&](Value i) {
-    auto [token, column] = locateRow(head, arith::AddIOp::create(b, first, i));
+    auto [token, column] =
+        locateRow(tile.head, arith::AddIOp::create(b, tile.first, i));
     Value sum =
         emitTreeSum(b, b.load(kCacheBlock, joined.sums, {i, b.index(0)}));
     Value inverse = arith::DivFOp::create(b, b.real(b.getF32Type(), 1.0), sum);
@@ -292,28 +304,26 @@ Value AttentionEmitter::emitSplitCount(Value end) {
   return arith::MinUIOp::create(b, count, b.index(kAttentionSplits));
 }
 
-Value AttentionEmitter::emitEnd(Value first, int64_t rows) {
-  Value last = arith::AddIOp::create(b, first, b.index(rows - 1));
+Value AttentionEmitter::emitEnd(const RowTile &tile, int64_t rows) {
+  Value last = arith::AddIOp::create(b, tile.first, b.index(rows - 1));
   last = arith::MinUIOp::create(b, last,
-                                arith::SubIOp::create(b, rowCount, b.index(1)));
-  Value end = arith::AddIOp::create(b, op.getPosition(), b.divide(last, group));
-  return b.add(end, 1);
+                                arith::SubIOp::create(b, tile.end, b.index(1)));
+  return b.add(emitPosition(b.divide(last, group)), 1);
 }
 
-Value AttentionEmitter::emitBegin(Value first) {
+Value AttentionEmitter::emitBegin(const RowTile &tile) {
   if (!op.getWindow())
     return {};
   Value before = b.index(*op.getWindow() - 1);
-  Value begin =
-      arith::AddIOp::create(b, op.getPosition(), b.divide(first, group));
+  Value begin = emitPosition(b.divide(tile.first, group));
   begin = arith::SubIOp::create(b, arith::MaxUIOp::create(b, begin, before),
                                 before);
   // Tiles are the same for every row: its sums have the same order.
   return b.multiply(b.divide(begin, kAttentionPositions), kAttentionPositions);
 }
 
-void AttentionEmitter::emitPart(Value head, Value part, Value seen, Value end,
-                                int64_t rows) {
+void AttentionEmitter::emitPart(const RowTile &tile, Value part, Value seen,
+                                Value end, int64_t rows) {
   emitReset(running, rows);
   Value begin = b.multiply(part, kAttentionSplit);
   Value stop = arith::MinUIOp::create(b, b.add(begin, kAttentionSplit), end);
@@ -325,11 +335,9 @@ void AttentionEmitter::emitPart(Value head, Value part, Value seen, Value end,
   b.forEach(begin, stop, kAttentionPositions, [&](Value start) {
     Value count = arith::MinUIOp::create(
         b, arith::SubIOp::create(b, stop, start), b.index(kAttentionPositions));
-    // With a window, caches are rings.
-    Value place = start;
-    if (seen)
-      place = arith::RemUIOp::create(b, start, caches->emitCapacity());
-    PositionTile at = {head, place, count};
+    Value page = b.divide(start, kCachePage);
+    PositionTile at = {tile.head, emitPlace(tile.sequence, page),
+                       emitPlace(tile.sequence, b.add(page, 1)), count};
     caches->emitScores(at, rows);
     emitSoftmax(start, rows);
     emitValues(at, rows);
@@ -365,10 +373,10 @@ void AttentionEmitter::emitJoin(int64_t rows) {
   });
 }
 
-void AttentionEmitter::emitExchange(Value head, Value tile, Value part,
+void AttentionEmitter::emitExchange(Value head, Value number, Value part,
                                     int64_t rows, bool publish) {
   b.forEach(rows, [&](Value i) {
-    SmallVector<Value> there = {head, tile, part, i}, here = {i};
+    SmallVector<Value> there = {head, number, part, i}, here = {i};
     // One element, or a row of `lanes`.
     auto move = [&](Value local, Value common, int64_t lanes = 0) {
       ValueRange from = publish ? here : there, to = publish ? there : here;
@@ -385,13 +393,15 @@ void AttentionEmitter::emitExchange(Value head, Value tile, Value part,
   });
 }
 
-void AttentionEmitter::emitTile(Value head, Value tile, Value first,
-                                int64_t rows, Value part, Value isWhole) {
-  emitLoadQueries(head, first, rows);
+void AttentionEmitter::emitTile(const RowTile &tile, Value number, int64_t rows,
+                                Value part, Value isWhole) {
+  emitLoadQueries(tile, rows);
   emitReset(joined, rows);
-  Value begin = emitBegin(first), end = emitEnd(first, rows);
-  Value stop =
-      arith::SelectOp::create(b, isWhole, emitSplitCount(end), b.add(part, 1));
+  Value begin = emitBegin(tile), end = emitEnd(tile, rows);
+  Value count = emitSplitCount(end);
+  // Of several sequences, one may have fewer parts than another.
+  Value stop = arith::SelectOp::create(
+      b, isWhole, count, arith::MinUIOp::create(b, b.add(part, 1), count));
   Value start = part;
   if (begin) {
     // Parts that no row sees change nothing.
@@ -400,20 +410,21 @@ void AttentionEmitter::emitTile(Value head, Value tile, Value first,
     start = arith::SelectOp::create(b, isWhole, seen, part);
   }
   b.forEach(start, stop, 1, [&](Value i) {
-    emitPart(head, i, begin, end, rows);
+    emitPart(tile, i, begin, end, rows);
     b.branch(
         isWhole, [&] { emitJoin(rows); },
-        [&] { emitExchange(head, tile, part, rows, /*publish=*/true); });
+        [&] { emitExchange(tile.head, number, part, rows, /*publish=*/true); });
   });
-  b.branch(isWhole, [&] { emitStore(head, first, rows); });
+  b.branch(isWhole, [&] { emitStore(tile, rows); });
 }
 
-void AttentionEmitter::emitMerge(Value head, Value tile, Value first,
+void AttentionEmitter::emitMerge(const RowTile &tile, Value number,
                                  int64_t rows, Value parts) {
   emitReset(joined, rows);
-  b.forEach(parts, [&](Value part) {
-    emitExchange(head, tile, part, rows, /*publish=*/false);
+  Value count = emitSplitCount(emitEnd(tile, rows));
+  b.forEach(arith::MinUIOp::create(b, parts, count), [&](Value part) {
+    emitExchange(tile.head, number, part, rows, /*publish=*/false);
     emitJoin(rows);
   });
-  emitStore(head, first, rows);
+  emitStore(tile, rows);
 }

@@ -10,6 +10,8 @@
 
 namespace mlir::lumen {
 
+/// Positions between two corrections of the running maximum: those of a page.
+inline constexpr int64_t kAttentionPositions = kCachePage;
 /// Rows that share every load of keys and values.
 inline constexpr int64_t kAttentionRows = 8;
 /// Positions whose softmax is computed on its own; such parts are merged in
@@ -54,9 +56,10 @@ struct AttentionRegisters {
 struct PositionTile {
   /// The KV head.
   Value head;
-  /// Where the first one lies in the caches, a multiple of
-  /// kAttentionPositions.
+  /// Where the first one lies in the caches, which the others follow.
   Value place;
+  /// Where those of the next tile lie.
+  Value nextPlace;
   /// How many there are, kAttentionPositions at most.
   Value count;
 };

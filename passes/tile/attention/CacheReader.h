@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What attention does with the KV cache, whose pages hold floats or 8-bit
+// What attention does with the KV cache, whose blocks hold floats or 8-bit
 // codes: the products of queries and keys, and the values for those of
 // probabilities and values. The sums have one order in both.
 #ifndef LUMEN_PASSES_TILE_ATTENTION_CACHEREADER_H
@@ -23,8 +23,6 @@ public:
 
   /// Views of the caches and scratch memory, at the top level of the kernel.
   virtual void emitPrologue() = 0;
-  /// Positions that the caches hold.
-  virtual Value emitCapacity() = 0;
   /// Keeps the elements `x` from `d` on of the query of row `row` of the tile,
   /// whose scale is that of the scores.
   virtual void emitQuery(Value row, int64_t d, Value x) = 0;
@@ -43,7 +41,7 @@ public:
   virtual void emitFetchKeys(const PositionTile &at, Value i, Value d,
                              int64_t lanes) {}
   /// `lanes` elements from `d` on of a value, in f32: that of the position
-  /// `step` behind `position`, in the same page.
+  /// `step` behind `position`, in the same block.
   virtual Value emitValue(Value head, Value position, int64_t step, Value d,
                           int64_t lanes) = 0;
 

@@ -13,7 +13,7 @@ using namespace mlir::lumen;
 
 void CodeCacheReader::emitPrologue() {
   Type f32 = b.getF32Type();
-  int64_t groups = page.getGroups();
+  int64_t groups = layout.getGroups();
   scores = b.allocateScratch({kAttentionRows, kAttentionPositions}, f32);
   weights = b.allocateScratch({kAttentionRows, kAttentionPositions}, f32);
   queryCodes = b.allocateScratch({kAttentionRows, headDim}, b.getI8Type());
@@ -21,17 +21,13 @@ void CodeCacheReader::emitPrologue() {
   queryBiases = b.allocateScratch({kAttentionRows, groups}, b.getI32Type());
 }
 
-Value CodeCacheReader::emitCapacity() {
-  return b.multiply(memref::DimOp::create(b, v, 2), kCacheBlock);
-}
-
 void CodeCacheReader::emitQuery(Value row, int64_t d, Value x) {
   Value bias = b.integer(VectorType::get(1, b.getI32Type()),
-                         -int64_t(QuantizedPage::kKeyBias));
+                         -int64_t(QuantizedBlock::kKeyBias));
   for (int64_t begin = d, end = d + getLanes(x); begin < end;
-       begin += QuantizedPage::kGroup) {
-    int64_t group = begin / QuantizedPage::kGroup,
-            size = page.getGroupSize(group);
+       begin += QuantizedBlock::kGroup) {
+    int64_t group = begin / QuantizedBlock::kGroup,
+            size = layout.getGroupSize(group);
     QuantizedGroup quantized =
         emitQuantizedGroup(b, b.extract(x, begin - d, size), size);
     b.store(quantized.codes, queryCodes, {row, b.index(begin)});
@@ -41,21 +37,21 @@ void CodeCacheReader::emitQuery(Value row, int64_t d, Value x) {
   }
 }
 
-Value CodeCacheReader::loadScales(Value cache, Value head, const PagePart &part,
+Value CodeCacheReader::loadScales(Value cache, Value head, const BlockPart &part,
                                   int64_t group) {
-  Value at = b.add(b.multiply(part.first, 2), page.getScales(group));
+  Value at = b.add(b.multiply(part.first, 2), layout.getScales(group));
   Value bytes =
       b.load(2 * part.lanes, cache, {op.getLayer(), head, part.block, at});
   auto type = VectorType::get(part.lanes, b.getF16Type());
   return b.convert(vector::BitCastOp::create(b, type, bytes), b.getF32Type());
 }
 
-void CodeCacheReader::emitFetchPage(Value cache, Value head, Value block) {
+void CodeCacheReader::emitFetchBlock(Value cache, Value head, Value block) {
   emitPrefetch(b, cache, {op.getLayer(), head, block, b.index(0)},
-               page.getBytes());
+               layout.getBytes());
 }
 
-void CodeCacheReader::forEachPage(const PositionTile &at,
+void CodeCacheReader::forEachBlock(const PositionTile &at,
                                   function_ref<void(Value, Value)> emitBlock) {
   Value blocks = arith::CeilDivUIOp::create(b, at.count, b.index(kCacheBlock));
   Value firstBlock = b.divide(at.place, kCacheBlock);
@@ -66,7 +62,7 @@ void CodeCacheReader::forEachPage(const PositionTile &at,
 }
 
 SmallVector<Value> CodeCacheReader::emitGroupSums(Value head,
-                                                  const PagePart &part,
+                                                  const BlockPart &part,
                                                   int64_t group, int64_t begin,
                                                   int64_t count) {
   // Unsigned keys: minus what their bias adds to the sums.
@@ -77,8 +73,8 @@ SmallVector<Value> CodeCacheReader::emitGroupSums(Value head,
     Value bias = b.load(queryBiases, {b.index(begin + i), b.index(group)});
     init.push_back(b.broadcast(bias, part.lanes));
   }
-  int64_t first = group * QuantizedPage::kGroup;
-  Value size = b.index(page.getGroupSize(group) / 4);
+  int64_t first = group * QuantizedBlock::kGroup;
+  Value size = b.index(layout.getGroupSize(group) / 4);
   auto body = [&](Value number, int64_t steps, ValueRange acc) {
     Value d = b.add(b.multiply(number, 4), first);
     auto load = [&](int64_t i) {
@@ -95,7 +91,7 @@ SmallVector<Value> CodeCacheReader::emitGroupSums(Value head,
           b.load(4 * part.lanes, k, {op.getLayer(), head, part.block, at});
       if (registers.signedCodes)
         keys = arith::XOrIOp::create(
-            b, keys, b.integer(keys.getType(), QuantizedPage::kKeyBias));
+            b, keys, b.integer(keys.getType(), QuantizedBlock::kKeyBias));
       for (int64_t i = 0; i < count; ++i) {
         Value x = steps > 1 ? b.extract(queries[i], 4 * step, 4) : load(i);
         sums[i] = Dot4Op::create(b, sums[i].getType(), keys, x, sums[i], 8,
@@ -117,12 +113,12 @@ AttentionShape CodeCacheReader::getScoreShape(int64_t rows) const {
 }
 
 void CodeCacheReader::emitScores(const PositionTile &at, int64_t rows) {
-  forEachPage(at, [&](Value block, Value position) {
+  forEachBlock(at, [&](Value block, Value position) {
     // The values of these positions come next.
-    emitFetchPage(v, at.head, block);
+    emitFetchBlock(v, at.head, block);
     AttentionShape shape = getScoreShape(rows);
     b.forEach(b.index(0), b.index(kCacheBlock), shape.lanes, [&](Value first) {
-      PagePart part = {block, first, shape.lanes};
+      BlockPart part = {block, first, shape.lanes};
       Value place = arith::AddIOp::create(b, position, first);
       for (int64_t begin = 0; begin < rows; begin += shape.rows)
         emitScores(at.head, part, place, begin,
@@ -131,10 +127,10 @@ void CodeCacheReader::emitScores(const PositionTile &at, int64_t rows) {
   });
 }
 
-void CodeCacheReader::emitScores(Value head, const PagePart &part, Value place,
+void CodeCacheReader::emitScores(Value head, const BlockPart &part, Value place,
                                  int64_t begin, int64_t count) {
   SmallVector<Value> sums(count, b.splat(part.lanes, 0.0));
-  for (int64_t group = 0; group < page.getGroups(); ++group) {
+  for (int64_t group = 0; group < layout.getGroups(); ++group) {
     auto integers = emitGroupSums(head, part, group, begin, count);
     Value scales = loadScales(k, head, part, group);
     for (int64_t i = 0; i < count; ++i) {
@@ -151,12 +147,13 @@ void CodeCacheReader::emitScores(Value head, const PagePart &part, Value place,
 
 void CodeCacheReader::emitWeights(const PositionTile &at, int64_t rows,
                                   int64_t d) {
-  int64_t group = d / QuantizedPage::kGroup;
-  forEachPage(at, [&](Value block, Value position) {
+  int64_t group = d / QuantizedBlock::kGroup;
+  forEachBlock(at, [&](Value block, Value position) {
     // The keys of the positions behind these come next.
-    if (group == 0)
-      emitFetchPage(k, at.head,
-                    b.add(block, kAttentionPositions / kCacheBlock));
+    if (group == 0) {
+      Value next = arith::AddIOp::create(b, at.nextPlace, position);
+      emitFetchBlock(k, at.head, b.divide(next, kCacheBlock));
+    }
     Value scales =
         loadScales(v, at.head, {block, b.index(0), kCacheBlock}, group);
     for (int64_t row = 0; row < rows; ++row) {

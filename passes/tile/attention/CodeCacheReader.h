@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Caches of 8-bit codes in pages of bytes (QuantizedPage): scores are integer
+// Caches of 8-bit codes in blocks of bytes (QuantizedBlock): scores are integer
 // products of codes, and the scales of values join the probabilities.
 #ifndef LUMEN_PASSES_TILE_ATTENTION_CODECACHEREADER_H
 #define LUMEN_PASSES_TILE_ATTENTION_CODECACHEREADER_H
@@ -14,45 +14,44 @@ class CodeCacheReader final : public CacheReader {
 public:
   CodeCacheReader(KernelBuilder &b, AttentionOp op,
                   AttentionRegisters registers)
-      : CacheReader(b, op, registers), page{op.getHeadDim()} {}
+      : CacheReader(b, op, registers), layout{op.getHeadDim()} {}
 
   void emitPrologue() override;
-  Value emitCapacity() override;
   void emitQuery(Value row, int64_t d, Value x) override;
   void emitScores(const PositionTile &at, int64_t rows) override;
-  int64_t getSpan() const override { return QuantizedPage::kGroup; }
+  int64_t getSpan() const override { return QuantizedBlock::kGroup; }
   void emitWeights(const PositionTile &at, int64_t rows, int64_t d) override;
   Value emitValue(Value head, Value position, int64_t step, Value d,
                   int64_t lanes) override;
 
 private:
-  /// `lanes` positions of a page from `first` on.
-  struct PagePart {
+  /// `lanes` positions of a block from `first` on.
+  struct BlockPart {
     Value block; // the number of the page in the cache
     Value first;
     int64_t lanes;
   };
 
-  /// `emitBlock` of every page of a tile: the number of the page in the cache,
+  /// `emitBlock` of every block of a tile: its number in the cache,
   /// and its first position in the tile.
-  void forEachPage(const PositionTile &at,
+  void forEachBlock(const PositionTile &at,
                    function_ref<void(Value, Value)> emitBlock);
   /// The accumulators of scores.
   AttentionShape getScoreShape(int64_t rows) const;
-  /// The scores of `count` rows from `begin` on at a part of a page, which
+  /// The scores of `count` rows from `begin` on at a part of a block, which
   /// begins at position `place` of the tile.
-  void emitScores(Value head, const PagePart &part, Value place, int64_t begin,
+  void emitScores(Value head, const BlockPart &part, Value place, int64_t begin,
                   int64_t count);
   /// The sums of products of codes of one group of elements: `count` rows from
   /// `begin` on, times the positions of a part.
-  SmallVector<Value> emitGroupSums(Value head, const PagePart &part,
+  SmallVector<Value> emitGroupSums(Value head, const BlockPart &part,
                                    int64_t group, int64_t begin, int64_t count);
-  void emitFetchPage(Value cache, Value head, Value block);
+  void emitFetchBlock(Value cache, Value head, Value block);
   /// The scales of a group at the positions of a part.
-  Value loadScales(Value cache, Value head, const PagePart &part,
+  Value loadScales(Value cache, Value head, const BlockPart &part,
                    int64_t group);
 
-  QuantizedPage page;
+  QuantizedBlock layout;
   Value queryCodes;  // [row][d] of i8
   Value queryScales; // [row][group]
   Value queryBiases; // [row][group] what the bias of the keys adds, negated

@@ -20,10 +20,6 @@ void FloatCacheReader::emitPrologue() {
   queries = b.allocateScratch({kAttentionRows, headDim}, f32);
 }
 
-Value FloatCacheReader::emitCapacity() {
-  return memref::DimOp::create(b, v, 2);
-}
-
 void FloatCacheReader::emitQuery(Value row, int64_t d, Value x) {
   b.store(x, queries, {row, b.index(d)});
 }
@@ -92,11 +88,10 @@ void FloatCacheReader::emitScores(const PositionTile &at, int64_t rows) {
 void FloatCacheReader::emitFetchKeys(const PositionTile &at, Value i, Value d,
                                      int64_t lanes) {
   Value offset = b.multiply(i, headDim);
-  Value position = b.add(at.place, kAttentionPositions);
   Value column =
       arith::AddIOp::create(b, offset, b.multiply(d, registers.steps));
   emitPrefetch(b, k,
-               {op.getLayer(), at.head, b.divide(position, kCacheBlock),
+               {op.getLayer(), at.head, b.divide(at.nextPlace, kCacheBlock),
                 b.index(0), column},
                registers.steps * lanes);
 }

@@ -16,7 +16,6 @@ public:
       : CacheReader(b, op, registers) {}
 
   void emitPrologue() override;
-  Value emitCapacity() override;
   void emitQuery(Value row, int64_t d, Value x) override;
   void emitScores(const PositionTile &at, int64_t rows) override;
   void emitFetchKeys(const PositionTile &at, Value i, Value d,

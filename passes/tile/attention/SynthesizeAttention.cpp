@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Synthesizes attention kernels as a parallel loop over KV heads and tiles of
-// rows.
+// rows, each of one sequence.
 #include "passes/Passes.h"
 #include "passes/check/KernelContract.h"
 #include "passes/support/KernelBuffers.h"
 #include "passes/tile/attention/AttentionEmitter.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "llvm/Support/MathExtras.h"
 
 namespace mlir::lumen {
@@ -20,6 +21,8 @@ using namespace mlir::lumen;
 
 /// A worker that has so many tiles is not far behind or ahead of the others.
 static constexpr int64_t kTilesOfWorker = 4;
+/// The most sequences whose positions are shared: the arena holds their parts.
+static constexpr int64_t kSharedRuns = 4;
 
 /// The attention of a kernel and the quantization of its result, if any.
 static FailureOr<std::pair<AttentionOp, QuantizeOp>>
@@ -54,72 +57,187 @@ findOps(func::FuncOp kernel) {
   return std::pair(attention, quantize);
 }
 
+namespace {
+
+/// Replaces the body of one kernel.
+class AttentionSynthesizer {
+public:
+  AttentionSynthesizer(AttentionOp op, QuantizeOp quantize,
+                       AttentionRegisters registers)
+      : op(op), b(op.getLoc(), op->getBlock()->getTerminator()),
+        emitter(b, op, quantize, registers), group(emitter.getGroup()),
+        singleRows(std::min(group, kAttentionRows)),
+        singleTiles(llvm::divideCeil(group, singleRows)) {}
+
+  void run();
+
+private:
+  struct Run {
+    Value first, count, sequence;
+  };
+  Run loadRun(Value number);
+  /// The tiles of a run.
+  Value emitTileCount(const Run &run);
+  /// How many tiles all runs have.
+  Value emitTileCount();
+  /// The parts of the longest sequence, whose tokens are single ones.
+  Value emitMostParts();
+  /// Rows of tile number `i` of all: the tiles of the first run come first.
+  RowTile findTile(Value head, Value i);
+  /// Rows of tile number `i` where every run is a single token.
+  RowTile findSingleTile(Value head, Value i);
+  RowTile makeTile(Value head, const Run &run, Value number, int64_t rows);
+  Value compare(arith::CmpIPredicate predicate, Value lhs, Value rhs) {
+    return arith::CmpIOp::create(b, predicate, lhs, rhs);
+  }
+
+  AttentionOp op;
+  KernelBuilder b;
+  AttentionEmitter emitter;
+  int64_t group;
+  /// A single token has as many rows as the group; tiles of just these waste
+  /// none.
+  int64_t singleRows, singleTiles;
+  Value runs, runCount;
+};
+
+} // namespace
+
+AttentionSynthesizer::Run AttentionSynthesizer::loadRun(Value number) {
+  auto load = [&](int64_t column) {
+    return b.toIndex(b.load(runs, {number, b.index(column)}));
+  };
+  return {load(0), load(1), load(2)};
+}
+
+Value AttentionSynthesizer::emitTileCount(const Run &run) {
+  return arith::CeilDivUIOp::create(b, b.multiply(run.count, group),
+                                    b.index(kAttentionRows));
+}
+
+Value AttentionSynthesizer::emitTileCount() {
+  return b
+      .accumulate(runCount, b.index(0),
+                  [&](Value i, ValueRange sum) -> SmallVector<Value> {
+                    return {arith::AddIOp::create(b, sum[0],
+                                                  emitTileCount(loadRun(i)))};
+                  })
+      .front();
+}
+
+Value AttentionSynthesizer::emitMostParts() {
+  return b
+      .accumulate(runCount, b.index(1),
+                  [&](Value i, ValueRange most) -> SmallVector<Value> {
+                    RowTile tile =
+                        makeTile(b.index(0), loadRun(i), b.index(0), group);
+                    Value parts =
+                        emitter.emitSplitCount(emitter.emitEnd(tile, group));
+                    return {arith::MaxUIOp::create(b, most[0], parts)};
+                  })
+      .front();
+}
+
+RowTile AttentionSynthesizer::makeTile(Value head, const Run &run, Value number,
+                                       int64_t rows) {
+  Value first = b.multiply(run.first, group);
+  Value end = b.multiply(arith::AddIOp::create(b, run.first, run.count), group);
+  first = arith::AddIOp::create(b, first, b.multiply(number, rows));
+  return {head, first, end, run.sequence};
+}
+
+RowTile AttentionSynthesizer::findSingleTile(Value head, Value i) {
+  return makeTile(head, loadRun(b.divide(i, singleTiles)),
+                  b.remainder(i, singleTiles), singleRows);
+}
+
+RowTile AttentionSynthesizer::findTile(Value head, Value i) {
+  // As long as there is more than one run: what is left of the number behind
+  // the tiles of the runs that were passed, and how many were.
+  Value last = arith::SubIOp::create(b, runCount, b.index(1));
+  auto found = b.accumulate(
+      last, {i, b.index(0)},
+      [&](Value number, ValueRange at) -> SmallVector<Value> {
+        Value count = emitTileCount(loadRun(number));
+        Value isHere = compare(arith::CmpIPredicate::eq, at[1], number);
+        Value isBehind = compare(arith::CmpIPredicate::uge, at[0], count);
+        Value passes = arith::AndIOp::create(b, isHere, isBehind);
+        Value left = arith::SubIOp::create(b, at[0], count);
+        return {arith::SelectOp::create(b, passes, left, at[0]),
+                arith::SelectOp::create(b, passes, b.add(at[1], 1), at[1])};
+      });
+  Run run = loadRun(found[1]);
+  // Later tiles see more positions. Counting from both ends in turn gives
+  // every contiguous share of the iterations the same work.
+  Value half = b.divide(found[0], 2);
+  Value fromEnd = arith::SubIOp::create(
+      b, arith::SubIOp::create(b, emitTileCount(run), b.index(1)), half);
+  Value isOdd =
+      compare(arith::CmpIPredicate::ne, b.remainder(found[0], 2), b.index(0));
+  Value number = arith::SelectOp::create(b, isOdd, fromEnd, half);
+  return makeTile(head, run, number, kAttentionRows);
+}
+
+void AttentionSynthesizer::run() {
+  runs = getSourceBuffer(op.getRuns());
+  runCount = memref::DimOp::create(b, runs, 0);
+  int64_t heads = op.getKvHeads();
+  emitter.emitPrologue(singleTiles * kSharedRuns, singleRows);
+  Value one = b.index(1);
+  Value single =
+      compare(arith::CmpIPredicate::eq, emitter.getTokens(), runCount);
+  Value singleCount = b.multiply(runCount, singleTiles);
+  Value tiles =
+      arith::SelectOp::create(b, single, singleCount, emitTileCount());
+
+  // Single tokens have few tiles. Where the team cannot share them evenly,
+  // their positions are shared as well, and the parts merged behind a barrier.
+  Value workers = WorkerCountOp::create(b, b.getIndexType());
+  Value count = b.multiply(singleCount, heads);
+  Value isUneven =
+      compare(arith::CmpIPredicate::ne,
+              arith::RemUIOp::create(b, count, workers), b.index(0));
+  // Sequences of different lengths are uneven by themselves.
+  Value isMixed = compare(arith::CmpIPredicate::ugt, runCount, one);
+  Value isFew = compare(arith::CmpIPredicate::ult, count,
+                        b.multiply(workers, kTilesOfWorker));
+  Value fits =
+      compare(arith::CmpIPredicate::ule, runCount, b.index(kSharedRuns));
+  Value isSplit = arith::AndIOp::create(
+      b, arith::AndIOp::create(b, single, fits),
+      arith::AndIOp::create(b, arith::OrIOp::create(b, isUneven, isMixed),
+                            isFew));
+  Value parts = arith::SelectOp::create(b, isSplit, emitMostParts(), one);
+  Value isWhole = compare(arith::CmpIPredicate::eq, parts, one);
+
+  b.parallel({b.getIndexAttr(heads), tiles, parts}, [&](ValueRange at) {
+    Value head = at[0], i = at[1], part = at[2];
+    auto emitTile = [&] {
+      emitter.emitTile(findTile(head, i), i, kAttentionRows, part, isWhole);
+    };
+    auto emitSingleTile = [&] {
+      emitter.emitTile(findSingleTile(head, i), i, singleRows, part, isWhole);
+    };
+    if (singleRows == kAttentionRows)
+      emitTile();
+    else
+      b.branch(single, emitSingleTile, emitTile);
+  });
+  Value merged =
+      arith::SelectOp::create(b, isWhole, b.index(0), b.index(heads));
+  b.parallel({merged, singleCount}, [&](ValueRange at) {
+    RowTile tile = singleRows == kAttentionRows ? findTile(at[0], at[1])
+                                                : findSingleTile(at[0], at[1]);
+    emitter.emitMerge(tile, at[1], singleRows, parts);
+  });
+}
+
 static LogicalResult synthesize(func::FuncOp kernel,
                                 AttentionRegisters registers) {
   auto ops = findOps(kernel);
   if (failed(ops))
     return failure();
-  auto [attention, quantize] = *ops;
-  KernelBuilder b(attention.getLoc(), kernel.getBody().front().getTerminator());
-  AttentionEmitter emitter(b, attention, quantize, registers);
-  int64_t group = emitter.getGroup(), heads = attention.getKvHeads();
-  // A single token has as many rows as the group; tiles of just these waste
-  // none.
-  int64_t singleRows = std::min(group, kAttentionRows);
-  int64_t singleTiles = llvm::divideCeil(group, singleRows);
-  emitter.emitPrologue(singleTiles, singleRows);
-  auto compare = [&](arith::CmpIPredicate predicate, Value lhs, Value rhs) {
-    return arith::CmpIOp::create(b, predicate, lhs, rhs);
-  };
-  Value one = b.index(1);
-  Value single = compare(arith::CmpIPredicate::eq, emitter.getTokens(), one);
-  Value tileRows = arith::SelectOp::create(b, single, b.index(singleRows),
-                                           b.index(kAttentionRows));
-  Value tiles = arith::CeilDivUIOp::create(b, emitter.getRowCount(), tileRows);
-
-  // One token has few tiles. Where the team cannot share them evenly, their
-  // positions are shared as well, and the parts merged behind a barrier.
-  Value workers = WorkerCountOp::create(b, b.getIndexType());
-  Value count = b.index(heads * singleTiles);
-  Value isUneven =
-      compare(arith::CmpIPredicate::ne,
-              arith::RemUIOp::create(b, count, workers), b.index(0));
-  Value isFew = compare(arith::CmpIPredicate::ult, count,
-                        b.multiply(workers, kTilesOfWorker));
-  Value isSplit = arith::AndIOp::create(
-      b, single, arith::AndIOp::create(b, isUneven, isFew));
-  Value parts = emitter.emitSplitCount(b.add(attention.getPosition(), 1));
-  parts = arith::SelectOp::create(b, isSplit, parts, one);
-  Value isWhole = compare(arith::CmpIPredicate::eq, parts, one);
-
-  b.parallel({b.getIndexAttr(heads), tiles, parts}, [&](ValueRange at) {
-    Value head = at[0], i = at[1], part = at[2];
-    // Later tiles see more positions. Counting from both ends in turn gives
-    // every contiguous share of the iterations the same work.
-    Value half = b.divide(i, 2);
-    Value fromEnd =
-        arith::SubIOp::create(b, arith::SubIOp::create(b, tiles, one), half);
-    Value isOdd =
-        compare(arith::CmpIPredicate::ne, b.remainder(i, 2), b.index(0));
-    Value tile = arith::SelectOp::create(b, isOdd, fromEnd, half);
-    Value first = arith::MulIOp::create(b, tile, tileRows);
-    auto emitTile = [&](int64_t rows) {
-      emitter.emitTile(head, tile, first, rows, part, isWhole);
-    };
-    if (singleRows == kAttentionRows)
-      emitTile(kAttentionRows);
-    else
-      b.branch(
-          single, [&] { emitTile(singleRows); },
-          [&] { emitTile(kAttentionRows); });
-  });
-  Value merged =
-      arith::SelectOp::create(b, isWhole, b.index(0), b.index(heads));
-  b.parallel({merged, b.getIndexAttr(singleTiles)}, [&](ValueRange at) {
-    Value head = at[0], tile = at[1];
-    emitter.emitMerge(head, tile, b.multiply(tile, singleRows), singleRows,
-                      parts);
-  });
+  AttentionSynthesizer(ops->first, ops->second, registers).run();
   eraseTensorOps(kernel);
   return success();
 }

@@ -12,13 +12,12 @@
 using namespace mlir;
 using namespace mlir::lumen;
 
-CacheAppend::CacheAppend(KernelBuilder &b, KvAppendOp op, Value position,
+CacheAppend::CacheAppend(KernelBuilder &b, KvAppendOp op, Value place,
                          Value column, Value staging)
     : b(b), op(op), staging(staging), isKey(op.getKind() == "key"),
       headDim(op.getHeadDim()), cache(getSourceBuffer(op.getCache())) {
-  lane = b.remainder(position, kCacheBlock);
-  block = b.divide(position, kCacheBlock);
-  block = arith::RemUIOp::create(b, block, memref::DimOp::create(b, cache, 2));
+  lane = b.remainder(place, kCacheBlock);
+  block = b.divide(place, kCacheBlock);
   firstHead = b.divide(column, headDim);
 }
 
@@ -49,26 +48,26 @@ void CacheAppend::emitFloats(Value head, Value values) {
 }
 
 void CacheAppend::emitCodes(Value head, Value values) {
-  QuantizedPage page{headDim};
+  QuantizedBlock layout{headDim};
   auto storeBytes = [&](Value bytes, Value at) {
     b.store(bytes, cache, {op.getLayer(), head, block, at});
   };
   Value row = b.multiply(lane, headDim);
-  for (int64_t group = 0; group < page.getGroups(); ++group) {
-    int64_t begin = group * QuantizedPage::kGroup,
-            size = page.getGroupSize(group);
+  for (int64_t group = 0; group < layout.getGroups(); ++group) {
+    int64_t begin = group * QuantizedBlock::kGroup,
+            size = layout.getGroupSize(group);
     QuantizedGroup quantized =
         emitQuantizedGroup(b, b.extract(values, begin, size), size);
     Value scale = b.broadcast(b.convert(quantized.scale, b.getF16Type()), 1);
     scale = vector::BitCastOp::create(b, VectorType::get({2}, b.getI8Type()),
                                       scale);
-    storeBytes(scale, b.add(b.multiply(lane, 2), page.getScales(group)));
+    storeBytes(scale, b.add(b.multiply(lane, 2), layout.getScales(group)));
     Value codes = quantized.codes;
     if (!isKey) {
       storeBytes(codes, b.add(row, begin));
       continue;
     }
-    Value bias = b.integer(codes.getType(), QuantizedPage::kKeyBias);
+    Value bias = b.integer(codes.getType(), QuantizedBlock::kKeyBias);
     b.store(arith::XOrIOp::create(b, codes, bias), staging, b.index(begin));
   }
   if (!isKey)

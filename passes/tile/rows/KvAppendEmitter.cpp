@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "passes/support/KernelBuffers.h"
 #include "passes/tile/rows/CacheAppend.h"
 #include "passes/tile/rows/RowEmitter.h"
-
-#include "mlir/Dialect/Arith/IR/Arith.h"
 
 using namespace mlir;
 using namespace mlir::lumen;
@@ -23,16 +22,17 @@ class KvAppendEmitter final : public RowOpEmitterOf<KvAppendOp> {
   }
 
   void emitPrologue(RowEmitter &rows) override {
-    position = arith::AddIOp::create(rows.b, op.getPosition(), rows.row);
+    KernelBuilder &b = rows.b;
+    place = b.toIndex(b.load(getSourceBuffer(op.getPlaces()), rows.row));
   }
 
   void emitStores(RowEmitter &rows, ColumnTile &tile) override {
-    CacheAppend append(rows.b, op, position, tile.base, staging);
+    CacheAppend append(rows.b, op, place, tile.base, staging);
     append.emit(rows.emit(op.getX(), tile));
   }
 
   Value staging; // one head of keys
-  Value position;
+  Value place;
 };
 
 } // namespace

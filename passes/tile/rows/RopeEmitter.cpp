@@ -23,7 +23,8 @@ class RopeEmitter final : public RowOpEmitterOf<RopeOp> {
     KernelBuilder &b = rows.b;
     int64_t half = getRotated() / 2;
     Value table = getSourceBuffer(op.getTable());
-    Value position = arith::AddIOp::create(b, op.getPosition(), rows.row);
+    Value positions = getSourceBuffer(op.getPositions());
+    Value position = b.toIndex(b.load(positions, rows.row));
     cosine = b.load(half, table, {position, b.index(0)});
     sine = b.load(half, table, {position, b.index(half)});
   }

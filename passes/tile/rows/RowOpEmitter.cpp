@@ -25,15 +25,21 @@ void RowOpEmitter::emitStores(RowEmitter &rows, ColumnTile &tile) {
 
 namespace {
 
-class LastRowsEmitter final : public RowOpEmitterOf<LastRowsOp> {
+class SelectRowsEmitter final : public RowOpEmitterOf<SelectRowsOp> {
   using RowOpEmitterOf::RowOpEmitterOf;
 
   bool takesAnyColumns() const override { return true; }
 
-  SmallVector<Value> emitPieces(RowEmitter &rows, ColumnTile &tile) override {
-    Value at = arith::AddIOp::create(rows.b, rows.row, op.getFirst());
-    return rows.emitLoads(getSourceBuffer(op.getX()), at, tile);
+  void emitPrologue(RowEmitter &rows) override {
+    KernelBuilder &b = rows.b;
+    selected = b.toIndex(b.load(getSourceBuffer(op.getRows()), rows.row));
   }
+
+  SmallVector<Value> emitPieces(RowEmitter &rows, ColumnTile &tile) override {
+    return rows.emitLoads(getSourceBuffer(op.getX()), selected, tile);
+  }
+
+  Value selected;
 };
 
 class GateEmitter final : public RowOpEmitterOf<GateOp> {
@@ -165,16 +171,16 @@ class ElementwiseEmitter final : public RowOpEmitter {
 
 } // namespace
 
-RowOpEmitterPtr lumen::createEmitter(LastRowsOp op) {
-  return std::make_unique<LastRowsEmitter>(op);
-}
-
 RowOpEmitterPtr lumen::createEmitter(GateOp op) {
   return std::make_unique<GateEmitter>(op);
 }
 
 RowOpEmitterPtr lumen::createEmitter(QuantizeOp op) {
   return std::make_unique<QuantizeEmitter>(op);
+}
+
+RowOpEmitterPtr lumen::createEmitter(SelectRowsOp op) {
+  return std::make_unique<SelectRowsEmitter>(op);
 }
 
 RowOpEmitterPtr lumen::createEmitter(ToBf16Op op) {
@@ -184,7 +190,7 @@ RowOpEmitterPtr lumen::createEmitter(ToBf16Op op) {
 RowOpEmitterPtr lumen::createRowOpEmitter(KernelOpInterface op) {
   return llvm::TypeSwitch<Operation *, RowOpEmitterPtr>(op)
       .Case<CombineOp, EmbeddingOp, GateOp, GatherRowsOp, KvAppendOp,
-            LastRowsOp, QuantizeOp, RmsNormOp, RopeOp, ToBf16Op>(
+            QuantizeOp, RmsNormOp, RopeOp, SelectRowsOp, ToBf16Op>(
           [](auto op) { return createEmitter(op); })
       .Default([&](Operation *) {
         return std::make_unique<ElementwiseEmitter>(op);

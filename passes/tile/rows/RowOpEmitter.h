@@ -92,10 +92,10 @@ RowOpEmitterPtr createEmitter(EmbeddingOp op);
 RowOpEmitterPtr createEmitter(GateOp op);
 RowOpEmitterPtr createEmitter(GatherRowsOp op);
 RowOpEmitterPtr createEmitter(KvAppendOp op);
-RowOpEmitterPtr createEmitter(LastRowsOp op);
 RowOpEmitterPtr createEmitter(QuantizeOp op);
 RowOpEmitterPtr createEmitter(RmsNormOp op);
 RowOpEmitterPtr createEmitter(RopeOp op);
+RowOpEmitterPtr createEmitter(SelectRowsOp op);
 RowOpEmitterPtr createEmitter(ToBf16Op op);
 
 } // namespace mlir::lumen

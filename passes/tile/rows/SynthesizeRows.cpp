@@ -95,20 +95,6 @@ LogicalResult RowsSynthesizer::collectOps() {
   for (Operation *op : ops)
     if (failed(verifyOperands(op)))
       return failure();
-  auto cutsRows = [](Operation *op) {
-    return !!cast<KernelOpInterface>(op).getFirstRow();
-  };
-  if (llvm::none_of(ops, cutsRows))
-    return success();
-  // All rows of such a kernel start at `first`, so nothing may read past it.
-  for (Operation *op : ops)
-    for (Value operand : op->getOperands()) {
-      auto type = dyn_cast<RankedTensorType>(operand.getType());
-      bool isWeight = !type || !type.isDynamicDim(0);
-      if (!cutsRows(op) && !isWeight && getSourceBuffer(operand))
-        return op->emitOpError(
-            "reads other rows than the kernel's lumen.last_rows");
-    }
   return success();
 }
 
@@ -163,16 +149,10 @@ LogicalResult RowsSynthesizer::chooseWidths(ColumnLoop &loop) {
 }
 
 Value RowsSynthesizer::emitRowCount() {
-  auto emitRows = [&](Operation *op) -> Value {
-    Value rows = cast<KernelOpInterface>(op).getRows();
-    return memref::DimOp::create(b, getSourceBuffer(rows), 0);
-  };
-  for (Operation *op : ops)
-    if (Value first = cast<KernelOpInterface>(op).getFirstRow())
-      return arith::SubIOp::create(b, emitRows(op), first);
   // Operands come before what is computed from them: the first op reads a
   // buffer.
-  return emitRows(ops.front());
+  Value rows = cast<KernelOpInterface>(ops.front()).getRows();
+  return memref::DimOp::create(b, getSourceBuffer(rows), 0);
 }
 
 void RowsSynthesizer::emitLoop(const ColumnLoop &loop, Value row, Value chunk,

@@ -58,10 +58,13 @@ def code_text(model: Model, signature: Signature, target: Target, id_: str, chun
 
 
 def step_kinds(model: Model, signature: Signature) -> list[str]:
-    """What each argument of a step is: "tokens", "position", "first", "rope", "cache", "weight", "logits"."""
+    """What each argument of a step is.
+
+    That is "tokens", "positions", "rows", "runs", "places", "pages", "rope", "cache", "weight" or "logits".
+    """
     config = model.config
-    kinds = ["tokens", "position", "first", *(["rope"] * len(config.ropes))]
-    kinds += ["cache"] * (2 * len(config.windows))
+    kinds = ["tokens", "positions", "rows", "runs", *["places", "pages"] * len(config.windows)]
+    kinds += ["rope"] * len(config.ropes) + ["cache"] * (2 * len(config.windows))
     kinds += ["weight"] * sum(argument.name is not None for argument in signature.arguments)
     kinds.append("logits")
     names = [argument.name is not None for argument in signature.arguments]
@@ -71,19 +74,22 @@ def step_kinds(model: Model, signature: Signature) -> list[str]:
 
 
 def argument_bytes(argument: Argument) -> int:
-    """Bytes of an array, for each of its dynamic rows or pages where it has them."""
+    """Bytes of an array, for each of its dynamic rows or blocks where it has them."""
     known = (size for size in argument.shape or () if size is not None)
     return math.prod(known) * argument.dtype.itemsize
 
 
 def _arguments(model: Model, signature: Signature) -> Iterable[str]:
     """What stands behind "argument", in the order of the step's arguments."""
-    windows = [window or 0 for window in model.config.windows for _ in ("key", "value")]
+    windows = {kind: [w or 0 for w in model.config.windows] for kind in ("places", "pages")}
+    windows["cache"] = [w for w in windows["pages"] for _ in ("key", "value")]
     for kind, argument in zip(step_kinds(model, signature), signature.arguments, strict=True):
         if kind == "rope":
             yield f"rope {(argument.shape or ())[-1]}"
         elif kind == "cache":
-            yield f"cache {windows.pop(0)} {argument_bytes(argument)}"
+            yield f"cache {windows[kind].pop(0)} {argument_bytes(argument)}"
+        elif kind in windows:
+            yield f"{kind} {windows[kind].pop(0)}"
         elif kind == "weight":
             yield f"weight {argument_bytes(argument)} {argument.alignment} {one_line(argument.name)}"
         else:

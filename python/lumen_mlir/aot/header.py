@@ -10,6 +10,7 @@ from lumen_mlir.aot import description
 from lumen_mlir.aot.compiled_model import WASM, CompiledModel
 from lumen_mlir.compiler.signature import Argument, Signature
 from lumen_mlir.errors import one_line
+from lumen_mlir.models import ModelConfig
 from lumen_mlir.run.packed_weights import pack_function
 from lumen_mlir.version import __version__
 
@@ -141,16 +142,29 @@ def _step_lines(compiled: CompiledModel, prefix: str) -> Iterator[_Line]:
     model, signature = compiled.model, compiled.signature
     config = model.config
     kinds = description.step_kinds(model, signature)
-    windows = [(window, part) for window in config.windows for part in ("keys", "values")]
+    caches = [(window, part) for window in config.windows for part in ("keys", "values")]
+    where = list(config.windows)
     ropes = 0
     for kind, argument in zip(kinds, signature.arguments, strict=True):
         if kind == "tokens":
             yield from _slots(argument, "tokens", "the tokens of this call", "how many there are")
-        elif kind == "position":
-            yield from _slots(argument, "position", "of the first of them: what the caches hold")
-        elif kind == "first":
-            text = "logits are wanted from this one of them on; their number for none"
-            yield from _slots(argument, "first", text)
+        elif kind == "positions":
+            yield from _slots(argument, "positions", "of the tokens, in their sequences", "the tokens")
+        elif kind == "rows":
+            yield from _slots(
+                argument, "rows", "numbers of the tokens whose logits are wanted", "logits' rows"
+            )
+        elif kind == "runs":
+            text = (
+                "tokens of one sequence, in a row: the number of the first, how many, the sequence's number"
+            )
+            yield from _slots(argument, "runs", text, "runs")
+        elif kind == "places":
+            text = f"where keys and values of the tokens go{_of_window(where[0])}: 64 * page + position % 64"
+            yield from _slots(argument, f"places{_number(config, where[0])}", text, "the tokens")
+        elif kind == "pages":
+            text = f"of each sequence the pages{_of_window(where[0])}, each of 64 positions, in order"
+            yield from _slots(argument, f"pages{_number(config, where.pop(0))}", text, "sequences, pages")
         elif kind == "rope":
             text = (
                 "row p holds cos(p f) of the frequency f of each pair, then sin(p f), times the magnitude "
@@ -159,17 +173,22 @@ def _step_lines(compiled: CompiledModel, prefix: str) -> Iterator[_Line]:
             yield from _slots(argument, f"rope{ropes}", text, "positions")
             ropes += 1
         elif kind == "cache":
-            window, part = windows.pop(0)
-            seen = "all positions" if window is None else f"the last {window} positions"
-            name = f"{part}{list(config.windows).index(window)}"
-            text = f"{part} of layers that see {seen}, in pages of 16 positions; written"
-            if window is not None:
-                text += f". A ring of (window + {compiled.options.chunk} - 1) positions, in whole 64, does"
-            yield from _slots(argument, name, text, "pages")
+            window, part = caches.pop(0)
+            text = f"{part}{_of_window(window)}, in blocks of 16 positions, four to a page; written"
+            yield from _slots(argument, f"{part}{_number(config, window)}", text, "blocks")
         elif kind == "weight":
             yield from _slots(argument, argument.name or "", _weight(compiled, argument, prefix))
         else:
-            yield from _slots(argument, "logits", "written", "tokens less first, rows of the logits")
+            yield from _slots(argument, "logits", "written", "as many as rows")
+
+
+def _of_window(window: int | None) -> str:
+    seen = "all positions" if window is None else f"the last {window} positions"
+    return f" of layers that see {seen}"
+
+
+def _number(config: ModelConfig, window: int | None) -> int:
+    return list(config.windows).index(window)
 
 
 def _weight(compiled: CompiledModel, argument: Argument, prefix: str) -> str:

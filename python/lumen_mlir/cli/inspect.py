@@ -96,12 +96,12 @@ def _hyperparameters(file: ModelFile) -> Iterator[tuple[str, str]]:
             f"{experts.used} of {experts.count} of width {experts.feed_forward} by {experts.gating}{shared}",
         )
     per_token = 2 * 2 * config.windows.get(None, 0) * config.kv_width
-    rings = sum(
+    windows = sum(
         2 * 2 * layers * config.kv_width * PAGE * config.cache_pages(window, config.context, 512)
         for window, layers in config.windows.items()
         if window is not None
     )
-    bounded = f", {description.size_text(rings)} for sliding windows" if rings else ""
+    bounded = f", {description.size_text(windows)} for sliding windows" if windows else ""
     yield "KV cache", f"{per_token:,} bytes per token (f16){bounded}"
 
 

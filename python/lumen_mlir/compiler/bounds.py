@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What arguments of a compiled function must keep to, beyond their types, to stay inside of its arrays.
 
-``bound_analysis`` finds it in a module: positions fit the caches and the rotary table, ids are rows of the
+``bound_analysis`` finds it in a module: positions fit the pages and the rotary table, ids are rows of the
 table that they index, arrays with rows in common have equally many.
 """
 
@@ -10,18 +10,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
 from lumen_mlir import formats
 from lumen_mlir.errors import LumenError
 from lumen_mlir.formats import packing
-from lumen_mlir.formats.kv_cache import PAGE, TILE
+from lumen_mlir.formats.kv_cache import BLOCK, PAGE
 from lumen_mlir.formats.packing import Tile
-
-# Positions of rings, which no cache limits: far more than anyone has, far less than an address.
-MAX_POSITION = 1 << 31
 
 Symbol = tuple[int, int | None]
 """The number of an argument and one of its dimensions; None for the value of a number."""
@@ -82,8 +79,10 @@ class Function(Protocol):
 class Bound(ABC):
     """Something that arguments must keep to. Subclasses say what.
 
-    The counts are its fields; other numbers of arguments are fields named ``argument``.
+    The counts are its fields; other numbers of arguments are fields named in ``ARGUMENTS``.
     """
+
+    ARGUMENTS: ClassVar[tuple[str, ...]] = ("argument",)
 
     def replaced(self, symbols: Mapping[Symbol, Count], arguments: Sequence[int]) -> Bound:
         """The same of other arguments: what symbols and numbers of arguments are elsewhere."""
@@ -91,7 +90,7 @@ class Bound(ABC):
         for name, value in vars(self).items():
             if isinstance(value, Count):
                 value = value.replaced(symbols)
-            fields[name] = arguments[value] if name == "argument" else value
+            fields[name] = arguments[value] if name in self.ARGUMENTS else value
         return type(self)(**fields)
 
     @abstractmethod
@@ -136,28 +135,6 @@ class Equal(Relation):
     @staticmethod
     def holds(left: int, right: int) -> bool:
         return left == right
-
-
-@dataclass(frozen=True)
-class Ring(Bound):
-    """Caches of ``pages`` pages of 16 positions hold what a step up to position ``end`` looks back on.
-
-    Either all of it, or, as rings of whole blocks of 64 positions, the ``span`` last positions.
-    """
-
-    end: Count
-    span: Count
-    pages: Count
-
-    def check(self, function: Function, values: Sequence[Any]) -> None:
-        end, span, pages = (count.value(values) for count in (self.end, self.span, self.pages))
-        size = pages * PAGE
-        if end <= size or (size % TILE == 0 and span <= size and end <= MAX_POSITION):
-            return
-        raise LumenError(
-            f"{function.name}: positions up to {end}, of which {span} are looked back on, do not fit a "
-            f"cache of {size} positions"
-        )
 
 
 @dataclass(frozen=True)
@@ -219,6 +196,56 @@ class Elements(Bound):
 
 
 @dataclass(frozen=True)
+class Pages(Bound):
+    """The elements of an array are numbers of pages of a cache of so many ``blocks``."""
+
+    argument: int
+    blocks: Count
+
+    def check(self, function: Function, values: Sequence[Any]) -> None:
+        pages = Count(self.blocks.value(values) // (PAGE // BLOCK))
+        Elements(self.argument, pages, "pages in the cache").check(function, values)
+
+
+@dataclass(frozen=True)
+class Runs(Bound):
+    """An array is like the ``runs`` of ``lumen.attention``: (first row, rows, sequence).
+
+    Every one of ``rows`` rows is in one run, there are so many ``sequences``, and the ``positions`` of a run
+    follow one another.
+    """
+
+    ARGUMENTS = ("argument", "positions")
+
+    argument: int
+    positions: int
+    rows: Count
+    sequences: Count
+
+    def check(self, function: Function, values: Sequence[Any]) -> None:
+        runs, positions = values[self.argument].astype(np.int64), values[self.positions].astype(np.int64)
+        where, rows = function.describe(self.argument), self.rows.value(values)
+        first, count, sequence = runs.T
+        sequences = self.sequences.value(values)
+        if runs.size and not 0 <= sequence.min() <= sequence.max() < sequences:
+            raise LumenError(
+                f"{where}: sequences from {sequence.min()} to {sequence.max()}, but there are {sequences}"
+            )
+        order = np.argsort(first, kind="stable")
+        ends = np.cumsum(count[order])
+        begins = np.concatenate([[0], ends])
+        if (count < 1).any() or (first[order] != begins[:-1]).any() or begins[-1] != rows:
+            raise LumenError(f"{where}: the runs do not hold each of {rows} rows once")
+        steps = np.diff(positions[:rows])
+        breaks = np.setdiff1d(np.flatnonzero(steps != 1) + 1, begins)
+        if breaks.size:
+            raise LumenError(
+                f"{where}: row {breaks[0]} is at position {positions[breaks[0]]}, behind a row of the same "
+                f"run at position {positions[breaks[0] - 1]}"
+            )
+
+
+@dataclass(frozen=True)
 class Groups(Bound):
     """An array is like the ``groups`` of ``lumen.group_tokens``: (expert, first row), rows in order."""
 
@@ -237,7 +264,7 @@ class Groups(Bound):
             )
 
 
-KINDS = {kind.__name__: kind for kind in (AtMost, Equal, Ring, WeightBytes, Elements, Groups)}
+KINDS = {kind.__name__: kind for kind in (AtMost, Equal, WeightBytes, Elements, Pages, Runs, Groups)}
 """The kinds of bounds, by name."""
 
 

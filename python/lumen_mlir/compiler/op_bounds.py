@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from lumen_mlir import ir
-from lumen_mlir.compiler.bounds import MAX_POSITION, Count, Ring
+from lumen_mlir.compiler.bounds import Count, Pages, Runs
 from lumen_mlir.compiler.demands import Demands, Tensor, Value
 from lumen_mlir.errors import LumenError
-from lumen_mlir.formats.kv_cache import PAGE
+from lumen_mlir.formats.kv_cache import BLOCK, PAGE
 
 
 def follow(asked: Demands, op: ir.Operation, operands: list[Any]) -> list[Value]:
@@ -29,9 +29,9 @@ def follow(asked: Demands, op: ir.Operation, operands: list[Any]) -> list[Value]
             f"'{asked.name}': {op.name} is given a value ({missing[0]}) that is neither an argument nor "
             "a sum or difference of arguments and constants"
         )
-    for operand in operands:
+    for number, operand in enumerate(operands):
         if isinstance(operand, Tensor) and op.name != "lumen.pack":
-            _check_sizes(asked, op, operand)
+            _check_sizes(asked, op, number, operand)
     return rule(asked, op, operands)
 
 
@@ -44,16 +44,30 @@ def _is_elementwise(op: ir.Operation) -> bool:
 _ROWS = re.compile(r"tensor<[?\d]+x[?\d]+xf32>")
 
 
-def _check_sizes(asked: Demands, op: ir.Operation, operand: Tensor) -> None:
-    """Kernels are written for sizes that are known, but for rows, tokens, and pages of caches."""
-    rank = len(operand.sizes)
-    free = 2 if rank > 2 else 0 if rank == 2 or op.name == "lumen.embedding" else None
+def _check_sizes(asked: Demands, op: ir.Operation, number: int, operand: Tensor) -> None:
+    """Kernels are written for sizes that are known, but for rows, numbers, and pages."""
+    type_ = ir.RankedTensorType(op.operands[number].type)
+    free = free_dimensions(type_)
+    if len(free) > 1 and op.name != "lumen.attention":
+        free = {0}
     for i, size in enumerate(operand.sizes):
-        if size.terms and i != free:
+        if size.terms and i not in free:
             raise LumenError(
-                f"'{asked.name}': {op.name} is given a size that is not known: only rows, the pages of "
-                "caches and the shape of a weight to be packed may be chosen by a call"
+                f"'{asked.name}': {op.name} is given a size that is not known: only rows, pages and the "
+                "shape of a weight to be packed may be chosen by a call"
             )
+
+
+def free_dimensions(type_: ir.RankedTensorType) -> set[int]:
+    """The dimensions that calls may choose of a tensor that is no weight to be packed."""
+    is_number = str(type_.element_type) == "i32"
+    match type_.rank:
+        case 1:
+            return {0} if is_number else set()
+        case 2:
+            return {0, 1} if is_number else {0}
+    # Caches.
+    return {2}
 
 
 def _rows_alike(asked: Demands, op: ir.Operation, tensors: Iterable[Tensor]) -> Count:
@@ -79,11 +93,10 @@ def _embedding(asked: Demands, op: ir.Operation, operands: list[Any]) -> list[An
     return _like(op, tokens.rows)
 
 
-def _last_rows(asked: Demands, op: ir.Operation, operands: list[Any]) -> list[Any]:
-    x, first = operands
-    asked.at_most(0, first, "rows from {right} on")
-    asked.at_most(first, x.rows, "{left} of {right} rows cannot be left out")
-    return _like(op, x.rows - first)
+def _select_rows(asked: Demands, op: ir.Operation, operands: list[Any]) -> list[Any]:
+    x, rows = operands
+    asked.elements(rows, x.rows, "rows")
+    return _like(op, rows.rows)
 
 
 def _alike(asked: Demands, op: ir.Operation, operands: list[Any]) -> list[Any]:
@@ -96,10 +109,9 @@ def _first_alike(asked: Demands, op: ir.Operation, operands: list[Any]) -> list[
 
 
 def _rope(asked: Demands, op: ir.Operation, operands: list[Any]) -> list[Any]:
-    x, table, position = operands
-    asked.at_most(0, position, "a position of {right}")
-    asked.at_most(position + x.rows, table.rows, "positions up to {left} in a rotary table of {right}")
-    return _like(op, x.rows)
+    x, table, positions = operands
+    asked.elements(positions, table.rows, "positions in the rotary table")
+    return _like(op, _rows_alike(asked, op, (x, positions)))
 
 
 def _layer(asked: Demands, cache: Tensor, layer: Count) -> None:
@@ -108,29 +120,26 @@ def _layer(asked: Demands, cache: Tensor, layer: Count) -> None:
 
 
 def _kv_append(asked: Demands, op: ir.Operation, operands: list[Any]) -> list[Any]:
-    cache, x, layer, position = operands
+    cache, x, layer, places = operands
     _layer(asked, cache, layer)
-    asked.at_most(0, position, "a position of {right}")
-    asked.at_most(1, cache.sizes[2], "a cache of {right} pages")
-    asked.at_most(position + x.rows, MAX_POSITION, "positions up to {left} of {right}")
-    asked.at_most(x.rows, cache.sizes[2] * PAGE, "{left} rows in a cache of {right}")
+    _rows_alike(asked, op, (x, places))
+    asked.elements(places, cache.sizes[2] * BLOCK, "places in the cache")
     return [cache]
 
 
 def _attention(asked: Demands, op: ir.Operation, operands: list[Any]) -> list[Any]:
-    q, k, v, layer, position = operands
+    q, k, v, layer, positions, pages, runs = operands
     for cache in (k, v):
         _layer(asked, cache, layer)
-    asked.at_most(0, position, "a position of {right}")
-    asked.equal(v.sizes[2], k.sizes[2], "values have {left} pages, but keys {right}")
-    end, pages = position + q.rows, k.sizes[2]
-    if "window" in op.attributes:
-        asked.at_most(1, pages, "a cache of {right} pages")
-        span = q.rows + (op.attributes["window"].value - 1)
-        asked.ask(Ring(end, span, pages))
-    else:
-        asked.at_most(end, pages * PAGE, "positions up to {left} in a cache of {right}")
-    return _like(op, q.rows)
+    asked.equal(v.sizes[2], k.sizes[2], "values have {left} blocks, but keys {right}")
+    rows = _rows_alike(asked, op, (q, positions))
+    asked.elements(positions, pages.sizes[1] * PAGE, "positions on the pages of a sequence")
+    numbers = [tensor.argument for tensor in (pages, runs, positions)]
+    if None in numbers:
+        raise LumenError(f"'{asked.name}': the pages and runs of {op.name} must be arguments")
+    asked.ask(Pages(numbers[0], k.sizes[2]))
+    asked.ask(Runs(numbers[1], numbers[2], rows, pages.rows))
+    return _like(op, rows)
 
 
 def _route(asked: Demands, op: ir.Operation, operands: list[Any]) -> list[Any]:
@@ -184,7 +193,7 @@ def _qlinear(asked: Demands, op: ir.Operation, operands: list[Any]) -> list[Any]
 
 _OPS: dict[str, Callable[[Demands, ir.Operation, list[Any]], list[Value]]] = {
     "lumen.embedding": _embedding,
-    "lumen.last_rows": _last_rows,
+    "lumen.select_rows": _select_rows,
     "lumen.rms_norm": _first_alike,
     "lumen.gate": _alike,
     "lumen.quantize": _alike,

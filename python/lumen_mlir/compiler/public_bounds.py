@@ -9,6 +9,7 @@ from lumen_mlir import ir
 from lumen_mlir.compiler.bound_analysis import BoundAnalysis
 from lumen_mlir.compiler.bounds import Bound, Count, Symbol, WeightBytes
 from lumen_mlir.compiler.demands import Tensor
+from lumen_mlir.compiler.op_bounds import free_dimensions
 from lumen_mlir.compiler.signature import Signature
 from lumen_mlir.errors import LumenError
 from lumen_mlir.formats.packing import Tile
@@ -68,12 +69,11 @@ class _Public:
             ]
             self._add_weight(place, type_, sizes)
             return
-        free = {1: 0 if str(tensor.element_type) == "i32" else None, 2: 0, 4: 2, 5: 2}.get(tensor.rank)
         for i in dynamic:
-            if i != free:
+            if i not in free_dimensions(tensor):
                 raise LumenError(
                     f"{self._signature.describe(place)} has a size that is not known ({tensor}): only rows, "
-                    "the pages of caches and the shape of a weight may be chosen by a call"
+                    "pages and the shape of a weight may be chosen by a call"
                 )
             self._symbols[number, i] = Count.of((place, i))
 

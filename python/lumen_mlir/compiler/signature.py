@@ -33,8 +33,7 @@ class Argument:
       name: of the model's tensor that belongs here (``lumen.name``).
       result: which result of the function the buffer holds afterwards.
       out: the buffer is only written.
-      rows: of an out argument: its rows are those of the argument with the first number, less the
-        arguments with the others.
+      rows: of an out argument: the argument that has as many rows.
       tokens: the rows are tokens, of which the module allows a limited number.
       alignment: bytes of which the address must be a multiple; 64 for packed weights.
       tile: of a packed weight: its layout.
@@ -45,7 +44,7 @@ class Argument:
     name: str | None = None
     result: int | None = None
     out: bool = False
-    rows: tuple[int, ...] = ()
+    rows: int | None = None
     tokens: bool = False
     alignment: int = 1
     tile: Tile | None = None
@@ -183,15 +182,13 @@ def _check_contract(signature: Signature, held: list[int]) -> None:
             raise LumenError(f"{name}: argument {number} ({argument}) is no array, so it can hold no result")
         if argument.tokens and not argument.shape:
             raise LumenError(f"{name}: argument {number} ({argument}) has no rows")
-        if not argument.rows:
+        base = argument.rows
+        if base is None:
             continue
-        base, *minus = argument.rows
-        inputs = range(len(signature.inputs))
-        counts = argument.shape and argument.out and base in inputs and arguments[base].shape
-        if not counts or not all(i in inputs and str(arguments[i]) == "index" for i in minus):
+        if not (argument.shape and argument.out and base < len(signature.inputs) and arguments[base].shape):
             raise LumenError(
-                f"{name}: argument {number} has the rows {list(argument.rows)}: the number of an array and "
-                "of what is left out of it, all inputs, were expected"
+                f"{name}: argument {number} has as many rows as argument {base}: an out argument and an "
+                "input that is an array were expected"
             )
 
 
@@ -212,7 +209,7 @@ def _read_argument(type_: ir.Type, attrs: Any, where: str) -> Argument:
         name=_value(attrs, "lumen.name"),
         result=_value(attrs, "lumen.result"),
         out="lumen.out" in attrs,
-        rows=tuple(attrs["lumen.rows"]) if "lumen.rows" in attrs else (),
+        rows=_value(attrs, "lumen.rows"),
         tokens="lumen.tokens" in attrs,
         alignment=_alignment(attrs, where),
         tile=Tile.parse(str(attrs["lumen.tile"])) if "lumen.tile" in attrs else None,
@@ -249,7 +246,6 @@ def from_json(data: dict[str, Any]) -> Signature:
             **{
                 **fields,
                 "shape": None if shape is None else tuple(shape),
-                "rows": tuple(fields["rows"]),
                 "tile": None if tile is None else Tile(*tile),
             }
         )

@@ -45,9 +45,19 @@ def vector_type(length: int) -> ir.Type:
     return ir.RankedTensorType.get([length], ir.F32Type.get())
 
 
-def tokens_type() -> ir.Type:
-    """T token ids."""
-    return ir.RankedTensorType.get([DYNAMIC], ir.IntegerType.get_signless(32))
+def numbers_type(*shape: int) -> ir.Type:
+    """Whole numbers, i32 [T] unless said otherwise: token ids, positions, places of a cache, rows."""
+    return ir.RankedTensorType.get(list(shape) or [DYNAMIC], ir.IntegerType.get_signless(32))
+
+
+def runs_type() -> ir.Type:
+    """Which rows are of one sequence, i32 [runs, 3]: see ``lumen.attention``."""
+    return numbers_type(DYNAMIC, 3)
+
+
+def pages_type() -> ir.Type:
+    """The pages of sequences, i32 [sequences, pages]: see ``lumen.attention``."""
+    return numbers_type(DYNAMIC, DYNAMIC)
 
 
 def rows_type(columns: int, element: ir.Type | None = None) -> ir.Type:
@@ -61,8 +71,8 @@ def cache_type(kind: str, layers: int, kv_heads: int, head_size: int, element: s
     ``element``: "f16", "f32", or "q8_0" for 8-bit codes.
     """
     kv_type = kv_cache.get(element)
-    shape = kv_type.shape(kind, layers, kv_heads, DYNAMIC, head_size)
-    return ir.RankedTensorType.get(list(shape), ir.Type.parse(kv_type.element))
+    sizes = [layers, kv_heads, DYNAMIC, *kv_type.block(kind, head_size)]
+    return ir.RankedTensorType.get(sizes, ir.Type.parse(kv_type.element))
 
 
 def _columns(value: ir.Value) -> int:
@@ -112,29 +122,30 @@ def rms_norm(x: ir.Value, weight: ir.Value, epsilon: float) -> ir.Value:
     return _create("rms_norm", x.type, [x, weight], epsilon=ir.FloatAttr.get_f32(epsilon))
 
 
-def rope(x: ir.Value, table: ir.Value, position: ir.Value, head_dim: int, style: str) -> ir.Value:
-    """``x`` [T, heads * head_dim] turned by the rows ``position``, ``position`` + 1, … of ``table``."""
+def rope(x: ir.Value, table: ir.Value, positions: ir.Value, head_dim: int, style: str) -> ir.Value:
+    """float32 [T, heads * head_dim]: row t of ``x`` turned by row ``positions[t]`` of the table."""
     return _create(
-        "rope", x.type, [x, table, position], head_dim=_i64(head_dim), style=ir.StringAttr.get(style)
+        "rope", x.type, [x, table, positions], head_dim=_i64(head_dim), style=ir.StringAttr.get(style)
     )
 
 
-def kv_append(cache: ir.Value, x: ir.Value, layer: ir.Value, position: ir.Value, kind: str) -> ir.Value:
-    """The cache with the rows of ``x`` written at ``position`` of ``layer``; ``kind`` is "key" or "value"."""
-    return _create("kv_append", cache.type, [cache, x, layer, position], kind=ir.StringAttr.get(kind))
+def kv_append(cache: ir.Value, x: ir.Value, layer: ir.Value, places: ir.Value, kind: str) -> ir.Value:
+    """The cache with row t of ``x`` at place ``places[t]`` of ``layer``; ``kind`` is "key" or "value"."""
+    return _create("kv_append", cache.type, [cache, x, layer, places], kind=ir.StringAttr.get(kind))
 
 
 def attention(
-    q: ir.Value, k: ir.Value, v: ir.Value, layer: ir.Value, position: ir.Value,
-    heads: int, kv_heads: int, scale: float, window: int | None = None,
+    q: ir.Value, k: ir.Value, v: ir.Value, layer: ir.Value, positions: ir.Value, pages: ir.Value,
+    runs: ir.Value, heads: int, kv_heads: int, scale: float, window: int | None = None,
 ) -> ir.Value:  # fmt: skip
-    """float32 [T, heads * D]: causal attention of ``q`` over positions 0 to ``position`` + t of ``layer``.
+    """float32 [T, heads * D]: causal attention of ``q`` over the positions of each row's sequence.
 
-    Only the last ``window`` of these positions count, where it is given.
+    ``runs`` say which rows are of one sequence, and ``pages`` where its positions lie in the caches. With a
+    ``window``, only the last ``window`` positions count.
     """
     attributes = {} if window is None else {"window": _i64(window)}
     return _create(
-        "attention", q.type, [q, k, v, layer, position],
+        "attention", q.type, [q, k, v, layer, positions, pages, runs],
         heads=_i64(heads), kv_heads=_i64(kv_heads), scale=ir.FloatAttr.get_f32(scale), **attributes,
     )  # fmt: skip
 
@@ -210,9 +221,9 @@ def combine(x: ir.Value, weights: ir.Value, place: ir.Value) -> ir.Value:
     return _create("combine", rows_type(_columns(x) // _columns(place)), [x, weights, place])
 
 
-def last_rows(x: ir.Value, first: ir.Value) -> ir.Value:
-    """The rows of ``x`` from ``first`` on."""
-    return _create("last_rows", x.type, [x, first])
+def select_rows(x: ir.Value, rows: ir.Value) -> ir.Value:
+    """Row ``rows[i]`` of ``x``, for each i."""
+    return _create("select_rows", x.type, [x, rows])
 
 
 def packed(tile: Tile) -> ir.Attribute:

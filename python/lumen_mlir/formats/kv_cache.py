@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the elements of a KV cache can be, and how much memory they take.
 
-A cache is an array [layer, KV head, page, ...]; a page holds 16 positions of one head. Pages of floats have
-the dimensions that kernels want ([d, 16] of keys, [16, d] of values). Pages of 8-bit codes are bytes: the
-codes, then a float16 scale per position and 32 values (``dialect/layout/CacheLayout.h``, which says where
-they lie).
+A cache is an array [layer, KV head, block, ...]; a block holds 16 positions of one head. Blocks of floats
+have the dimensions that kernels want ([d, 16] of keys, [16, d] of values). Blocks of 8-bit codes are bytes:
+the codes, then a float16 scale per position and 32 values (``dialect/layout/CacheLayout.h``, which says where
+they lie). Four blocks are a page, which one sequence has for itself.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ import numpy as np
 from lumen_mlir._mlir import layout
 from lumen_mlir.errors import LumenError, shown
 
-PAGE: int = layout.CACHE_PAGE
-"""Positions of a page."""
+BLOCK: int = layout.CACHE_BLOCK
+"""Positions of a block."""
 
-TILE: int = layout.CACHE_TILE
-"""Positions that attention walks over at a time; rings have a multiple of it."""
+PAGE: int = layout.CACHE_PAGE
+"""Positions of a page: consecutive ones of one sequence."""
 
 GROUP: int = layout.CACHE_GROUP
 """Values of a head that share a scale, where the cache has scales."""
@@ -48,18 +48,18 @@ class KvType:
     def fits(self, head_size: int) -> bool:
         """True where heads of this size can be kept so."""
         try:
-            self.page("key", head_size)
+            self.block("key", head_size)
         except LumenError:
             return False
         return True
 
-    def page(self, kind: str, head_size: int) -> tuple[int, ...]:
-        """The dimensions of a page; ``kind`` is "key" or "value".
+    def block(self, kind: str, head_size: int) -> tuple[int, ...]:
+        """The dimensions of a block; ``kind`` is "key" or "value".
 
         ``LumenError`` where heads of this size cannot be kept so.
         """
         try:
-            return tuple(layout.cache_page(self.element, kind == "key", head_size))
+            return tuple(layout.cache_block(self.element, kind == "key", head_size))
         except ValueError:
             raise LumenError(
                 f"KV type '{self.name}' needs heads of a multiple of 4 values, but the model has heads of "
@@ -68,26 +68,26 @@ class KvType:
 
     def shape(self, kind: str, layers: int, kv_heads: int, pages: int, head_size: int) -> tuple[int, ...]:
         """The shape of a cache."""
-        return (layers, kv_heads, pages, *self.page(kind, head_size))
+        return (layers, kv_heads, pages * (PAGE // BLOCK), *self.block(kind, head_size))
 
 
 def pages(positions: int) -> int:
-    """Pages of a cache of so many positions."""
-    return layout.cache_pages(positions)
+    """Pages that so many positions take, from a page's first one on."""
+    return -(-positions // PAGE)
 
 
-def ring_pages(window: int, tokens: int) -> int:
-    """Pages of a ring that holds a window and the tokens of a step."""
-    return layout.ring_pages(window, tokens)
+def window_pages(window: int, tokens: int) -> int:
+    """The most pages that a window and the tokens of a step lie on."""
+    return pages(window + tokens - 2) + 1
 
 
-def page_bytes(head_size: int) -> int:
-    """Bytes of a page of codes."""
-    return layout.cache_page("i8", False, head_size)[0]
+def block_bytes(head_size: int) -> int:
+    """Bytes of a block of codes."""
+    return layout.cache_block("i8", False, head_size)[0]
 
 
 def groups(head_size: int) -> int:
-    """Scales of one position in a page of codes."""
+    """Scales of one position in a block of codes."""
     return layout.cache_groups(head_size)
 
 

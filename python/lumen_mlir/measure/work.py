@@ -103,7 +103,7 @@ class StepWork:
             if callee not in self._costs:
                 yield from self._walk(callee, given)
                 continue
-            begins = any(inner.operation.name == "lumen.last_rows" for inner in self._body(callee))
+            begins = any(inner.operation.name == "lumen.select_rows" for inner in self._body(callee))
             if given or begins:
                 cut.update(op.results)
             yield callee, bool(given) or begins
@@ -130,8 +130,8 @@ def _cost(function: ir.Operation) -> _Cost:
         types = [operand.type for operand in op.operands]
         if op.name == "lumen.attention":
             keys = ir.RankedTensorType(types[1])
-            kv_heads, page = keys.shape[1], math.prod(keys.shape[3:]) * _element_bytes(keys)
-            cost.read_cell += 2 * kv_heads * page / kv_cache.PAGE
+            kv_heads, block = keys.shape[1], math.prod(keys.shape[3:]) * _element_bytes(keys)
+            cost.read_cell += 2 * kv_heads * block / kv_cache.BLOCK
             # Scores and weighted values, for every head; with codes in the cache they are integers.
             operations = 4 * ir.RankedTensorType(types[0]).shape[1]
             if str(keys.element_type) == "i8":

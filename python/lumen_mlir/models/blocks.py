@@ -42,16 +42,10 @@ def attention(scope: Scope, x: ir.Value) -> ir.Value:
 
     Heads are normalized where the layer has norms for them, and turned where it has positions.
     """
-    config = scope.config
     q, k, v = (scope.linear(x, name) for name in ("attn_q", "attn_k", "attn_v"))
     q, k = scope.turn(q, "attn_q_norm"), scope.turn(k, "attn_k_norm")
     scope.append_kv(k, v)
-    scale = config.attention_scale or config.head_size**-0.5
-    mixed = lumen.attention(
-        q, scope.k, scope.v, scope.layer, scope.position, config.heads, config.kv_heads, scale,
-        scope.attention.window,
-    )  # fmt: skip
-    return scope.linear(mixed, "attn_output")
+    return scope.linear(scope.attend(q), "attn_output")
 
 
 def swiglu_tensors(

@@ -42,6 +42,8 @@ class ModuleBuilder:
             ]
             for window, layers in config.windows.items()
         }
+        # Places of new keys and values, and the pages of sequences.
+        self.where = [lumen.numbers_type(), lumen.pages_type()]
         self.ropes = {rope: lumen.rows_type(rope.dimensions) for rope in config.ropes}
         self.index = ir.IndexType.get()
         self.functions: dict[object, str] = {}
@@ -57,7 +59,8 @@ class ModuleBuilder:
     def step(self) -> None:
         config = self.config
         caches = [kind for pair in self.caches.values() for kind in pair]
-        fixed = [lumen.tokens_type(), self.index, self.index, *self.ropes.values(), *caches]
+        fixed = [*[lumen.numbers_type()] * 3, lumen.runs_type(), *self.where * len(self.caches)]
+        fixed += [*self.ropes.values(), *caches]
         named = [{"lumen.name": ir.StringAttr.get(name)} for name in self.tensors]
         block = func.func(
             "step",
@@ -66,14 +69,15 @@ class ModuleBuilder:
             argument_attributes=[*({} for _ in fixed), *named],
         )
         arguments = iter(block.arguments)
-        tokens, position, first = (next(arguments) for _ in range(3))
+        tokens, positions, rows, runs = (next(arguments) for _ in range(4))
+        where = {window: [next(arguments), next(arguments)] for window in self.caches}
         ropes = {rope: next(arguments) for rope in self.ropes}
         held = {window: [next(arguments), next(arguments)] for window in self.caches}
         weights = dict(zip(self.tensors, arguments, strict=True))
         with ir.InsertionPoint(block):
             slots = [config.cache_slot(index) for index in range(config.layers)]
             numbers = {slot: func.index_constant(slot) for slot in sorted(set(slots))}
-            scope = Scope(config, weights, position)
+            scope = Scope(config, weights, positions)
             x = self.architecture.embed(scope, tokens)
             for index in range(config.layers):
                 prefix = f"blk.{index}."
@@ -82,11 +86,12 @@ class ModuleBuilder:
                 attention = config.attention(index)
                 function = self.layer(index, tensors)
                 table = [] if attention.rope is None else [ropes[attention.rope]]
-                values = [x, position, numbers[slots[index]], *table, *held[attention.window]]
+                window = attention.window
+                values = [x, positions, runs, *where[window], numbers[slots[index]], *table, *held[window]]
                 values += [weights[name] for name in local]
-                results = [x.type, *self.caches[attention.window]]
-                x, *held[attention.window] = func.call(function, results, values)
-            logits = self.architecture.head(scope, lumen.last_rows(x, first))
+                results = [x.type, *self.caches[window]]
+                x, *held[window] = func.call(function, results, values)
+            logits = self.architecture.head(scope, lumen.select_rows(x, rows))
             func.return_([logits, *(value for pair in held.values() for value in pair)])
 
     def layer(self, index: int, tensors: Mapping[str, TensorInfo]) -> str:
@@ -102,17 +107,26 @@ class ModuleBuilder:
         with ir.InsertionPoint(self.module.body):
             block = func.func(
                 name,
-                [x_type, self.index, self.index, *table, *caches, *types.values()],
+                [
+                    x_type,
+                    lumen.numbers_type(),
+                    lumen.runs_type(),
+                    *self.where,
+                    self.index,
+                    *table,
+                    *caches,
+                    *types.values(),
+                ],  # fmt: skip
                 [x_type, *caches],
                 visibility="private",
             )
         arguments = iter(block.arguments)
-        x, position, layer = (next(arguments) for _ in range(3))
+        x, positions, runs, places, pages, layer = (next(arguments) for _ in range(6))
         rope = next(arguments) if table else None
         k, v = next(arguments), next(arguments)
         weights = dict(zip(types, arguments, strict=True))
         with ir.InsertionPoint(block):
-            scope = Scope(self.config, weights, position, layer, attention, rope, k, v)
+            scope = Scope(self.config, weights, positions, layer, attention, rope, k, v, places, pages, runs)
             x = self.architecture.layer(scope, x, index)
             func.return_([x, scope.k, scope.v])
         return name

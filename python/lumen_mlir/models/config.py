@@ -133,11 +133,11 @@ class ModelConfig:
 
     @staticmethod
     def cache_pages(window: int | None, context: int, chunk: int | None = None) -> int:
-        """Pages of 16 positions that the cache of ``window`` has; see ``Model.cache_shapes``."""
+        """Pages that one sequence needs of the cache of ``window``; see ``Model.cache_shapes``."""
         whole = kv_cache.pages(context)
         if window is None or chunk is None:
             return whole
-        return min(whole, kv_cache.ring_pages(window, chunk))
+        return min(whole, kv_cache.window_pages(window, chunk))
 
     def cache_slot(self, index: int) -> int:
         """The number of layer ``index`` within the cache of its window."""

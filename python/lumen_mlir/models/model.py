@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -71,18 +72,20 @@ class Model:
         return [rope_table(rope, context) for rope in self.config.ropes]
 
     def cache_shapes(
-        self, context: int, chunk: int | None = None, kv_type: str = "f16"
+        self, context: int, chunk: int | None = None, kv_type: str = "f16", pages: Sequence[int] | None = None
     ) -> tuple[tuple[int, ...], ...]:
         """Shapes of the KV caches: K and V of each window, the arguments of ``@step`` behind the RoPE tables.
 
-        A cache holds all of ``context`` positions or, for layers with a sliding window, a ring of the window
-        and ``chunk``, the most tokens of a step (None: of the whole context), in whole tiles of 64 positions.
+        They hold the pages of one sequence: all of ``context`` positions or, for layers with a sliding
+        window, the window and ``chunk``, the most tokens of a step (None: the whole context). ``pages``: how
+        many each window has instead.
         """
         kind = kv_cache.get(kv_type)
         shapes: list[tuple[int, ...]] = []
-        for window, layers in self.config.windows.items():
-            pages = self.config.cache_pages(window, context, chunk)
-            sizes = (layers, self.config.kv_heads, pages, self.config.head_size)
+        if pages is None:
+            pages = [self.config.cache_pages(window, context, chunk) for window in self.config.windows]
+        for layers, count in zip(self.config.windows.values(), pages, strict=True):
+            sizes = (layers, self.config.kv_heads, count, self.config.head_size)
             shapes += (kind.shape(name, *sizes) for name in ("key", "value"))
         return tuple(shapes)
 

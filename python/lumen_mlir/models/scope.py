@@ -18,21 +18,26 @@ class Scope:
     Attributes:
       config: the model's hyperparameters.
       weights: values of the weights by name; within a layer without the ``blk.N.`` prefix.
-      position: index, of the first token of the step.
+      positions: of the tokens of the step, i32 [T].
       layer: index of the layer in the KV caches.
       attention: what the layer's attention sees.
       rope_table: cosines and sines, f32 [?, rope dimensions]; None where heads do not turn.
       k, v: the KV caches, which ``kv_append`` replaces.
+      places, pages: where new keys and values go, i32 [T], and where those of sequences lie.
+      runs: which rows are of one sequence.
     """
 
     config: ModelConfig
     weights: Mapping[str, ir.Value]
-    position: ir.Value
+    positions: ir.Value
     layer: ir.Value | None = None
     attention: Attention | None = None
     rope_table: ir.Value | None = None
     k: ir.Value | None = None
     v: ir.Value | None = None
+    places: ir.Value | None = None
+    pages: ir.Value | None = None
+    runs: ir.Value | None = None
     _dequantized: dict[str, ir.Value] = field(default_factory=dict)
 
     def matrix(self, name: str) -> ir.Value:
@@ -61,9 +66,18 @@ class Scope:
         if self.attention.rope is None:
             return x
         style = self.attention.rope.style
-        return lumen.rope(x, self.rope_table, self.position, self.config.head_size, style)
+        return lumen.rope(x, self.rope_table, self.positions, self.config.head_size, style)
 
     def append_kv(self, keys: ir.Value, values: ir.Value) -> None:
         """Writes new keys and values into the caches."""
-        self.k = lumen.kv_append(self.k, keys, self.layer, self.position, "key")
-        self.v = lumen.kv_append(self.v, values, self.layer, self.position, "value")
+        self.k = lumen.kv_append(self.k, keys, self.layer, self.places, "key")
+        self.v = lumen.kv_append(self.v, values, self.layer, self.places, "value")
+
+    def attend(self, q: ir.Value) -> ir.Value:
+        """Attention of queries over what the caches hold of their sequences: f32 [T, heads * head size]."""
+        config = self.config
+        scale = config.attention_scale or config.head_size**-0.5
+        return lumen.attention(
+            q, self.k, self.v, self.layer, self.positions, self.pages, self.runs, config.heads,
+            config.kv_heads, scale, self.attention.window,
+        )  # fmt: skip

@@ -11,9 +11,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-# The pages of KV caches, written from the dialect's reference: ``dialect/layout/``, which kernels follow, is
+# The blocks of KV caches, written from the dialect's reference: ``dialect/layout/``, which kernels follow, is
 # held to it.
-PAGE = 16
+BLOCK = 16
+"""Positions of a block."""
+PAGE = 64
 """Positions of a page."""
 GROUP = 32
 """Values of a head that share a scale, where the cache has scales."""
@@ -41,15 +43,15 @@ def rms_norm(x: np.ndarray, weight: np.ndarray, epsilon: float) -> np.ndarray:
 
 
 @_meaning
-def rope(x: np.ndarray, table: np.ndarray, position: int, head_dim: int, style: str) -> np.ndarray:
+def rope(x: np.ndarray, table: np.ndarray, positions: np.ndarray, head_dim: int, style: str) -> np.ndarray:
     """Turns pairs of the first ``table.shape[1]`` values of every head of x, f32 [T, heads * head_dim].
 
-    Row t uses row ``position + t`` of the table: cosines, then sines.
+    Row t uses row ``positions[t]`` of the table: cosines, then sines.
     """
-    tokens, half = len(x), table.shape[1] // 2
-    rows = table[position : position + tokens]
+    half = table.shape[1] // 2
+    rows = table[positions]
     cos, sin = rows[:, None, :half], rows[:, None, half:]
-    heads = x.reshape(tokens, -1, head_dim)
+    heads = x.reshape(len(x), -1, head_dim)
     result = heads.copy()
     first, second = {
         "neox": (slice(0, half), slice(half, 2 * half)),
@@ -62,29 +64,27 @@ def rope(x: np.ndarray, table: np.ndarray, position: int, head_dim: int, style: 
 
 
 @_meaning
-def kv_append(cache: np.ndarray, x: np.ndarray, layer: int, position: int, kind: str) -> np.ndarray:
-    """Writes rows ``position`` to ``position + T`` of ``layer``; the cache is changed in place and returned.
+def kv_append(cache: np.ndarray, x: np.ndarray, layer: int, places: np.ndarray, kind: str) -> np.ndarray:
+    """Writes row t to place ``places[t]`` of ``layer``; the cache is changed in place and returned.
 
-    Key pages are [head][page][d][16], value pages [head][page][16][d]; pages of 8-bit codes are bytes.
-    Positions past the last page go on at the first one.
+    Key blocks are [head][block][d][16], value blocks [head][block][16][d]; blocks of 8-bit codes are bytes.
     """
-    pages = cache[layer]
-    heads = x.reshape(len(x), pages.shape[0], -1)
-    positions = np.arange(position, position + len(x))
-    page, offset = positions // PAGE % pages.shape[1], positions % PAGE
+    blocks = cache[layer]
+    heads = x.reshape(len(x), blocks.shape[0], -1)
+    block, offset = places // BLOCK, places % BLOCK
     if cache.dtype == np.int8:
-        codes, scales = page_views(pages, heads.shape[-1], kind)
+        codes, scales = block_views(blocks, heads.shape[-1], kind)
         new_codes, new_scales = _head_codes(heads)
         new_codes = new_codes.swapaxes(0, 1) ^ (_KEY_BIAS if kind == "key" else np.int8(0))
-        codes[:, page, offset] = new_codes.reshape(*new_codes.shape[:2], *codes.shape[3:])
+        codes[:, block, offset] = new_codes.reshape(*new_codes.shape[:2], *codes.shape[3:])
         with np.errstate(over="ignore"):
-            scales[:, page, :, offset] = new_scales
+            scales[:, block, :, offset] = new_scales
         return cache
     with np.errstate(over="ignore"):
         if kind == "key":
-            pages[:, page, :, offset] = heads
+            blocks[:, block, :, offset] = heads
         else:
-            pages[:, page, offset, :] = heads.swapaxes(0, 1)
+            blocks[:, block, offset, :] = heads.swapaxes(0, 1)
     return cache
 
 
@@ -92,21 +92,21 @@ def kv_append(cache: np.ndarray, x: np.ndarray, layer: int, position: int, kind:
 _KEY_BIAS = np.int8(-128)
 
 
-def page_views(pages: np.ndarray, size: int, kind: str) -> tuple[np.ndarray, np.ndarray]:
-    """Views of pages of codes, i8 [head, page, byte], that say what the bytes are.
+def block_views(blocks: np.ndarray, size: int, kind: str) -> tuple[np.ndarray, np.ndarray]:
+    """Views of blocks of codes, i8 [head, block, byte], that say what the bytes are.
 
-    Returns the codes, i8 [head, page, position, d] (with the bias of keys), and the scales, f16 [head, page,
-    group, position].
+    Returns the codes, i8 [head, block, position, d] (with the bias of keys), and the scales, f16 [head,
+    block, group, position].
     """
-    lead = pages.shape[:2]
-    codes, scales = pages[..., : PAGE * size], pages[..., PAGE * size :]
+    lead = blocks.shape[:2]
+    codes, scales = blocks[..., : BLOCK * size], blocks[..., BLOCK * size :]
     strides = codes.strides[:2]
     if kind == "key":
-        shape, steps = (*lead, PAGE, size // 4, 4), (*strides, 4, 4 * PAGE, 1)
+        shape, steps = (*lead, BLOCK, size // 4, 4), (*strides, 4, 4 * BLOCK, 1)
         codes = np.lib.stride_tricks.as_strided(codes, shape, steps)
     else:
-        codes = np.lib.stride_tricks.as_strided(codes, (*lead, PAGE, size), (*strides, size, 1))
-    return codes, scales.view(np.float16).reshape(*lead, -(-size // GROUP), PAGE)
+        codes = np.lib.stride_tricks.as_strided(codes, (*lead, BLOCK, size), (*strides, size, 1))
+    return codes, scales.view(np.float16).reshape(*lead, -(-size // GROUP), BLOCK)
 
 
 def _head_codes(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -124,47 +124,67 @@ def _decode_heads(codes: np.ndarray, scales: np.ndarray) -> np.ndarray:
     return codes.astype(np.float32) * np.repeat(scales.astype(np.float32), GROUP, axis=-1)[..., :size]
 
 
-def _read_pages(pages: np.ndarray, size: int, kind: str) -> np.ndarray:
-    """The positions of pages [head, page, ...], f32 [head, position, d]."""
-    if pages.dtype == np.int8:
-        codes, scales = page_views(pages, size, kind)
+def _read_blocks(blocks: np.ndarray, size: int, kind: str) -> np.ndarray:
+    """The positions of blocks [head, block, ...], f32 [head, position, d]."""
+    if blocks.dtype == np.int8:
+        codes, scales = block_views(blocks, size, kind)
         if kind == "key":
             codes = codes.reshape(*codes.shape[:3], size) ^ _KEY_BIAS
         values = _decode_heads(codes, scales.swapaxes(2, 3))
     else:
-        values = pages.swapaxes(2, 3) if kind == "key" else pages
-    return values.reshape(len(pages), -1, size).astype(np.float32)
+        values = blocks.swapaxes(2, 3) if kind == "key" else blocks
+    return values.reshape(len(blocks), -1, size).astype(np.float32)
 
 
 @_meaning
 def attention(
-    q: np.ndarray, k: np.ndarray, v: np.ndarray, layer: int, position: int,
-    heads: int, kv_heads: int, scale: float, window: int | None = None,
+    q: np.ndarray, k: np.ndarray, v: np.ndarray, layer: int, positions: np.ndarray, pages: np.ndarray,
+    runs: np.ndarray, heads: int, kv_heads: int, scale: float, window: int | None = None,
 ) -> np.ndarray:  # fmt: skip
-    """Causal attention: row t of q (f32 [T, heads * D]) sees positions 0 to ``position + t`` of ``layer``.
+    """Causal attention: row t of q (f32 [T, heads * D]) sees the positions 0 to ``positions[t]`` of its
+    sequence in ``layer``.
 
     With a ``window``, it sees only the last ``window`` of them. Where the caches hold 8-bit codes, queries
     become 8-bit codes too.
     """
-    tokens, end, size = len(q), position + len(q), q.shape[1] // heads
-    begin = 0 if window is None else max(position - window + 1, 0) // PAGE * PAGE
-    pages = np.arange(begin // PAGE, -(-end // PAGE)) % k.shape[2]
-    keys = _read_pages(k[layer][:, pages], size, "key")[:, : end - begin].swapaxes(1, 2)
-    values = _read_pages(v[layer][:, pages], size, "value")[:, : end - begin]
-    group = heads // kv_heads
+    result, size = np.empty_like(q), q.shape[1] // heads
+    for first, count, sequence in runs.tolist():
+        rows = slice(first, first + count)
+        position = int(positions[first])
+        end = position + count
+        begin = 0 if window is None else max(position - window + 1, 0) // PAGE * PAGE
+        held = pages[sequence, begin // PAGE : -(-end // PAGE)]
+        blocks = (held[:, None] * (PAGE // BLOCK) + np.arange(PAGE // BLOCK)).reshape(-1)
+        keys = _read_blocks(k[layer][:, blocks], size, "key")[:, : end - begin]
+        values = _read_blocks(v[layer][:, blocks], size, "value")[:, : end - begin]
+        seen = np.arange(begin, end)
+        result[rows] = _attend(q[rows], keys, values, seen, position, scale, window, k.dtype == np.int8)
+    return result
+
+
+def _attend(
+    q: np.ndarray, keys: np.ndarray, values: np.ndarray, seen: np.ndarray, position: int, scale: float,
+    window: int | None, in_codes: bool,
+) -> np.ndarray:  # fmt: skip
+    """Attention of one sequence, whose rows stand from ``position`` on, to the positions ``seen``.
+
+    ``keys``, ``values``: f32 [KV head, position, D]. ``in_codes``: queries become 8-bit codes.
+    """
+    kv_heads, _, size = keys.shape
+    tokens, group = len(q), q.shape[1] // size // kv_heads
     queries = q.reshape(tokens, kv_heads, group, size).transpose(1, 2, 0, 3)
-    if k.dtype == np.int8:
+    if in_codes:
         # Kernels scale by log2(e) too, before they round.
         scaled = queries * np.float32(scale / np.log(2))
         queries = _decode_heads(*_head_codes(scaled)) * np.float32(np.log(2))
     else:
         queries = queries * np.float32(scale)
     result = np.empty_like(queries)
-    step = max(1, _SCORES // (heads * (end - begin)))
-    seen = np.arange(begin, end)[None, :]
+    step = max(1, _SCORES // (kv_heads * group * len(seen)))
     for start in range(0, tokens, step):
         part = slice(start, min(start + step, tokens))
-        scores = queries[:, :, part] @ keys[:, None]  # [kv head, query in group, T, position]
+        # [KV head, query in group, T, position]
+        scores = queries[:, :, part] @ keys.swapaxes(1, 2)[:, None]
         last = position + np.arange(part.start, part.stop)[:, None]
         hidden = seen > last if window is None else (seen > last) | (seen <= last - window)
         scores[:, :, hidden] = -np.inf
@@ -234,9 +254,9 @@ def from_bf16(bits: np.ndarray) -> np.ndarray:
 
 
 @_meaning
-def last_rows(x: np.ndarray, first: int) -> np.ndarray:
-    """The rows of x from ``first`` on."""
-    return x[first:]
+def select_rows(x: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Row ``rows[i]`` of x, for each i."""
+    return x[rows]
 
 
 @_meaning

@@ -53,6 +53,8 @@ class ReferenceSession:
         self._ropes = model.rope_tables(self.context)
         shapes, dtype = model.cache_shapes(self.context, kv_type=kv_type), kv_cache.get(kv_type).dtype
         self._caches = [np.zeros(shape, dtype) for shape in shapes]
+        # Of the only sequence, in order.
+        self._pages = np.arange(kv_cache.pages(self.context), dtype=np.int32)[None]
         self._by_name = {name: model.weight(name) for name in model.tensors}
         self._weights = [
             self._by_name[name] for name in self._interpreter.weight_names("step") if name is not None
@@ -89,9 +91,14 @@ class ReferenceSession:
         # The interpreter does not compute arrays without rows.
         computed = min(first, len(ids) - 1)
         with self._lock:
+            rows = np.arange(computed, len(ids), dtype=np.int32)
+            positions = np.arange(position, position + len(ids), dtype=np.int32)
+            runs = np.array([[0, len(ids), 0]], np.int32)
+            where = [positions, self._pages] * len(self.model.config.windows)
             logits, *_ = self._interpreter.call(
-                "step", ids.astype(np.int32), position, computed, *self._ropes, *self._caches, *self._weights
-            )
+                "step", ids.astype(np.int32), positions, rows, runs, *where, *self._ropes, *self._caches,
+                *self._weights,
+            )  # fmt: skip
         check_unchanged(self.model.file.files)
         logits = logits[first - computed :]
         if out is None:

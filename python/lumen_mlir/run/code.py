@@ -44,8 +44,13 @@ class Passed(Protocol):
 class Code(Protocol):
     """Loaded objects, and the team of threads that runs them. Its methods raise ``LumenError``.
 
+    Attributes:
+      shares_memory: whether it works on the arrays of this process themselves.
+
     Who calls them sees to it that no two run at the same time.
     """
+
+    shares_memory: bool
 
     def lookup(self, name: str) -> int:
         """The address of a symbol, where the code runs."""

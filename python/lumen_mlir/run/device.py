@@ -31,6 +31,8 @@ class ThisProcess:
 class _LoadedCode:
     """Code in this process."""
 
+    shares_memory = True
+
     def __init__(self, objects: Sequence[bytes]):
         self._object = codegen.ObjectFile(list(objects))
         self._team: ThreadTeam | None = None

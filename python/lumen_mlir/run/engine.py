@@ -14,7 +14,7 @@ import numpy as np
 
 from lumen_mlir import env, ir, pipelines
 from lumen_mlir.compiler import targets
-from lumen_mlir.compiler.bounds import Bound, Elements, Groups
+from lumen_mlir.compiler.bounds import Bound, Elements, Groups, Pages, Runs
 from lumen_mlir.compiler.driver import CompilerOptions
 from lumen_mlir.compiler.objects import OnObject
 from lumen_mlir.compiler.signature import Signature
@@ -133,6 +133,11 @@ class Engine:
             self._threads = threads
 
     @property
+    def shares_memory(self) -> bool:
+        """Whether the code works on the arrays of a call themselves, and not on copies elsewhere."""
+        return self._code.shares_memory
+
+    @property
     def signatures(self) -> dict[str, Signature]:
         """The functions that can be called, by name."""
         return {signature.name: signature for signature in self.program.signatures}
@@ -220,7 +225,7 @@ class _Function:
     element_bounds: list[Bound] = field(init=False)
 
     def __post_init__(self) -> None:
-        of_elements = (Elements, Groups)
+        of_elements = (Elements, Groups, Pages, Runs)
         self.bounds = [b for b in self.signature.bounds if not isinstance(b, of_elements)]
         self.element_bounds = [b for b in self.signature.bounds if isinstance(b, of_elements)]
         counts = [argument.slots for argument in self.signature.arguments]
@@ -320,18 +325,15 @@ class Call:
 
     def _rows(self, number: int) -> int:
         """The rows that an out argument must have."""
-        signature = self._function.signature
-        base, *minus = signature.arguments[number].rows
-        rows, cut = len(self._values[base]), sum(self._values[i] for i in minus)
-        if cut > rows:
-            raise LumenError(f"{signature.name}: {cut} of {rows} rows cannot be left out")
-        return rows - cut
+        alike = self._function.signature.arguments[number].rows
+        assert alike is not None
+        return len(self._values[alike])
 
     def _out_shape(self, number: int) -> tuple[int, ...]:
         signature = self._function.signature
         argument = signature.arguments[number]
         shape: tuple[Any, ...] = argument.shape or ()
-        if argument.rows:
+        if argument.rows is not None:
             return (self._rows(number), *shape[1:])
         if None in shape:
             raise LumenError(f"{signature.describe(number)}: the array {argument} must be given as an out")
@@ -348,7 +350,7 @@ class Call:
                     f"{signature.describe(number)}: {len(value)} rows, but the module is compiled for "
                     f"at most {signature.max_tokens} tokens"
                 )
-            if argument.rows and len(value) != self._rows(number):
+            if argument.rows is not None and len(value) != self._rows(number):
                 raise LumenError(
                     f"{signature.describe(number)}: {len(value)} rows where the result has "
                     f"{self._rows(number)}"

@@ -23,7 +23,7 @@ from lumen_mlir.version import __version__
 
 # Counts up when the runtime passes other things to an entry or reads other things of a signature, so that no
 # old object is ever called.
-ABI_VERSION = 5
+ABI_VERSION = 6
 
 
 @dataclass(frozen=True)

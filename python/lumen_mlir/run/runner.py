@@ -66,6 +66,8 @@ def _machine_of(command: tuple[str, ...]) -> tuple[str, ...]:
 class _RemoteCode:
     """A shared library in a runner."""
 
+    shares_memory = False
+
     def __init__(self, command: Sequence[str], library: bytes):
         self._process = RunnerProcess(command)
         weakref.finalize(self, self._process.stop)

@@ -38,6 +38,8 @@ class Wasmtime:
 class _WasmCode:
     """An instance of a module."""
 
+    shares_memory = False
+
     def __init__(self, module: bytes):
         import wasmtime
 

@@ -55,30 +55,35 @@ func.func @look_up_any(%ids: tensor<?xi32>, %table: tensor<?x32x!lumen.q<@q8_0>>
   return %x : tensor<?x32xf32>
 }
 func.func @attend(%x: tensor<?x32xf32>, %table: tensor<?x16xf32>, %k: tensor<2x2x?x16x16xf32>,
-    %v: tensor<2x2x?x16x16xf32>, %layer: index, %position: index)
+    %v: tensor<2x2x?x16x16xf32>, %layer: index, %positions: tensor<?xi32>, %places: tensor<?xi32>,
+    %pages: tensor<?x?xi32>, %runs: tensor<?x3xi32>)
     -> (tensor<?x32xf32>, tensor<2x2x?x16x16xf32>, tensor<2x2x?x16x16xf32>) {
-  %q = lumen.rope %x, %table, %position {head_dim = 16 : i64, style = "neox"}
-    : tensor<?x32xf32>, tensor<?x16xf32>
-  %k2 = lumen.kv_append %k, %q, %layer, %position {kind = "key"}
-    : tensor<2x2x?x16x16xf32>, tensor<?x32xf32>
-  %v2 = lumen.kv_append %v, %x, %layer, %position {kind = "value"}
-    : tensor<2x2x?x16x16xf32>, tensor<?x32xf32>
-  %a = lumen.attention %q, %k2, %v2, %layer, %position {heads = 2 : i64, kv_heads = 2 : i64,
-    scale = 0.25 : f32} : tensor<?x32xf32>, tensor<2x2x?x16x16xf32>, tensor<2x2x?x16x16xf32>
+  %q = lumen.rope %x, %table, %positions {head_dim = 16 : i64, style = "neox"}
+    : tensor<?x32xf32>, tensor<?x16xf32>, tensor<?xi32>
+  %k2 = lumen.kv_append %k, %q, %layer, %places {kind = "key"}
+    : tensor<2x2x?x16x16xf32>, tensor<?x32xf32>, tensor<?xi32>
+  %v2 = lumen.kv_append %v, %x, %layer, %places {kind = "value"}
+    : tensor<2x2x?x16x16xf32>, tensor<?x32xf32>, tensor<?xi32>
+  %a = lumen.attention %q, %k2, %v2, %layer, %positions, %pages, %runs {heads = 2 : i64, kv_heads = 2 : i64,
+    scale = 0.25 : f32} : tensor<?x32xf32>, tensor<2x2x?x16x16xf32>, tensor<2x2x?x16x16xf32>,
+    tensor<?xi32>, tensor<?x?xi32>, tensor<?x3xi32>
   return %a, %k2, %v2 : tensor<?x32xf32>, tensor<2x2x?x16x16xf32>, tensor<2x2x?x16x16xf32>
 }
 func.func @look_back(%q: tensor<?x32xf32>, %k: tensor<2x2x?x16x16xf32>,
-    %v: tensor<2x2x?x16x16xf32>, %layer: index, %position: index) -> tensor<?x32xf32> {
-  %next = arith.constant 3 : index
-  %later = arith.addi %position, %next : index
-  %a = lumen.attention %q, %k, %v, %layer, %later {heads = 2 : i64, kv_heads = 2 : i64, window = 40 : i64,
-    scale = 0.25 : f32} : tensor<?x32xf32>, tensor<2x2x?x16x16xf32>, tensor<2x2x?x16x16xf32>
+    %v: tensor<2x2x?x16x16xf32>, %layer: index, %positions: tensor<?xi32>, %pages: tensor<?x?xi32>,
+    %runs: tensor<?x3xi32>) -> tensor<?x32xf32> {
+  %next = arith.constant 1 : index
+  %before = arith.subi %layer, %next : index
+  %a = lumen.attention %q, %k, %v, %before, %positions, %pages, %runs
+    {heads = 2 : i64, kv_heads = 2 : i64, window = 40 : i64, scale = 0.25 : f32}
+    : tensor<?x32xf32>, tensor<2x2x?x16x16xf32>, tensor<2x2x?x16x16xf32>,
+      tensor<?xi32>, tensor<?x?xi32>, tensor<?x3xi32>
   return %a : tensor<?x32xf32>
 }
-func.func @add_last(%x: tensor<?x32xf32>, %y: tensor<?x32xf32>, %w: tensor<32xf32>, %first: index)
+func.func @add_some(%x: tensor<?x32xf32>, %y: tensor<?x32xf32>, %w: tensor<32xf32>, %rows: tensor<?xi32>)
     -> tensor<?x32xf32> {
   %s = lumen.add %x, %y : tensor<?x32xf32>
-  %l = lumen.last_rows %s, %first : tensor<?x32xf32> -> tensor<?x32xf32>
+  %l = lumen.select_rows %s, %rows : tensor<?x32xf32>, tensor<?xi32> -> tensor<?x32xf32>
   %n = lumen.rms_norm %l, %w {epsilon = 1.0e-06 : f32} : tensor<?x32xf32>, tensor<32xf32>
   return %n : tensor<?x32xf32>
 }
@@ -293,9 +298,23 @@ def arguments(rng: random.Random, name: str) -> list[Any]:
             )
         return values
 
-    pages = rng.choice((0, 1, 3, 4))
-    position = rng.choice((0, 1, 15, 30, 44, 46, 47, 48, 60, 61, 62, 2**31 - 5, 2**40, 2**62, 2**63 - 1))
-    caches = [floats(2, 2, n, 16, 16) for n in (pages, pages if rng.random() < 0.9 else pages + 1)]
+    blocks = 4 * rng.choice((0, 1, 3)) + (rng.random() < 0.1)
+    caches = [floats(2, 2, n, 16, 16) for n in (blocks, blocks if rng.random() < 0.9 else blocks + 1)]
+
+    def where(places: bool) -> list[np.ndarray]:
+        """Positions, perhaps places, pages and runs: mostly of one sequence or two."""
+        sequences, columns = rng.choice((1, 2)), rng.choice((1, 2))
+        first = rng.choice((0, 0, 1, 47, 62, 63, 64, 100, 127, 2**31 - 1 - count))
+        cut = rng.randrange(count + 1) if sequences > 1 else count
+        positions = guarded.array((count,), np.int32, at_end=rng.random() < 0.5)
+        positions[:cut], positions[cut:] = np.arange(first, first + cut), np.arange(count - cut)
+        runs = [[0, cut, 0], [cut, count - cut, sequences - 1]]
+        table = np.array([run for run in runs if run[1]], np.int32).reshape(-1, 3)
+        if table.size and rng.random() < 0.3:
+            table[rng.randrange(len(table)), rng.randrange(3)] = rng.choice((-1, 0, 1, count, 2**31 - 1))
+        pages = whole(max(blocks // 4, 1), sequences, columns)
+        return [positions, *([whole(max(16 * blocks, 1), count)] if places else []), pages, table]
+
     match name:
         case "look_up":
             return [whole(VOCABULARY, count), np.ones((VOCABULARY * WIDTH,), np.float16).view(np.uint8)]
@@ -304,17 +323,17 @@ def arguments(rng: random.Random, name: str) -> list[Any]:
             raw = guarded.array((rows * 34,), np.uint8)
             return [whole(rows, count), raw, rows if rng.random() < 0.8 else rng.choice(NUMBERS)]
         case "attend":
-            table = floats(rng.choice((0, 1, 48, 64)), 16)
-            return [floats(count, WIDTH), table, *caches, rng.choice((0, 1, 2, 2**63 - 1)), position]
+            table = floats(rng.choice((0, 1, 64, 128)), 16)
+            return [floats(count, WIDTH), table, *caches, rng.choice((0, 1, 2, 2**63 - 1)), *where(True)]
         case "look_back":
-            return [floats(count, WIDTH), *caches, rng.choice((0, 1, 2)), position]
-        case "add_last":
+            return [floats(count, WIDTH), *caches, rng.choice((0, 1, 2, 3)), *where(False)]
+        case "add_some":
             other = count if rng.random() < 0.8 else count + 1
             return [
                 floats(count, WIDTH),
                 floats(other, WIDTH),
                 floats(WIDTH),
-                rng.choice((0, 1, count, count + 1)),
+                whole(max(count, 1), rng.choice((0, 1, count, 16, 17))),
             ]
         case "choose":
             return [floats(count, EXPERTS)]

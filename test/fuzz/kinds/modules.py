@@ -44,7 +44,7 @@ ATTRIBUTES = (
     *(f'lumen.kernel = "{kind}"' for kind in ("product", "rows", "attention", "pack", "routing")),
     *("lumen.kernel = 1", "lumen.nowait", "lumen.max_tokens = 0 : i64", 'lumen.max_tokens = "x"'),
     *("lumen.prefetch = -1 : i64", 'lumen.target = "x"', "lumen.name = 1 : i64", "lumen.tile = 3 : i64"),
-    *('lumen.result = "x"', "lumen.rows = array<i64: 99>", "lumen.out", "lumen.arena"),
+    *('lumen.result = "x"', "lumen.rows = 99 : i64", "lumen.out", "lumen.arena"),
 )
 NUMBER = r"(?<![%@#\w.])-?\d+(?![\w.]*e)"
 TYPE = r"(?:(?<=x)|\b)(f32|f16|i8|i16|i32|i64|i1|index|bf16|f64)\b"

@@ -24,7 +24,8 @@ lumen.format @q8_0 block(32) group(32) bits(8) bias(-128) storage(["d", "qs"]) {
 }
 
 func.func @step(
-    %tokens: tensor<?xi32>, %position: index, %first: index,
+    %tokens: tensor<?xi32>, %positions: tensor<?xi32>, %rows: tensor<?xi32>, %runs: tensor<?x3xi32>,
+    %places: tensor<?xi32>, %pages: tensor<?x?xi32>,
     %rope: tensor<?x64xf32>,
     %k: tensor<2x2x?x64x16xf16>, %v: tensor<2x2x?x16x64xf16>,
     %token_embd: tensor<151936x896x!lumen.q<@q8_0>> {lumen.name = "token_embd.weight"},
@@ -58,10 +59,11 @@ func.func @step(
   %layer_1 = arith.constant 1 : index
   %x = lumen.embedding %tokens, %token_embd
     : tensor<?xi32>, tensor<151936x896x!lumen.q<@q8_0>> -> tensor<?x896xf32>
-  %x_0, %k_0, %v_0 = func.call @layer_0(%x, %position, %layer_0, %rope, %k, %v,
+  %x_0, %k_0, %v_0 = func.call @layer_0(%x, %positions, %runs, %places, %pages, %layer_0, %rope, %k, %v,
       %attn_norm_0, %attn_q_0, %attn_q_bias_0, %attn_k_0, %attn_k_bias_0, %attn_v_0, %attn_v_bias_0,
       %attn_output_0, %ffn_norm_0, %ffn_gate_0, %ffn_up_0, %ffn_down_0)
-    : (tensor<?x896xf32>, index, index, tensor<?x64xf32>,
+    : (tensor<?x896xf32>, tensor<?xi32>, tensor<?x3xi32>, tensor<?xi32>, tensor<?x?xi32>, index,
+       tensor<?x64xf32>,
        tensor<2x2x?x64x16xf16>, tensor<2x2x?x16x64xf16>,
        tensor<896xf32>, tensor<896x896x!lumen.q<@q8_0>>, tensor<896xf32>,
        tensor<128x896x!lumen.q<@q8_0>>, tensor<128xf32>,
@@ -69,10 +71,11 @@ func.func @step(
        tensor<896xf32>, tensor<4864x896x!lumen.q<@q8_0>>, tensor<4864x896x!lumen.q<@q8_0>>,
        tensor<896x4864x!lumen.q<@q8_0>>)
     -> (tensor<?x896xf32>, tensor<2x2x?x64x16xf16>, tensor<2x2x?x16x64xf16>)
-  %x_1, %k_1, %v_1 = func.call @layer_0(%x_0, %position, %layer_1, %rope, %k_0, %v_0,
+  %x_1, %k_1, %v_1 = func.call @layer_0(%x_0, %positions, %runs, %places, %pages, %layer_1, %rope, %k_0, %v_0,
       %attn_norm_1, %attn_q_1, %attn_q_bias_1, %attn_k_1, %attn_k_bias_1, %attn_v_1, %attn_v_bias_1,
       %attn_output_1, %ffn_norm_1, %ffn_gate_1, %ffn_up_1, %ffn_down_1)
-    : (tensor<?x896xf32>, index, index, tensor<?x64xf32>,
+    : (tensor<?x896xf32>, tensor<?xi32>, tensor<?x3xi32>, tensor<?xi32>, tensor<?x?xi32>, index,
+       tensor<?x64xf32>,
        tensor<2x2x?x64x16xf16>, tensor<2x2x?x16x64xf16>,
        tensor<896xf32>, tensor<896x896x!lumen.q<@q8_0>>, tensor<896xf32>,
        tensor<128x896x!lumen.q<@q8_0>>, tensor<128xf32>,
@@ -80,8 +83,9 @@ func.func @step(
        tensor<896xf32>, tensor<4864x896x!lumen.q<@q8_0>>, tensor<4864x896x!lumen.q<@q8_0>>,
        tensor<896x4864x!lumen.q<@q8_0>>)
     -> (tensor<?x896xf32>, tensor<2x2x?x64x16xf16>, tensor<2x2x?x16x64xf16>)
-  %last = lumen.last_rows %x_1, %first : tensor<?x896xf32> -> tensor<?x896xf32>
-  %normed = lumen.rms_norm %last, %output_norm {epsilon = 1.0e-06 : f32}
+  %chosen = lumen.select_rows %x_1, %rows
+    : tensor<?x896xf32>, tensor<?xi32> -> tensor<?x896xf32>
+  %normed = lumen.rms_norm %chosen, %output_norm {epsilon = 1.0e-06 : f32}
     : tensor<?x896xf32>, tensor<896xf32>
   %output = lumen.dequantize %token_embd
     : tensor<151936x896x!lumen.q<@q8_0>> -> tensor<151936x896xf32>
@@ -92,7 +96,8 @@ func.func @step(
 }
 
 func.func private @layer_0(
-    %x: tensor<?x896xf32>, %position: index, %layer: index, %rope: tensor<?x64xf32>,
+    %x: tensor<?x896xf32>, %positions: tensor<?xi32>, %runs: tensor<?x3xi32>,
+    %places: tensor<?xi32>, %pages: tensor<?x?xi32>, %layer: index, %rope: tensor<?x64xf32>,
     %k: tensor<2x2x?x64x16xf16>, %v: tensor<2x2x?x16x64xf16>,
     %attn_norm: tensor<896xf32>,
     %attn_q: tensor<896x896x!lumen.q<@q8_0>>, %attn_q_bias: tensor<896xf32>,
@@ -114,17 +119,18 @@ func.func private @layer_0(
   %wv = lumen.dequantize %attn_v : tensor<128x896x!lumen.q<@q8_0>> -> tensor<128x896xf32>
   %value = lumen.linear %attn_in, %wv bias(%attn_v_bias : tensor<128xf32>)
     : tensor<?x896xf32>, tensor<128x896xf32> -> tensor<?x128xf32>
-  %query_r = lumen.rope %query, %rope, %position {head_dim = 64 : i64, style = "neox"}
-    : tensor<?x896xf32>, tensor<?x64xf32>
-  %key_r = lumen.rope %key, %rope, %position {head_dim = 64 : i64, style = "neox"}
-    : tensor<?x128xf32>, tensor<?x64xf32>
-  %k_new = lumen.kv_append %k, %key_r, %layer, %position {kind = "key"}
-    : tensor<2x2x?x64x16xf16>, tensor<?x128xf32>
-  %v_new = lumen.kv_append %v, %value, %layer, %position {kind = "value"}
-    : tensor<2x2x?x16x64xf16>, tensor<?x128xf32>
-  %attn = lumen.attention %query_r, %k_new, %v_new, %layer, %position
+  %query_r = lumen.rope %query, %rope, %positions {head_dim = 64 : i64, style = "neox"}
+    : tensor<?x896xf32>, tensor<?x64xf32>, tensor<?xi32>
+  %key_r = lumen.rope %key, %rope, %positions {head_dim = 64 : i64, style = "neox"}
+    : tensor<?x128xf32>, tensor<?x64xf32>, tensor<?xi32>
+  %k_new = lumen.kv_append %k, %key_r, %layer, %places {kind = "key"}
+    : tensor<2x2x?x64x16xf16>, tensor<?x128xf32>, tensor<?xi32>
+  %v_new = lumen.kv_append %v, %value, %layer, %places {kind = "value"}
+    : tensor<2x2x?x16x64xf16>, tensor<?x128xf32>, tensor<?xi32>
+  %attn = lumen.attention %query_r, %k_new, %v_new, %layer, %positions, %pages, %runs
       {heads = 14 : i64, kv_heads = 2 : i64, scale = 1.250000e-01 : f32}
-    : tensor<?x896xf32>, tensor<2x2x?x64x16xf16>, tensor<2x2x?x16x64xf16>
+    : tensor<?x896xf32>, tensor<2x2x?x64x16xf16>, tensor<2x2x?x16x64xf16>, tensor<?xi32>,
+      tensor<?x?xi32>, tensor<?x3xi32>
   %wo = lumen.dequantize %attn_output : tensor<896x896x!lumen.q<@q8_0>> -> tensor<896x896xf32>
   %attn_out = lumen.linear %attn, %wo
     : tensor<?x896xf32>, tensor<896x896xf32> -> tensor<?x896xf32>

@@ -19,30 +19,6 @@ func.func @embedding(%tokens: tensor<?xi32>, %table: tensor<48x64x!lumen.q<@q8_0
 
 // -----
 
-// All rows from the first on are all rows.
-// CHECK-LABEL: func.func @last_rows_zero
-// CHECK-NEXT: return %arg0
-func.func @last_rows_zero(%x: tensor<?x64xf32>) -> tensor<?x64xf32> {
-  %zero = arith.constant 0 : index
-  %0 = lumen.last_rows %x, %zero : tensor<?x64xf32> -> tensor<?x64xf32>
-  return %0 : tensor<?x64xf32>
-}
-
-// CHECK-LABEL: func.func @last_rows_other
-// CHECK: lumen.last_rows %arg0, %c1
-// CHECK: lumen.last_rows %arg1, %c0
-func.func @last_rows_other(%x: tensor<?x64xf32>, %y: tensor<4x64xf32>)
-    -> (tensor<?x64xf32>, tensor<?x64xf32>) {
-  %zero = arith.constant 0 : index
-  %one = arith.constant 1 : index
-  %0 = lumen.last_rows %x, %one : tensor<?x64xf32> -> tensor<?x64xf32>
-  // Another type: nothing to return instead.
-  %1 = lumen.last_rows %y, %zero : tensor<4x64xf32> -> tensor<?x64xf32>
-  return %0, %1 : tensor<?x64xf32>, tensor<?x64xf32>
-}
-
-// -----
-
 // Weights whose results nobody reads go, with their biases.
 // CHECK-LABEL: func.func @unread_result
 // CHECK-NEXT: %[[Y:.*]]:2 = lumen.qlinear activations(%arg0 : tensor<?x64xf32>)

@@ -604,204 +604,255 @@ func.func @f(%x: tensor<?x64xf32>, %w: tensor<24xf32>) {
 
 // -----
 
-func.func @f(%x: tensor<?x64xf32>, %t: tensor<?x16xf32>, %p: index) {
+func.func @f(%x: tensor<?x64xf32>, %t: tensor<?x16xf32>, %positions: tensor<?xi32>) {
   // expected-error@below {{style must be "neox" or "norm", got "gptj"}}
-  %0 = lumen.rope %x, %t, %p {head_dim = 32 : i64, style = "gptj"}
-    : tensor<?x64xf32>, tensor<?x16xf32>
+  %0 = lumen.rope %x, %t, %positions {head_dim = 32 : i64, style = "gptj"}
+    : tensor<?x64xf32>, tensor<?x16xf32>, tensor<?xi32>
   return
 }
 
 // -----
 
-func.func @f(%x: tensor<?x48xf32>, %t: tensor<?x16xf32>, %p: index) {
+func.func @f(%x: tensor<?x48xf32>, %t: tensor<?x16xf32>, %positions: tensor<?xi32>) {
   // expected-error@below {{columns of x must be a multiple of head_dim (32), got 48}}
-  %0 = lumen.rope %x, %t, %p {head_dim = 32 : i64, style = "neox"}
-    : tensor<?x48xf32>, tensor<?x16xf32>
+  %0 = lumen.rope %x, %t, %positions {head_dim = 32 : i64, style = "neox"}
+    : tensor<?x48xf32>, tensor<?x16xf32>, tensor<?xi32>
   return
 }
 
 // -----
 
-func.func @f(%x: tensor<?x64xf32>, %t: tensor<?x64xf32>, %p: index) {
+func.func @f(%x: tensor<?x64xf32>, %t: tensor<?x64xf32>, %positions: tensor<?xi32>) {
   // expected-error@below {{table must have an even number of columns of 2 to head_dim (32), got 64}}
-  %0 = lumen.rope %x, %t, %p {head_dim = 32 : i64, style = "neox"}
-    : tensor<?x64xf32>, tensor<?x64xf32>
+  %0 = lumen.rope %x, %t, %positions {head_dim = 32 : i64, style = "neox"}
+    : tensor<?x64xf32>, tensor<?x64xf32>, tensor<?xi32>
   return
 }
 
 // -----
 
-func.func @f(%x: tensor<?x64xf32>, %t: tensor<?x15xf32>, %p: index) {
+func.func @f(%x: tensor<?x64xf32>, %t: tensor<?x15xf32>, %positions: tensor<?xi32>) {
   // expected-error@below {{table must have an even number of columns of 2 to head_dim (32), got 15}}
-  %0 = lumen.rope %x, %t, %p {head_dim = 32 : i64, style = "neox"}
-    : tensor<?x64xf32>, tensor<?x15xf32>
+  %0 = lumen.rope %x, %t, %positions {head_dim = 32 : i64, style = "neox"}
+    : tensor<?x64xf32>, tensor<?x15xf32>, tensor<?xi32>
   return
 }
 
 // -----
 
-func.func @f(%x: tensor<?x64xf32>, %t: tensor<?x16xf32>, %p: index) {
+func.func @f(%x: tensor<?x64xf32>, %t: tensor<?x16xf32>, %positions: tensor<?xi32>) {
   // expected-error@below {{attribute 'head_dim' failed to satisfy constraint}}
-  %0 = lumen.rope %x, %t, %p {head_dim = 0 : i64, style = "neox"}
-    : tensor<?x64xf32>, tensor<?x16xf32>
+  %0 = lumen.rope %x, %t, %positions {head_dim = 0 : i64, style = "neox"}
+    : tensor<?x64xf32>, tensor<?x16xf32>, tensor<?xi32>
   return
 }
 
 // -----
 
-func.func @f(%c: tensor<4x2x?x32x16xf16>, %x: tensor<?x64xf32>, %i: index) {
+func.func @f(%c: tensor<4x2x?x32x16xf16>, %x: tensor<?x64xf32>, %i: index, %places: tensor<?xi32>) {
   // expected-error@below {{kind must be "key" or "value", got "query"}}
-  %0 = lumen.kv_append %c, %x, %i, %i {kind = "query"}
-    : tensor<4x2x?x32x16xf16>, tensor<?x64xf32>
+  %0 = lumen.kv_append %c, %x, %i, %places {kind = "query"}
+    : tensor<4x2x?x32x16xf16>, tensor<?x64xf32>, tensor<?xi32>
   return
 }
 
 // -----
 
-func.func @f(%c: tensor<4x2x?x16x32xf16>, %x: tensor<?x64xf32>, %i: index) {
-  // expected-error@below {{positions per cache block must be 16, got 32}}
-  %0 = lumen.kv_append %c, %x, %i, %i {kind = "key"}
-    : tensor<4x2x?x16x32xf16>, tensor<?x64xf32>
+func.func @f(%c: tensor<4x2x?x16x32xf16>, %x: tensor<?x64xf32>, %i: index, %places: tensor<?xi32>) {
+  // expected-error@below {{positions per block must be 16, got 32}}
+  %0 = lumen.kv_append %c, %x, %i, %places {kind = "key"}
+    : tensor<4x2x?x16x32xf16>, tensor<?x64xf32>, tensor<?xi32>
   return
 }
 
 // -----
 
-func.func @f(%c: tensor<4x2x?x32x16xf16>, %x: tensor<?x64xf32>, %i: index) {
-  // expected-error@below {{positions per cache block must be 16, got 32}}
-  %0 = lumen.kv_append %c, %x, %i, %i {kind = "value"}
-    : tensor<4x2x?x32x16xf16>, tensor<?x64xf32>
+func.func @f(%c: tensor<4x2x?x32x16xf16>, %x: tensor<?x64xf32>, %i: index, %places: tensor<?xi32>) {
+  // expected-error@below {{positions per block must be 16, got 32}}
+  %0 = lumen.kv_append %c, %x, %i, %places {kind = "value"}
+    : tensor<4x2x?x32x16xf16>, tensor<?x64xf32>, tensor<?xi32>
   return
 }
 
 // -----
 
-func.func @f(%c: tensor<4x2x?x32x16xf16>, %x: tensor<?x32xf32>, %i: index) {
+func.func @f(%c: tensor<4x2x?x32x16xf16>, %x: tensor<?x32xf32>, %i: index, %places: tensor<?xi32>) {
   // expected-error@below {{columns of x must be 64, got 32}}
-  %0 = lumen.kv_append %c, %x, %i, %i {kind = "key"}
-    : tensor<4x2x?x32x16xf16>, tensor<?x32xf32>
+  %0 = lumen.kv_append %c, %x, %i, %places {kind = "key"}
+    : tensor<4x2x?x32x16xf16>, tensor<?x32xf32>, tensor<?xi32>
   return
 }
 
 // -----
 
-func.func @f(%c: tensor<2x?x32x16xf16>, %x: tensor<?x64xf32>, %i: index) {
+func.func @f(%c: tensor<2x?x32x16xf16>, %x: tensor<?x64xf32>, %i: index, %places: tensor<?xi32>) {
   // expected-error@below {{operand #0 must be 5D tensor of 16-bit float or 32-bit float values or 4D tensor of 8-bit signless integer values}}
-  %0 = lumen.kv_append %c, %x, %i, %i {kind = "key"}
-    : tensor<2x?x32x16xf16>, tensor<?x64xf32>
+  %0 = lumen.kv_append %c, %x, %i, %places {kind = "key"}
+    : tensor<2x?x32x16xf16>, tensor<?x64xf32>, tensor<?xi32>
   return
 }
 
 // -----
 
-func.func @f(%c: tensor<4x2x?x512xi8>, %x: tensor<?x64xf32>, %i: index) {
-  // expected-error@below {{bytes per page must be 544, got 512}}
-  %0 = lumen.kv_append %c, %x, %i, %i {kind = "key"} : tensor<4x2x?x512xi8>, tensor<?x64xf32>
+func.func @f(%c: tensor<4x2x?x512xi8>, %x: tensor<?x64xf32>, %i: index, %places: tensor<?xi32>) {
+  // expected-error@below {{bytes per block must be 544, got 512}}
+  %0 = lumen.kv_append %c, %x, %i, %places {kind = "key"} : tensor<4x2x?x512xi8>, tensor<?x64xf32>, tensor<?xi32>
   return
 }
 
 // -----
 
-func.func @f(%c: tensor<4x2x?x128xi8>, %x: tensor<?x12xf32>, %i: index) {
+func.func @f(%c: tensor<4x2x?x128xi8>, %x: tensor<?x12xf32>, %i: index, %places: tensor<?xi32>) {
   // expected-error@below {{with a cache of i8 needs heads of a multiple of 4 values, got 'tensor<?x12xf32>' for 2 heads}}
-  %0 = lumen.kv_append %c, %x, %i, %i {kind = "value"} : tensor<4x2x?x128xi8>, tensor<?x12xf32>
+  %0 = lumen.kv_append %c, %x, %i, %places {kind = "value"} : tensor<4x2x?x128xi8>, tensor<?x12xf32>, tensor<?xi32>
   return
 }
 
 // -----
 
-func.func @f(%q: tensor<?x128xf32>, %k: tensor<4x2x?x544xi8>, %v: tensor<4x2x?x16x32xf16>, %i: index) {
+func.func @f(%q: tensor<?x128xf32>, %k: tensor<4x2x?x544xi8>, %v: tensor<4x2x?x16x32xf16>, %i: index, %positions: tensor<?xi32>, %pages: tensor<?x?xi32>, %runs: tensor<?x3xi32>) {
   // expected-error@below {{caches must both be of i8 or both of floats, got 'tensor<4x2x?x544xi8>' and 'tensor<4x2x?x16x32xf16>'}}
-  %0 = lumen.attention %q, %k, %v, %i, %i
+  %0 = lumen.attention %q, %k, %v, %i, %positions, %pages, %runs
     {heads = 4 : i64, kv_heads = 2 : i64, scale = 0.125 : f32}
-    : tensor<?x128xf32>, tensor<4x2x?x544xi8>, tensor<4x2x?x16x32xf16>
+    : tensor<?x128xf32>, tensor<4x2x?x544xi8>, tensor<4x2x?x16x32xf16>,
+      tensor<?xi32>, tensor<?x?xi32>, tensor<?x3xi32>
   return
 }
 
 // -----
 
-func.func @f(%q: tensor<?x128xf32>, %k: tensor<4x2x?x544xi8>, %v: tensor<4x2x?x512xi8>, %i: index) {
-  // expected-error@below {{bytes per page of v must be 544, got 512}}
-  %0 = lumen.attention %q, %k, %v, %i, %i
+func.func @f(%q: tensor<?x128xf32>, %k: tensor<4x2x?x544xi8>, %v: tensor<4x2x?x512xi8>, %i: index, %positions: tensor<?xi32>, %pages: tensor<?x?xi32>, %runs: tensor<?x3xi32>) {
+  // expected-error@below {{bytes per block of v must be 544, got 512}}
+  %0 = lumen.attention %q, %k, %v, %i, %positions, %pages, %runs
     {heads = 4 : i64, kv_heads = 2 : i64, scale = 0.125 : f32}
-    : tensor<?x128xf32>, tensor<4x2x?x544xi8>, tensor<4x2x?x512xi8>
+    : tensor<?x128xf32>, tensor<4x2x?x544xi8>, tensor<4x2x?x512xi8>,
+      tensor<?xi32>, tensor<?x?xi32>, tensor<?x3xi32>
   return
 }
 
 // -----
 
-func.func @f(%q: tensor<?x128xf32>, %k: tensor<4x2x?x32x16xf16>, %v: tensor<4x2x?x16x32xf16>, %i: index) {
+func.func @f(%q: tensor<?x128xf32>, %k: tensor<4x2x?x32x16xf16>, %v: tensor<4x2x?x16x32xf16>, %i: index, %positions: tensor<?xi32>, %pages: tensor<?x?xi32>, %runs: tensor<?x3xi32>) {
   // expected-error@below {{heads must be a multiple of kv_heads (2) below 2^31, got 3}}
-  %0 = lumen.attention %q, %k, %v, %i, %i
+  %0 = lumen.attention %q, %k, %v, %i, %positions, %pages, %runs
     {heads = 3 : i64, kv_heads = 2 : i64, scale = 0.125 : f32}
-    : tensor<?x128xf32>, tensor<4x2x?x32x16xf16>, tensor<4x2x?x16x32xf16>
+    : tensor<?x128xf32>, tensor<4x2x?x32x16xf16>, tensor<4x2x?x16x32xf16>,
+      tensor<?xi32>, tensor<?x?xi32>, tensor<?x3xi32>
   return
 }
 
 // -----
 
-func.func @f(%q: tensor<?x128xf32>, %k: tensor<4x1x?x32x16xf16>, %v: tensor<4x2x?x16x32xf16>, %i: index) {
+func.func @f(%q: tensor<?x128xf32>, %k: tensor<4x1x?x32x16xf16>, %v: tensor<4x2x?x16x32xf16>, %i: index, %positions: tensor<?xi32>, %pages: tensor<?x?xi32>, %runs: tensor<?x3xi32>) {
   // expected-error@below {{kv heads of k must be 2, got 1}}
-  %0 = lumen.attention %q, %k, %v, %i, %i
+  %0 = lumen.attention %q, %k, %v, %i, %positions, %pages, %runs
     {heads = 4 : i64, kv_heads = 2 : i64, scale = 0.125 : f32}
-    : tensor<?x128xf32>, tensor<4x1x?x32x16xf16>, tensor<4x2x?x16x32xf16>
+    : tensor<?x128xf32>, tensor<4x1x?x32x16xf16>, tensor<4x2x?x16x32xf16>,
+      tensor<?xi32>, tensor<?x?xi32>, tensor<?x3xi32>
   return
 }
 
 // -----
 
-func.func @f(%q: tensor<?x128xf32>, %k: tensor<4x2x?x32x16xf16>, %v: tensor<4x1x?x16x32xf16>, %i: index) {
+func.func @f(%q: tensor<?x128xf32>, %k: tensor<4x2x?x32x16xf16>, %v: tensor<4x1x?x16x32xf16>, %i: index, %positions: tensor<?xi32>, %pages: tensor<?x?xi32>, %runs: tensor<?x3xi32>) {
   // expected-error@below {{kv heads of v must be 2, got 1}}
-  %0 = lumen.attention %q, %k, %v, %i, %i
+  %0 = lumen.attention %q, %k, %v, %i, %positions, %pages, %runs
     {heads = 4 : i64, kv_heads = 2 : i64, scale = 0.125 : f32}
-    : tensor<?x128xf32>, tensor<4x2x?x32x16xf16>, tensor<4x1x?x16x32xf16>
+    : tensor<?x128xf32>, tensor<4x2x?x32x16xf16>, tensor<4x1x?x16x32xf16>,
+      tensor<?xi32>, tensor<?x?xi32>, tensor<?x3xi32>
   return
 }
 
 // -----
 
-func.func @f(%q: tensor<?x128xf32>, %k: tensor<4x2x?x32x8xf16>, %v: tensor<4x2x?x16x32xf16>, %i: index) {
+func.func @f(%q: tensor<?x128xf32>, %k: tensor<4x2x?x32x8xf16>, %v: tensor<4x2x?x16x32xf16>, %i: index, %positions: tensor<?xi32>, %pages: tensor<?x?xi32>, %runs: tensor<?x3xi32>) {
   // expected-error@below {{positions per block of k must be 16, got 8}}
-  %0 = lumen.attention %q, %k, %v, %i, %i
+  %0 = lumen.attention %q, %k, %v, %i, %positions, %pages, %runs
     {heads = 4 : i64, kv_heads = 2 : i64, scale = 0.125 : f32}
-    : tensor<?x128xf32>, tensor<4x2x?x32x8xf16>, tensor<4x2x?x16x32xf16>
+    : tensor<?x128xf32>, tensor<4x2x?x32x8xf16>, tensor<4x2x?x16x32xf16>,
+      tensor<?xi32>, tensor<?x?xi32>, tensor<?x3xi32>
   return
 }
 
 // -----
 
-func.func @f(%q: tensor<?x128xf32>, %k: tensor<4x2x?x32x16xf16>, %v: tensor<4x2x?x8x32xf16>, %i: index) {
+func.func @f(%q: tensor<?x128xf32>, %k: tensor<4x2x?x32x16xf16>, %v: tensor<4x2x?x8x32xf16>, %i: index, %positions: tensor<?xi32>, %pages: tensor<?x?xi32>, %runs: tensor<?x3xi32>) {
   // expected-error@below {{positions per block of v must be 16, got 8}}
-  %0 = lumen.attention %q, %k, %v, %i, %i
+  %0 = lumen.attention %q, %k, %v, %i, %positions, %pages, %runs
     {heads = 4 : i64, kv_heads = 2 : i64, scale = 0.125 : f32}
-    : tensor<?x128xf32>, tensor<4x2x?x32x16xf16>, tensor<4x2x?x8x32xf16>
+    : tensor<?x128xf32>, tensor<4x2x?x32x16xf16>, tensor<4x2x?x8x32xf16>,
+      tensor<?xi32>, tensor<?x?xi32>, tensor<?x3xi32>
   return
 }
 
 // -----
 
-func.func @f(%q: tensor<?x128xf32>, %k: tensor<4x2x?x32x16xf16>, %v: tensor<4x2x?x16x64xf16>, %i: index) {
+func.func @f(%q: tensor<?x128xf32>, %k: tensor<4x2x?x32x16xf16>, %v: tensor<4x2x?x16x64xf16>, %i: index, %positions: tensor<?xi32>, %pages: tensor<?x?xi32>, %runs: tensor<?x3xi32>) {
   // expected-error@below {{head dimension of v must be 32, got 64}}
-  %0 = lumen.attention %q, %k, %v, %i, %i
+  %0 = lumen.attention %q, %k, %v, %i, %positions, %pages, %runs
     {heads = 4 : i64, kv_heads = 2 : i64, scale = 0.125 : f32}
-    : tensor<?x128xf32>, tensor<4x2x?x32x16xf16>, tensor<4x2x?x16x64xf16>
+    : tensor<?x128xf32>, tensor<4x2x?x32x16xf16>, tensor<4x2x?x16x64xf16>,
+      tensor<?xi32>, tensor<?x?xi32>, tensor<?x3xi32>
   return
 }
 
 // -----
 
-func.func @f(%q: tensor<?x64xf32>, %k: tensor<4x2x?x32x16xf16>, %v: tensor<4x2x?x16x32xf16>, %i: index) {
+func.func @f(%q: tensor<?x64xf32>, %k: tensor<4x2x?x32x16xf16>, %v: tensor<4x2x?x16x32xf16>, %i: index, %positions: tensor<?xi32>, %pages: tensor<?x?xi32>, %runs: tensor<?x3xi32>) {
   // expected-error@below {{columns of q must be 128, got 64}}
-  %0 = lumen.attention %q, %k, %v, %i, %i
+  %0 = lumen.attention %q, %k, %v, %i, %positions, %pages, %runs
     {heads = 4 : i64, kv_heads = 2 : i64, scale = 0.125 : f32}
-    : tensor<?x64xf32>, tensor<4x2x?x32x16xf16>, tensor<4x2x?x16x32xf16>
+    : tensor<?x64xf32>, tensor<4x2x?x32x16xf16>, tensor<4x2x?x16x32xf16>,
+      tensor<?xi32>, tensor<?x?xi32>, tensor<?x3xi32>
+  return
+}
+
+// -----
+
+func.func @f(%x: tensor<3x64xf32>, %t: tensor<?x16xf32>, %positions: tensor<2xi32>) {
+  // expected-error@below {{positions must be 3, got 2}}
+  %0 = lumen.rope %x, %t, %positions {head_dim = 32 : i64, style = "neox"}
+    : tensor<3x64xf32>, tensor<?x16xf32>, tensor<2xi32>
+  return
+}
+
+// -----
+
+func.func @f(%c: tensor<4x2x?x32x16xf16>, %x: tensor<3x64xf32>, %i: index, %places: tensor<4xi32>) {
+  // expected-error@below {{places must be 3, got 4}}
+  %0 = lumen.kv_append %c, %x, %i, %places {kind = "key"}
+    : tensor<4x2x?x32x16xf16>, tensor<3x64xf32>, tensor<4xi32>
+  return
+}
+
+// -----
+
+func.func @f(%q: tensor<3x128xf32>, %k: tensor<4x2x?x32x16xf16>, %v: tensor<4x2x?x16x32xf16>, %i: index,
+    %positions: tensor<2xi32>, %pages: tensor<?x?xi32>, %runs: tensor<?x3xi32>) {
+  // expected-error@below {{positions must be 3, got 2}}
+  %0 = lumen.attention %q, %k, %v, %i, %positions, %pages, %runs
+    {heads = 4 : i64, kv_heads = 2 : i64, scale = 0.125 : f32}
+    : tensor<3x128xf32>, tensor<4x2x?x32x16xf16>, tensor<4x2x?x16x32xf16>, tensor<2xi32>, tensor<?x?xi32>,
+      tensor<?x3xi32>
+  return
+}
+
+// -----
+
+func.func @f(%q: tensor<?x128xf32>, %k: tensor<4x2x?x32x16xf16>, %v: tensor<4x2x?x16x32xf16>, %i: index,
+    %positions: tensor<?xi32>, %pages: tensor<?x?xi32>, %runs: tensor<?x2xi32>) {
+  // expected-error@below {{columns of runs must be 3, got 2}}
+  %0 = lumen.attention %q, %k, %v, %i, %positions, %pages, %runs
+    {heads = 4 : i64, kv_heads = 2 : i64, scale = 0.125 : f32}
+    : tensor<?x128xf32>, tensor<4x2x?x32x16xf16>, tensor<4x2x?x16x32xf16>, tensor<?xi32>, tensor<?x?xi32>,
+      tensor<?x2xi32>
   return
 }
 
 // -----
 
 //===----------------------------------------------------------------------===//
-// lumen.silu, lumen.gelu, lumen.mul, lumen.add, lumen.last_rows
+// lumen.silu, lumen.gelu, lumen.mul, lumen.add, lumen.select_rows
 //===----------------------------------------------------------------------===//
 
 func.func @f(%x: tensor<?x64xf32>) {
@@ -836,9 +887,17 @@ func.func @f(%x: tensor<?x64xf32>, %y: tensor<2x64xf32>) {
 
 // -----
 
-func.func @f(%x: tensor<?x64xf32>, %i: index) {
+func.func @f(%x: tensor<?x64xf32>, %i: index, %rows: tensor<?xi32>) {
   // expected-error@below {{result columns must be 64, got 32}}
-  %0 = lumen.last_rows %x, %i : tensor<?x64xf32> -> tensor<?x32xf32>
+  %0 = lumen.select_rows %x, %rows : tensor<?x64xf32>, tensor<?xi32> -> tensor<?x32xf32>
+  return
+}
+
+// -----
+
+func.func @f(%x: tensor<?x64xf32>, %rows: tensor<3xi32>) {
+  // expected-error@below {{result rows must be 3, got 4}}
+  %0 = lumen.select_rows %x, %rows : tensor<?x64xf32>, tensor<3xi32> -> tensor<4x64xf32>
   return
 }
 
@@ -1684,8 +1743,8 @@ func.func @f(%a: memref<4xf32> {lumen.result = 1 : i64}) { return }
 
 // -----
 
-// expected-error@+1 {{lumen.rows of argument 0 must be numbers of arguments in an array of i64, got array<i64: 99>}}
-func.func @f(%a: memref<4xf32> {lumen.rows = array<i64: 99>, lumen.out}) { return }
+// expected-error@+1 {{lumen.rows of argument 0 must be the number of an argument, an i64, got 99 : i64}}
+func.func @f(%a: memref<4xf32> {lumen.rows = 99 : i64, lumen.out}) { return }
 
 // -----
 
@@ -1787,11 +1846,12 @@ func.func @f(%x: tensor<?x96xf32>) {
 
 // -----
 
-func.func @f(%q: tensor<?x64xf32>, %k: tensor<1x1x?x64x16xf32>, %v: tensor<1x1x?x16x64xf32>, %i: index) {
+func.func @f(%q: tensor<?x64xf32>, %k: tensor<1x1x?x64x16xf32>, %v: tensor<1x1x?x16x64xf32>, %i: index, %positions: tensor<?xi32>, %pages: tensor<?x?xi32>, %runs: tensor<?x3xi32>) {
   // expected-error@below {{window must be below 2^31, got 2147483648}}
-  %0 = lumen.attention %q, %k, %v, %i, %i
+  %0 = lumen.attention %q, %k, %v, %i, %positions, %pages, %runs
       {heads = 1 : i64, kv_heads = 1 : i64, scale = 1.0 : f32, window = 2147483648 : i64}
-    : tensor<?x64xf32>, tensor<1x1x?x64x16xf32>, tensor<1x1x?x16x64xf32>
+    : tensor<?x64xf32>, tensor<1x1x?x64x16xf32>, tensor<1x1x?x16x64xf32>,
+      tensor<?xi32>, tensor<?x?xi32>, tensor<?x3xi32>
   return
 }
 

@@ -70,7 +70,7 @@ lumen.format @table block(32) group(16) bits(2) table([-3, -1, 1, 3]) storage(["
 
 // CHECK-LABEL: func.func @model
 func.func @model(
-    %tokens: tensor<?xi32>, %position: index, %first: index, %layer: index,
+    %tokens: tensor<?xi32>, %positions: tensor<?xi32>, %places: tensor<?xi32>, %pages: tensor<?x?xi32>, %runs: tensor<?x3xi32>, %rows: tensor<?xi32>, %layer: index,
     %rope: tensor<?x32xf32>, %k: tensor<4x2x?x32x16xf16>, %v: tensor<4x2x?x16x32xf16>,
     %codes: tensor<4x2x?x544xi8>, %table: tensor<96x128x!lumen.q<@q8_0>>, %norm: tensor<128xf32>,
     %wk: tensor<64x128xbf16>, %bk: tensor<64xf32>) -> tensor<?x96xf32> {
@@ -82,26 +82,28 @@ func.func @model(
   // CHECK: lumen.linear %{{.*}}, %{{.*}} bias(%{{.*}} : tensor<64xf32>) : tensor<?x128xf32>, tensor<64x128xbf16> -> tensor<?x64xf32>
   %2 = lumen.linear %1, %wk bias(%bk : tensor<64xf32>)
     : tensor<?x128xf32>, tensor<64x128xbf16> -> tensor<?x64xf32>
-  // CHECK: lumen.rope %{{.*}}, %{{.*}}, %{{.*}} {head_dim = 32 : i64, style = "norm"} : tensor<?x64xf32>, tensor<?x32xf32>
-  %3 = lumen.rope %2, %rope, %position {head_dim = 32 : i64, style = "norm"}
-    : tensor<?x64xf32>, tensor<?x32xf32>
-  // CHECK: lumen.kv_append %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}} {kind = "key"} : tensor<4x2x?x32x16xf16>, tensor<?x64xf32>
-  %4 = lumen.kv_append %k, %3, %layer, %position {kind = "key"}
-    : tensor<4x2x?x32x16xf16>, tensor<?x64xf32>
-  // CHECK: lumen.kv_append %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}} {kind = "value"} : tensor<4x2x?x16x32xf16>, tensor<?x64xf32>
-  %5 = lumen.kv_append %v, %2, %layer, %position {kind = "value"}
-    : tensor<4x2x?x16x32xf16>, tensor<?x64xf32>
-  // CHECK: lumen.kv_append %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}} {kind = "key"} : tensor<4x2x?x544xi8>, tensor<?x64xf32>
-  %k8 = lumen.kv_append %codes, %3, %layer, %position {kind = "key"}
-    : tensor<4x2x?x544xi8>, tensor<?x64xf32>
-  // CHECK: lumen.attention %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}} {heads = 4 : i64, kv_heads = 2 : i64, scale = 1.250000e-01 : f32} : tensor<?x128xf32>, tensor<4x2x?x32x16xf16>, tensor<4x2x?x16x32xf16>
-  %6 = lumen.attention %1, %4, %5, %layer, %position
+  // CHECK: lumen.rope %{{.*}}, %{{.*}}, %{{.*}} {head_dim = 32 : i64, style = "norm"} : tensor<?x64xf32>, tensor<?x32xf32>, tensor<?xi32>
+  %3 = lumen.rope %2, %rope, %positions {head_dim = 32 : i64, style = "norm"}
+    : tensor<?x64xf32>, tensor<?x32xf32>, tensor<?xi32>
+  // CHECK: lumen.kv_append %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}} {kind = "key"} : tensor<4x2x?x32x16xf16>, tensor<?x64xf32>, tensor<?xi32>
+  %4 = lumen.kv_append %k, %3, %layer, %places {kind = "key"}
+    : tensor<4x2x?x32x16xf16>, tensor<?x64xf32>, tensor<?xi32>
+  // CHECK: lumen.kv_append %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}} {kind = "value"} : tensor<4x2x?x16x32xf16>, tensor<?x64xf32>, tensor<?xi32>
+  %5 = lumen.kv_append %v, %2, %layer, %places {kind = "value"}
+    : tensor<4x2x?x16x32xf16>, tensor<?x64xf32>, tensor<?xi32>
+  // CHECK: lumen.kv_append %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}} {kind = "key"} : tensor<4x2x?x544xi8>, tensor<?x64xf32>, tensor<?xi32>
+  %k8 = lumen.kv_append %codes, %3, %layer, %places {kind = "key"}
+    : tensor<4x2x?x544xi8>, tensor<?x64xf32>, tensor<?xi32>
+  // CHECK: lumen.attention %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}} {heads = 4 : i64, kv_heads = 2 : i64, scale = 1.250000e-01 : f32} : tensor<?x128xf32>, tensor<4x2x?x32x16xf16>, tensor<4x2x?x16x32xf16>, tensor<?xi32>, tensor<?x?xi32>, tensor<?x3xi32>
+  %6 = lumen.attention %1, %4, %5, %layer, %positions, %pages, %runs
     {heads = 4 : i64, kv_heads = 2 : i64, scale = 0.125 : f32}
-    : tensor<?x128xf32>, tensor<4x2x?x32x16xf16>, tensor<4x2x?x16x32xf16>
+    : tensor<?x128xf32>, tensor<4x2x?x32x16xf16>, tensor<4x2x?x16x32xf16>,
+      tensor<?xi32>, tensor<?x?xi32>, tensor<?x3xi32>
   // CHECK: lumen.attention {{.*}} {heads = 4 : i64, kv_heads = 2 : i64, scale = 1.000000e+00 : f32, window = 100 : i64}
-  %local = lumen.attention %1, %4, %5, %layer, %position
+  %local = lumen.attention %1, %4, %5, %layer, %positions, %pages, %runs
     {heads = 4 : i64, kv_heads = 2 : i64, scale = 1.0 : f32, window = 100 : i64}
-    : tensor<?x128xf32>, tensor<4x2x?x32x16xf16>, tensor<4x2x?x16x32xf16>
+    : tensor<?x128xf32>, tensor<4x2x?x32x16xf16>, tensor<4x2x?x16x32xf16>,
+      tensor<?xi32>, tensor<?x?xi32>, tensor<?x3xi32>
   // CHECK: lumen.scale %{{.*}} {factor = 5.000000e-01 : f32} : tensor<?x128xf32>
   %half = lumen.scale %local {factor = 0.5 : f32} : tensor<?x128xf32>
   // CHECK: lumen.to_bf16 %{{.*}} : tensor<?x128xf32> -> tensor<?x128xbf16>
@@ -114,8 +116,8 @@ func.func @model(
   %7 = lumen.mul %gate, %1 : tensor<?x128xf32>
   // CHECK: lumen.add %{{.*}}, %{{.*}} : tensor<?x128xf32>
   %8 = lumen.add %7, %0 : tensor<?x128xf32>
-  // CHECK: lumen.last_rows %{{.*}}, %{{.*}} : tensor<?x128xf32> -> tensor<?x128xf32>
-  %9 = lumen.last_rows %8, %first : tensor<?x128xf32> -> tensor<?x128xf32>
+  // CHECK: lumen.select_rows %{{.*}}, %{{.*}} : tensor<?x128xf32>, tensor<?xi32> -> tensor<?x128xf32>
+  %9 = lumen.select_rows %8, %rows : tensor<?x128xf32>, tensor<?xi32> -> tensor<?x128xf32>
   // CHECK: lumen.dequantize %{{.*}} : tensor<96x128x!lumen.q<@q8_0>> -> tensor<96x128xf32>
   %10 = lumen.dequantize %table : tensor<96x128x!lumen.q<@q8_0>> -> tensor<96x128xf32>
   // CHECK: lumen.linear %{{.*}}, %{{.*}} : tensor<?x128xf32>, tensor<96x128xf32> -> tensor<?x96xf32>

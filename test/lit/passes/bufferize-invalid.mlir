@@ -65,33 +65,20 @@ func.func @f() {
 
 // -----
 
-func.func private @append(%k: tensor<2x1x?x64x16xf16>, %x: tensor<?x64xf32>, %layer: index, %position: index)
+func.func private @append(%k: tensor<2x1x?x64x16xf16>, %x: tensor<?x64xf32>, %layer: index, %places: tensor<?xi32>)
     -> tensor<2x1x?x64x16xf16> attributes {lumen.kernel = "rows"} {
-  %new = lumen.kv_append %k, %x, %layer, %position {kind = "key"} : tensor<2x1x?x64x16xf16>, tensor<?x64xf32>
+  %new = lumen.kv_append %k, %x, %layer, %places {kind = "key"} : tensor<2x1x?x64x16xf16>, tensor<?x64xf32>, tensor<?xi32>
   return %new : tensor<2x1x?x64x16xf16>
 }
-func.func @f(%k: tensor<2x1x?x64x16xf16>, %x: tensor<?x64xf32>, %layer: index, %position: index)
+func.func @f(%k: tensor<2x1x?x64x16xf16>, %x: tensor<?x64xf32>, %layer: index, %places: tensor<?xi32>)
     -> tensor<2x1x?x64x16xf16> {
   // expected-note @+1 {{updated here}}
-  %k2 = call @append(%k, %x, %layer, %position)
-    : (tensor<2x1x?x64x16xf16>, tensor<?x64xf32>, index, index) -> tensor<2x1x?x64x16xf16>
+  %k2 = call @append(%k, %x, %layer, %places)
+    : (tensor<2x1x?x64x16xf16>, tensor<?x64xf32>, index, tensor<?xi32>) -> tensor<2x1x?x64x16xf16>
   // expected-error @+1 {{uses a cache as it was before it was updated}}
-  %k3 = call @append(%k, %x, %layer, %position)
-    : (tensor<2x1x?x64x16xf16>, tensor<?x64xf32>, index, index) -> tensor<2x1x?x64x16xf16>
+  %k3 = call @append(%k, %x, %layer, %places)
+    : (tensor<2x1x?x64x16xf16>, tensor<?x64xf32>, index, tensor<?xi32>) -> tensor<2x1x?x64x16xf16>
   return %k3 : tensor<2x1x?x64x16xf16>
-}
-
-// -----
-
-func.func private @last(%x: tensor<?x8xf32>, %first: index) -> tensor<?x8xf32> attributes {lumen.kernel = "rows"} {
-  %y = lumen.last_rows %x, %first : tensor<?x8xf32> -> tensor<?x8xf32>
-  return %y : tensor<?x8xf32>
-}
-func.func private @layer(%x: tensor<?x8xf32>, %first: index) -> tensor<?x8xf32> {
-  %twice = arith.addi %first, %first : index
-  // expected-error @+1 {{has a number of rows that is neither an argument nor a constant}}
-  %y = call @last(%x, %twice) : (tensor<?x8xf32>, index) -> tensor<?x8xf32>
-  return %y : tensor<?x8xf32>
 }
 
 // -----

@@ -2,19 +2,19 @@
 // RUN: lumen-opt %s --lumen-check-fused --split-input-file --verify-diagnostics
 
 // What is allowed.
-func.func @step(%x: tensor<?x64xf32>, %w: tensor<64x64xf16, #lumen.packed<rows = 8>>)
+func.func @step(%x: tensor<?x64xf32>, %w: tensor<64x64xf16, #lumen.packed<rows = 8>>, %rows: tensor<?xi32>)
     -> tensor<?x64xf32> {
   %c0 = arith.constant 0 : index
   %c1 = arith.constant 1 : index
-  %first = arith.addi %c0, %c1 : index
-  %0 = call @cut(%x, %first) : (tensor<?x64xf32>, index) -> tensor<?x64xf32>
+  %unused = arith.addi %c0, %c1 : index
+  %0 = call @cut(%x, %rows) : (tensor<?x64xf32>, tensor<?xi32>) -> tensor<?x64xf32>
   %1 = call @product(%0, %w)
     : (tensor<?x64xf32>, tensor<64x64xf16, #lumen.packed<rows = 8>>) -> tensor<?x64xf32>
   return %1 : tensor<?x64xf32>
 }
-func.func private @cut(%x: tensor<?x64xf32>, %first: index) -> tensor<?x64xf32>
+func.func private @cut(%x: tensor<?x64xf32>, %rows: tensor<?xi32>) -> tensor<?x64xf32>
     attributes {lumen.kernel = "rows"} {
-  %0 = lumen.last_rows %x, %first : tensor<?x64xf32> -> tensor<?x64xf32>
+  %0 = lumen.select_rows %x, %rows : tensor<?x64xf32>, tensor<?xi32> -> tensor<?x64xf32>
   return %0 : tensor<?x64xf32>
 }
 func.func private @product(%x: tensor<?x64xf32>, %w: tensor<64x64xf16, #lumen.packed<rows = 8>>)
@@ -130,16 +130,6 @@ func.func private @calls(%x: tensor<?x64xf32>) -> tensor<?x64xf32>
   // expected-error@below {{is not allowed: a kernel calls nothing}}
   %0 = call @calls(%x) : (tensor<?x64xf32>) -> tensor<?x64xf32>
   return %0 : tensor<?x64xf32>
-}
-
-// -----
-
-func.func private @late_cut(%x: tensor<?x64xf32>, %first: index) -> tensor<?x64xf32>
-    attributes {lumen.kernel = "rows"} {
-  %0 = lumen.add %x, %x : tensor<?x64xf32>
-  // expected-error@below {{is not allowed here in a kernel of kind "rows"}}
-  %1 = lumen.last_rows %0, %first : tensor<?x64xf32> -> tensor<?x64xf32>
-  return %1 : tensor<?x64xf32>
 }
 
 // -----

@@ -157,30 +157,32 @@ func.func @late_residual(%x: tensor<?x64xf32>, %w: tensor<64x64xf16>, %n: tensor
 
 // -----
 
-// Heads at one position: Q and K turn, K and V are stored. Attention quantizes
+// Heads of the same rows: Q and K turn, K and V are stored. Attention quantizes
 // its own result. The float result of the norm is wanted as well as the codes;
 // what nobody reads is no result of a kernel.
 // CHECK-LABEL: func.func @heads
-// CHECK-NEXT: %[[H:.*]]:3 = call @rope_kv_append_128_64(%arg0, %arg3, %arg4, %arg1, %arg5, %arg7, %arg6, %arg2)
-// CHECK-NEXT: %[[A:.*]] = call @attention_quantize_128(%[[H]]#0, %[[H]]#1, %[[H]]#2, %arg7, %arg4)
-// CHECK-NEXT: %[[N:.*]]:2 = call @rms_norm_quantize_128(%arg0, %arg8)
+// CHECK-NEXT: %[[H:.*]]:3 = call @rope_kv_append_128_64(%arg0, %arg3, %arg4, %arg1, %arg8, %arg10, %arg5, %arg9, %arg2)
+// CHECK-NEXT: %[[A:.*]] = call @attention_quantize_128(%[[H]]#0, %[[H]]#1, %[[H]]#2, %arg10, %arg4, %arg6, %arg7)
+// CHECK-NEXT: %[[N:.*]]:2 = call @rms_norm_quantize_128(%arg0, %arg11)
 // CHECK-NEXT: return %[[A]], %[[N]]#0, %[[N]]#1, %[[H]]#1, %[[H]]#2
 func.func @heads(%q: tensor<?x128xf32>, %k: tensor<?x64xf32>, %v: tensor<?x64xf32>,
-    %table: tensor<?x32xf32>, %position: index,
+    %table: tensor<?x32xf32>, %positions: tensor<?xi32>, %places: tensor<?xi32>, %pages: tensor<?x?xi32>,
+    %runs: tensor<?x3xi32>,
     %kc: tensor<4x2x?x32x16xf16>, %vc: tensor<4x2x?x16x32xf16>, %layer: index, %n: tensor<128xf32>)
     -> (tensor<?x128xi8>, tensor<?x128xf32>, tensor<?x128xi8>, tensor<4x2x?x32x16xf16>,
         tensor<4x2x?x16x32xf16>) {
-  %0 = lumen.rope %q, %table, %position {head_dim = 32 : i64, style = "neox"}
-    : tensor<?x128xf32>, tensor<?x32xf32>
-  %1 = lumen.rope %k, %table, %position {head_dim = 32 : i64, style = "neox"}
-    : tensor<?x64xf32>, tensor<?x32xf32>
-  %2 = lumen.kv_append %kc, %1, %layer, %position {kind = "key"}
-    : tensor<4x2x?x32x16xf16>, tensor<?x64xf32>
-  %3 = lumen.kv_append %vc, %v, %layer, %position {kind = "value"}
-    : tensor<4x2x?x16x32xf16>, tensor<?x64xf32>
-  %4 = lumen.attention %0, %2, %3, %layer, %position
+  %0 = lumen.rope %q, %table, %positions {head_dim = 32 : i64, style = "neox"}
+    : tensor<?x128xf32>, tensor<?x32xf32>, tensor<?xi32>
+  %1 = lumen.rope %k, %table, %positions {head_dim = 32 : i64, style = "neox"}
+    : tensor<?x64xf32>, tensor<?x32xf32>, tensor<?xi32>
+  %2 = lumen.kv_append %kc, %1, %layer, %places {kind = "key"}
+    : tensor<4x2x?x32x16xf16>, tensor<?x64xf32>, tensor<?xi32>
+  %3 = lumen.kv_append %vc, %v, %layer, %places {kind = "value"}
+    : tensor<4x2x?x16x32xf16>, tensor<?x64xf32>, tensor<?xi32>
+  %4 = lumen.attention %0, %2, %3, %layer, %positions, %pages, %runs
     {heads = 4 : i64, kv_heads = 2 : i64, scale = 0.125 : f32}
-    : tensor<?x128xf32>, tensor<4x2x?x32x16xf16>, tensor<4x2x?x16x32xf16>
+    : tensor<?x128xf32>, tensor<4x2x?x32x16xf16>, tensor<4x2x?x16x32xf16>,
+      tensor<?xi32>, tensor<?x?xi32>, tensor<?x3xi32>
   %5:4 = lumen.quantize %4 : tensor<?x128xf32>
     -> tensor<?x128xi8>, tensor<?x4xf32>, tensor<?x4xi32>, tensor<?x4xf32>
   %6 = lumen.rms_norm %q, %n {epsilon = 1.0e-06 : f32} : tensor<?x128xf32>, tensor<128xf32>
@@ -198,14 +200,16 @@ func.func @heads(%q: tensor<?x128xf32>, %k: tensor<?x64xf32>, %v: tensor<?x64xf3
 
 // A group of 32 would cross heads of 16: the quantization is a kernel of its own.
 // CHECK-LABEL: func.func @narrow_heads
-// CHECK-NEXT: %[[A:.*]] = call @attention_32(%arg0, %arg1, %arg2, %arg3, %arg4)
+// CHECK-NEXT: %[[A:.*]] = call @attention_32(%arg0, %arg1, %arg2, %arg3, %arg4, %arg5, %arg6)
 // CHECK-NEXT: %[[C:.*]] = call @quantize_32(%[[A]])
 // CHECK-NEXT: return %[[C]]
 func.func @narrow_heads(%q: tensor<?x32xf32>, %k: tensor<1x1x?x16x16xf16>,
-    %v: tensor<1x1x?x16x16xf16>, %layer: index, %position: index) -> tensor<?x32xi8> {
-  %0 = lumen.attention %q, %k, %v, %layer, %position
+    %v: tensor<1x1x?x16x16xf16>, %layer: index, %positions: tensor<?xi32>, %pages: tensor<?x?xi32>,
+    %runs: tensor<?x3xi32>) -> tensor<?x32xi8> {
+  %0 = lumen.attention %q, %k, %v, %layer, %positions, %pages, %runs
     {heads = 2 : i64, kv_heads = 1 : i64, scale = 0.25 : f32}
-    : tensor<?x32xf32>, tensor<1x1x?x16x16xf16>, tensor<1x1x?x16x16xf16>
+    : tensor<?x32xf32>, tensor<1x1x?x16x16xf16>, tensor<1x1x?x16x16xf16>,
+      tensor<?xi32>, tensor<?x?xi32>, tensor<?x3xi32>
   %1:4 = lumen.quantize %0 : tensor<?x32xf32>
     -> tensor<?x32xi8>, tensor<?x1xf32>, tensor<?x1xi32>, tensor<?x1xf32>
   return %1#0 : tensor<?x32xi8>
@@ -213,35 +217,33 @@ func.func @narrow_heads(%q: tensor<?x32xf32>, %k: tensor<1x1x?x16x16xf16>,
 
 // -----
 
-// lumen.last_rows begins a kernel: what computes all rows stays outside. The two
+// lumen.select_rows begins a kernel: what computes all rows stays outside. The two
 // norms differ in epsilon only, so the second kernel gets a number.
-// CHECK-LABEL: func.func @last
+// CHECK-LABEL: func.func @some
 // CHECK-NEXT: %[[E:.*]] = call @embedding_rms_norm_f16_99x64(%arg0, %arg1, %arg3)
-// CHECK-NEXT: %[[L:.*]] = call @last_rows_rms_norm_64(%[[E]], %arg2, %arg3)
-// CHECK-NEXT: %[[M:.*]] = call @last_rows_rms_norm_64_0(%[[E]], %arg2, %arg3)
+// CHECK-NEXT: %[[L:.*]] = call @select_rows_rms_norm_64(%[[E]], %arg2, %arg3)
+// CHECK-NEXT: %[[M:.*]] = call @select_rows_rms_norm_64_0(%[[E]], %arg2, %arg3)
 // CHECK-NEXT: return %[[L]], %[[M]]
-func.func @last(%tokens: tensor<?xi32>, %table: tensor<99x64xf16>, %first: index, %n: tensor<64xf32>)
+func.func @some(%tokens: tensor<?xi32>, %table: tensor<99x64xf16>, %rows: tensor<?xi32>, %n: tensor<64xf32>)
     -> (tensor<?x64xf32>, tensor<?x64xf32>) {
   %0 = lumen.embedding %tokens, %table : tensor<?xi32>, tensor<99x64xf16> -> tensor<?x64xf32>
   %1 = lumen.rms_norm %0, %n {epsilon = 1.0e-06 : f32} : tensor<?x64xf32>, tensor<64xf32>
-  %2 = lumen.last_rows %1, %first : tensor<?x64xf32> -> tensor<?x64xf32>
+  %2 = lumen.select_rows %1, %rows : tensor<?x64xf32>, tensor<?xi32> -> tensor<?x64xf32>
   %3 = lumen.rms_norm %2, %n {epsilon = 1.0e-06 : f32} : tensor<?x64xf32>, tensor<64xf32>
-  %4 = lumen.last_rows %1, %first : tensor<?x64xf32> -> tensor<?x64xf32>
+  %4 = lumen.select_rows %1, %rows : tensor<?x64xf32>, tensor<?xi32> -> tensor<?x64xf32>
   %5 = lumen.rms_norm %4, %n {epsilon = 1.0e-05 : f32} : tensor<?x64xf32>, tensor<64xf32>
   return %3, %5 : tensor<?x64xf32>, tensor<?x64xf32>
 }
 
 // -----
 
-// The residual has all rows, the cut sum only the last: two kernels, and no
-// second lumen.last_rows in one.
-// CHECK-LABEL: func.func @cut_sum
-// CHECK-NEXT: %[[A:.*]] = call @last_rows_64(%arg0, %arg2)
-// CHECK-NEXT: %[[B:.*]] = call @last_rows_add_64(%arg1, %arg2, %[[A]])
-// CHECK-NEXT: return %[[B]]
-func.func @cut_sum(%x: tensor<?x64xf32>, %y: tensor<?x64xf32>, %first: index) -> tensor<?x64xf32> {
-  %0 = lumen.last_rows %y, %first : tensor<?x64xf32> -> tensor<?x64xf32>
-  %1 = lumen.last_rows %x, %first : tensor<?x64xf32> -> tensor<?x64xf32>
+// Rows of two sources meet in one kernel.
+// CHECK-LABEL: func.func @sum
+// CHECK-NEXT: %[[A:.*]] = call @select_rows_add_64(%arg1, %arg2, %arg0)
+// CHECK-NEXT: return %[[A]]
+func.func @sum(%x: tensor<?x64xf32>, %y: tensor<?x64xf32>, %rows: tensor<?xi32>) -> tensor<?x64xf32> {
+  %0 = lumen.select_rows %y, %rows : tensor<?x64xf32>, tensor<?xi32> -> tensor<?x64xf32>
+  %1 = lumen.select_rows %x, %rows : tensor<?x64xf32>, tensor<?xi32> -> tensor<?x64xf32>
   %2 = lumen.add %0, %1 : tensor<?x64xf32>
   return %2 : tensor<?x64xf32>
 }

@@ -21,25 +21,13 @@ func.func private @empty(%x: memref<?x64xf32>) attributes {lumen.kernel = "rows"
 
 // -----
 
-func.func private @rows_of_a_sum(%x: memref<?x64xf32>, %first: index, %y: memref<?x64xf32>)
+func.func private @rows_of_a_sum(%x: memref<?x64xf32>, %rows_at: memref<?xi32>, %y: memref<?x64xf32>)
     attributes {lumen.kernel = "rows"} {
+  %rows = bufferization.to_tensor %rows_at restrict : memref<?xi32> to tensor<?xi32>
   %0 = bufferization.to_tensor %x restrict : memref<?x64xf32> to tensor<?x64xf32>
   %1 = lumen.add %0, %0 : tensor<?x64xf32>
-  // expected-error @below {{'lumen.last_rows' op x must be read from a buffer, got 'tensor<?x64xf32>' made otherwise}}
-  %2 = lumen.last_rows %1, %first : tensor<?x64xf32> -> tensor<?x64xf32>
-  bufferization.materialize_in_destination %2 in restrict writable %y
-    : (tensor<?x64xf32>, memref<?x64xf32>) -> ()
-  return
-}
-
-// -----
-
-func.func private @mixed_rows(%x: memref<?x64xf32>, %first: index, %y: memref<?x64xf32>)
-    attributes {lumen.kernel = "rows"} {
-  %0 = bufferization.to_tensor %x restrict : memref<?x64xf32> to tensor<?x64xf32>
-  %1 = lumen.last_rows %0, %first : tensor<?x64xf32> -> tensor<?x64xf32>
-  // expected-error @below {{'lumen.add' op reads other rows than the kernel's lumen.last_rows}}
-  %2 = lumen.add %1, %0 : tensor<?x64xf32>
+  // expected-error @below {{'lumen.select_rows' op x must be read from a buffer, got 'tensor<?x64xf32>' made otherwise}}
+  %2 = lumen.select_rows %1, %rows : tensor<?x64xf32>, tensor<?xi32> -> tensor<?x64xf32>
   bufferization.materialize_in_destination %2 in restrict writable %y
     : (tensor<?x64xf32>, memref<?x64xf32>) -> ()
   return
@@ -98,11 +86,12 @@ func.func private @columns(%x: memref<?x?xf32>) attributes {lumen.kernel = "rows
 // -----
 
 // expected-error @below {{needs vectors of 8192 columns, more than 4096}}
-func.func private @wide(%x: memref<?x8192xf32>, %t: memref<?x8192xf32>, %p: index)
+func.func private @wide(%x: memref<?x8192xf32>, %t: memref<?x8192xf32>, %positions_at: memref<?xi32>)
     attributes {lumen.kernel = "rows"} {
+  %positions = bufferization.to_tensor %positions_at restrict : memref<?xi32> to tensor<?xi32>
   %0 = bufferization.to_tensor %x restrict : memref<?x8192xf32> to tensor<?x8192xf32>
   %1 = bufferization.to_tensor %t restrict : memref<?x8192xf32> to tensor<?x8192xf32>
-  %2 = lumen.rope %0, %1, %p {head_dim = 8192 : i64, style = "neox"} : tensor<?x8192xf32>, tensor<?x8192xf32>
+  %2 = lumen.rope %0, %1, %positions {head_dim = 8192 : i64, style = "neox"} : tensor<?x8192xf32>, tensor<?x8192xf32>, tensor<?xi32>
   return
 }
 

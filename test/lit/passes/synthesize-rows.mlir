@@ -54,23 +54,24 @@ func.func private @rms_norm_quantize_96(%x: memref<?x96xf32>, %w: memref<96xf32>
 }
 
 // Free widths: vectors of 64 columns, and the last 36 as one shorter vector.
-// CHECK-LABEL: func.func private @last_rows_silu_mul_add_100
-// CHECK-SAME:    %[[X:[a-z0-9]+]]: memref<?x100xf32>, %[[FIRST:[a-z0-9]+]]: index, %[[Y:[a-z0-9]+]]: memref<?x100xf32>
-// CHECK:       %[[T:.*]] = memref.dim %[[X]], %c0
-// CHECK:       %[[ROWS:.*]] = arith.subi %[[T]], %[[FIRST]]
+// CHECK-LABEL: func.func private @select_rows_silu_mul_add_100
+// CHECK-SAME:    %[[X:[a-z0-9]+]]: memref<?x100xf32>, %[[CHOSEN:[a-z0-9]+]]: memref<?xi32>, %[[Y:[a-z0-9]+]]: memref<?x100xf32>
+// CHECK:       %[[ROWS:.*]] = memref.dim %[[CHOSEN]], %c0
 // CHECK:       scf.forall (%[[ROW:[a-z0-9]+]], %[[CHUNK:.*]]) in (%[[ROWS]], %{{.*}})
+// CHECK:         %[[NUMBER:.*]] = memref.load %[[CHOSEN]][%[[ROW]]]
+// CHECK:         %[[FROM:.*]] = arith.index_castui %[[NUMBER]]
 // CHECK:         scf.for
-// CHECK:           %[[FROM:.*]] = arith.addi %[[ROW]], %[[FIRST]]
 // CHECK:           vector.load %[[X]][%[[FROM]], %{{.*}}] : memref<?x100xf32>, vector<64xf32>
 // CHECK:           math.exp %{{.*}} : vector<64xf32>
 // CHECK:           vector.store %{{.*}}, %[[Y]][%[[ROW]], %{{.*}}] : memref<?x100xf32>, vector<64xf32>
 // CHECK:         scf.if
 // CHECK:           vector.load %[[X]][%{{.*}}, %c64] : memref<?x100xf32>, vector<36xf32>
 // CHECK:           vector.store %{{.*}}, %[[Y]][%[[ROW]], %c64] : memref<?x100xf32>, vector<36xf32>
-func.func private @last_rows_silu_mul_add_100(%x: memref<?x100xf32>, %first: index,
+func.func private @select_rows_silu_mul_add_100(%x: memref<?x100xf32>, %rows_at: memref<?xi32>,
     %y: memref<?x100xf32>) attributes {lumen.kernel = "rows"} {
+  %rows = bufferization.to_tensor %rows_at restrict : memref<?xi32> to tensor<?xi32>
   %0 = bufferization.to_tensor %x restrict : memref<?x100xf32> to tensor<?x100xf32>
-  %1 = lumen.last_rows %0, %first : tensor<?x100xf32> -> tensor<?x100xf32>
+  %1 = lumen.select_rows %0, %rows : tensor<?x100xf32>, tensor<?xi32> -> tensor<?x100xf32>
   %g = lumen.silu %1 : tensor<?x100xf32>
   %2 = lumen.mul %g, %1 : tensor<?x100xf32>
   %3 = lumen.add %2, %1 : tensor<?x100xf32>
@@ -82,10 +83,11 @@ func.func private @last_rows_silu_mul_add_100(%x: memref<?x100xf32>, %first: ind
 // The rope of the queries and the cache writes have loops of their own, over heads.
 // CHECK-LABEL: func.func private @rope_append
 // CHECK-SAME:    %[[Q:[a-z0-9]+]]: memref<?x128xf32>, %[[K:[a-z0-9]+]]: memref<?x32xf32>, %[[V:[a-z0-9]+]]: memref<?x32xf32>
-// CHECK-SAME:    %[[KC:[a-z0-9]+]]: memref<2x1x?x32x16xf16>, %[[VC:[a-z0-9]+]]: memref<2x1x?x16x32xf16>, %[[LAYER:[a-z0-9]+]]: index, %[[POS:[a-z0-9]+]]: index
+// CHECK-SAME:    %[[KC:[a-z0-9]+]]: memref<2x1x?x32x16xf16>, %[[VC:[a-z0-9]+]]: memref<2x1x?x16x32xf16>, %[[LAYER:[a-z0-9]+]]: index, %[[POSITIONS:[a-z0-9]+]]: memref<?xi32>, %[[PLACES:[a-z0-9]+]]: memref<?xi32>
 // CHECK:       %[[STAGING:.*]] = memref.alloca() {alignment = 64 : i64} : memref<32xf16>
 // CHECK:       scf.forall (%[[ROW:[a-z0-9]+]], %{{.*}})
-// CHECK:         %[[P:.*]] = arith.addi %[[POS]], %[[ROW]]
+// CHECK:         %[[POSITION:.*]] = memref.load %[[POSITIONS]][%[[ROW]]]
+// CHECK:         %[[P:.*]] = arith.index_castui %[[POSITION]]
 // CHECK:         vector.load %{{.*}}[%[[P]], %c0] : memref<?x16xf32>, vector<8xf32>
 // CHECK:         vector.load %{{.*}}[%[[P]], %c8] : memref<?x16xf32>, vector<8xf32>
 // CHECK:         scf.for
@@ -106,7 +108,9 @@ func.func private @last_rows_silu_mul_add_100(%x: memref<?x100xf32>, %first: ind
 // CHECK:           vector.store %{{.*}}, %[[VC]][%[[LAYER]], %{{.*}}, %{{.*}}, %{{.*}}, %c0]
 func.func private @rope_append(%q: memref<?x128xf32>, %k: memref<?x32xf32>, %v: memref<?x32xf32>,
     %table: memref<?x16xf32>, %kc: memref<2x1x?x32x16xf16>, %vc: memref<2x1x?x16x32xf16>,
-    %layer: index, %position: index, %out: memref<?x128xf32>) attributes {lumen.kernel = "rows"} {
+    %layer: index, %positions_at: memref<?xi32>, %places_at: memref<?xi32>, %out: memref<?x128xf32>) attributes {lumen.kernel = "rows"} {
+  %positions = bufferization.to_tensor %positions_at restrict : memref<?xi32> to tensor<?xi32>
+  %places = bufferization.to_tensor %places_at restrict : memref<?xi32> to tensor<?xi32>
   %0 = bufferization.to_tensor %q restrict : memref<?x128xf32> to tensor<?x128xf32>
   %1 = bufferization.to_tensor %k restrict : memref<?x32xf32> to tensor<?x32xf32>
   %2 = bufferization.to_tensor %v restrict : memref<?x32xf32> to tensor<?x32xf32>
@@ -115,14 +119,14 @@ func.func private @rope_append(%q: memref<?x128xf32>, %k: memref<?x32xf32>, %v: 
     : memref<2x1x?x32x16xf16> to tensor<2x1x?x32x16xf16>
   %5 = bufferization.to_tensor %vc restrict writable
     : memref<2x1x?x16x32xf16> to tensor<2x1x?x16x32xf16>
-  %6 = lumen.rope %0, %3, %position {head_dim = 32 : i64, style = "neox"}
-    : tensor<?x128xf32>, tensor<?x16xf32>
-  %7 = lumen.rope %1, %3, %position {head_dim = 32 : i64, style = "norm"}
-    : tensor<?x32xf32>, tensor<?x16xf32>
-  %8 = lumen.kv_append %4, %7, %layer, %position {kind = "key"}
-    : tensor<2x1x?x32x16xf16>, tensor<?x32xf32>
-  %9 = lumen.kv_append %5, %2, %layer, %position {kind = "value"}
-    : tensor<2x1x?x16x32xf16>, tensor<?x32xf32>
+  %6 = lumen.rope %0, %3, %positions {head_dim = 32 : i64, style = "neox"}
+    : tensor<?x128xf32>, tensor<?x16xf32>, tensor<?xi32>
+  %7 = lumen.rope %1, %3, %positions {head_dim = 32 : i64, style = "norm"}
+    : tensor<?x32xf32>, tensor<?x16xf32>, tensor<?xi32>
+  %8 = lumen.kv_append %4, %7, %layer, %places {kind = "key"}
+    : tensor<2x1x?x32x16xf16>, tensor<?x32xf32>, tensor<?xi32>
+  %9 = lumen.kv_append %5, %2, %layer, %places {kind = "value"}
+    : tensor<2x1x?x16x32xf16>, tensor<?x32xf32>, tensor<?xi32>
   bufferization.materialize_in_destination %6 in restrict writable %out
     : (tensor<?x128xf32>, memref<?x128xf32>) -> ()
   bufferization.materialize_in_destination %8 in writable %kc

@@ -14,26 +14,26 @@
 // The table arrives twice: raw for the embedding, packed for the output head.
 // CHECK-NOT: lumen.dequantize
 // CHECK-LABEL: func.func @step(
-// CHECK-SAME: %[[TOKENS:[a-z0-9]+]]: tensor<?xi32>, %[[POSITION:[a-z0-9]+]]: index, %[[FIRST:[a-z0-9]+]]: index,
+// CHECK-SAME: %[[TOKENS:[a-z0-9]+]]: tensor<?xi32>, %[[POSITIONS:[a-z0-9]+]]: tensor<?xi32>, %[[ROWS:[a-z0-9]+]]: tensor<?xi32>, %[[RUNS:[a-z0-9]+]]: tensor<?x3xi32>, %[[PLACES:[a-z0-9]+]]: tensor<?xi32>, %[[PAGES:[a-z0-9]+]]: tensor<?x?xi32>,
 // CHECK-SAME: %[[RAW:[a-z0-9]+]]: tensor<151936x896x!lumen.q<@q8_0>> {lumen.name = "token_embd.weight"}
 // CHECK-SAME: %[[PACKED:[a-z0-9]+]]: tensor<151936x896x!lumen.q<@q8_0>, #lumen.packed<rows = 16, k = 4>> {lumen.name = "token_embd.weight", lumen.tile = #lumen.packed<rows = 16, k = 4>}
 // CHECK-SAME: %[[NORM:[a-z0-9]+]]: tensor<896xf32> {lumen.name = "output_norm.weight"}
 // CHECK-DAG: %[[L0:.*]] = arith.constant 0 : index
 // CHECK-DAG: %[[L1:.*]] = arith.constant 1 : index
 // CHECK: %[[E:.*]] = call @embedding_q8_0_151936x896(%[[TOKENS]], %[[RAW]])
-// CHECK-NEXT: %[[A:.*]]:3 = call @layer_0(%[[E]], %[[POSITION]], %[[L0]],
-// CHECK-NEXT: %[[B:.*]]:3 = call @layer_0(%[[A]]#0, %[[POSITION]], %[[L1]],
-// CHECK-NEXT: %[[Q:.*]]:4 = call @last_rows_rms_norm_quantize_896(%[[B]]#0, %[[FIRST]], %[[NORM]])
+// CHECK-NEXT: %[[A:.*]]:3 = call @layer_0(%[[E]], %[[POSITIONS]], %[[RUNS]], %[[PLACES]], %[[PAGES]], %[[L0]],
+// CHECK-NEXT: %[[B:.*]]:3 = call @layer_0(%[[A]]#0, %[[POSITIONS]], %[[RUNS]], %[[PLACES]], %[[PAGES]], %[[L1]],
+// CHECK-NEXT: %[[Q:.*]]:4 = call @select_rows_rms_norm_quantize_896(%[[B]]#0, %[[ROWS]], %[[NORM]])
 // CHECK-NEXT: %[[Y:.*]] = call @qlinear_q8_0_151936x896(%[[Q]]#0, %[[Q]]#1, %[[Q]]#2, %[[Q]]#3, %[[PACKED]])
 // CHECK-NEXT: return %[[Y]], %[[B]]#1, %[[B]]#2
 
 // CHECK-LABEL: func.func private @layer_0(
-// CHECK-SAME: %[[X:[a-z0-9]+]]: tensor<?x896xf32>, %[[POSITION:[a-z0-9]+]]: index, %[[LAYER:[a-z0-9]+]]: index,
+// CHECK-SAME: %[[X:[a-z0-9]+]]: tensor<?x896xf32>, %[[POSITIONS:[a-z0-9]+]]: tensor<?xi32>, %[[RUNS:[a-z0-9]+]]: tensor<?x3xi32>, %[[PLACES:[a-z0-9]+]]: tensor<?xi32>, %[[PAGES:[a-z0-9]+]]: tensor<?x?xi32>, %[[LAYER:[a-z0-9]+]]: index,
 // CHECK-SAME: %[[ROPE:[a-z0-9]+]]: tensor<?x64xf32>, %[[K:[a-z0-9]+]]: tensor<2x2x?x64x16xf16>, %[[V:[a-z0-9]+]]: tensor<2x2x?x16x64xf16>
 // CHECK-NEXT: %[[N:.*]]:4 = call @rms_norm_quantize_896(%[[X]], %{{.*}})
 // CHECK-NEXT: %[[QKV:.*]]:3 = call @qlinear_q8_0_896x896_128x896_128x896_bias(%[[N]]#0, %[[N]]#1, %[[N]]#2, %[[N]]#3,
-// CHECK-NEXT: %[[H:.*]]:3 = call @rope_kv_append_896_128(%[[QKV]]#0, %[[ROPE]], %[[POSITION]], %[[QKV]]#1, %[[K]], %[[LAYER]], %[[V]], %[[QKV]]#2)
-// CHECK-NEXT: %[[A:.*]]:4 = call @attention_quantize_896(%[[H]]#0, %[[H]]#1, %[[H]]#2, %[[LAYER]], %[[POSITION]])
+// CHECK-NEXT: %[[H:.*]]:3 = call @rope_kv_append_896_128(%[[QKV]]#0, %[[ROPE]], %[[POSITIONS]], %[[QKV]]#1, %[[K]], %[[LAYER]], %[[PLACES]], %[[V]], %[[QKV]]#2)
+// CHECK-NEXT: %[[A:.*]]:4 = call @attention_quantize_896(%[[H]]#0, %[[H]]#1, %[[H]]#2, %[[LAYER]], %[[POSITIONS]], %[[PAGES]], %[[RUNS]])
 // CHECK-NEXT: %[[R:.*]] = call @qlinear_q8_0_896x896_add(%[[A]]#0, %[[A]]#1, %[[A]]#2, %[[A]]#3, %{{.*}}, %[[X]])
 // CHECK-NEXT: %[[M:.*]]:4 = call @rms_norm_quantize_896(%[[R]], %{{.*}})
 // CHECK-NEXT: %[[G:.*]] = call @qlinear_q8_0_4864x896_4864x896_silu_mul(%[[M]]#0, %[[M]]#1, %[[M]]#2, %[[M]]#3,
@@ -45,8 +45,8 @@
 // CHECK-NEXT: lumen.embedding
 // CHECK-NEXT: return
 
-// CHECK-LABEL: func.func private @last_rows_rms_norm_quantize_896({{.*}} attributes {lumen.kernel = "rows"}
-// CHECK-NEXT: lumen.last_rows
+// CHECK-LABEL: func.func private @select_rows_rms_norm_quantize_896({{.*}} attributes {lumen.kernel = "rows"}
+// CHECK-NEXT: lumen.select_rows
 // CHECK-NEXT: lumen.rms_norm
 // CHECK-NEXT: lumen.quantize
 // CHECK-NEXT: return

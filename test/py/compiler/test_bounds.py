@@ -17,6 +17,7 @@ from lumen_mlir.run.program import Program
 from lumen_mlir.storage.cache import Cache
 
 Q8 = "!lumen.q<@q8_0>"
+NUMBERS = "%positions: tensor<?xi32>, %places: tensor<?xi32>, %pages: tensor<?x?xi32>, %runs: tensor<?x3xi32>"
 MODULE = f"""
 module attributes {{lumen.max_tokens = 16 : i64}} {{
 {formats.get("q8_0").emit_ir()}
@@ -25,39 +26,34 @@ func.func @look_up(%ids: tensor<?xi32>, %table: tensor<?x32x{Q8}>) -> tensor<?x3
   return %x : tensor<?x32xf32>
 }}
 func.func private @layer(%x: tensor<?x32xf32>, %table: tensor<?x16xf32>, %k: tensor<2x2x?x16x16xf32>,
-    %v: tensor<2x2x?x16x16xf32>, %layer: index, %position: index)
+    %v: tensor<2x2x?x16x16xf32>, %layer: index, {NUMBERS})
     -> (tensor<?x32xf32>, tensor<2x2x?x16x16xf32>, tensor<2x2x?x16x16xf32>) {{
-  %q = lumen.rope %x, %table, %position {{head_dim = 16 : i64, style = "neox"}}
-    : tensor<?x32xf32>, tensor<?x16xf32>
-  %k2 = lumen.kv_append %k, %q, %layer, %position {{kind = "key"}}
-    : tensor<2x2x?x16x16xf32>, tensor<?x32xf32>
-  %v2 = lumen.kv_append %v, %x, %layer, %position {{kind = "value"}}
-    : tensor<2x2x?x16x16xf32>, tensor<?x32xf32>
-  %a = lumen.attention %q, %k2, %v2, %layer, %position {{heads = 2 : i64, kv_heads = 2 : i64,
-    scale = 0.25 : f32}} : tensor<?x32xf32>, tensor<2x2x?x16x16xf32>, tensor<2x2x?x16x16xf32>
+  %q = lumen.rope %x, %table, %positions {{head_dim = 16 : i64, style = "neox"}}
+    : tensor<?x32xf32>, tensor<?x16xf32>, tensor<?xi32>
+  %k2 = lumen.kv_append %k, %q, %layer, %places {{kind = "key"}}
+    : tensor<2x2x?x16x16xf32>, tensor<?x32xf32>, tensor<?xi32>
+  %v2 = lumen.kv_append %v, %x, %layer, %places {{kind = "value"}}
+    : tensor<2x2x?x16x16xf32>, tensor<?x32xf32>, tensor<?xi32>
+  %a = lumen.attention %q, %k2, %v2, %layer, %positions, %pages, %runs {{heads = 2 : i64, kv_heads = 2 : i64,
+    scale = 0.25 : f32}} : tensor<?x32xf32>, tensor<2x2x?x16x16xf32>, tensor<2x2x?x16x16xf32>,
+    tensor<?xi32>, tensor<?x?xi32>, tensor<?x3xi32>
   return %a, %k2, %v2 : tensor<?x32xf32>, tensor<2x2x?x16x16xf32>, tensor<2x2x?x16x16xf32>
 }}
 func.func @attend(%x: tensor<?x32xf32>, %table: tensor<?x16xf32>, %k: tensor<2x2x?x16x16xf32>,
-    %v: tensor<2x2x?x16x16xf32>, %layer: index, %back: index)
+    %v: tensor<2x2x?x16x16xf32>, %back: index, {NUMBERS})
     -> (tensor<?x32xf32>, tensor<2x2x?x16x16xf32>, tensor<2x2x?x16x16xf32>) {{
   %far = arith.constant 10 : index
-  %position = arith.subi %far, %back : index
-  %a:3 = call @layer(%x, %table, %k, %v, %layer, %position) : (tensor<?x32xf32>, tensor<?x16xf32>,
-    tensor<2x2x?x16x16xf32>, tensor<2x2x?x16x16xf32>, index, index)
+  %layer = arith.subi %far, %back : index
+  %a:3 = call @layer(%x, %table, %k, %v, %layer, %positions, %places, %pages, %runs)
+    : (tensor<?x32xf32>, tensor<?x16xf32>, tensor<2x2x?x16x16xf32>, tensor<2x2x?x16x16xf32>, index,
+       tensor<?xi32>, tensor<?xi32>, tensor<?x?xi32>, tensor<?x3xi32>)
     -> (tensor<?x32xf32>, tensor<2x2x?x16x16xf32>, tensor<2x2x?x16x16xf32>)
   return %a#0, %a#1, %a#2 : tensor<?x32xf32>, tensor<2x2x?x16x16xf32>, tensor<2x2x?x16x16xf32>
 }}
-func.func @look_back(%q: tensor<?x32xf32>, %k: tensor<1x2x?x16x16xf32>, %v: tensor<1x2x?x16x16xf32>,
-    %position: index) -> tensor<?x32xf32> {{
-  %layer = arith.constant 0 : index
-  %a = lumen.attention %q, %k, %v, %layer, %position {{heads = 2 : i64, kv_heads = 2 : i64, window = 60 : i64,
-    scale = 0.25 : f32}} : tensor<?x32xf32>, tensor<1x2x?x16x16xf32>, tensor<1x2x?x16x16xf32>
-  return %a : tensor<?x32xf32>
-}}
-func.func @add_last(%x: tensor<?x32xf32>, %y: tensor<?x32xf32>, %w: tensor<32xf32>, %first: index)
+func.func @add_some(%x: tensor<?x32xf32>, %y: tensor<?x32xf32>, %w: tensor<32xf32>, %rows: tensor<?xi32>)
     -> tensor<?x32xf32> {{
   %s = lumen.add %x, %y : tensor<?x32xf32>
-  %l = lumen.last_rows %s, %first : tensor<?x32xf32> -> tensor<?x32xf32>
+  %l = lumen.select_rows %s, %rows : tensor<?x32xf32>, tensor<?xi32> -> tensor<?x32xf32>
   %n = lumen.rms_norm %l, %w {{epsilon = 1.0e-06 : f32}} : tensor<?x32xf32>, tensor<32xf32>
   return %n : tensor<?x32xf32>
 }}
@@ -110,12 +106,21 @@ def raw(rows: int) -> np.ndarray:
     return np.zeros(34 * rows, np.uint8)
 
 
-def caches(pages: int, layers: int = 2) -> list[np.ndarray]:
-    return [floats(layers, 2, pages, 16, 16) for _ in range(2)]
-
-
-def attend(rows: int, table: int, pages: int, layer: int, position: int) -> list[object]:
-    return [floats(rows, 32), floats(table, 16), *caches(pages), layer, 10 - position]
+def attend(table: int = 200, layer: int = 0, **others: np.ndarray) -> list[object]:
+    """Two sequences of two and one token, on pages 2, 0 and 1."""
+    arguments = {
+        "x": floats(3, 32),
+        "table": floats(table, 16),
+        "k": floats(2, 2, 12, 16, 16),
+        "v": floats(2, 2, 12, 16, 16),
+        "back": 10 - layer,
+        "positions": ids(63, 64, 5),
+        "places": ids(191, 0, 69),
+        "pages": ids([2, 0], [1, 0]),
+        "runs": ids([0, 2, 0], [2, 1, 1]),
+    }
+    assert others.keys() <= arguments.keys()
+    return list((arguments | others).values())
 
 
 def mix(**others: np.ndarray) -> list[object]:
@@ -135,12 +140,12 @@ def mix(**others: np.ndarray) -> list[object]:
 FITS = [
     ("look_up", [ids(0, 39), raw(40), 40]),
     ("look_up", [ids(), raw(1), 1]),
-    ("attend", attend(1, 48, 3, 0, 0)),
-    ("attend", attend(10, 10, 1, 1, 0)),
-    ("attend", attend(3, 10, 1, 1, 7)),
-    ("look_back", [floats(5, 32), *caches(4, 1), 10**9]),
-    ("look_back", [floats(16, 32), *caches(3, 1), 32]),
-    ("add_last", [floats(3, 32), floats(3, 32), floats(32), 3]),
+    ("attend", attend()),
+    ("attend", attend(table=65, layer=1)),
+    # The last run first.
+    ("attend", attend(positions=ids(5, 63, 64), runs=ids([1, 2, 0], [0, 1, 1]))),
+    ("add_some", [floats(3, 32), floats(3, 32), floats(32), ids(2, 0, 2, 2)]),
+    ("add_some", [floats(3, 32), floats(3, 32), floats(32), ids()]),
     ("sort", [ids([0, 3], [3, 1])]),
     ("mix", mix()),
     ("route_and_mix", [floats(5, 4) * np.float32(np.nan), floats(5, 32), mix()[-1]]),
@@ -162,23 +167,49 @@ REFUSED = [
     ("look_up", [ids(40), raw(40), 41], "argument 1: 1360 bytes, but a weight of 41 x 32 in q8_0 has 1394"),
     ("look_up", [ids(0), raw(40), 2**62], r"argument 1: 1360 bytes, but a weight of \d+ x 32"),
     ("look_up", [ids(0), raw(0), 0], "argument 1: there is no weight of 0 x 32"),
-    ("attend", attend(1, 48, 3, 2, 0), "3 layers in a cache of 2"),
-    ("attend", attend(1, 48, 3, 2**63 - 1, 0), r"layers in a cache of 2"),
-    ("attend", attend(3, 10, 1, 0, 8), "positions up to 11 in a rotary table of 10"),
-    ("attend", attend(11, 48, 0, 0, 0), "a cache of 0 pages"),
-    ("attend", attend(10, 48, 1, 0, 7), "positions up to 17 in a cache of 16"),
-    ("attend", attend(1, 48, 3, 0, -1), "a position of -1"),
-    ("attend", [*attend(1, 48, 3, 0, 0)[:3], *caches(2)[:1], 0, 10], "values have 2 pages, but keys 3"),
+    ("attend", attend(layer=2), "3 layers in a cache of 2"),
+    ("attend", attend(layer=-1), "a layer of -1"),
+    ("attend", attend(back=2**63 - 1), "a layer of -"),
+    ("attend", attend(table=64), r"argument 5: elements from 5 to 64, but there are 64 positions in the rot"),
+    ("attend", attend(positions=ids(63, 64, -1)), "argument 5: elements from -1 to 64"),
+    ("attend", attend(positions=ids(63, 64)), r"2 rows beside 3 \(lumen.rope\)"),
     (
-        "look_back",
-        [floats(6, 32), *caches(4, 1), 100],
-        "up to 106, of which 65 are looked back on, do not fit",
+        "attend",
+        attend(positions=ids(127, 128, 5)),
+        "elements from 5 to 128, but there are 128 positions on th",
     ),
-    ("look_back", [floats(1, 32), *caches(5, 1), 100], "do not fit a cache of 80 positions"),
-    ("look_back", [floats(1, 32), *caches(4, 1), 2**62], "do not fit a cache of 64 positions"),
-    ("look_back", [floats(1, 32), *caches(0, 1), 2**63 - 1], "a cache of 0 pages"),
-    ("add_last", [floats(3, 32), floats(2, 32), floats(32), 0], r"2 rows beside 3 \(lumen.add\)"),
-    ("add_last", [floats(3, 32), floats(3, 32), floats(32), 4], "4 of 3 rows cannot be left out"),
+    (
+        "attend",
+        attend(positions=ids(63, 66, 5)),
+        "row 1 is at position 66, behind a row of the same run at p",
+    ),
+    ("attend", attend(places=ids(191, 0)), r"2 rows beside 3 \(lumen.kv_append\)"),
+    (
+        "attend",
+        attend(places=ids(192, 0, 69)),
+        "argument 6: elements from 0 to 192, but there are 192 places",
+    ),
+    ("attend", attend(places=ids(191, -1, 69)), "argument 6: elements from -1 to 191"),
+    (
+        "attend",
+        attend(pages=ids([2, 0], [1, 3])),
+        "argument 7: elements from 0 to 3, but there are 3 pages in",
+    ),
+    ("attend", attend(pages=ids([2, -1], [1, 0])), "argument 7: elements from -1 to 2"),
+    ("attend", attend(runs=ids([0, 2, 2], [2, 1, 1])), "argument 8: sequences from 1 to 2, but there are 2"),
+    ("attend", attend(runs=ids([0, 2, 0], [2, 1, -1])), "argument 8: sequences from -1 to 0"),
+    ("attend", attend(runs=ids([0, 2, 0])), "argument 8: the runs do not hold each of 3 rows once"),
+    ("attend", attend(runs=ids([0, 2, 0], [1, 2, 1])), "do not hold each of 3 rows once"),
+    ("attend", attend(runs=ids([0, 2, 0], [2, 1, 1], [3, 0, 1])), "do not hold each of 3 rows once"),
+    ("attend", attend(runs=ids([0, 2, 0], [2, 2**31 - 1, 1])), "do not hold each of 3 rows once"),
+    ("attend", attend(v=floats(2, 2, 8, 16, 16)), "values have 8 blocks, but keys 12"),
+    ("add_some", [floats(3, 32), floats(2, 32), floats(32), ids(0)], r"2 rows beside 3 \(lumen.add\)"),
+    (
+        "add_some",
+        [floats(3, 32), floats(3, 32), floats(32), ids(3)],
+        "elements from 3 to 3, but there are 3 r",
+    ),
+    ("add_some", [floats(3, 32), floats(3, 32), floats(32), ids(-1)], "elements from -1 to -1"),
     ("sort", [ids([0, 4])], "argument 0: elements from 0 to 4, but there are 4 experts"),
     ("mix", mix(source=ids([0, 2], [0, 1])), "argument 1: elements from 0 to 2, but there are 2 rows"),
     ("mix", mix(place=ids([0, 4], [1, 3])), "argument 2: elements from 0 to 4, but there are 4 rows"),
@@ -231,13 +262,14 @@ def test_arrays_that_are_not_what_they_say(engine):
         size = property(lambda self: 0)
 
     x, w = floats(3, 32), floats(32)
-    expected = engine.invoke("add_last", x, x.copy(), w, 1)
-    np.testing.assert_array_equal(engine.invoke("add_last", x.view(Liar), x.copy(), w, 1), expected)
+    rows = ids(1, 2)
+    expected = engine.invoke("add_some", x, x.copy(), w, rows)
+    np.testing.assert_array_equal(engine.invoke("add_some", x.view(Liar), x.copy(), w, rows), expected)
     for odd in (x.astype(">f4"), x.astype(object), x.view("V4"), np.ma.masked_array(x)[::2]):
         with pytest.raises(LumenError, match="argument 0"):
-            engine.invoke("add_last", odd, x, w, 0)
+            engine.invoke("add_some", odd, x, w, rows)
     with pytest.raises(LumenError, match="outs are a list of arrays or None, not ndarray"):
-        engine.invoke("add_last", x, x.copy(), w, 1, outs=x)
+        engine.invoke("add_some", x, x.copy(), w, rows, outs=x)
 
 
 def test_bounds_are_kept_with_the_code(engine, tmp_path):
@@ -270,21 +302,19 @@ def test_formats_that_only_a_module_describes():
 
 
 UNBOUNDED = {
-    "product": (
-        "%i = arith.muli %first, %first : index",
-        "computes what it calls another function with in a way",
-    ),
-    "negative": ("%i = arith.constant -1 : index", "rows from -1 on"),
+    "product": ("%i = arith.muli %n, %n : index", "computes what it calls another function with in a way"),
+    "negative": ("%i = arith.constant -1 : index", "a layer of -1"),
 }
 
 
 @pytest.mark.parametrize(("line", "message"), UNBOUNDED.values(), ids=UNBOUNDED)
 def test_what_nothing_bounds(line, message):
-    module = f"""func.func @f(%x: tensor<?x32xf32>, %first: index) -> tensor<?x32xf32> {{
+    cache = "tensor<2x2x?x16x16xf32>"
+    module = f"""func.func @f(%k: {cache}, %x: tensor<?x32xf32>, %n: index, %places: tensor<?xi32>)
+        -> {cache} {{
       {line}
-      %l = lumen.last_rows %x, %i : tensor<?x32xf32> -> tensor<?x32xf32>
-      %n = lumen.add %l, %l : tensor<?x32xf32>
-      return %n : tensor<?x32xf32>
+      %r = lumen.kv_append %k, %x, %i, %places {{kind = "key"}} : {cache}, tensor<?x32xf32>, tensor<?xi32>
+      return %r : {cache}
     }}"""
     with pytest.raises(LumenError, match=message):
         lumen_mlir.compile(module, threads=1, use_cache=False)
@@ -313,9 +343,9 @@ ATTRIBUTES = {
     'lumen.result = "x"': "lumen.result of argument 0 must be an i64 of at least 0",
     "lumen.result = -1 : i64": "lumen.result of argument 0 must be an i64 of at least 0, got -1",
     "lumen.result = 1000000000 : i64": "lumen.result of argument 0 must be less than the number",
-    'lumen.rows = "x", lumen.out': "lumen.rows of argument 0 must be numbers of arguments in an array of i64",
-    "lumen.rows = array<i64: 99>, lumen.out, lumen.result = 0 : i64": "lumen.rows of argument 0 must be",
-    "lumen.rows = array<i64: 0>, lumen.out, lumen.result = 0 : i64": r"argument 0 has the rows \[0\]",
+    'lumen.rows = "x", lumen.out': "lumen.rows of argument 0 must be the number of an argument, an i64",
+    "lumen.rows = 99 : i64, lumen.out, lumen.result = 0 : i64": "lumen.rows of argument 0 must be the number",
+    "lumen.rows = 0 : i64, lumen.out, lumen.result = 0 : i64": "argument 0 has as many rows as argument 0",
     "lumen.name = 1 : i64": "lumen.name of argument 0 must be a string, got 1 : i64",
     "lumen.tile = 16 : i64": "lumen.tile of argument 0 must be a #lumen.packed, got 16",
     'lumen.tile = "x"': "lumen.tile of argument 0 must be a #lumen.packed",

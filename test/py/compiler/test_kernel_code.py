@@ -43,14 +43,15 @@ def attention(kind: str, heads: int, kv_heads: int, size: int) -> str:
     cache = kv_cache.TYPES[kind]
     rows = f"tensor<?x{heads * size}xf32>"
     keys, values = (
-        f"tensor<1x{kv_heads}x?x{'x'.join(map(str, cache.page(name, size)))}x{cache.element}>"
+        f"tensor<1x{kv_heads}x?x{'x'.join(map(str, cache.block(name, size)))}x{cache.element}>"
         for name in ("key", "value")
     )
     return f"""
-    func.func @f(%q: {rows}, %k: {keys}, %v: {values}, %layer: index, %position: index) -> {rows} {{
-      %a = lumen.attention %q, %k, %v, %layer, %position
+    func.func @f(%q: {rows}, %k: {keys}, %v: {values}, %layer: index, %positions: tensor<?xi32>,
+        %pages: tensor<?x?xi32>, %runs: tensor<?x3xi32>) -> {rows} {{
+      %a = lumen.attention %q, %k, %v, %layer, %positions, %pages, %runs
         {{heads = {heads} : i64, kv_heads = {kv_heads} : i64, scale = 0.125 : f32}}
-        : {rows}, {keys}, {values}
+        : {rows}, {keys}, {values}, tensor<?xi32>, tensor<?x?xi32>, tensor<?x3xi32>
       return %a : {rows}
     }}"""
 

@@ -11,21 +11,23 @@ from lumen_mlir.formats import kv_cache, packing
 
 def test_constants():
     assert (layout.SPAN, layout.ALIGNMENT) == (32, 64)
-    assert (layout.CACHE_PAGE, layout.CACHE_GROUP, layout.KEY_BIAS) == (16, 32, 128)
+    assert (layout.CACHE_BLOCK, layout.CACHE_PAGE) == (16, 64)
+    assert (layout.CACHE_GROUP, layout.KEY_BIAS) == (32, 128)
     assert [layout.align(size) for size in (0, 1, 64, 65)] == [0, 64, 64, 128]
 
 
-def test_pages():
-    assert layout.cache_page("f16", True, 80) == [80, 16] and layout.cache_page("f32", False, 80) == [16, 80]
+def test_blocks():
+    assert layout.cache_block("f16", True, 80) == [80, 16]
+    assert layout.cache_block("f32", False, 80) == [16, 80]
     # Codes of 16 positions, and three scales of each.
-    assert layout.cache_page("i8", True, 80) == [16 * (80 + 3 * 2)] and layout.cache_groups(80) == 3
+    assert layout.cache_block("i8", True, 80) == [16 * (80 + 3 * 2)] and layout.cache_groups(80) == 3
     for head_size in (0, -4, 6, 1 << 40):
-        with pytest.raises(ValueError, match=f"a page of i8 has no heads of {head_size} values"):
-            layout.cache_page("i8", True, head_size)
+        with pytest.raises(ValueError, match=f"a block of i8 has no heads of {head_size} values"):
+            layout.cache_block("i8", True, head_size)
     with pytest.raises(
         LumenError, match="needs heads of a multiple of 4 values, but the model has heads of 6"
     ):
-        kv_cache.get("q8_0").page("key", 6)
+        kv_cache.get("q8_0").block("key", 6)
 
 
 @pytest.mark.parametrize("name", ["q6_k", "q4_0", "bf16"])

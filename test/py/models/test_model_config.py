@@ -81,7 +81,7 @@ def test_reads_a_model(write):
     assert model.weight("blk.0.attn_k.weight").shape == (32, 68)
     bias = model.weight("blk.0.attn_k.bias")
     assert bias.shape == (32,) and bias.dtype == np.float32
-    assert model.cache_shapes(17) == ((2, 2, 2, 16, 16), (2, 2, 2, 16, 16))
+    assert model.cache_shapes(17) == ((2, 2, 4, 16, 16), (2, 2, 4, 16, 16))
 
 
 def test_heads_need_not_fill_the_width(write):

@@ -6,6 +6,7 @@ import functools
 import numpy as np
 import pytest
 from kernel_runner import RARELY_EMULATED, TARGETS, Kernel, on_targets, relative_error
+from sequences import Sequences, numbers, rows_of
 
 from lumen_mlir.formats import kv_cache
 from lumen_mlir.reference import ops
@@ -34,8 +35,8 @@ EVERYWHERE = [SHAPES[i] for i in (0, 3, 7, 8, 9, 11)]
 def attention(heads, kv_heads, size, element, group, window=None):
     local = f", window = {window} : i64" if window else ""
     width = heads * size
-    pages = (f"{size}x16", f"16x{size}") if element != "i8" else [kv_cache.page_bytes(size)] * 2
-    keys, values = (f"tensor<2x{kv_heads}x?x{page}x{element}>" for page in pages)
+    blocks = (f"{size}x16", f"16x{size}") if element != "i8" else [kv_cache.block_bytes(size)] * 2
+    keys, values = (f"tensor<2x{kv_heads}x?x{block}x{element}>" for block in blocks)
     result = kinds = f"tensor<?x{width}xf32>"
     end = f"return %a : {result}"
     if group:
@@ -43,11 +44,13 @@ def attention(heads, kv_heads, size, element, group, window=None):
         kinds = f"tensor<?x{width}xi8>, tensor<?x{scales}xf32>, tensor<?x{sums}xi32>, tensor<?x{sums}xf32>"
         end = f"%r:4 = lumen.quantize %a {{group = {group} : i64}} : {result} -> {kinds}\n"
         end += f"return %r#0, %r#1, %r#2, %r#3 : {kinds}"
+    where = "tensor<?xi32>, tensor<?x?xi32>, tensor<?x3xi32>"
     return f"""
-    func.func @f(%q: {result}, %k: {keys}, %v: {values}, %layer: index, %position: index)
-        -> ({kinds}) {{
-      %a = lumen.attention %q, %k, %v, %layer, %position {{heads = {heads} : i64, kv_heads = {kv_heads} : i64,
-        scale = {size**-0.5:.9e} : f32{local}}} : {result}, {keys}, {values}
+    func.func @f(%q: {result}, %k: {keys}, %v: {values}, %layer: index, %positions: tensor<?xi32>,
+        %pages: tensor<?x?xi32>, %runs: tensor<?x3xi32>) -> ({kinds}) {{
+      %a = lumen.attention %q, %k, %v, %layer, %positions, %pages, %runs {{heads = {heads} : i64,
+        kv_heads = {kv_heads} : i64, scale = {size**-0.5:.9e} : f32{local}}}
+        : {result}, {keys}, {values}, {where}
       {end}
     }}"""
 
@@ -55,26 +58,33 @@ def attention(heads, kv_heads, size, element, group, window=None):
 @functools.cache
 def expected_attention(heads, kv_heads, size, element, tokens, position):
     """Queries and what NumPy makes of them: the same for all targets."""
-    keys, values = caches(kv_heads, size, position + tokens, element)
+    keys, values, pages = caches(kv_heads, size, (position + tokens,), element)
     rng = np.random.default_rng([tokens, position])
     q = 2 * rng.standard_normal((tokens, heads * size), dtype=np.float32)
-    return q, ops.attention(q, keys, values, 1, position, heads, kv_heads, size**-0.5)
+    positions, runs = rows_of([(0, position, tokens)])
+    return q, ops.attention(q, keys, values, 1, positions, pages, runs, heads, kv_heads, size**-0.5)
 
 
 @functools.cache
-def caches(kv_heads, size, positions, element):
-    """Keys and values of the first ``positions`` of layer 1; all else is NaN (also scales of codes)."""
+def caches(kv_heads, size, lengths, element):
+    """Keys and values of sequences of some lengths in layer 1; all else is NaN (also scales of codes)."""
     kind = next(kind for kind in kv_cache.TYPES.values() if kind.element == element)
-    rng = np.random.default_rng([kv_heads, size, positions])
-    pages = -(-positions // ops.PAGE)
+    sequences = Sequences(lengths)
     keys, values = (
-        np.full(kind.shape(name, 2, kv_heads, pages, size), -1 if kind.is_quantized else np.nan, kind.dtype)
+        np.full(
+            kind.shape(name, 2, kv_heads, sequences.count, size),
+            -1 if kind.is_quantized else np.nan,
+            kind.dtype,
+        )
         for name in ("key", "value")
     )
-    rows = rng.standard_normal((2, positions, kv_heads * size), dtype=np.float32)
-    ops.kv_append(keys, 2 * rows[0], 1, 0, "key")
-    ops.kv_append(values, rows[1], 1, 0, "value")
-    return keys, values
+    for sequence, length in enumerate(lengths):
+        rng = np.random.default_rng([kv_heads, size, length])
+        rows = rng.standard_normal((2, length, kv_heads * size), dtype=np.float32)
+        places = sequences.places(sequence, numbers(0, length))
+        ops.kv_append(keys, 2 * rows[0], 1, places, "key")
+        ops.kv_append(values, rows[1], 1, places, "value")
+    return keys, values, sequences.table
 
 
 def result_shapes(tokens, width, group):
@@ -91,15 +101,16 @@ def test_attention(heads, kv_heads, size, element, group, target):
     kernel = Kernel(attention(heads, kv_heads, size, element, group), target)
     width = heads * size
 
-    def run(q, keys, values, position, threads=1):
+    def run(q, keys, values, pages, position, threads=1):
         shapes = result_shapes(len(q), width, group)
-        return kernel.run(q, keys, values, 1, position, results=shapes, threads=threads)
+        positions, runs = rows_of([(0, position, len(q))])
+        return kernel.run(q, keys, values, 1, positions, pages, runs, results=shapes, threads=threads)
 
     cases = [(1, 0), (1, 70), (2, 15), (7, 60), (8, 0), (9, 120), (33, 31), (130, 0)]
     for tokens, position in cases:
-        keys, values = caches(kv_heads, size, position + tokens, element)
+        keys, values, pages = caches(kv_heads, size, (position + tokens,), element)
         q, expected = expected_attention(heads, kv_heads, size, element, tokens, position)
-        results = run(q, keys, values, position)
+        results = run(q, keys, values, pages, position)
         if group:
             codes, scales, offsets, sums = results
             decoded = codes.reshape(tokens, -1, group) * scales[..., None]
@@ -115,47 +126,89 @@ def test_attention(heads, kv_heads, size, element, group, target):
         for chunk, threads in ((1, 1), (3, 2), (8, 3)) if tokens < 100 else ((11, 1), (30, 3)):
             for start in range(0, tokens, chunk):
                 part = slice(start, start + chunk)
-                again = run(q[part], keys, values, position + start, threads)
+                again = run(q[part], keys, values, pages, position + start, threads)
                 for whole, piece in zip(results, again, strict=True):
                     np.testing.assert_array_equal(whole[part], piece)
 
 
+# Sequence, first position, tokens: single tokens, prompts, both, and a run that comes before an earlier one.
+BATCHES = [
+    [(0, 5, 1), (1, 700, 1), (2, 63, 1)],
+    [(0, 0, 9), (1, 64, 1), (2, 100, 17), (3, 1, 1)],
+    [(2, 40, 3), (0, 129, 2), (1, 0, 1)],
+    [(i, 11 * i, 1) for i in range(9)],
+]
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize(
+    ("heads", "kv_heads", "size", "element", "window"),
+    [(6, 2, 16, "f16", None), (14, 2, 8, "i8", None), (3, 3, 24, "f32", 50), (10, 1, 16, "f16", 64)],
+)
+def test_many_sequences(heads, kv_heads, size, element, window, target):
+    """Each sequence gets the bits that it gets alone, on pages of its own."""
+    kernel = Kernel(attention(heads, kv_heads, size, element, 0, window), target)
+    width = heads * size
+    for batch in BATCHES:
+        lengths = [0] * len(batch)
+        for sequence, position, tokens in batch:
+            lengths[sequence] = position + tokens
+        keys, values, pages = caches(kv_heads, size, tuple(lengths), element)
+        positions, runs = rows_of(batch)
+        q = 2 * np.random.default_rng(len(batch)).standard_normal((len(positions), width), dtype=np.float32)
+        expected = ops.attention(
+            q, keys, values, 1, positions, pages, runs, heads, kv_heads, size**-0.5, window
+        )
+        for threads in (1, 3):
+            shapes = [(q.shape, np.float32)]
+            (together,) = kernel.run(
+                q, keys, values, 1, positions, pages, runs, results=shapes, threads=threads
+            )
+            assert relative_error(together, expected) < (3e-6 if element != "i8" else 3e-3)
+            for first, tokens, sequence in runs.tolist():
+                rows = slice(first, first + tokens)
+                own = caches(kv_heads, size, (lengths[sequence],), element)
+                alone_at, alone = rows_of([(0, int(positions[first]), tokens)])
+                shapes = [((tokens, width), np.float32)]
+                (single,) = kernel.run(
+                    q[rows], *own[:2], 1, alone_at, own[2], alone, results=shapes, threads=threads
+                )
+                np.testing.assert_array_equal(together[rows], single)
+
+
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize(("window", "heads", "kv_heads"), [(1, 2, 2), (20, 3, 1), (64, 8, 2), (100, 4, 1)])
-def test_window_over_a_ring(window, heads, kv_heads, target):
-    """A ring that holds the window and the step gives the bits of a cache that holds everything."""
-    size, pages = 32, 12
+def test_window(window, heads, kv_heads, target):
+    """Pages before the window are not read: all have the same number, of a page of NaN."""
+    size = 32
     kernel = Kernel(attention(heads, kv_heads, size, "f16", 0, window), target)
-    ring = 16 * pages
-    for tokens, position in [(1, 0), (1, 70), (5, 60), (ring - window + 1, 300), (33, 511), (1, 1000)]:
-        end = position + tokens
-        keys, values = caches(kv_heads, size, end, "f16")
-        short = [
-            np.full((*full.shape[:2], pages, *full.shape[3:]), np.nan, np.float16) for full in (keys, values)
-        ]
-        for held_position in range(max(end - ring, 0), end):
-            page, lane = divmod(held_position, 16)
-            short[0][:, :, page % pages, :, lane] = keys[:, :, page, :, lane]
-            short[1][:, :, page % pages, lane] = values[:, :, page, lane]
-        q = 2 * np.random.default_rng(end).standard_normal((tokens, heads * size), dtype=np.float32)
-        shape = [((tokens, heads * size), np.float32)]
-        (expected,) = kernel.run(q, keys, values, 1, position, results=shape)
-        (actual,) = kernel.run(q, *short, 1, position, results=shape, threads=2)
+    for tokens, position in [(1, 0), (1, 70), (5, 60), (29, 300), (33, 511), (1, 1000)]:
+        keys, values, pages = caches(kv_heads, size, (position + tokens,), "f16")
+        positions, runs = rows_of([(0, position, tokens)])
+        q = 2 * np.random.default_rng(position).standard_normal((tokens, heads * size), dtype=np.float32)
+        shapes = [(q.shape, np.float32)]
+        (expected,) = kernel.run(q, keys, values, 1, positions, pages, runs, results=shapes)
+        held = pages[0, : kv_cache.pages(position + tokens)]
+        short = pages.copy()
+        short[0, : max(position - window + 1, 0) // 64] = np.setdiff1d(np.arange(keys.shape[2] // 4), held)[0]
+        (actual,) = kernel.run(q, keys, values, 1, positions, short, runs, results=shapes, threads=2)
         np.testing.assert_array_equal(actual, expected)
-        reference = ops.attention(q, keys, values, 1, position, heads, kv_heads, size**-0.5, window)
-        assert relative_error(actual, reference) < 2e-6
-        reference = ops.attention(q, *short, 1, position, heads, kv_heads, size**-0.5, window)
-        assert relative_error(actual, reference) < 2e-6
+        for table in (pages, short):
+            reference = ops.attention(
+                q, keys, values, 1, positions, table, runs, heads, kv_heads, size**-0.5, window
+            )
+            assert relative_error(actual, reference) < 2e-6
 
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_large_scores(target):
     """Scores far apart: what is left is the value of the best position, without overflow."""
     kernel = Kernel(attention(2, 1, 32, "f32", 0), target)
-    keys, values = caches(1, 32, 100, "f32")
+    keys, values, pages = caches(1, 32, (100,), "f32")
     q = 1e4 * np.random.default_rng(0).standard_normal((3, 64), dtype=np.float32)
-    (result,) = kernel.run(q, keys, values, 1, 97, results=[((3, 64), np.float32)])
-    expected = ops.attention(q, keys, values, 1, 97, 2, 1, 32**-0.5)
+    where = rows_of([(0, 97, 3)])
+    (result,) = kernel.run(q, keys, values, 1, where[0], pages, where[1], results=[((3, 64), np.float32)])
+    expected = ops.attention(q, keys, values, 1, where[0], pages, where[1], 2, 1, 32**-0.5)
     assert relative_error(result, expected) < 1e-3
 
 
@@ -167,16 +220,25 @@ def test_parts(heads, kv_heads, size, target):
     width, tokens = heads * size, 6
     # At the end of a part, inside the third, and where the last part is longer than the others.
     for position in (510, 1300, 33_500):
-        keys, values = caches(kv_heads, size, position + tokens, "f16")
+        keys, values, pages = caches(kv_heads, size, (position + tokens, 700), "f16")
         q = np.random.default_rng(position).standard_normal((tokens, width), dtype=np.float32)
-        shapes = [((tokens, width), np.float32)]
-        (whole,) = kernel.run(q, keys, values, 1, position, results=shapes)
-        expected = ops.attention(q, keys, values, 1, position, heads, kv_heads, size**-0.5)
+
+        def run(q, batch, threads=1, keys=keys, values=values, pages=pages):
+            positions, runs = rows_of(batch)
+            shapes = [(q.shape, np.float32)]
+            (result,) = kernel.run(
+                q, keys, values, 1, positions, pages, runs, results=shapes, threads=threads
+            )
+            return result
+
+        whole = run(q, [(0, position, tokens)])
+        where = rows_of([(0, position, tokens)])
+        expected = ops.attention(q, keys, values, 1, where[0], pages, where[1], heads, kv_heads, size**-0.5)
         assert relative_error(whole, expected) < 3e-6
         for row in range(tokens):
             for threads in (1, 2, 3, 5):
-                (single,) = kernel.run(
-                    q[row : row + 1], keys, values, 1, position + row,
-                    results=[((1, width), np.float32)], threads=threads,
-                )  # fmt: skip
+                single = run(q[row : row + 1], [(0, position + row, 1)], threads)
                 np.testing.assert_array_equal(single[0], whole[row])
+                # Beside a shorter sequence, whose positions are shared out too.
+                pair = run(q[[0, row]], [(1, 600, 1), (0, position + row, 1)], threads)
+                np.testing.assert_array_equal(pair[1], whole[row])

@@ -53,7 +53,7 @@ class Line:
             return f"memref<?x{width}xf32>"
 
         a, b = WIDTHS
-        attrs = ("{lumen.tokens}", "{lumen.out, lumen.result = %d : i64, lumen.rows = array<i64: 0>}")
+        attrs = ("{lumen.tokens}", "{lumen.out, lumen.result = %d : i64, lumen.rows = 0 : i64}")
         bound, out = attrs if public else ("", "")
         lines = [
             f"func.func {'' if public else 'private '}@{self.name}(%v{a}_0: {types(a)} {bound},"

@@ -4,6 +4,7 @@
 import numpy as np
 import pytest
 from kernel_runner import TARGETS, Kernel, on_targets, relative_error
+from sequences import numbers
 
 from lumen_mlir import formats
 from lumen_mlir.formats import kv_cache
@@ -145,14 +146,15 @@ def test_quantization_of_extremes(target):
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("width", [1, 7, 64, 100, 131])
 def test_odd_widths(width, target):
-    """Widths that fill no vector; only the rows from ``first`` on are computed."""
+    """Widths that fill no vector; of one result only chosen rows are computed."""
     text = f"""
     func.func @f(%x: tensor<?x{width}xf32>, %y: tensor<?x{width}xf32>, %w: tensor<{width}xf32>,
-        %first: index) -> (tensor<?x{width}xf32>, tensor<?x{width}xf32>) {{
+        %rows: tensor<?xi32>) -> (tensor<?x{width}xf32>, tensor<?x{width}xf32>) {{
       %g = lumen.silu %x : tensor<?x{width}xf32>
       %s = lumen.mul %g, %y : tensor<?x{width}xf32>
       %a = lumen.add %s, %y : tensor<?x{width}xf32>
-      %l = lumen.last_rows %x, %first : tensor<?x{width}xf32> -> tensor<?x{width}xf32>
+      %l = lumen.select_rows %x, %rows
+        : tensor<?x{width}xf32>, tensor<?xi32> -> tensor<?x{width}xf32>
       %n = lumen.rms_norm %l, %w {{epsilon = 1.0e-05 : f32}} : tensor<?x{width}xf32>, tensor<{width}xf32>
       return %a, %n : tensor<?x{width}xf32>, tensor<?x{width}xf32>
     }}"""
@@ -162,11 +164,12 @@ def test_odd_widths(width, target):
         x, y = 4 * normal((tokens, width), 1), normal((tokens, width), 2)
         x[0, 0] = 200.0  # exp(-x) underflows, exp(x) would not fit
         x[-1, -1] = -200.0
-        for first in sorted({0, tokens // 2, tokens - 1}):
-            results = [((tokens, width), np.float32), ((tokens - first, width), np.float32)]
-            added, normed = every_team(kernel, [x, y, weight, first], results)
+        for rows in ([0], [tokens - 1], range(tokens // 2, tokens), [tokens - 1, 0, 0]):
+            rows = np.array(rows, np.int32)
+            results = [((tokens, width), np.float32), ((len(rows), width), np.float32)]
+            added, normed = every_team(kernel, [x, y, weight, rows], results)
             assert relative_error(added, ops.silu(x) * y + y) < 1e-6
-            assert relative_error(normed, ops.rms_norm(x[first:], weight, 1e-5)) < 1e-6
+            assert relative_error(normed, ops.rms_norm(x[rows], weight, 1e-5)) < 1e-6
 
 
 # Numbers where exponentials overflow and underflow, and those that are none.
@@ -196,17 +199,18 @@ def test_activation_functions(activation, target):
 
 def heads(query_heads, kv_heads, size, rotated, style, element):
     q, k = query_heads * size, kv_heads * size
-    pages = (f"{size}x16", f"16x{size}") if element != "i8" else [kv_cache.page_bytes(size)] * 2
-    keys, values = (f"tensor<2x{kv_heads}x?x{page}x{element}>" for page in pages)
-    rope = f'{{head_dim = {size} : i64, style = "{style}"}}'
+    blocks = (f"{size}x16", f"16x{size}") if element != "i8" else [kv_cache.block_bytes(size)] * 2
+    keys, values = (f"tensor<2x{kv_heads}x?x{block}x{element}>" for block in blocks)
+    rope, numbers = f'{{head_dim = {size} : i64, style = "{style}"}}', "tensor<?xi32>"
     return f"""
     func.func @f(%q: tensor<?x{q}xf32>, %k: tensor<?x{k}xf32>, %v: tensor<?x{k}xf32>,
-        %table: tensor<?x{rotated}xf32>, %kc: {keys}, %vc: {values}, %layer: index, %position: index)
-        -> (tensor<?x{q}xf32>, {keys}, {values}) {{
-      %qr = lumen.rope %q, %table, %position {rope} : tensor<?x{q}xf32>, tensor<?x{rotated}xf32>
-      %kr = lumen.rope %k, %table, %position {rope} : tensor<?x{k}xf32>, tensor<?x{rotated}xf32>
-      %kn = lumen.kv_append %kc, %kr, %layer, %position {{kind = "key"}} : {keys}, tensor<?x{k}xf32>
-      %vn = lumen.kv_append %vc, %v, %layer, %position {{kind = "value"}} : {values}, tensor<?x{k}xf32>
+        %table: tensor<?x{rotated}xf32>, %kc: {keys}, %vc: {values}, %layer: index,
+        %positions: {numbers}, %places: {numbers}) -> (tensor<?x{q}xf32>, {keys}, {values}) {{
+      %qr = lumen.rope %q, %table, %positions {rope} : tensor<?x{q}xf32>, tensor<?x{rotated}xf32>, {numbers}
+      %kr = lumen.rope %k, %table, %positions {rope} : tensor<?x{k}xf32>, tensor<?x{rotated}xf32>, {numbers}
+      %kn = lumen.kv_append %kc, %kr, %layer, %places {{kind = "key"}} : {keys}, tensor<?x{k}xf32>, {numbers}
+      %vn = lumen.kv_append %vc, %v, %layer, %places {{kind = "value"}}
+        : {values}, tensor<?x{k}xf32>, {numbers}
       return %qr, %kn, %vn : tensor<?x{q}xf32>, {keys}, {values}
     }}"""
 
@@ -232,13 +236,16 @@ def test_rope_and_cache(query_heads, kv_heads, size, rotated, style, element, ta
     for tokens in TOKENS:
         q = normal((tokens, query_heads * size), 1)
         k, v = normal((tokens, kv_heads * size), 2), normal((tokens, kv_heads * size), 3)
-        for position in (0, 13, 47):
+        rng = np.random.default_rng(tokens)
+        for positions in (*(numbers(first, tokens) for first in (0, 13, 47)), rng.integers(0, 80, tokens)):
+            positions = positions.astype(np.int32)
+            places = rng.permutation(2 * kv_cache.PAGE)[:tokens].astype(np.int32)
             before = [
-                np.full(kind.shape(name, 2, kv_heads, 6, size), 7, kind.dtype) for name in ("key", "value")
+                np.full(kind.shape(name, 2, kv_heads, 2, size), 7, kind.dtype) for name in ("key", "value")
             ]
-            turned = ops.rope(k, table, position, size, style)
-            expected_k = ops.kv_append(before[0].copy(), turned, 1, position, "key")
-            expected_v = ops.kv_append(before[1].copy(), v, 1, position, "value")
+            turned = ops.rope(k, table, positions, size, style)
+            expected_k = ops.kv_append(before[0].copy(), turned, 1, places, "key")
+            expected_v = ops.kv_append(before[1].copy(), v, 1, places, "value")
             for threads in THREADS:
                 keys, values = before[0].copy(), before[1].copy()
                 (rotated_q,) = kernel.run(
@@ -249,11 +256,12 @@ def test_rope_and_cache(query_heads, kv_heads, size, rotated, style, element, ta
                     keys,
                     values,
                     1,
-                    position,
+                    positions,
+                    places,
                     results=[(q.shape, np.float32)],
                     threads=threads,
                 )
-                np.testing.assert_array_equal(rotated_q, ops.rope(q, table, position, size, style))
+                np.testing.assert_array_equal(rotated_q, ops.rope(q, table, positions, size, style))
                 np.testing.assert_array_equal(keys, expected_k)
                 np.testing.assert_array_equal(values, expected_v)
 
@@ -315,9 +323,11 @@ def test_normalized_heads(count, size, style, target):
     width = count * size
     rows, table = f"tensor<?x{width}xf32>", f"tensor<?x{size}xf32>"
     text = f"""
-    func.func @f(%x: {rows}, %w: tensor<{size}xf32>, %table: {table}, %position: index) -> ({rows}, {rows}) {{
+    func.func @f(%x: {rows}, %w: tensor<{size}xf32>, %table: {table}, %positions: tensor<?xi32>)
+        -> ({rows}, {rows}) {{
       %n = lumen.rms_norm %x, %w {{epsilon = 1.0e-05 : f32}} : {rows}, tensor<{size}xf32>
-      %r = lumen.rope %n, %table, %position {{head_dim = {size} : i64, style = "{style}"}} : {rows}, {table}
+      %r = lumen.rope %n, %table, %positions {{head_dim = {size} : i64, style = "{style}"}}
+        : {rows}, {table}, tensor<?xi32>
       %s = lumen.scale %x {{factor = 0.3 : f32}} : {rows}
       return %r, %s : {rows}, {rows}
     }}"""
@@ -327,7 +337,7 @@ def test_normalized_heads(count, size, style, target):
         x = normal((tokens, width), 3)
         x[0, :size] = 0 if tokens > 1 else 1
         results = [((tokens, width), np.float32)] * 2
-        turned, scaled = every_team(kernel, [x, weight, angles, 11], results)
+        turned, scaled = every_team(kernel, [x, weight, angles, numbers(11, tokens)], results)
         normed = ops.rms_norm(x, weight, 1e-5)
-        assert relative_error(turned, ops.rope(normed, angles, 11, size, style)) < 1e-6
+        assert relative_error(turned, ops.rope(normed, angles, numbers(11, tokens), size, style)) < 1e-6
         np.testing.assert_array_equal(scaled, x * np.float32(0.3))

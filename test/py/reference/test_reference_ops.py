@@ -7,6 +7,7 @@ import math
 
 import numpy as np
 import pytest
+from sequences import Sequences, numbers, rows_of
 
 from lumen_mlir.reference import ops
 
@@ -37,10 +38,10 @@ def test_rope(style, rot):
                 1j * angles[position + t, i]
             )
             expected[t, :, a], expected[t, :, b] = turned.real, turned.imag
-    actual = ops.rope(x, table, position, 8, style)
+    actual = ops.rope(x, table, numbers(position, 4), 8, style)
     np.testing.assert_allclose(actual, expected.reshape(4, -1), rtol=1e-5, atol=1e-6)
     # Positions are absolute: a row does not depend on those before it.
-    np.testing.assert_array_equal(ops.rope(x[2:], table, position + 2, 8, style), actual[2:])
+    np.testing.assert_array_equal(ops.rope(x[2:], table, numbers(position + 2, 2), 8, style), actual[2:])
 
 
 @pytest.mark.parametrize("tokens", [1, 2, 17, 40])
@@ -50,14 +51,17 @@ def test_attention_over_the_cache(tokens, position, monkeypatch):
     heads, kv_heads, size, layers = 6, 2, 8, 3
     total = position + tokens
     keys, values = floats(total, kv_heads * size), floats(total, kv_heads * size, seed=1)
-    k = np.full((layers, kv_heads, 5, size, 16), np.nan, np.float32)
-    v = np.full((layers, kv_heads, 5, 16, size), np.nan, np.float32)
+    sequences = Sequences([total, 70])
+    k = np.full((layers, kv_heads, 4 * sequences.count, size, 16), np.nan, np.float32)
+    v = np.full((layers, kv_heads, 4 * sequences.count, 16, size), np.nan, np.float32)
     for start, stop in ((0, position), (position, total)):
         if start < stop:
-            ops.kv_append(k, keys[start:stop], 1, start, "key")
-            ops.kv_append(v, values[start:stop], 1, start, "value")
+            places = sequences.places(0, numbers(start, stop - start))
+            ops.kv_append(k, keys[start:stop], 1, places, "key")
+            ops.kv_append(v, values[start:stop], 1, places, "value")
     q = floats(tokens, heads * size, seed=2)
-    actual = ops.attention(q, k, v, 1, position, heads, kv_heads, 0.3)
+    positions, runs = rows_of([(0, position, tokens)])
+    actual = ops.attention(q, k, v, 1, positions, sequences.table, runs, heads, kv_heads, 0.3)
     assert np.isnan(k[0]).all() and np.isnan(v[2]).all()
     expected = np.empty((tokens, heads, size))
     for t in range(tokens):

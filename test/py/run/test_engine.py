@@ -66,7 +66,7 @@ func.func private @exp(%x: memref<?x64xf32>, %factor: f32, %out: memref<?x64xf32
   return
 }
 func.func @f(%x: memref<?x64xf32> {lumen.tokens}, %factor: f32,
-    %out: memref<?x64xf32> {lumen.out, lumen.result = 0 : i64, lumen.rows = array<i64: 0>}) {
+    %out: memref<?x64xf32> {lumen.out, lumen.result = 0 : i64, lumen.rows = 0 : i64}) {
   %c0 = arith.constant 0 : index
   %rows = memref.dim %x, %c0 : memref<?x64xf32>
   %peaks = memref.alloc(%rows) : memref<?x1xf32>
@@ -183,16 +183,16 @@ func.func @linear(%x: tensor<?x64xf32>, %w: tensor<40x64xf32>, %b: tensor<40xf32
     : tensor<?x64xf32>, tensor<40x64xf32> -> tensor<?x40xf32>
   return %y : tensor<?x40xf32>
 }
-func.func @norm_last(%x: tensor<?x32xf32>, %w: tensor<32xf32> {lumen.name = "norm"}, %first: index)
+func.func @norm_some(%x: tensor<?x32xf32>, %w: tensor<32xf32> {lumen.name = "norm"}, %rows: tensor<?xi32>)
     -> tensor<?x32xf32> {
-  %last = lumen.last_rows %x, %first : tensor<?x32xf32> -> tensor<?x32xf32>
-  %y = lumen.rms_norm %last, %w {epsilon = 1.0e-06 : f32} : tensor<?x32xf32>, tensor<32xf32>
+  %some = lumen.select_rows %x, %rows : tensor<?x32xf32>, tensor<?xi32> -> tensor<?x32xf32>
+  %y = lumen.rms_norm %some, %w {epsilon = 1.0e-06 : f32} : tensor<?x32xf32>, tensor<32xf32>
   return %y : tensor<?x32xf32>
 }
-func.func @append(%k: tensor<1x1x?x32x16xf32>, %x: tensor<?x32xf32>, %position: index)
+func.func @append(%k: tensor<1x1x?x32x16xf32>, %x: tensor<?x32xf32>, %layer: index, %places: tensor<?xi32>)
     -> tensor<1x1x?x32x16xf32> {
-  %layer = arith.constant 0 : index
-  %k2 = lumen.kv_append %k, %x, %layer, %position {kind = "key"} : tensor<1x1x?x32x16xf32>, tensor<?x32xf32>
+  %k2 = lumen.kv_append %k, %x, %layer, %places {kind = "key"}
+    : tensor<1x1x?x32x16xf32>, tensor<?x32xf32>, tensor<?xi32>
   return %k2 : tensor<1x1x?x32x16xf32>
 }
 }
@@ -205,30 +205,35 @@ def model():
 
 
 def test_rows_of_results(model):
-    signature = model.signatures["norm_last"]
-    assert str(signature) == "norm_last(f32[?, 32], f32[32], index, f32[?, 32])"
-    assert signature.describe(1) == "norm_last: argument 1 (norm)"
+    signature = model.signatures["norm_some"]
+    assert str(signature) == "norm_some(f32[?, 32], f32[32], i32[?], f32[?, 32])"
+    assert signature.describe(1) == "norm_some: argument 1 (norm)"
     generator = np.random.default_rng(1)
     x, w = generator.standard_normal((9, 32), np.float32), generator.standard_normal(32, np.float32)
-    result = model.invoke("norm_last", x, w, 4)
-    want = x[4:] / np.sqrt((x[4:].astype(np.float64) ** 2).mean(1, keepdims=True) + 1e-6) * w
+    rows = np.array([8, 0, 4, 5, 0], np.int32)
+    result = model.invoke("norm_some", x, w, rows)
+    x = x[rows]
+    want = x / np.sqrt((x.astype(np.float64) ** 2).mean(1, keepdims=True) + 1e-6) * w
     assert result.shape == (5, 32)
     np.testing.assert_allclose(result, want, rtol=1e-5)
-    with pytest.raises(LumenError, match="norm_last: 10 of 9 rows cannot be left out"):
-        model.invoke("norm_last", x, w, 10)
-    with pytest.raises(LumenError, match=r"argument 2: -1 is not in 0\.\."):
-        model.invoke("norm_last", x, w, -1)
-    with pytest.raises(LumenError, match=r"argument 2: expected a whole number \(index\), got float"):
-        model.invoke("norm_last", x, w, 1.0)
+    with pytest.raises(LumenError, match="5 rows where the result has 4"):
+        model.invoke("norm_some", x, w, rows[:4], outs=[result])
+    with pytest.raises(LumenError, match=r"argument 2: expected i32\[\?\], got int64\[5\]"):
+        model.invoke("norm_some", x, w, rows.astype(np.int64))
 
 
 def test_caches_are_updated_in_place(model):
     k = np.zeros((1, 1, 2, 32, 16), np.float32)
     x = np.random.default_rng(2).standard_normal((3, 32), np.float32)
-    assert model.invoke("append", k, x, 15) is k
+    places = np.arange(15, 18, dtype=np.int32)
+    assert model.invoke("append", k, x, 0, places) is k
     np.testing.assert_array_equal(k[0, 0, 0, :, 15], x[0])
     np.testing.assert_array_equal(k[0, 0, 1, :, :2], x[1:].T)
     assert np.count_nonzero(k) == x.size
+    with pytest.raises(LumenError, match=r"argument 2: -1 is not in 0\.\."):
+        model.invoke("append", k, x, -1, places)
+    with pytest.raises(LumenError, match=r"argument 2: expected a whole number \(index\), got float"):
+        model.invoke("append", k, x, 1.0, places)
 
 
 def test_packed_weights_are_aligned(model):

@@ -35,13 +35,14 @@ def test_a_footprint_is_what_a_session_takes(model, cache, kv_type):
     opened = Session(model, options, cache=cache)
     assert needs.packed == opened.packed_bytes
     assert (needs.context, needs.kv_type) == (300, kv_type)
-    weights = sum(weight.nbytes for weight in opened._weights)
+    executor = opened.executor
+    weights = sum(weight.nbytes for weight in executor._weights)
     unaligned = needs.packed + needs.direct - weights
-    assert 0 <= unaligned < 64 * len(opened._weights), "packed weights begin at multiples of 64"
+    assert 0 <= unaligned < 64 * len(executor._weights), "packed weights begin at multiples of 64"
     shapes = model.cache_shapes(300, 64, kv_type)
     assert needs.kv == {"q8_0": 1, "f16": 2}[kv_type] * sum(map(math.prod, shapes))
-    tables = sum(table.nbytes for table in opened._ropes)
-    assert needs.scratch == opened.arena_bytes + opened._logits_of(1).nbytes + tables
+    tables = sum(table.nbytes for table in executor._ropes)
+    assert needs.scratch == opened.arena_bytes + 4 * model.config.vocabulary + tables
     assert needs.total == needs.packed + needs.direct + needs.kv + needs.scratch
     assert needs.file == sum(info.nbytes for info in model.tensors.values())
 

@@ -245,8 +245,8 @@ def test_packs_what_the_layout_says(odd, cache):
         if path.name.startswith(odd.file.fingerprint()) and run.target.rows == targets.native().rows
     ][:1]
     assert entry.stat().st_size > 0
-    parameters = [a for a in run._engine.signatures["step"].arguments if a.name]
-    for parameter, weight in zip(parameters, run._weights, strict=True):
+    parameters = [a for a in run.executor.engine.signatures["step"].arguments if a.name]
+    for parameter, weight in zip(parameters, run.executor._weights, strict=True):
         if parameter.alignment > 1:
             info = odd.tensors[parameter.name]
             fmt = get_format(info.type)

@@ -1,0 +1,378 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A loaded model that runs steps: compiled code, packed weights, and the KV cache of its sequences."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from collections.abc import Sequence as Several
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from lumen_mlir.compiler import targets
+from lumen_mlir.env import MAX_THREADS
+from lumen_mlir.errors import LumenError
+from lumen_mlir.formats import kv_cache
+from lumen_mlir.models import Model, rope_table
+from lumen_mlir.run import device, engine, packed_weights
+from lumen_mlir.run.compiled_step import compile_step, step_of
+from lumen_mlir.run.engine import Call
+from lumen_mlir.run.pages import PagePool, SequencePages
+from lumen_mlir.run.prefix_tree import PrefixTree
+from lumen_mlir.run.session_options import Progress, SessionOptions, Timings, check_count, silent
+from lumen_mlir.run.step_arguments import check_logits
+from lumen_mlir.run.tuning import Tuning
+from lumen_mlir.run.weight_loader import WeightLoader
+from lumen_mlir.storage.cache import Cache
+from lumen_mlir.storage.mapping import check_unchanged, fetch, files_of
+
+Zeros = Callable[[tuple[int, ...], type], np.ndarray]
+"""Makes an array of a shape and a type that holds zeros."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """What a step computes of one sequence.
+
+    Attributes:
+      sequence: one of the executor's, in no other part of the step.
+      tokens: ids of the vocabulary, int32 [T], at least one.
+      position: of the first token.
+      first: logits are wanted from this token on; T for none.
+    """
+
+    sequence: Sequence
+    tokens: np.ndarray
+    position: int
+    first: int
+
+
+class Sequence:
+    """Keys and values of a sequence. ``Executor.open`` makes it.
+
+    Attributes:
+      number: among those of the executor.
+      tokens: whose keys and values it has.
+    """
+
+    def __init__(self, executor: Executor, number: int, pages: list[SequencePages]):
+        self.number = number
+        self.tokens: list[int] = []
+        self._executor, self._pages = executor, pages
+
+    def can_resume(self, position: int) -> bool:
+        """True where a step at ``position`` finds all that it attends to.
+
+        That is so for every position written to, except that the pages behind a sliding window are given
+        back: a step needs ``window`` - 1 positions before its own.
+        """
+        return all(held.can_resume(position) for held in self._pages)
+
+    def adopt(self, tokens: Several[int] | np.ndarray) -> int:
+        """Begins with the keys and values of the longest prefix of ``tokens`` that the executor has already.
+
+        Of a sequence that has none yet. Returns the length of the prefix, which is shorter than ``tokens``.
+        """
+        return self._executor._adopt(self, tokens)
+
+    def fork(self) -> Sequence:
+        """A sequence with the same tokens. Pages are shared until one of the two writes to them."""
+        return self._executor._fork(self)
+
+    def close(self) -> None:
+        """Gives back its pages and its number. It must not be used any more."""
+        self._executor.close(self)
+
+
+class Executor:
+    """Runs the steps of a model on the KV cache of any number of sequences.
+
+    Attributes:
+      context: tokens of the longest sequence.
+      engine: the compiled code.
+      packed_bytes: bytes of the packed weights.
+      timings: how long opening took.
+      tuning, tuning_key: how products are cut, and what ``lumen tune`` keeps that under.
+      lock: whoever holds it is the only one to step; reentrant.
+
+    Args:
+      model: an open model.
+      options: how to run it.
+      sequences: how many there may be at a time.
+      pool: tokens of all sequences that the KV cache has room for, in whole pages; None for ``context``.
+      prefixes: keep what sequences have computed, as long as there is room, for others that begin alike.
+      cache: where code and packed weights are kept.
+      progress: told of the work that the cache does not save.
+      timings: filled in.
+      tuned: how products are cut; None for what ``lumen tune`` has found for this model, if it has.
+
+    Sequences take pages of the KV cache as they grow, and none has a share of its own.
+    """
+
+    # The call of a step, the words of it that change, and the memory behind its arguments.
+    _call: Call
+    _counts: list[np.ndarray]
+    _selected: np.ndarray
+    _run_count: np.ndarray
+    _out: np.ndarray
+    _tokens: np.ndarray
+    _positions: np.ndarray
+    _rows: np.ndarray
+    _runs: np.ndarray
+    _places: list[np.ndarray]
+
+    def __init__(
+        self,
+        model: Model,
+        options: SessionOptions | None = None,
+        *,
+        sequences: int = 1,
+        pool: int | None = None,
+        prefixes: bool = False,
+        cache: Cache | None = None,
+        progress: Progress = silent,
+        timings: Timings | None = None,
+        tuned: Tuning | None = None,
+    ):
+        check_count("sequences", sequences)
+        if pool is not None:
+            check_count("pool", pool)
+        self.model = model
+        self.options = options or SessionOptions()
+        self.timings = timings or Timings()
+        self.context = self.options.context_of(model)
+        self.target = device.check_runs(targets.get(self.options.target))
+        self.tuning = tuned
+        self._cache = Cache() if cache is None else cache
+        with WeightLoader(model, self.options, self._cache) as loader:
+            self._compile(progress, loader)
+            self._load_weights(progress, loader)
+        self._allocate(sequences, pool)
+        windows = zip(self._pools, model.config.windows, strict=True)
+        self._tree = PrefixTree(list(windows)) if prefixes else None
+        self.lock = self.engine.lock
+
+    def set_threads(self, count: int) -> None:
+        """Goes on with another team of threads; results do not depend on it."""
+        check_count("threads", count, MAX_THREADS)
+        self.engine.set_threads(count)
+
+    # --- sequences ------------------------------------------------------------------------------------------
+
+    def open(self) -> Sequence:
+        """A new sequence, without tokens. Raises ``LumenError`` where there are as many as there may be."""
+        with self.lock:
+            if not self._free:
+                raise LumenError(f"there are {len(self._tables[0])} sequences already, as many as may be")
+            number = self._free.pop()
+            windows = zip(self._pools, self._tables, self.model.config.windows, strict=True)
+            pages = [SequencePages(pool, table[number], window) for pool, table, window in windows]
+            return Sequence(self, number, pages)
+
+    def _adopt(self, sequence: Sequence, tokens: Several[int] | np.ndarray) -> int:
+        ids = np.asarray(tokens, np.int32)
+        with self.lock:
+            if sequence.tokens:
+                raise LumenError("a sequence that has tokens cannot begin with others")
+            known = self._tree.adopt(ids, sequence._pages) if self._tree is not None else 0
+            sequence.tokens = ids[:known].tolist()
+            return known
+
+    def _fork(self, sequence: Sequence) -> Sequence:
+        with self.lock:
+            other = self.open()
+            for mine, its in zip(sequence._pages, other._pages, strict=True):
+                its.adopt(mine.table[mine.begin : mine.end].tolist(), mine.begin)
+            other.tokens = list(sequence.tokens)
+            return other
+
+    def close(self, sequence: Sequence) -> None:
+        """Gives back what a sequence has."""
+        with self.lock:
+            for held in sequence._pages:
+                held.clear()
+            self._free.append(sequence.number)
+
+    # --- steps ----------------------------------------------------------------------------------------------
+
+    def run(self, parts: Several[Part], out: np.ndarray) -> None:
+        """Runs a step. What a part computes does not depend on the others.
+
+        ``out`` gets the logits that are wanted, part by part: float32 [rows, vocabulary]. The tokens of all
+        parts are at most ``options.chunk``, and those of a sequence end within the context, which callers
+        have checked. Raises ``LumenError`` where the KV cache has too few pages, or no longer what a part
+        attends to.
+        """
+        total, logits = 0, 0
+        for part in parts:
+            total += len(part.tokens)
+            logits += len(part.tokens) - part.first
+        check_logits(out, (logits, self.model.config.vocabulary))
+        # Of a subclass, the array itself.
+        memory = np.asarray(out)
+        with self.lock:
+            if not 1 <= total <= self.options.chunk:
+                raise LumenError(f"a step takes 1 to {self.options.chunk} tokens, not {total}")
+            for part in parts:
+                self._hold(part)
+            begin, row = 0, 0
+            for number, part in enumerate(parts):
+                row = self._add(number, part, begin, row)
+                begin += len(part.tokens)
+            for words in self._counts:
+                words[1] = total
+            self._selected[1], self._run_count[1] = row, len(parts)
+            self._out[:] = engine.address_of(memory), row
+            self._call.repeat()
+            for part in parts:
+                self._keep(part)
+        check_unchanged(self._files)
+
+    def _hold(self, part: Part) -> None:
+        if not part.sequence.can_resume(part.position):
+            raise LumenError(
+                f"a step cannot go back to position {part.position}: of sliding windows only the last "
+                "positions are kept"
+            )
+        for held in part.sequence._pages:
+            held.hold(part.position, len(part.tokens))
+        self._fill_ropes(part.position + len(part.tokens))
+
+    def _keep(self, part: Part) -> None:
+        """Notes what a part has written, and tells of the blocks that became whole."""
+        held = part.sequence.tokens
+        del held[part.position :]
+        held.extend([0] * (part.position - len(held)))
+        held.extend(part.tokens.tolist())
+        if self._tree is not None and len(held) // kv_cache.PAGE > part.position // kv_cache.PAGE:
+            self._tree.publish(np.array(held, np.int32), part.sequence._pages)
+
+    def _add(self, number: int, part: Part, begin: int, row: int) -> int:
+        """Writes a part's rows, from ``begin`` on; returns the number of logits behind its own."""
+        count, first = len(part.tokens), part.first
+        own, behind = slice(begin, begin + count), row + count - first
+        self._tokens[own] = part.tokens
+        self._positions[own] = positions = np.arange(part.position, part.position + count)
+        self._rows[row:behind] = np.arange(begin + first, begin + count)
+        self._runs[number] = begin, count, part.sequence.number
+        for held, places in zip(part.sequence._pages, self._places, strict=True):
+            places[own] = held.places(positions)
+        return behind
+
+    # --- opening --------------------------------------------------------------------------------------------
+
+    def _compile(self, progress: Progress, loader: WeightLoader) -> None:
+        start = time.perf_counter()
+        step = compile_step(
+            self.model,
+            self.options,
+            self._cache,
+            progress,
+            self.tuning,
+            lambda signatures: loader.begin_early(step_of(signatures)),
+        )
+        self.engine, self.tuning, self.tuning_key = step.engine, step.tuning, step.tuning_key
+        self.timings.compile = time.perf_counter() - start
+        self.timings.compile_cached = self.engine.cached
+
+    def _load_weights(self, progress: Progress, loader: WeightLoader) -> None:
+        start = time.perf_counter()
+        step = step_of(self.engine.program.signatures)
+        layout, buffer = loader.finish(step, progress)
+        self.timings.pack_cached = loader.cached
+        self.packed_bytes: int = layout.size
+        self._weights = []
+        for parameter in step.arguments:
+            name = parameter.name
+            if not name:
+                continue
+            if parameter.tile:
+                offset, size = layout.places[name]
+                weight = buffer[offset : offset + size]
+            else:
+                weight = self.model.weight(name)
+                if weight.ndim == 1:
+                    # Vectors lie scattered among matrices: as copies they take less memory than their pages.
+                    weight = weight.copy()
+                else:
+                    # Of an embedding table a step uses single rows, and would wait milliseconds for the disk.
+                    weight = weight.reshape(-1)
+                    fetch(weight)
+            self._weights.append(weight)
+        check_unchanged(self.model.file.files)
+        self._files = files_of(self._weights)
+        self.model.file.release()
+        self.timings.pack = time.perf_counter() - start
+
+    def _allocate(self, sequences: int, pool: int | None, zeros: Zeros | None = None) -> None:
+        """The buffers of a step, and the words of the call that change from step to step."""
+        config, chunk, zeros = self.model.config, self.options.chunk, zeros or packed_weights.zeros
+        kv_type = kv_cache.get(self.options.kv_type)
+        pages = [self._pool_pages(window, sequences, pool) for window in config.windows]
+        shapes = self.model.cache_shapes(self.context, chunk, kv_type.name, pages)
+        caches = [zeros(shape, kv_type.dtype) for shape in shapes]
+        pairs = zip(caches[::2], caches[1::2], strict=True)
+        self._tokens, self._positions, self._rows = (zeros((chunk,), np.int32) for _ in range(3))
+        self._runs = zeros((min(sequences, chunk), 3), np.int32)
+        self._free = list(range(sequences))[::-1]
+        self._pools = [
+            PagePool(count, partial(self._copy_page, pair)) for count, pair in zip(pages, pairs, strict=True)
+        ]
+        columns = kv_cache.pages(self.context)
+        self._tables = [zeros((sequences, columns), np.int32) for _ in config.windows]
+        self._places = [zeros((chunk,), np.int32) for _ in config.windows]
+        self._ropes = [zeros((self.context, rope.dimensions), np.float32) for rope in config.ropes]
+        self._rope_rows = 0
+        # One token of the first sequence, with which the call is checked; steps say how many there are.
+        self._runs[0] = 0, 1, 0
+        where = [a for both in zip(self._places, self._tables, strict=True) for a in (both[0][:1], both[1])]
+        numbers = [self._tokens[:1], self._positions[:1], self._rows[:1], self._runs[:1], *where]
+        inputs = [*numbers, *self._ropes, *caches, *self._weights]
+        logits = np.empty((1, config.vocabulary), np.float32)
+        self._call = self.engine.bind("step", *inputs, outs=[logits])
+        self._call.check()
+        self._call.keep(*range(len(numbers) + len(self._ropes), len(inputs)))
+        places = range(4, len(numbers), 2)
+        self._counts = [self._call.words(number) for number in (0, 1, *places)]
+        self._selected, self._run_count = self._call.words(2), self._call.words(3)
+        self._out = self._call.words(len(inputs))
+
+    def _copy_page(self, caches: tuple[np.ndarray, np.ndarray], source: int, target: int) -> None:
+        if not self.engine.shares_memory:
+            raise LumenError("pages of a KV cache on another device cannot be copied")
+        blocks = kv_cache.PAGE // kv_cache.BLOCK
+        for cache in caches:
+            pages = cache.reshape(*cache.shape[:2], -1, blocks, *cache.shape[3:])
+            pages[:, :, target] = pages[:, :, source]
+
+    def _pool_pages(self, window: int | None, sequences: int, pool: int | None) -> int:
+        """Pages of the layers of one window."""
+        each = self.model.config.cache_pages(window, self.context, self.options.chunk)
+        if window is None:
+            return each if pool is None else kv_cache.pages(pool)
+        return each * sequences
+
+    def _fill_ropes(self, end: int) -> None:
+        """Computes the rotary tables up to position ``end``, twice as far each time they do not suffice."""
+        if end > self._rope_rows:
+            rows = min(self.context, max(end, 2 * self._rope_rows, 1024))
+            for rope, table in zip(self.model.config.ropes, self._ropes, strict=True):
+                table[self._rope_rows : rows] = rope_table(rope, self.context, self._rope_rows, rows)
+            self._rope_rows = rows
+
+
+class LogitsMemory(threading.local):
+    """Memory for logits. Each thread has its own, so that steps of others leave it alone."""
+
+    def __init__(self, vocabulary: int):
+        self._vocabulary = vocabulary
+        self._logits = np.empty((0, vocabulary), np.float32)
+
+    def rows(self, count: int) -> np.ndarray:
+        """float32 [count, vocabulary], used again by the thread's next call."""
+        if len(self._logits) < count:
+            self._logits = np.empty((count, self._vocabulary), np.float32)
+        return self._logits[:count]
