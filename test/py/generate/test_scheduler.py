@@ -1,0 +1,296 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The scheduler on an engine that is made up: what it computes, in which order, and what it never does."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+
+from lumen_mlir.errors import LumenError
+from lumen_mlir.generate import scheduler
+from lumen_mlir.generate.cost_curve import CostCurve
+from lumen_mlir.generate.scheduler import Cancelled, Late, Request, Scheduler
+
+PAGE = 64
+
+
+class FakeSequence:
+    def __init__(self, engine: FakeSteps):
+        self.engine, self.tokens, self.pages = engine, [], 0
+
+    def adopt(self, tokens):
+        known = 0
+        if self.engine.prefixes:
+            while known + PAGE < len(tokens) and tuple(tokens[: known + PAGE]) in self.engine.prefixes:
+                known += PAGE
+        self.engine.take(self, known)
+        self.tokens = list(tokens[:known])
+        return known
+
+    def close(self):
+        self.engine.free += self.pages
+        self.engine.live.remove(self)
+        self.pages = 0
+
+
+class FakeSteps:
+    """Takes pages as a KV cache does, and time by the number of tokens. A "logit" is what has been read."""
+
+    def __init__(self, chunk=32, context=512, capacity=1024, sequences=8, prefixes=None):
+        self.chunk, self.context, self.capacity, self.sequences = chunk, context, capacity, sequences
+        self.free, self.live, self.now, self.prefixes = capacity // PAGE, [], 0.0, prefixes
+        self.sizes: list[tuple[int, int]] = []
+
+    def open(self):
+        if len(self.live) == self.sequences:
+            raise LumenError("no more sequences")
+        sequence = FakeSequence(self)
+        self.live.append(sequence)
+        return sequence
+
+    def take(self, sequence, length):
+        needed = -(-length // PAGE) - sequence.pages
+        if needed > self.free:
+            raise LumenError("all pages are taken")
+        self.free -= max(needed, 0)
+        sequence.pages += max(needed, 0)
+
+    def run(self, parts):
+        total = sum(len(tokens) for _, tokens, _, _ in parts)
+        assert 1 <= total <= self.chunk and len({id(part[0]) for part in parts}) == len(parts)
+        for sequence, tokens, position, first in parts:
+            assert len(sequence.tokens) == position and 0 <= first <= len(tokens) and len(tokens)
+            self.take(sequence, position + len(tokens))
+        rows = []
+        for sequence, tokens, _, first in parts:
+            for i, token in enumerate(tokens.tolist()):
+                sequence.tokens.append(token)
+                if i >= first:
+                    rows.append(np.array([sum(sequence.tokens), len(sequence.tokens)]))
+        self.now += 1.0 + 0.05 * total
+        self.sizes.append((total, sum(len(tokens) == 1 for _, tokens, _, _ in parts)))
+        return np.array(rows).reshape(-1, 2)
+
+
+def request(prompt, answer, **options) -> Request:
+    """Continues a prompt by so many tokens, each of which depends on all before it."""
+    left = [answer]
+
+    def draw(logits):
+        assert logits[1] == len(made.ids) and logits[0] == sum(made.ids), "other tokens were computed"
+        if not left[0]:
+            return None
+        left[0] -= 1
+        return int(logits[0] * 7 + 1) % 97
+
+    made = Request(list(prompt), draw, most=10**9, **options)
+    return made
+
+
+def expected(prompt, answer) -> list[int]:
+    ids = list(prompt)
+    for _ in range(answer):
+        ids.append((sum(ids) * 7 + 1) % 97)
+    return ids
+
+
+def run(engine: FakeSteps, *requests: Request, most=10_000) -> None:
+    chosen = Scheduler(engine, lambda: engine.now)
+    for each in requests:
+        chosen.submit(each)
+    for _ in range(most):
+        if not chosen.step():
+            return
+    raise AssertionError("no end")
+
+
+def test_each_gets_what_it_gets_alone():
+    engine = FakeSteps()
+    prompts = [range(n) for n in (1, 40, 200, 7, 300)]
+    requests = [request(prompt, 30) for prompt in prompts]
+    run(engine, *requests)
+    for each, prompt in zip(requests, prompts, strict=True):
+        assert each.ids == expected(prompt, 30) and each.error is None and each.state == "done"
+    assert engine.free == engine.capacity // PAGE and not engine.live
+
+
+def test_who_writes_does_not_wait_for_prompts():
+    """While a long prompt is read, steps take at most three times what they take without it."""
+    engine = FakeSteps(chunk=256, context=4096, capacity=8192)
+    chosen = Scheduler(engine, lambda: engine.now)
+    writers = [request(range(3), 300) for _ in range(4)]
+    for each in writers:
+        chosen.submit(each)
+    for _ in range(20):
+        chosen.step()
+    idle = engine.now
+    chosen.step()
+    idle = engine.now - idle
+    late = request(range(4000), 5)
+    chosen.submit(late)
+    times = []
+    while late.computed < 4000 and late.state != "done":
+        before, lengths = engine.now, [len(each.ids) for each in writers]
+        chosen.step()
+        times.append(engine.now - before)
+        assert all(len(each.ids) == n + 1 for each, n in zip(writers, lengths, strict=True))
+    assert max(times[5:]) <= 3 * idle * 1.01
+    # And the prompt comes on: most of the time goes to it.
+    assert 4000 / len(times) > 30
+
+
+def test_room_is_made_and_nothing_is_lost():
+    """More than fits at the end: some begin again, and have the same text."""
+    engine = FakeSteps(capacity=10 * PAGE, sequences=8)
+    prompts = [range(i, i + 60) for i in range(6)]
+    requests = [request(prompt, 330) for prompt in prompts]
+    run(engine, *requests)
+    for each, prompt in zip(requests, prompts, strict=True):
+        assert each.ids == expected(prompt, 330) and each.error is None
+    assert sum(each.preempted for each in requests) > 0
+    assert engine.free == engine.capacity // PAGE
+
+
+def test_a_request_that_is_too_long_fails_alone():
+    engine = FakeSteps(capacity=4 * PAGE, context=10_000)
+    with pytest.raises(LumenError, match="the prompt is 257 tokens long, but there is room for 256"):
+        Scheduler(engine).submit(request(range(257), 1))
+    with pytest.raises(LumenError, match="the prompt is empty"):
+        Scheduler(engine).submit(request([], 1))
+    long, short = request(range(200), 100), request(range(5), 10)
+    run(engine, long, short)
+    assert str(long.error) == "all pages are taken" and len(long.ids) == 257
+    assert short.ids == expected(range(5), 10) and short.error is None
+
+
+def test_priorities_and_their_end():
+    engine = FakeSteps(sequences=1)
+    order = []
+    requests = []
+    for number, priority in enumerate((0, 0, 5, 1)):
+        made = request(range(3), 2, priority=priority)
+        draw = made.draw
+        made.draw = lambda logits, draw=draw, number=number: order.append(number) or draw(logits)
+        requests.append(made)
+    run(engine, *requests)
+    assert list(dict.fromkeys(order)) == [2, 3, 0, 1]
+
+
+def test_who_waits_long_comes_before_who_is_important(monkeypatch):
+    monkeypatch.setattr(scheduler, "_AGING", 10)
+    engine = FakeSteps(sequences=1)
+    chosen = Scheduler(engine, lambda: engine.now)
+    patient = request(range(3), 2)
+    chosen.submit(request(range(3), 2, priority=3))
+    chosen.submit(patient)
+    for _ in range(400):
+        if patient.state == "done":
+            break
+        # One that is more important is always there.
+        if chosen.waiting < 2:
+            chosen.submit(request(range(3), 2, priority=3))
+        chosen.step()
+    assert patient.state == "done"
+
+
+def test_giving_up():
+    engine = FakeSteps(sequences=2, chunk=8)
+    chosen = Scheduler(engine, lambda: engine.now)
+    waits, reads, writes = request(range(30), 3), request(range(300), 3), request(range(2), 300)
+    others = request(range(4), 20)
+    for each in (reads, writes, waits, others):
+        chosen.submit(each)
+    chosen.step()
+    assert (waits.state, reads.state, writes.state) == ("waiting", "running", "running")
+    for each in (waits, reads, writes):
+        chosen.cancel(each)
+    chosen.step()
+    assert all(each.state == "done" and isinstance(each.error, Cancelled) for each in (waits, reads, writes))
+    while chosen.step():
+        pass
+    assert others.ids == expected(range(4), 20) and engine.free == engine.capacity // PAGE
+
+
+def test_deadlines():
+    engine = FakeSteps()
+    late, fine = request(range(5), 1000, deadline=30.0), request(range(5), 40, deadline=1e9)
+    run(engine, late, fine)
+    assert isinstance(late.error, Late) and len(late.ids) > 10
+    assert fine.error is None and fine.ids == expected(range(5), 40)
+
+
+def test_what_a_request_raises_ends_it_alone():
+    engine = FakeSteps()
+    bad, good = request(range(5), 10), request(range(6), 10)
+    bad.draw = lambda logits: 1 // 0
+    run(engine, bad, good)
+    assert isinstance(bad.error, ZeroDivisionError) and good.ids == expected(range(6), 10)
+    assert engine.free == engine.capacity // PAGE
+
+
+def test_prefixes_are_not_read_again():
+    text = list(range(200))
+    engine = FakeSteps(prefixes={tuple(text[:n]) for n in (64, 128, 192)})
+    made = request(text, 3)
+    run(engine, made)
+    assert made.known == 192 and made.ids == expected(text, 3)
+    assert engine.sizes[0] == (8, 0)
+
+
+@pytest.mark.parametrize("part", range(10))
+def test_random_schedules(part):
+    """No page is lost, every request ends, with the text that it has alone or for a reason."""
+    for seed in range(part * 1000, part * 1000 + 1000):
+        rng = random.Random(seed)
+        engine = FakeSteps(
+            rng.choice((1, 2, 8, 64)),
+            rng.choice((64, 200)),
+            PAGE * rng.choice((2, 3, 6)),
+            rng.choice((1, 2, 5)),
+        )
+        chosen = Scheduler(engine, lambda engine=engine: engine.now)
+        made, steps = [], 0
+        for _ in range(rng.randrange(1, 7)):
+            size = rng.choice((1, 5, 63, 64, 65, 130))
+            prompt, answer = [rng.randrange(97) for _ in range(size)], rng.randrange(12)
+            each = request(prompt, answer, priority=rng.randrange(3))
+            each.most = min(engine.context, size + 12)
+            if rng.random() < 0.1:
+                each.deadline = engine.now + rng.random() * 40
+            try:
+                chosen.submit(each)
+                made.append((each, prompt, answer))
+            except LumenError:
+                assert size > min(engine.context, engine.capacity)
+            for _ in range(rng.randrange(6)):
+                chosen.step()
+                if made and rng.random() < 0.05:
+                    chosen.cancel(rng.choice(made)[0])
+        while chosen.step():
+            steps += 1
+            assert steps < 5000, f"no end: {seed}"
+        assert engine.free == engine.capacity // PAGE and not engine.live
+        assert not chosen.waiting and not chosen.running
+        for each, prompt, answer in made:
+            assert each.state == "done"
+            whole = expected(prompt, answer)[: each.most]
+            if each.error is None:
+                assert each.ids == whole, seed
+            else:
+                assert each.ids == whole[: len(each.ids)], seed
+
+
+def test_cost_curve():
+    costs = CostCurve(100)
+    assert costs.seconds(5) is None and costs.most_within(1.0, 3, 50) == 3
+    costs.add(1, 1.0)
+    costs.add(64, 2.0)
+    assert costs.seconds(1) == 1.0 and costs.seconds(64) == 2.0 and costs.seconds(128) == 4.0
+    assert costs.seconds(32) == pytest.approx(1 + 31 / 63)
+    assert costs.most_within(1.5, 1, 100) == 32 and costs.most_within(0.1, 7, 100) == 7
+    assert costs.most_within(9.0, 1, 100) == 100
+    for _ in range(100):
+        costs.add(1, 3.0)
+    assert costs.seconds(1) == pytest.approx(3.0)
