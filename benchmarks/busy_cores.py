@@ -59,10 +59,12 @@ def busy_processes(number: int, folder: Path) -> Iterator[Callable[[], int]]:
 def decode(llm: LLM, seconds: float, count: Callable[[], int]) -> tuple[float, float]:
     """Tokens that the model decodes and steps that the busy processes count, per second."""
     steps, position = 0, 1
-    before, start = count(), time.perf_counter()
-    while (passed := time.perf_counter() - start) < seconds:
-        llm.session.step([1], position)
-        steps, position = steps + 1, 1 + (position + 1) % 32
+    with llm.stepper() as stepper:
+        stepper.step([1], 0)
+        before, start = count(), time.perf_counter()
+        while (passed := time.perf_counter() - start) < seconds:
+            stepper.step([1], position)
+            steps, position = steps + 1, 1 + (position + 1) % 32
     return steps / passed, (count() - before) / passed
 
 
@@ -100,8 +102,6 @@ def main() -> None:
             for number in map(int, options.busy.split(",")):
                 fewer = max(1, options.threads - number)
                 teams = [LLM(model, context=64, threads=threads) for threads in (fewer, options.threads)]
-                for team in teams:
-                    team.session.step([1], 0)
                 with busy_processes(number, folder) as count:
                     found = measure(teams, options.rounds, options.seconds, count)
                 speeds = [statistics.median(tokens for tokens, _ in turns) for turns in found]

@@ -25,7 +25,7 @@ POSITION = 32
 
 def measure(llm: LLM, threads: int, rounds: int) -> list[tuple[float, float]]:
     """Bytes per second of a step and of the readings beside it, round by round."""
-    session = llm.session
+    session = llm.stepper()
     with ir.Context():
         module = llm.model.module(kv_type=llm.options.kv_type)
         work = StepWork(Compiler(session.target, CompilerOptions()).run(module, "fused"))

@@ -20,7 +20,8 @@ class Lumen:
 
     def __init__(self, model: str, context: int, options: dict[str, Any]):
         self._llm = LLM(model, context=context, threads=1, **options)
-        self._session = self._llm.session
+        # (Of versions that are compared with.)
+        self._session = self._llm.stepper() if hasattr(self._llm, "stepper") else self._llm.session
         self.vocabulary = self._llm.model.config.vocabulary
         self._threads = 1
         with ir.Context():

@@ -28,8 +28,8 @@ import numpy as np
 
 from lumen_mlir.models import Model
 from lumen_mlir.quantize import mixtures
-from lumen_mlir.run.session import Session
 from lumen_mlir.run.session_options import SessionOptions
+from lumen_mlir.run.stepper import Stepper
 from lumen_mlir.storage.cache import Cache
 from lumen_mlir.testing.step_check import CheckedSession, RecordedSession
 from lumen_mlir.testing.synthetic import FORMATS, SHAPES, write_synthetic
@@ -71,7 +71,7 @@ def compare(model: Model, options: SessionOptions, cache: Cache) -> tuple[str, l
     reference, checked = RecordedSession(model, options), CheckedSession(model, options)
     expected = logits_of(reference)
     tokens = expected.argmax(axis=1).tolist()
-    logits = logits_of(Session(model, options, cache=cache), tokens)
+    logits = logits_of(Stepper(model, options, cache=cache), tokens)
     same = np.array_equal(logits_of(checked, tokens), logits)
     distance = np.linalg.norm(logits - expected, axis=1) / np.linalg.norm(expected, axis=1)
     moved, codes = sum(c.moved for c in checked.checks), sum(a.codes.size for a in checked.activations)

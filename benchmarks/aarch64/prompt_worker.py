@@ -14,8 +14,9 @@ if __name__ == "__main__":
     model, target, *numbers = sys.argv[1:]
     count, prompts, single = map(int, numbers)
     with LLM(model, target=target, threads=1, context=count + 64, chunk=count) as llm:
-        llm.session.step([1], 0)
+        stepper = llm.stepper()
+        stepper.step([1], 0)
         for _ in range(prompts):
-            llm.session.step([1 + i % 100 for i in range(count)], 0, count - 1)
+            stepper.step([1 + i % 100 for i in range(count)], 0, count - 1)
         for i in range(single):
-            llm.session.step([1], count * (prompts > 0) + i)
+            stepper.step([1], count * (prompts > 0) + i)

@@ -27,10 +27,11 @@ def mean_squares(model: str, text: str) -> tuple[dict[str, np.ndarray], int]:
     def observe(name: str, x: np.ndarray) -> None:
         sums[name] = sums[name] + (x.astype(np.float64) ** 2).sum(axis=0)
 
-    llm.session.observe(observe)
+    llm.executor.observe(observe)
     tokens = llm.tokenize(text)
     for begin in range(0, len(tokens), CONTEXT):
-        llm.session.step(tokens[begin : begin + CONTEXT], 0)
+        llm.forget()
+        llm.last_logits(tokens[begin : begin + CONTEXT])
     return sums, len(tokens)
 
 

@@ -21,8 +21,8 @@ def activations(model: str, text: str) -> dict[str, np.ndarray]:
     """What every matrix is multiplied with, float32 [tokens, K]."""
     llm = LLM(model, engine="reference", context=TOKENS)
     seen = defaultdict(list)
-    llm.session.observe(lambda name, x: seen[name].append(x))
-    llm.session.step(llm.tokenize(text)[:TOKENS], 0)
+    llm.executor.observe(lambda name, x: seen[name].append(x))
+    llm.last_logits(llm.tokenize(text)[:TOKENS])
     return {name: np.concatenate(parts) for name, parts in seen.items()}
 
 

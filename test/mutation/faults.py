@@ -169,8 +169,8 @@ FAULTS = (
     _py(
         "end-before-stop-token",
         "stop tokens",
-        "if ends or token in self._stop_tokens:",
-        "if ends or (token in self._stop_tokens and self._banned is None):",
+        "if token in self._ends or token in self._stops:",
+        "if token in self._ends or (token in self._stops and self._banned is None):",
         "test_generation.py",
     ),
     # --- the command line -----------------------------------------------------------------------------------

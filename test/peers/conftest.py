@@ -29,8 +29,8 @@ def open_session(request, tmp_path_factory) -> Callable:
     """Opens a model file with either engine: ``open_session(path, context=…, kv_type=…, activations=…)``."""
     from lumen_mlir.models import Model
     from lumen_mlir.reference import ReferenceSession
-    from lumen_mlir.run.session import Session
     from lumen_mlir.run.session_options import SessionOptions
+    from lumen_mlir.run.stepper import Stepper
     from lumen_mlir.storage.cache import Cache
 
     def open_session(path: Path, activations: str = "exact", **options):
@@ -38,7 +38,7 @@ def open_session(request, tmp_path_factory) -> Callable:
         if request.param == "reference":
             return ReferenceSession(model, activations=activations, **options)
         cache = Cache(tmp_path_factory.getbasetemp() / "cache")
-        return Session(model, SessionOptions(activations=activations, **options), cache=cache)
+        return Stepper(model, SessionOptions(activations=activations, **options), cache=cache)
 
     return open_session
 

@@ -11,8 +11,8 @@ import peers
 import pytest
 
 from lumen_mlir.models import Model
-from lumen_mlir.run.session import Session
 from lumen_mlir.run.session_options import SessionOptions
+from lumen_mlir.run.stepper import Stepper
 from lumen_mlir.testing import families
 from lumen_mlir.testing.families import FAMILIES
 
@@ -34,7 +34,7 @@ def test_llama_cpp(name, type_name, tmp_path, record_property):
     path = tmp_path / "model.gguf"
     expected = family_peers.llama_cpp_logits(FAMILIES[name], path, type_name)
     options = SessionOptions(context=128, kv_type="f32", activations="exact", threads=1)
-    session = Session(Model.open(path), options)
+    session = Stepper(Model.open(path), options)
     logits = session.step(families.tokens(family_peers.LLAMA_VOCABULARY), 0)
     rows = [peers.distance(mine, theirs) for mine, theirs in zip(logits, expected, strict=True)]
     error = float(np.median(rows)) if type_name == "f16" else peers.distance(logits, expected)

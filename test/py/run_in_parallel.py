@@ -16,7 +16,7 @@ _BYTES_EACH = 2 << 30
 
 # What takes longest goes first, so that no process is left with it at the end.
 SLOW_FIRST = (
-    "run/test_session",
+    "run/test_stepper",
     "formats/test_kernels",
     "formats/test_format_models",
     "cli/test_commands",

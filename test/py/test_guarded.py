@@ -13,8 +13,8 @@ import pytest
 
 from lumen_mlir.models import Model
 from lumen_mlir.run import engine
-from lumen_mlir.run.session import Session
 from lumen_mlir.run.session_options import SessionOptions
+from lumen_mlir.run.stepper import Stepper
 from lumen_mlir.storage.cache import Cache
 from lumen_mlir.testing import guarded
 from lumen_mlir.testing.families import write_family
@@ -56,7 +56,7 @@ def test_arrays_beside_forbidden_memory(size, dtype, at_end):
     assert guarded.array((0, 3), at_end=at_end).shape == (0, 3)
 
 
-def guard(session: Session, at_end: bool) -> None:
+def guard(session: Stepper, at_end: bool) -> None:
     """Gives a session copies of all its buffers, each beside forbidden memory."""
     executor = session.executor
     executor._weights = [guarded.copy(weight, at_end=at_end) for weight in executor._weights]
@@ -66,7 +66,7 @@ def guard(session: Session, at_end: bool) -> None:
     session._sequence = executor.open()
 
 
-def steps(session: Session, at_end: bool | None) -> np.ndarray:
+def steps(session: Stepper, at_end: bool | None) -> np.ndarray:
     """Logits of a prompt in full chunks, one that ends the context, and tokens one by one before that."""
     ids = np.random.default_rng(0).integers(session.model.config.vocabulary, size=session.context).tolist()
     chunk, vocabulary, rows = session.options.chunk, session.model.config.vocabulary, []
@@ -97,10 +97,10 @@ def steps(session: Session, at_end: bool | None) -> np.ndarray:
 )
 def test_steps_stay_inside(tmp_path, format, shape, options):
     write_synthetic(tmp_path / "model.gguf", shape, format)
-    check(Session(Model.open(tmp_path / "model.gguf"), SessionOptions(**options), cache=Cache(tmp_path)))
+    check(Stepper(Model.open(tmp_path / "model.gguf"), SessionOptions(**options), cache=Cache(tmp_path)))
 
 
-def check(session: Session) -> None:
+def check(session: Stepper) -> None:
     """The steps of a session never leave its buffers, and are the same beside forbidden memory."""
     expected = steps(session, None)
     for at_end in (True, False):
@@ -115,4 +115,4 @@ def check(session: Session) -> None:
 def test_steps_with_windows_stay_inside(tmp_path):
     """Also on pages that were given back."""
     model = Model.open(write_family(tmp_path / "model.gguf", "exaone4-hybrid"))
-    check(Session(model, SessionOptions(context=201, chunk=16), cache=Cache(tmp_path)))
+    check(Stepper(model, SessionOptions(context=201, chunk=16), cache=Cache(tmp_path)))

@@ -108,8 +108,8 @@ def test_objects_are_compiled_once(tmp_path):
 
 def test_files_stay_together_and_targets_apart():
     scope = run_in_parallel.scope
-    assert scope("test/py/run/test_session.py::test_a") == scope(
-        "test/py/run/test_session.py::test_b[x86-64-v3]"
+    assert scope("test/py/run/test_stepper.py::test_a") == scope(
+        "test/py/run/test_stepper.py::test_b[x86-64-v3]"
     )
     kernels = "test/py/formats/test_kernels.py::test_pack[q4_0-{}]"
     assert scope(kernels.format("generic")) != scope(kernels.format("x86-64-v2"))

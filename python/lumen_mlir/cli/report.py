@@ -102,12 +102,13 @@ class Reporter:
             f"vocabulary {config.vocabulary}, context {llm.context} of {config.context}"
         )
         if llm.engine == "compiled":
-            session = llm.session
+            executor = llm.executor
+            program = executor.engine.program
             self.detail(
-                f"{session.program.code_bytes:,} bytes of code, {session.packed_bytes:,} of packed weights, "
-                f"{session.arena_bytes:,} for intermediates"
+                f"{program.code_bytes:,} bytes of code, {executor.packed_bytes:,} of packed weights, "
+                f"{executor.engine.arena_bytes:,} for intermediates"
             )
-            self.detail(f"functions {', '.join(session.program.kernels)}")
+            self.detail(f"functions {', '.join(program.kernels)}")
 
     def sampling(self, llm: LLM, given: dict[str, Any]) -> None:
         """Which parameters of sampling the model's makers chose, of those that were not ``given``."""
@@ -164,7 +165,7 @@ def kernels(llm: LLM) -> str:
     """What the compiler chose, in words."""
     if llm.engine != "compiled":
         return "NumPy reference"
-    return llm.session.kernels
+    return str(llm.executor.kernels)
 
 
 def rated(what: str, count: int, seconds: float) -> str:

@@ -20,15 +20,24 @@ def check_engine(name: Any) -> str:
     return name
 
 
-def open_session(
+def open_engine(
     engine: str, model: Model, options: SessionOptions, cache: Cache, progress: Progress, timings: Timings
 ) -> Any:
-    """A session of ``engine`` for ``model``: ``run.session.Session`` or ``reference.ReferenceSession``."""
+    """``engine`` for ``model``: ``run.executor.Executor`` or ``reference.ReferenceSession``."""
     # Each imports much that the other does not need.
     if engine == "compiled":
-        from lumen_mlir.run.session import Session
+        from lumen_mlir.run.executor import Executor
 
-        return Session(model, options, cache=cache, progress=progress, timings=timings)
+        return Executor(
+            model,
+            options,
+            sequences=options.sequences,
+            pool=options.kv_pool,
+            prefixes=True,
+            cache=cache,
+            progress=progress,
+            timings=timings,
+        )
     from lumen_mlir.reference import ReferenceSession
 
     return ReferenceSession(

@@ -6,19 +6,22 @@ from __future__ import annotations
 import itertools
 import threading
 import time
+import weakref
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Protocol
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lumen_mlir.errors import LumenError, shown
+from lumen_mlir.generate.request import Cancelled, Guess, Request
 from lumen_mlir.generate.sampling import Sampler
-from lumen_mlir.support.arguments import flag, tokens_of, whole_number
+from lumen_mlir.support.arguments import flag, positive_number, tokens_of, whole_number
 from lumen_mlir.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
+    from lumen_mlir.generate.batcher import Batcher
     from lumen_mlir.generate.logprobs import LogprobRecorder, TokenLogprob
 
 # Each piece of text is compared with all of them.
@@ -29,22 +32,41 @@ class ContextError(LumenError):
     """A prompt that is longer than the context."""
 
 
-class Evaluator(Protocol):
-    """Gives the logits behind a text; ``lumen_mlir.generate.llm`` has it."""
+class _Draw:
+    """Draws the tokens of a text. It knows nothing of who reads them, who may be gone.
 
-    @property
-    def context(self) -> int:
-        """Most tokens of a text."""
+    Attributes:
+      ended_by: the end or stop token that ended the text.
+      is_end: it is an end token.
+      records: of the tokens that nobody has read yet.
+    """
 
-    @property
-    def lock(self) -> AbstractContextManager:
-        """Held from what is asked about the KV cache to the end of the use of the logits."""
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        sampler: Sampler,
+        stops: frozenset[int],
+        recorder: LogprobRecorder | None,
+        ignore_eos: bool,
+    ):
+        self._sampler, self._stops, self._recorder = sampler, stops, recorder
+        self._ends = frozenset() if ignore_eos else frozenset(tokenizer.end_tokens)
+        self._banned = np.fromiter(tokenizer.end_tokens, np.int64) if ignore_eos else None
+        self.ended_by: int | None = None
+        self.is_end = False
+        self.records: deque[TokenLogprob] = deque()
 
-    def last_logits(self, ids: Sequence[int]) -> np.ndarray:
-        """float32 [vocabulary]: the logits behind ``ids``; valid (and writable) until the next call."""
-
-    def reusable(self, ids: Sequence[int]) -> int:
-        """How many of the first ``ids`` need not be computed again."""
+    def __call__(self, logits: np.ndarray) -> int | None:
+        said = logits if self._recorder is None or self._banned is None else logits.copy()
+        if self._banned is not None:
+            logits[self._banned] = -np.inf
+        token = self._sampler.sample(logits)
+        if token in self._ends or token in self._stops:
+            self.ended_by, self.is_end = token, token in self._ends
+            return None
+        if self._recorder is not None:
+            self.records.append(self._recorder.record(said, token))
+        return token
 
 
 class StopFilter:
@@ -101,25 +123,28 @@ def _overlap(text: str, stop: str) -> int:
 class Generation(Iterator[str]):
     """A text being generated: an iterator of its pieces, each non-empty and of whole characters.
 
-    Several generations may take turns, in one thread or in several.
+    Any number of generations may be read at a time, in one thread or in several. Their steps are shared, so
+    some tokens may be computed before they are asked for. A generation that is not read to its end is given
+    up when it is closed, or when Python lets it go.
 
     Attributes:
       prompt: token ids of the prompt.
       tokens: token ids generated so far, without an end or stop token that ended the text.
       logprobs: one record for each of ``tokens``; None where none were asked for. It is there when the token
         is drawn, so before the text that is held back for a stop string.
+      output: the text given out so far.
       finish_reason: None while running, then "end" (an end token), "stop" (a stop string or token), "length"
-        (``max_tokens``) or "context" (no room for another token).
+        (``max_tokens``), "context" (no room for another token) or "closed".
       stopped_by: the stop string, or the id of the end or stop token, that ended the text; else None.
       evaluated: prompt tokens that were computed (the others were still in the KV cache).
-      prompt_seconds: time to compute the prompt; what the caller does between two pieces does not count.
-      decode_seconds: time to compute the tokens after it, likewise.
-      decoded: tokens computed in ``decode_seconds`` (the first comes with the prompt).
+      prompt_seconds: time that was waited for the prompt, and what was computed with it.
+      decode_seconds: time that was waited for the tokens after it.
+      decoded: tokens that came in ``decode_seconds`` (the first comes with the prompt).
     """
 
     def __init__(
         self,
-        evaluator: Evaluator,
+        batcher: Batcher,
         tokenizer: Tokenizer,
         sampler: Sampler,
         prompt: Sequence[int],
@@ -130,58 +155,117 @@ class Generation(Iterator[str]):
         logprobs: int | None = None,
         ignore_eos: bool = False,
         special: bool = False,
+        priority: int = 0,
+        timeout: float | None = None,
+        guess: Guess | None = None,
     ):
         if not prompt:
             raise LumenError("the prompt is empty: there is nothing to continue")
-        if len(prompt) > evaluator.context:
+        if len(prompt) > batcher.context:
             raise ContextError(
-                f"the prompt is {len(prompt)} tokens long, but the context is {evaluator.context} tokens"
+                f"the prompt is {len(prompt)} tokens long, but the context is {batcher.context} tokens"
             )
-        self._max_tokens = None if max_tokens is None else whole_number("max_tokens", max_tokens, least=0)
+        most = None if max_tokens is None else whole_number("max_tokens", max_tokens, least=0)
         self.prompt = list(prompt)
         self.tokens: list[int] = []
         self.logprobs: list[TokenLogprob] | None = None if logprobs is None else []
+        self.output = ""
         self.finish_reason: str | None = None
         self.stopped_by: str | int | None = None
         self.evaluated = 0
         self.decoded = 0
         self.prompt_seconds = 0.0
         self.decode_seconds = 0.0
-        self._evaluator, self._tokenizer, self._sampler = evaluator, tokenizer, sampler
-        self._special = flag("special", special)
+        self._batcher, self._tokenizer, self._sampler = batcher, tokenizer, sampler
+        self._special, self._max_tokens = flag("special", special), most
         self._stops = StopFilter(stop_strings(stop))
-        self._stop_tokens = _stop_tokens(stop_token_ids, len(tokenizer))
-        self._recorder: LogprobRecorder | None = None
+        recorder = None
         if logprobs is not None:
             # Few ask for it.
             from lumen_mlir.generate.logprobs import LogprobRecorder
 
-            self._recorder = LogprobRecorder(tokenizer, logprobs)
-        self._banned = np.fromiter(tokenizer.end_tokens, np.int64) if flag("ignore_eos", ignore_eos) else None
-        self._pieces = self._run()
+            recorder = LogprobRecorder(tokenizer, logprobs)
+        stop_tokens = _stop_tokens(stop_token_ids, len(tokenizer))
+        self._draw = _Draw(tokenizer, sampler, stop_tokens, recorder, flag("ignore_eos", ignore_eos))
+        room = batcher.context + 1
+        room = room if most is None else min(len(prompt) + most, room)
+        deadline = None if timeout is None else time.monotonic() + positive_number("timeout", timeout)
+        priority = whole_number("priority", priority)
+        self._request = Request(list(prompt), self._draw, room, priority, deadline, guess=guess)
+        self._give_up = weakref.finalize(self, batcher.cancel, self._request)
+        self._give_up.atexit = False
+        self._begun = False
+        self._pieces = self._read()
         # A generator of Python cannot be asked by two threads at once.
         self._turn = threading.RLock()
 
     def __next__(self) -> str:
         with self._turn:
-            return next(self._pieces)
+            while (piece := next(self._pieces)) is None:
+                start = time.perf_counter()
+                self.begin()
+                # An interrupt comes out here, and does no harm: the text may be read on.
+                self._batcher.wait(lambda: self._request.is_ready)
+                seconds = time.perf_counter() - start
+                if self.tokens:
+                    self.decode_seconds += seconds
+                else:
+                    self.prompt_seconds += seconds
+            return piece
+
+    def poll(self) -> str:
+        """What can be read without waiting, perhaps nothing; ``finish_reason`` says whether that was all."""
+        with self._turn:
+            return "".join(iter(lambda: next(self._pieces, None) or "", ""))
+
+    def begin(self) -> None:
+        """Lets it be computed along with what others wait for, before it is read."""
+        with self._turn:
+            if not self._begun and self.finish_reason is None and self._max_tokens != 0:
+                # Before the request can be drawn from.
+                self._sampler.accept(self.prompt)
+                self._begun = True
+                self._batcher.submit(self._request)
+
+    def close(self) -> None:
+        """Gives it up; nothing more comes. Whoever waits for a piece in another thread gets none."""
+        self._batcher.cancel(self._request)
+        with self._turn:
+            if self.finish_reason is None:
+                self.finish_reason = "closed"
+            self._pieces.close()
+
+    @property
+    def request(self) -> Request:
+        """It, as the scheduler sees it."""
+        return self._request
 
     def text(self) -> str:
         """The rest of the text, all at once."""
         return "".join(self)
 
-    def _run(self) -> Iterator[str]:
+    def _read(self) -> Generator[str | None, None, None]:
+        """The pieces of the text; None where the next token is not there yet."""
+        for piece in self._pieces_of_tokens():
+            if piece is not None:
+                self.output += piece
+            yield piece
+
+    def _pieces_of_tokens(self) -> Iterator[str | None]:
         decoder = self._tokenizer.stream(self._special)
-        self._sampler.accept(self.prompt)
-        ids = list(self.prompt)
+        if self._max_tokens == 0:
+            self.finish_reason = "length"
         while self.finish_reason is None:
-            token = self._next_token(ids)
+            if not self._request.is_ready:
+                yield None
+                continue
+            token = self._next_token()
             if token is None:
                 break
-            ids.append(token)
             if piece := self._stops.feed(decoder.feed(token)) + self._hidden(token):
                 yield piece
             if self._stops.found is not None:
+                self._batcher.cancel(self._request)
                 break
         # The token that ends a text may also complete a stop string.
         if isinstance(self.stopped_by, int) and (piece := self._hidden(self.stopped_by, ends=True)):
@@ -200,38 +284,34 @@ class Generation(Iterator[str]):
         text = self._tokenizer.token_bytes(token, special=True).decode("utf-8", "replace")
         return self._stops.feed(text, hidden=True)
 
-    def _next_token(self, ids: list[int]) -> int | None:
-        """Computes and samples one token; None, and ``finish_reason``, where the text ends."""
-        if self._max_tokens is not None and len(self.tokens) >= self._max_tokens:
-            self.finish_reason = "length"
+    def _next_token(self) -> int | None:
+        """The next token, which is there; None, and ``finish_reason``, where the text ends."""
+        request = self._request
+        self.evaluated = len(self.prompt) - request.known
+        if not request.unread:
+            if isinstance(request.error, Cancelled):
+                self.finish_reason = "closed"
+            elif request.error is not None:
+                raise request.error
+            else:
+                self._note_end()
             return None
-        if len(ids) > self._evaluator.context:
-            self.finish_reason = "context"
-            return None
-        start = time.perf_counter()
-        with self._evaluator.lock:
-            if not self.tokens:
-                self.evaluated = len(ids) - self._evaluator.reusable(ids)
-            logits = self._evaluator.last_logits(ids)
-            said = logits if self._recorder is None or self._banned is None else logits.copy()
-            if self._banned is not None:
-                logits[self._banned] = -np.inf
-            token = self._sampler.sample(logits)
-            record = None if self._recorder is None else self._recorder.record(said, token)
-        seconds = time.perf_counter() - start
-        if self.tokens:
-            self.decode_seconds += seconds
-            self.decoded += 1
-        else:
-            self.prompt_seconds = seconds
-        ends = self._banned is None and token in self._tokenizer.end_tokens
-        if ends or token in self._stop_tokens:
-            self.finish_reason, self.stopped_by = "end" if ends else "stop", token
-            return None
+        self.decoded += bool(self.tokens)
+        token = request.unread.popleft()
         self.tokens.append(token)
-        if self.logprobs is not None and record is not None:
-            self.logprobs.append(record)
+        if self.logprobs is not None:
+            self.logprobs.append(self._draw.records.popleft())
         return token
+
+    def _note_end(self) -> None:
+        if self._draw.ended_by is not None:
+            self.finish_reason = "end" if self._draw.is_end else "stop"
+            self.stopped_by = self._draw.ended_by
+            self.decoded += bool(self.tokens)
+        elif len(self.tokens) == self._max_tokens:
+            self.finish_reason = "length"
+        else:
+            self.finish_reason = "context"
 
 
 def stop_strings(stop: str | Iterable[str] | None) -> list[str]:

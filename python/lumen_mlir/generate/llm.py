@@ -10,47 +10,42 @@ For example::
 
 from __future__ import annotations
 
-import itertools
-import logging
 import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lumen_mlir.errors import LumenError, shown
-from lumen_mlir.generate.engines import check_engine, open_session
+from lumen_mlir.generate.batcher import Batcher
+from lumen_mlir.generate.engines import check_engine, open_engine
 from lumen_mlir.generate.generation import Generation, stop_strings
 from lumen_mlir.generate.model_source import open_model_file
+from lumen_mlir.generate.prompts import Prompts
+from lumen_mlir.generate.request import Request
 from lumen_mlir.generate.sampling import Sampler, Sampling
+from lumen_mlir.generate.scheduler import Scheduler
+from lumen_mlir.generate.steps import steps_of
 from lumen_mlir.gguf.description import label
 from lumen_mlir.models import Model
 from lumen_mlir.run.session_options import Progress, SessionOptions, Timings, silent
 from lumen_mlir.storage.cache import Cache
-from lumen_mlir.support.arguments import tokens_of
-from lumen_mlir.support.locks import turn_lock
 from lumen_mlir.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from lumen_mlir import ir
     from lumen_mlir.generate.perplexity import Perplexity
     from lumen_mlir.text.chat import ChatTemplate
-    from lumen_mlir.text.special_text import SpecialTexts
-
-logger = logging.getLogger(__name__)
-
-# Longer than any context: enough of an iterable without an end.
-_MOST_TOKENS = 1 << 24
 
 
 class LLM:
     """An open model, its tokenizer, and an engine that runs it.
 
-    Several threads may use one: their steps take turns. The KV cache holds one text, so texts that are
-    generated at the same time are slow: each step computes what the other one overwrote. Use it as a context
-    manager, or ``close`` it, to let the memory go before Python does.
+    Any number of threads may use one, for any number of texts: all that is asked for at a time is computed
+    together, and no text depends on the others. What texts begin with alike is computed once. Use it as a
+    context manager, or ``close`` it, to let the memory go before Python does.
 
     Args:
       path: a GGUF file, a Hugging Face folder, or a name of the hub such as "hf:USER/REPO:q4_k_m"; None for
@@ -67,13 +62,14 @@ class LLM:
       memory_budget: bytes, or text such as "2G", that weights, KV cache and intermediates may take: the
         context, and KV type f16, give way to it. ``lumen_mlir.run.memory.footprint`` says what a run takes.
       options: the fields of ``SessionOptions``: ``threads``, ``context``, ``kv_type``, ``activations``,
-        ``target``, ``chunk``, ``pack_cache``, ``profile``.
+        ``target``, ``chunk``, ``sequences``, ``kv_pool``, ``pack_cache``, ``profile``.
 
     Attributes:
       model: the checked file: ``model.config``, ``model.file``, ``model.tensors``.
       tokenizer: ``lumen_mlir.text.tokenizer.Tokenizer``.
-      session: what runs the steps, with its KV cache.
-      context: tokens that fit the KV cache.
+      executor: what runs the steps, with its KV cache; of the reference, a ``ReferenceSession``.
+      prompts: makes token ids of texts and messages.
+      context: tokens of the longest text.
       sampling: how tokens are drawn where ``generate`` is not told; a model's makers may have chosen.
       timings: seconds that opening took.
 
@@ -97,8 +93,6 @@ class LLM:
         if not callable(progress):
             raise LumenError(f"progress is {shown(progress)}; a function was expected")
         self.options = SessionOptions.of(**options)
-        # Held while the KV cache and what is known of it change. ``_held`` is true only with it.
-        self.lock = turn_lock()
         cache = Cache() if cache is None else cache
         start = time.perf_counter()
         progress("load", 0, 1)
@@ -114,7 +108,7 @@ class LLM:
         self.model = Model.open(file)
         cache = cache.labelled(label(file))
         self.tokenizer = Tokenizer.from_gguf(self.model.file, cache, pre_tokenizer)
-        self._given_template = chat_template
+        self.prompts = Prompts(self.model, self.tokenizer, chat_template)
         progress("load", 1, 1)
         self.timings = Timings(load=time.perf_counter() - start)
         if memory_budget is not None:
@@ -122,13 +116,10 @@ class LLM:
 
             budget = memory.parse_budget(memory_budget)
             self.options, _ = memory.fit(self.model, self.options, budget, cache, progress)
-        self.session = open_session(engine, self.model, self.options, cache, progress, self.timings)
-        self.context: int = self.session.context
+        self.executor = open_engine(engine, self.model, self.options, cache, progress, self.timings)
+        self._batcher = Batcher(Scheduler(steps_of(self.executor, self.options.chunk)))
+        self.context: int = self.executor.context
         self.sampling = Sampling.of_metadata(self.model.file.path, self.model.file.metadata)
-        # What was passed to the chat template that it does not use, which is told once.
-        self._unused: set[str] = set()
-        # The ids whose keys and values the KV cache holds.
-        self._held: list[int] = []
 
     def __enter__(self) -> LLM:
         return self
@@ -139,21 +130,26 @@ class LLM:
     def close(self) -> None:
         """Lets weights, KV cache and code go, when no step needs them any more.
 
-        Whatever is asked of the model later is a ``LumenError``; closing again is not.
+        Whatever is asked of the model later is a ``LumenError``, and so is the rest of a text; closing again
+        is not.
         """
-        with self.lock:
-            for name in _CLOSED:
-                self.__dict__.pop(name, None)
-            self.forget()
+        batcher = self.__dict__.get("_batcher")
+        if batcher is not None:
+            batcher.close(self._closed_error())
+        for name in _CLOSED:
+            self.__dict__.pop(name, None)
+
+    def _closed_error(self) -> LumenError:
+        return LumenError(f"{self._path}: the model is closed")
 
     def __getattr__(self, name: str) -> Any:
         # Only what is not there comes here.
-        if name in _CLOSED and "_held" in self.__dict__:
-            raise LumenError(f"{self._path}: the model is closed")
+        if name in _CLOSED and "sampling" in self.__dict__:
+            raise self._closed_error()
         raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
 
     def __repr__(self) -> str:
-        if "session" not in self.__dict__:
+        if "executor" not in self.__dict__:
             return f"<LLM {self._path!r}, closed>"
         config, threads = self.model.config, self.threads
         return (
@@ -164,14 +160,13 @@ class LLM:
     @property
     def threads(self) -> int:
         """Threads of the team; 1 for the reference."""
-        return self.session.threads if self.engine == "compiled" else 1
+        return self.executor.threads if self.engine == "compiled" else 1
 
     def set_threads(self, count: int) -> None:
         """Goes on with another team of threads. It changes no result."""
-        with self.lock:
-            session = self.session
-            if self.engine == "compiled":
-                session.set_threads(count)
+        executor = self.executor
+        if self.engine == "compiled":
+            executor.set_threads(count)
 
     # --- text and tokens ------------------------------------------------------------------------------------
 
@@ -195,78 +190,65 @@ class LLM:
 
     def logits(self, ids: Sequence[int]) -> np.ndarray:
         """The logits behind every token of ``ids``: float32 [tokens, vocabulary]."""
-        ids = self._checked(ids)
-        self._check_length(ids)
+        ids = self._that_fit(ids)
         result = np.empty((len(ids), self.model.config.vocabulary), np.float32)
-        with self.lock:
-            self.forget()
-            for begin in range(0, len(ids), self.options.chunk):
-                piece = ids[begin : begin + self.options.chunk]
-                self.session.step(piece, begin, 0, out=result[begin : begin + len(piece)])
-            self._held = ids
+        done = 0
+
+        def receive(logits: np.ndarray) -> None:
+            nonlocal done
+            result[done : done + len(logits)] = logits
+            done += len(logits)
+
+        self.each_logits(ids, receive)
         return result
 
-    def last_logits(self, ids: Sequence[int]) -> np.ndarray:
-        """The logits behind the last token of ``ids``: float32 [vocabulary], valid until the next step.
+    def each_logits(self, ids: Sequence[int], receive: Callable[[np.ndarray], None], first: int = 0) -> None:
+        """Calls ``receive`` with the logits behind the tokens of ``ids`` from number ``first`` on.
 
-        What the KV cache holds of ``ids`` is not computed again. Where several threads use the model, hold
-        ``lock`` until the logits are used.
+        They come in order, some rows at a time, float32 [rows, vocabulary], valid (and writable) during the
+        call.
         """
-        ids = ids if type(ids) is list else self._checked(ids)
-        with self.lock:
-            start = self.reusable(ids)
-            held, new = self._held[:start], self._checked(ids[start:])
-            self._check_length(ids)
-            self.forget()
-            for begin in range(0, len(new), self.options.chunk):
-                piece = new[begin : begin + self.options.chunk]
-                last = begin + len(piece) == len(new)
-                # Only the last token's logits are wanted: earlier chunks compute none.
-                logits = self.session.step(piece, start + begin, len(piece) - last)
-            self._held = held + new
-            return logits[-1]
+        ids = self._that_fit(ids)
+        self._batcher.compute(
+            Request(ids, lambda logits: None, len(ids) + 1, receive=receive, first_logits=first)
+        )
 
-    def reusable(self, ids: Sequence[int]) -> int:
-        """How many of the first ``ids`` need not be computed again; the last always is."""
-        ids = ids if type(ids) is list else self._checked(ids)
-        with self.lock:
-            most = max(min(len(self._held), len(ids) - 1), 0)
-            try:
-                if self._held[:most] != ids[:most]:
-                    most = next(i for i in range(most) if self._held[i] != ids[i])
-            except Exception:  # elements that are no numbers may raise anything
-                raise LumenError(f"token ids are {shown(ids)}; whole numbers were expected") from None
-            # The rings of sliding windows may have forgotten what was so long ago.
-            return most if self.engine == "reference" or self.session.can_resume(most) else 0
+    def last_logits(self, ids: Sequence[int]) -> np.ndarray:
+        """The logits behind the last token of ``ids``: float32 [vocabulary].
+
+        What the KV cache holds of ``ids`` is not computed again.
+        """
+        ids, found = self._that_fit(ids), []
+        self._batcher.compute(Request(ids, lambda logits: found.append(logits.copy()), len(ids) + 1))
+        return found[0]
+
+    def stepper(self) -> Any:
+        """Runs single steps of a text, whatever its logits are for: a ``Stepper``, to be closed.
+
+        Of the reference, which has one text at a time, its ``ReferenceSession``.
+        """
+        if self.engine == "reference":
+            self.forget()
+            return self.executor
+        from lumen_mlir.run.stepper import Stepper
+
+        return Stepper.on(self.executor)
 
     def forget(self) -> None:
-        """Makes the KV cache count as empty."""
-        # Before every step: one that is interrupted leaves rows in the cache that belong to nothing.
-        with self.lock:
-            self._held = []
+        """Empties the KV cache: nothing that was computed before is used again."""
+        self._batcher.forget()
 
-    def _check_length(self, ids: Sequence[int]) -> None:
-        if len(ids) > self.context:
-            raise LumenError(f"{len(ids)} tokens do not fit the context of {self.context} tokens")
-
-    def _checked(self, ids: Iterable[int]) -> list[int]:
-        """Token ids as they come from outside (lists, NumPy arrays), checked."""
-        vocabulary = self.model.config.vocabulary
-        tokens = []
-        for token in itertools.islice(tokens_of(ids), _MOST_TOKENS):
-            if not 0 <= token < vocabulary:
-                raise LumenError(f"token id {token} is outside the vocabulary of {vocabulary} tokens")
-            tokens.append(token)
-        if not tokens:
-            raise LumenError("there are no tokens to compute")
+    def _that_fit(self, ids: Iterable[int]) -> list[int]:
+        tokens = self.prompts.checked(ids)
+        if len(tokens) > self.context:
+            raise LumenError(f"{len(tokens)} tokens do not fit the context of {self.context} tokens")
         return tokens
 
     def perplexity(self, text: str | Sequence[int], **parameters: Any) -> Perplexity:
         """How well the model predicts ``text``; the parameters are those of ``generate.perplexity``."""
         from lumen_mlir.generate.perplexity import perplexity
 
-        with self.lock:
-            return perplexity(self, text, **parameters)
+        return perplexity(self, text, **parameters)
 
     # --- generation -----------------------------------------------------------------------------------------
 
@@ -286,6 +268,8 @@ class LLM:
         logprobs: int | None = None,
         ignore_eos: bool = False,
         special: bool = False,
+        priority: int = 0,
+        timeout: float | None = None,
     ) -> Generation:
         """Continues ``prompt`` (text or token ids): an iterator of text pieces.
 
@@ -295,23 +279,26 @@ class LLM:
         ``max_tokens`` (None: no limit) or where the context is full. ``logprobs``: record how likely each
         token was, and so many of the likeliest (``Generation.logprobs``). ``special``: control tokens are
         part of the text; a stop string may have them in it in any case. An empty text stands for the token
-        that begins one. Raises ``LumenError`` at once for parameters out of range and a prompt longer than
-        the context.
+        that begins one. Where much is asked for at a time, what has a higher ``priority`` goes first.
+        ``timeout``: seconds after which a text that is not at its end is given up with an error. Raises
+        ``LumenError`` at once for parameters out of range and a prompt longer than the context.
         """
         chosen = self.sampling.chosen(
             temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, repeat_penalty=repeat_penalty
         )
         return Generation(
-            self,
+            self._batcher,
             self.tokenizer,
             Sampler(seed=seed, **chosen),
-            self._prompt_ids(prompt),
+            self.prompts.of_text(prompt),
             max_tokens=max_tokens,
             stop=stop,
             stop_token_ids=stop_token_ids,
             logprobs=logprobs,
             ignore_eos=ignore_eos,
             special=special,
+            priority=priority,
+            timeout=timeout,
         )
 
     def chat(
@@ -337,64 +324,25 @@ class LLM:
         control tokens in it, such as ``[TOOL_CALLS]``, by which a call can be told from text: give it back to
         the model as it is. ``parameters`` are those of ``generate``.
         """
-        if isinstance(messages, str):
-            messages = [{"role": "user", "content": messages}]
-        if variables is not None and not isinstance(variables, Mapping):
-            raise LumenError(f"the variables are {shown(variables)}; a mapping was expected")
-        if tools is not None and not isinstance(tools, Sequence):
-            raise LumenError(f"the tools are {shown(tools)}; a list of descriptions was expected")
-        given = dict(variables or {})
-        if enable_thinking is not None:
-            given["enable_thinking"] = enable_thinking
-        if tools:
-            given["tools"] = tools
-        template = self.tool_template if tools else self.chat_template
-        for name in given:
-            if name not in template.variables and name != "tools" and name not in self._unused:
-                self._unused.add(name)
-                logger.warning("the model's chat template does not use '%s'", name)
-        prompt, hidden = template.render_hidden(messages, self._special_texts, escape_special, **given)
-        ids = self._special_texts.encode(self.tokenizer, prompt, hidden)
-        bos = self.tokenizer.bos
-        if self.tokenizer.add_bos and bos is not None and ids[:1] != [bos]:
-            ids.insert(0, bos)
-        if template.stops:
-            parameters["stop"] = [*stop_strings(parameters.get("stop")), *template.stops]
+        ids, stops = self.prompts.of_messages(messages, tools, enable_thinking, variables, escape_special)
+        if stops:
+            parameters["stop"] = [*stop_strings(parameters.get("stop")), *stops]
         return self.generate(ids, max_tokens, special=special, **parameters)
 
-    @cached_property
-    def _special_texts(self) -> SpecialTexts:
-        from lumen_mlir.text.special_text import SpecialTexts
-
-        return SpecialTexts.of(self.tokenizer)
-
-    @cached_property
+    @property
     def chat_template(self) -> ChatTemplate:
         """The chat template: the one that was given, or the file's own; ``ChatError`` where there is none."""
-        from lumen_mlir.text.chat import ChatTemplate
+        return self.prompts.chat_template
 
-        if self._given_template is not None:
-            return ChatTemplate.given(self._given_template, self.tokenizer)
-        return ChatTemplate.from_gguf(self.model.file, self.tokenizer)
+    @chat_template.setter
+    def chat_template(self, template: ChatTemplate) -> None:
+        self.prompts.chat_template = template
 
-    @cached_property
+    @property
     def tool_template(self) -> ChatTemplate:
         """The template for conversations with tools, which few models have besides their usual one."""
-        from lumen_mlir.text.chat import KEY, ChatTemplate
-
-        if self._given_template is not None or f"{KEY}.tool_use" not in self.model.file.metadata:
-            return self.chat_template
-        return ChatTemplate.from_gguf(self.model.file, self.tokenizer, "tool_use")
-
-    def _prompt_ids(self, prompt: str | Iterable[int]) -> list[int]:
-        tokenizer = self.tokenizer
-        if not isinstance(prompt, str):
-            given: Iterable[int] = prompt.tolist() if isinstance(prompt, np.ndarray) else prompt
-            return self._checked(given) if not isinstance(given, (list, tuple)) or given else []
-        # A text that goes on has no end.
-        ids = tokenizer.encode(prompt, add_eos=False)
-        return ids if ids or tokenizer.bos is None else [tokenizer.bos]
+        return self.prompts.tool_template
 
 
 # What ``LLM.close`` lets go.
-_CLOSED = ("session", "model", "tokenizer", "module", "chat_template", "tool_template", "_special_texts")
+_CLOSED = ("executor", "model", "tokenizer", "module", "prompts", "_batcher")

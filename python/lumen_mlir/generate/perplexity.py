@@ -18,40 +18,21 @@ from typing import Protocol
 import numpy as np
 
 from lumen_mlir.errors import LumenError, shown
-from lumen_mlir.models import Model
-from lumen_mlir.run.session_options import SessionOptions
 from lumen_mlir.support.arguments import whole_number
 from lumen_mlir.text.tokenizer import Tokenizer
-
-
-class Session(Protocol):
-    """What computes logits."""
-
-    def step(self, tokens: Sequence[int], position: int, first: int) -> np.ndarray:
-        """Logits float32 [tokens - first, vocabulary] of the tokens from number ``first`` on."""
 
 
 class Scored(Protocol):
     """What is asked of a model: ``LLM`` is one."""
 
     context: int
-    model: Model
-    options: SessionOptions
     tokenizer: Tokenizer
-
-    @property
-    def session(self) -> Session:
-        """What runs the model."""
 
     def tokenize(self, text: str, *, special: bool) -> list[int]:
         """The token ids of a text; control tokens written in it are text unless ``special``."""
 
-    def forget(self) -> None:
-        """Empties the KV cache."""
-
-
-# Most logits computed at once (256 MB).
-_LOGITS = 1 << 26
+    def each_logits(self, ids: Sequence[int], receive: Callable[[np.ndarray], None], first: int) -> None:
+        """Calls ``receive`` with the logits of the tokens from number ``first`` on, in order."""
 
 
 @dataclass(frozen=True)
@@ -147,18 +128,14 @@ def _losses(llm: Scored, ids: list[int]) -> np.ndarray:
     if llm.tokenizer.add_bos and bos is not None:
         ids = [bos, *ids[1:]]
     # The last token has nothing to predict.
-    inputs, targets, losses = ids[:-1], np.array(ids[1:]), []
-    most = max(1, _LOGITS // llm.model.config.vocabulary)
-    llm.forget()
-    position = 0
-    while position < len(inputs):
-        end = min(position + llm.options.chunk, len(inputs))
-        skipped = min(max(first - position, 0), end - position)
-        end = min(end, position + skipped + most)
-        logits = llm.session.step(inputs[position:end], position, skipped)
-        if len(logits):
-            losses.append(_negative_log_likelihood(logits, targets[position + skipped : end]))
-        position = end
+    inputs, targets, losses, done = ids[:-1], np.array(ids[1:]), [], first
+
+    def receive(logits: np.ndarray) -> None:
+        nonlocal done
+        losses.append(_negative_log_likelihood(logits, targets[done : done + len(logits)]))
+        done += len(logits)
+
+    llm.each_logits(inputs, receive, first)
     return np.concatenate(losses)
 
 

@@ -10,14 +10,16 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
 from lumen_mlir.errors import LumenError
 from lumen_mlir.generate.cost_curve import CostCurve
+from lumen_mlir.generate.request import DONE, RUNNING, WAITING, Cancelled, Late, Request, Stored
+from lumen_mlir.run.pages import NoRoomError
 
 # A step with prompts takes at most so many times what one without them takes.
 _PATIENCE = 3.0
@@ -27,24 +29,12 @@ _LEAST_PROMPT = 16
 _RESERVED = 256
 # A request that has waited so many steps counts as one of the next higher priority.
 _AGING = 1000
-
-WAITING, RUNNING, DONE = "waiting", "running", "done"
-
-
-class Stored(Protocol):
-    """The keys and values of a sequence."""
-
-    tokens: list[int]
-
-    def adopt(self, tokens: Sequence[int]) -> int:
-        """Begins with those of a prefix that are there already; returns its length."""
-
-    def close(self) -> None:
-        """Gives them up."""
+# Most logits of a step of which all are wanted (256 MB).
+_LOGITS = 1 << 26
 
 
 class Steps(Protocol):
-    """What runs steps: ``run.executor.Executor`` in a coat, or what tests put in its place."""
+    """What runs steps: ``generate.steps`` has some, and tests put others in their place."""
 
     chunk: int
     """Most tokens of a step."""
@@ -52,65 +42,40 @@ class Steps(Protocol):
     """Most tokens of a sequence."""
     capacity: int
     """Tokens of all sequences that there is room for."""
+    vocabulary: int
+    """Logits of a token."""
 
     def open(self) -> Stored:
-        """A sequence without tokens."""
+        """A sequence without tokens. Raises ``NoRoomError`` where there are too many."""
+
+    def forget(self) -> None:
+        """Makes the KV cache empty. What sequences there are must not be used any more."""
 
     def run(self, parts: Sequence[tuple[Stored, np.ndarray, int, int]]) -> np.ndarray:
         """Runs (sequence, tokens, position, first) of each part; the logits that were asked for.
 
-        Raises ``LumenError`` where there is no room, and has changed nothing then.
+        Raises ``NoRoomError`` where there is no room, and has changed nothing then.
         """
 
 
-@dataclass(eq=False)
-class Request:
-    """A text to be continued.
+@dataclass
+class _Planned:
+    """What a step computes of a request.
 
-    Attributes:
-      ids: the prompt, and what was drawn since.
-      draw: the next token for its logits, or None where the text ends. What it raises ends the request.
-      most: tokens that ``ids`` may become.
-      priority: requests of higher ones go first.
-      deadline: the time (of the scheduler's clock) at which it is given up.
-      state: "waiting", "running" or "done".
-      error: what has ended it, other than its end.
-      known: tokens of the prompt that did not have to be computed.
-      preempted: how often it had to begin again.
+    ``count`` tokens at ``position``, then ``drafts``, which are guesses; logits are wanted from number
+    ``first`` on.
     """
 
-    ids: list[int]
-    draw: Callable[[np.ndarray], int | None]
-    most: int
-    priority: int = 0
-    deadline: float | None = None
-    state: str = WAITING
-    error: BaseException | None = None
-    known: int = 0
-    preempted: int = 0
-    cancelled: bool = False
-    _number: int = 0
-    _since: int = 0
-    _sequence: Stored | None = field(default=None, repr=False)
+    request: Request
+    position: int
+    count: int
+    first: int
+    drafts: list[int]
 
-    @property
-    def sequence(self) -> Stored:
-        """Its keys and values, while it runs."""
-        assert self._sequence is not None
-        return self._sequence
-
-    @property
-    def computed(self) -> int:
-        """Tokens whose keys and values are there."""
-        return len(self._sequence.tokens) if self._sequence is not None else 0
-
-
-class Cancelled(LumenError):
-    """The request was given up by who made it."""
-
-
-class Late(LumenError):
-    """The request was not done at its deadline."""
+    def part(self) -> tuple[Stored, np.ndarray, int, int]:
+        """As ``Steps.run`` takes it."""
+        known = self.request.ids[self.position : self.position + self.count]
+        return self.request.sequence, np.array([*known, *self.drafts], np.int32), self.position, self.first
 
 
 class Scheduler:
@@ -122,12 +87,13 @@ class Scheduler:
     """
 
     def __init__(self, steps: Steps, clock: Callable[[], float] = time.monotonic):
-        self._steps, self._clock = steps, clock
+        self.steps = steps
+        self.costs = CostCurve(steps.chunk)
+        self._clock = clock
         self._waiting: list[Request] = []
         self._running: list[Request] = []
         self._numbers = itertools.count()
         self._steps_done = 0
-        self._costs = CostCurve(steps.chunk)
 
     @property
     def waiting(self) -> int:
@@ -139,17 +105,27 @@ class Scheduler:
         """Requests that have."""
         return len(self._running)
 
-    def submit(self, request: Request) -> None:
-        """Takes a request on. Raises ``LumenError`` where it can never be computed."""
+    @property
+    def limit(self) -> int:
+        """Most tokens of a prompt."""
+        return min(self.steps.context, self.steps.capacity)
+
+    def check(self, request: Request) -> None:
+        """Raises ``LumenError`` where a request can never be computed."""
         if not request.ids:
             raise LumenError("the prompt is empty: there is nothing to continue")
-        limit = min(self._steps.context, self._steps.capacity)
-        if len(request.ids) > limit:
-            raise LumenError(f"the prompt is {len(request.ids)} tokens long, but there is room for {limit}")
+        if len(request.ids) > self.limit:
+            raise LumenError(
+                f"the prompt is {len(request.ids)} tokens long, but there is room for {self.limit}"
+            )
+
+    def submit(self, request: Request) -> None:
+        """Takes a request on. Raises ``LumenError`` where it can never be computed."""
+        self.check(request)
         if len(request.ids) >= request.most:
             request.state = DONE
             return
-        request._number, request._since = next(self._numbers), self._steps_done
+        request.number, request.since = next(self._numbers), self._steps_done
         self._waiting.append(request)
 
     def cancel(self, request: Request) -> None:
@@ -157,37 +133,69 @@ class Scheduler:
         request.cancelled = True
 
     def step(self) -> bool:
-        """Runs a step; False where there is nothing to do."""
+        """Runs a step; False where there is nothing to do.
+
+        What is not an ``Exception``, such as an interrupt, comes out; all requests go on at the next step.
+        """
+        try:
+            return self._step()
+        except BaseException:
+            self.restart()
+            raise
+
+    def restart(self) -> None:
+        """Gives up what has been computed, but no request: all of them wait again."""
+        for request in self._running:
+            request.release()
+            request.state = WAITING
+        self._waiting += self._running
+        self._running = []
+
+    def end(self, error: LumenError) -> None:
+        """Ends all requests."""
+        for request in [*self._waiting, *self._running]:
+            self._finish(request, error)
+
+    def abandon(self, error: LumenError) -> None:
+        """Ends all requests, and makes the KV cache empty, whatever has become of the two."""
+        requests, self._waiting, self._running = [*self._waiting, *self._running], [], []
+        self.steps.forget()
+        for request in requests:
+            request.stored, request.error, request.state = None, error, DONE
+
+    def _step(self) -> bool:
         self._give_up()
         self._admit()
-        while self._running:
-            plan = self._plan()
-            parts = [
-                (request.sequence, np.array(request.ids[begin : begin + count], np.int32), begin, first)
-                for request, begin, count, first in plan
-            ]
+        while plan := self._plan():
+            parts = [each.part() for each in plan]
             start = self._clock()
             try:
-                logits = self._steps.run(parts)
-            except LumenError as error:
+                logits = self.steps.run(parts)
+            except NoRoomError as error:
                 if not self._make_room(error):
                     return True
                 continue
-            self._costs.add(sum(count for _, _, count, _ in plan), self._clock() - start)
+            except Exception as error:
+                # Whoever takes part could be the reason.
+                for each in plan:
+                    self._finish(each.request, error)
+                return True
+            self.costs.add(sum(len(tokens) for _, tokens, _, _ in parts), self._clock() - start)
             self._steps_done += 1
-            rows = iter(logits)
-            for request, _, count, first in plan:
-                if first < count:
-                    self._draw(request, next(rows))
+            row = 0
+            for each in plan:
+                behind = row + each.count + len(each.drafts) - each.first
+                self._use(each, logits[row:behind])
+                row = behind
             return True
-        return bool(self._waiting)
+        return False
 
     # --- what is next ---------------------------------------------------------------------------------------
 
     def _order(self, request: Request) -> tuple[int, int]:
         """Those of high priority first, then those that came first."""
-        aged = request.priority + (self._steps_done - request._since) // _AGING
-        return -aged, request._number
+        aged = request.priority + (self._steps_done - request.since) // _AGING
+        return -aged, request.number
 
     def _give_up(self) -> None:
         now = self._clock()
@@ -199,85 +207,133 @@ class Scheduler:
 
     def _admit(self) -> None:
         """Lets requests begin that there is room for, in their order."""
-        for request in sorted(self._waiting, key=self._order):
-            taken = sum(self._need(other) for other in self._running)
-            if self._running and taken + self._need(request) > self._steps.capacity:
-                return
-            try:
-                sequence = self._steps.open()
-            except LumenError:
-                return
-            request._sequence = sequence
-            known = sequence.adopt(request.ids)
-            if not request.preempted:
-                request.known = known
-            request.state = RUNNING
-            self._waiting.remove(request)
-            self._running.append(request)
+        for request in sorted((each for each in self._waiting if not each.is_ahead), key=self._order):
+            while not self._begin(request):
+                # Those whose readers are behind do not need their place now.
+                idle = [other for other in self._running if other.is_ahead]
+                if not idle:
+                    return
+                self._preempt(max(idle, key=self._order))
+
+    def _begin(self, request: Request) -> bool:
+        taken = sum(self._need(other) for other in self._running)
+        if self._running and taken + self._need(request) > self.steps.capacity:
+            return False
+        try:
+            request.stored = self.steps.open()
+        except NoRoomError:
+            if not self._running:
+                raise
+            return False
+        known = request.stored.adopt(request.ids[: request.wanted + 1])
+        if not request.preempted:
+            request.known = known
+        request.state = RUNNING
+        self._waiting.remove(request)
+        self._running.append(request)
+        return True
 
     def _need(self, request: Request) -> int:
         return min(max(len(request.ids) + _RESERVED, request.computed), request.most)
 
-    def _plan(self) -> list[tuple[Request, int, int, int]]:
-        """What the next step computes: (request, position, tokens, first of them whose logits are wanted)."""
-        chunk = self._steps.chunk
-        order = sorted(self._running, key=self._order)
+    def _plan(self) -> list[_Planned]:
+        """What the next step computes."""
+        chunk = self.steps.chunk
+        order = sorted((each for each in self._running if not each.is_ahead), key=self._order)
         writing = [request for request in order if len(request.ids) - request.computed == 1][:chunk]
-        plan = [(request, len(request.ids) - 1, 1, 0) for request in writing]
+        plan = [_Planned(request, len(request.ids) - 1, 1, 0, []) for request in writing]
         left = self._budget(len(plan)) - len(plan)
+        logits = max(_LOGITS // self.steps.vocabulary - len(plan), 1)
         for request in order:
             missing = len(request.ids) - request.computed
-            if missing == 1 or left < 1:
+            if missing == 1 or left < 1 or logits < 1:
                 continue
             count = min(missing, left)
-            # Only the last token's logits are drawn from.
-            plan.append((request, request.computed, count, count - (count == missing)))
+            first = min(max(request.wanted - request.computed, 0), count)
+            count = min(count, first + logits)
+            plan.append(_Planned(request, request.computed, count, first, []))
             left -= count
+            logits -= count - first
+        for each in plan:
+            self._add_drafts(each, sum(other.count + len(other.drafts) for other in plan))
         return plan
+
+    def _add_drafts(self, planned: _Planned, total: int) -> None:
+        """Adds what may come next to a text that is being written, where it pays to compute it along."""
+        request = planned.request
+        if request.guess is None or planned.position + planned.count < len(request.ids):
+            return
+        most = min(request.most - len(request.ids), self.steps.context - len(request.ids))
+        most = min(most, self.steps.chunk - total)
+        if most > 0:
+            planned.drafts = request.guess.propose(request.ids, most, total, self.costs)
 
     def _budget(self, writing: int) -> int:
         """The most tokens of a step in which ``writing`` texts get a token each."""
-        chunk = self._steps.chunk
+        chunk = self.steps.chunk
         if not writing:
             return chunk
         least = min(writing + _LEAST_PROMPT, chunk)
-        idle = self._costs.seconds(writing)
-        return least if idle is None else self._costs.most_within(_PATIENCE * idle, least, chunk)
+        idle = self.costs.seconds(writing)
+        return least if idle is None else self.costs.most_within(_PATIENCE * idle, least, chunk)
 
     # --- what has happened ----------------------------------------------------------------------------------
 
     def _make_room(self, error: LumenError) -> bool:
         """Lets the last of several requests begin again later; where there is only one, it fails: False."""
-        last = max(self._running, key=self._order)
+        idle = [request for request in self._running if request.is_ahead]
+        last = max(idle or self._running, key=self._order)
         if len(self._running) == 1:
             self._finish(last, error)
             return False
-        self._release(last)
-        self._running.remove(last)
-        last.state, last.preempted = WAITING, last.preempted + 1
-        self._waiting.append(last)
+        self._preempt(last)
         return True
 
-    def _draw(self, request: Request, logits: np.ndarray) -> None:
+    def _preempt(self, request: Request) -> None:
+        request.release()
+        self._running.remove(request)
+        request.state, request.preempted = WAITING, request.preempted + 1
+        self._waiting.append(request)
+
+    def _use(self, planned: _Planned, logits: np.ndarray) -> None:
+        """Hands out logits, and draws from the last ones of a text."""
+        request = planned.request
+        end = planned.position + planned.count
         try:
-            token = request.draw(logits)
+            if request.receive is not None and len(logits):
+                request.receive(logits)
+                request.first_logits += len(logits)
+            if end == len(request.ids):
+                drawn = self._draw(request, logits[len(logits) - 1 - len(planned.drafts) :], planned.drafts)
+                if planned.drafts and request.guess is not None:
+                    request.guess.learn(len(planned.drafts), drawn - 1)
+                if request.state == RUNNING:
+                    request.sequence.truncate(len(request.ids) - 1)
         except Exception as error:
             self._finish(request, error)
-            return
-        if token is None:
-            self._finish(request)
-            return
-        request.ids.append(token)
-        if len(request.ids) >= request.most:
-            self._finish(request)
+
+    def _draw(self, request: Request, logits: np.ndarray, drafts: Sequence[int]) -> int:
+        """Draws tokens as long as they are what was guessed; how many."""
+        guesses: Iterator[int | None] = iter([*drafts, None])
+        for drawn, row in enumerate(logits, 1):
+            token = request.draw(row)
+            if token is None:
+                self._finish(request)
+                return drawn
+            request.ids.append(token)
+            request.unread.append(token)
+            if len(request.ids) >= request.most:
+                self._finish(request)
+                return drawn
+            if token != next(guesses):
+                return drawn
+        return len(logits)
 
     def _finish(self, request: Request, error: BaseException | None = None) -> None:
         (self._running if request.state == RUNNING else self._waiting).remove(request)
-        request.state, request.error = DONE, error
-        self._release(request)
-
-    @staticmethod
-    def _release(request: Request) -> None:
-        if request._sequence is not None:
-            request._sequence.close()
-            request._sequence = None
+        if request.stored is not None and request.computed > len(request.ids):
+            request.stored.truncate(len(request.ids))
+        request.release()
+        request.error = error
+        # Last: who reads the request may be another thread.
+        request.state = DONE

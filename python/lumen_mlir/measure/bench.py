@@ -74,12 +74,13 @@ def tests(prompts: list[int], generations: list[int], depths: list[int]) -> Iter
 
 
 Step = Callable[[Sequence[int], int, int], object]
-"""Runs tokens at a position, with logits from one of them on (``Session.step``)."""
+"""Runs tokens at a position, with logits from one of them on (``Stepper.step``)."""
 
 
 def measure(llm: LLM, test: Test, repetitions: int) -> Samples:
     """Runs ``test`` so many times, after a run that does not count; the depth is filled beforehand."""
-    return Samples(test.n_prompt + test.n_gen, run(llm, test, repetitions, llm.session.step))
+    with llm.stepper() as stepper:
+        return Samples(test.n_prompt + test.n_gen, run(llm, test, repetitions, stepper.step))
 
 
 def run(
@@ -102,7 +103,6 @@ def run(
         for index in range(count):
             step(tokens(1), position + index, 0)
 
-    llm.forget()
     prefill(test.n_prompt, 0)
     generate(min(test.n_gen, 1), test.n_prompt)
     prefill(test.n_depth, 0)

@@ -75,21 +75,22 @@ class Profiler:
             raise LumenError("only compiled models can be profiled; the reference has no kernels")
         self._llm = llm
         self._cache = cache
-        self._times = llm.session.kernel_times
+        self._executor = llm.executor
+        self._times = llm.executor.engine.kernel_times
         options = CompilerOptions(llm.options.activations)
         with ir.Context():
             module = llm.model.module(kv_type=llm.options.kv_type, max_tokens=llm.options.chunk)
-            fused = Compiler(llm.session.target, options).run(module, "fused")
+            fused = Compiler(llm.executor.target, options).run(module, "fused")
             self._work = StepWork(fused)
 
     def measure(self, test: Test, repetitions: int) -> Profile:
         """Runs ``test`` so many times, after a run that does not count, and measures the limits around it."""
-        session, works, seconds, steps = self._llm.session, {}, 0.0, 0
+        stepper, works, seconds, steps = self._llm.stepper(), {}, 0.0, 0
 
         def step(tokens: Sequence[int], position: int, first: int) -> None:
             nonlocal seconds, steps
             start = time.perf_counter()
-            session.step(tokens, position, first)
+            stepper.step(tokens, position, first)
             seconds += time.perf_counter() - start
             steps += 1
             for name, work in self._work.of(len(tokens), position, first).items():
@@ -102,16 +103,17 @@ class Profiler:
             self._times[:] = 0
 
         before = self._limits()
-        run(self._llm, test, repetitions, step, begin)
+        with stepper:
+            run(self._llm, test, repetitions, step, begin)
         kernels = self._kernels(works)
         best = before.best(self._limits())
         return Profile(test.label, self._llm.threads, steps, seconds, kernels, best)
 
     def _limits(self) -> Limits:
-        return limits.measure(self._llm.session.target, self._llm.threads, self._cache)
+        return limits.measure(self._executor.target, self._llm.threads, self._cache)
 
     def _kernels(self, works: dict[str, Work]) -> tuple[KernelTime, ...]:
-        names = self._llm.session.program.kernels
+        names = self._executor.engine.program.kernels
         counted = {name: row for name, row in zip(names, self._times.tolist(), strict=True) if row[0]}
         expected = {name: work.calls for name, work in works.items()}
         if {name: calls for name, (calls, _) in counted.items()} != expected:

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 
 from lumen_mlir.models import Model
 from lumen_mlir.run import tuning
-from lumen_mlir.run.session import Session
 from lumen_mlir.run.session_options import SessionOptions
+from lumen_mlir.run.stepper import Stepper
 from lumen_mlir.run.tuning import Tuning
 from lumen_mlir.storage.cache import Cache
 
@@ -47,13 +47,13 @@ def tune(
     Tiles first, then, with the best of them, blocks. Those compared take turns, so that all see the machine's
     good and bad minutes.
     """
-    own = Session(model, options, cache=cache, tuned=Tuning())
+    own = Stepper(model, options, cache=cache, tuned=Tuning())
     sizes = [size for size in _TILE_TOKENS if size != own.target.tokens]
     total, trials = 1 + len(sizes) + len(_BLOCK_BYTES), []
 
-    def measure(base: Session, tunings: list[Tuning]) -> Session:
+    def measure(base: Stepper, tunings: list[Tuning]) -> Stepper:
         """The session of the fastest way, of ``base`` and ``tunings``."""
-        others = [Session(model, options, cache=cache, tuned=tuned) for tuned in tunings]
+        others = [Stepper(model, options, cache=cache, tuned=tuned) for tuned in tunings]
         sessions = [base, *others]
         seconds = [float("inf")] * len(sessions)
         for _ in range(rounds):
@@ -72,7 +72,7 @@ def tune(
     return sorted(trials, key=lambda trial: (trial.tuning != best.tuning, trial.seconds))
 
 
-def prompt_seconds(session: Session) -> float:
+def prompt_seconds(session: Stepper) -> float:
     """Seconds that a prompt of a whole chunk takes."""
     count = min(session.options.chunk, session.context)
     tokens = [number % session.model.config.vocabulary for number in range(count)]

@@ -63,6 +63,12 @@ class ReferenceSession:
     def _open_interpreter(self, module: ir.Module, activations: str) -> Interpreter:
         return Interpreter(module, activations=activations)
 
+    def __enter__(self) -> ReferenceSession:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
     def observe(self, callback: Callable[[str, np.ndarray], None]) -> None:
         """Calls ``callback`` with the tensor's name and the activations, float32 [T, K], of every product
         of a weight in the steps to come (of a module at the ``lumen`` stage)."""

@@ -57,7 +57,7 @@ def compile_step(
 ) -> CompiledStep:
     """Compiles the step of ``model``, which needs no weights to be read, and loads it.
 
-    ``tuned`` is as for ``Session``, ``on_signatures`` as for ``engine.compile``.
+    ``tuned`` is as for ``Executor``, ``on_signatures`` as for ``engine.compile``.
     """
     target = device.check_runs(targets.get(options.target))
     step = step_program(model, options, target, cache, progress, tuned, on_signatures)

@@ -20,7 +20,7 @@ from lumen_mlir.models import Model, rope_table
 from lumen_mlir.run import device, engine, packed_weights
 from lumen_mlir.run.compiled_step import compile_step, step_of
 from lumen_mlir.run.engine import Call
-from lumen_mlir.run.pages import PagePool, SequencePages
+from lumen_mlir.run.pages import NoRoomError, PagePool, SequencePages
 from lumen_mlir.run.prefix_tree import PrefixTree
 from lumen_mlir.run.session_options import Progress, SessionOptions, Timings, check_count, silent
 from lumen_mlir.run.step_arguments import check_logits
@@ -61,7 +61,7 @@ class Sequence:
     def __init__(self, executor: Executor, number: int, pages: list[SequencePages]):
         self.number = number
         self.tokens: list[int] = []
-        self._executor, self._pages = executor, pages
+        self._executor, self._pages, self._era = executor, pages, executor._era
 
     def can_resume(self, position: int) -> bool:
         """True where a step at ``position`` finds all that it attends to.
@@ -82,6 +82,10 @@ class Sequence:
         """A sequence with the same tokens. Pages are shared until one of the two writes to them."""
         return self._executor._fork(self)
 
+    def truncate(self, length: int) -> None:
+        """Forgets the tokens from number ``length`` on."""
+        del self.tokens[length:]
+
     def close(self) -> None:
         """Gives back its pages and its number. It must not be used any more."""
         self._executor.close(self)
@@ -92,6 +96,7 @@ class Executor:
 
     Attributes:
       context: tokens of the longest sequence.
+      capacity: tokens of all sequences that there are pages for.
       engine: the compiled code.
       packed_bytes: bytes of the packed weights.
       timings: how long opening took.
@@ -123,6 +128,12 @@ class Executor:
     _rows: np.ndarray
     _runs: np.ndarray
     _places: list[np.ndarray]
+    # The KV cache: the pages of each window, whose they are, and which sequences there may be.
+    capacity: int
+    _pools: list[PagePool]
+    _tables: list[np.ndarray]
+    _free: list[int]
+    _era: object
 
     def __init__(
         self,
@@ -152,8 +163,21 @@ class Executor:
             self._load_weights(progress, loader)
         self._allocate(sequences, pool)
         windows = zip(self._pools, model.config.windows, strict=True)
-        self._tree = PrefixTree(list(windows)) if prefixes else None
+        self._tree = PrefixTree(list(windows), parts=self.engine.shares_memory) if prefixes else None
         self.lock = self.engine.lock
+        # Another one from each ``forget`` on.
+        self._era = object()
+
+    @property
+    def threads(self) -> int:
+        """Threads of the team."""
+        return self.engine.threads
+
+    @property
+    def kernels(self) -> str:
+        """What was chosen for this CPU: target, dot product, rows x tokens of a register tile."""
+        target = self.target
+        return f"{target.name} ({target.arithmetic}, tile {target.rows}x{target.tokens})"
 
     def set_threads(self, count: int) -> None:
         """Goes on with another team of threads; results do not depend on it."""
@@ -163,10 +187,10 @@ class Executor:
     # --- sequences ------------------------------------------------------------------------------------------
 
     def open(self) -> Sequence:
-        """A new sequence, without tokens. Raises ``LumenError`` where there are as many as there may be."""
+        """A new sequence, without tokens. Raises ``NoRoomError`` where there are as many as there may be."""
         with self.lock:
             if not self._free:
-                raise LumenError(f"there are {len(self._tables[0])} sequences already, as many as may be")
+                raise NoRoomError(f"there are {len(self._tables[0])} sequences already, as many as may be")
             number = self._free.pop()
             windows = zip(self._pools, self._tables, self.model.config.windows, strict=True)
             pages = [SequencePages(pool, table[number], window) for pool, table, window in windows]
@@ -190,11 +214,26 @@ class Executor:
             return other
 
     def close(self, sequence: Sequence) -> None:
-        """Gives back what a sequence has."""
+        """Gives back what a sequence has. Where prefixes are kept, others may begin with all of it."""
         with self.lock:
-            for held in sequence._pages:
+            pages, sequence._pages = sequence._pages, []
+            if not pages or sequence._era is not self._era:
+                return
+            if self._tree is not None and sequence.tokens:
+                self._tree.publish(np.array(sequence.tokens, np.int32), pages, ended=True)
+            for held in pages:
                 held.clear()
             self._free.append(sequence.number)
+
+    def forget(self) -> None:
+        """Makes the KV cache empty: of prefixes, and of the sequences there are, which must not be used."""
+        with self.lock:
+            self._era = object()
+            self._free = list(range(len(self._tables[0])))[::-1]
+            for pool in self._pools:
+                pool.clear()
+            if self._tree is not None:
+                self._tree.forget()
 
     # --- steps ----------------------------------------------------------------------------------------------
 
@@ -232,6 +271,8 @@ class Executor:
         check_unchanged(self._files)
 
     def _hold(self, part: Part) -> None:
+        if not part.sequence._pages or part.sequence._era is not self._era:
+            raise LumenError("the sequence is closed, or the KV cache was emptied since it began")
         if not part.sequence.can_resume(part.position):
             raise LumenError(
                 f"a step cannot go back to position {part.position}: of sliding windows only the last "
@@ -311,7 +352,8 @@ class Executor:
         """The buffers of a step, and the words of the call that change from step to step."""
         config, chunk, zeros = self.model.config, self.options.chunk, zeros or packed_weights.zeros
         kv_type = kv_cache.get(self.options.kv_type)
-        pages = [self._pool_pages(window, sequences, pool) for window in config.windows]
+        pages = pool_pages(self.model, self.options, sequences, pool)
+        self.capacity = kv_cache.pages(self.context if pool is None else pool) * kv_cache.PAGE
         shapes = self.model.cache_shapes(self.context, chunk, kv_type.name, pages)
         caches = [zeros(shape, kv_type.dtype) for shape in shapes]
         pairs = zip(caches[::2], caches[1::2], strict=True)
@@ -348,13 +390,6 @@ class Executor:
             pages = cache.reshape(*cache.shape[:2], -1, blocks, *cache.shape[3:])
             pages[:, :, target] = pages[:, :, source]
 
-    def _pool_pages(self, window: int | None, sequences: int, pool: int | None) -> int:
-        """Pages of the layers of one window."""
-        each = self.model.config.cache_pages(window, self.context, self.options.chunk)
-        if window is None:
-            return each if pool is None else kv_cache.pages(pool)
-        return each * sequences
-
     def _fill_ropes(self, end: int) -> None:
         """Computes the rotary tables up to position ``end``, twice as far each time they do not suffice."""
         if end > self._rope_rows:
@@ -362,6 +397,15 @@ class Executor:
             for rope, table in zip(self.model.config.ropes, self._ropes, strict=True):
                 table[self._rope_rows : rows] = rope_table(rope, self.context, self._rope_rows, rows)
             self._rope_rows = rows
+
+
+def pool_pages(model: Model, options: SessionOptions, sequences: int, pool: int | None) -> list[int]:
+    """Pages of the cache of each of the model's windows, for so many sequences; see ``Executor``."""
+    context = options.context_of(model)
+    most = kv_cache.pages(context if pool is None else pool)
+    each = [model.config.cache_pages(window, context, options.chunk) for window in model.config.windows]
+    windows = zip(model.config.windows, each, strict=True)
+    return [most if window is None else min(count * sequences, most) for window, count in windows]
 
 
 class LogitsMemory(threading.local):

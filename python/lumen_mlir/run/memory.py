@@ -15,6 +15,7 @@ from lumen_mlir.gguf.description import size_text
 from lumen_mlir.models import Model
 from lumen_mlir.run.compiled_step import compile_step, step_of
 from lumen_mlir.run.engine import Engine
+from lumen_mlir.run.executor import pool_pages
 from lumen_mlir.run.session_options import Progress, SessionOptions, silent
 from lumen_mlir.run.weight_loader import packed_layout
 from lumen_mlir.storage.cache import Cache
@@ -34,7 +35,7 @@ class Footprint:
       file: the tensors in the model's files, which are mapped, and read once to be packed.
       packed: weights in the layout of the kernels, mapped from a file in the cache.
       direct: weights that are used as they are: the embedding table, norms and biases.
-      kv: keys and values of the whole context.
+      kv: the KV cache.
       scratch: intermediates and logits of a step, and the tables of the rotary embeddings.
     """
 
@@ -95,9 +96,10 @@ def _footprint(model: Model, options: SessionOptions, engine: Engine) -> Footpri
 
 
 def kv_bytes(model: Model, context: int, options: SessionOptions) -> int:
-    """Bytes of the keys and values of ``context`` tokens."""
+    """Bytes of the KV cache for a context of ``context`` tokens."""
     size = np.dtype(kv_cache.get(options.kv_type).dtype).itemsize
-    shapes = model.cache_shapes(context, options.chunk, options.kv_type)
+    pages = pool_pages(model, replace(options, context=context), options.sequences, options.kv_pool)
+    shapes = model.cache_shapes(context, options.chunk, options.kv_type, pages)
     return sum(size * math.prod(shape) for shape in shapes)
 
 

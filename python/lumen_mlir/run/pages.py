@@ -16,6 +16,10 @@ from lumen_mlir.errors import LumenError
 from lumen_mlir.formats.kv_cache import PAGE, pages
 
 
+class NoRoomError(LumenError):
+    """The KV cache has no page left; what was asked for has changed nothing."""
+
+
 class PagePool:
     """The pages of one cache, by number.
 
@@ -23,15 +27,21 @@ class PagePool:
       size: how many there are.
       copy: copies the keys and values of a page, the first argument, to another.
       reclaim: called where no page is free; True where it has given one back.
+      let_go: called where a page is shared and no other is free; True where it no longer has that page.
     """
 
     def __init__(self, size: int, copy: Callable[[int, int], None] = lambda source, target: None):
         self.size = size
         self.copy = copy
         self.reclaim: Callable[[], bool] = lambda: False
+        self.let_go: Callable[[int], bool] = lambda page: False
+        self.clear()
+
+    def clear(self) -> None:
+        """Makes all pages free, whoever has them."""
         # The lowest is taken first: what was never taken is not touched and takes no memory.
-        self._free = list(range(size))[::-1]
-        self._holders = [0] * size
+        self._free = list(range(self.size))[::-1]
+        self._holders = [0] * self.size
 
     @property
     def free(self) -> int:
@@ -39,9 +49,9 @@ class PagePool:
         return len(self._free)
 
     def take(self) -> int:
-        """A page that nobody has. Raises ``LumenError`` where there is none."""
+        """A page that nobody has. Raises ``NoRoomError`` where there is none."""
         if not self._free and not self.reclaim():
-            raise LumenError(f"all {self.size} pages of the KV cache are taken")
+            raise NoRoomError(f"all {self.size} pages of the KV cache are taken")
         page = self._free.pop()
         self._holders[page] = 1
         return page
@@ -89,7 +99,7 @@ class SequencePages:
     def hold(self, position: int, count: int) -> None:
         """Takes pages for ``count`` tokens at ``position``; gives back those that they do not look back on.
 
-        What lies behind ``position`` is forgotten, except where there is no window. Raises ``LumenError``
+        What lies behind ``position`` is forgotten, except where there is no window. Raises ``NoRoomError``
         where the pool has too few pages.
         """
         first = self.first_column(position)
@@ -127,7 +137,12 @@ class SequencePages:
         """Sees to it that nobody else has a page that is written to. ``keep``: what it holds matters."""
         page = int(self.table[column])
         if self.pool.is_shared(page):
-            own = self.pool.take()
+            try:
+                own = self.pool.take()
+            except NoRoomError:
+                if not self.pool.let_go(page) or self.pool.is_shared(page):
+                    raise
+                return
             if keep:
                 self.pool.copy(page, own)
             self.pool.give_back(page)

@@ -51,6 +51,8 @@ class SessionOptions:
         weights in bf16 meet bf16 on targets that have ``bf16_dot``.
       target: a name of ``lumen_mlir.compiler.targets``, or "native" for the best one this CPU has.
       chunk: most tokens of one step; a longer prompt is computed in several.
+      sequences: most texts that are computed at a time; more wait.
+      kv_pool: tokens of all texts together that the KV cache has room for; None for ``context``.
       pack_cache: keep packed weights in a file and map it at the next start.
       profile: count the calls and the time of every kernel (``lumen_mlir.measure.profiling``).
     """
@@ -61,6 +63,8 @@ class SessionOptions:
     activations: str = "int8"
     target: str = "native"
     chunk: int = 512
+    sequences: int = 16
+    kv_pool: int | None = None
     pack_cache: bool = True
     profile: bool = False
 
@@ -70,6 +74,9 @@ class SessionOptions:
         if self.context is not None and not (type(self.context) is int and self.context == 0):
             check_count("context", self.context)
         check_count("chunk", self.chunk, 65_536)
+        check_count("sequences", self.sequences, 4096)
+        if self.kv_pool is not None:
+            check_count("kv_pool", self.kv_pool)
         kv_cache.get(self.kv_type)
         _check_choice("activations", self.activations, ("int8", "exact"))
         for name in ("pack_cache", "profile"):

@@ -23,6 +23,14 @@ def whole_number(
     return int(value)
 
 
+def positive_number(name: str, value: Any) -> float:
+    """``value`` as a float above 0. Raises ``LumenError`` where it is none."""
+    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not is_number or not value > 0:
+        raise LumenError(f"{name} is {shown(value)}; a number above 0 was expected")
+    return float(value)
+
+
 def flag(name: str, value: Any) -> bool:
     """``value`` as True or False. Raises ``LumenError`` where it is neither."""
     if not isinstance(value, (bool, np.bool_)):

@@ -20,16 +20,19 @@ T = TypeVar("T")
 
 
 @contextmanager
-def interrupts_held() -> Iterator[None]:
-    """Inside, SIGINT waits; its handler is called at the end. For what takes no time."""
+def interrupts_held() -> Iterator[list[tuple]]:
+    """Inside, SIGINT waits; its handler is called at the end. For what takes no time.
+
+    The list is empty as long as none waits.
+    """
+    came: list[tuple] = []
     handler = signal.getsignal(signal.SIGINT)
     if not callable(handler) or threading.current_thread() is not threading.main_thread():
-        yield
+        yield came
         return
-    came: list[tuple] = []
     signal.signal(signal.SIGINT, lambda *what: came.append(what))
     try:
-        yield
+        yield came
     finally:
         signal.signal(signal.SIGINT, handler)
         if came:

@@ -32,6 +32,7 @@ from lumen_mlir.gguf.writer import GGUFWriter
 from lumen_mlir.run import memory
 from lumen_mlir.run.engine import Engine
 from lumen_mlir.run.session_options import SessionOptions
+from lumen_mlir.run.stepper import Stepper
 from lumen_mlir.storage.cache import Cache
 from lumen_mlir.testing import guarded
 
@@ -123,6 +124,7 @@ class State:
     cache: Cache
     engine: Engine
     llm: LLM
+    stepper: Stepper
     reference: LLM
     paths: list[Path]
 
@@ -132,12 +134,20 @@ def prepare(folder: Path) -> State:
     engine = lumen_mlir.compile(
         MODULE.replace("FORMAT", formats.get("q8_0").emit_ir()), threads=1, cache=cache
     )
-    llm = LLM(cache=cache, threads=1, context=64)
+    llm = LLM(cache=cache, threads=1, context=64, kv_pool=256)
     # Functions that need more than the rest are loaded before memory is limited.
     llm.generate("x", 2).text()
     reference = LLM(cache=cache, engine="reference", context=32)
     (folder / "text.gguf").write_text("GGUF, but not quite")
-    return State(folder, cache, engine, llm, reference, [folder, folder / "text.gguf", folder / "none.gguf"])
+    return State(
+        folder,
+        cache,
+        engine,
+        llm,
+        llm.stepper(),
+        reference,
+        [folder, folder / "text.gguf", folder / "none.gguf"],
+    )
 
 
 # --- odd values ---------------------------------------------------------------------------------------------
@@ -383,7 +393,7 @@ def invoke(state: State, rng: random.Random) -> Any:
 
 
 def step(state: State, rng: random.Random) -> Any:
-    session = state.llm.session if rng.random() < 0.9 else state.reference.session
+    stepper = state.stepper if rng.random() < 0.9 else state.reference.executor
     count = rng.choice((1, 1, 2, 5))
     tokens: Any = [rng.randrange(100) for _ in range(count)]
     if rng.random() < 0.2:
@@ -395,7 +405,7 @@ def step(state: State, rng: random.Random) -> Any:
         out = spoiled(rng, guarded.array(shape, np.float32)) if min(shape) >= 0 else odd(rng)
     frozen = out.tobytes() if isinstance(out, np.ndarray) and not out.flags.writeable else None
     try:
-        return session.step(
+        return stepper.step(
             perhaps(rng, tokens, 0.2),
             perhaps(rng, rng.choice((0, 1, 30, 59, 62, 63, 64)), 0.2),
             perhaps(rng, first, 0.2),
@@ -406,16 +416,15 @@ def step(state: State, rng: random.Random) -> Any:
 
 
 def rest_of_session(state: State, rng: random.Random) -> Any:
-    session = state.llm.session
     match rng.randrange(4):
         case 0:
-            return session.can_resume(odd(rng))
+            return state.stepper.can_resume(odd(rng))
         case 1:
             return state.llm.set_threads(perhaps(rng, rng.choice((1, 2)), 0.5))
         case 2:
             return state.engine.set_threads(perhaps(rng, rng.choice((1, 2, None)), 0.5))
         case _:
-            return session.kernel_times
+            return state.stepper.kernel_times
 
 
 # --- models -------------------------------------------------------------------------------------------------
@@ -490,7 +499,7 @@ def text_and_tokens(state: State, rng: random.Random) -> Any:
         case 3:
             return llm.last_logits(perhaps(rng, ids, 0.5))
         case 4:
-            return llm.reusable(perhaps(rng, ids, 0.5))
+            return llm.each_logits(perhaps(rng, ids, 0.5), lambda logits: None, perhaps(rng, 0, 0.3))
         case _:
             text = perhaps(rng, rng.choice(("글 " * 40, [1] * 70)), 0.3)
             return perplexity(llm, text, context=perhaps(rng, 8, 0.3), parts=perhaps(rng, 2, 0.3))

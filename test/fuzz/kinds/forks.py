@@ -72,11 +72,11 @@ def ended(children: list[int]) -> list[int]:
 
 def amid_steps(state: State, work: Callable[[], None]) -> None:
     """Runs ``work`` while another thread runs one step after the other."""
-    stop = threading.Event()
+    stop, stepper = threading.Event(), state.llm.stepper()
 
     def steps() -> None:
         while not stop.is_set():
-            state.llm.session.step([1] * 100, 0, 99)
+            stepper.step([1] * 100, 0, 99)
 
     thread = threading.Thread(target=steps)
     thread.start()
@@ -85,6 +85,7 @@ def amid_steps(state: State, work: Callable[[], None]) -> None:
     finally:
         stop.set()
         thread.join()
+        stepper.close()
 
 
 def attempt(state: State, rng: random.Random) -> str:

@@ -15,8 +15,8 @@ from lumen_mlir.compiler.symbols import renamed
 from lumen_mlir.errors import LumenError
 from lumen_mlir.generate.sampling import Sampling
 from lumen_mlir.models import Model
-from lumen_mlir.run.session import Session
 from lumen_mlir.run.session_options import SessionOptions
+from lumen_mlir.run.stepper import Stepper
 from lumen_mlir.storage.cache import Cache
 from lumen_mlir.testing.families import FAMILIES, write_family
 
@@ -71,7 +71,7 @@ def test_two_models_in_one_program(tmp_path, suffix):
         compiled = compile_model(model, SessionOptions(chunk=16), Cache())
         library, _ = write_library(tmp_path / f"{prefix}{suffix}", compiled, True, prefix)
         weight_file.write(folder / "weights.lumen", compiled, Sampling(), Cache())
-        expected.append(Session(model, SessionOptions(chunk=16, threads=1)).step([1, 2, 3], 0, 2)[0])
+        expected.append(Stepper(model, SessionOptions(chunk=16, threads=1)).step([1, 2, 3], 0, 2)[0])
         files.append(library)
     if suffix == ".o":
         first, second = map(defined, files)

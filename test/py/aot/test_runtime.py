@@ -23,8 +23,8 @@ from lumen_mlir.errors import LumenError
 from lumen_mlir.generate import sampling
 from lumen_mlir.models import Model as ModelFile
 from lumen_mlir.run.program import ABI_VERSION
-from lumen_mlir.run.session import Session
 from lumen_mlir.run.session_options import SessionOptions
+from lumen_mlir.run.stepper import Stepper
 from lumen_mlir.storage.cache import Cache
 from lumen_mlir.storage.checksum import checksum
 from lumen_mlir.testing.families import FAMILIES, write_family
@@ -60,7 +60,7 @@ def tiny(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def session():
-    return Session(ModelFile.open(embedded_model_path()), SessionOptions(threads=1))
+    return Stepper(ModelFile.open(embedded_model_path()), SessionOptions(threads=1))
 
 
 def test_versions():
@@ -106,7 +106,7 @@ def test_families(tmp_path, name, kv_type, context):
     write_family(path, FAMILIES[name])
     options = {"kv_type": kv_type, "chunk": 16, "activations": "exact" if context else "int8"}
     code = make(path, tmp_path / "bundle", **options)
-    session = Session(ModelFile.open(path), SessionOptions(**options, threads=2, context=context))
+    session = Stepper(ModelFile.open(path), SessionOptions(**options, threads=2, context=context))
     rng = np.random.default_rng(4)
     with Model(tmp_path / "bundle", code, 2, context) as model:
         assert model.context == session.context

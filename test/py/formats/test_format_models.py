@@ -14,8 +14,8 @@ from lumen_mlir.compiler import targets
 from lumen_mlir.models import Model
 from lumen_mlir.quantize import mixtures
 from lumen_mlir.reference import ReferenceSession
-from lumen_mlir.run.session import Session
 from lumen_mlir.run.session_options import SessionOptions
+from lumen_mlir.run.stepper import Stepper
 from lumen_mlir.run.tuning import Tuning
 from lumen_mlir.testing.step_check import RecordedSession
 from lumen_mlir.testing.synthetic import FORMATS, Shape, write_synthetic
@@ -61,7 +61,7 @@ def test_tokens(tmp_path, format, target):
     model = Model.open(path)
     options = SessionOptions(threads=1, target=target, chunk=8, pack_cache=False)
     # Two sizes of tiles: the others are much to compile, and formats know nothing of them.
-    ids, logits = generate(Session(model, options, cache=None, tuned=Tuning(tile_tokens=2)))
+    ids, logits = generate(Stepper(model, options, cache=None, tuned=Tuning(tile_tokens=2)))
     if format == "bf16" and targets.get(target).bf16_dot:
         reference = RecordedSession(model, options)  # which rounds activations, as the kernels do
     else:

@@ -3,64 +3,24 @@
 
 from __future__ import annotations
 
-import threading
-
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from parrot import END, Bytes, Parrot
 
 from lumen_mlir.errors import LumenError
 from lumen_mlir.generate.generation import Generation, StopFilter
 from lumen_mlir.generate.logprobs import LogprobRecorder, log_softmax
 from lumen_mlir.generate.sampling import Sampler
-from lumen_mlir.text.tokenizer import StreamDecoder
 
-END = 256
 GREEDY = dict(temperature=0.0)
-
-
-class Bytes:
-    """A tokenizer whose tokens are the 256 bytes and an end token."""
-
-    end_tokens = frozenset({END})
-
-    def __len__(self):
-        return END + 1
-
-    def stream(self, special=False):
-        return StreamDecoder(self, special)
-
-    def token_bytes(self, token, special=False):
-        return b"" if token == END else bytes([token])
-
-
-class Parrot:
-    """Says ``text`` and then the end token, whatever the prompt."""
-
-    def __init__(self, text: bytes, context: int = 10_000, prompt: int = 1):
-        self.script = [*text, END]
-        self.context = context
-        self.lock = threading.RLock()
-        self.prompt = prompt
-        self.calls = 0
-
-    def reusable(self, ids):
-        return 0
-
-    def last_logits(self, ids):
-        self.calls += 1
-        place = len(ids) - self.prompt
-        logits = np.zeros(END + 1, np.float32)
-        logits[self.script[place] if place < len(self.script) else ord("~")] = 2
-        logits[ord("!")] = 1
-        return logits
 
 
 def generation(text: str | bytes, *, context: int = 10_000, prompt=(1,), **options) -> Generation:
     data = text.encode() if isinstance(text, str) else text
     parrot = Parrot(data, context, len(prompt))
-    return Generation(parrot, Bytes(), Sampler(**GREEDY), prompt, **options)
+    return Generation(parrot.batcher(), Bytes(), Sampler(**GREEDY), prompt, **options)
 
 
 def test_pieces_are_whole_characters():
@@ -75,7 +35,7 @@ def test_length():
     assert (run.text(), run.finish_reason, run.tokens) == ("영", "length", list("영화".encode()[:4]))
     run = generation("abc", max_tokens=0)
     assert (run.text(), run.finish_reason, run.tokens) == ("", "length", [])
-    assert run._evaluator.calls == 0
+    assert run.request.state == "waiting"
 
 
 def test_context():
@@ -235,7 +195,7 @@ def test_logprobs_are_the_models():
     """Neither the filters of sampling nor the ban of end tokens change them."""
     parrot = Parrot(b"ab")
     sampler = Sampler(temperature=3.0, top_k=1, repeat_penalty=1.5, seed=1)
-    run = Generation(parrot, Bytes(), sampler, (1,), logprobs=1, ignore_eos=True, max_tokens=3)
+    run = Generation(parrot.batcher(), Bytes(), sampler, (1,), logprobs=1, ignore_eos=True, max_tokens=3)
     assert run.text() == "ab!"
     assert [record.top[0].token for record in run.logprobs] == [ord("a"), ord("b"), END]
     assert run.logprobs[2].logprob == pytest.approx(expected_logprobs(END)[ord("!")], abs=1e-12)

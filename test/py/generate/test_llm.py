@@ -26,6 +26,13 @@ def llm(tmp_path_factory, request):
     return lumen_mlir.LLM(engine=request.param, context=128, chunk=16, cache=cache)
 
 
+def evaluated(llm, ids) -> int:
+    """How many tokens of a prompt are computed."""
+    generation = llm.generate(ids, 1, **GREEDY)
+    generation.text()
+    return generation.evaluated
+
+
 def test_the_package_offers_it():
     assert "LLM" in dir(lumen_mlir) and lumen_mlir.__version__
     with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
@@ -66,13 +73,12 @@ def test_logits_do_not_depend_on_what_was_computed_before(llm):
     assert len(ids) > 16  # more than one chunk
     logits = llm.logits(ids)
     assert logits.dtype == np.float32 and logits.shape == (len(ids), 8192)
-    last = llm.last_logits(ids[:-1]).copy()
-    assert llm.reusable(ids) == len(ids) - 1
-    assert_same(llm, last, logits[-2])
+    assert_same(llm, llm.last_logits(ids[:-1]), logits[-2])
     assert_same(llm, llm.last_logits(ids), logits[-1])
-    assert llm.reusable(ids[:3] + [7, 8, 9]) == 3
+    assert evaluated(llm, ids) == 1
+    assert evaluated(llm, [*ids[:12], 7, 8, 9]) == 3
     llm.forget()
-    assert llm.reusable(ids) == 0
+    assert evaluated(llm, ids) == len(ids)
 
 
 def test_two_generations_at_once(llm):
@@ -89,16 +95,18 @@ def test_two_generations_at_once(llm):
 
 def test_interrupted_step_leaves_no_trace(llm, monkeypatch):
     ids = llm.tokenize("배우들의 연기가")
-    expected = llm.last_logits(ids).copy()
+    expected = llm.last_logits(ids)
+    llm.forget()
 
     def interrupted(*arguments):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(llm.session, "step", interrupted)
+        patch.setattr(llm._batcher._scheduler.steps, "run", interrupted)
         with pytest.raises(KeyboardInterrupt):
             llm.last_logits(ids)
-    assert llm.reusable(ids) == 0
+    assert evaluated(llm, ids) == len(ids)
+    llm.forget()
     assert_same(llm, llm.last_logits(ids), expected)
 
 

@@ -68,7 +68,7 @@ def test_llama_cpps_number(llm):
 
 
 def test_how_the_work_is_cut_changes_nothing(llm, monkeypatch):
-    from lumen_mlir.generate import perplexity as module
+    from lumen_mlir.generate import scheduler as module
 
     ids = llm.tokenize(TEXT[:2000], special=False)[:200]
     whole = perplexity(llm, ids, context=100)

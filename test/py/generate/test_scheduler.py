@@ -11,7 +11,9 @@ import pytest
 from lumen_mlir.errors import LumenError
 from lumen_mlir.generate import scheduler
 from lumen_mlir.generate.cost_curve import CostCurve
-from lumen_mlir.generate.scheduler import Cancelled, Late, Request, Scheduler
+from lumen_mlir.generate.request import Cancelled, Late, Request
+from lumen_mlir.generate.scheduler import Scheduler
+from lumen_mlir.run.pages import NoRoomError
 
 PAGE = 64
 
@@ -29,6 +31,9 @@ class FakeSequence:
         self.tokens = list(tokens[:known])
         return known
 
+    def truncate(self, length):
+        del self.tokens[length:]
+
     def close(self):
         self.engine.free += self.pages
         self.engine.live.remove(self)
@@ -42,10 +47,16 @@ class FakeSteps:
         self.chunk, self.context, self.capacity, self.sequences = chunk, context, capacity, sequences
         self.free, self.live, self.now, self.prefixes = capacity // PAGE, [], 0.0, prefixes
         self.sizes: list[tuple[int, int]] = []
+        self.vocabulary = 2
+
+    def forget(self):
+        for sequence in self.live:
+            sequence.pages, sequence.tokens = 0, []
+        self.free, self.live = self.capacity // PAGE, []
 
     def open(self):
         if len(self.live) == self.sequences:
-            raise LumenError("no more sequences")
+            raise NoRoomError("no more sequences")
         sequence = FakeSequence(self)
         self.live.append(sequence)
         return sequence
@@ -53,7 +64,7 @@ class FakeSteps:
     def take(self, sequence, length):
         needed = -(-length // PAGE) - sequence.pages
         if needed > self.free:
-            raise LumenError("all pages are taken")
+            raise NoRoomError("all pages are taken")
         self.free -= max(needed, 0)
         sequence.pages += max(needed, 0)
 
@@ -85,7 +96,7 @@ def request(prompt, answer, **options) -> Request:
         left[0] -= 1
         return int(logits[0] * 7 + 1) % 97
 
-    made = Request(list(prompt), draw, most=10**9, **options)
+    made = Request(list(prompt), draw, most=10**9, read_ahead=10**9, **options)
     return made
 
 

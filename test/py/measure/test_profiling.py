@@ -64,7 +64,7 @@ def test_profile(llm, cache):
         assert 0 < sum(times) <= profile.seconds
         calls = {kernel.name: kernel.work.calls / steps for kernel in profile.kernels}
         (attention,) = (name for name in calls if "attention" in name)
-        assert calls[attention] == SHAPE.layers and set(calls) <= set(llm.session.program.kernels)
+        assert calls[attention] == SHAPE.layers and set(calls) <= set(llm.executor.engine.program.kernels)
         assert 0 < profile.least < profile.seconds
         assert min(profile.limits.read, profile.limits.int8, profile.limits.float32) > 1e8
 

@@ -11,8 +11,8 @@ from emulated import EMULATED, WASM
 
 from lumen_mlir.models import Model
 from lumen_mlir.reference import ReferenceSession
-from lumen_mlir.run.session import Session
 from lumen_mlir.run.session_options import SessionOptions
+from lumen_mlir.run.stepper import Stepper
 from lumen_mlir.run.tuning import Tuning
 from lumen_mlir.testing.families import FAMILIES, tokens, write_family
 
@@ -66,7 +66,7 @@ def test_compiled(family):
     """In chunks shorter than the windows and longer, and token by token: the same bits."""
     model, ids, expected = family
     options = SessionOptions(context=CONTEXT, kv_type="f32", activations="exact", chunk=32, threads=2)
-    session = Session(model, options, tuned=Tuning(tile_tokens=2))  # which is less to compile
+    session = Stepper(model, options, tuned=Tuning(tile_tokens=2))  # which is less to compile
     chunks = [session.step(ids[begin : begin + 32], begin).copy() for begin in (0, 32)]
     logits = np.concatenate(chunks)
     assert distance(logits, expected) < 1e-4
@@ -80,7 +80,7 @@ def test_other_architectures(family, target, activations):
     model, ids, _ = family
     settings = dict(context=CONTEXT, kv_type="f32", activations=activations)
     expected = ReferenceSession(model, **settings).step(ids, 0)
-    session = Session(model, SessionOptions(**settings, target=target, chunk=32, threads=2))
+    session = Stepper(model, SessionOptions(**settings, target=target, chunk=32, threads=2))
     chunks = [session.step(ids[begin : begin + 32], begin).copy() for begin in (0, 32)]
     logits = np.concatenate(chunks)
     assert distance(logits, expected) < 1e-4

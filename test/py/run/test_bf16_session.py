@@ -9,8 +9,8 @@ from pair_targets import PAIRS
 from lumen_mlir.data import embedded_model_path
 from lumen_mlir.gguf import GGUFFile
 from lumen_mlir.models import Model
-from lumen_mlir.run.session import Session
 from lumen_mlir.run.session_options import SessionOptions
+from lumen_mlir.run.stepper import Stepper
 from lumen_mlir.run.tuning import Tuning
 from lumen_mlir.testing.convert import convert_weights
 from lumen_mlir.testing.families import tokens, write_family
@@ -56,15 +56,15 @@ def test_kernels(small, target):
     logits = run(checked)
     assert any("to_bf16" in check.kernel for check in checked.checks)
     assert all(check.passed for check in checked.checks), checked.checks
-    np.testing.assert_array_equal(logits, run(Session(small, chosen)))
+    np.testing.assert_array_equal(logits, run(Stepper(small, chosen)))
     assert distance(logits, run(RecordedSession(small, chosen))) < 5e-3
 
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_tokens_and_threads(small, target):
     """The same bits token by token, in chunks, and by a team."""
-    whole = Session(small, options(target)).step(PROMPT, 0).copy()
-    team = Session(small, options(target, threads=2, chunk=3))
+    whole = Stepper(small, options(target)).step(PROMPT, 0).copy()
+    team = Stepper(small, options(target, threads=2, chunk=3))
     chunks = [team.step(PROMPT[i : i + 3], i).copy() for i in range(0, len(PROMPT), 3)]
     np.testing.assert_array_equal(np.concatenate(chunks), whole)
     single = np.concatenate([team.step([token], i).copy() for i, token in enumerate(PROMPT)])
@@ -79,7 +79,7 @@ def test_families(tmp_path, name, activations):
     convert_weights(GGUFFile.open(tmp_path / "f16.gguf"), tmp_path / "m.gguf", "bf16")
     model = Model.open(tmp_path / "m.gguf")
     chosen = options(BEST, kv_type="f32", activations=activations, chunk=32, threads=2)
-    session = Session(model, chosen, tuned=Tuning(tile_tokens=2))
+    session = Stepper(model, chosen, tuned=Tuning(tile_tokens=2))
     logits = np.concatenate([session.step(ids[i : i + 32], i).copy() for i in (0, 32)])
     expected = RecordedSession(model, chosen).step(ids, 0)
     assert distance(logits, expected) < (5e-3 if activations == "int8" else 1e-4)
@@ -92,7 +92,7 @@ def test_the_embedded_model(tmp_path):
     convert_weights(GGUFFile.open(embedded_model_path()), tmp_path / "m.gguf", "bf16")
     model = Model.open(tmp_path / "m.gguf")
     chosen = options(BEST, chunk=16)
-    session, reference = Session(model, chosen), RecordedSession(model, chosen)
+    session, reference = Stepper(model, chosen), RecordedSession(model, chosen)
     assert "lumen.to_bf16" in str(reference.module)
     ids = np.random.default_rng(1).integers(0, model.config.vocabulary, 16).tolist()
     for _ in range(16):

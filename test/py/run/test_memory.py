@@ -12,8 +12,8 @@ from lumen_mlir.data import embedded_model_path
 from lumen_mlir.errors import LumenError
 from lumen_mlir.models import Model
 from lumen_mlir.run import memory, packed_weights, weight_loader
-from lumen_mlir.run.session import Session
 from lumen_mlir.run.session_options import SessionOptions
+from lumen_mlir.run.stepper import Stepper
 from lumen_mlir.storage.cache import Cache
 from lumen_mlir.support import system
 
@@ -32,7 +32,7 @@ def model() -> Model:
 def test_a_footprint_is_what_a_session_takes(model, cache, kv_type):
     options = SessionOptions(context=300, kv_type=kv_type, chunk=64, threads=1)
     needs = memory.footprint(model, options, cache)
-    opened = Session(model, options, cache=cache)
+    opened = Stepper(model, options, cache=cache)
     assert needs.packed == opened.packed_bytes
     assert (needs.context, needs.kv_type) == (300, kv_type)
     executor = opened.executor

@@ -10,8 +10,8 @@ from lumen_mlir import LLM
 from lumen_mlir.errors import LumenError
 from lumen_mlir.models import Model
 from lumen_mlir.reference import ReferenceSession
-from lumen_mlir.run.session import Session
 from lumen_mlir.run.session_options import SessionOptions
+from lumen_mlir.run.stepper import Stepper
 from lumen_mlir.testing.synthetic import Shape, write_synthetic
 
 TOKENS = np.random.default_rng(4).integers(0, 301, 37)
@@ -29,7 +29,7 @@ def test_against_the_reference(path, activations):
     model = Model.open(path)
     expected = ReferenceSession(model, context=64, kv_type="f32", activations=activations).step(TOKENS, 0)
     options = SessionOptions(context=64, kv_type="f32", activations=activations, threads=2)
-    session = Session(model, options)
+    session = Stepper(model, options)
     logits = session.step(TOKENS, 0).copy()
     bound = 1e-4 if activations == "exact" else 2e-2
     assert np.linalg.norm(logits - expected) < bound * np.linalg.norm(expected)
@@ -53,4 +53,4 @@ def test_experts_of_odd_width_are_refused(tmp_path):
     path = tmp_path / "odd.gguf"
     write_synthetic(path, Shape(64, 1, 2, 1, 32, 36, 301, 64, True, "qwen3moe", 4, 2), "f16")
     with pytest.raises(LumenError, match="needs experts of a multiple of .* rows, got 36"):
-        Session(Model.open(path), SessionOptions(context=64))
+        Stepper(Model.open(path), SessionOptions(context=64))

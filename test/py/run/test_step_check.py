@@ -8,8 +8,8 @@ from emulated import EMULATED, marks_of
 from lumen_mlir.errors import LumenError
 from lumen_mlir.models import Model
 from lumen_mlir.reference import ops
-from lumen_mlir.run.session import Session
 from lumen_mlir.run.session_options import SessionOptions
+from lumen_mlir.run.stepper import Stepper
 from lumen_mlir.run.tuning import Tuning
 from lumen_mlir.testing.step_check import CheckedSession, RecordedSession
 from lumen_mlir.testing.synthetic import Shape, write_synthetic
@@ -61,7 +61,7 @@ def test_kernels(request, name, activations, kv_type, target):
     tile = 0 if target == "native" else 2
     checked, reference = CheckedSession(model, chosen, tile), RecordedSession(model, chosen)
     logits = run(checked)
-    np.testing.assert_array_equal(logits, run(Session(model, chosen, tuned=Tuning(tile_tokens=tile))))
+    np.testing.assert_array_equal(logits, run(Stepper(model, chosen, tuned=Tuning(tile_tokens=tile))))
     assert all(check.passed for check in checked.checks), checked.checks
     expected = run(reference)
     assert len(checked.activations) == len(reference.activations) == (10 if activations == "int8" else 0)

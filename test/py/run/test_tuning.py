@@ -14,8 +14,8 @@ from lumen_mlir.errors import LumenError
 from lumen_mlir.measure import tune
 from lumen_mlir.models import Model
 from lumen_mlir.run import tuning
-from lumen_mlir.run.session import Session
 from lumen_mlir.run.session_options import SessionOptions
+from lumen_mlir.run.stepper import Stepper
 from lumen_mlir.run.tuning import Tuning
 from lumen_mlir.storage.cache import Cache
 from lumen_mlir.testing.synthetic import Shape, write_synthetic
@@ -54,7 +54,7 @@ OPTIONS = SessionOptions(chunk=64, target="x86-64-v2")
 
 
 def logits(model: Model, cache: Cache, tuned: Tuning | None, **options) -> np.ndarray:
-    session = Session(model, SessionOptions(chunk=64, **options), cache=cache, tuned=tuned)
+    session = Stepper(model, SessionOptions(chunk=64, **options), cache=cache, tuned=tuned)
     return session.step(IDS, 0).copy()
 
 
@@ -76,7 +76,7 @@ def few_ways(monkeypatch):
 def test_the_fastest_way_is_kept(model, cache, few_ways, monkeypatch, wanted):
     """With a clock that prefers one tile and one block."""
 
-    def seconds(session: Session) -> float:
+    def seconds(session: Stepper) -> float:
         tuned = session.tuning
         return 4.0 - 2 * (tuned.tile_tokens == wanted.tile_tokens) - (tuned.block_bytes == wanted.block_bytes)
 
@@ -85,11 +85,11 @@ def test_the_fastest_way_is_kept(model, cache, few_ways, monkeypatch, wanted):
     trials = tune.tune(model, OPTIONS, cache, 2, lambda done, total: seen.append((done, total)))
     assert seen[0][0] == 0 and seen[-1][0] == seen[-1][1] == len(trials) == 5
     assert trials[0].tuning == wanted and len({trial.tuning for trial in trials}) == 5
-    assert Session(model, OPTIONS, cache=cache).tuning == wanted
+    assert Stepper(model, OPTIONS, cache=cache).tuning == wanted
     # What was measured holds for one size of steps (``test_keys`` has targets and activations).
-    assert Session(model, replace(OPTIONS, chunk=32), cache=cache).tuning == Tuning()
+    assert Stepper(model, replace(OPTIONS, chunk=32), cache=cache).tuning == Tuning()
     forget(cache)
-    assert Session(model, OPTIONS, cache=cache).tuning == Tuning()
+    assert Stepper(model, OPTIONS, cache=cache).tuning == Tuning()
 
 
 def test_what_may_be_noise_is_not_kept(model, cache, few_ways, monkeypatch):

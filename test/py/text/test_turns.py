@@ -17,8 +17,8 @@ import pytest
 import lumen_mlir
 from lumen_mlir.models import Model
 from lumen_mlir.reference import ReferenceSession
-from lumen_mlir.run.session import Session
 from lumen_mlir.run.session_options import SessionOptions
+from lumen_mlir.run.stepper import Stepper
 from lumen_mlir.storage.cache import Cache
 from lumen_mlir.support.locks import turn_lock
 from lumen_mlir.testing.synthetic import Shape, write_synthetic
@@ -39,8 +39,8 @@ def cache(tmp_path_factory) -> Cache:
     return Cache(tmp_path_factory.mktemp("cache"))
 
 
-def session(model, cache, threads=2) -> Session:
-    return Session(model, SessionOptions(threads=threads, context=64, chunk=64), cache=cache)
+def session(model, cache, threads=2) -> Stepper:
+    return Stepper(model, SessionOptions(threads=threads, context=64, chunk=64), cache=cache)
 
 
 def prompt(length: int) -> list[int]:

@@ -28,8 +28,8 @@ from lumen_mlir.gguf import GGUFFile
 from lumen_mlir.models import Model
 from lumen_mlir.reference import ReferenceSession
 from lumen_mlir.run import packed_weights
-from lumen_mlir.run.session import Session
 from lumen_mlir.run.session_options import SessionOptions
+from lumen_mlir.run.stepper import Stepper
 from lumen_mlir.storage.cache import Cache
 from lumen_mlir.storage.cache_entry import CacheError, NewEntry
 from lumen_mlir.testing.convert import convert_weights
@@ -54,15 +54,15 @@ def odd(tmp_path_factory) -> Model:
     return Model.open(path)
 
 
-def session(model: Model, cache: Cache, **options) -> Session:
-    return Session(model, SessionOptions(**options), cache=cache)
+def session(model: Model, cache: Cache, **options) -> Stepper:
+    return Stepper(model, SessionOptions(**options), cache=cache)
 
 
 def random_ids(model: Model, count: int, seed: int = 0) -> list[int]:
     return np.random.default_rng(seed).integers(model.config.vocabulary, size=count).tolist()
 
 
-def logits_in_chunks(run: Session, ids: list[int], chunk: int) -> np.ndarray:
+def logits_in_chunks(run: Stepper, ids: list[int], chunk: int) -> np.ndarray:
     pieces = [run.step(ids[i : i + chunk], i).copy() for i in range(0, len(ids), chunk)]
     return np.concatenate(pieces)
 
@@ -316,11 +316,11 @@ def test_second_start_neither_compiles_nor_packs(odd, tmp_path):
         assert 0 <= done <= total
         seen.append(what)
 
-    first = Session(odd, cache=cache, progress=progress)
+    first = Stepper(odd, cache=cache, progress=progress)
     assert not first.timings.compile_cached and not first.timings.pack_cached
     assert {"compile", "pack"} <= set(seen)
     seen.clear()
-    second = Session(odd, cache=cache, progress=progress)
+    second = Stepper(odd, cache=cache, progress=progress)
     assert second.timings.compile_cached and second.timings.pack_cached and seen == []
     ids = random_ids(odd, 5)
     np.testing.assert_array_equal(first.step(ids, 0), second.step(ids, 0))
@@ -351,7 +351,7 @@ def test_changed_file_packs_again(tmp_path):
 
 @pytest.mark.parametrize("options", [dict(limit=0), dict(limit=10_000)])
 def test_without_room_in_the_cache(odd, tmp_path, options):
-    run = Session(odd, cache=Cache(tmp_path, **options))
+    run = Stepper(odd, cache=Cache(tmp_path, **options))
     expected = session(odd, Cache(tmp_path / "other"), pack_cache=False)
     assert not any(entry.kind == "packed" for entry in Cache(tmp_path / "other").entries())
     np.testing.assert_array_equal(run.step([1, 2], 0), expected.step([1, 2], 0))
@@ -377,7 +377,7 @@ def test_interrupted_packing_leaves_nothing(odd, tmp_path, monkeypatch, when):
 
     monkeypatch.setattr(packed_weights, "_packed_chunks", slowly)
     with pytest.raises(KeyboardInterrupt):
-        Session(odd, cache=Cache(tmp_path), progress=interrupted)
+        Stepper(odd, cache=Cache(tmp_path), progress=interrupted)
     assert packing_began.is_set() and list((tmp_path / "packed").iterdir()) == []
     assert not any(thread.name.startswith("lumen-weights") for thread in threading.enumerate())
 

@@ -16,7 +16,7 @@ from lumen_mlir.run.tuning import Tuning
 from lumen_mlir.storage.cache import Cache
 
 
-class Session:
+class Stepper:
     """Runs the steps of a model for one sequence.
 
     Attributes:
@@ -45,19 +45,37 @@ class Session:
         timings: Timings | None = None,
         tuned: Tuning | None = None,
     ):
-        self.executor = executor = Executor(
-            model, options, cache=cache, progress=progress, timings=timings, tuned=tuned
-        )
-        self.model, self.options, self.timings = model, executor.options, executor.timings
+        self._open(Executor(model, options, cache=cache, progress=progress, timings=timings, tuned=tuned))
+
+    @staticmethod
+    def on(executor: Executor) -> Stepper:
+        """Steps of one more sequence of an executor."""
+        stepper = Stepper.__new__(Stepper)
+        stepper._open(executor)
+        return stepper
+
+    def _open(self, executor: Executor) -> None:
+        self.executor = executor
+        self.model, self.options, self.timings = executor.model, executor.options, executor.timings
         self.context, self.target = executor.context, executor.target
         self.tuning, self.tuning_key = executor.tuning, executor.tuning_key
         self._sequence = executor.open()
-        self._logits = LogitsMemory(model.config.vocabulary)
+        self._logits = LogitsMemory(executor.model.config.vocabulary)
+
+    def __enter__(self) -> Stepper:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Gives the pages of the sequence back."""
+        self._sequence.close()
 
     @property
     def threads(self) -> int:
         """Threads of the team."""
-        return self.executor.engine.threads
+        return self.executor.threads
 
     def set_threads(self, count: int) -> None:
         """Goes on with another team of threads; results do not depend on it."""
@@ -86,8 +104,7 @@ class Session:
     @property
     def kernels(self) -> str:
         """What was chosen for this CPU: target, dot product, rows x tokens of a register tile."""
-        target = self.target
-        return f"{target.name} ({target.arithmetic}, tile {target.rows}x{target.tokens})"
+        return self.executor.kernels
 
     def step(
         self, tokens: Sequence[int] | np.ndarray, position: int, first: int = 0, out: np.ndarray | None = None

@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A text to be continued, as the scheduler sees it."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from lumen_mlir.errors import LumenError
+from lumen_mlir.generate.cost_curve import CostCurve
+
+WAITING, RUNNING, DONE = "waiting", "running", "done"
+
+# A text is written no further than so many tokens ahead of who reads it.
+_AHEAD = 4
+
+
+class Stored(Protocol):
+    """The keys and values of a sequence."""
+
+    tokens: list[int]
+
+    def adopt(self, tokens: Sequence[int]) -> int:
+        """Begins with those of a prefix that are there already, but of the last token; returns its length."""
+
+    def truncate(self, length: int) -> None:
+        """Forgets those from number ``length`` on."""
+
+    def close(self) -> None:
+        """Gives them up."""
+
+
+class Guess(Protocol):
+    """Says what may come next in a text."""
+
+    def propose(self, ids: Sequence[int], most: int, total: int, costs: CostCurve) -> list[int]:
+        """At most ``most`` tokens that may follow ``ids``, where it pays to compute them along.
+
+        ``total``: tokens of the step without them.
+        """
+
+    def learn(self, proposed: int, right: int) -> None:
+        """Of so many tokens, so many were what came."""
+
+
+class Cancelled(LumenError):
+    """The request was given up by who made it."""
+
+
+class Late(LumenError):
+    """The request was not done at its deadline."""
+
+
+@dataclass(eq=False)
+class Request:
+    """A text to be continued.
+
+    Attributes:
+      ids: the prompt, and what was drawn since.
+      draw: the next token for its logits, or None where the text ends. What it raises ends the request.
+      most: tokens that ``ids`` may become.
+      priority: requests of higher ones go first.
+      deadline: the time (of the scheduler's clock) at which it is given up.
+      receive: given all logits from those of token ``first_logits`` on, float32 [rows, vocabulary], as they
+        are computed; they are valid during the call.
+      first_logits: the first token whose logits are not received yet.
+      guess: proposes tokens that are computed before they are drawn.
+      state: "waiting", "running" or "done".
+      unread: tokens that were drawn and that nobody has taken yet.
+      error: what has ended it, other than its end.
+      known: tokens of the prompt that did not have to be computed.
+      preempted: how often it had to begin again.
+      cancelled: it is given up at the next step.
+      number, since: its place among all requests, and the step at which it came.
+      stored: its keys and values, while it runs.
+    """
+
+    ids: list[int]
+    draw: Callable[[np.ndarray], int | None]
+    most: int
+    priority: int = 0
+    deadline: float | None = None
+    receive: Callable[[np.ndarray], None] | None = None
+    first_logits: int = 0
+    guess: Guess | None = None
+    state: str = WAITING
+    unread: deque[int] = field(default_factory=deque)
+    error: BaseException | None = None
+    known: int = 0
+    preempted: int = 0
+    cancelled: bool = False
+    number: int = 0
+    since: int = 0
+    stored: Stored | None = field(default=None, repr=False)
+    read_ahead: int = _AHEAD
+
+    @property
+    def wanted(self) -> int:
+        """The first token whose logits are wanted."""
+        last = len(self.ids) - 1
+        return last if self.receive is None else min(self.first_logits, last)
+
+    @property
+    def is_ready(self) -> bool:
+        """True where there is something to read: a token, or that the request is done."""
+        return bool(self.unread) or self.state == DONE
+
+    @property
+    def is_ahead(self) -> bool:
+        """True where so many tokens are unread that the next step can do without it."""
+        return len(self.unread) >= self.read_ahead and not self.cancelled
+
+    @property
+    def sequence(self) -> Stored:
+        """Its keys and values, while it runs."""
+        assert self.stored is not None
+        return self.stored
+
+    @property
+    def computed(self) -> int:
+        """Tokens whose keys and values are there."""
+        return len(self.stored.tokens) if self.stored is not None else 0
+
+    def release(self) -> None:
+        """Gives up its keys and values."""
+        stored, self.stored = self.stored, None
+        if stored is not None:
+            stored.close()
