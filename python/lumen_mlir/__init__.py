@@ -12,12 +12,17 @@ from lumen_mlir.errors import LumenError, about_extension
 from lumen_mlir.version import __version__
 
 if TYPE_CHECKING:
+    from lumen_mlir.generate.asynchronous import AsyncLLM
     from lumen_mlir.generate.llm import LLM
     from lumen_mlir.run.engine import compile
 
-__all__ = ["LLM", "LumenError", "__version__", "compile"]
+__all__ = ["LLM", "AsyncLLM", "LumenError", "__version__", "compile"]
 
-_LAZY = {"LLM": "lumen_mlir.generate.llm", "compile": "lumen_mlir.run.engine"}
+_LAZY = {
+    "AsyncLLM": "lumen_mlir.generate.asynchronous",
+    "LLM": "lumen_mlir.generate.llm",
+    "compile": "lumen_mlir.run.engine",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -36,10 +36,13 @@ def main(path: str) -> int:
         names = [str(op.attributes["sym_name"]) for op in module.body.operations]
     engine = compile(str(module), target="x86-64-v3")
     print(names, engine.invoke("name", logits))
+    texts: list[str] = llm.generate(["a", "b"], 4, temperature=0).texts()
+    with llm.session() as session, session.fork() as other:
+        print(texts, session.generate("a").text(), other.chat("b", 4, seed=1).text(), other.ids)
     llm.close()
     # Mistakes are seen: an error that is expected here and does not come is one, too.
     LLM(3)  # type: ignore[arg-type]
-    llm.generate("a", logprobs="2")  # type: ignore[arg-type]
+    llm.generate("a", logprobs="2")  # type: ignore[call-overload]
     print(generation.tokens + "a")  # type: ignore[operator]
     ir.Module.parse(3)  # type: ignore[arg-type]
     return 0

@@ -236,6 +236,11 @@ class Generation(Iterator[str]):
             self._pieces.close()
 
     @property
+    def has_news(self) -> bool:
+        """True where ``poll`` has something to say."""
+        return self._request.is_ready or self.finish_reason is not None or self._max_tokens == 0
+
+    @property
     def request(self) -> Request:
         """It, as the scheduler sees it."""
         return self._request

@@ -14,7 +14,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
@@ -23,7 +23,7 @@ from lumen_mlir.generate.batcher import Batcher
 from lumen_mlir.generate.engines import check_engine, open_engine
 from lumen_mlir.generate.generation import Generation, stop_strings
 from lumen_mlir.generate.model_source import open_model_file
-from lumen_mlir.generate.prompts import Prompts
+from lumen_mlir.generate.prompts import Prompts, is_list_of_prompts
 from lumen_mlir.generate.request import Request
 from lumen_mlir.generate.sampling import Sampler, Sampling
 from lumen_mlir.generate.scheduler import Scheduler
@@ -35,8 +35,13 @@ from lumen_mlir.storage.cache import Cache
 from lumen_mlir.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
     from lumen_mlir import ir
+    from lumen_mlir.generate.many import Generations
+    from lumen_mlir.generate.parameters import Parameters
     from lumen_mlir.generate.perplexity import Perplexity
+    from lumen_mlir.generate.session import Session
     from lumen_mlir.text.chat import ChatTemplate
 
 
@@ -252,9 +257,33 @@ class LLM:
 
     # --- generation -----------------------------------------------------------------------------------------
 
+    def session(self) -> Session:
+        """A text that goes on: ``generate``, ``extend`` and ``chat``, each behind the last."""
+        from lumen_mlir.generate.session import Session
+
+        return Session(self)
+
+    def wait(self, is_ready: Callable[[], bool]) -> None:
+        """Computes what was asked for until ``is_ready``; it is asked after every step."""
+        self._batcher.wait(is_ready)
+
+    # (A text is a list of texts, too; it counts as one.)
+    @overload
+    def generate(  # type: ignore[overload-overlap]
+        self, prompt: str | Iterable[int], max_tokens: int | None = 256, **parameters: Unpack[Parameters]
+    ) -> Generation: ...
+
+    @overload
     def generate(
         self,
-        prompt: str | Iterable[int],
+        prompt: Sequence[str | Sequence[int]],
+        max_tokens: int | None = 256,
+        **parameters: Unpack[Parameters],
+    ) -> Generations: ...
+
+    def generate(
+        self,
+        prompt: str | Iterable[int] | Sequence[str | Sequence[int]],
         max_tokens: int | None = 256,
         *,
         temperature: float | None = None,
@@ -270,8 +299,11 @@ class LLM:
         special: bool = False,
         priority: int = 0,
         timeout: float | None = None,
-    ) -> Generation:
+    ) -> Generation | Generations:
         """Continues ``prompt`` (text or token ids): an iterator of text pieces.
+
+        Of a list of prompts all are continued together: a sequence of such iterators, whose ``texts`` are all
+        texts. The parameters are those of each, also the ``seed``.
 
         ``temperature`` 0 takes the likeliest token each time; the other parameters are those of ``Sampler``.
         Those that are None are the model's own (``sampling``). Generation ends at an end token (unless
@@ -286,20 +318,28 @@ class LLM:
         chosen = self.sampling.chosen(
             temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, repeat_penalty=repeat_penalty
         )
-        return Generation(
-            self._batcher,
-            self.tokenizer,
-            Sampler(seed=seed, **chosen),
-            self.prompts.of_text(prompt),
-            max_tokens=max_tokens,
-            stop=stop,
-            stop_token_ids=stop_token_ids,
-            logprobs=logprobs,
-            ignore_eos=ignore_eos,
-            special=special,
-            priority=priority,
-            timeout=timeout,
-        )
+
+        def make(prompt: str | Iterable[int]) -> Generation:
+            return Generation(
+                self._batcher,
+                self.tokenizer,
+                Sampler(seed=seed, **chosen),
+                self.prompts.of_text(prompt),
+                max_tokens=max_tokens,
+                stop=stop,
+                stop_token_ids=stop_token_ids,
+                logprobs=logprobs,
+                ignore_eos=ignore_eos,
+                special=special,
+                priority=priority,
+                timeout=timeout,
+            )
+
+        if not is_list_of_prompts(prompt):
+            return make(prompt)  # type: ignore[arg-type]
+        from lumen_mlir.generate.many import Generations
+
+        return Generations.of(prompt, make, self._batcher, self.options.sequences)
 
     def chat(
         self,
@@ -310,8 +350,7 @@ class LLM:
         enable_thinking: bool | None = None,
         variables: Mapping[str, Any] | None = None,
         escape_special: bool = True,
-        special: bool = True,
-        **parameters: Any,
+        **parameters: Unpack[Parameters],
     ) -> Generation:
         """The model's answer to ``messages`` (mappings with ``role`` and ``content``, or a user's text).
 
@@ -320,14 +359,16 @@ class LLM:
         Messages may have the form of OpenAI's clients (``ChatTemplate.render``).
 
         ``escape_special``: control tokens that are written in messages, their names, calls and tools are
-        text. Only the model's own messages keep those that do not end a turn. ``special``: the answer has
-        control tokens in it, such as ``[TOOL_CALLS]``, by which a call can be told from text: give it back to
-        the model as it is. ``parameters`` are those of ``generate``.
+        text. Only the model's own messages keep those that do not end a turn. ``parameters`` are those of
+        ``generate``, except that ``special`` is True where it is not given: the answer has control tokens in
+        it, such as ``[TOOL_CALLS]``, by which a call can be told from text. Give it back to the model as it
+        is.
         """
         ids, stops = self.prompts.of_messages(messages, tools, enable_thinking, variables, escape_special)
         if stops:
             parameters["stop"] = [*stop_strings(parameters.get("stop")), *stops]
-        return self.generate(ids, max_tokens, special=special, **parameters)
+        parameters.setdefault("special", True)
+        return self.generate(ids, max_tokens, **parameters)
 
     @property
     def chat_template(self) -> ChatTemplate:

@@ -7,7 +7,7 @@ import itertools
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 
@@ -24,6 +24,11 @@ logger = logging.getLogger("lumen_mlir.generate.llm")
 
 # Longer than any context: enough of an iterable without an end.
 _MOST_TOKENS = 1 << 24
+
+
+def is_list_of_prompts(prompt: Any) -> TypeGuard[Sequence[str | Sequence[int]]]:
+    """True for a list of texts or of lists of token ids; False for a text and for a list of token ids."""
+    return isinstance(prompt, (list, tuple)) and bool(prompt) and isinstance(prompt[0], (str, list, tuple))
 
 
 class Prompts:

@@ -1,0 +1,25 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The parameters of ``LLM.generate`` by name, for type checkers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TypedDict
+
+
+class Parameters(TypedDict, total=False):
+    """See ``LLM.generate``."""
+
+    temperature: float | None
+    top_k: int | None
+    top_p: float | None
+    min_p: float | None
+    repeat_penalty: float | None
+    seed: int | None
+    stop: str | Iterable[str] | None
+    stop_token_ids: Iterable[int] | None
+    logprobs: int | None
+    ignore_eos: bool
+    special: bool
+    priority: int
+    timeout: float | None
