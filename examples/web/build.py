@@ -20,7 +20,8 @@ ROOT = HERE.parents[1]
 PAGE = ("index.html", "page.js", "worker.js", "model.js", "text.js")
 # Of the runtime library, what the page takes.
 SOURCES = (
-    *(f"embed/{name}.cpp" for name in ("Failure", "Random", "Sampler")),
+    "embed/Failure.cpp",
+    *(f"sampling/{name}.cpp" for name in ("Candidates", "Random", "Sampler", "Weights")),
     *(
         f"tokenizer/{name}.cpp"
         for name in (
@@ -32,7 +33,7 @@ SOURCES = (
 )
 FLAGS = (
     *("--target=wasm32-wasi", "-Wno-deprecated", "-mexec-model=reactor"),
-    *("-std=c++17", "-O2", "-msimd128", "-Wl,--strip-all"),
+    *("-std=c++17", "-O2", "-msimd128", "-ffp-contract=off", "-Wl,--strip-all"),
 )
 
 

@@ -14,7 +14,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "runtime/embed/Failure.h"
-#include "runtime/embed/Sampler.h"
+#include "runtime/sampling/Sampler.h"
 #include "runtime/tokenizer/Tokenizer.h"
 
 #include <cstdlib>

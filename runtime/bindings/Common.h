@@ -10,6 +10,7 @@
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/operators.h>
+#include <nanobind/stl/array.h>
 #include <nanobind/stl/function.h>
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/pair.h>
@@ -46,6 +47,7 @@ void bindThreadTeam(nb::module_ &m);
 void bindMemory(nb::module_ &m);
 void bindOpt(nb::module_ &m);
 void bindLayout(nb::module_ &m);
+void bindSampling(nb::module_ &m);
 
 inline llvm::StringRef toRef(std::string_view text) {
   return {text.data(), text.size()};

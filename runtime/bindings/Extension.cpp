@@ -33,4 +33,6 @@ NB_MODULE(_mlir, m) {
   nb::module_ layout = m.def_submodule(
       "layout", "Where packed weights and KV caches have what.");
   bindLayout(layout);
+  nb::module_ sampling = m.def_submodule("sampling", "Drawing tokens.");
+  bindSampling(sampling);
 }

@@ -5,6 +5,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "runtime/embed/Description.h"
+#include "runtime/sampling/Sampler.h"
 
 #include <cerrno>
 #include <cstdlib>
@@ -176,6 +177,7 @@ CodeDescription CodeDescription::read(const char *text) {
 WeightDescription WeightDescription::read(const std::string &text,
                                           const std::string &path) {
   WeightDescription weights{};
+  weights.sampling = getDefaultSampling();
   auto readLine = [&](const std::string &key, Words &words) {
     if (key == "version") {
       weights.version = words.next();

@@ -6,7 +6,7 @@
 
 #include "runtime/embed/Cores.h"
 #include "runtime/embed/Model.h"
-#include "runtime/embed/Sampler.h"
+#include "runtime/sampling/Sampler.h"
 
 using namespace mlir::lumen;
 
@@ -139,13 +139,7 @@ const char *lumen_name(const lumen_model *model) {
 //===----------------------------------------------------------------------===//
 
 lumen_sampling lumen_default_sampling(const lumen_model *model) {
-  lumen_sampling sampling = getDefaultSampling();
-  if (!model)
-    return sampling;
-  lumen_sampling chosen = model->getWeights().sampling;
-  chosen.repeat_last = sampling.repeat_last;
-  chosen.seed = sampling.seed;
-  return chosen;
+  return model ? model->getWeights().sampling : getDefaultSampling();
 }
 
 int lumen_sampler_new(const lumen_sampling *sampling, lumen_sampler **sampler,
@@ -158,6 +152,14 @@ int lumen_sampler_new(const lumen_sampling *sampling, lumen_sampler **sampler,
 }
 
 void lumen_sampler_free(lumen_sampler *sampler) { delete sampler; }
+
+int lumen_sampler_set_bias(lumen_sampler *sampler, int32_t token, double bias,
+                           char *error, size_t errorSize) {
+  return guarded(error, errorSize, [&] {
+    expect(sampler, "sampler");
+    sampler->setBias(token, float(bias));
+  });
+}
 
 int lumen_sampler_accept(lumen_sampler *sampler, const int32_t *tokens,
                          int count, char *error, size_t errorSize) {

@@ -35,7 +35,7 @@ extern "C" {
 /* Of Lumen: code, weights and library belong to one version. */
 #define LUMEN_VERSION "0.1.0"
 /* Counts up when a function or structure of this file changes. */
-#define LUMEN_API_VERSION 1
+#define LUMEN_API_VERSION 2
 /* Enough for every message. */
 #define LUMEN_ERROR_SIZE 512
 
@@ -137,13 +137,16 @@ typedef struct lumen_sampler lumen_sampler;
 
 /* As `lumen generate` has them. */
 typedef struct lumen_sampling {
-  double temperature;    /* 0: the likeliest token */
-  int top_k;             /* 0: all */
-  double top_p;          /* 1: all */
-  double min_p;          /* 0: all */
-  double repeat_penalty; /* 1: none */
-  int repeat_last;       /* tokens that the penalty looks at: 64 */
-  int64_t seed;          /* -1: another one each time */
+  double temperature;       /* 0: the likeliest token */
+  int top_k;                /* 0: all */
+  double typical_p;         /* 1: all */
+  double top_p;             /* 1: all */
+  double min_p;             /* 0: all */
+  double repeat_penalty;    /* 1: none */
+  int repeat_last;          /* tokens that this penalty looks at: 64 */
+  double presence_penalty;  /* for every token drawn before; 0: none */
+  double frequency_penalty; /* for each time that it was; 0: none */
+  int64_t seed;             /* -1: another one each time */
 } lumen_sampling;
 
 /* What the model's makers chose, and Lumen's defaults for the rest. NULL: the
@@ -152,7 +155,10 @@ lumen_sampling lumen_default_sampling(const lumen_model *model);
 int lumen_sampler_new(const lumen_sampling *sampling, lumen_sampler **sampler,
                       char *error, size_t error_size);
 void lumen_sampler_free(lumen_sampler *sampler);
-/* Counts tokens (the prompt's) among those that the penalty looks at. */
+/* Adds `bias`, from -100 to 100, to the logit of a token at every draw. */
+int lumen_sampler_set_bias(lumen_sampler *sampler, int32_t token, double bias,
+                           char *error, size_t error_size);
+/* Counts tokens (the prompt's) among those that the repeat penalty looks at. */
 int lumen_sampler_accept(lumen_sampler *sampler, const int32_t *tokens,
                          int count, char *error, size_t error_size);
 /* Draws a token from `count` logits, which stay as they are, and accepts it.

@@ -28,6 +28,9 @@ enum Long {
   TopP,
   MinP,
   RepeatPenalty,
+  TypicalP,
+  PresencePenalty,
+  FrequencyPenalty,
   IgnoreEnds,
   Stop,
   Echo,
@@ -49,6 +52,9 @@ const option names[] = {
     {"top-p", required_argument, nullptr, TopP},
     {"min-p", required_argument, nullptr, MinP},
     {"repeat-penalty", required_argument, nullptr, RepeatPenalty},
+    {"typical-p", required_argument, nullptr, TypicalP},
+    {"presence-penalty", required_argument, nullptr, PresencePenalty},
+    {"frequency-penalty", required_argument, nullptr, FrequencyPenalty},
     {"seed", required_argument, nullptr, 's'},
     {"ignore-eos", no_argument, nullptr, IgnoreEnds},
     {"stop", required_argument, nullptr, Stop},
@@ -169,6 +175,15 @@ Options Options::parse(int count, char **arguments) {
     case RepeatPenalty:
       found.repeatPenalty = number(key);
       break;
+    case TypicalP:
+      found.typicalP = number(key);
+      break;
+    case PresencePenalty:
+      found.presencePenalty = number(key);
+      break;
+    case FrequencyPenalty:
+      found.frequencyPenalty = number(key);
+      break;
     case 's':
       found.seed = wholeNumber(key, -1, INT64_MAX);
       break;
@@ -252,6 +267,12 @@ Options:
                           likeliest.  [default: the model's own, or 0.05]
   --repeat-penalty X      Makes the last 64 tokens less likely (1: does not).
                           [default: the model's own, or 1]
+  --typical-p P           Draw from those about as likely as is expected of a
+                          token, with this share of the probability together.
+                          [default: 1]
+  --presence-penalty X    Makes tokens that were written before less likely (-2
+                          to 2; 0: does not).  [default: 0]
+  --frequency-penalty X   ... for each time that they were.  [default: 0]
   -s, --seed N            The same seed draws the same text (-1: any).
                           [default: any]
   --ignore-eos            Go on where the model would end the text.
@@ -273,6 +294,9 @@ lumen_sampling Options::sampling(const lumen_sampling &own) const {
   chosen.top_p = topP.value_or(own.top_p);
   chosen.min_p = minP.value_or(own.min_p);
   chosen.repeat_penalty = repeatPenalty.value_or(own.repeat_penalty);
+  chosen.typical_p = typicalP.value_or(own.typical_p);
+  chosen.presence_penalty = presencePenalty.value_or(own.presence_penalty);
+  chosen.frequency_penalty = frequencyPenalty.value_or(own.frequency_penalty);
   chosen.seed = seed.value_or(-1);
   return chosen;
 }

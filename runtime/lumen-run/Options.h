@@ -30,7 +30,8 @@ struct Options {
   std::optional<std::string> prompt, file;
   /// Below 0: without a limit.
   long maxTokens = 256;
-  std::optional<double> temperature, topP, minP, repeatPenalty;
+  std::optional<double> temperature, topP, minP, repeatPenalty, typicalP,
+      presencePenalty, frequencyPenalty;
   std::optional<int> topK;
   std::optional<int64_t> seed;
   /// The text ends before the first of them.

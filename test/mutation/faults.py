@@ -101,25 +101,46 @@ FAULTS = (
         "test_folder.py",
     ),
     # --- generation -----------------------------------------------------------------------------------------
-    _py(
+    _cpp(
         "penalty",
         "sampling",
-        "np.where(values > 0, values / penalty, values * penalty)",
-        "np.where(values > 0, values / penalty, values / penalty)",
+        "value > 0 ? value / repeat : value * repeat",
+        "value > 0 ? value / repeat : value / repeat",
         "test_sampling.py",
     ),
-    _py(
+    _cpp(
         "nucleus",
         "sampling",
-        'self.top_p * total, side="left")) + 1',
-        'self.top_p * total, side="left"))',
+        "if (sum >= target) return i + 1;",
+        "if (sum >= target) return i;",
+        "test_sampling.py",
+    ),
+    _cpp(
+        "typical-surprise",
+        "sampling",
+        "scores[i] = std::fabs(double(differences[i]) - expected);",
+        "scores[i] = std::fabs(double(differences[i]));",
+        "test_sampling.py",
+    ),
+    _cpp(
+        "exact-sums",
+        "sampling",
+        "power = power < scale.magic ? rounded : power;",
+        "power = power < scale.magic ? power : power;",
+        "test_sampling.py",
+    ),
+    _cpp(
+        "random-numbers",
+        "sampling",
+        "getRandom(seed, number)",
+        "getRandom(seed, number + 1)",
         "test_sampling.py",
     ),
     _py(
         "equal-logits",
         "sampling",
-        'np.argsort(-logits[tokens], kind="stable")',
-        'np.argsort(logits[tokens], kind="stable")[::-1]',
+        'order = np.argsort(-logits[tokens], kind="stable")',
+        'order = np.argsort(logits[tokens], kind="stable")[::-1]',
         "test_sampling.py",
     ),
     _py(

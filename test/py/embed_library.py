@@ -50,8 +50,9 @@ class Sampling(ctypes.Structure):
     """``lumen_sampling``."""
 
     _fields_ = [
-        ("temperature", c_double), ("top_k", c_int), ("top_p", c_double), ("min_p", c_double),
-        ("repeat_penalty", c_double), ("repeat_last", c_int), ("seed", c_int64),
+        ("temperature", c_double), ("top_k", c_int), ("typical_p", c_double), ("top_p", c_double),
+        ("min_p", c_double), ("repeat_penalty", c_double), ("repeat_last", c_int),
+        ("presence_penalty", c_double), ("frequency_penalty", c_double), ("seed", c_int64),
     ]  # fmt: skip
 
 
@@ -160,6 +161,9 @@ class Sampler:
             setattr(sampling, name, value)
         self.handle = c_void_p()
         called("lumen_sampler_new", byref(sampling), byref(self.handle))
+
+    def set_bias(self, token: int, bias: float) -> None:
+        called("lumen_sampler_set_bias", self.handle, c_int32(token), c_double(bias))
 
     def accept(self, tokens: object) -> None:
         ids = np.array(tokens, np.int32)

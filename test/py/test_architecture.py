@@ -22,6 +22,7 @@ EXTENSION = {
     "compiler": {"codegen"},
     "execution_engine": {"codegen"},
     "formats": {"layout"},
+    "generate": {"sampling"},
     "ir": {"ir"},
     "passmanager": {"passmanager"},
     "run": {"codegen", "__file__"},

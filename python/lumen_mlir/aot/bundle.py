@@ -36,6 +36,8 @@ _SOURCES = (
     "embed/*.h",
     "embed/CMakeLists.txt",
     "embed/exports.map",
+    "sampling/*.cpp",
+    "sampling/*.h",
     "tokenizer/*.cpp",
     "tokenizer/*.h",
     "lumen-run/*.cpp",

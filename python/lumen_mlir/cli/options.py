@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,7 @@ from click.shell_completion import CompletionItem
 
 from lumen_mlir.cli.streams import tell
 from lumen_mlir.compiler.targets import TARGETS
+from lumen_mlir.errors import shown
 
 Decorator = Callable[[Callable], Callable]
 
@@ -207,6 +209,23 @@ engine_options = _all(
     step_options,
 )
 
+
+def _logit_bias(
+    context: click.Context, option: click.Option, values: tuple[str, ...]
+) -> dict[int, float] | None:
+    """What ``--logit-bias`` says, by token. llama.cpp's forms ``TOKEN+X`` and ``TOKEN-X`` are taken too."""
+    found = {}
+    for value in values:
+        match = re.fullmatch(r"(\d{1,10})(?:=|(?=[-+]))([^=]+)", value)
+        try:
+            found[int(match[1])] = float(match[2])
+        except (TypeError, ValueError):
+            raise click.UsageError(
+                f"--logit-bias is {shown(value)}; TOKEN=X, such as 15043=-1.5, was expected"
+            ) from None
+    return found or None
+
+
 sampling_options = _all(
     click.option("--temp", "temperature", type=float, help="0: greedy.  [default: the model's own, or 0.8]"),
     click.option(
@@ -232,6 +251,29 @@ sampling_options = _all(
         help="Makes the last 64 tokens less likely (1: does not).  [default: the model's own, or 1]",
     ),
     click.option(
+        "--typical-p",
+        type=float,
+        help="… from those about as likely as a token is expected to be, with this share of the probability "
+        "together (1: all).  [default: 1]",
+    ),
+    click.option(
+        "--presence-penalty",
+        type=float,
+        help="Makes tokens that were written before less likely (-2 to 2; 0: does not).  [default: 0]",
+    ),
+    click.option(
+        "--frequency-penalty",
+        type=float,
+        help="… for each time that they were written.  [default: 0]",
+    ),
+    click.option(
+        "--logit-bias",
+        multiple=True,
+        metavar="TOKEN=X",
+        callback=_logit_bias,
+        help="Adds X (-100 to 100) to the logit of the token with this id (may be repeated).",
+    ),
+    click.option(
         "-s", "--seed", type=int, help="The same seed draws the same text (-1: any).  [default: any]"
     ),
     click.option("--ignore-eos", is_flag=True, help="Go on where the model would end the text."),
@@ -244,6 +286,10 @@ SAMPLING_NAMES = (
     "top_p",
     "min_p",
     "repeat_penalty",
+    "typical_p",
+    "presence_penalty",
+    "frequency_penalty",
+    "logit_bias",
     "seed",
     "ignore_eos",
     "stop",

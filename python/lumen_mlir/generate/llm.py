@@ -291,6 +291,10 @@ class LLM:
         top_p: float | None = None,
         min_p: float | None = None,
         repeat_penalty: float | None = None,
+        typical_p: float | None = None,
+        presence_penalty: float | None = None,
+        frequency_penalty: float | None = None,
+        logit_bias: Mapping[int, float] | None = None,
         seed: int | None = None,
         stop: str | Iterable[str] | None = None,
         stop_token_ids: Iterable[int] | None = None,
@@ -316,14 +320,26 @@ class LLM:
         ``LumenError`` at once for parameters out of range and a prompt longer than the context.
         """
         chosen = self.sampling.chosen(
-            temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, repeat_penalty=repeat_penalty
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            min_p=min_p,
+            repeat_penalty=repeat_penalty,
+            typical_p=typical_p,
+            presence_penalty=presence_penalty,
+            frequency_penalty=frequency_penalty,
         )
+        biases = Sampler(logit_bias=logit_bias).logit_bias
+        vocabulary = self.model.config.vocabulary
+        for token in biases:
+            if token >= vocabulary:
+                raise LumenError(f"token id {token} is outside the vocabulary of {vocabulary} tokens")
 
         def make(prompt: str | Iterable[int]) -> Generation:
             return Generation(
                 self._batcher,
                 self.tokenizer,
-                Sampler(seed=seed, **chosen),
+                Sampler(seed=seed, logit_bias=biases, **chosen),
                 self.prompts.of_text(prompt),
                 max_tokens=max_tokens,
                 stop=stop,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lumen_mlir._mlir import sampling as native
 from lumen_mlir.errors import LumenError
 from lumen_mlir.generate.sampling import largest
 from lumen_mlir.support.arguments import whole_number
@@ -61,21 +62,16 @@ class LogprobRecorder:
 
     def record(self, logits: np.ndarray, token: int) -> TokenLogprob:
         """The record of ``token``, which was drawn for ``logits`` (float32 [vocabulary])."""
-        logprobs = log_softmax(logits)
+        softmax = native.log_sum(np.ascontiguousarray(logits))
         likeliest = largest(logits, min(self._count, logits.size)) if self._count else ()
-        top = tuple(self._entry(logprobs, int(other)) for other in likeliest if logprobs[other] > -np.inf)
-        chosen = self._entry(logprobs, token)
+        top = tuple(
+            self._entry(logits, softmax, int(other)) for other in likeliest if logits[other] > -np.inf
+        )
+        chosen = self._entry(logits, softmax, token)
         return TokenLogprob(chosen.token, chosen.bytes, chosen.logprob, top)
 
-    def _entry(self, logprobs: np.ndarray, token: int) -> Logprob:
+    def _entry(self, logits: np.ndarray, softmax: tuple[float, float], token: int) -> Logprob:
         # Embedding tables may have more rows than the vocabulary has tokens.
         known = token < len(self._tokenizer)
         text = self._tokenizer.token_bytes(token, special=True) if known else b""
-        return Logprob(token, text, float(logprobs[token]))
-
-
-def log_softmax(logits: np.ndarray) -> np.ndarray:
-    """The logarithms of the softmax of ``logits``, float64 [vocabulary], at most 0."""
-    shifted = logits.astype(np.float64)
-    shifted -= shifted.max()
-    return shifted - np.log(np.exp(shifted).sum())
+        return Logprob(token, text, (float(logits[token]) - softmax[0]) - softmax[1])

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TypedDict
 
 
@@ -15,6 +15,10 @@ class Parameters(TypedDict, total=False):
     top_p: float | None
     min_p: float | None
     repeat_penalty: float | None
+    typical_p: float | None
+    presence_penalty: float | None
+    frequency_penalty: float | None
+    logit_bias: Mapping[int, float] | None
     seed: int | None
     stop: str | Iterable[str] | None
     stop_token_ids: Iterable[int] | None

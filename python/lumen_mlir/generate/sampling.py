@@ -1,30 +1,36 @@
 # SPDX-License-Identifier: Apache-2.0
 """Choosing the next token from a row of logits.
 
-The filters come in llama.cpp's order: repeat penalty, top-k, top-p, min-p, temperature. Each works on the
-probabilities of what the ones before it left, without the temperature, which only shapes the final draw.
+Steps come in llama.cpp's order: biases, penalties, top-k, typical, top-p, min-p, temperature. Each filter
+works on the probabilities of what the ones before it left. The temperature only shapes the draw.
+The native code is ``runtime/sampling``; ``lumen_mlir.reference.sampling`` says plainly what it does.
 """
 
 from __future__ import annotations
 
+import copy
 import logging
 import math
 import numbers
-from collections import deque
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+import secrets
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 
+from lumen_mlir._mlir import sampling as native
 from lumen_mlir.errors import LumenError, shown
 from lumen_mlir.gguf.metadata import SAMPLING_KEYS, Metadata
 from lumen_mlir.support.arguments import tokens_of, whole_number
+from lumen_mlir.support.threads import ThreadTeam
 
 logger = logging.getLogger(__name__)
 
 # Logits in one group of the scan in ``largest``.
 _GROUP = 64
+# Ids that native code can have.
+_MOST_TOKENS = (1 << 31) - 1
 
 
 class SamplingError(LumenError):
@@ -41,6 +47,9 @@ class Sampling:
       top_p: only the likeliest that have this share of the probability together.
       min_p: only those at least this likely, relative to the likeliest.
       repeat_penalty: makes the last 64 tokens less likely; 1 does not.
+      typical_p: only those that are about as likely as a token is expected to be, up to this share.
+      presence_penalty: makes tokens that were drawn before less likely; 0 does not.
+      frequency_penalty: likewise, for each time that they were drawn.
       from_model: the names of those that the model's makers chose.
     """
 
@@ -49,6 +58,9 @@ class Sampling:
     top_p: float = 0.95
     min_p: float = 0.05
     repeat_penalty: float = 1.0
+    typical_p: float = 1.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
     from_model: tuple[str, ...] = ()
 
     @staticmethod
@@ -70,18 +82,30 @@ class Sampling:
 
     def chosen(self, **given: Any) -> dict[str, Any]:
         """The parameters of ``Sampler``: those ``given`` that are not None, and these for the others."""
-        return {
-            name: getattr(self, name) if given.get(name) is None else given[name] for name in SAMPLING_KEYS
-        }
+        names = [field.name for field in fields(self) if field.name != "from_model"]
+        return {name: getattr(self, name) if given.get(name) is None else given[name] for name in names}
 
 
 class Sampler:
-    """Draws tokens; the same seed and logits give the same tokens.
+    """Draws the tokens of one text, in native code; the same seed and logits give the same tokens.
 
-    ``temperature`` 0 takes the largest logit (the first of equals). ``top_k`` 0 or -1, ``top_p`` 1, ``min_p``
-    0 and ``repeat_penalty`` 1 turn their filter off; ``top_p`` 0 leaves the likeliest token. The penalty
-    looks at the last ``repeat_last`` accepted tokens: a positive logit is divided by it, another multiplied.
-    ``seed`` None or -1 draws differently each time. Raises ``SamplingError`` for values out of range.
+    ``temperature`` 0 takes the largest logit (the first of equals). ``top_k`` 0 or -1, ``typical_p`` 1,
+    ``top_p`` 1, ``min_p`` 0, ``repeat_penalty`` 1 and the other penalties 0 turn theirs off; ``top_p`` 0
+    leaves the likeliest token. ``typical_p`` keeps the tokens whose surprise is closest to the entropy, until
+    they have that share of the probability.
+
+    ``repeat_penalty`` looks at the last ``repeat_last`` tokens, the prompt's too: a positive logit is divided
+    by it, another multiplied. The other penalties (-2 to 2) are OpenAI's: they look at all tokens that the
+    sampler has drawn, and at no prompt. ``presence_penalty`` is subtracted once from the logits of each of
+    them, ``frequency_penalty`` as often as it was drawn. (llama.cpp subtracts the same, over the last 64
+    tokens and the prompt.) ``logit_bias`` maps tokens to what is added to their logits (-100 to 100).
+
+    ``seed``: 0 to 2^63 - 1; None or -1 draws differently each time. Token number i of a text is drawn by the
+    seed's number i (Philox4x32-10), so texts with seeds of their own do not depend on each other. One thread
+    at a time may use a sampler. Raises ``SamplingError`` for values out of range.
+
+    Attributes:
+      number: of the next token, the first is 0. May be set.
     """
 
     def __init__(
@@ -93,27 +117,78 @@ class Sampler:
         repeat_penalty: float = 1.0,
         seed: int | None = None,
         repeat_last: int = 64,
+        *,
+        typical_p: float = 1.0,
+        presence_penalty: float = 0.0,
+        frequency_penalty: float = 0.0,
+        logit_bias: Mapping[int, float] | None = None,
     ):
         self.temperature = _number("temperature", temperature, 0.0, math.inf)
         self.top_k = max(whole_number("top_k", top_k, -1, SamplingError), 0)
+        self.typical_p = _number("typical_p", typical_p, 0.0, 1.0)
         self.top_p = _number("top_p", top_p, 0.0, 1.0)
         self.min_p = _number("min_p", min_p, 0.0, 1.0)
         self.repeat_penalty = _number("repeat_penalty", repeat_penalty, 0.0, math.inf, least_included=False)
+        self.presence_penalty = _number("presence_penalty", presence_penalty, -2.0, 2.0)
+        self.frequency_penalty = _number("frequency_penalty", frequency_penalty, -2.0, 2.0)
+        self.logit_bias = _biases(logit_bias)
         self.seed = None if seed is None or whole_number("seed", seed, -1, SamplingError) == -1 else int(seed)
-        self._recent: deque[int] = deque(
-            maxlen=min(whole_number("repeat_last", repeat_last, 0, SamplingError), 1 << 20)
+        if self.seed is not None and self.seed >= 1 << 63:
+            raise SamplingError(f"seed is {shown(self.seed)}; at most 2^63 - 1 was expected")
+        self._repeat_last = min(whole_number("repeat_last", repeat_last, 0, SamplingError), 1 << 20)
+        self._native = native.Sampler(
+            self.temperature,
+            min(self.top_k, _MOST_TOKENS),
+            self.typical_p,
+            self.top_p,
+            self.min_p,
+            self.repeat_penalty,
+            self._repeat_last,
+            self.presence_penalty,
+            self.frequency_penalty,
+            secrets.randbits(63) if self.seed is None else self.seed,
+            [(token, bias) for token, bias in self.logit_bias.items() if 0 <= token <= _MOST_TOKENS],
         )
-        self._random = np.random.default_rng(self.seed)
 
-    def accept(self, tokens: Iterable[int]) -> None:
-        """Count ``tokens`` (the prompt's, say) among those that the repeat penalty looks at."""
-        most = self._recent.maxlen
-        if isinstance(tokens, Sequence):
+    @property
+    def number(self) -> int:
+        """Of the next token."""
+        return self._native.number
+
+    @number.setter
+    def number(self, number: int) -> None:
+        self._native.number = min(whole_number("number", number, 0, SamplingError), (1 << 64) - 1)
+
+    def accept(self, tokens: Iterable[int], written: bool = False) -> None:
+        """Count ``tokens`` (the prompt's, say) among those that the repeat penalty looks at.
+
+        ``written``: as if this sampler had drawn them, but the number of the next token stays as it is.
+        """
+        most = self._repeat_last if self.repeat_penalty != 1 else 0
+        if isinstance(tokens, Sequence) and not written:
             tokens = tokens[-most:] if most else ()
-        self._recent.extend(tokens_of(tokens))
+        # None of a vocabulary has an id that is not of 32 bits.
+        ids = [token if -1 < token <= _MOST_TOKENS else -1 for token in tokens_of(tokens)]
+        try:
+            self._native.accept(np.array(ids, np.int32), written)
+        except ValueError as error:
+            raise SamplingError(str(error)) from None
 
-    def sample(self, logits: np.ndarray) -> int:
-        """The next token for ``logits`` (float32 [vocabulary], left unchanged); it is accepted as well."""
+    def fork(self) -> Sampler:
+        """Another sampler in the same state: it draws the same tokens, and neither changes the other."""
+        other = copy.copy(self)
+        try:
+            other._native = self._native.fork()
+        except ValueError as error:
+            raise SamplingError(str(error)) from None
+        return other
+
+    def sample(self, logits: np.ndarray, number: int | None = None, allowed: np.ndarray | None = None) -> int:
+        """The next token for ``logits`` (float32 [vocabulary], left unchanged); it is accepted as well.
+
+        ``number``: of the token, where it is not the next one. ``allowed``: the tokens that may be drawn, as
+        a bit mask (int32, token i is bit i % 32 of word i / 32); tokens beyond its end may not.
+        """
         try:
             logits = np.asarray(logits)
         except (ValueError, MemoryError):
@@ -122,59 +197,59 @@ class Sampler:
             raise SamplingError(f"logits are numbers, not of type {logits.dtype}")
         if logits.ndim != 1 or logits.size == 0:
             raise SamplingError(f"logits of one token were expected, got shape {list(logits.shape)}")
-        logits = self._penalized(logits.astype(np.float32, copy=False))
-        best = int(logits.argmax())
-        if not np.isfinite(logits[best]):
-            raise SamplingError(f"logit {best} is {logits[best]}; no token can be drawn")
-        token = best if self.temperature == 0 else self._draw(logits)
-        self.accept([token])
+        if number is not None:
+            self.number = number
+        (token,) = sample_batch([self], logits.astype(np.float32, copy=False)[np.newaxis], [allowed])
+        if isinstance(token, SamplingError):
+            raise token
         return token
 
-    def _penalized(self, logits: np.ndarray) -> np.ndarray:
-        if self.repeat_penalty == 1 or not self._recent:
-            return logits
-        recent = np.unique(np.fromiter(self._recent, np.int64))
-        recent = recent[(recent >= 0) & (recent < logits.size)]
-        logits, penalty = logits.copy(), np.float32(self.repeat_penalty)
-        values = logits[recent]
-        logits[recent] = np.where(values > 0, values / penalty, values * penalty)
-        return logits
 
-    def _draw(self, logits: np.ndarray) -> int:
-        tokens = self._candidates(logits)
-        values = logits[tokens].astype(np.float64)
-        if self.min_p > 0:
-            kept = values >= values.max() + math.log(self.min_p)
-            tokens, values = tokens[kept], values[kept]
-        sums = np.exp((values - values.max()) / self.temperature).cumsum()
-        place = np.searchsorted(sums, self._random.random() * sums[-1], side="right")
-        return int(tokens[min(int(place), tokens.size - 1)])
+def sample_batch(
+    samplers: Sequence[Sampler],
+    logits: np.ndarray,
+    allowed: Sequence[np.ndarray | None] = (),
+    team: ThreadTeam | None = None,
+) -> list[int | SamplingError]:
+    """The next tokens of several texts: those that ``Sampler.sample`` would draw one by one.
 
-    def _candidates(self, logits: np.ndarray) -> np.ndarray:
-        """The tokens that top-k and top-p leave, the likeliest first (by id where neither filters)."""
-        if 0 < self.top_k < logits.size:
-            tokens = largest(logits, self.top_k)
-            weights = _weights(logits[tokens], logits[tokens[0]])
-            return tokens[: self._nucleus(weights, weights.sum())] if self.top_p < 1 else tokens
-        if self.top_p == 1:
-            return np.arange(logits.size)
-        # The nucleus is a few hundred tokens as a rule: sort more only where it is larger.
-        total = _weights(logits, logits.max()).sum()
-        count = 1024
-        while True:
-            tokens = largest(logits, min(count, logits.size))
-            size = self._nucleus(_weights(logits[tokens], logits[tokens[0]]), total)
-            if size < tokens.size or tokens.size == logits.size:
-                return tokens[:size]
-            count *= 16
-
-    def _nucleus(self, weights: np.ndarray, total: float) -> int:
-        """How many of the sorted ``weights`` reach the share ``top_p`` of ``total`` (at least 1)."""
-        return min(int(np.searchsorted(weights.cumsum(), self.top_p * total, side="left")) + 1, weights.size)
+    ``logits`` are float32 [texts, vocabulary], ``allowed`` one mask or None for each text, or empty, and
+    ``team`` the threads that draw them. Where no token can be drawn for a text, the error stands in its
+    place, and the others are not affected. Raises ``SamplingError`` where a sampler is used twice at once.
+    """
+    masks = [_mask(words) for words in allowed] if any(words is not None for words in allowed) else []
+    try:
+        tokens, errors = native.sample(
+            [sampler._native for sampler in samplers], np.ascontiguousarray(logits, np.float32), masks, team
+        )
+    except (TypeError, ValueError) as error:
+        message = str(error) if isinstance(error, ValueError) else "logits of several texts were expected"
+        raise SamplingError(message) from None
+    return [SamplingError(error) if error else token for token, error in zip(tokens, errors, strict=True)]
 
 
-def _weights(values: np.ndarray, best: np.floating) -> np.ndarray:
-    return np.exp(values.astype(np.float64) - np.float64(best))
+def _mask(words: np.ndarray | None) -> np.ndarray | None:
+    if words is None:
+        return None
+    if not isinstance(words, np.ndarray) or words.dtype.kind not in "iu" or words.dtype.itemsize != 4:
+        raise SamplingError(f"allowed is {shown(words)}; an array of int32 was expected")
+    return np.ascontiguousarray(words).view(np.int32).reshape(-1)
+
+
+def _biases(logit_bias: Mapping[int, float] | None) -> dict[int, float]:
+    """``logit_bias``, checked: None stands for none."""
+    if logit_bias is None:
+        return {}
+    if not isinstance(logit_bias, Mapping):
+        raise SamplingError(
+            f"logit_bias is {shown(logit_bias)}; a mapping of token ids to numbers was expected"
+        )
+    return {
+        whole_number("a token of logit_bias", token, 0, SamplingError): _number(
+            "a bias of logit_bias", bias, -100.0, 100.0
+        )
+        for token, bias in logit_bias.items()
+    }
 
 
 def largest(logits: np.ndarray, count: int) -> np.ndarray:

@@ -435,7 +435,8 @@ OPTIONS: dict[str, Callable[[], Any]] = {
 }  # fmt: skip
 SAMPLING: dict[str, Callable[[], Any]] = {
     "temperature": lambda: 0.8, "top_k": lambda: 40, "top_p": lambda: 0.9, "min_p": lambda: 0.1,
-    "repeat_penalty": lambda: 1.1, "seed": lambda: 1,
+    "repeat_penalty": lambda: 1.1, "seed": lambda: 1, "typical_p": lambda: 0.9,
+    "presence_penalty": lambda: 0.5, "frequency_penalty": lambda: 0.1, "logit_bias": lambda: {3: 1.5},
 }  # fmt: skip
 
 

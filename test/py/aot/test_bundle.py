@@ -104,6 +104,19 @@ def test_lumen_run(native, expected):
     check_lumen_run(native, expected)
 
 
+def test_ways_to_draw(native):
+    """All that ``lumen generate`` has."""
+    chosen = {"typical_p": 0.8, "presence_penalty": 1.5, "frequency_penalty": 0.5, "repeat_penalty": 1.1}
+    options = [word for name, x in chosen.items() for word in (f"--{name.replace('_', '-')}", x)]
+    done = native.run(
+        "-p", _PROMPT, "-n", 24, "-s", 4, "--ignore-eos", "-q", *options, program=native.lumen_run
+    )
+    with LLM(threads=1) as llm:
+        text = llm.generate(_PROMPT, 24, seed=4, ignore_eos=True, **chosen).text()
+        assert text != llm.generate(_PROMPT, 24, seed=4, ignore_eos=True).text()
+    assert (done.returncode, done.stdout, done.stderr) == (0, text + "\n", "")
+
+
 @pytest.mark.emulated
 def test_lumen_run_on_arm(arm, expected):
     check_lumen_run(arm, dict(list(expected.items())[:2]))

@@ -131,7 +131,7 @@ def test_families(tmp_path, name, kv_type, context):
 
 
 def test_random_numbers():
-    """Tokens of equal likelihood are drawn by NumPy's random numbers."""
+    """Tokens of equal likelihood are drawn by the seed's random numbers."""
     for seed in (0, 1, 7, 2**32 - 1, 2**32, 2**63 - 1):
         ours = Sampler(temperature=1, top_k=0, top_p=1, min_p=0, seed=seed)
         theirs = sampling.Sampler(temperature=1, top_k=0, top_p=1, min_p=0, seed=seed)
@@ -143,12 +143,18 @@ def test_sampling_is_that_of_python():
     """All combinations of filters, on logits with equals among them."""
     rng = np.random.default_rng(5)
     choices = itertools.product(
-        (0, 0.3, 1.4), (0, 1, 7, 40, 300), (0, 0.4, 0.95, 1), (0, 0.05, 0.9), (1, 1.3), (0, 5)
+        (0, 0.3, 1.4), (0, 1, 40, 600), (0.5, 1), (0, 0.4, 0.95, 1), (0, 0.05), (1, 1.3), (0, 5), (0, 0.7)
     )
-    names = ("temperature", "top_k", "top_p", "min_p", "repeat_penalty", "repeat_last")
+    names = (
+        *("temperature", "top_k", "typical_p", "top_p", "min_p", "repeat_penalty", "repeat_last"),
+        "frequency_penalty",
+    )
     for number, values in enumerate(choices):
         parameters = dict(zip(names, values, strict=True), seed=number)
-        ours, theirs = Sampler(**parameters), sampling.Sampler(**parameters)
+        parameters["presence_penalty"] = parameters["frequency_penalty"] / 2
+        ours, theirs = Sampler(**parameters), sampling.Sampler(logit_bias={2: 1.5}, **parameters)
+        ours.set_bias(2, -7)
+        ours.set_bias(2, 1.5)
         prompt = rng.integers(0, 50, 9)
         ours.accept(prompt)
         theirs.accept(prompt.tolist())
@@ -170,7 +176,8 @@ def test_flat_logits():
     "parameters",
     [
         {"temperature": -1.0}, {"temperature": float("nan")}, {"top_k": -2}, {"top_p": 1.5}, {"min_p": -0.1},
-        {"repeat_penalty": 0.0}, {"repeat_last": -1}, {"seed": -2},
+        {"repeat_penalty": 0.0}, {"repeat_last": -1}, {"seed": -2}, {"typical_p": 2.0},
+        {"presence_penalty": 2.5}, {"frequency_penalty": -3.0},
     ],
 )  # fmt: skip
 def test_parameters_out_of_range(parameters):
@@ -182,6 +189,12 @@ def test_parameters_out_of_range(parameters):
         sampling.Sampler(**parameters)
     begin = f"{next(iter(parameters))} is "
     assert failed.value.text.startswith(begin) and str(refused.value).startswith(begin)
+
+
+def test_biases_out_of_range():
+    for bias in (101, -100.5, float("nan"), float("inf")):
+        with pytest.raises(Failed, match="logit_bias is"):
+            Sampler().set_bias(1, bias)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])

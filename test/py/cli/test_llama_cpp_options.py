@@ -69,7 +69,9 @@ def given(*arguments: str) -> dict:
         ("--reasoning-budget -1", {}),
         ("--chat-template-file t.jinja", {"chat_template": "t.jinja"}),
         ("-no-cnv --jinja --no-display-prompt", {}),
-        ("--presence-penalty 0 --mirostat 0 --repeat-last-n 64 --typical 1.0", {}),
+        ("--mirostat 0 --repeat-last-n 64", {}),
+        ("--typical 0.9 --presence-penalty 1", {"typical_p": 0.9, "presence_penalty": 1.0}),
+        ("-l 15043+1 -l 7=-2.5 --logit-bias 8-100", {"logit_bias": {15043: 1.0, 7: -2.5, 8: -100.0}}),
         ("-- -ngl", {"model": "-ngl"}),
     ],
 )

@@ -11,7 +11,7 @@ from parrot import END, Bytes, Parrot
 
 from lumen_mlir.errors import LumenError
 from lumen_mlir.generate.generation import Generation, StopFilter
-from lumen_mlir.generate.logprobs import LogprobRecorder, log_softmax
+from lumen_mlir.generate.logprobs import LogprobRecorder
 from lumen_mlir.generate.sampling import Sampler
 
 GREEDY = dict(temperature=0.0)
@@ -176,9 +176,9 @@ def test_logprobs():
     assert run.text() == "b" and len(run.logprobs) == len(run.tokens) == 2
     for record, token in zip(run.logprobs, b"ab", strict=True):
         assert (record.token, record.bytes, record.text) == (token, bytes([token]), chr(token))
-        assert record.logprob == pytest.approx(expected_logprobs(token)[token], abs=1e-12)
+        assert record.logprob == pytest.approx(expected_logprobs(token)[token], abs=1e-6)
         assert [other.token for other in record.top] == [token, ord("!")]
-        assert record.top[1].logprob == pytest.approx(expected_logprobs(token)[ord("!")], abs=1e-12)
+        assert record.top[1].logprob == pytest.approx(expected_logprobs(token)[ord("!")], abs=1e-6)
     assert generation("ab").logprobs is None
     run = generation("ab", logprobs=0, max_tokens=1)
     assert run.text() == "a" and run.logprobs[0].top == ()
@@ -187,7 +187,7 @@ def test_logprobs():
     # All tokens, where more are asked for.
     run = generation("a", logprobs=1000)
     assert run.text() == "a" and len(run.logprobs[0].top) == END + 1
-    assert sum(np.exp(other.logprob) for other in run.logprobs[0].top) == pytest.approx(1, abs=1e-12)
+    assert sum(np.exp(other.logprob) for other in run.logprobs[0].top) == pytest.approx(1, abs=1e-6)
     assert run.logprobs[0].top[-1].bytes == b""
 
 
@@ -198,7 +198,7 @@ def test_logprobs_are_the_models():
     run = Generation(parrot.batcher(), Bytes(), sampler, (1,), logprobs=1, ignore_eos=True, max_tokens=3)
     assert run.text() == "ab!"
     assert [record.top[0].token for record in run.logprobs] == [ord("a"), ord("b"), END]
-    assert run.logprobs[2].logprob == pytest.approx(expected_logprobs(END)[ord("!")], abs=1e-12)
+    assert run.logprobs[2].logprob == pytest.approx(expected_logprobs(END)[ord("!")], abs=1e-6)
 
 
 def test_logprobs_of_text_that_is_held_back():
@@ -206,16 +206,12 @@ def test_logprobs_of_text_that_is_held_back():
     assert list(run) == ["x"] and bytes(record.token for record in run.logprobs) == b"xEND"
 
 
-def test_log_softmax_of_extreme_logits():
+def test_logprobs_of_extreme_logits():
     logits = np.array([3e38, -3e38, -np.inf, 3e38], np.float32)
-    assert log_softmax(logits).tolist() == [
-        -np.log(2),
-        -np.float64(np.float32(3e38)) * 2,
-        -np.inf,
-        -np.log(2),
-    ]
     record = LogprobRecorder(Bytes(), 4).record(logits, 0)
     assert [other.token for other in record.top] == [0, 3, 1]
+    expected = [-np.log(2), -np.log(2), -2 * float(np.float32(3e38))]
+    assert [other.logprob for other in record.top] == pytest.approx(expected, rel=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -16,10 +16,13 @@ const NO_EOS: c_int = 4;
 pub struct Sampling {
     pub temperature: f64,
     pub top_k: c_int,
+    pub typical_p: f64,
     pub top_p: f64,
     pub min_p: f64,
     pub repeat_penalty: f64,
     pub repeat_last: c_int,
+    pub presence_penalty: f64,
+    pub frequency_penalty: f64,
     pub seed: i64,
 }
 

@@ -90,6 +90,9 @@ SETTINGS = (
     _number("top_p", "… from the likeliest that have this share of the probability"),
     _number("min_p", "… from those at least this likely, relative to the likeliest"),
     _number("repeat_penalty", "makes the last 64 tokens less likely (1: does not)"),
+    _number("typical_p", "draw from tokens about as likely as is expected of one (1: all)"),
+    _number("presence_penalty", "makes tokens of the answer less likely (-2 to 2; 0: does not)"),
+    _number("frequency_penalty", "… for each time that they are in the answer"),
     Setting("seed", "the same seed draws the same text (-1: any)", _parse_number, _seed),
     Setting(
         "max_tokens",

@@ -189,7 +189,7 @@ def test_system(talk):
 
 def test_settings(talk):
     out, err, chat = talk("/set temperature 2", "/set", "/set parameter top_k x", "/set max_tokens 2", "one?")
-    assert "temperature     2\n" in out and "top_p           0.95 (default)\n" in out
+    assert "temperature        2\n" in out and "top_p              0.95 (default)\n" in out
     assert out.endswith("max_tokens 2\nYes, \n")
     assert err == ["lumen: error: top_k is 'x'; expected a whole number of at least -1"]
     assert chat.settings.values == {"temperature": 2.0, "max_tokens": 2}
@@ -206,7 +206,7 @@ def test_thinking_needs_a_switch(talk, other):
 
 def test_show(talk, model):
     out, err, _ = talk("/show", "/show parameters", "/show template", "/show messages", "/show mesages")
-    for line in (f"model       {model}", "context     160 of 160 tokens", "temperature     0", TEMPLATE):
+    for line in (f"model       {model}", "context     160 of 160 tokens", "temperature        0", TEMPLATE):
         assert line in out.splitlines()
     assert "nothing was said" in out and "did you mean 'messages'?" in err[0]
     out, _, _ = talk("one?", "/show messages", system="Hm.")
