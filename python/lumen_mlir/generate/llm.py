@@ -395,11 +395,6 @@ class LLM:
     def chat_template(self, template: ChatTemplate) -> None:
         self.prompts.chat_template = template
 
-    @property
-    def tool_template(self) -> ChatTemplate:
-        """The template for conversations with tools, which few models have besides their usual one."""
-        return self.prompts.tool_template
-
 
 # What ``LLM.close`` lets go.
 _CLOSED = ("executor", "model", "tokenizer", "module", "prompts", "_batcher")

@@ -206,25 +206,27 @@ def work():
 threads = [threading.Thread(target=work) for _ in range(3)]
 for thread in threads:
     thread.start()
-rng, came = random.Random(1), 0
+rng, ready = random.Random(1), threading.Semaphore(0)
 def interrupt():
-    while not stop.is_set():
+    while ready.acquire() and not stop.is_set():
         time.sleep(rng.random() * 0.01)
         os.kill(os.getpid(), signal.SIGINT)
 killer = threading.Thread(target=interrupt)
 run = make()
 killer.start()
-while came < 50:
+for number in range(50):
     try:
-        for piece in run:
-            pass
-        if run.output != text:
-            wrong.append(2)
-        run = make()
+        ready.release()
+        while True:
+            for piece in run:
+                pass
+            if run.output != text:
+                wrong.append(2)
+            run = make()
     except KeyboardInterrupt:
-        came += 1
-signal.signal(signal.SIGINT, signal.SIG_IGN)
+        pass
 stop.set()
+ready.release()
 for thread in [*threads, killer]:
     thread.join()
 print(len(wrong), parrot.open_sequences <= 1)
