@@ -22,13 +22,14 @@ _KINDS = {
     "tokenizers": ("tokenizer", "{:,} tokenizers"),
     "models": ("quantized weights", "quantized weights in {:,} files"),
     "tunings": ("tuning", "{:,} tunings"),
+    "pages": ("1 page of keys and values", "{:,} pages of keys and values"),
 }
 
 
 @click.group(short_help="Show or clear what is kept on disk.", invoke_without_command=True)
 @click.pass_context
 def command(context: click.Context) -> None:
-    """Compiled code, packed weights and tokenizers, kept on disk to make the next start fast."""
+    """Compiled code, packed weights, tokenizers, keys and values: kept on disk to be fast the next time."""
     if context.invoked_subcommand is None:
         context.invoke(list_entries)
 
@@ -41,13 +42,17 @@ def list_entries(entries: bool = False) -> None:
     Models of equal shapes share code: it stands with the one that was first.
     """
     from lumen_mlir.gguf.description import size_text
-    from lumen_mlir.storage.cache import Cache
+    from lumen_mlir.storage.cache import PAGES, Cache
 
     cache = Cache()
     found = cache.entries()
+    pages = [entry for entry in found if entry.kind == PAGES]
     limit = size_text(cache.limit) if cache.limit else "nothing: caching is off"
-    total = size_text(sum(entry.size for entry in found))
-    say(f"{cache.folder}: {_count(len(found))}, {total} of {limit}")
+    total = size_text(sum(entry.size for entry in found if entry.kind != PAGES))
+    kept = size_text(sum(entry.size for entry in pages))
+    # Their limit is an option of whoever writes them.
+    more = f", and {len(pages):,} pages of keys and values, {kept}" if pages else ""
+    say(f"{cache.folder}: {_count(len(found) - len(pages))}, {total} of {limit}{more}")
     if not found:
         return
     labels = _labels(found)

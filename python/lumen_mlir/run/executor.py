@@ -7,8 +7,8 @@ import threading
 import time
 from collections.abc import Callable
 from collections.abc import Sequence as Several
-from dataclasses import dataclass
-from functools import partial
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,75 +20,26 @@ from lumen_mlir.models import Model, rope_table
 from lumen_mlir.run import device, engine, packed_weights
 from lumen_mlir.run.compiled_step import compile_step, step_of
 from lumen_mlir.run.engine import Call
+from lumen_mlir.run.kv_identity import KvIdentity
+from lumen_mlir.run.page_memory import PageMemory
 from lumen_mlir.run.pages import NoRoomError, PagePool, SequencePages
 from lumen_mlir.run.prefix_tree import PrefixTree
+from lumen_mlir.run.sequence import Part, Sequence, check_parts
 from lumen_mlir.run.session_options import Progress, SessionOptions, Timings, check_count, silent
 from lumen_mlir.run.step_arguments import check_logits
 from lumen_mlir.run.tuning import Tuning
 from lumen_mlir.run.weight_loader import WeightLoader
 from lumen_mlir.storage.cache import Cache
 from lumen_mlir.storage.mapping import check_unchanged, fetch, files_of
+from lumen_mlir.support.interrupts import interrupts_held
+
+if TYPE_CHECKING:
+    from lumen_mlir.run.disk_tier import DiskTier
+
+__all__ = ["Executor", "LogitsMemory", "Part", "Sequence", "pool_pages"]
 
 Zeros = Callable[[tuple[int, ...], type], np.ndarray]
 """Makes an array of a shape and a type that holds zeros."""
-
-
-@dataclass(frozen=True)
-class Part:
-    """What a step computes of one sequence.
-
-    Attributes:
-      sequence: one of the executor's, in no other part of the step.
-      tokens: ids of the vocabulary, int32 [T], at least one.
-      position: of the first token.
-      first: logits are wanted from this token on; T for none.
-    """
-
-    sequence: Sequence
-    tokens: np.ndarray
-    position: int
-    first: int
-
-
-class Sequence:
-    """Keys and values of a sequence. ``Executor.open`` makes it.
-
-    Attributes:
-      number: among those of the executor.
-      tokens: whose keys and values it has.
-    """
-
-    def __init__(self, executor: Executor, number: int, pages: list[SequencePages]):
-        self.number = number
-        self.tokens: list[int] = []
-        self._executor, self._pages, self._era = executor, pages, executor._era
-
-    def can_resume(self, position: int) -> bool:
-        """True where a step at ``position`` finds all that it attends to.
-
-        That is so for every position written to, except that the pages behind a sliding window are given
-        back: a step needs ``window`` - 1 positions before its own.
-        """
-        return all(held.can_resume(position) for held in self._pages)
-
-    def adopt(self, tokens: Several[int] | np.ndarray) -> int:
-        """Begins with the keys and values of the longest prefix of ``tokens`` that the executor has already.
-
-        Of a sequence that has none yet. Returns the length of the prefix, which is shorter than ``tokens``.
-        """
-        return self._executor._adopt(self, tokens)
-
-    def fork(self) -> Sequence:
-        """A sequence with the same tokens. Pages are shared until one of the two writes to them."""
-        return self._executor._fork(self)
-
-    def truncate(self, length: int) -> None:
-        """Forgets the tokens from number ``length`` on."""
-        del self.tokens[length:]
-
-    def close(self) -> None:
-        """Gives back its pages and its number. It must not be used any more."""
-        self._executor.close(self)
 
 
 class Executor:
@@ -102,6 +53,8 @@ class Executor:
       timings: how long opening took.
       tuning, tuning_key: how products are cut, and what ``lumen tune`` keeps that under.
       lock: whoever holds it is the only one to step; reentrant.
+      memories: where keys and values lie, of the layers of each window.
+      era: another one from each ``forget`` on.
 
     Args:
       model: an open model.
@@ -109,6 +62,7 @@ class Executor:
       sequences: how many there may be at a time.
       pool: tokens of all sequences that the KV cache has room for, in whole pages; None for ``context``.
       prefixes: keep what sequences have computed, as long as there is room, for others that begin alike.
+        It is kept on disk, too, where ``options.kv_disk`` says how much of it.
       cache: where code and packed weights are kept.
       progress: told of the work that the cache does not save.
       timings: filled in.
@@ -162,11 +116,11 @@ class Executor:
             self._compile(progress, loader)
             self._load_weights(progress, loader)
         self._allocate(sequences, pool)
-        windows = zip(self._pools, model.config.windows, strict=True)
-        self._tree = PrefixTree(list(windows), parts=self.engine.shares_memory) if prefixes else None
+        self._tier = self._open_tier() if prefixes else None
+        windows = list(zip(self._pools, model.config.windows, strict=True))
+        self._tree = PrefixTree(windows, self.engine.shares_memory, self._tier) if prefixes else None
         self.lock = self.engine.lock
-        # Another one from each ``forget`` on.
-        self._era = object()
+        self.era = object()
 
     @property
     def threads(self) -> int:
@@ -179,6 +133,11 @@ class Executor:
         target = self.target
         return f"{target.name} ({target.arithmetic}, tile {target.rows}x{target.tokens})"
 
+    @cached_property
+    def identity(self) -> KvIdentity:
+        """What its keys and values follow from, besides tokens."""
+        return KvIdentity.of(self.model, self.options, self.target, self.context)
+
     def set_threads(self, count: int) -> None:
         """Goes on with another team of threads; results do not depend on it."""
         check_count("threads", count, MAX_THREADS)
@@ -188,7 +147,7 @@ class Executor:
 
     def open(self) -> Sequence:
         """A new sequence, without tokens. Raises ``NoRoomError`` where there are as many as there may be."""
-        with self.lock:
+        with self.lock, interrupts_held():
             if not self._free:
                 raise NoRoomError(f"there are {len(self._tables[0])} sequences already, as many as may be")
             number = self._free.pop()
@@ -196,39 +155,47 @@ class Executor:
             pages = [SequencePages(pool, table[number], window) for pool, table, window in windows]
             return Sequence(self, number, pages)
 
-    def _adopt(self, sequence: Sequence, tokens: Several[int] | np.ndarray) -> int:
+    def adopt(self, sequence: Sequence, tokens: Several[int] | np.ndarray) -> int:
+        """``Sequence.adopt``."""
         ids = np.asarray(tokens, np.int32)
-        with self.lock:
+        with self.lock, interrupts_held():
+            sequence.check_open()
             if sequence.tokens:
                 raise LumenError("a sequence that has tokens cannot begin with others")
-            known = self._tree.adopt(ids, sequence._pages) if self._tree is not None else 0
+            known = self._tree.adopt(ids, sequence.pages) if self._tree is not None else 0
             sequence.tokens = ids[:known].tolist()
             return known
 
-    def _fork(self, sequence: Sequence) -> Sequence:
-        with self.lock:
+    def fork(self, sequence: Sequence) -> Sequence:
+        """``Sequence.fork``."""
+        with self.lock, interrupts_held():
+            sequence.check_open()
             other = self.open()
-            for mine, its in zip(sequence._pages, other._pages, strict=True):
+            for mine, its in zip(sequence.pages, other.pages, strict=True):
                 its.adopt(mine.table[mine.begin : mine.end].tolist(), mine.begin)
             other.tokens = list(sequence.tokens)
             return other
 
     def close(self, sequence: Sequence) -> None:
-        """Gives back what a sequence has. Where prefixes are kept, others may begin with all of it."""
-        with self.lock:
-            pages, sequence._pages = sequence._pages, []
-            if not pages or sequence._era is not self._era:
+        """``Sequence.close``."""
+        with self.lock, interrupts_held():
+            if sequence.closed or sequence.era is not self.era:
                 return
-            if self._tree is not None and sequence.tokens:
-                self._tree.publish(np.array(sequence.tokens, np.int32), pages, ended=True)
-            for held in pages:
+            sequence.closed = True
+            self.publish(sequence, ended=True)
+            for held in sequence.pages:
                 held.clear()
             self._free.append(sequence.number)
 
+    def publish(self, sequence: Sequence, ended: bool = False) -> None:
+        """Lets others begin with the whole blocks of a sequence, or all of it. The caller holds ``lock``."""
+        if self._tree is not None and sequence.tokens:
+            self._tree.publish(np.array(sequence.tokens, np.int32), sequence.pages, ended)
+
     def forget(self) -> None:
         """Makes the KV cache empty: of prefixes, and of the sequences there are, which must not be used."""
-        with self.lock:
-            self._era = object()
+        with self.lock, interrupts_held():
+            self.era = object()
             self._free = list(range(len(self._tables[0])))[::-1]
             for pool in self._pools:
                 pool.clear()
@@ -244,52 +211,49 @@ class Executor:
         parts are at most ``options.chunk``, and those of a sequence end within the context, which callers
         have checked. Raises ``LumenError`` where the KV cache has too few pages, or no longer what a part
         attends to.
+
+        Where a step fails or is interrupted, its sequences still have their tokens before the positions that
+        it began at.
         """
-        total, logits = 0, 0
-        for part in parts:
-            total += len(part.tokens)
-            logits += len(part.tokens) - part.first
+        logits = sum(len(part.tokens) - part.first for part in parts)
         check_logits(out, (logits, self.model.config.vocabulary))
         # Of a subclass, the array itself.
         memory = np.asarray(out)
         with self.lock:
-            if not 1 <= total <= self.options.chunk:
-                raise LumenError(f"a step takes 1 to {self.options.chunk} tokens, not {total}")
-            for part in parts:
-                self._hold(part)
+            check_parts(self, parts, self.options.chunk)
+            with interrupts_held():
+                for part in parts:
+                    self._hold(part)
             begin, row = 0, 0
             for number, part in enumerate(parts):
                 row = self._add(number, part, begin, row)
                 begin += len(part.tokens)
             for words in self._counts:
-                words[1] = total
+                words[1] = begin
             self._selected[1], self._run_count[1] = row, len(parts)
             self._out[:] = engine.address_of(memory), row
             self._call.repeat()
-            for part in parts:
-                self._keep(part)
+            with interrupts_held():
+                for part in parts:
+                    self._keep(part)
         check_unchanged(self._files)
 
     def _hold(self, part: Part) -> None:
-        if not part.sequence._pages or part.sequence._era is not self._era:
-            raise LumenError("the sequence is closed, or the KV cache was emptied since it began")
-        if not part.sequence.can_resume(part.position):
-            raise LumenError(
-                f"a step cannot go back to position {part.position}: of sliding windows only the last "
-                "positions are kept"
-            )
-        for held in part.sequence._pages:
+        # Before pages change: tokens never speak of what is not there any more.
+        del part.sequence.tokens[part.position :]
+        for held in part.sequence.pages:
             held.hold(part.position, len(part.tokens))
         self._fill_ropes(part.position + len(part.tokens))
 
     def _keep(self, part: Part) -> None:
         """Notes what a part has written, and tells of the blocks that became whole."""
-        held = part.sequence.tokens
-        del held[part.position :]
-        held.extend([0] * (part.position - len(held)))
-        held.extend(part.tokens.tolist())
-        if self._tree is not None and len(held) // kv_cache.PAGE > part.position // kv_cache.PAGE:
-            self._tree.publish(np.array(held, np.int32), part.sequence._pages)
+        tokens = part.sequence.tokens
+        if len(tokens) < part.position:
+            # Measurements step at positions before which nothing was computed. That is of no use to others.
+            return
+        tokens.extend(part.tokens.tolist())
+        if len(tokens) // kv_cache.PAGE > part.position // kv_cache.PAGE:
+            self.publish(part.sequence)
 
     def _add(self, number: int, part: Part, begin: int, row: int) -> int:
         """Writes a part's rows, from ``begin`` on; returns the number of logits behind its own."""
@@ -299,7 +263,7 @@ class Executor:
         self._positions[own] = positions = np.arange(part.position, part.position + count)
         self._rows[row:behind] = np.arange(begin + first, begin + count)
         self._runs[number] = begin, count, part.sequence.number
-        for held, places in zip(part.sequence._pages, self._places, strict=True):
+        for held, places in zip(part.sequence.pages, self._places, strict=True):
             places[own] = held.places(positions)
         return behind
 
@@ -360,8 +324,10 @@ class Executor:
         self._tokens, self._positions, self._rows = (zeros((chunk,), np.int32) for _ in range(3))
         self._runs = zeros((min(sequences, chunk), 3), np.int32)
         self._free = list(range(sequences))[::-1]
+        in_place = self.engine.shares_memory
+        self.memories = [PageMemory(keys, values, in_place) for keys, values in pairs]
         self._pools = [
-            PagePool(count, partial(self._copy_page, pair)) for count, pair in zip(pages, pairs, strict=True)
+            PagePool(count, memory.copy) for count, memory in zip(pages, self.memories, strict=True)
         ]
         columns = kv_cache.pages(self.context)
         self._tables = [zeros((sequences, columns), np.int32) for _ in config.windows]
@@ -382,13 +348,16 @@ class Executor:
         self._selected, self._run_count = self._call.words(2), self._call.words(3)
         self._out = self._call.words(len(inputs))
 
-    def _copy_page(self, caches: tuple[np.ndarray, np.ndarray], source: int, target: int) -> None:
-        if not self.engine.shares_memory:
-            raise LumenError("pages of a KV cache on another device cannot be copied")
-        blocks = kv_cache.PAGE // kv_cache.BLOCK
-        for cache in caches:
-            pages = cache.reshape(*cache.shape[:2], -1, blocks, *cache.shape[3:])
-            pages[:, :, target] = pages[:, :, source]
+    def _open_tier(self) -> DiskTier | None:
+        """Where pages are kept on disk, if they are."""
+        limit = self.options.kv_disk_bytes
+        if not limit:
+            return None
+        # Imported here because few need it, and every start would wait for it.
+        from lumen_mlir.run.disk_tier import DiskTier
+        from lumen_mlir.storage.page_cache import PageCache
+
+        return DiskTier(PageCache(self._cache, limit), self.identity, self.memories)
 
     def _fill_ropes(self, end: int) -> None:
         """Computes the rotary tables up to position ``end``, twice as far each time they do not suffice."""

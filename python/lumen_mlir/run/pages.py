@@ -93,30 +93,28 @@ class SequencePages:
         table[:] = 0
 
     def can_resume(self, position: int) -> bool:
-        """True where the pages hold all that a token at ``position`` looks back on."""
+        """True where no page that a token at ``position`` looks back on was given back."""
         return position == 0 or self.first_column(position) >= self.begin
 
     def hold(self, position: int, count: int) -> None:
         """Takes pages for ``count`` tokens at ``position``; gives back those that they do not look back on.
 
-        What lies behind ``position`` is forgotten, except where there is no window. Raises ``NoRoomError``
-        where the pool has too few pages.
+        What lies behind ``position`` is forgotten. Raises ``NoRoomError`` where the pool has too few pages;
+        what lies before ``position`` is as it was then.
         """
         first = self.first_column(position)
-        if self.window is not None:
-            self._drop(pages(position), self.end)
-            self._drop(self.begin, first)
-            self.end = min(self.end, pages(position))
-            self.begin = first
-            self.end = max(self.begin, self.end)
-        for column in range(max(position // PAGE, self.begin), min(pages(position + count), self.end)):
-            self._own(column, keep=column * PAGE < position)
+        self._drop(pages(position), self.end)
+        self._drop(self.begin, first)
+        self.begin, self.end = first, max(first, min(self.end, pages(position)))
+        if position // PAGE < self.end:
+            self._own(position // PAGE)
         while self.end < pages(position + count):
             self.table[self.end] = self.pool.take()
             self.end += 1
 
     def adopt(self, found: list[int], begin: int) -> None:
-        """Begins with pages that others have: those from column ``begin`` on. The sequence has none yet."""
+        """Begins with pages that others have, those from column ``begin`` on, instead of its own."""
+        self.clear()
         self.begin, self.end = begin, begin + len(found)
         self.table[self.begin : self.end] = [self.pool.share(page) for page in found]
 
@@ -131,10 +129,10 @@ class SequencePages:
 
     def first_column(self, position: int) -> int:
         """The first column that a token at ``position`` looks back on."""
-        return 0 if self.window is None else max(position - self.window + 1, 0) // PAGE
+        return first_column(self.window, position)
 
-    def _own(self, column: int, keep: bool) -> None:
-        """Sees to it that nobody else has a page that is written to. ``keep``: what it holds matters."""
+    def _own(self, column: int) -> None:
+        """Sees to it that nobody else has a page that is written to: others keep what it holds."""
         page = int(self.table[column])
         if self.pool.is_shared(page):
             try:
@@ -143,8 +141,11 @@ class SequencePages:
                 if not self.pool.let_go(page) or self.pool.is_shared(page):
                     raise
                 return
-            if keep:
+            try:
                 self.pool.copy(page, own)
+            except BaseException:
+                self.pool.give_back(own)
+                raise
             self.pool.give_back(page)
             self.table[column] = own
 
@@ -152,3 +153,8 @@ class SequencePages:
         for column in range(max(begin, self.begin), min(end, self.end)):
             self.pool.give_back(int(self.table[column]))
             self.table[column] = 0
+
+
+def first_column(window: int | None, position: int) -> int:
+    """The first column that a token at ``position`` looks back on through a window."""
+    return 0 if window is None else max(position - window + 1, 0) // PAGE

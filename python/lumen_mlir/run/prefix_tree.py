@@ -5,6 +5,7 @@ A block is found by its tokens and those before it. So a sequence that begins li
 its pages, and computes the rest. The last block of a sequence that has ended may have fewer tokens. A
 sequence that has only some of a block's tokens begins with that block's pages too, and gets a copy when it
 writes to them. Where a pool has no other page, the tree gives back those that were not used for longest.
+Whole blocks are found again in a second tier, if there is one.
 """
 
 from __future__ import annotations
@@ -12,14 +13,34 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from functools import partial
+from typing import Protocol
 
 import numpy as np
 
 from lumen_mlir.formats.kv_cache import PAGE
-from lumen_mlir.run.pages import PagePool, SequencePages
+from lumen_mlir.run.pages import NoRoomError, PagePool, SequencePages
 
 # Tokens of a block for which a copy of its pages pays.
 _LEAST_PART = 8
+
+
+class Tier(Protocol):
+    """Where pages are kept besides memory, by the names of their blocks: ``run.disk_tier.DiskTier``."""
+
+    root: bytes
+    """The name of no tokens."""
+
+    def name(self, parent: bytes, tokens: bytes) -> bytes:
+        """The name of the block of ``tokens`` behind that of ``parent``."""
+
+    def has(self, name: bytes, pool: int) -> bool:
+        """Whether the page of a pool is there."""
+
+    def save(self, name: bytes, pool: int, page: int) -> bool:
+        """Keeps a page; False where that is not possible now."""
+
+    def load(self, name: bytes, pool: int, page: int) -> bool:
+        """Fills a page; False where it is not there."""
 
 
 class _Block:
@@ -29,12 +50,20 @@ class _Block:
       tokens: int32.
       children: by their first token, then by all of them.
       pages: of each pool, or None where the tree has none. Only pools of windows lack pages of a block.
+      name: in the second tier, where there is one.
+      kept: the pools whose pages were given to it.
     """
 
-    def __init__(self, parent: _Block | None, tokens: np.ndarray, pools: int):
-        self.parent, self.tokens = parent, tokens
+    def __init__(self, parent: _Block | None, tokens: np.ndarray, pools: int, name: bytes = b""):
+        self.parent, self.tokens, self.name = parent, tokens, name
+        self.kept: set[int] = set()
         self.children: dict[int, dict[bytes, _Block]] = {}
         self.pages: list[int | None] = [None] * pools
+
+    @property
+    def is_needed(self) -> bool:
+        """True where it has a page, or leads to blocks that have."""
+        return bool(self.children) or any(page is not None for page in self.pages)
 
     def child(self, tokens: np.ndarray) -> _Block | None:
         """The one with these tokens."""
@@ -70,13 +99,18 @@ class PrefixTree:
       pools: of the layers of each window, with the window (None: all positions). They turn to the tree where
         they have no free page.
       parts: sequences may begin with some of the tokens of a block, which needs pools that copy pages.
+      tier: where pages are kept as soon as their blocks are whole, and looked for.
     """
 
-    def __init__(self, pools: Sequence[tuple[PagePool, int | None]], parts: bool = True):
-        self._parts = parts
+    def __init__(
+        self, pools: Sequence[tuple[PagePool, int | None]], parts: bool = True, tier: Tier | None = None
+    ):
+        self._parts, self._tier = parts, tier
         self._pools = [pool for pool, _ in pools]
         self._windows = [window for _, window in pools]
-        self._root = _Block(None, np.empty(0, np.int32), len(pools))
+        self._root = _Block(None, np.empty(0, np.int32), len(pools), b"" if tier is None else tier.root)
+        # Blocks that pages are looked for just now.
+        self._busy: set[_Block] = set()
         # From the one that was not used for longest. Blocks stand before their parents, which were used with
         # them.
         self._by_use: OrderedDict[_Block, None] = OrderedDict()
@@ -88,10 +122,12 @@ class PrefixTree:
         return len(self._by_use)
 
     def adopt(self, tokens: np.ndarray, held: Sequence[SequencePages]) -> int:
-        """Gives a sequence without pages those of the longest prefix of ``tokens`` that is known.
+        """Gives a sequence the pages of the longest prefix of ``tokens`` that is known, instead of its own.
 
         Returns how many tokens the pages hold; at least one is left to be computed.
         """
+        if self._tier is not None:
+            self._fetch(np.ascontiguousarray(tokens[:-1], np.int32), held, self._tier)
         path, known = self._find(tokens[:-1])
         while path and not self._reaches_back(path, known, held):
             path.pop()
@@ -117,6 +153,7 @@ class PrefixTree:
             for number, each in enumerate(held):
                 if each.begin <= column < each.end:
                     self._exchange(child, number, each, column)
+                    self._keep(child, number)
             path.append(child)
             block = child
         rest = tokens[whole * PAGE :]
@@ -157,6 +194,89 @@ class PrefixTree:
             return path, known
         return [*path, part], known + count
 
+    def _fetch(self, tokens: np.ndarray, held: Sequence[SequencePages], tier: Tier) -> None:
+        """Gets from the second tier the pages that the longest prefix of ``tokens`` lacks in memory."""
+        blocks = tokens[: len(tokens) // PAGE * PAGE].reshape(-1, PAGE)
+        # Those that are there, and the names of all.
+        path: list[_Block] = []
+        names: list[bytes] = []
+        parent = self._root
+        for own in blocks:
+            names.append(tier.name(names[-1] if names else tier.root, own.tobytes()))
+            child = parent.child(own) if len(path) == len(names) - 1 else None
+            if child is not None:
+                path.append(child)
+                parent = child
+        there: dict[tuple[int, int], bool] = {}
+
+        def available(column: int, number: int) -> bool:
+            place = column, number
+            if place not in there:
+                in_memory = column < len(path) and path[column].pages[number] is not None
+                there[place] = in_memory or tier.has(names[column], number)
+            return there[place]
+
+        count = len(blocks)
+        for number, each in enumerate(held):
+            if each.window is None:
+                count = next((column for column in range(count) if not available(column, number)), count)
+        self._busy = set(path)
+        while count:
+            wanted = [
+                (column, number)
+                for number, each in enumerate(held)
+                for column in range(min(each.first_column(count * PAGE), count), count)
+            ]
+            if not all(available(*place) for place in wanted):
+                count -= 1
+                continue
+            for own in blocks[len(path) : count]:
+                path.append(self._add(path[-1] if path else self._root, own))
+                self._busy.add(path[-1])
+            missing = self._load(path, wanted, tier)
+            if missing is None:
+                break
+            there[missing] = False
+            # Without a window, all that is behind the page is of no use either.
+            count = missing[0] if held[missing[1]].window is None else count - 1
+        self._busy = set()
+        for block in reversed(path):
+            if block in self._by_use:
+                self._prune(block)
+
+    def _load(self, path: list[_Block], wanted: list[tuple[int, int]], tier: Tier) -> tuple[int, int] | None:
+        """Gets the pages (column, pool) that blocks lack; the first one that cannot be had, or None."""
+        # What is there must not be given up for what is missing.
+        pinned = [
+            (number, self._pools[number].share(page))
+            for column, number in wanted
+            if (page := path[column].pages[number]) is not None
+        ]
+        try:
+            for column, number in wanted:
+                block, pool = path[column], self._pools[number]
+                if block.pages[number] is not None:
+                    continue
+                try:
+                    page = pool.take()
+                except NoRoomError:
+                    return column, number
+                try:
+                    loaded = tier.load(block.name, number, page)
+                except BaseException:
+                    pool.give_back(page)
+                    raise
+                if not loaded:
+                    pool.give_back(page)
+                    return column, number
+                block.pages[number] = page
+                block.kept.add(number)
+                pinned.append((number, pool.share(page)))
+            return None
+        finally:
+            for number, page in pinned:
+                self._pools[number].give_back(page)
+
     @staticmethod
     def _reaches_back(path: list[_Block], known: int, held: Sequence[SequencePages]) -> bool:
         """True where the token behind the first ``known`` ones finds all that it looks back on."""
@@ -171,7 +291,8 @@ class PrefixTree:
         for other in list(parent.children.get(int(tokens[0]), {}).values()):
             if len(other.tokens) < len(tokens) and _common(other.tokens, tokens) == len(other.tokens):
                 self._remove(other)
-        block = _Block(parent, tokens.copy(), len(self._pools))
+        name = b"" if self._tier is None else self._tier.name(parent.name, tokens.tobytes())
+        block = _Block(parent, tokens.copy(), len(self._pools), name)
         parent.add(block)
         # Counts as used from now on: it must not be what makes room for the rest of its sequence.
         self._by_use[block] = None
@@ -185,6 +306,19 @@ class PrefixTree:
         elif known != own:
             held.table[column] = held.pool.share(known)
             held.pool.give_back(own)
+
+    def _keep(self, block: _Block, number: int) -> None:
+        """Gives a page of a whole block to the second tier, where it did not get it before."""
+        page = block.pages[number]
+        if self._tier is None or page is None or number in block.kept or len(block.tokens) < PAGE:
+            return
+        if self._tier.save(block.name, number, page):
+            block.kept.add(number)
+
+    def _spill(self, block: _Block, number: int) -> None:
+        """Before a page is given back: the second tier may have lost it, or had no room for it before."""
+        block.kept.discard(number)
+        self._keep(block, number)
 
     def _use(self, path: Iterable[_Block]) -> None:
         for block in reversed(list(path)):
@@ -200,21 +334,36 @@ class PrefixTree:
                 continue
             if self._windows[number] is not None:
                 # What lies behind the block, further than the window, can still be found.
+                self._spill(block, number)
                 pool.give_back(page)
                 block.pages[number] = None
-                if not block.children and all(other is None for other in block.pages):
-                    self._remove(block)
+                self._prune(block)
                 return True
             if not block.children:
+                for other in range(len(self._pools)):
+                    self._spill(block, other)
+                parent = block.parent
                 self._remove(block)
+                self._prune(parent)
                 return True
         return False
+
+    def _prune(self, block: _Block | None) -> None:
+        """Removes a block that is not needed any more, and those before it that only led to it."""
+        while block is not None and block.parent is not None:
+            if block.is_needed or block in self._busy:
+                return
+            parent = block.parent
+            self._remove(block)
+            block = parent
 
     def _let_go(self, number: int, page: int) -> bool:
         """Forgets the block that has a page of a pool."""
         block = next((block for block in self._by_use if block.pages[number] == page), None)
         if block is not None:
+            parent = block.parent
             self._remove(block)
+            self._prune(parent)
         return block is not None
 
     def _remove(self, block: _Block) -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any
@@ -54,6 +55,8 @@ class SessionOptions:
       sequences: most texts that are computed at a time; more wait.
       kv_pool: tokens of all texts together that the KV cache has room for; None for ``context``.
       pack_cache: keep packed weights in a file and map it at the next start.
+      kv_disk: bytes of keys and values that are kept on disk for prompts that begin alike, also of other
+        processes: a number, or a text such as "4G"; 0 for none.
       profile: count the calls and the time of every kernel (``lumen_mlir.measure.profiling``).
     """
 
@@ -66,6 +69,7 @@ class SessionOptions:
     sequences: int = 16
     kv_pool: int | None = None
     pack_cache: bool = True
+    kv_disk: int | str = 0
     profile: bool = False
 
     def __post_init__(self) -> None:
@@ -82,6 +86,19 @@ class SessionOptions:
         for name in ("pack_cache", "profile"):
             if not isinstance(getattr(self, name), bool):
                 raise LumenError(f"{name} is {shown(getattr(self, name))}; True or False was expected")
+
+        _ = self.kv_disk_bytes
+
+    @property
+    def kv_disk_bytes(self) -> int:
+        """``kv_disk`` in bytes. Raises ``LumenError`` where it is no size."""
+        value: object = self.kv_disk
+        if isinstance(value, str):
+            with contextlib.suppress(ValueError):
+                value = env.parse_size(value)
+        if type(value) is not int or value < 0:
+            raise LumenError(f"kv_disk is {shown(value)}; a size such as 500M or 4G was expected")
+        return value
 
     @staticmethod
     def of(**options: Any) -> SessionOptions:

@@ -44,13 +44,13 @@ def reserve(descriptor: int, size: int) -> None:
 
 
 @contextlib.contextmanager
-def replacing(path: str | os.PathLike[str], size: int = 0) -> Iterator[BinaryIO]:
+def replacing(path: str | os.PathLike[str], size: int = 0, durable: bool = False) -> Iterator[BinaryIO]:
     """A binary file, to be written from beginning to end, that becomes ``path`` when the block ends.
 
     If the block raises, nothing is left. A link stays, and what it points to is replaced; an existing file's
     mode stays, too. Devices and pipes cannot be replaced: they get the bytes as they are written. ``size``,
-    where known, reserves that many bytes first. The data is not flushed to the disk (no ``fsync``): what is
-    written here can be made again. Raises ``OSError``, for folders and sockets too.
+    where known, reserves that many bytes first. ``durable``: the data is on the disk when the block has
+    ended, for what cannot be made again. Raises ``OSError``, for folders and sockets too.
     """
     target = _target(Path(path))
     if isinstance(target, int):
@@ -62,7 +62,7 @@ def replacing(path: str | os.PathLike[str], size: int = 0) -> Iterator[BinaryIO]
     except FileNotFoundError:
         before = None
     if before is None or stat.S_ISREG(before.st_mode):
-        with _replacing(target, before, size) as file:
+        with _replacing(target, before, size, durable) as file:
             yield file
         return
     if stat.S_ISSOCK(before.st_mode):
@@ -74,7 +74,7 @@ def replacing(path: str | os.PathLike[str], size: int = 0) -> Iterator[BinaryIO]
 
 
 @contextlib.contextmanager
-def _replacing(path: Path, before: os.stat_result | None, size: int) -> Iterator[BinaryIO]:
+def _replacing(path: Path, before: os.stat_result | None, size: int, durable: bool) -> Iterator[BinaryIO]:
     """``replacing`` for a regular file, or one that is not there yet; ``before`` is its status."""
     temporary = temporary_name(path)
     try:
@@ -86,7 +86,12 @@ def _replacing(path: Path, before: os.stat_result | None, size: int) -> Iterator
                 _keep_rights(file.fileno(), before)
             reserve(file.fileno(), size)
             yield file
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
         os.replace(temporary, path)
+        if durable:
+            _flush_folder(path.parent)
     except BaseException as error:
         with contextlib.suppress(OSError):
             temporary.unlink()
@@ -94,6 +99,16 @@ def _replacing(path: Path, before: os.stat_result | None, size: int) -> Iterator
             # The name that people know.
             error.filename, error.filename2 = str(path), None
         raise
+
+
+def _flush_folder(folder: Path) -> None:
+    """The new name is on the disk, too. File systems that cannot do that are left alone."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _keep_rights(descriptor: int, before: os.stat_result) -> None:

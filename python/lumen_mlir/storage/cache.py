@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The caches on disk: compiled objects, packed weights, tokenizers, quantized models, tuning results.
+"""The caches on disk: compiled objects, packed weights, tokenizers, quantized models, tuning results, pages.
 
 An entry is one file (``cache_entry``). It is written under a temporary name and renamed, so other processes
 see it whole or not at all; it is checked before it is used, and one that is damaged is removed, with a
@@ -20,6 +20,7 @@ import re
 import stat
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,7 +41,10 @@ from lumen_mlir.storage.cache_entry import (
 
 FAILURES = "failures"
 
-KINDS = ("objects", "kernels", "packed", "tokenizers", "models", "tunings")
+# Of keys and values: they have a limit of their own (``page_cache``).
+PAGES = "pages"
+
+KINDS = ("objects", "kernels", "packed", "tokenizers", "models", "tunings", PAGES)
 
 _SUFFIX = ".lumen"
 
@@ -213,10 +217,10 @@ class Cache:
         """After a ``file`` was written: the least recently used others make room for it."""
         self._evict(keep=path)
 
-    def entries(self) -> list[Entry]:
-        """Every entry, the most recently used first."""
+    def entries(self, kinds: Sequence[str] = KINDS) -> list[Entry]:
+        """Every entry of some kinds, the most recently used first."""
         found = []
-        for kind in KINDS:
+        for kind in kinds:
             for path in self._files(kind, _SUFFIX):
                 with contextlib.suppress(OSError):
                     status = path.lstat()
@@ -315,15 +319,20 @@ class Cache:
 
     def _evict(self, keep: Path) -> None:
         """Remove the least recently used entries until the rest fits the limit."""
-        entries = self.entries()
-        excess = sum(entry.size for entry in entries) - self.limit
+        self._shrink([kind for kind in KINDS if kind != PAGES], self.limit, keep)
+
+    def _shrink(self, kinds: Sequence[str], limit: int, keep: Path) -> int:
+        """Remove the least recently used entries of some kinds until they fit a limit; the bytes left."""
+        entries = self.entries(kinds)
+        total = sum(entry.size for entry in entries)
         for entry in reversed(entries):
-            if excess <= 0:
+            if total <= limit:
                 break
             if entry.path != keep:
                 with contextlib.suppress(OSError):
                     entry.path.unlink()
-                    excess -= entry.size
+                    total -= entry.size
+        return total
 
     def _discard(self, path: Path, reason: str, what: str = "is damaged") -> None:
         logger.warning("cache entry %s %s (%s); it is removed and made again", path, what, reason)

@@ -32,8 +32,9 @@ _DIGEST_BYTES = 16
 _LABEL = _HEADER.size + _DIGEST_BYTES
 _LABEL_LENGTH = struct.Struct("<H")
 _LABEL_BYTES = 1024
-# Gigabytes of packed weights are checked at each start, by what is as fast as memory. The rest is small.
-_LARGE = ("packed",)
+# Gigabytes of packed weights are checked at each start, and pages of keys and values while others wait, by
+# what is as fast as memory. The rest is small.
+_LARGE = ("packed", "pages")
 
 _WRITE_BYTES = 32 << 20  # a multiple of a large page
 

@@ -19,7 +19,7 @@ from lumen_mlir import __version__, formats
 from lumen_mlir._mlir import codegen
 from lumen_mlir.compiler import targets
 from lumen_mlir.measure import tune
-from lumen_mlir.storage.cache import Cache
+from lumen_mlir.storage.cache import PAGES, Cache
 from lumen_mlir.testing.families import write_family
 from lumen_mlir.testing.scripted import write_scripted
 
@@ -358,6 +358,17 @@ def test_formats_show(lumen, refused):
     assert refused("formats", "show", "q4_kk") == (
         "unknown quantization format 'q4_kk'; did you mean 'q4_k'?"
     )
+
+
+def test_cache_of_pages(lumen, tmp_path):
+    own = {"LUMEN_CACHE_DIR": str(tmp_path)}
+    cache = Cache(tmp_path, limit=10**9).labelled("a model")
+    for number in range(2):
+        cache.store(PAGES, f"{number}", bytes(1000))
+    first = lumen("cache", env=own).stdout.splitlines()[0]
+    assert first.endswith("0 entries, 0 bytes of 20.00 GB, and 2 pages of keys and values, 10.19 KB")
+    assert "2 pages of keys and values" in lumen("cache", env=own).stdout.splitlines()[3]
+    assert lumen("cache", "clear", env=own).stdout == f"{tmp_path}: removed 2 entries, 10.19 KB\n"
 
 
 def test_cache(lumen, tmp_path):

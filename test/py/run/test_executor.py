@@ -174,6 +174,101 @@ def test_what_a_step_refuses(tmp_path, cache):
         executor.run([], nothing)
     with pytest.raises(LumenError, match=r"logits are float32 \[1, \d+\], not float32 \[0, "):
         executor.run([Part(pair[0], ids_of(0, 3), 0, 2)], nothing)
+    part = Part(pair[0], ids_of(0, 3), 0, 3)
+    with pytest.raises(LumenError, match="a step takes a sequence once"):
+        executor.run([part, part], nothing)
+    other = Executor(model, executor.options, cache=cache)
+    with pytest.raises(LumenError, match="a step takes sequences of its own executor only"):
+        other.run([part], nothing)
+    executor.run([part], nothing)
+    pair[0].close()
+    pair[0].close()
+    for use in (lambda: executor.run([part], nothing), lambda: pair[0].adopt([1]), pair[0].fork):
+        with pytest.raises(LumenError, match="the sequence is closed"):
+            use()
+    # Closed twice, its number is free once.
+    executor.open()
+    with pytest.raises(LumenError, match="there are 2 sequences already"):
+        executor.open()
+
+
+@pytest.mark.parametrize("family", ["qwen2", "exaone4-hybrid"])
+def test_a_step_that_does_not_end(tmp_path, cache, monkeypatch, family):
+    """Where a step fails or is interrupted, sequences have what they had before its positions."""
+    model = Model.open(write_family(tmp_path / "model.gguf", family))
+    options = SessionOptions(context=CONTEXT, chunk=CHUNK)
+    executor = Executor(model, options, sequences=3, pool=256, prefixes=True, cache=cache)
+    text, others = ids_of(0, 120), [ids_of(1, 30), ids_of(2, 20)]
+    first, second = executor.open(), executor.open()
+    for begin in range(0, 120, 30):
+        run(executor, [Part(first, text[begin : begin + 30], begin, 30)])
+    run(executor, [Part(second, others[1], 0, 20)])
+
+    # It goes back, is computed, and is interrupted before that is noted.
+    repeat = executor._call.repeat
+
+    def interrupted():
+        repeat()
+        raise KeyboardInterrupt
+
+    # (Of exaone4's window only 8 positions are kept, so it cannot go back beyond the last step.)
+    position = 80 if family == "qwen2" else 95
+    monkeypatch.setattr(executor._call, "repeat", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(executor, [Part(first, others[0], position, 30), Part(second, others[0][:1], 20, 1)])
+    monkeypatch.undo()
+    assert first.tokens == text[:position].tolist() and second.tokens == others[1].tolist()
+    whole = np.concatenate([text[:position], others[0]])
+    expected = alone(model, options, cache, whole)
+    # There is no room: the pool has four pages, of which the two sequences have three.
+    long = ids_of(3, 100)
+    third = executor.open()
+    for begin in range(0, 60, 30):
+        run(executor, [Part(third, long[begin : begin + 30], begin, 30)])
+    with pytest.raises(LumenError, match="pages of the KV cache are taken"):
+        run(executor, [Part(first, others[0][:2], position, 2), Part(third, long[60:90], 60, 30)])
+    assert first.tokens == text[:position].tolist() and third.tokens == long[:60].tolist()
+    third.close()
+    (logits,) = run(executor, [Part(first, others[0], position, 0)])
+    np.testing.assert_array_equal(logits, expected[position:])
+    # What others find are the tokens that were computed last.
+    first.close()
+    again = executor.open()
+    known = again.adopt(whole)
+    assert known >= 64 or family != "qwen2"
+    for begin in range(known, len(whole), CHUNK):
+        tokens = whole[begin : begin + CHUNK]
+        (logits,) = run(executor, [Part(again, tokens, begin, 0)])
+        np.testing.assert_array_equal(logits, expected[begin : begin + len(tokens)])
+
+
+def test_what_was_not_computed_is_not_found(tmp_path, cache):
+    """Measurements step where nothing is before: others must not take that for a text of zeros."""
+    model = Model.open(write_family(tmp_path / "model.gguf", "qwen2"))
+    executor = Executor(
+        model, SessionOptions(context=256, chunk=CHUNK), sequences=2, pool=512, prefixes=True, cache=cache
+    )
+    sequence = executor.open()
+    run(executor, [Part(sequence, ids_of(0, CHUNK), 100, CHUNK)])
+    assert sequence.tokens == []
+    assert executor.open().adopt(np.zeros(150, np.int32)) == 0
+
+
+def test_no_page_is_lost_where_a_copy_fails():
+    def fail(source: int, target: int) -> None:
+        raise LumenError("no copies today")
+
+    pool = PagePool(4, fail)
+    held = [SequencePages(pool, np.zeros(16, np.int32), None) for _ in range(2)]
+    held[0].hold(0, 70)
+    held[1].adopt(held[0].table[:2].tolist(), 0)
+    with pytest.raises(LumenError, match="no copies today"):
+        held[1].hold(70, 1)
+    assert pool.free == 2
+    # What begins with pages of others gives its own back.
+    held[1].adopt([], 0)
+    held[0].clear()
+    assert pool.free == 4
 
 
 def test_pages_of_a_window():

@@ -78,6 +78,42 @@ class Stored:
             each.clear()
 
 
+class Disk:
+    """A second tier in memory, which is full now and then, and loses or damages some pages."""
+
+    root = b"root"
+
+    def __init__(self, memories: list[Memory], rng: random.Random):
+        self.memories, self.rng = memories, rng
+        self.pages: dict[tuple[bytes, int], np.ndarray] = {}
+        self.loaded = self.failed = 0
+
+    @staticmethod
+    def name(parent: bytes, tokens: bytes) -> bytes:
+        return parent + tokens
+
+    def has(self, name: bytes, pool: int) -> bool:
+        return (name, pool) in self.pages
+
+    def save(self, name: bytes, pool: int, page: int) -> bool:
+        if self.rng.random() < 0.2:
+            return False
+        self.pages[name, pool] = self.memories[pool].content[page].copy()
+        if self.rng.random() < 0.05:
+            del self.pages[self.rng.choice(list(self.pages))]
+        return True
+
+    def load(self, name: bytes, pool: int, page: int) -> bool:
+        if self.rng.random() < 0.1:
+            del self.pages[name, pool]
+            self.memories[pool].content[page] = -2
+            self.failed += 1
+            return False
+        self.memories[pool].content[page] = self.pages[name, pool]
+        self.loaded += 1
+        return True
+
+
 def check_counts(memories: list[Memory], live: list[Stored], tree: PrefixTree) -> None:
     """Every page is free or has as many holders as can be counted."""
     for number, memory in enumerate(memories):
@@ -91,14 +127,19 @@ def check_counts(memories: list[Memory], live: list[Stored], tree: PrefixTree) -
                 counted[block.pages[number]] += 1
         assert counted == memory.pool._holders
         assert memory.pool.free == counted.count(0)
+    assert all(block.is_needed for block in tree._by_use)
 
 
 @pytest.mark.parametrize("windows", [[None], [None, 70], [100], [1, 64, None]])
 @pytest.mark.parametrize("seed", range(3))
-def test_random_lives(windows, seed):
+@pytest.mark.parametrize("with_disk", [False, True])
+def test_random_lives(windows, seed, with_disk):
     rng = random.Random(seed)
-    memories = [Memory(24) for _ in windows]
-    tree = PrefixTree([(memory.pool, window) for memory, window in zip(memories, windows, strict=True)])
+    memories = [Memory(14 if with_disk else 24) for _ in windows]
+    disk = Disk(memories, rng) if with_disk else None
+    tree = PrefixTree(
+        [(memory.pool, window) for memory, window in zip(memories, windows, strict=True)], tier=disk
+    )
     live: list[Stored] = []
     adopted = full = 0
     for _ in range(800):
@@ -148,6 +189,7 @@ def test_random_lives(windows, seed):
         stored.clear()
     tree.clear()
     assert all(memory.pool.free == memory.pool.size for memory in memories) and not len(tree)
+    assert disk is None or disk.loaded > 5
     assert adopted > 64 and full > 0 and sum(memory.copies for memory in memories) > 0
 
 
@@ -188,7 +230,7 @@ def test_what_is_found():
 
 
 def test_a_full_pool_is_written_to_without_a_copy():
-    """Where the tree alone shares a page and there is no other, it forgets the page."""
+    """Where the tree alone shares a page and there is no other, it forgets the page that is needed."""
     memory = Memory(2)
     tree = PrefixTree([(memory.pool, None)])
     stored = Stored([memory], [None])
@@ -198,7 +240,7 @@ def test_a_full_pool_is_written_to_without_a_copy():
     stored.check(0)
     stored.write(0, np.ones(20, np.int32))
     stored.check(0)
-    assert memory.copies == 0 and len(tree) == 0
+    assert memory.copies == 0 and len(tree) == 1
 
 
 def test_a_page_is_given_up_when_there_is_no_other():
@@ -216,3 +258,16 @@ def test_a_page_is_given_up_when_there_is_no_other():
     other.write(0, np.zeros(1, np.int32))
     assert len(tree) == 2
     assert tree.adopt(np.arange(192, dtype=np.int32), Stored([memory], [None]).held) == 128
+
+
+def test_blocks_without_pages_are_forgotten():
+    """Where all layers have windows, a block whose pages are gone leads nowhere in the end."""
+    memory = Memory(6)
+    tree = PrefixTree([(memory.pool, 70)])
+    for number in range(100):
+        stored = Stored([memory], [70])
+        for position in range(0, 256, 64):
+            stored.write(position, np.full(64, number, np.int32))
+            tree.publish(stored.tokens, stored.held)
+        stored.clear()
+    assert len(tree) <= 2 * memory.pool.size
