@@ -146,6 +146,14 @@ kv_type_option = click.option(
     help="Elements of the KV cache: f16, f32, or q8_0 (half the memory of f16).",
 )
 
+kv_disk_option = click.option(
+    "--kv-disk",
+    metavar="SIZE",
+    default="0",
+    help="Keep keys and values on disk, at most SIZE such as 4G, for prompts that begin alike.  "
+    "[default: none]",
+)
+
 pre_tokenizer_option = click.option(
     "--pre-tokenizer",
     metavar="NAME",
@@ -206,6 +214,7 @@ engine_options = _all(
         type=int,
         help="Tokens of context (0: all of the model's own).  [default: the model's own, at most 32768]",
     ),
+    kv_disk_option,
     step_options,
 )
 

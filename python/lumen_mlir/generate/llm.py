@@ -67,7 +67,7 @@ class LLM:
       memory_budget: bytes, or text such as "2G", that weights, KV cache and intermediates may take: the
         context, and KV type f16, give way to it. ``lumen_mlir.run.memory.footprint`` says what a run takes.
       options: the fields of ``SessionOptions``: ``threads``, ``context``, ``kv_type``, ``activations``,
-        ``target``, ``chunk``, ``sequences``, ``kv_pool``, ``pack_cache``, ``profile``.
+        ``target``, ``chunk``, ``sequences``, ``kv_pool``, ``kv_disk``, ``pack_cache``, ``profile``.
 
     Attributes:
       model: the checked file: ``model.config``, ``model.file``, ``model.tensors``.

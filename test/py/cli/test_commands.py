@@ -360,15 +360,37 @@ def test_formats_show(lumen, refused):
     )
 
 
+def test_keys_and_values_on_disk(process, refused, tmp_path):
+    """What waits to be written is written before the process ends; another one finds it."""
+    own = {"LUMEN_CACHE_DIR": str(tmp_path)}
+
+    def generated(*more: str) -> str:
+        done = process("generate", "-p", "배우들의 연기가 정말 " * 20, "-n", "8", *GREEDY, *more, env=own)
+        assert done.returncode == 0
+        return done.stdout
+
+    def pages() -> dict[str, int]:
+        return {path.name: path.stat().st_mtime_ns for path in (tmp_path / "pages").iterdir()}
+
+    plain = generated()
+    assert generated("--kv-disk", "1G") == plain
+    written = pages()
+    assert written and generated("--kv-disk", "1G") == plain
+    assert pages() == written
+    assert refused("generate", "--kv-disk", "much", "-p", "이", env=own) == (
+        "kv_disk is 'much'; a size such as 500M or 4G was expected"
+    )
+
+
 def test_cache_of_pages(lumen, tmp_path):
     own = {"LUMEN_CACHE_DIR": str(tmp_path)}
     cache = Cache(tmp_path, limit=10**9).labelled("a model")
     for number in range(2):
         cache.store(PAGES, f"{number}", bytes(1000))
     first = lumen("cache", env=own).stdout.splitlines()[0]
-    assert first.endswith("0 entries, 0 bytes of 20.00 GB, and 2 pages of keys and values, 10.19 KB")
+    assert first.endswith("0 entries, 0 bytes of 20.00 GB, and 2 pages of keys and values, 10.19 kB")
     assert "2 pages of keys and values" in lumen("cache", env=own).stdout.splitlines()[3]
-    assert lumen("cache", "clear", env=own).stdout == f"{tmp_path}: removed 2 entries, 10.19 KB\n"
+    assert lumen("cache", "clear", env=own).stdout == f"{tmp_path}: removed 2 entries, 10.19 kB\n"
 
 
 def test_cache(lumen, tmp_path):
