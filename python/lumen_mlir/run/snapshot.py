@@ -31,14 +31,16 @@ from lumen_mlir.support.interrupts import interrupts_held
 _MAGIC = b"LUMENKV1"
 _BEGIN = struct.Struct("<8sIQ")
 _DIGEST_BYTES, _CHECKSUM = 16, struct.Struct("<Q")
-# Descriptions are far smaller: what says otherwise is damaged.
-_MOST_DESCRIPTION = 1 << 20
+# Descriptions are far smaller, with the longest notes: what says otherwise is damaged.
+_MOST_DESCRIPTION = 1 << 28
 # Read and written at once; checksums are of pieces of whole blocks.
 _PIECE = 4 << 20
 
 
-def save(executor: Executor, sequence: Sequence, path: str | os.PathLike[str]) -> int:
+def save(executor: Executor, sequence: Sequence, path: str | os.PathLike[str], notes: str = "") -> int:
     """Writes a sequence to a file, and returns the bytes. Steps of others go on meanwhile.
+
+    ``notes``: a text of the caller's that ``load`` returns.
 
     The file appears whole or not at all, and is on the disk then. Raises ``LumenError`` where it cannot be
     written; what was at ``path`` is there as before then.
@@ -56,7 +58,7 @@ def save(executor: Executor, sequence: Sequence, path: str | os.PathLike[str]) -
             _Pool(each.window, *found, memory.page_bytes)
             for each, found, memory in zip(sequence.pages, ranges, executor.memories, strict=True)
         ]
-        header = _header(asdict(executor.identity), tokens.size, pools)
+        header = _header(asdict(executor.identity), tokens.size, pools, notes)
         size = len(header) + tokens.nbytes + sum(pool.bytes for pool in pools) + _CHECKSUM.size
         try:
             with replacing(path, size, durable=True) as file:
@@ -77,8 +79,8 @@ def save(executor: Executor, sequence: Sequence, path: str | os.PathLike[str]) -
         return size
 
 
-def load(executor: Executor, path: str | os.PathLike[str]) -> Sequence:
-    """A new sequence with what ``save`` wrote to a file. Steps of others go on meanwhile.
+def load(executor: Executor, path: str | os.PathLike[str]) -> tuple[Sequence, str]:
+    """A new sequence with what ``save`` wrote to a file, and its notes. Steps of others go on meanwhile.
 
     All of the file is checked before. Raises ``LumenError`` where it cannot be read, is damaged, or was
     written with another model or other options; where it does not fit the executor's context; and where the
@@ -108,7 +110,7 @@ def load(executor: Executor, path: str | os.PathLike[str]) -> Sequence:
             sequence.check_open()
             sequence.tokens = tokens.tolist()
             executor.publish(sequence)
-        return sequence
+        return sequence, header.notes
 
 
 class _Damaged(Exception):
@@ -137,6 +139,7 @@ class _Header:
     identity: dict
     tokens: int
     pools: list[_Pool]
+    notes: str
 
     @property
     def end(self) -> int:
@@ -194,8 +197,13 @@ def _opened(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 # --- what stands in the file --------------------------------------------------------------------------------
 
 
-def _header(identity: dict, tokens: int, pools: list[_Pool]) -> bytes:
-    description = {"identity": identity, "tokens": tokens, "pools": [asdict(pool) for pool in pools]}
+def _header(identity: dict, tokens: int, pools: list[_Pool], notes: str) -> bytes:
+    description = {
+        "identity": identity,
+        "tokens": tokens,
+        "pools": [asdict(pool) for pool in pools],
+        "notes": notes,
+    }
     text = json.dumps(description).encode()
     size = _BEGIN.size + len(text) + _DIGEST_BYTES + 4 * tokens + sum(pool.bytes for pool in pools)
     begin = _BEGIN.pack(_MAGIC, len(text), size + _CHECKSUM.size) + text
@@ -219,7 +227,7 @@ def _check_header(file: BinaryIO) -> _Header:
         raise _Damaged("its description is not what was written")
     description = json.loads(text)
     pools = [_Pool(**pool) for pool in description["pools"]]
-    header = _Header(file.tell(), description["identity"], description["tokens"], pools)
+    header = _Header(file.tell(), description["identity"], description["tokens"], pools, description["notes"])
     if header.end != size:
         raise _Damaged(f"it has {size:,} bytes where its description says {header.end:,}")
     return header

@@ -55,7 +55,8 @@ def test_goes_on_with_equal_bits(tmp_path, cache, family, kv_type, activations):
     text, more = ids_of(0, 150), ids_of(1, 40)
     sequence = executor.open()
     step(executor, sequence, text)
-    size = snapshot.save(executor, sequence, tmp_path / "chat.kv")
+    notes = "배우들의 " * 5 + "\0"
+    size = snapshot.save(executor, sequence, tmp_path / "chat.kv", notes)
     assert size == (tmp_path / "chat.kv").stat().st_size
     saved = pages_of(executor, sequence)
     expected = step(executor, sequence, more)
@@ -64,8 +65,8 @@ def test_goes_on_with_equal_bits(tmp_path, cache, family, kv_type, activations):
     step_of_others = other.open()
     out = np.empty((16, VOCABULARY), np.float32)
     other.run([Part(step_of_others, text[:16], 0, 0)], out)
-    loaded = snapshot.load(other, tmp_path / "chat.kv")
-    assert loaded.tokens == text.tolist()
+    loaded, found = snapshot.load(other, tmp_path / "chat.kv")
+    assert loaded.tokens == text.tolist() and found == notes
     assert pages_of(other, loaded) == saved
     for begin in range(0, 40, 8):
         rows = np.empty((8, VOCABULARY), np.float32)
@@ -76,8 +77,8 @@ def test_goes_on_with_equal_bits(tmp_path, cache, family, kv_type, activations):
 def test_a_sequence_without_tokens(tmp_path, qwen2, cache):
     executor = opened(qwen2, cache)
     snapshot.save(executor, executor.open(), tmp_path / "empty.kv")
-    loaded = snapshot.load(executor, tmp_path / "empty.kv")
-    assert loaded.tokens == [] and executor.memories[0].page_bytes > 0
+    loaded, notes = snapshot.load(executor, tmp_path / "empty.kv")
+    assert loaded.tokens == [] and notes == "" and executor.memories[0].page_bytes > 0
     with pytest.raises(LumenError, match="the sequence is closed"):
         loaded.close()
         snapshot.save(executor, loaded, tmp_path / "empty.kv")
@@ -119,7 +120,7 @@ def test_a_damaged_file_changes_nothing(tmp_path, qwen2, cache):
     os.mkfifo(tmp_path / "fifo")
     refused(executor, tmp_path / "fifo", "cannot be loaded: it is no regular file")
     path.write_bytes(sound)
-    assert snapshot.load(executor, path).tokens == sequence.tokens
+    assert snapshot.load(executor, path)[0].tokens == sequence.tokens
 
 
 def test_what_does_not_fit(tmp_path, qwen2, cache):
@@ -196,6 +197,6 @@ def test_survives_being_killed(tmp_path, qwen2, cache):
             # (Each process saves many times; where the kill comes among the writes is chance.)
             time.sleep(rng.random() * 0.02)
             process.send_signal(signal.SIGKILL)
-        loaded = snapshot.load(executor, path)
+        loaded, _ = snapshot.load(executor, path)
         assert loaded.tokens in (ids_of(0, 200).tolist(), ids_of(1, 200).tolist())
         loaded.close()
