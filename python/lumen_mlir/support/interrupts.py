@@ -19,12 +19,21 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 
+# The thread that holds interrupts, and those that wait.
+_held: tuple[int, list[tuple]] | None = None
+
+
 @contextmanager
 def interrupts_held() -> Iterator[list[tuple]]:
-    """Inside, SIGINT waits; its handler is called at the end. For what takes no time.
+    """Inside, SIGINT waits; its handler is called at the end of the outermost block. For what takes no time.
 
     The list is empty as long as none waits.
     """
+    global _held
+    if _held is not None and _held[0] == threading.get_ident():
+        # To exchange handlers takes longer than much that is done inside.
+        yield _held[1]
+        return
     came: list[tuple] = []
     handler = signal.getsignal(signal.SIGINT)
     if not callable(handler) or threading.current_thread() is not threading.main_thread():
@@ -32,8 +41,10 @@ def interrupts_held() -> Iterator[list[tuple]]:
         return
     signal.signal(signal.SIGINT, lambda *what: came.append(what))
     try:
+        _held = threading.get_ident(), came
         yield came
     finally:
+        _held = None
         signal.signal(signal.SIGINT, handler)
         if came:
             handler(*came[0])

@@ -86,3 +86,16 @@ def test_jobs():
         assert job.wait(60) and job.wait() and job.result() and job.result()
         with pytest.raises(ZeroDivisionError):
             Job(pool, lambda: 1 / 0).result()
+
+
+def test_blocks_within_blocks():
+    """An interrupt waits for the end of the outermost one, which the others tell of."""
+    reached = []
+    with pytest.raises(KeyboardInterrupt), interrupts_held() as outer:
+        with interrupts_held() as inner:
+            signal.raise_signal(signal.SIGINT)
+            reached.append(len(inner))
+        reached.append(len(outer))
+    assert reached == [1, 1]
+    with interrupts_held() as came:
+        assert not came
