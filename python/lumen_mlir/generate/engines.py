@@ -10,6 +10,9 @@ from lumen_mlir.models import Model
 from lumen_mlir.run.session_options import Progress, SessionOptions, Timings
 from lumen_mlir.storage.cache import Cache
 
+# Sequences besides those of the scheduler: for single steps and for what comes from files.
+_SPARE = 2
+
 ENGINES = ("compiled", "reference")
 
 
@@ -31,7 +34,7 @@ def open_engine(
         return Executor(
             model,
             options,
-            sequences=options.sequences,
+            sequences=options.sequences + _SPARE,
             pool=options.kv_pool,
             prefixes=True,
             cache=cache,

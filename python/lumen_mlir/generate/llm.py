@@ -13,18 +13,15 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, overload
-
-import numpy as np
 
 from lumen_mlir.errors import LumenError, shown
 from lumen_mlir.generate.batcher import Batcher
 from lumen_mlir.generate.engines import check_engine, open_engine
 from lumen_mlir.generate.generation import Generation, stop_strings
 from lumen_mlir.generate.model_source import open_model_file
+from lumen_mlir.generate.network import Network
 from lumen_mlir.generate.prompts import Prompts, is_list_of_prompts
-from lumen_mlir.generate.request import Request
 from lumen_mlir.generate.sampling import Sampler, Sampling
 from lumen_mlir.generate.scheduler import Scheduler
 from lumen_mlir.generate.steps import steps_of
@@ -37,15 +34,13 @@ from lumen_mlir.text.tokenizer import Tokenizer
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from lumen_mlir import ir
     from lumen_mlir.generate.many import Generations
     from lumen_mlir.generate.parameters import Parameters
-    from lumen_mlir.generate.perplexity import Perplexity
     from lumen_mlir.generate.session import Session
     from lumen_mlir.text.chat import ChatTemplate
 
 
-class LLM:
+class LLM(Network):
     """An open model, its tokenizer, and an engine that runs it.
 
     Any number of threads may use one, for any number of texts: all that is asked for at a time is computed
@@ -162,99 +157,6 @@ class LLM:
             f"context {self.context}, {threads} thread{'' if threads == 1 else 's'}>"
         )
 
-    @property
-    def threads(self) -> int:
-        """Threads of the team; 1 for the reference."""
-        return self.executor.threads if self.engine == "compiled" else 1
-
-    def set_threads(self, count: int) -> None:
-        """Goes on with another team of threads. It changes no result."""
-        executor = self.executor
-        if self.engine == "compiled":
-            executor.set_threads(count)
-
-    # --- text and tokens ------------------------------------------------------------------------------------
-
-    def tokenize(self, text: str, *, special: bool = True, add_bos: bool | None = None) -> list[int]:
-        """The token ids of ``text``; see ``Tokenizer.encode``."""
-        return self.tokenizer.encode(text, special=special, add_bos=add_bos)
-
-    def detokenize(self, ids: Iterable[int], *, special: bool = False) -> str:
-        """The text of token ids, control tokens only if ``special``."""
-        return self.tokenizer.decode(ids, special)
-
-    # --- the network ----------------------------------------------------------------------------------------
-
-    @cached_property
-    def module(self) -> ir.Module:
-        """The model as a module of the ``lumen`` dialect, before any pass."""
-        from lumen_mlir import ir
-
-        with ir.Context():
-            return self.model.module(kv_type=self.options.kv_type, max_tokens=self.options.chunk)
-
-    def logits(self, ids: Sequence[int]) -> np.ndarray:
-        """The logits behind every token of ``ids``: float32 [tokens, vocabulary]."""
-        ids = self._that_fit(ids)
-        result = np.empty((len(ids), self.model.config.vocabulary), np.float32)
-        done = 0
-
-        def receive(logits: np.ndarray) -> None:
-            nonlocal done
-            result[done : done + len(logits)] = logits
-            done += len(logits)
-
-        self.each_logits(ids, receive)
-        return result
-
-    def each_logits(self, ids: Sequence[int], receive: Callable[[np.ndarray], None], first: int = 0) -> None:
-        """Calls ``receive`` with the logits behind the tokens of ``ids`` from number ``first`` on.
-
-        They come in order, some rows at a time, float32 [rows, vocabulary], valid (and writable) during the
-        call.
-        """
-        ids = self._that_fit(ids)
-        self._batcher.compute(
-            Request(ids, lambda logits: None, len(ids) + 1, receive=receive, first_logits=first)
-        )
-
-    def last_logits(self, ids: Sequence[int]) -> np.ndarray:
-        """The logits behind the last token of ``ids``: float32 [vocabulary].
-
-        What the KV cache holds of ``ids`` is not computed again.
-        """
-        ids, found = self._that_fit(ids), []
-        self._batcher.compute(Request(ids, lambda logits: found.append(logits.copy()), len(ids) + 1))
-        return found[0]
-
-    def stepper(self) -> Any:
-        """Runs single steps of a text, whatever its logits are for: a ``Stepper``, to be closed.
-
-        Of the reference, which has one text at a time, its ``ReferenceSession``.
-        """
-        if self.engine == "reference":
-            self.forget()
-            return self.executor
-        from lumen_mlir.run.stepper import Stepper
-
-        return Stepper.on(self.executor)
-
-    def forget(self) -> None:
-        """Empties the KV cache: nothing that was computed before is used again."""
-        self._batcher.forget()
-
-    def _that_fit(self, ids: Iterable[int]) -> list[int]:
-        tokens = self.prompts.checked(ids)
-        if len(tokens) > self.context:
-            raise LumenError(f"{len(tokens)} tokens do not fit the context of {self.context} tokens")
-        return tokens
-
-    def perplexity(self, text: str | Sequence[int], **parameters: Any) -> Perplexity:
-        """How well the model predicts ``text``; the parameters are those of ``generate.perplexity``."""
-        from lumen_mlir.generate.perplexity import perplexity
-
-        return perplexity(self, text, **parameters)
-
     # --- generation -----------------------------------------------------------------------------------------
 
     def session(self) -> Session:
@@ -262,6 +164,19 @@ class LLM:
         from lumen_mlir.generate.session import Session
 
         return Session(self)
+
+    def load_session(self, path: str | os.PathLike[str]) -> Session:
+        """The session that ``Session.save`` wrote to a file; what it has computed is not computed again.
+
+        Raises ``LumenError`` where the file is damaged or no session's, or was written by another model, or
+        with another KV type, other activations or another target.
+        """
+        from lumen_mlir.generate.session import Session, SessionError
+
+        try:
+            return Session.of_notes(self, self.load_text(path))
+        except SessionError as error:
+            raise LumenError(f"{os.fspath(path)}: {error}") from None
 
     def wait(self, is_ready: Callable[[], bool]) -> None:
         """Computes what was asked for until ``is_ready``; it is asked after every step."""

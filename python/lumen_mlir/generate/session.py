@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
@@ -16,6 +18,10 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from lumen_mlir.generate.parameters import Parameters
+
+
+class SessionError(LumenError):
+    """What was loaded is no session."""
 
 
 class Model(Protocol):
@@ -32,6 +38,9 @@ class Model(Protocol):
 
     def last_logits(self, ids: Sequence[int]) -> Any:
         """Computes the text."""
+
+    def save_text(self, ids: Sequence[int], path: str | os.PathLike[str], notes: str) -> int:
+        """Writes keys and values of a text to a file."""
 
     def generate(
         self, prompt: list[int], max_tokens: int | None, **parameters: Unpack[Parameters]
@@ -151,6 +160,30 @@ class Session:
         with self._turn:
             self._settle()
             return Session(self.llm, self._ids, self._conversation.copy())
+
+    def save(self, path: str | os.PathLike[str]) -> int:
+        """Writes its text, its conversation, keys and values to a file; returns the bytes.
+
+        ``LLM.load_session`` goes on with it, also in another process. The file appears whole or not at all.
+        Raises ``LumenError`` where it cannot be written, and where the text is empty.
+        """
+        with self._turn:
+            self._settle()
+            if not self._ids:
+                raise LumenError("the session has no text to save")
+            said = json.dumps({"ids": self._ids, **self._conversation.to_json()}, ensure_ascii=False)
+            return self.llm.save_text(self._ids, path, said)
+
+    @staticmethod
+    def of_notes(llm: Model, notes: str) -> Session:
+        """The session that a file's notes tell of. Raises ``SessionError`` where they tell of none."""
+        try:
+            said = json.loads(notes)
+            ids = llm.prompts.checked(said["ids"])
+            conversation = Conversation.from_json(said)
+        except (ValueError, KeyError, TypeError, RecursionError):
+            raise SessionError("it is no session") from None
+        return Session(llm, ids, conversation)
 
     def close(self) -> None:
         """Ends it, and what is being written. Whatever is asked of it later is a ``LumenError``."""

@@ -28,8 +28,21 @@ class CompiledSteps:
         self.chunk, self.context = executor.options.chunk, executor.context
         self.capacity, self.vocabulary = executor.capacity, executor.model.config.vocabulary
         self._logits = LogitsMemory(self.vocabulary)
-        self.open = executor.open
-        self.forget = executor.forget
+        # Those that are computed at a time.
+        self._open: list[Any] = []
+
+    def open(self) -> Stored:
+        """See ``Steps.open``."""
+        self._open = [sequence for sequence in self._open if not sequence.closed]
+        if len(self._open) == self._executor.options.sequences:
+            raise NoRoomError(f"{len(self._open)} texts are computed at a time")
+        self._open.append(self._executor.open())
+        return self._open[-1]
+
+    def forget(self) -> None:
+        """See ``Steps.forget``."""
+        self._open = []
+        self._executor.forget()
 
     def run(self, parts: Sequence[tuple[Any, np.ndarray, int, int]]) -> np.ndarray:
         """See ``Steps.run``."""

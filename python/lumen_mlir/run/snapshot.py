@@ -45,19 +45,45 @@ def save(executor: Executor, sequence: Sequence, path: str | os.PathLike[str], n
     The file appears whole or not at all, and is on the disk then. Raises ``LumenError`` where it cannot be
     written; what was at ``path`` is there as before then.
     """
-    with ExitStack() as held:
+    with Held(executor, sequence) as held:
+        return held.write(path, notes)
+
+
+class Held:
+    """The pages of a sequence as they are now, whatever becomes of it: nobody writes to them.
+
+    A context manager, at whose end they are given back.
+    """
+
+    def __init__(self, executor: Executor, sequence: Sequence):
+        self._executor, self._stack = executor, ExitStack()
         with executor.lock, interrupts_held():
             sequence.check_open()
-            tokens = np.array(sequence.tokens, "<i4")
-            kept = [
-                held.enter_context(_kept(executor, each.pool, each.table[each.begin : pages(len(tokens))]))
+            self._era = executor.era
+            self._tokens = np.array(sequence.tokens, "<i4")
+            count = pages(len(self._tokens))
+            self._kept = [
+                self._stack.enter_context(_kept(executor, each.pool, each.table[each.begin : count]))
                 for each in sequence.pages
             ]
-            ranges = [(each.begin, len(taken)) for each, taken in zip(sequence.pages, kept, strict=True)]
-        pools = [
-            _Pool(each.window, *found, memory.page_bytes)
-            for each, found, memory in zip(sequence.pages, ranges, executor.memories, strict=True)
-        ]
+            self._pools = [
+                _Pool(each.window, each.begin, len(taken), memory.page_bytes)
+                for each, taken, memory in zip(sequence.pages, self._kept, executor.memories, strict=True)
+            ]
+
+    def __enter__(self) -> Held:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Gives the pages back."""
+        self._stack.close()
+
+    def write(self, path: str | os.PathLike[str], notes: str = "") -> int:
+        """See ``save``."""
+        executor, tokens, pools = self._executor, self._tokens, self._pools
         header = _header(asdict(executor.identity), tokens.size, pools, notes)
         size = len(header) + tokens.nbytes + sum(pool.bytes for pool in pools) + _CHECKSUM.size
         try:
@@ -65,11 +91,12 @@ def save(executor: Executor, sequence: Sequence, path: str | os.PathLike[str], n
                 file.write(header)
                 body = _Writer(file)
                 body.write(tokens.view(np.uint8))
-                for memory, pool, taken in zip(executor.memories, pools, kept, strict=True):
+                for memory, pool, taken in zip(executor.memories, pools, self._kept, strict=True):
                     page = np.empty(memory.page_bytes, np.uint8)
                     for column, number in enumerate(taken, pool.begin):
                         with executor.lock:
-                            sequence.check_open()
+                            if executor.era is not self._era:
+                                raise LumenError("the KV cache was emptied")
                             memory.read(number, page, min(tokens.size - column * PAGE, PAGE))
                         body.write(page)
                 body.end()

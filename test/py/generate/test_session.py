@@ -121,6 +121,65 @@ def test_forks_part(llm, alone):
     assert other.ids[: len(one.ids) - 6] != one.ids and other.text.endswith("배우들의 다른")
 
 
+def test_saving(llm, alone, cache, tmp_path):
+    path = tmp_path / "text.kv"
+    session = llm.session()
+    with pytest.raises(LumenError, match="the session has no text to save"):
+        session.save(path)
+    session.extend("배우들의")
+    if llm.engine == "reference":
+        with pytest.raises(LumenError, match="the reference cannot save texts"):
+            session.save(path)
+        with pytest.raises(LumenError, match="the reference cannot load texts"):
+            llm.load_session(path)
+        return
+    filler = llm.tokenize("이 영화는 정말 재미있게 봤어요. " * 4)
+    session.reset()
+    session.extend([*filler, *llm.tokenize("배우들의", add_bos=False)])
+    expected = session.fork().generate("", 12, **GREEDY).text()
+    assert session.save(path) == path.stat().st_size
+    llm.forget()
+    for other in (llm, lumen_mlir.LLM(context=256, cache=cache, threads=1)):
+        loaded = other.load_session(path)
+        assert loaded.ids == session.ids
+        run = loaded.generate("", 12, **GREEDY)
+        assert run.text() == expected and run.evaluated == 1
+    with pytest.raises(LumenError, match="text.kv: the snapshot cannot be loaded: it was written with"):
+        lumen_mlir.LLM(context=256, cache=cache, kv_type="f32").load_session(path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-9])
+    with pytest.raises(LumenError, match="text.kv: the snapshot is damaged"):
+        llm.load_session(path)
+    llm.save_text(session.ids, path, "{}")
+    with pytest.raises(LumenError, match="text.kv: it is no session"):
+        llm.load_session(path)
+    with pytest.raises(LumenError, match="nowhere/text.kv: .*No such file"):
+        session.save(tmp_path / "nowhere" / "text.kv")
+    assert session.generate("", 12, **GREEDY).text() == expected
+
+
+def test_a_chat_that_is_saved(talker, tmp_path):
+    session = talker.session()
+    assert session.chat("q").text() == "yes"
+    session.save(tmp_path / "chat.kv")
+    loaded = talker.load_session(tmp_path / "chat.kv")
+    assert loaded.conversation.request() == session.conversation.request() and loaded.ids == session.ids
+    assert loaded.chat("q").text() == "yes" and loaded.conversation.turns == 2
+
+
+def test_saving_while_others_write(llm, alone, tmp_path):
+    """All places are taken by texts that nobody reads."""
+    if llm.engine == "reference":
+        pytest.skip("the reference cannot save texts")
+    runs = [llm.generate(prompt, 100, ignore_eos=True) for prompt in PROMPTS]
+    for run in runs:
+        next(run)
+    session = llm.session()
+    session.extend("배우들의")
+    session.save(tmp_path / "text.kv")
+    assert llm.load_session(tmp_path / "text.kv").generate("", 12, **GREEDY).text() == alone["배우들의"]
+
+
 def test_too_long(llm):
     session = llm.session()
     session.extend([5] * 200)
