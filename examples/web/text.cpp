@@ -52,6 +52,11 @@ extern "C" void __cxa_throw(void *object, std::type_info *type,
   std::abort();
 }
 
+/// What the only thread has is never destroyed.
+extern "C" int __cxa_thread_atexit(void (*)(void *), void *, void *) {
+  return 0;
+}
+
 //===----------------------------------------------------------------------===//
 // Memory
 //===----------------------------------------------------------------------===//

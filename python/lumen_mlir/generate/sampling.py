@@ -12,7 +12,7 @@ import copy
 import logging
 import math
 import numbers
-import secrets
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
@@ -146,7 +146,7 @@ class Sampler:
             self._repeat_last,
             self.presence_penalty,
             self.frequency_penalty,
-            secrets.randbits(63) if self.seed is None else self.seed,
+            int.from_bytes(os.urandom(8), "little") >> 1 if self.seed is None else self.seed,
             [(token, bias) for token, bias in self.logit_bias.items() if 0 <= token <= _MOST_TOKENS],
         )
 
