@@ -247,6 +247,13 @@ PARTS = {
         3,
         _batches,
     ),
+    "sampling": Part(
+        "performance.md",
+        ("python benchmarks/sampling.py",),
+        2,
+        lambda outputs: outputs[0],
+        text=True,
+    ),
     "long": Part(
         "performance.md",
         (
