@@ -274,3 +274,15 @@ def test_stop_tokens_and_logprobs(scripted):
     assert (run.text(), run.finish_reason, len(run.logprobs)) == ("foo", "stop", 1)
     end = llm.generate("?", 16, **GREEDY)
     assert (end.text(), end.finish_reason, end.stopped_by) == ("foobar", "end", llm.ids["</s>"])
+
+
+def test_ways_to_draw(scripted):
+    """Biases and penalties reach the sampler, and tokens of biases are checked at once."""
+    llm = scripted(["abc"])
+    token = llm.tokenizer.encode("z")[-1]
+    assert llm.generate("x", 1, temperature=0, logit_bias={token: 100}).text() == "z"
+    assert llm.generate("x", 4, typical_p=0.5, presence_penalty=0.1, frequency_penalty=0.1, seed=1).text()
+    with pytest.raises(LumenError, match="token id 1000000 is outside the vocabulary"):
+        llm.generate("x", logit_bias={10**6: 1})
+    with pytest.raises(LumenError, match="presence_penalty is 3"):
+        llm.generate("x", presence_penalty=3)
