@@ -91,13 +91,8 @@ struct LowerDot4InProducts final : OpRewritePattern<Dot4Op> {
     if (!llvm::all_of(chain, isSigned))
       return failure(); // until they are
     KernelBuilder b(op.getLoc(), rewriter);
-    // Each step stays where it is, so that the steps of several tokens, which
-    // share their codes, stay interleaved.
-    DenseMap<Operation *, Value> activations;
-    for (Dot4Op step : chain) {
-      b.setInsertionPoint(step);
-      activations[step] = arm::keep(b, arm::spreadStep(b, step.getX()));
-    }
+    auto activations = spreadActivations(
+        b, chain, [&](Value x) { return arm::keep(b, arm::spreadStep(b, x)); });
     rewriter.replaceOp(op, splitVector(b, type, kLanes, [&](int64_t first) {
                          return emit(b, chain, activations, first);
                        }));

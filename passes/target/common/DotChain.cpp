@@ -22,6 +22,18 @@ SmallVector<Dot4Op> lumen::collectChain(Dot4Op op) {
   return llvm::to_vector(llvm::reverse(chain));
 }
 
+DenseMap<Operation *, Value>
+lumen::spreadActivations(KernelBuilder &b, ArrayRef<Dot4Op> chain,
+                         function_ref<Value(Value)> spread) {
+  OpBuilder::InsertionGuard guard(b);
+  DenseMap<Operation *, Value> activations;
+  for (Dot4Op step : chain) {
+    b.setInsertionPoint(step);
+    activations[step] = spread(step.getX());
+  }
+  return activations;
+}
+
 int64_t NarrowSums::getMost(Dot4Op op) const {
   int64_t largest = op.getSignedCodes() ? 128 : (1 << op.getBits()) - 1;
   return largest * 127 * products;

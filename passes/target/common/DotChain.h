@@ -5,6 +5,8 @@
 #ifndef LUMEN_PASSES_TARGET_COMMON_DOTCHAIN_H
 #define LUMEN_PASSES_TARGET_COMMON_DOTCHAIN_H
 
+#include "passes/support/KernelBuilder.h"
+
 #include "dialect/LumenDialect.h"
 
 namespace mlir::lumen {
@@ -15,6 +17,13 @@ bool isLink(Dot4Op op);
 
 /// The ops that add to one accumulator, first to last; `op` is the last.
 SmallVector<Dot4Op> collectChain(Dot4Op op);
+
+/// What `spread` makes of the activations of each step of a chain. It stands
+/// where the step does, so that the steps of several tokens, which share their
+/// codes, stay interleaved.
+DenseMap<Operation *, Value>
+spreadActivations(KernelBuilder &b, ArrayRef<Dot4Op> chain,
+                  function_ref<Value(Value)> spread);
 
 /// The sums that an instruction makes of an op.
 struct NarrowSums {

@@ -49,15 +49,10 @@ struct LowerDot4InPairs final : OpRewritePattern<Dot4Op> {
     KernelBuilder b(op.getLoc(), rewriter);
     SmallVector<Dot4Op> chain = collectChain(op);
     auto halves = VectorType::get(2 * kLanes, b.getI16Type());
-    // Each step stays where it is, so that the steps of several tokens, which
-    // share their codes, stay interleaved.
-    DenseMap<Operation *, Value> activations;
-    for (Dot4Op step : chain) {
-      b.setInsertionPoint(step);
-      Value x = spread(b, step.getX(), VectorType::get(kBytes, b.getI8Type()));
-      activations[step] =
-          arith::ExtSIOp::create(b, halves, b.extract(x, 0, kBytes / 2));
-    }
+    auto activations = spreadActivations(b, chain, [&](Value x) -> Value {
+      x = spread(b, x, VectorType::get(kBytes, b.getI8Type()));
+      return arith::ExtSIOp::create(b, halves, b.extract(x, 0, kBytes / 2));
+    });
     rewriter.replaceOp(op, splitVector(b, type, kLanes, [&](int64_t first) {
                          return emit(b, chain, activations, first);
                        }));
