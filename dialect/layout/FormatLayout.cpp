@@ -152,6 +152,42 @@ std::optional<IntegerRange> lumen::getGroupIntegers(OperandRange factor) {
   return getRange(factor[1]);
 }
 
+/// The same for one of the parts that are multiplied.
+static std::optional<int64_t> getSignificantBits(Value part) {
+  Type element = getElementTypeOrSelf(part.getType());
+  // From 2^-24 to less than 2^16.
+  if (element.isF16())
+    return 11;
+  if (isa<IntegerType>(element)) {
+    std::optional<IntegerRange> range = getRange(part);
+    if (!range)
+      return std::nullopt;
+    return llvm::Log2_64_Ceil(range->getMagnitude() + 1);
+  }
+  if (auto extend = part.getDefiningOp<arith::ExtFOp>())
+    return getSignificantBits(extend.getIn());
+  // Powers of two change no digit.
+  constexpr int kMostExponent = 32;
+  auto multiply = part.getDefiningOp<arith::MulFOp>();
+  APFloat factor(0.0f);
+  if (!multiply || !matchPattern(multiply.getRhs(), m_ConstantFloat(&factor)) ||
+      factor.getExactLog2Abs() == INT_MIN ||
+      std::abs(factor.getExactLog2Abs()) > kMostExponent)
+    return std::nullopt;
+  return getSignificantBits(multiply.getLhs());
+}
+
+std::optional<int64_t> lumen::getSignificantBits(OperandRange factor) {
+  int64_t bits = 0;
+  for (Value part : factor) {
+    std::optional<int64_t> ofPart = ::getSignificantBits(part);
+    if (!ofPart)
+      return std::nullopt;
+    bits += *ofPart;
+  }
+  return bits;
+}
+
 bool lumen::takesIntegerSums(FormatOp format, int64_t group, int64_t sumGroup) {
   OperandRange min = format.getDecoded().getMin();
   if (min.empty())

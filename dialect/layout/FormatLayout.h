@@ -78,6 +78,11 @@ struct IntegerRange {
 /// is anything else, or has no bounds that are plain to see.
 std::optional<IntegerRange> getGroupIntegers(OperandRange factor);
 
+/// How many significant bits the values of `factor`, the scale or the minimum
+/// of `lumen.decoded`, have at most in f32; nothing where that is not plain to
+/// see, or where they may be as large or as small as floats can be.
+std::optional<int64_t> getSignificantBits(OperandRange factor);
+
 /// Whether the minima of a weight, if it has any, can meet sums of activation
 /// codes as pairs of 16 bits: they are small integers times a float of the
 /// block, and the `group` codes that share a scale hold whole pairs of sums, of

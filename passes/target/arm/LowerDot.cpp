@@ -218,6 +218,8 @@ Arm::addInstructions(TargetAttr target, RewritePatternSet &patterns,
   if (target.getBf16Dot() && target.hasFeature("bf16"))
     patterns.add<LowerBf16Dot2>(context, arm::kBfdot, kLanes, arm::spreadPair);
   arm::addPlanes(patterns);
+  arm::addFactors(patterns);
+  arm::addAddends(patterns);
   arm::addExtensions(patterns);
   arm::addPrefetches(patterns, target.getCacheLine());
   switch (*form) {

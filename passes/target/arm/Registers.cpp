@@ -5,6 +5,7 @@
 #include "passes/target/common/VectorPieces.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/Dialect/Utils/IndexingUtils.h"
@@ -22,6 +23,17 @@ static std::optional<APInt> findSplat(Value value) {
       !elements.getElementType().isInteger())
     return std::nullopt;
   return elements.getSplatValue<APInt>();
+}
+
+/// Whether `op` is in a product kernel, or in a loop of one. Attention chooses
+/// its own registers.
+static bool isInProduct(Operation *op) {
+  auto function = op->getParentOfType<func::FuncOp>();
+  if (!function)
+    return false;
+  auto kind = function->getAttrOfType<StringAttr>(LumenDialect::kKernelAttr);
+  return function->hasAttr(LumenDialect::kLoopAttr) ||
+         (kind && kind == "product");
 }
 
 /// Code of no instruction, which asks for a general register or a vector one.
@@ -59,13 +71,17 @@ static int64_t countDims(MemRefType type, int64_t bytes) {
   return 0;
 }
 
+static Value getBuffer(vector::LoadOp load) { return load.getBase(); }
+static Value getBuffer(memref::LoadOp load) { return load.getMemref(); }
+
 /// A load of the `bytes` that hold the four bytes that `load` takes, and at
 /// which of them these begin.
+template <typename Load>
 static std::optional<std::pair<Value, int64_t>>
-widen(KernelBuilder &b, vector::LoadOp load, int64_t bytes) {
+widen(KernelBuilder &b, Load load, int64_t bytes) {
   MemRefType type = load.getMemRefType();
   Type element = type.getElementType();
-  if (!element.isInteger(8) && !element.isBF16())
+  if (!element.isInteger(8) && !element.isBF16() && !element.isF32())
     return std::nullopt;
   int64_t size = element.getIntOrFloatBitWidth() / 8, elements = bytes / size;
   int64_t dims = countDims(type, elements);
@@ -89,7 +105,7 @@ widen(KernelBuilder &b, vector::LoadOp load, int64_t bytes) {
     indices.push_back(b.index(index));
   OpBuilder::InsertionGuard guard(b);
   b.setInsertionPointAfter(load);
-  return std::pair(b.load(elements, load.getBase(), indices),
+  return std::pair(b.load(elements, getBuffer(load), indices),
                    (flat - begin) * size);
 }
 
@@ -233,9 +249,76 @@ struct LoadBeginning final : OpRewritePattern<arith::SubFOp> {
   }
 };
 
+/// A new address for all but the first of the products that take the same
+/// vector.
+struct LoadAddends final : OpRewritePattern<vector::FMAOp> {
+  using OpRewritePattern::OpRewritePattern;
+
+  LogicalResult matchAndRewrite(vector::FMAOp op,
+                                PatternRewriter &rewriter) const override {
+    auto load = op.getAcc().getDefiningOp<vector::LoadOp>();
+    if (!load || load->hasOneUse() || !isInProduct(op) ||
+        getLanes(load.getResult()) * 4 != arm::kBytes)
+      return failure();
+    SmallVector<vector::FMAOp> products;
+    for (Operation *user : load->getUsers()) {
+      auto product = dyn_cast<vector::FMAOp>(user);
+      if (!product || product->getBlock() != op->getBlock() ||
+          product.getAcc() != load.getResult() ||
+          llvm::is_contained(products, product))
+        return failure();
+      products.push_back(product);
+    }
+    llvm::sort(products, [](vector::FMAOp one, vector::FMAOp other) {
+      return one->isBeforeInBlock(other);
+    });
+    KernelBuilder b(op.getLoc(), rewriter);
+    for (size_t i = 1; i < products.size(); ++i) {
+      vector::FMAOp product = products[i];
+      b.setInsertionPoint(product);
+      SmallVector<Value> indices(load.getIndices());
+      indices.back() = arith::AddIOp::create(b, indices.back(), hideZero(b, i));
+      Value again = b.load(getLanes(load.getResult()), load.getBase(), indices);
+      rewriter.modifyOpInPlace(product,
+                               [&] { product.getAccMutable().assign(again); });
+    }
+    return success();
+  }
+
+private:
+  /// 0, of which LLVM does not know that; another one for each `number`.
+  static Value hideZero(KernelBuilder &b, int64_t number) {
+    Value known = b.integer(b.getI64Type(), number);
+    Value zero = arith::SubIOp::create(b, arm::keep(b, known), known);
+    return arith::IndexCastOp::create(b, b.getIndexType(), zero);
+  }
+};
+
 //===----------------------------------------------------------------------===//
 // Factors
 //===----------------------------------------------------------------------===//
+
+/// A float in all lanes, from a register that those beside it fill: LLVM merges
+/// loads of the same place.
+struct SpreadFactor final : OpRewritePattern<vector::BroadcastOp> {
+  using OpRewritePattern::OpRewritePattern;
+
+  LogicalResult matchAndRewrite(vector::BroadcastOp op,
+                                PatternRewriter &rewriter) const override {
+    auto load = op.getSource().getDefiningOp<memref::LoadOp>();
+    if (!load || !load.getType().isF32() || !isInProduct(op) ||
+        op.getResultVectorType().getRank() != 1)
+      return failure();
+    KernelBuilder b(op.getLoc(), rewriter);
+    auto wide = widen(b, load, arm::kBytes);
+    if (!wide)
+      return failure();
+    auto [values, first] = *wide;
+    int64_t lanes = op.getResultVectorType().getNumElements();
+    rewriter.replaceOp(op, b.spreadLane(values, first / 4, lanes));
+    return success();
+  }
+};
 
 /// Four bytes as 32 bits, by way of 16 bits of all eight that those beside them
 /// fill a vector of: LLVM finds what these have in common.
@@ -409,6 +492,14 @@ void arm::addSpreading(RewritePatternSet &patterns) {
 
 void arm::addBeginnings(RewritePatternSet &patterns) {
   patterns.add<LoadBeginning>(patterns.getContext());
+}
+
+void arm::addFactors(RewritePatternSet &patterns) {
+  patterns.add<SpreadFactor>(patterns.getContext());
+}
+
+void arm::addAddends(RewritePatternSet &patterns) {
+  patterns.add<LoadAddends>(patterns.getContext());
 }
 
 void arm::addExtensions(RewritePatternSet &patterns) {

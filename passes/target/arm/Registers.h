@@ -41,6 +41,15 @@ void addSpreading(RewritePatternSet &patterns);
 /// subtracted from them.
 void addBeginnings(RewritePatternSet &patterns);
 
+/// Adds a pattern for floats that all lanes of a product are multiplied by:
+/// where four of them lie together, one load fills a register, of which
+/// instructions take any lane.
+void addFactors(RewritePatternSet &patterns);
+
+/// Adds a pattern for products of vectors that are added to the same vector in
+/// memory: it is loaded for each of them, where LLVM would copy a register.
+void addAddends(RewritePatternSet &patterns);
+
 /// Adds patterns that extend bytes to 32 bits together with those beside them.
 void addExtensions(RewritePatternSet &patterns);
 

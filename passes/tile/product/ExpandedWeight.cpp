@@ -49,7 +49,18 @@ MatrixFactors::MatrixFactors(const ProductOperands &operands,
       hasMinimumCodes(
           hasIntegerMinima && fitBytes(*getGroupIntegers(weight.getMin())) &&
           tile.getVectors() == 1 && countSums(operands) % tile.getK() == 0),
-      hasMin(weight.hasMin()) {}
+      hasMin(weight.hasMin()), hasExcess(tile.fma && tile.getM() > 1 &&
+                                         operands.getSpansOfScale() == 1 &&
+                                         operands.hasExactExcess(weight)) {}
+
+int64_t MatrixFactors::countSets(const ProductOperands &operands,
+                                 const PackedWeight &weight) const {
+  bool hasGroups = weight.getGroupBits();
+  if (hasIntegerSums || (hasIntegerScales && !hasGroups))
+    return 1;
+  // Scaled sums; and those of groups on the way to a scale of the activations.
+  return operands.getSpansOfScale() == 1 && hasGroups ? 3 : 2;
+}
 
 /// Bytes of the codes of a tile and of its scales and minima.
 static int64_t getRoom(const ProductOperands &operands,
@@ -58,6 +69,8 @@ static int64_t getRoom(const ProductOperands &operands,
   int64_t spans = weight.getColumns() / kSpan, bytes = kSpan, factors = 0;
   if (!has.hasIntegerSums)
     factors += int64_t(1) << weight.getGroupBits();
+  if (has.hasExcess)
+    ++factors;
   if (has.hasMinimumCodes)
     bytes += int64_t(1) << operands.sumBits;
   else if (has.hasMin)
@@ -103,6 +116,8 @@ ExpandedWeight::ExpandedWeight(TileBuilder &b, const ProductOperands &operands,
     Type type = factors.multipliesIntegers ? i32 : f32;
     scales = room(spans << source.getGroupBits(), type);
     scaleRows = rows(source.getGroupBits(), type);
+    if (factors.hasExcess)
+      excess = room(spans, f32);
   } else if (factors.codeSign) {
     scaleRows = rows(source.getGroupBits(), i32);
   }
@@ -257,21 +272,36 @@ void ExpandedWeight::emitRows(TileBuilder &b, const SpanPosition &at,
 }
 
 /// As the sums are: the same for all tokens.
+void ExpandedWeight::storeRows(TileBuilder &b, Value factors, Value into,
+                               Value first) const {
+  SmallVector<int64_t> mask;
+  for (int64_t lane = 0; lane < tile.getLanes(); ++lane)
+    mask.push_back(lane % tile.getN());
+  b.store(vector::ShuffleOp::create(b, factors, factors, mask), into, first);
+}
+
 void ExpandedWeight::spreadRows(TileBuilder &b, Value rows, int64_t firstRow,
                                 Value number, Value into) const {
   int64_t n = tile.getN(), lanes = tile.getLanes();
-  SmallVector<int64_t> mask;
-  for (int64_t lane = 0; lane < lanes; ++lane)
-    mask.push_back(lane % n);
   int64_t groups = int64_t(1) << cast<MemRefType>(rows.getType()).getRank() - 1;
   Value first = b.multiply(number, groups * tile.getRowParts() * lanes);
   for (int64_t group = 0; group < groups; ++group)
     for (int64_t row = 0; row < source.rows; row += n) {
-      Value factor = loadRows(b, rows, group, row, n);
-      factor = vector::ShuffleOp::create(b, factor, factor, mask);
+      Value factors = loadRows(b, rows, group, row, n);
       int64_t part = group * tile.getRowParts() + (firstRow + row) / n;
-      b.store(factor, into, b.add(first, part * lanes));
+      storeRows(b, factors, into, b.add(first, part * lanes));
     }
+}
+
+void ExpandedWeight::spreadExcess(TileBuilder &b, int64_t firstRow,
+                                  Value span) const {
+  int64_t n = tile.getN(), lanes = tile.getLanes();
+  Value first = b.multiply(span, tile.getRowParts() * lanes);
+  for (int64_t row = 0; row < source.rows; row += n) {
+    Value scales = loadRows(b, scaleRows, /*group=*/0, row, n);
+    int64_t part = (firstRow + row) / n;
+    storeRows(b, emitExcess(b, scales), excess, b.add(first, part * lanes));
+  }
 }
 
 void ExpandedWeight::emit(TileBuilder &b, Value first) const {
@@ -330,6 +360,8 @@ void ExpandedWeight::emit(TileBuilder &b, Value first) const {
         emitCodes(b, at, firstRow);
         if (scales)
           spreadRows(b, scaleRows, firstRow, span, scales);
+        if (excess)
+          spreadExcess(b, firstRow, span);
         if (minRows)
           emitRows(b, at, /*ofBlock=*/false, minRows, minOf);
         if (minima)

@@ -33,15 +33,18 @@ struct MatrixFactors {
   /// These are codes of their own, which meet the activations' sums.
   bool hasMinimumCodes;
   bool hasMin;
+  /// The first sums of a span meet their scale as the floats that they began
+  /// as: see ProductOperands::emitExcess.
+  bool hasExcess;
 
   /// Whether all that stands behind one scale of the activations is an integer,
   /// which then meets the float of the block.
   bool isInteger() const { return hasIntegerSums || hasIntegerScales; }
-  /// Whether a span of `weight` takes few instructions behind its products: at
-  /// most one for each of the sums.
-  bool areLight(const PackedWeight &weight) const {
-    return hasIntegerSums || (hasIntegerScales && !weight.getGroupBits());
-  }
+  /// How many sets of sums of a register tile have to be in registers at once:
+  /// those of products alone where a span of `weight` takes few instructions
+  /// behind these, at most one for each of the sums.
+  int64_t countSets(const ProductOperands &operands,
+                    const PackedWeight &weight) const;
 };
 
 class ExpandedWeight {
@@ -68,6 +71,8 @@ public:
   /// Of [span][group], in i32 where these are integers, and of [span][sum of
   /// the activations].
   Value scales, minima;
+  /// Of [span]: what the scales of its first group make too much.
+  Value excess;
   /// Codes of minima, [chunk of sums of the activations][row part][n][k].
   Value minimumCodes;
   /// Of [block].
@@ -97,6 +102,11 @@ private:
   /// Those in `rows` into number `number` of `into`.
   void spreadRows(TileBuilder &b, Value rows, int64_t firstRow, Value number,
                   Value into) const;
+  /// What the first of the scales in `scaleRows`, those of a span, make too
+  /// much.
+  void spreadExcess(TileBuilder &b, int64_t firstRow, Value span) const;
+  /// The factors of n rows in the lanes from number `first` of `into` on.
+  void storeRows(TileBuilder &b, Value factors, Value into, Value first) const;
 
   MatrixTile tile;
   /// Factors before they are spread: of a block [row of `source`], of a span

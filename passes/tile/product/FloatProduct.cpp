@@ -107,6 +107,24 @@ static Value emitPairsTile(TileBuilder &b, const ProductOperands &operands,
   return result;
 }
 
+/// Columns from `k` on, `count` of them, in order: what is loaded of a token's
+/// has the factors of all.
+static Value emitColumns(TileBuilder &b, const ProductOperands &operands,
+                         const PackedWeight &weight, const TokenTile &tokens,
+                         Value tile, Value k, int64_t count, Value acc) {
+  Value values = b.sliceOfShape(weight.values, {tile, k, b.getIndexAttr(0)},
+                                {0, count, weight.rows});
+  Value x =
+      b.sliceOfShape(operands.floats, {tokens.first, k}, {tokens.count, count});
+  // column, token, row
+  return b.generic(
+      acc, {values, x}, {b.map(3, {0, 2}), b.map(3, {1, 0}), b.map(3, {1, 2})},
+      3, [&](KernelBuilder &nested, ValueRange arguments) {
+        Value value = nested.convert(arguments[0], nested.getF32Type());
+        return nested.multiplyAdd(value, arguments[1], arguments[2]);
+      });
+}
+
 Value lumen::emitFloatTile(TileBuilder &b, const ProductOperands &operands,
                            const PackedWeight &weight, const TokenTile &tokens,
                            Value tile) {
@@ -115,6 +133,18 @@ Value lumen::emitFloatTile(TileBuilder &b, const ProductOperands &operands,
     return emitBf16Tile(b, operands, weight, tokens, tile, zero);
   if (weight.hasPairs())
     return emitPairsTile(b, operands, weight, tokens, tile, zero);
+  int64_t columns = weight.getColumns(), atOnce = operands.floatColumns;
+  if (atOnce > 1 && columns >= atOnce) {
+    Value acc =
+        b.carry(columns / atOnce, zero, [&](Value number, Value carried) {
+          return emitColumns(b, operands, weight, tokens, tile,
+                             b.multiply(number, atOnce), atOnce, carried);
+        });
+    if (int64_t left = columns % atOnce)
+      acc = emitColumns(b, operands, weight, tokens, tile,
+                        b.index(columns - left), left, acc);
+    return acc;
+  }
   auto addColumn = [&](Value k, ValueRange acc) -> SmallVector<Value> {
     Value row = b.slice(weight.values, {tile, k});
     Value column =
@@ -128,5 +158,5 @@ Value lumen::emitFloatTile(TileBuilder &b, const ProductOperands &operands,
                                                   arguments[2]);
                       })};
   };
-  return b.accumulate(b.index(weight.getColumns()), zero, addColumn).front();
+  return b.accumulate(b.index(columns), zero, addColumn).front();
 }

@@ -2,6 +2,7 @@
 #include "passes/tile/product/MatrixProduct.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Math/IR/Math.h"
 
 using namespace mlir;
 using namespace mlir::lumen;
@@ -175,7 +176,9 @@ void MatrixProduct::emitSpan(const Position &at, Matrices partial,
     Matrices sums = emitSums(at.span, group, groupBits,
                              isInteger ? 0 : operands.getFirstSum());
     Value number = b.add(b.multiply(at.span, groups), group);
-    SmallVector<Value> scales = loadAllRows(weight.scales, number);
+    SmallVector<Value> scales = loadAllRows(weight.scales, number), excess;
+    if (weight.excess && group == 0)
+      excess = loadAllRows(weight.excess, at.span);
     for (int64_t part = 0; part < tile.getTokenParts(); ++part)
       for (auto [row, scale] : llvm::enumerate(scales)) {
         Value &value = partial[getNumber(part, row)];
@@ -183,6 +186,9 @@ void MatrixProduct::emitSpan(const Position &at, Matrices partial,
         if (isInteger) {
           sum = arith::MulIOp::create(b, sum, scale);
           value = arith::AddIOp::create(b, value, sum);
+        } else if (!excess.empty()) {
+          sum = arith::BitcastOp::create(b, scale.getType(), sum);
+          value = math::FmaOp::create(b, sum, scale, excess[row]);
         } else if (sum = operands.emitSumAsFloat(b, sum); adds) {
           value = b.multiplyAdd(sum, scale, value);
         } else {
@@ -356,11 +362,29 @@ MatrixProduct::Matrices MatrixProduct::emitGroup(const Position &at,
     value = b.multiplyAdd(partial, scales[part], value);
   };
   if (spans == 1) {
-    // At once, so that only one kind of sums in f32 is in registers.
     FloatMinima minima(*this, at.span);
+    if (!weight.excess) {
+      // At once, so that only one kind of sums in f32 is in registers.
+      emitSpan(at, {}, [&](int64_t part, int64_t row, Value value) {
+        add(part, row, minima.subtractFrom(value, part, row));
+      });
+      return acc;
+    }
+    // Sums become products in place, and all registers are taken: scales,
+    // minima and scales of the activations come one after the other.
+    Matrices values(acc.size());
     emitSpan(at, {}, [&](int64_t part, int64_t row, Value value) {
-      add(part, row, minima.subtractFrom(value, part, row));
+      values[getNumber(part, row)] = value;
     });
+    auto forEach = [&](function_ref<void(int64_t, int64_t, Value &)> body) {
+      for (int64_t part = 0; part < tile.getTokenParts(); ++part)
+        for (int64_t row = 0; row < tile.getRowPartsAtOnce(); ++row)
+          body(part, row, values[getNumber(part, row)]);
+    };
+    forEach([&](int64_t part, int64_t row, Value &value) {
+      value = minima.subtractFrom(value, part, row);
+    });
+    forEach(add);
     return acc;
   }
   Matrices partial = emitSpans(at);
@@ -389,16 +413,23 @@ void MatrixProduct::emitRowParts(Value into) {
   int64_t n = tile.getN(), height = tile.getHeight();
   int64_t block = int64_t(weight.source.format.getBlock()) / kSpan,
           spans = operands.getSpansOfScale();
-  Matrices acc = carry(
-      getSpans() / block, zeros(), [&](Value position, ValueRange carried) {
-        Value first = b.multiply(position, block);
-        return carry(
-            block / spans, Matrices(carried), [&](Value i, ValueRange carried) {
-              Value span =
-                  arith::AddIOp::create(b, first, b.multiply(i, spans));
-              return emitGroup({position, span}, Matrices(carried));
-            });
-      });
+  const MatrixFactors &factors = weight.factors;
+  Matrices acc;
+  if (factors.isInteger() || factors.hasIntegerMinima || room)
+    acc = carry(
+        getSpans() / block, zeros(), [&](Value position, ValueRange carried) {
+          Value first = b.multiply(position, block);
+          return carry(block / spans, Matrices(carried),
+                       [&](Value i, ValueRange carried) {
+                         Value span = arith::AddIOp::create(
+                             b, first, b.multiply(i, spans));
+                         return emitGroup({position, span}, Matrices(carried));
+                       });
+        });
+  else // Blocks have no factors.
+    acc = carry(getSpans() / spans, zeros(), [&](Value i, ValueRange carried) {
+      return emitGroup({nullptr, b.multiply(i, spans)}, Matrices(carried));
+    });
   Value firstRow = firstRowPart ? b.multiply(firstRowPart, n) : b.index(0);
   for (int64_t part = 0; part < tile.getTokenParts(); ++part)
     for (int64_t i = 0; i < height; ++i) {

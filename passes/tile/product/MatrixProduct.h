@@ -31,7 +31,7 @@ private:
   /// The vectors of those row parts of a tile that are computed at once,
   /// [token part][row part].
   using Matrices = SmallVector<Value>;
-  /// Where a span is.
+  /// Where a span is. `block` is null where blocks have no factors.
   struct Position {
     Value block, span;
   };

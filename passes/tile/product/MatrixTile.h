@@ -20,12 +20,14 @@ struct MatrixTile {
   /// Whether other tiles add products of pairs of sums and scales up in
   /// integers.
   bool addsPairs;
+  /// Whether an instruction multiplies and adds floats with one rounding.
+  bool fma;
 
   /// Of the target's `mma`, which it must have.
   explicit MatrixTile(TargetAttr target)
       : shape(target.getMma()), rows(target.getRows()),
         tokens(target.getMmaTokens()), addsPairs(target.addsPairs()),
-        lanes(target.getLanes()),
+        fma(target.getFma()), lanes(target.getLanes()),
         sums(target.getVectorRegisters() / 2 * lanes) {}
 
   /// Takes fewer codes at a time, if the instruction can do so, where groups
@@ -35,10 +37,23 @@ struct MatrixTile {
       shape = shape.withK(codes);
   }
 
+  /// Takes fewer tokens where registers do not hold `sets` sets of the sums of
+  /// all, if there are several, beside the codes of rows and of a token part.
+  void holdSets(int64_t sets) {
+    if (sets == 1 || getM() == 1 || getVectors() > 1)
+      return;
+    int64_t left = 2 * sums / lanes - getRowParts() - 1,
+            most = left / (sets * getRowParts()) * getHeight();
+    tokens = std::clamp<int64_t>(most - most % getM(), getM(), tokens);
+  }
+
   /// Tokens and rows of an instruction, and how many codes of each it takes.
   int64_t getM() const { return shape.getM(); }
   int64_t getN() const { return shape.getN(); }
   int64_t getK() const { return shape.getK(); }
+  /// Tokens of the smallest tiles: an instruction for single tokens has no
+  /// advantage in them.
+  int64_t getLeastTokens() const { return getM() > 1 ? getM() : tokens; }
   /// Sums of a vector, and tokens of these.
   int64_t getLanes() const { return lanes; }
   int64_t getHeight() const { return lanes / getN(); }

@@ -26,17 +26,17 @@ MatrixTiles::create(TileBuilder &b, const ProductOperands &operands,
   auto isPossible = [&](const PackedWeight &weight) {
     return ExpandedWeight::isPossible(operands, weight, tile, mostBytes);
   };
-  bool isNeeded = false, isLight = true;
+  bool isNeeded = false;
+  int64_t sets = 1;
   for (const PackedWeight &weight : operands.weights)
     if (isPossible(weight)) {
       isNeeded = true;
-      isLight &= MatrixFactors(operands, weight, tile).areLight(weight);
+      MatrixFactors factors(operands, weight, tile);
+      sets = std::max(sets, factors.countSets(operands, weight));
     }
   if (!isNeeded)
     return nullptr;
-  // Sums in f32, their factors and what becomes of these fit registers then.
-  if (!isLight && tile.getM() > 1 && tile.tokens % (2 * tile.getM()) == 0)
-    tile.tokens /= 2;
+  tile.holdSets(sets);
   std::unique_ptr<MatrixTiles> made(new MatrixTiles(b, operands, tile));
   bool hasSums = false, hasSumCodes = false;
   for (const PackedWeight &weight : operands.weights) {
@@ -74,23 +74,25 @@ std::pair<Value, Value> MatrixTiles::getTokens(Value first, Value end) const {
   begin = arith::MinUIOp::create(b, begin, end);
   Value count = arith::SubIOp::create(b, end, begin);
   Value few = areFew(count);
-  Value whole =
-      arith::SubIOp::create(b, count, b.remainder(count, tile.tokens));
+  Value whole = arith::SubIOp::create(
+      b, count, b.remainder(count, tile.getLeastTokens()));
   begin = arith::SelectOp::create(b, few, first, begin);
   whole = arith::SelectOp::create(b, few, b.index(0), whole);
   return {begin, arith::AddIOp::create(b, begin, whole)};
 }
 
-Value MatrixTiles::emitTile(unsigned weight, Value token) const {
+Value MatrixTiles::emitTile(unsigned weight, const TokenTile &tokens) const {
   Value into = results[weight];
-  MatrixProduct(b, operands, *activations, *weights[weight], tile, sums)
-      .emit(token, into);
+  MatrixTile ofTokens = tile;
+  ofTokens.tokens = tokens.count;
+  MatrixProduct(b, operands, *activations, *weights[weight], ofTokens, sums)
+      .emit(tokens.first, into);
   // What follows works on linalg's tensors.
   auto first = b.getIndexAttr(0);
   Value stored = b.sliceOfShape(b.toTensor(into), {first, first},
-                                {tile.tokens, tile.rows});
+                                {tokens.count, tile.rows});
   return b.generic(
-      b.zeros({tile.tokens, tile.rows}, b.getF32Type()), stored,
+      b.zeros({tokens.count, tile.rows}, b.getF32Type()), stored,
       {b.map(2, {0, 1}), b.map(2, {0, 1})}, 2,
       [&](KernelBuilder &, ValueRange arguments) { return arguments.front(); });
 }

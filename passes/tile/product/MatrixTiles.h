@@ -20,7 +20,8 @@ public:
 
   const MatrixTile &getTile() const { return tile; }
   /// The token rows from `first` to `end` that are computed this way, whole
-  /// tiles: the first of them, and the one behind the last.
+  /// tiles of the smallest size: the first of them, and the one behind the
+  /// last.
   std::pair<Value, Value> getTokens(Value first, Value end) const;
   /// Whether all of these weights are computed this way.
   bool hold(ArrayRef<unsigned> numbers) const {
@@ -31,9 +32,9 @@ public:
   void emitWeight(unsigned weight, Value first) const {
     weights[weight]->emit(b, first);
   }
-  /// The product with those rows of a tile of tokens that begins with `token`:
-  /// a register tile.
-  Value emitTile(unsigned weight, Value token) const;
+  /// The product with those rows of at most as many tokens as a tile has,
+  /// whole smallest tiles: a register tile.
+  Value emitTile(unsigned weight, const TokenTile &tokens) const;
 
 private:
   MatrixTiles(TileBuilder &b, const ProductOperands &operands, MatrixTile tile);

@@ -214,6 +214,10 @@ Value PackedWeight::getFactorBuffer(unsigned factor) const {
   return getBuffer(factors[factor].planes.front().tensor);
 }
 
+Value PackedWeight::getValueBuffer() const { return getBuffer(values); }
+
+Value PackedWeight::getWordBuffer() const { return getBuffer(words); }
+
 Value PackedWeight::loadCodes(TileBuilder &b, const SpanPosition &at,
                               int64_t step) const {
   auto words = VectorType::get(rows, b.getI32Type());

@@ -95,6 +95,9 @@ public:
   /// and the only plane of a stored factor as it is.
   Value getCodeBuffer(TileBuilder &b, unsigned plane) const;
   Value getFactorBuffer(unsigned factor) const;
+  /// `values` and `words` as buffers.
+  Value getValueBuffer() const;
+  Value getWordBuffer() const;
   /// The codes of a step in all rows of a tile, from all planes: vector<Rxi32>
   /// of four codes each. There must be no table.
   Value loadCodes(TileBuilder &b, const SpanPosition &at, int64_t step) const;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "passes/tile/product/ProductOperands.h"
 
+#include "passes/target/common/Architecture.h"
+
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Bufferization/IR/Bufferization.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
@@ -29,6 +31,14 @@ static constexpr int64_t kMostAsFloat = 1 << 22;
 /// which is what `lumen.format` takes.
 static constexpr int64_t kMostValue = 255 + 255;
 static_assert(kSpan * kMostCode * kMostValue < kMostAsFloat);
+
+ProductOperands::ProductOperands(TileBuilder &b, QLinearOp product,
+                                 TargetAttr target)
+    : product(product),
+      slowConversions(Architecture::of(target).hasSlowConversions()),
+      floatColumns(
+          Architecture::of(target).multipliesByLanes() ? target.getLanes() : 1),
+      b(b) {}
 
 //===----------------------------------------------------------------------===//
 // Views
@@ -111,8 +121,8 @@ void ProductOperands::viewActivations() {
     return;
   }
   if (!product.isInteger()) {
-    x = quantized ? expandSpans(memref(0), kStepBits, kDotStep)
-                  : b.toTensor(memref(0));
+    floats = b.toTensor(memref(0));
+    x = quantized ? expandSpans(memref(0), kStepBits, kDotStep) : floats;
     return;
   }
   codes = expandSpans(memref(0), kStepBits, kDotStep);
@@ -270,4 +280,16 @@ Value ProductOperands::emitSumAsFloat(KernelBuilder &nested, Value sum) const {
   Value asFloat = arith::BitcastOp::create(nested, type, sum);
   return arith::SubFOp::create(nested, asFloat,
                                nested.real(type, kOneAndAHalf));
+}
+
+bool ProductOperands::hasExactExcess(const PackedWeight &weight) const {
+  // Of the digits of f32 those of 1.5 take two.
+  constexpr int64_t kMostBits = 24 - 2;
+  std::optional<int64_t> bits = getSignificantBits(weight.getScale());
+  return slowConversions && bits && *bits <= kMostBits;
+}
+
+Value lumen::emitExcess(KernelBuilder &b, Value scale) {
+  return arith::MulFOp::create(b, scale,
+                               b.real(scale.getType(), -kOneAndAHalf));
 }

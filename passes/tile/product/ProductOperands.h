@@ -22,10 +22,8 @@ inline constexpr int64_t kMostCode = 127;
 
 class ProductOperands {
 public:
-  /// `slowConversions`: whether integers become floats more slowly than floats
-  /// are added.
-  ProductOperands(TileBuilder &b, QLinearOp product, bool slowConversions)
-      : product(product), slowConversions(slowConversions), b(b) {}
+  /// `target` may be null.
+  ProductOperands(TileBuilder &b, QLinearOp product, TargetAttr target);
 
   /// Views weights and activations, in front of the loops. Fails, with an error
   /// of the product, where they do not fit together.
@@ -55,6 +53,9 @@ public:
   int64_t getFirstSum() const;
   /// The integer sum of a group, or a vector of these, in f32.
   Value emitSumAsFloat(KernelBuilder &nested, Value sum) const;
+  /// Whether sums begin with the bits of a float, and that float times any
+  /// scale of a weight is exact: see emitExcess.
+  bool hasExactExcess(const PackedWeight &weight) const;
   /// Spans behind one scale of the activations.
   int64_t getSpansOfScale() const {
     return product.getActivationGroup() / kSpan;
@@ -62,11 +63,17 @@ public:
 
   /// (Accessors of ops are not const.)
   mutable QLinearOp product;
+  /// Whether integers become floats more slowly than floats are added.
   bool slowConversions;
+  /// Columns of activations in f32 that are loaded at once, where a row of the
+  /// weight has as many.
+  int64_t floatColumns;
   SmallVector<PackedWeight, 3> weights;
   Value tokens; // T
   // Activations as tensors: either `sums`, or `sumPairs` [token][pair][2].
   Value codes, scales, offsets, sums, sumPairs, x;
+  /// Activations in f32 as [token][column].
+  Value floats;
   /// As buffers: the same offsets, and room for those of a block and the tokens
   /// of a tile.
   Value flatOffsets, blockOffsets;
@@ -86,6 +93,12 @@ private:
 
   TileBuilder &b;
 };
+
+/// By what the product of a scale and a sum that began with the bits of a float
+/// (ProductOperands::getFirstSum) is too large, negative. Where that is exact,
+/// one instruction multiplies, adds it and rounds the product of the scale and
+/// the sum.
+Value emitExcess(KernelBuilder &b, Value scale);
 
 } // namespace mlir::lumen
 

@@ -8,9 +8,10 @@
 using namespace mlir;
 using namespace mlir::lumen;
 
-/// From how many tokens on it pays to multiply scales into the codes of a tile:
-/// that takes as long as the products of five tokens, and spares a quarter of
-/// the time of all.
+/// From how many tokens on it pays to prepare a tile of rows. To multiply
+/// scales into its codes takes as long as the products of five tokens, and
+/// spares a quarter of the time of all. To convert floats takes as long as four
+/// tokens, and spares a fifth.
 static constexpr int64_t kManyTokens = 24;
 
 /// How much larger blocks of tokens are then: the work for a tile is done once
@@ -100,36 +101,52 @@ Value ProductSynthesizer::emitMatrixTiles(const ProductSink &sink) {
   return end;
 }
 
-/// The tokens from `first` to `end`, whole tiles, with the rows from the first
-/// one of tile `tile` of the weights on: those of tile `rowTile` of the result.
+/// The tokens from `first` to `end` in tiles of decreasing numbers of tokens,
+/// with the rows from the first one of tile `tile` of the weights on: those of
+/// tile `rowTile` of the result.
 void ProductSynthesizer::emitMatrixTiles(const ProductSink &sink, Value first,
                                          Value end, Value tile, Value rowTile) {
-  int64_t tokens = matrixTiles->getTile().tokens,
-          rows = matrixTiles->getTile().rows;
+  const MatrixTile &shape = matrixTiles->getTile();
   for (unsigned i : sink.products)
     matrixTiles->emitWeight(i, tile);
-  b.forEach(first, end, tokens, [&](Value token) {
-    emitTile(sink, rows, {token, tokens}, rowTile,
-             [&](unsigned i) { return matrixTiles->emitTile(i, token); });
+  int64_t least = shape.getLeastTokens();
+  if (least == shape.tokens)
+    return emitMatrixTiles(sink, first, end, least, rowTile);
+  for (int64_t count = shape.tokens; count >= least;
+       count = llvm::alignDown(llvm::bit_ceil(uint64_t(count)) / 2, least)) {
+    Value left = b.remainder(arith::SubIOp::create(b, end, first), count);
+    Value whole = arith::SubIOp::create(b, end, left);
+    emitMatrixTiles(sink, first, whole, count, rowTile);
+    first = whole;
+  }
+}
+
+/// Tiles of `count` tokens, with rows that are expanded.
+void ProductSynthesizer::emitMatrixTiles(const ProductSink &sink, Value first,
+                                         Value end, int64_t count,
+                                         Value rowTile) {
+  b.forEach(first, end, count, [&](Value token) {
+    TokenTile tokens = {token, count};
+    emitTile(sink, matrixTiles->getTile().rows, tokens, rowTile,
+             [&](unsigned i) { return matrixTiles->emitTile(i, tokens); });
   });
 }
 
-/// A loop of its own for so many tokens that it pays to multiply the scales of
-/// a tile of rows into its codes first. Returns whether there are so many; null
-/// where that cannot be done.
+/// A loop of its own for so many tokens that it pays to prepare a tile of rows
+/// first. Returns whether there are so many; null where that cannot be done.
 Value ProductSynthesizer::emitManyTokens(const ProductSink &sink) {
   SmallVector<const PackedWeight *> weights(plainWeights.size());
   for (unsigned i : sink.products) {
-    if (!scaledWeights[i])
+    if (!preparedWeights[i])
       return nullptr;
-    weights[i] = &scaledWeights[i]->getPacked();
+    weights[i] = &preparedWeights[i]->getPacked();
   }
   Value few = arith::CmpIOp::create(b, arith::CmpIPredicate::ult,
                                     operands.tokens, b.index(kManyTokens));
   emitPlainTiles(sink, weights, nullptr, few, /*last=*/false,
                  [&](Value rowTile) {
                    for (unsigned i : sink.products)
-                     scaledWeights[i]->emit(b, rowTile);
+                     preparedWeights[i]->emit(b, rowTile);
                    return b.index(0);
                  });
   return arith::XOrIOp::create(b, few, b.integer(b.getI1Type(), 1));
@@ -214,6 +231,25 @@ void ProductSynthesizer::emitRegisterTiles(const ProductSink &sink,
   }
 }
 
+std::unique_ptr<PreparedWeight>
+ProductSynthesizer::prepare(const PackedWeight &weight) {
+  if (product.getGroups())
+    return nullptr;
+  // Where activations take no pipe that multiplies, conversions are what does.
+  if (!product.isInteger() && !product.isBf16()) {
+    if (operands.floatColumns > 1 && ConvertedWeight::isPossible(weight) &&
+        4 * weight.rows * weight.getColumns() <= kMostRoom)
+      return std::make_unique<ConvertedWeight>(b, weight);
+    return nullptr;
+  }
+  // Only where unsigned codes of 8 bits are as good as narrower ones.
+  if (!matrixTiles && !form.signedCodes && weight.rows < shape.rows &&
+      shape.rows * weight.getColumns() <= kMostRoom && product.isInteger() &&
+      operands.hasIntegerScales(weight) && ScaledWeight::isPossible(weight))
+    return std::make_unique<ScaledWeight>(b, weight, shape.rows);
+  return nullptr;
+}
+
 LogicalResult ProductSynthesizer::run() {
   SmallVector<ProductSink> sinks;
   if (failed(collectSinks(kernel, product, sinks)))
@@ -224,14 +260,7 @@ LogicalResult ProductSynthesizer::run() {
   matrixTiles = MatrixTiles::create(b, operands, target, kMostRoom);
   for (const PackedWeight &weight : operands.weights) {
     plainWeights.push_back(&weight);
-    scaledWeights.emplace_back();
-    // Only where unsigned codes of 8 bits are as good as narrower ones.
-    if (!matrixTiles && !form.signedCodes && !product.getGroups() &&
-        weight.rows < shape.rows &&
-        shape.rows * weight.getColumns() <= kMostRoom && product.isInteger() &&
-        operands.hasIntegerScales(weight) && ScaledWeight::isPossible(weight))
-      scaledWeights.back() =
-          std::make_unique<ScaledWeight>(b, weight, shape.rows);
+    preparedWeights.push_back(prepare(weight));
   }
   for (ProductSink &sink : sinks) {
     bool last = &sink == &sinks.back();

@@ -6,6 +6,7 @@
 #define LUMEN_PASSES_TILE_PRODUCT_PRODUCTSYNTHESIZER_H
 
 #include "passes/target/common/Architecture.h"
+#include "passes/tile/product/ConvertedWeight.h"
 #include "passes/tile/product/MatrixTiles.h"
 #include "passes/tile/product/ProductEpilogue.h"
 #include "passes/tile/product/ProductTile.h"
@@ -27,7 +28,7 @@ public:
         product(product), shape(shape), blockBytes(blockBytes), target(target),
         form{target && target.prefersSignedCodes(),
              target && target.addsPairs()},
-        operands(b, product, Architecture::of(target).hasSlowConversions()) {}
+        operands(b, product, target) {}
 
   LogicalResult run();
 
@@ -45,6 +46,8 @@ private:
     return ratio > 1 ? llvm::bit_floor(uint64_t(shape.tokens)) * ratio
                      : shape.tokens;
   }
+  /// See preparedWeights.
+  std::unique_ptr<PreparedWeight> prepare(const PackedWeight &weight);
   /// Whether many tokens go through instructions for matrices.
   bool usesMatrices(const ProductSink &sink) const {
     return matrixTiles && matrixTiles->hold(sink.products);
@@ -55,6 +58,8 @@ private:
   Value emitMatrixTiles(const ProductSink &sink);
   void emitMatrixTiles(const ProductSink &sink, Value first, Value end,
                        Value tile, Value rowTile);
+  void emitMatrixTiles(const ProductSink &sink, Value first, Value end,
+                       int64_t count, Value rowTile);
   void emitPlainTiles(const ProductSink &sink, Weights weights, Value begin,
                       Value taken, bool last,
                       function_ref<Value(Value)> emitTileOf);
@@ -91,8 +96,8 @@ private:
   IntegerForm form;
   ProductOperands operands;
   SmallVector<const PackedWeight *> plainWeights;
-  /// Null where scales cannot be multiplied into the codes.
-  SmallVector<std::unique_ptr<ScaledWeight>> scaledWeights;
+  /// What many tokens meet in place of each weight; null where that is itself.
+  SmallVector<std::unique_ptr<PreparedWeight>> preparedWeights;
   /// Null where the target has no instruction for matrices, or it is of no use.
   std::unique_ptr<MatrixTiles> matrixTiles;
 };

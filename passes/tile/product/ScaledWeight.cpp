@@ -46,23 +46,11 @@ static FlatSymbolRefAttr getScaledFormat(const PackedWeight &source) {
   return FlatSymbolRefAttr::get(context, name);
 }
 
-PackedWeight ScaledWeight::allocate(TileBuilder &b, const PackedWeight &source,
-                                    int64_t rows) {
-  MLIRContext *context = b.getContext();
-  auto type =
-      RankedTensorType::get({rows, source.getColumns()},
-                            QuantType::get(context, getScaledFormat(source)),
-                            PackedAttr::get(context, rows, kDotStep));
-  FailureOr<int64_t> size = getWeightBytes(type, source.format);
-  Value bytes = b.allocateScratch({*size}, b.getI8Type());
-  PackedWeight packed(b, FromBytesOp::create(b, type, bytes, ValueRange{}));
-  packed.isFar = false;
-  return packed;
-}
-
 ScaledWeight::ScaledWeight(TileBuilder &b, const PackedWeight &source,
                            int64_t rows)
-    : source(source), packed(allocate(b, source, rows)) {
+    : PreparedWeight(b, source, rows,
+                     QuantType::get(b.getContext(), getScaledFormat(source)),
+                     kDotStep) {
   SmallVector<int64_t> shape(source.getGroupBits(), 2);
   shape.push_back(source.rows);
   integers = b.allocateScratch(shape, b.getI32Type());

@@ -7,34 +7,27 @@
 #ifndef LUMEN_PASSES_TILE_PRODUCT_SCALEDWEIGHT_H
 #define LUMEN_PASSES_TILE_PRODUCT_SCALEDWEIGHT_H
 
-#include "passes/tile/product/PackedWeight.h"
+#include "passes/tile/product/PreparedWeight.h"
 
 namespace mlir::lumen {
 
-class ScaledWeight {
+class ScaledWeight final : public PreparedWeight {
 public:
   /// Whether the products of codes and integers of `weight` fit a byte.
   static bool isPossible(const PackedWeight &weight);
 
-  /// Room for `rows` rows of `source`, which are several of its tiles.
+  /// Room for `rows` rows of `source`, which are several of its tiles: 8-bit
+  /// codes of a format of its own, with a scale for every block.
   ScaledWeight(TileBuilder &b, const PackedWeight &source, int64_t rows);
 
-  /// Fills the room with the rows that begin at `number` times as many.
-  void emit(TileBuilder &b, Value number) const;
-
-  /// What the room holds: a weight of one tile, in 8-bit codes of a format of
-  /// its own with a scale for every block.
-  const PackedWeight &getPacked() const { return packed; }
+  void emit(TileBuilder &b, Value number) const override;
 
 private:
-  static PackedWeight allocate(TileBuilder &b, const PackedWeight &source,
-                               int64_t rows);
   void emitBlockScale(TileBuilder &b, const SpanPosition &at,
                       int64_t firstRow) const;
   void emitCodes(TileBuilder &b, const SpanPosition &at,
                  int64_t firstRow) const;
 
-  PackedWeight source, packed;
   /// Of the groups of a span: [bits of the group…][row].
   Value integers;
 };

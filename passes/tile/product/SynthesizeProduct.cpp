@@ -20,9 +20,14 @@ namespace {
 /// Tokens of a register tile, as `#lumen.target` limits them too.
 constexpr int64_t kMostTileTokens = 32;
 
-/// Tokens of a register tile of bf16: half of the registers hold the sums, as
-/// there is nothing to unpack.
-int64_t getBf16Tokens(TargetAttr target) {
+/// Tokens of a register tile.
+int64_t getTokens(TargetAttr target, QLinearOp product) {
+  // Where nothing is unpacked, or factors take few registers, half of these
+  // hold the sums.
+  bool isFloat = !product.isInteger();
+  if (!product.isBf16() &&
+      !(isFloat && Architecture::of(target).multipliesByLanes()))
+    return target.getTokens();
   int64_t tokens =
       target.getVectorRegisters() / 2 * target.getLanes() / target.getRows();
   return std::clamp<int64_t>(tokens, 1, kMostTileTokens);
@@ -54,9 +59,7 @@ struct SynthesizeProductPass final
       }
       TileShape shape = {0, 4};
       if (target)
-        shape = {target.getRows(), products.front().isBf16()
-                                       ? getBf16Tokens(target)
-                                       : target.getTokens()};
+        shape = {target.getRows(), getTokens(target, products.front())};
       if (tokens)
         shape.tokens = tokens;
       if (failed(ProductSynthesizer(kernel, products.front(), shape, blockBytes,

@@ -56,11 +56,16 @@ Value TileBuilder::slice(Value tensor, ArrayRef<OpFoldResult> position,
 Value TileBuilder::sliceOfShape(Value tensor, ArrayRef<OpFoldResult> position,
                                 ArrayRef<int64_t> shape) {
   SmallVector<OpFoldResult> sizes, strides(position.size(), getIndexAttr(1));
-  for (size_t i = 0; i < position.size(); ++i)
-    sizes.push_back(getIndexAttr(i < shape.size() ? shape[i] : 1));
+  SmallVector<int64_t> kept;
+  for (size_t i = 0; i < position.size(); ++i) {
+    int64_t size = i < shape.size() ? shape[i] : 0;
+    sizes.push_back(getIndexAttr(std::max<int64_t>(size, 1)));
+    if (size)
+      kept.push_back(size);
+  }
   Type element = getElementTypeOrSelf(tensor.getType());
   return tensor::ExtractSliceOp::create(*this,
-                                        RankedTensorType::get(shape, element),
+                                        RankedTensorType::get(kept, element),
                                         tensor, position, sizes, strides);
 }
 

@@ -26,7 +26,7 @@ public:
   Value slice(Value tensor, ArrayRef<OpFoldResult> position,
               int64_t tokens = 0);
   /// The slice of this shape from `position` on; a dimension of size 1 that
-  /// `shape` lacks is dropped.
+  /// `shape` lacks, or has as 0, is dropped.
   Value sliceOfShape(Value tensor, ArrayRef<OpFoldResult> position,
                      ArrayRef<int64_t> shape);
 

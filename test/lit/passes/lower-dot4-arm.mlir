@@ -115,6 +115,55 @@ func.func @alone(%c: vector<16xi8>, %m: memref<4x4xi8, strided<[64, 1]>>, %n: me
   return %1 : vector<4xi32>
 }
 
+// A float of a product for all lanes is one of four of a load. Elsewhere it is not.
+// DOT-LABEL: func.func @factor
+// DOT: %[[WIDE:.*]] = vector.load %arg0[%arg1, %{{.*}}] {{.*}}, vector<4xf32>
+// DOT: vector.shuffle %[[WIDE]], %[[WIDE]] [2, 2, 2, 2, 2, 2, 2, 2] : vector<4xf32>, vector<4xf32>
+// DOT-LABEL: func.func @no_product
+// DOT: memref.load
+// DOT: vector.broadcast
+func.func @factor(%m: memref<8x4xf32, strided<[64, 1]>>, %i: index) -> vector<8xf32>
+    attributes {lumen.kernel = "product"} {
+  %c2 = arith.constant 2 : index
+  %x = memref.load %m[%i, %c2] : memref<8x4xf32, strided<[64, 1]>>
+  %r = vector.broadcast %x : f32 to vector<8xf32>
+  return %r : vector<8xf32>
+}
+func.func @no_product(%m: memref<8x4xf32, strided<[64, 1]>>, %i: index) -> vector<8xf32>
+    attributes {lumen.kernel = "attention"} {
+  %c2 = arith.constant 2 : index
+  %x = memref.load %m[%i, %c2] : memref<8x4xf32, strided<[64, 1]>>
+  %r = vector.broadcast %x : f32 to vector<8xf32>
+  return %r : vector<8xf32>
+}
+
+// What two products are added to is loaded for each: a product takes the register that it is in. Where it has another
+// use, it is not.
+// DOT-LABEL: func.func @addends
+// DOT-DAG: %[[FIRST:.*]] = vector.load %arg0[%arg1] : memref<64xf32>, vector<4xf32>
+// DOT-DAG: %[[KEPT:.*]] = llvm.inline_asm "", "=r,0" %{{.*}} : (i64) -> i64
+// DOT: %[[ZERO:.*]] = arith.subi %[[KEPT]], %{{.*}} : i64
+// DOT: %[[OFFSET:.*]] = arith.index_cast %[[ZERO]] : i64 to index
+// DOT: %[[PLACE:.*]] = arith.addi %arg1, %[[OFFSET]] : index
+// DOT: %[[SECOND:.*]] = vector.load %arg0[%[[PLACE]]] : memref<64xf32>, vector<4xf32>
+// DOT: vector.fma %arg2, %arg3, %[[SECOND]]
+// DOT-LABEL: func.func @also_returned
+// DOT-NOT: inline_asm
+// DOT: return
+func.func @addends(%m: memref<64xf32>, %i: index, %a: vector<4xf32>, %s: vector<4xf32>)
+    -> (vector<4xf32>, vector<4xf32>) attributes {lumen.kernel = "product"} {
+  %x = vector.load %m[%i] : memref<64xf32>, vector<4xf32>
+  %0 = vector.fma %s, %a, %x : vector<4xf32>
+  %1 = vector.fma %a, %s, %x : vector<4xf32>
+  return %0, %1 : vector<4xf32>, vector<4xf32>
+}
+func.func @also_returned(%m: memref<64xf32>, %i: index, %a: vector<4xf32>)
+    -> (vector<4xf32>, vector<4xf32>) attributes {lumen.kernel = "product"} {
+  %x = vector.load %m[%i] : memref<64xf32>, vector<4xf32>
+  %0 = vector.fma %a, %a, %x : vector<4xf32>
+  return %0, %x : vector<4xf32>, vector<4xf32>
+}
+
 // A constant that sums start from is loaded for each of them; zero is not.
 // DOT-LABEL: func.func @start
 // DOT: %[[WHERE:.*]] = llvm.mlir.addressof @lumen_start_1262485504
