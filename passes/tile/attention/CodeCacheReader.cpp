@@ -37,8 +37,8 @@ void CodeCacheReader::emitQuery(Value row, int64_t d, Value x) {
   }
 }
 
-Value CodeCacheReader::loadScales(Value cache, Value head, const BlockPart &part,
-                                  int64_t group) {
+Value CodeCacheReader::loadScales(Value cache, Value head,
+                                  const BlockPart &part, int64_t group) {
   Value at = b.add(b.multiply(part.first, 2), layout.getScales(group));
   Value bytes =
       b.load(2 * part.lanes, cache, {op.getLayer(), head, part.block, at});
@@ -52,7 +52,7 @@ void CodeCacheReader::emitFetchBlock(Value cache, Value head, Value block) {
 }
 
 void CodeCacheReader::forEachBlock(const PositionTile &at,
-                                  function_ref<void(Value, Value)> emitBlock) {
+                                   function_ref<void(Value, Value)> emitBlock) {
   Value blocks = arith::CeilDivUIOp::create(b, at.count, b.index(kCacheBlock));
   Value firstBlock = b.divide(at.place, kCacheBlock);
   b.forEach(blocks, [&](Value i) {

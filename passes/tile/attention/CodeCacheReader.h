@@ -35,7 +35,7 @@ private:
   /// `emitBlock` of every block of a tile: its number in the cache,
   /// and its first position in the tile.
   void forEachBlock(const PositionTile &at,
-                   function_ref<void(Value, Value)> emitBlock);
+                    function_ref<void(Value, Value)> emitBlock);
   /// The accumulators of scores.
   AttentionShape getScoreShape(int64_t rows) const;
   /// The scores of `count` rows from `begin` on at a part of a block, which

@@ -34,7 +34,8 @@ def open_engine(
         return Executor(
             model,
             options,
-            sequences=options.sequences + _SPARE,
+            sequences=options.sequences,
+            spare=_SPARE,
             pool=options.kv_pool,
             prefixes=True,
             cache=cache,

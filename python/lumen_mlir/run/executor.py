@@ -59,7 +59,8 @@ class Executor:
     Args:
       model: an open model.
       options: how to run it.
-      sequences: how many there may be at a time.
+      sequences: how many there may be at a time, for which the caches of windows have room.
+      spare: so many more there may be, where there is room.
       pool: tokens of all sequences that the KV cache has room for, in whole pages; None for ``context``.
       prefixes: keep what sequences have computed, as long as there is room, for others that begin alike.
         It is kept on disk, too, where ``options.kv_disk`` says how much of it.
@@ -95,6 +96,7 @@ class Executor:
         options: SessionOptions | None = None,
         *,
         sequences: int = 1,
+        spare: int = 0,
         pool: int | None = None,
         prefixes: bool = False,
         cache: Cache | None = None,
@@ -115,7 +117,7 @@ class Executor:
         with WeightLoader(model, self.options, self._cache) as loader:
             self._compile(progress, loader)
             self._load_weights(progress, loader)
-        self._allocate(sequences, pool)
+        self._allocate(sequences, spare, pool)
         self._tier = self._open_tier() if prefixes else None
         windows = list(zip(self._pools, model.config.windows, strict=True))
         self._tree = PrefixTree(windows, self.engine.shares_memory, self._tier) if prefixes else None
@@ -312,11 +314,12 @@ class Executor:
         self.model.file.release()
         self.timings.pack = time.perf_counter() - start
 
-    def _allocate(self, sequences: int, pool: int | None, zeros: Zeros | None = None) -> None:
+    def _allocate(self, sequences: int, spare: int, pool: int | None, zeros: Zeros | None = None) -> None:
         """The buffers of a step, and the words of the call that change from step to step."""
         config, chunk, zeros = self.model.config, self.options.chunk, zeros or packed_weights.zeros
         kv_type = kv_cache.get(self.options.kv_type)
         pages = pool_pages(self.model, self.options, sequences, pool)
+        sequences += spare
         self.capacity = kv_cache.pages(self.context if pool is None else pool) * kv_cache.PAGE
         shapes = self.model.cache_shapes(self.context, chunk, kv_type.name, pages)
         caches = [zeros(shape, kv_type.dtype) for shape in shapes]
