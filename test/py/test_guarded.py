@@ -61,7 +61,7 @@ def guard(session: Stepper, at_end: bool) -> None:
     executor = session.executor
     executor._weights = [guarded.copy(weight, at_end=at_end) for weight in executor._weights]
     executor.engine._arena = guarded.array((executor.engine.arena_bytes,), at_end=at_end)
-    executor._allocate(1, None, lambda shape, dtype: guarded.copy(np.zeros(shape, dtype), at_end=at_end))
+    executor._allocate(1, 0, None, lambda shape, dtype: guarded.copy(np.zeros(shape, dtype), at_end=at_end))
     # Of the rows of a step, those that there are end where the memory does only in full chunks.
     session._sequence = executor.open()
 
