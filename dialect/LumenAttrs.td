@@ -22,15 +22,20 @@ def Lumen_PackedAttr : Lumen_Attr<"Packed", "packed",
     row. These are four columns of codes, for `lumen.dot4`, and one of floats
     (the default of `k`), or two of bf16, for `lumen.dot2`. `rows` is what the register tile of the target has:
     two vectors of 32-bit lanes, or one for formats with several groups in 32
-    codes. See `docs/packed-layout.md` for the bytes.
+    codes. With `signed_codes`, codes that take a byte are stored less by 128, as signed
+    bytes. With `whole_codes`, codes of 3, 5, 6 and 7 bits lie whole in the lower bits of
+    bytes, and the last ones of a span in what these leave over. See `docs/packed-layout.md` for the bytes.
 
     ```mlir
     tensor<4864x896x!lumen.q<@q8_0>, #lumen.packed<rows = 16, k = 4>>
+    tensor<4864x896x!lumen.q<@q8_0>, #lumen.packed<rows = 8, k = 4, signed_codes = true>>
     tensor<4864x896xf16, #lumen.packed<rows = 16>>
     ```
   }];
   let parameters = (ins "int64_t":$rows,
-                        DefaultValuedParameter<"int64_t", "1">:$k);
+                        DefaultValuedParameter<"int64_t", "1">:$k,
+                        DefaultValuedParameter<"bool", "false">:$signed_codes,
+                        DefaultValuedParameter<"bool", "false">:$whole_codes);
   let assemblyFormat = "`<` struct(params) `>`";
   let genVerifyDecl = 1;
 }
@@ -143,6 +148,13 @@ def Lumen_TargetAttr : Lumen_Attr<"Target", "target"> {
     /// Whether 8-bit codes had better be signed: `dot` takes them so, or adds
     /// pairs of products up in 16 bits, where those of unsigned ones do not fit.
     bool prefersSignedCodes() const;
+
+    /// Whether `dot` takes codes of 8 bits only as signed bytes.
+    bool storesSignedCodes() const;
+
+    /// Whether bits that lie apart are joined by instructions that shift and
+    /// insert, so that codes had better be whole.
+    bool storesWholeCodes() const;
 
     /// Whether one instruction adds a pair of 16-bit products to a sum, and the
     /// registers hold the sums of two groups of codes for all tokens of a tile.

@@ -120,7 +120,8 @@ LogicalResult LumenDialect::verifyRegionArgAttribute(Operation *op,
 }
 
 LogicalResult PackedAttr::verify(function_ref<InFlightDiagnostic()> emitError,
-                                 int64_t rows, int64_t k) {
+                                 int64_t rows, int64_t k, bool /*signedCodes*/,
+                                 bool wholeCodes) {
   if (rows < 1 || rows > 64 || !llvm::isPowerOf2_64(rows))
     return emitError() << "rows must be a power of two of at most 64, got "
                        << rows;
@@ -128,6 +129,8 @@ LogicalResult PackedAttr::verify(function_ref<InFlightDiagnostic()> emitError,
   if (k < 1 || k > kSpan || !llvm::isPowerOf2_64(k))
     return emitError() << "k must be a power of two of at most " << kSpan
                        << ", got " << k;
+  if (wholeCodes && k != kDotStep)
+    return emitError() << "whole_codes need k = " << kDotStep << ", got " << k;
   return success();
 }
 
@@ -144,6 +147,9 @@ PackedAttr::verifyEncoding(ArrayRef<int64_t> shape, Type elementType,
     return emitError()
            << "a packed weight has quantized, f16, bf16 or f32 elements, got "
            << elementType;
+  if ((getSignedCodes() || getWholeCodes()) && !isa<QuantType>(elementType))
+    return emitError() << (getSignedCodes() ? "signed_codes" : "whole_codes")
+                       << " are for quantized elements, got " << elementType;
   return success();
 }
 
@@ -304,6 +310,15 @@ bool TargetAttr::prefersSignedCodes() const {
   if (DotAttr dot = getDot())
     return dot.getRhs().isSigned() || dot.getAcc().getWidth() < 32;
   return getPairDot() != nullptr;
+}
+
+bool TargetAttr::storesSignedCodes() const {
+  DotAttr dot = getDot();
+  return dot && dot.getRhs().isSigned();
+}
+
+bool TargetAttr::storesWholeCodes() const {
+  return getArchitecture() == llvm::Triple::aarch64;
 }
 
 bool TargetAttr::addsPairs() const {

@@ -6,6 +6,8 @@
 #include "llvm/ADT/TypeSwitch.h"
 #include "llvm/Support/MathExtras.h"
 
+#include <numeric>
+
 using namespace mlir;
 using namespace mlir::lumen;
 
@@ -31,6 +33,36 @@ SmallVector<BitPlane> lumen::getBitPlanes(int64_t bits) {
     offset += width;
   }
   return planes;
+}
+
+bool lumen::leavesBits(int64_t bits) { return !llvm::isPowerOf2_64(bits); }
+
+int64_t lumen::getStepsOfUnit(int64_t bits) { return 8 / std::gcd(bits, 8); }
+
+SmallVector<CodePiece> lumen::getCodePieces(int64_t bits, int64_t step) {
+  int64_t steps = getStepsOfUnit(bits), loads = steps * bits / 8,
+          perLoad = 8 / bits, left = 8 % bits;
+  int64_t first = step / steps * loads, number = step % steps;
+  if (number < loads * perLoad)
+    return {{first + number / perLoad, number % perLoad * bits, bits}};
+  // What loads have left over, from the upper bits on. A code takes it from
+  // fresh ones first, then what other codes left of it.
+  SmallVector<int64_t> over(loads, left);
+  SmallVector<CodePiece> pieces;
+  for (int64_t code = loads * perLoad; code <= number; ++code) {
+    pieces.clear();
+    int64_t missing = bits;
+    for (bool isFresh : {true, false})
+      for (int64_t load = 0; load < loads && missing; ++load) {
+        if (!over[load] || (over[load] == left) != isFresh)
+          continue;
+        int64_t width = std::min(over[load], missing);
+        pieces.push_back({first + load, 8 - left + over[load] - width, width});
+        over[load] -= width;
+        missing -= width;
+      }
+  }
+  return pieces;
 }
 
 //===----------------------------------------------------------------------===//
@@ -257,6 +289,10 @@ bool lumen::hasSignedBytes(FormatOp format) {
   if (auto table = format.getTable())
     largest = *llvm::max_element(*table) - bias;
   return largest > 127 && bias >= -128 && bias + largest <= 127;
+}
+
+bool lumen::hasByteCodes(FormatOp format) {
+  return format.getBits() == 8 && !format.getTable();
 }
 
 FormatOp lumen::lookupFormat(RankedTensorType type, Operation *from) {

@@ -36,6 +36,24 @@ struct BitPlane {
   int64_t getValuesPerByte() const { return width < 8 ? 8 / width : 1; }
 };
 
+/// Bits of a code: [bit, bit + width) of a load of a span.
+struct CodePiece {
+  int64_t load, bit, width;
+};
+
+/// Whether codes of so many bits can lie whole in the lower bits of bytes,
+/// which leaves upper bits over.
+bool leavesBits(int64_t bits);
+
+/// Where whole codes of `bits` bits lie that a step takes, of which there are 8
+/// in a span: the bits of a code from the upper ones on. The first steps of a
+/// unit (see getStepsOfUnit) are one piece each, several of them in a load
+/// where these fit; the last ones are made of what the loads leave over.
+SmallVector<CodePiece> getCodePieces(int64_t bits, int64_t step);
+
+/// The least steps that fill whole loads.
+int64_t getStepsOfUnit(int64_t bits);
+
 /// Splits a code of `bits` bits into planes of 4, 2 and 1 bits (8 stays whole),
 /// low bits first.
 SmallVector<BitPlane> getBitPlanes(int64_t bits);
@@ -95,6 +113,12 @@ int64_t getCodeBias(FormatOp format);
 
 /// Whether codes take all 8 bits and are signed bytes with their bias.
 bool hasSignedBytes(FormatOp format);
+
+/// Whether a packed code is a byte, and no index into a table.
+bool hasByteCodes(FormatOp format);
+
+/// What is subtracted from codes that are stored as signed bytes.
+inline constexpr int64_t kSignBias = 128;
 
 /// The format a quantized tensor type names, looked up from `from`; null for
 /// float elements.

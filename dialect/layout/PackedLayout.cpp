@@ -22,15 +22,38 @@ PackedAttr lumen::getPackedLayout(TargetAttr target, Type elementType,
                                   FormatOp format) {
   int64_t rows = target.getRows(), lanes = target.getLanes();
   bool hasGroups = format && format.getSumGroup() < kSpan;
-  return PackedAttr::get(target.getContext(),
-                         hasGroups ? std::min(rows, lanes) : rows,
-                         getStepSize(elementType, target));
+  return PackedAttr::get(
+      target.getContext(), hasGroups ? std::min(rows, lanes) : rows,
+      getStepSize(elementType, target), storesSignedCodes(target, format),
+      storesWholeCodes(target, format));
 }
 
 PackedAttr lumen::getPackedLayout(TargetAttr target, RankedTensorType weight,
                                   Operation *from) {
   return getPackedLayout(target, weight.getElementType(),
                          lookupFormat(weight, from));
+}
+
+bool lumen::storesSignedCodes(TargetAttr target, FormatOp format) {
+  return target && target.storesSignedCodes() && format && hasByteCodes(format);
+}
+
+bool lumen::storesWholeCodes(TargetAttr target, FormatOp format) {
+  if (!target || !target.storesWholeCodes() || !format ||
+      !leavesBits(format.getBits()))
+    return false;
+  Type codes = QuantType::get(target.getContext(),
+                              FlatSymbolRefAttr::get(format.getSymNameAttr()));
+  return getStepSize(codes, target) == kDotStep;
+}
+
+bool lumen::hasWholeCodes(PackedAttr layout, FormatOp format) {
+  return layout.getWholeCodes() && format && leavesBits(format.getBits());
+}
+
+int64_t lumen::getStoredBias(FormatOp format, PackedAttr layout) {
+  bool isSigned = layout && layout.getSignedCodes() && hasByteCodes(format);
+  return getCodeBias(format) + (isSigned ? kSignBias : 0);
 }
 
 //===----------------------------------------------------------------------===//
@@ -91,10 +114,19 @@ SmallVector<PackedComponent> lumen::getPackedComponents(FormatOp format,
   }
   SmallVector<PackedComponent> ofSpans, ofBlocks, ofRows;
   Type i8 = IntegerType::get(elementType.getContext(), 8);
-  for (BitPlane plane : getBitPlanes(format.getBits()))
+  int64_t bits = format.getBits();
+  bool isWhole = hasWholeCodes(layout, format);
+  for (BitPlane plane :
+       isWhole ? SmallVector<BitPlane>{{bits, 0}} : getBitPlanes(bits))
     ofSpans.push_back(
         {Kind::Codes, plane, 0, i8, kSpan, plane.getLoads(k), rows * k});
-  int64_t codeBytes = placeCodes(ofSpans), spanBytes = codeBytes;
+  for (PackedComponent &codes : ofSpans) {
+    codes.isWhole = isWhole;
+    codes.isSigned = layout.getSignedCodes() && hasByteCodes(format);
+  }
+  int64_t codeBytes =
+              isWhole ? ofSpans.front().getBytes() : placeCodes(ofSpans),
+          spanBytes = codeBytes;
   int64_t block = format.getBlock(), spans = block / kSpan;
   for (auto [i, factor] : llvm::enumerate(getStoredFactors(format)))
     for (BitPlane plane : factor.planes) {

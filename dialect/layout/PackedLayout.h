@@ -33,6 +33,20 @@ PackedAttr getPackedLayout(TargetAttr target, RankedTensorType weight,
 PackedAttr getPackedLayout(TargetAttr target, Type elementType,
                            FormatOp format);
 
+/// Whether products of a target (null: none in particular) take codes of a
+/// format, null for float elements, as signed bytes.
+bool storesSignedCodes(TargetAttr target, FormatOp format);
+
+/// Whether products of a target take codes of a format whole.
+bool storesWholeCodes(TargetAttr target, FormatOp format);
+
+/// Whether this layout has whole codes of a format.
+bool hasWholeCodes(PackedAttr layout, FormatOp format);
+
+/// What is added to a code as this layout stores it; `layout` is null for codes
+/// without a sign.
+int64_t getStoredBias(FormatOp format, PackedAttr layout);
+
 //===----------------------------------------------------------------------===//
 // Components
 //===----------------------------------------------------------------------===//
@@ -63,6 +77,10 @@ struct PackedComponent {
   /// Bytes from the first half of the loads of codes to the second, where there
   /// are halves.
   int64_t halfBytes = 0;
+  /// Whether these are codes less by `kSignBias`.
+  bool isSigned = false;
+  /// Whether these are whole codes (see getCodePieces).
+  bool isWhole = false;
 
   /// Bytes of this component in a unit.
   int64_t getBytes() const;

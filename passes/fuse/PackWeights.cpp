@@ -62,8 +62,11 @@ private:
   /// Rows of the tiles in which weight `number` of a product is packed.
   int64_t getRows(QLinearOp product, unsigned number);
   PackedAttr getLayout(Type elementType, int64_t rows) const {
-    return PackedAttr::get(elementType.getContext(), rows,
-                           getStepSize(elementType, target));
+    auto type = RankedTensorType::get({1, 1}, elementType);
+    FormatOp format = lookupFormat(type, module);
+    return PackedAttr::get(
+        elementType.getContext(), rows, getStepSize(elementType, target),
+        storesSignedCodes(target, format), storesWholeCodes(target, format));
   }
   RankedTensorType getPackedType(Type type, int64_t rows) const {
     auto tensor = cast<RankedTensorType>(type);
@@ -262,9 +265,9 @@ struct PackWeightsPass : lumen::impl::PackWeightsPassBase<PackWeightsPass> {
                          << " or the option rows to choose a packed layout";
       return signalPassFailure();
     }
-    if (rows &&
-        !PackedAttr::getChecked([&] { return module.emitError(); },
-                                &getContext(), int64_t(rows), int64_t(1)))
+    if (rows && !PackedAttr::getChecked([&] { return module.emitError(); },
+                                        &getContext(), int64_t(rows),
+                                        int64_t(1), false, false))
       return signalPassFailure();
     WeightPacker packer(module, target, rows);
     if (failed(packer.analyze()))

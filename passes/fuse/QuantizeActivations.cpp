@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "dialect/layout/FormatLayout.h"
+#include "dialect/layout/PackedLayout.h"
 #include "passes/Passes.h"
 
 #include "llvm/ADT/MapVector.h"
@@ -65,13 +65,15 @@ static int64_t getSharedSumGroup(ArrayRef<QLinearOp> products) {
 
 /// What sums of codes are multiplied with, so that most integer sums start from
 /// the product as it is: the bias that divides those of all weights of
-/// `products`.
-static int64_t getSharedBias(ArrayRef<QLinearOp> products) {
+/// `products`, as these are packed for `target`.
+static int64_t getSharedBias(ArrayRef<QLinearOp> products, TargetAttr target) {
   int64_t shared = 0;
   for (QLinearOp op : products)
     for (Type type : op.getWeights().getTypes()) {
-      int64_t bias =
-          getCodeBias(lookupFormat(cast<RankedTensorType>(type), op));
+      auto weight = cast<RankedTensorType>(type);
+      PackedAttr layout =
+          target ? getPackedLayout(target, weight, op) : PackedAttr();
+      int64_t bias = getStoredBias(lookupFormat(weight, op), layout);
       if (!bias)
         continue;
       if (!shared || shared % bias == 0)
@@ -131,7 +133,7 @@ struct QuantizeActivationsPass
         auto [x, group] = activation;
         // Next to its definition the codes are visible wherever x is.
         builder.setInsertionPointAfterValue(x);
-        int64_t bias = getSharedBias(products);
+        int64_t bias = getSharedBias(products, target);
         int64_t sumGroup = getSharedSumGroup(products);
         auto quantize =
             QuantizeOp::create(builder, x.getLoc(), x, group, sumGroup, bias,

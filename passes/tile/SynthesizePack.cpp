@@ -68,6 +68,8 @@ private:
   void emitValues(Value tile);
   void storeCodes(const Destination &to, Value codes, Value tile, Value lane,
                   Value block);
+  void storeWholeCodes(const Destination &to, Value codes, Value tile,
+                       Value lane, Value block);
   void storeFactor(const Destination &to, Value factor, Value tile, Value lane,
                    Value block);
 
@@ -173,6 +175,44 @@ void PackSynthesizer::storeCodes(const Destination &to, Value codes, Value tile,
   }
 }
 
+/// Puts the pieces of codes where they lie: a word holds codes of a step, a
+/// byte each.
+void PackSynthesizer::storeWholeCodes(const Destination &to, Value codes,
+                                      Value tile, Value lane, Value block) {
+  int64_t bits = to.component.plane.width, stepsPerSpan = kSpan / step,
+          spans = int64_t(format.getBlock()) / kSpan;
+  auto wordsType = VectorType::get(spans * stepsPerSpan, wordType);
+  Value words = vector::BitCastOp::create(b, wordsType, codes);
+  Value firstSpan = mul(block, b.index(spans));
+  auto shift = [&](Value word, int64_t left) -> Value {
+    if (left > 0)
+      return arith::ShLIOp::create(b, word, b.integer(wordType, left));
+    if (left < 0)
+      return arith::ShRUIOp::create(b, word, b.integer(wordType, -left));
+    return word;
+  };
+  for (int64_t span = 0; span < spans; ++span) {
+    SmallVector<Value> loads(to.component.entries);
+    for (int64_t s = 0; s < stepsPerSpan; ++s) {
+      Value word = vector::ExtractOp::create(b, words, span * stepsPerSpan + s);
+      int64_t upper = bits;
+      for (CodePiece piece : getCodePieces(bits, s)) {
+        upper -= piece.width;
+        constexpr int64_t kOnes = 0x01010101;
+        Value part = arith::AndIOp::create(
+            b, word,
+            b.integer(wordType, kOnes * (((1 << piece.width) - 1) << upper)));
+        part = shift(part, piece.bit - upper);
+        Value &load = loads[piece.load];
+        load = load ? arith::OrIOp::create(b, load, part).getResult() : part;
+      }
+    }
+    Value unit = add(firstSpan, b.index(span));
+    for (auto [number, load] : llvm::enumerate(loads))
+      b.store(load, to.buffer, add(entryOf(to, tile, unit, number), lane));
+  }
+}
+
 /// Whole factors one by one; planes of fewer bits with neighbouring groups side
 /// by side in a byte.
 void PackSynthesizer::storeFactor(const Destination &to, Value factor,
@@ -220,7 +260,9 @@ void PackSynthesizer::emitBlock(Value tile, Value row, Value lane,
                                 Value block) {
   auto store = [&](const DecodedBlock &decoded) {
     for (const Destination &to : destinations)
-      if (to.component.kind == Kind::Codes)
+      if (to.component.isWhole)
+        storeWholeCodes(to, decoded.codes, tile, lane, block);
+      else if (to.component.kind == Kind::Codes)
         storeCodes(to, decoded.codes, tile, lane, block);
       else
         storeFactor(to, decoded.stored[to.component.factor], tile, lane, block);
@@ -233,7 +275,12 @@ void PackSynthesizer::emitBlock(Value tile, Value row, Value lane,
                          b.index(format.getHeaderBytes()));
     decoded =
         inlineFormat(b, format, source.getBytes(), mul(row, rowBytes), block);
-    store(decoded);
+    // Rows past the last are zeros either way.
+    DecodedBlock signedCodes = decoded;
+    if (layout.getSignedCodes() && hasByteCodes(format))
+      signedCodes.codes = arith::XOrIOp::create(
+          b, decoded.codes, b.integer(decoded.codes.getType(), -kSignBias));
+    store(signedCodes);
   };
   auto storeZeros = [&] {
     DecodedBlock zeros;

@@ -59,7 +59,7 @@ bool lumen::matchDot(linalg::GenericOp generic, Value &code,
 }
 
 /// Largest value of an unsigned i8 computed in the body of a generic.
-static uint64_t getMaximum(Value value, unsigned depth = 8) {
+static uint64_t getMaximum(Value value, unsigned depth = 16) {
   Operation *op = value.getDefiningOp();
   if (!depth--)
     return 255;
@@ -81,6 +81,9 @@ static uint64_t getMaximum(Value value, unsigned depth = 8) {
                                getMaximum(join.getRhs(), depth));
     return llvm::NextPowerOf2(larger) - 1;
   }
+  if (auto select = dyn_cast_or_null<arith::SelectOp>(op))
+    return std::max(getMaximum(select.getTrueValue(), depth),
+                    getMaximum(select.getFalseValue(), depth));
   if (auto lookup = dyn_cast_or_null<LookupOp>(op)) {
     uint64_t largest = 0;
     for (int8_t entry : lookup.getTable())

@@ -106,6 +106,7 @@ void checkShape(int64_t rows, int64_t columns, int64_t block) {
 struct Component {
   std::string kind;
   int64_t factor, bitOffset, bits, offset;
+  bool isSigned, isWhole;
   std::vector<int64_t> shape, strides;
 };
 
@@ -113,14 +114,15 @@ struct Component {
 class PackedWeightLayout {
 public:
   PackedWeightLayout(const std::optional<std::string> &formatText,
-                     const std::string &floatType, int64_t rows, int64_t k) {
+                     const std::string &floatType, int64_t rows, int64_t k,
+                     bool signedCodes, bool wholeCodes) {
     Messages messages;
     ParsedFormat parsed(formatText, messages);
     FormatOp format = parsed.get();
     Type type = getElementType(format, floatType, messages);
     auto fail = [] { return mlir::emitError(UnknownLoc::get(&getContext())); };
-    layout =
-        messages.check(PackedAttr::getChecked(fail, &getContext(), rows, k));
+    layout = messages.check(PackedAttr::getChecked(fail, &getContext(), rows, k,
+                                                   signedCodes, wholeCodes));
     components = getPackedComponents(format, type, layout);
     if (format)
       block = format.getBlock();
@@ -143,6 +145,8 @@ public:
       result.bitOffset = component.plane.offset;
       result.bits = component.plane.width;
       result.offset = begin + component.offset;
+      result.isSigned = component.isSigned;
+      result.isWhole = component.isWhole;
       int64_t tiles = llvm::divideCeil(n, layout.getRows());
       result.shape = {tiles, component.getUnits(columns)};
       result.strides = {getTileBytes(component, columns), component.unitBytes};
@@ -190,6 +194,8 @@ private:
     if (component.kind == PackedComponent::Kind::Factor)
       return {component.entries, layout.getRows()};
     SmallVector<int64_t> shape(llvm::Log2_64(component.entries), 2);
+    if (component.isWhole)
+      shape = {component.entries};
     shape.append({layout.getRows(), layout.getK()});
     return shape;
   }
@@ -199,7 +205,7 @@ private:
   int64_t block = 1;
 };
 
-std::pair<int64_t, int64_t>
+std::tuple<int64_t, int64_t, bool, bool>
 getTile(const std::string &targetText,
         const std::optional<std::string> &formatText,
         const std::string &floatType) {
@@ -212,7 +218,8 @@ getTile(const std::string &targetText,
   FormatOp format = parsed.get();
   Type type = getElementType(format, floatType, messages);
   PackedAttr layout = getPackedLayout(target, type, format);
-  return {layout.getRows(), layout.getK()};
+  return {layout.getRows(), layout.getK(), layout.getSignedCodes(),
+          layout.getWholeCodes()};
 }
 
 int64_t getRawBytes(const std::string &formatText, int64_t rows,
@@ -256,6 +263,10 @@ void mlir::lumen::python::bindLayout(nb::module_ &m) {
               "The first bit of a code or factor that it holds.")
       .def_ro("bits", &Component::bits, "How many bits it holds of each.")
       .def_ro("offset", &Component::offset, "Bytes from the buffer's start.")
+      .def_ro("signed", &Component::isSigned,
+              "Of codes: whether they are stored less by 128, as signed bytes.")
+      .def_ro("whole", &Component::isWhole,
+              "Of codes: whether loads hold them whole (see code_pieces).")
       .def_ro("shape", &Component::shape)
       .def_ro("strides", &Component::strides, "In bytes, by dimension.");
 
@@ -263,11 +274,14 @@ void mlir::lumen::python::bindLayout(nb::module_ &m) {
       m, "PackedLayout",
       "The layout of packed weights: of a format, given as the text of a "
       "lumen.format, or of floats; in tiles of `rows` rows, `k` columns of "
-      "each to a step. Raises ValueError.")
+      "each to a step; `signed_codes`: codes that take a byte are stored as "
+      "signed ones; `whole_codes`: those of 3, 5, 6 and 7 bits are whole. "
+      "Raises ValueError.")
       .def(nb::init<const std::optional<std::string> &, const std::string &,
-                    int64_t, int64_t>(),
+                    int64_t, int64_t, bool, bool>(),
            nb::arg("format").none(), nb::arg("float_type"), nb::arg("rows"),
-           nb::arg("k"))
+           nb::arg("k"), nb::arg("signed_codes") = false,
+           nb::arg("whole_codes") = false)
       .def("components", &PackedWeightLayout::place, nb::arg("rows"),
            nb::arg("columns"),
            "The components of a weight of rows x columns, in buffer order.")
@@ -288,9 +302,27 @@ void mlir::lumen::python::bindLayout(nb::module_ &m) {
       [](bool isFloat) -> int64_t { return isFloat ? 1 : kDotStep; },
       nb::arg("is_float"),
       "Consecutive columns that a step of a product takes of a row.");
+  m.def(
+      "code_pieces",
+      [](int64_t bits) {
+        if (bits < 1 || bits > 8 || !leavesBits(bits))
+          throw nb::value_error("codes of 3, 5, 6 or 7 bits can lie whole");
+        std::vector<std::vector<std::tuple<int64_t, int64_t, int64_t>>> steps;
+        for (int64_t step = 0; step < kSpan / kDotStep; ++step) {
+          steps.emplace_back();
+          for (CodePiece piece : getCodePieces(bits, step))
+            steps.back().emplace_back(piece.load, piece.bit, piece.width);
+        }
+        return steps;
+      },
+      nb::arg("bits"),
+      "Where the bits of whole codes lie: for each step of a span (load, first "
+      "bit, bits), upper bits first. Raises ValueError.");
   m.def("tile", &getTile, nb::arg("target"), nb::arg("format").none(),
         nb::arg("float_type"),
-        "(rows, k): how weights of a format, or of floats, are packed for a "
+        "(rows, k, signed_codes, whole_codes): how weights of a format, or of "
+        "floats, are "
+        "packed for a "
         "#lumen.target.");
   m.def(
       "cache_block", &getBlock, nb::arg("element_type"), nb::arg("is_key"),

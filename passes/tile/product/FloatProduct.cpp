@@ -24,7 +24,10 @@ Value lumen::emitFloatSpan(TileBuilder &b, const ProductOperands &operands,
         Type i32 = nested.getI32Type();
         Value scale = weight.emitScale(nested, factors, dims, arguments);
         Value code = weight.emitCode(nested, arguments.take_front(planes));
-        Value wide = arith::ExtUIOp::create(nested, i32, code);
+        Value wide =
+            weight.hasSignedCodes()
+                ? arith::ExtSIOp::create(nested, i32, code).getResult()
+                : arith::ExtUIOp::create(nested, i32, code).getResult();
         Value biased = arith::AddIOp::create(
             nested, wide, nested.integer(i32, weight.getBias()));
         Value value = nested.convert(biased, nested.getF32Type());

@@ -35,7 +35,7 @@ Value IntegerProduct::emitInitialSums(Value span, int64_t begin) {
   shape.push_back(weight.rows);
   auto type = RankedTensorType::get(shape, b.getI32Type());
   int64_t bias = weight.getBias();
-  if (!bias || isSigned())
+  if (!bias || addsBias())
     return b.integer(type, begin);
   Value initial = b.integer(type, begin);
   int64_t factor = bias / int64_t(operands.product.getOffsetBias());
@@ -62,7 +62,7 @@ Value IntegerProduct::emitInitialSums(Value span, int64_t begin) {
 Value IntegerProduct::emitInitialBlockSums(Value span) {
   Value zero = zeros(b.getI32Type());
   int64_t bias = weight.getBias();
-  if (!bias || isSigned())
+  if (!bias || addsBias())
     return zero;
   int64_t factor = bias / int64_t(operands.product.getOffsetBias());
   int64_t perSpan = int64_t(1) << operands.sumBits,
@@ -105,9 +105,11 @@ Value IntegerProduct::emitIntegerSums(const SpanPosition &at, Value initial,
         Type i32 = nested.getI32Type();
         Value code = weight.emitCode(nested, arguments.drop_back(2));
         Value lhs;
-        if (isSigned()) {
+        if (addsBias()) {
           Value bias = nested.integer(nested.getI8Type(), weight.getBias());
           code = arith::AddIOp::create(nested, code, bias);
+        }
+        if (addsBias() || weight.hasSignedCodes()) {
           lhs = arith::ExtSIOp::create(nested, i32, code);
         } else {
           lhs = arith::ExtUIOp::create(nested, i32, code);

@@ -30,7 +30,12 @@ public:
   Value emitGroup(const SpanPosition &at, Value acc);
 
 private:
-  bool isSigned() const { return form.signedCodes && weight.hasSignedBytes(); }
+  /// Whether unsigned codes meet the instruction as signed bytes, their bias
+  /// included.
+  bool addsBias() const {
+    return form.signedCodes && weight.hasSignedBytes() &&
+           !weight.hasSignedCodes();
+  }
 
   /// The spans behind one scale of the activations, without their minima where
   /// these are integers.

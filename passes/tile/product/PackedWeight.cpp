@@ -43,7 +43,12 @@ Value PackedWeight::viewComponent(TileBuilder &b, Value bytes,
   SmallVector<int64_t> inUnit;
   int64_t size = getBytes(component.elementType);
   if (component.kind == Kind::Codes) {
-    inUnit.assign(llvm::Log2_64(component.entries), 2);
+    if (!component.isWhole)
+      inUnit.assign(llvm::Log2_64(component.entries), 2);
+    else if (component.entries == getUnitLoads())
+      inUnit = {component.entries};
+    else
+      inUnit = {component.entries / getUnitLoads(), getUnitLoads()};
     inUnit.append({rows, layout.getK()});
   } else {
     const StoredFactor *stored = component.kind == Kind::Factor
@@ -69,6 +74,11 @@ Value PackedWeight::viewComponent(TileBuilder &b, Value bytes,
   shape.append(inUnit);
   for (int64_t stride : component.getStrides(inUnit))
     strides.push_back(stride / size);
+  // Which load it is of each unit comes first.
+  if (component.isWhole && component.entries > getUnitLoads()) {
+    std::swap(shape[2], shape[3]);
+    std::swap(strides[2], strides[3]);
+  }
   return b.toTensor(b.view(bytes, streamBegin, getTiles() * units * unit,
                            component.offset / size, shape, strides,
                            component.elementType));
@@ -130,7 +140,11 @@ unsigned PackedWeight::getGroupBits() const {
   return llvm::Log2_64(kSpan / format.getSumGroup());
 }
 
-int64_t PackedWeight::getBias() const { return getCodeBias(format); }
+int64_t PackedWeight::getBias() const { return getStoredBias(format, layout); }
+
+bool PackedWeight::hasSignedCodes() const {
+  return layout.getSignedCodes() && lumen::hasByteCodes(format);
+}
 
 int64_t PackedWeight::getCodeBits() const {
   int64_t bits = 0;
@@ -152,6 +166,17 @@ bool PackedWeight::hasMin() const { return !getMin().empty(); }
 void PackedWeight::collectCodes(TileBuilder &b, const SpanPosition &at,
                                 SmallVectorImpl<Value> &inputs,
                                 SmallVectorImpl<AffineMap> &maps) const {
+  if (hasWholeCodes()) {
+    Value tensor = codes.front().second;
+    // Units are halves of a span, numbered by x.
+    bool hasUnits = cast<RankedTensorType>(tensor.getType()).getRank() == 6;
+    for (int64_t i = 0; i < getUnitLoads(); ++i) {
+      inputs.push_back(b.slice(tensor, {at.tile, at.span, b.getIndexAttr(i)}));
+      maps.push_back(hasUnits ? b.map(kSpanDims, {kX, kRow, kK4})
+                              : b.map(kSpanDims, {kRow, kK4}));
+    }
+    return;
+  }
   for (auto [plane, tensor] : codes) {
     inputs.push_back(b.slice(tensor, {at.tile, at.span}));
     SmallVector<unsigned> results;
@@ -162,10 +187,86 @@ void PackedWeight::collectCodes(TileBuilder &b, const SpanPosition &at,
   }
 }
 
+unsigned PackedWeight::getCodeOperands() const {
+  return hasWholeCodes() ? getUnitLoads() : codes.size();
+}
+
+/// A table is looked up in place.
+Value PackedWeight::emitCode(KernelBuilder &nested, ValueRange bytes) const {
+  Value code = hasWholeCodes() ? emitWholeCode(nested, bytes)
+                               : emitPlanes(nested, bytes);
+  if (auto table = format.getTable()) {
+    SmallVector<int8_t> shifted;
+    for (int8_t entry : *table)
+      shifted.push_back(int8_t(entry - getBias()));
+    code = LookupOp::create(nested, nested.getI8Type(), code,
+                            nested.getDenseI8ArrayAttr(shifted));
+  }
+  return code;
+}
+
+/// The pieces of a code joined, in i8 or a vector of it. Of several, each is
+/// taken from the upper end of its byte: instructions that insert need no masks
+/// there.
+static Value joinPieces(KernelBuilder &b, Type type, ArrayRef<CodePiece> pieces,
+                        function_ref<Value(int64_t)> getLoad) {
+  auto shiftRight = [&](Value bits, int64_t amount) -> Value {
+    return amount ? arith::ShRUIOp::create(b, bits, b.integer(type, amount))
+                  : bits;
+  };
+  auto shiftLeft = [&](Value bits, int64_t amount) -> Value {
+    return amount ? arith::ShLIOp::create(b, bits, b.integer(type, amount))
+                  : bits;
+  };
+  Value joined;
+  int64_t width = 0;
+  for (CodePiece piece : llvm::reverse(pieces)) {
+    Value bits = getLoad(piece.load);
+    if (pieces.size() == 1)
+      bits = shiftRight(bits, piece.bit);
+    else
+      bits = shiftRight(shiftLeft(bits, 8 - piece.bit - piece.width),
+                        8 - piece.width);
+    bits =
+        arith::AndIOp::create(b, bits, b.integer(type, (1 << piece.width) - 1));
+    bits = shiftLeft(bits, width);
+    joined = joined ? arith::OrIOp::create(b, joined, bits).getResult() : bits;
+    width += piece.width;
+  }
+  return joined;
+}
+
+/// What a step asks for, by its number in the unit.
+Value PackedWeight::emitWholeCode(KernelBuilder &nested,
+                                  ValueRange loads) const {
+  int64_t bits = format.getBits(), steps = getStepsOfUnit(bits);
+  Value number;
+  for (unsigned dim = kRow - llvm::Log2_64(steps); dim <= kZ; ++dim) {
+    Value part =
+        arith::MulIOp::create(nested, linalg::IndexOp::create(nested, dim),
+                              nested.index(int64_t(1) << (kZ - dim)));
+    number =
+        number ? arith::AddIOp::create(nested, number, part).getResult() : part;
+  }
+  Value code;
+  for (int64_t step = 0; step < steps; ++step) {
+    Value joined =
+        joinPieces(nested, nested.getI8Type(), getCodePieces(bits, step),
+                   [&](int64_t load) { return loads[load]; });
+    if (code) {
+      Value isHere = arith::CmpIOp::create(nested, arith::CmpIPredicate::eq,
+                                           number, nested.index(step));
+      joined = arith::SelectOp::create(nested, isHere, joined, code);
+    }
+    code = joined;
+  }
+  return code;
+}
+
 /// Each plane byte shifted by what the step asks for, masked, and joined with
-/// the others; a table is looked up in place.
-Value PackedWeight::emitCode(KernelBuilder &nested,
-                             ValueRange planeBytes) const {
+/// the others.
+Value PackedWeight::emitPlanes(KernelBuilder &nested,
+                               ValueRange planeBytes) const {
   Type i8 = nested.getI8Type();
   auto constant = [&](int64_t value) { return nested.integer(i8, value); };
   Value code;
@@ -192,13 +293,6 @@ Value PackedWeight::emitCode(KernelBuilder &nested,
       bits = arith::ShLIOp::create(nested, bits, constant(layout.offset));
     code = code ? arith::OrIOp::create(nested, code, bits).getResult() : bits;
   }
-  if (auto table = format.getTable()) {
-    SmallVector<int8_t> shifted;
-    for (int8_t entry : *table)
-      shifted.push_back(int8_t(entry - getBias()));
-    code =
-        LookupOp::create(nested, i8, code, nested.getDenseI8ArrayAttr(shifted));
-  }
   return code;
 }
 
@@ -221,6 +315,8 @@ Value PackedWeight::getWordBuffer() const { return getBuffer(words); }
 Value PackedWeight::loadCodes(TileBuilder &b, const SpanPosition &at,
                               int64_t step) const {
   auto words = VectorType::get(rows, b.getI32Type());
+  if (hasWholeCodes())
+    return vector::BitCastOp::create(b, words, loadWholeCodes(b, at, step));
   auto splat = [&](int64_t value) { return b.integer(words, value); };
   Value joined;
   for (auto [i, code] : llvm::enumerate(codes)) {
@@ -243,6 +339,21 @@ Value PackedWeight::loadCodes(TileBuilder &b, const SpanPosition &at,
     joined = joined ? arith::OrIOp::create(b, joined, bits).getResult() : bits;
   }
   return joined;
+}
+
+Value PackedWeight::loadWholeCodes(TileBuilder &b, const SpanPosition &at,
+                                   int64_t step) const {
+  auto bytes = VectorType::get(kDotStep * rows, b.getI8Type());
+  int64_t inUnit = getUnitLoads(), units = format.getBits() / inUnit;
+  return joinPieces(
+      b, bytes, getCodePieces(format.getBits(), step), [&](int64_t load) {
+        SmallVector<Value> place = {at.tile, at.span};
+        place.push_back(b.index(load % inUnit));
+        if (units > 1)
+          place.push_back(b.index(load / inUnit));
+        place.push_back(b.index(0));
+        return b.load(kDotStep * rows, getCodeBuffer(b, 0), place);
+      });
 }
 
 void PackedWeight::fetchAhead(Value value, int64_t tokens) const {
@@ -439,6 +550,6 @@ IntegerRange PackedWeight::getValues() const {
     auto [least, most] = std::minmax_element(table->begin(), table->end());
     return {*least, *most};
   }
-  int64_t least = getBias();
+  int64_t least = getCodeBias(format);
   return {least, (int64_t(1) << format.getBits()) - 1 + least};
 }

@@ -79,6 +79,8 @@ public:
   int64_t getBias() const;
   /// Whether codes take all 8 bits and are signed bytes with their bias.
   bool hasSignedBytes() const;
+  /// Whether codes are stored as signed bytes.
+  bool hasSignedCodes() const;
   bool hasMin() const;
   /// Bits of a code, in all of its planes.
   int64_t getCodeBits() const;
@@ -90,7 +92,8 @@ public:
   void collectCodes(TileBuilder &b, const SpanPosition &at,
                     SmallVectorImpl<Value> &inputs,
                     SmallVectorImpl<AffineMap> &maps) const;
-  unsigned getCodePlanes() const { return codes.size(); }
+  /// How many operands these are.
+  unsigned getCodeOperands() const;
   /// A plane of the codes as a buffer [tile][span][bits of the load…][row, k4],
   /// and the only plane of a stored factor as it is.
   Value getCodeBuffer(TileBuilder &b, unsigned plane) const;
@@ -101,8 +104,8 @@ public:
   /// The codes of a step in all rows of a tile, from all planes: vector<Rxi32>
   /// of four codes each. There must be no table.
   Value loadCodes(TileBuilder &b, const SpanPosition &at, int64_t step) const;
-  /// The code as an unsigned i8, from the bytes of its planes.
-  Value emitCode(KernelBuilder &nested, ValueRange planeBytes) const;
+  /// The code as an i8, from these operands.
+  Value emitCode(KernelBuilder &nested, ValueRange bytes) const;
 
   /// Lets the op that makes `value`, for `tokens` tokens, fetch what it reads
   /// of the weight ahead, where that helps. A single stream of whole bytes the
@@ -150,6 +153,17 @@ private:
     };
     SmallVector<Plane, 2> planes;
   };
+  /// Whether codes lie whole in their loads (see getCodePieces).
+  bool hasWholeCodes() const { return lumen::hasWholeCodes(layout, format); }
+  /// Loads of a unit of whole codes.
+  int64_t getUnitLoads() const {
+    int64_t bits = format.getBits();
+    return getStepsOfUnit(bits) * bits / 8;
+  }
+  Value emitPlanes(KernelBuilder &nested, ValueRange planeBytes) const;
+  Value emitWholeCode(KernelBuilder &nested, ValueRange loads) const;
+  Value loadWholeCodes(TileBuilder &b, const SpanPosition &at,
+                       int64_t step) const;
   /// log2 of the groups in a byte of this plane.
   static unsigned getSharedBits(BitPlane plane);
   Value viewComponent(TileBuilder &b, Value bytes, int64_t streamBegin,
@@ -169,6 +183,8 @@ private:
                    ValueRange arguments) const;
 
   /// One tensor per code plane: [tile][span][bits of the position…][row][k4].
+  /// Whole codes are one: [tile][span][load of a unit][unit, if
+  /// several][row][k4].
   SmallVector<std::pair<BitPlane, Value>> codes;
   SmallVector<Factor> factors;
 };

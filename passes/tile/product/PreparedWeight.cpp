@@ -7,7 +7,9 @@ using namespace mlir::lumen;
 static PackedWeight allocate(TileBuilder &b, const PackedWeight &source,
                              int64_t rows, Type element, int64_t k) {
   auto type = RankedTensorType::get({rows, source.getColumns()}, element,
-                                    PackedAttr::get(b.getContext(), rows, k));
+                                    PackedAttr::get(b.getContext(), rows, k,
+                                                    /*signed_codes=*/false,
+                                                    /*whole_codes=*/false));
   Operation *around = b.getInsertionBlock()->getParentOp();
   FailureOr<int64_t> size = getWeightBytes(type, around);
   Value bytes = b.allocateScratch({*size}, b.getI8Type());

@@ -111,17 +111,40 @@ def _shape(segment: Segment, base: Segment) -> tuple:
     return segment.high, segment.low, segment.part, elements, bits, segment.whole
 
 
+def _bits(fmt: QuantFormat, low: int, width: int) -> str:
+    if width == fmt.bits:
+        return ""
+    return f"[{low}]" if width == 1 else f"[{low + width - 1}:{low}]"
+
+
+def _plane_fields(fmt: QuantFormat, plane: Component) -> list[tuple[int, int, int]]:
+    """(step, lowest bit, bits) of the codes in a byte of the first load, upper ones first."""
+    steps = fmt.block // (plane.shape[1] * plane.shape[-1] * prod(plane.shape[2:-2]))
+    return [(step, plane.low, plane.bits) for step in range(steps - 1, -1, -1)]
+
+
+def _whole_fields(codes: Component) -> list[tuple[int, int, int]]:
+    """The same of codes that lie whole."""
+    found = []
+    for step, pieces in enumerate(codes.pieces):
+        low = codes.bits
+        for load, bit, width in pieces:
+            low -= width
+            if load == 0:
+                found.append((bit, (step, low, width)))
+    return [field for _, field in sorted(found, reverse=True)]
+
+
 def plane_lines(fmt: QuantFormat, plane: Component) -> list[ByteLine]:
-    """The bytes of the first load of a plane of the codes of a block."""
+    """The bytes of the first load of a plane of the codes of a block, or of whole codes."""
     rows, columns = plane.shape[-2:]
-    width, low, loads = plane.bits, plane.low, prod(plane.shape[2:-2])
-    high = low + width - 1
-    bits = "" if width == fmt.bits else f"[{low}]" if width == 1 else f"[{high}:{low}]"
+    fields = _whole_fields(plane) if plane.pieces else _plane_fields(fmt, plane)
     lines = []
     for row in range(rows):
         for column in range(columns):
-            steps = range(fmt.block // (plane.shape[1] * columns * loads) - 1, -1, -1)
-            cells = tuple((width, f"w{columns * step + column}{bits}") for step in steps)
+            cells = tuple(
+                (width, f"w{columns * step + column}{_bits(fmt, low, width)}") for step, low, width in fields
+            )
             head = f"{columns * row + column:>4}  row {row}"
             # Rows are alike: behind the first one, only the end is drawn.
             lines.append(ByteLine(head, cells, row > 0, 0 if row else column))

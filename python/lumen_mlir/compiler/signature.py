@@ -241,7 +241,7 @@ def from_json(data: dict[str, Any]) -> Signature:
 
     def argument(fields: dict[str, Any]) -> Argument:
         shape: Sequence[int | None] | None = fields["shape"]
-        tile: Sequence[int] | None = fields["tile"]
+        tile: Sequence[Any] | None = fields["tile"]
         return Argument(
             **{
                 **fields,

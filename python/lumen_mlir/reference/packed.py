@@ -84,13 +84,20 @@ def _fields(values: np.ndarray, width: int, count: int) -> np.ndarray:
 
 
 def decode(
-    fmt: Format, packed: np.ndarray, n: int, columns: int, rows: int, step: int
+    fmt: Format,
+    packed: np.ndarray,
+    n: int,
+    columns: int,
+    rows: int,
+    step: int,
+    signed_codes: bool = False,
+    whole_codes: bool = False,
 ) -> tuple[np.ndarray, list[np.ndarray]]:
     """Codes and what is kept of the factors of a packed weight [n, columns].
 
     Args:
       packed: uint8, the whole weight.
-      rows, step: of ``#lumen.packed<rows, k>``.
+      rows, step, signed_codes, whole_codes: of ``#lumen.packed``.
 
     Returns the codes, uint8, or the stored floats, [tiles * rows, columns]; and an array for each value of
     ``fmt.stored``, [tiles * rows, 1 or blocks or groups]. Rows past the last are there, too.
@@ -130,7 +137,12 @@ def decode(
             found[number, low] = values
 
     span = streams.take(tiles * columns // 32, size)
-    codes = _codes(span, widths, rows, step, tiles)
+    if whole_codes and fmt.bits not in PLANES[fmt.bits]:
+        codes = _whole_codes(span, fmt.bits, rows, tiles)
+    else:
+        codes = _codes(span, widths, rows, step, tiles)
+    if signed_codes and fmt.bits == 8:
+        codes = codes + np.uint8(128)
     read(span, of_spans, spans)
     if of_blocks:
         block = streams.take(
@@ -167,3 +179,28 @@ def _codes(span: _Units, widths: tuple[int, ...], rows: int, step: int, tiles: i
         codes = codes | _rows(steps, tiles) << np.uint8(low)
         low += width
     return codes
+
+
+# Where whole codes of steps 0 to 7 of a span lie, by the bits of a code: its pieces from the upper bits on,
+# each the number of a load and the bits of its bytes, "upper:lower".
+WHOLE = {
+    3: "0.2:0 0.5:3 1.2:0 1.5:3 2.2:0 2.5:3 0.7:6,1.7:7 2.7:6,1.6:6",
+    5: "0.4:0 1.4:0 2.4:0 3.4:0 4.4:0 0.7:5,1.7:6 2.7:5,3.7:6 4.7:5,1.5:5,3.5:5",
+    6: "0.5:0 1.5:0 2.5:0 0.7:6,1.7:6,2.7:6 3.5:0 4.5:0 5.5:0 3.7:6,4.7:6,5.7:6",
+    7: "0.6:0 1.6:0 2.6:0 3.6:0 4.6:0 5.6:0 6.6:0 0.7:7,1.7:7,2.7:7,3.7:7,4.7:7,5.7:7,6.7:7",
+}
+
+
+def _whole_codes(span: _Units, bits: int, rows: int, tiles: int) -> np.ndarray:
+    """The codes of spans in steps of 4 that are not in planes."""
+    loads = [span.take(rows, 4, np.dtype(np.uint8)) for _ in range(bits)]
+    steps = []
+    for pieces in WHOLE[bits].split():
+        code = np.zeros_like(loads[0])
+        for piece in pieces.split(","):
+            load, _, field = piece.partition(".")
+            upper, lower = map(int, field.split(":"))
+            width = upper - lower + 1
+            code = code << np.uint8(width) | loads[int(load)] >> np.uint8(lower) & np.uint8((1 << width) - 1)
+        steps.append(code)
+    return _rows(steps, tiles)

@@ -30,6 +30,21 @@ func.func private @f(tensor<8x8xf32, #lumen.packed<rows = 8, k = 0>>)
 
 // -----
 
+// expected-error@below {{whole_codes need k = 4, got 8}}
+func.func private @f(tensor<8x8xf32, #lumen.packed<rows = 8, k = 8, whole_codes = true>>)
+
+// -----
+
+// expected-error@below {{whole_codes are for quantized elements, got 'f32'}}
+func.func private @f(tensor<8x8xf32, #lumen.packed<rows = 8, k = 4, whole_codes = true>>)
+
+// -----
+
+// expected-error@below {{signed_codes are for quantized elements, got 'f16'}}
+func.func private @f(tensor<8x8xf16, #lumen.packed<rows = 8, signed_codes = true>>)
+
+// -----
+
 // expected-error@below {{a packed weight has two dimensions, got 1}}
 func.func private @f(tensor<8xf32, #lumen.packed<rows = 8>>)
 

@@ -157,13 +157,42 @@ lumen.format @q8_0 block(32) group(32) bits(8) bias(-128) storage(["d", "qs"]) {
 }
 
 // CHECK-LABEL: func.func private @matrix(
-// CHECK-SAME: tensor<48x64x!lumen.q<@q8_0>, #lumen.packed<rows = 8, k = 8>>
+// CHECK-SAME: tensor<48x64x!lumen.q<@q8_0>, #lumen.packed<rows = 8, k = 8, signed_codes = true>>
 // CHECK-SAME: tensor<48x64xf16, #lumen.packed<rows = 8>>
 func.func private @matrix(%x: tensor<?x64xf32>, %w: tensor<48x64x!lumen.q<@q8_0>>, %v: tensor<48x64xf16>)
     -> (tensor<?x48xf32>, tensor<?x48xf32>) {
   %y = lumen.qlinear activations(%x : tensor<?x64xf32>)
     weights(%w : tensor<48x64x!lumen.q<@q8_0>>) -> tensor<?x48xf32>
   %z = lumen.qlinear activations(%x : tensor<?x64xf32>) weights(%v : tensor<48x64xf16>) -> tensor<?x48xf32>
+  return %y, %z : tensor<?x48xf32>, tensor<?x48xf32>
+}
+}
+
+// -----
+
+// 64-bit ARM: codes of a byte are signed where the instruction takes no others, those of 5 bits whole.
+module attributes {lumen.target = #lumen.target<name = "dotprod", triple = "aarch64-linux-gnu", cpu = "generic",
+    features = "+dotprod", vector_registers = 32, vector_bits = 128, fma = true, f16 = true, cache_line = 64,
+    dot = <m = 1, n = 4, k = 4, lhs = si8, rhs = si8, acc = i32>, rows = 8, tokens = 4>} {
+
+lumen.format @bytes block(32) group(32) bits(8) storage(["d", "qs"]) {
+^bb0(%d: f16, %qs: vector<32xi8>):
+  lumen.decoded codes(%qs : vector<32xi8>) scale(%d : f16)
+}
+lumen.format @five block(32) group(32) bits(5) bias(-16) storage(["d", "qs"]) {
+^bb0(%d: f16, %qs: vector<32xi8>):
+  lumen.decoded codes(%qs : vector<32xi8>) scale(%d : f16)
+}
+
+// CHECK-LABEL: func.func private @codes(
+// CHECK-SAME: tensor<48x64x!lumen.q<@bytes>, #lumen.packed<rows = 8, k = 4, signed_codes = true>>
+// CHECK-SAME: tensor<48x64x!lumen.q<@five>, #lumen.packed<rows = 8, k = 4, whole_codes = true>>
+func.func private @codes(%x: tensor<?x64xf32>, %w: tensor<48x64x!lumen.q<@bytes>>,
+    %v: tensor<48x64x!lumen.q<@five>>) -> (tensor<?x48xf32>, tensor<?x48xf32>) {
+  %y = lumen.qlinear activations(%x : tensor<?x64xf32>)
+    weights(%w : tensor<48x64x!lumen.q<@bytes>>) -> tensor<?x48xf32>
+  %z = lumen.qlinear activations(%x : tensor<?x64xf32>)
+    weights(%v : tensor<48x64x!lumen.q<@five>>) -> tensor<?x48xf32>
   return %y, %z : tensor<?x48xf32>, tensor<?x48xf32>
 }
 }

@@ -78,7 +78,7 @@ def test_what_is_timed_is_the_product():
         program = engine.compile(bench._module(fmt, n, k, rows), form="fused", use_cache=False)
     random = np.random.default_rng(1)
     raw = random_weight(fmt, n, k, random)
-    packed = packing.pack(fmt, raw, targets.native().tile(fmt).rows)
+    packed = packing.pack(fmt, raw, *targets.native().tile(fmt))
     weight = engine.aligned_empty(packed.shape)
     weight[:] = packed
     codes = random.integers(-127, 128, (rows, k)).astype(np.int8)

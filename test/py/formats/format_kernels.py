@@ -45,7 +45,7 @@ class Case:
         return self.fmt.name
 
     def packed(self, target: str) -> np.ndarray:
-        return aligned(packing.pack(self.fmt, self.raw, targets.get(target).tile(self.fmt).rows))
+        return aligned(packing.pack(self.fmt, self.raw, *targets.get(target).tile(self.fmt)))
 
 
 def _functions(case: Case, tile: Tile) -> str:

@@ -125,21 +125,25 @@ def test_pack(name, target):
     """The bytes that NumPy packs, of any bytes."""
     case = CASES[name]
     raw = np.random.default_rng(0).integers(0, 256, case.raw.shape, dtype=np.uint8)
-    expected = packing.pack(case.fmt, raw, targets.get(target).tile(case.fmt).rows)
+    expected = packing.pack(case.fmt, raw, *targets.get(target).tile(case.fmt))
     # What lies between components is not written.
     found = aligned(np.zeros_like(expected))
     engine(case, target).invoke(f"pack_{case.name}", raw.reshape(-1), ROWS, case.columns, outs=[found])
     np.testing.assert_array_equal(found, expected)
 
 
-@pytest.mark.parametrize("step", [1, 2, 8, 16, 32])
-def test_pack_steps(step):
-    """The same for steps that no product takes yet, and the very weights by a plain decoder."""
-    names, rows = ("q8_0", "q4_k", "q5_0", "q2_k", "q3_k", "q6_k", "f16"), 8
+@pytest.mark.parametrize(
+    "tile", [*(packing.Tile(8, step) for step in (1, 2, 8, 16, 32)), packing.Tile(8, 4, True, True)], ids=str
+)
+def test_pack_tiles(tile):
+    """The same for other tiles than this machine takes, and the very weights by a plain decoder."""
+    names = ["q8_0", "q4_k", "q5_0", "q2_k", "q3_k", "q6_k", "f16"]
+    if tile.signed_codes:
+        names.remove("f16")
     functions = []
     for name in names:
         element = name if formats.get(name).is_float else f"!lumen.q<@{name}>"
-        raw, packed = f"tensor<?x?x{element}>", f"tensor<?x?x{element}, {packing.Tile(rows, step)}>"
+        raw, packed = f"tensor<?x?x{element}>", f"tensor<?x?x{element}, {tile}>"
         functions.append(f"""{"" if formats.get(name).is_float else formats.get(name).emit_ir()}
         func.func @pack_{name}(%w: {raw}) -> {packed} {{
           %p = lumen.pack %w : {raw} -> {packed}
@@ -149,11 +153,11 @@ def test_pack_steps(step):
     for name in names:
         fmt, columns = formats.get(name), 512 + 3 * (name == "f16")
         raw = np.random.default_rng(0).integers(0, 256, (ROWS, fmt.row_bytes(columns)), np.uint8)
-        expected = packing.pack(fmt, raw, rows, step)
+        expected = packing.pack(fmt, raw, *tile)
         found = aligned(np.zeros_like(expected))
         packers.invoke(f"pack_{name}", raw.reshape(-1), ROWS, columns, outs=[found])
         np.testing.assert_array_equal(found, expected)
-        codes, _ = plain.decode(fmt, found, ROWS, columns, rows, step)
+        codes, _ = plain.decode(fmt, found, ROWS, columns, *tile)
         values = fmt.elements(raw) if fmt.is_float else fmt.decode_codes(raw).codes
         assert codes[:ROWS].tobytes() == values.tobytes()
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from format_samples import random_rows, same_floats
 
+from lumen_mlir._mlir.layout import code_pieces
 from lumen_mlir.compiler import targets
 from lumen_mlir.errors import LumenError
 from lumen_mlir.formats import get
@@ -24,7 +25,7 @@ from lumen_mlir.formats.packing import (
     unpack,
 )
 from lumen_mlir.reference import packed as plain
-from lumen_mlir.reference.packed import PLANES
+from lumen_mlir.reference.packed import PLANES, WHOLE
 
 
 def make(fmt, n, columns, seed=0):
@@ -50,10 +51,13 @@ def test_roundtrip(fmt, n, rows):
             assert expected is None or expected.tobytes() == actual.tobytes()
 
 
-def check_plain(fmt, raw, k, rows, step):
+def check_plain(fmt, raw, k, *tile):
     """What a decoder finds that is written from the page alone; past the last row there are zeros."""
     n = len(raw)
-    codes, stored = plain.decode(fmt, pack(fmt, raw, rows, step), n, k, rows, step)
+    packed = pack(fmt, raw, *tile)
+    codes, stored = plain.decode(fmt, packed, n, k, *tile)
+    if Tile(*tile).signed_codes and not fmt.is_float and fmt.bits == 8:
+        codes[n:] ^= 128
     expected = fmt.elements(raw) if fmt.is_float else fmt.decode_codes(raw).codes
     kept = [] if fmt.is_float else fmt.decode_stored(raw)
     for mine, array in zip([codes, *stored], [expected, *kept], strict=True):
@@ -69,6 +73,38 @@ def test_steps(fmt, step):
     assert len(packed) == packed_bytes(fmt, n, k, rows, step)
     assert same_floats(dequantize_packed(fmt, packed, n, k, rows, step), fmt.dequantize(raw))
     check_plain(fmt, raw, k, rows, step)
+
+
+@pytest.mark.parametrize(("signed", "whole"), [(True, False), (False, True), (True, True)])
+def test_codes_without_planes(fmt, signed, whole):
+    """Signed bytes, and whole codes: back again, and the bytes that the page puts there."""
+    tile = Tile(4, 4, signed, whole)
+    if fmt.is_float:
+        return
+    raw, k = make(fmt, 6, 512, seed=3)
+    packed = pack(fmt, raw, *tile)
+    assert len(packed) == packed_bytes(fmt, 6, k, *tile) == packed_bytes(fmt, 6, k, 4)
+    assert same_floats(dequantize_packed(fmt, packed, 6, k, *tile), fmt.dequantize(raw))
+    check_plain(fmt, raw, k, *tile)
+    differs = (signed and fmt.bits == 8) or (whole and fmt.bits in WHOLE)
+    assert np.array_equal(packed, pack(fmt, raw, 4, 4)) != differs
+
+
+@pytest.mark.parametrize("bits", WHOLE)
+def test_pieces_of_whole_codes(bits):
+    """Each bit of the loads belongs to one code, and the compiler has them where the page has."""
+    steps = code_pieces(bits)
+    taken = sorted((load, bit + i) for pieces in steps for load, bit, n in pieces for i in range(n))
+    assert taken == [(load, bit) for load in range(bits) for bit in range(8)]
+    assert all(sum(n for _, _, n in pieces) == bits for pieces in steps) and len(steps) == 8
+    text = " ".join(",".join(f"{at}.{low + n - 1}:{low}" for at, low, n in pieces) for pieces in steps)
+    assert text == WHOLE[bits]
+
+
+@pytest.mark.parametrize("bits", [0, 1, 4, 8, 9])
+def test_no_pieces(bits):
+    with pytest.raises(ValueError, match="codes of 3, 5, 6 or 7 bits can lie whole"):
+        code_pieces(bits)
 
 
 @pytest.mark.parametrize(
@@ -92,15 +128,30 @@ def test_steps_of_floats_end_with_zeros():
 
 def test_tiles():
     """What kernels take, as the attribute says it."""
-    assert Tile.of(get("q8_0"), 16) == (16, 4) and Tile.of(get("bf16"), 8) == (8, 1)
+    assert Tile.of(get("q8_0"), 16) == Tile(16, 4) and Tile.of(get("bf16"), 8) == Tile(8, 1)
     assert str(Tile(16, 4)) == "#lumen.packed<rows = 16, k = 4>"
+    for codes in ((True, False), (False, True), (True, True)):
+        assert Tile.parse(str(Tile(8, 4, *codes))) == Tile(8, 4, *codes)
+    assert (
+        str(Tile(8, 4, True, True))
+        == "#lumen.packed<rows = 8, k = 4, signed_codes = true, whole_codes = true>"
+    )
     assert Tile.parse("tensor<8x8xf16, #lumen.packed<rows = 8>>") == Tile(8, 1)
     assert Tile.parse(f"tensor<8x8x!lumen.q<@q8_0>, {Tile(8, 2)}>") == Tile(8, 2)
     assert Tile.parse("tensor<8x8xf16>") is None
     target = targets.get("x86-64-v3").attribute()
     # Two vectors of rows; one where a span has several groups.
-    assert tile_of(get("q4_k"), target) == (16, 4) and tile_of(get("q6_k"), target) == (8, 4)
-    assert tile_of(get("f16"), target) == (16, 1)
+    assert tile_of(get("q4_k"), target) == Tile(16, 4) and tile_of(get("q6_k"), target) == Tile(8, 4)
+    assert tile_of(get("f16"), target) == Tile(16, 1)
+    # As the instructions of 64-bit ARM take codes: of a byte signed, others whole.
+    target = targets.get("armv8.2-a+dotprod").attribute()
+    assert tile_of(get("q8_0"), target) == Tile(8, 4, True)
+    assert tile_of(get("q5_0"), target) == Tile(8, 4, False, True)
+    assert tile_of(get("q4_0"), target) == Tile(8, 4) and tile_of(get("f16"), target) == Tile(8, 1)
+    target = targets.get("armv8.6-a+i8mm").attribute()
+    assert tile_of(get("q8_0"), target) == Tile(8, 4) and tile_of(get("q6_k"), target) == Tile(
+        4, 4, False, True
+    )
     with pytest.raises(ValueError, match="a #lumen.target was expected"):
         tile_of(get("f16"), "1 : i64")
 

@@ -38,7 +38,7 @@ def check(target, many, seed):
     engine = compile_cases(cases, target.name, "int8", tokens=2)
     for case in cases:
         raw = random_rows(case.fmt, ROWS, BLOCKS, seed)
-        expected = packing.pack(case.fmt, raw, target.tile(case.fmt).rows)
+        expected = packing.pack(case.fmt, raw, *target.tile(case.fmt))
         found = aligned(np.zeros_like(expected))
         engine.invoke(f"pack_{case.name}", raw.reshape(-1), ROWS, case.columns, outs=[found])
         np.testing.assert_array_equal(found, expected)

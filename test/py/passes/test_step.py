@@ -45,7 +45,7 @@ class Step:
             return array
         if argument.alignment == 64:
             fmt = formats.get(info.type)
-            packed = packing.pack(fmt, array, self.target.tile(fmt).rows)
+            packed = packing.pack(fmt, array, *self.target.tile(fmt))
             array = aligned_empty(argument.shape)
             array[:] = packed
         return array.reshape(-1)

@@ -250,7 +250,7 @@ def test_packs_what_the_layout_says(odd, cache):
         if parameter.alignment > 1:
             info = odd.tensors[parameter.name]
             fmt = get_format(info.type)
-            expected = packing.pack(fmt, odd.weight(parameter.name), run.target.tile(fmt).rows)
+            expected = packing.pack(fmt, odd.weight(parameter.name), *run.target.tile(fmt))
             np.testing.assert_array_equal(weight, expected)
 
 
