@@ -7,6 +7,7 @@
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
+#include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/Dialect/Utils/IndexingUtils.h"
 #include "mlir/Dialect/Utils/StaticValueUtils.h"
@@ -38,7 +39,8 @@ static bool isInProduct(Operation *op) {
 
 /// Code of no instruction, which asks for a general register or a vector one.
 Value arm::keep(KernelBuilder &b, Value value) {
-  StringRef constraints = isa<VectorType>(value.getType()) ? "=w,0" : "=r,0";
+  bool isVector = isa<VectorType, FloatType>(value.getType());
+  StringRef constraints = isVector ? "=w,0" : "=r,0";
   return LLVM::InlineAsmOp::create(
              b, value.getType(), value, /*asm_string=*/"", constraints,
              /*has_side_effects=*/false, /*is_align_stack=*/false,
@@ -199,6 +201,31 @@ struct AddBeforeSpread final : OpRewritePattern<arith::AddIOp> {
     scalar = arith::AddIOp::create(
         b, scalar, b.integer(scalar.getType(), added->getSExtValue()));
     rewriter.replaceOpWithNewOp<vector::BroadcastOp>(op, op.getType(), scalar);
+    return success();
+  }
+};
+
+/// A float of a product that is the same in all lanes stays in one:
+/// instructions that multiply take a factor from it. LLVM would spread it as it
+/// is loaded, which takes one of the pipes that multiply.
+struct LoadFactorOnce final : OpRewritePattern<vector::BroadcastOp> {
+  using OpRewritePattern::OpRewritePattern;
+
+  LogicalResult matchAndRewrite(vector::BroadcastOp op,
+                                PatternRewriter &rewriter) const override {
+    auto load = op.getSource().getDefiningOp<memref::LoadOp>();
+    auto kernel = op->getParentOfType<func::FuncOp>();
+    auto kind =
+        kernel ? kernel->getAttrOfType<StringAttr>(LumenDialect::kKernelAttr)
+               : nullptr;
+    if (!load || !load.getType().isF32() || !kind ||
+        symbolizeKernelKind(kind.getValue()) != KernelKind::Product ||
+        !llvm::all_of(op->getUsers(),
+                      llvm::IsaPred<arith::MulFOp, math::FmaOp>))
+      return failure();
+    KernelBuilder b(op.getLoc(), rewriter);
+    rewriter.modifyOpInPlace(
+        op, [&] { op.getSourceMutable().assign(arm::keep(b, load)); });
     return success();
   }
 };
@@ -364,15 +391,16 @@ struct FetchOnce final : OpRewritePattern<memref::PrefetchOp> {
     int64_t offset;
     if (failed(type.getStridesAndOffset(strides, offset)))
       return failure();
-    // In elements, as far as these lie one after the other.
-    int64_t elements = 1, begin = 0;
-    for (int64_t i = type.getRank();
-         i-- > 0 && strides[i] == elements && !type.isDynamicDim(i);) {
+    // In elements, as far as places are constant: those of a load, and which
+    // load it is of a span.
+    int64_t begin = 0;
+    for (int64_t i = type.getRank(); i-- > 0;) {
       std::optional<int64_t> index = getConstantIntValue(op.getIndices()[i]);
-      if (!index)
+      if (ShapedType::isDynamic(strides[i]) || (!index && begin == 0))
         return failure();
-      begin += *index * elements;
-      elements *= type.getDimSize(i);
+      if (!index)
+        break;
+      begin += *index * strides[i];
     }
     int64_t bytes = begin * type.getElementTypeBitWidth() / 8;
     if (bytes % line == 0)
@@ -487,7 +515,7 @@ private:
 } // namespace
 
 void arm::addSpreading(RewritePatternSet &patterns) {
-  patterns.add<AddBeforeSpread>(patterns.getContext());
+  patterns.add<AddBeforeSpread, LoadFactorOnce>(patterns.getContext());
 }
 
 void arm::addBeginnings(RewritePatternSet &patterns) {

@@ -33,8 +33,8 @@ Value spreadPair(KernelBuilder &b, Value x, VectorType type);
 /// all lanes comes from a general register.
 Value startSum(KernelBuilder &b, Value acc, int64_t first);
 
-/// Adds a pattern that adds constants to what is the same in all lanes before
-/// it is spread over them.
+/// Adds patterns for what is the same in all lanes: constants are added to it
+/// before it is spread over them, and floats of products stay in one lane.
 void addSpreading(RewritePatternSet &patterns);
 
 /// Adds a pattern that loads what sums began as, a constant, where it is
