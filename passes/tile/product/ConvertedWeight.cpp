@@ -109,14 +109,15 @@ void ConvertedWeight::emitSpan(TileBuilder &b, const SpanPosition &at) const {
     for (int64_t i = 0; i < kDotStep; ++i) {
       auto bits = [&](int64_t count) { return b.integer(words, count); };
       Value code = codes;
-      if (table) {
+      if (table || source.hasSignedCodes()) {
         code = arith::ShLIOp::create(b, code, bits(24 - 8 * i));
         code = arith::ShRSIOp::create(b, code, bits(24));
       } else {
         code = arith::ShRUIOp::create(b, code, bits(8 * i));
         code = arith::AndIOp::create(b, code, bits(0xff));
-        code = arith::AddIOp::create(b, code, bits(source.getBias()));
       }
+      if (!table)
+        code = arith::AddIOp::create(b, code, bits(source.getBias()));
       Value value =
           arith::MulFOp::create(b, scale, b.convert(code, b.getF32Type()));
       if (minimum)
