@@ -285,6 +285,11 @@ sampling_options = _all(
     click.option(
         "-s", "--seed", type=int, help="The same seed draws the same text (-1: any).  [default: any]"
     ),
+    click.option(
+        "--speculate",
+        is_flag=True,
+        help="Guess tokens from what was there before, where that is faster. No text changes.",
+    ),
     click.option("--ignore-eos", is_flag=True, help="Go on where the model would end the text."),
     click.option("--stop", multiple=True, metavar="TEXT", help="End before this text (may be repeated)."),
 )
@@ -300,6 +305,7 @@ SAMPLING_NAMES = (
     "frequency_penalty",
     "logit_bias",
     "seed",
+    "speculate",
     "ignore_eos",
     "stop",
 )

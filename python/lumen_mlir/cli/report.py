@@ -125,6 +125,8 @@ class Reporter:
         said = rated(tokens, generation.decoded, generation.decode_seconds)
         count = generation.evaluated
         prompt = rated(f"prompt {count:,}", count, generation.prompt_seconds)
+        if generation.guess is not None and generation.guess.proposed:
+            said += f" ({generation.guess.right:,} of {generation.guess.proposed:,} guesses right)"
         self.say(f"{said}, {prompt}, loaded in {loaded:.2f} s, {_memory(peak_memory())}")
         if not self.verbose:
             return

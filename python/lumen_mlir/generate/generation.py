@@ -139,6 +139,7 @@ class Generation(Iterator[str]):
       evaluated: prompt tokens that were computed (the others were still in the KV cache).
       prompt_seconds: time that was waited for the prompt, and what was computed with it.
       decode_seconds: time that was waited for the tokens after it.
+      guess: what guesses at tokens, with how many it ``proposed`` and how many were ``right``; or None.
       decoded: tokens that came in ``decode_seconds`` (the first comes with the prompt).
     """
 
@@ -176,6 +177,7 @@ class Generation(Iterator[str]):
         self.decoded = 0
         self.prompt_seconds = 0.0
         self.decode_seconds = 0.0
+        self.guess = guess
         self._batcher, self._tokenizer, self._sampler = batcher, tokenizer, sampler
         self._special, self._max_tokens = flag("special", special), most
         self._stops = StopFilter(stop_strings(stop))

@@ -24,11 +24,13 @@ from lumen_mlir.generate.network import Network
 from lumen_mlir.generate.prompts import Prompts, is_list_of_prompts
 from lumen_mlir.generate.sampling import Sampler, Sampling
 from lumen_mlir.generate.scheduler import Scheduler
+from lumen_mlir.generate.speculation import NgramGuess
 from lumen_mlir.generate.steps import steps_of
 from lumen_mlir.gguf.description import label
 from lumen_mlir.models import Model
 from lumen_mlir.run.session_options import Progress, SessionOptions, Timings, silent
 from lumen_mlir.storage.cache import Cache
+from lumen_mlir.support.arguments import flag
 from lumen_mlir.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -218,6 +220,7 @@ class LLM(Network):
         special: bool = False,
         priority: int = 0,
         timeout: float | None = None,
+        speculate: bool = False,
     ) -> Generation | Generations:
         """Continues ``prompt`` (text or token ids): an iterator of text pieces.
 
@@ -231,8 +234,10 @@ class LLM(Network):
         token was, and so many of the likeliest (``Generation.logprobs``). ``special``: control tokens are
         part of the text; a stop string may have them in it in any case. An empty text stands for the token
         that begins one. Where much is asked for at a time, what has a higher ``priority`` goes first.
-        ``timeout``: seconds after which a text that is not at its end is given up with an error. Raises
-        ``LumenError`` at once for parameters out of range and a prompt longer than the context.
+        ``timeout``: seconds after which a text that is not at its end is given up with an error.
+        ``speculate``: guess what comes next from what stood behind the same tokens before, and compute it
+        along where that pays; it changes no text. Raises ``LumenError`` at once for parameters out of range
+        and a prompt longer than the context.
         """
         chosen = self.sampling.chosen(
             temperature=temperature,
@@ -264,6 +269,7 @@ class LLM(Network):
                 special=special,
                 priority=priority,
                 timeout=timeout,
+                guess=NgramGuess() if flag("speculate", speculate) else None,
             )
 
         if not is_list_of_prompts(prompt):

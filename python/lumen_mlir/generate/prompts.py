@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from lumen_mlir.text.chat import ChatTemplate
     from lumen_mlir.text.special_text import SpecialTexts
 
-logger = logging.getLogger("lumen_mlir.generate.llm")
+logger = logging.getLogger(__name__)
 
 # Longer than any context: enough of an iterable without an end.
 _MOST_TOKENS = 1 << 24

@@ -37,6 +37,9 @@ class Stored(Protocol):
 class Guess(Protocol):
     """Says what may come next in a text."""
 
+    proposed: int
+    right: int
+
     def propose(self, ids: Sequence[int], most: int, total: int, costs: CostCurve) -> list[int]:
         """At most ``most`` tokens that may follow ``ids``, where it pays to compute them along.
 

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 import lumen_mlir
+from lumen_mlir.generate import speculation
+from lumen_mlir.generate.cost_curve import CostCurve
 from lumen_mlir.storage.cache import Cache
 from lumen_mlir.testing.families import write_family
 
@@ -47,9 +49,10 @@ def ids_of(seed: int, count: int) -> list[int]:
     return np.random.default_rng(seed).integers(1, VOCABULARY, count).tolist()
 
 
-def start(llm, ids, count=40, seed=7):
+def start(llm, ids, count=40, seed=7, **options):
     """Sampled, with likelihoods: other bits of the logits give other ones, or other tokens."""
-    return llm.generate(ids, count, temperature=1.5, top_k=0, min_p=0, seed=seed, logprobs=3, ignore_eos=True)
+    options = {"temperature": 1.5, "top_k": 0, "min_p": 0, "logprobs": 3, "ignore_eos": True, **options}
+    return llm.generate(ids, count, seed=seed, **options)
 
 
 def result(generation) -> tuple:
@@ -136,3 +139,19 @@ def test_from_pages_on_disk(opened, prompt, alone):
     second = opened(2, kv_disk="1G")
     run = start(second, prompt)
     assert result(run) == alone and run.evaluated <= 150 - 64
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_with_speculation(opened, prompt, alone, threads, monkeypatch):
+    """Sampled texts, in which most guesses are wrong, and texts that repeat themselves."""
+    monkeypatch.setattr(speculation, "_LENGTHS", (2, 1))
+    # As if guesses cost nothing.
+    monkeypatch.setattr(CostCurve, "seconds", lambda self, tokens: 1.0)
+    llm = opened(threads)
+    other = start(llm, ids_of(3, 90), 60, seed=3)
+    other.begin()
+    run = start(llm, prompt, speculate=True)
+    assert result(run) == alone and run.guess.proposed > 10
+    plain = start(llm, prompt, temperature=0.0)
+    again = start(llm, prompt, temperature=0.0, speculate=True)
+    assert result(again) == result(plain)
