@@ -166,13 +166,17 @@ class Scheduler:
     def _step(self) -> bool:
         self._give_up()
         self._admit()
-        while plan := self._plan():
+        guesses = True
+        while plan := self._plan(guesses):
             parts = [each.part() for each in plan]
             start = self._clock()
             try:
                 logits = self.steps.run(parts)
             except NoRoomError as error:
-                if not self._make_room(error):
+                # Guesses take nobody's room.
+                if any(each.drafts for each in plan):
+                    guesses = False
+                elif not self._make_room(error):
                     return True
                 continue
             except Exception as error:
@@ -236,8 +240,8 @@ class Scheduler:
     def _need(self, request: Request) -> int:
         return min(max(len(request.ids) + _RESERVED, request.computed), request.most)
 
-    def _plan(self) -> list[_Planned]:
-        """What the next step computes."""
+    def _plan(self, guesses: bool) -> list[_Planned]:
+        """What the next step computes, with guesses or without."""
         chunk = self.steps.chunk
         order = sorted((each for each in self._running if not each.is_ahead), key=self._order)
         writing = [request for request in order if len(request.ids) - request.computed == 1][:chunk]
@@ -254,7 +258,7 @@ class Scheduler:
             plan.append(_Planned(request, request.computed, count, first, []))
             left -= count
             logits -= count - first
-        for each in plan:
+        for each in plan if guesses else ():
             self._add_drafts(each, sum(other.count + len(other.drafts) for other in plan))
         return plan
 

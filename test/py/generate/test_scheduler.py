@@ -107,6 +107,25 @@ def expected(prompt, answer) -> list[int]:
     return ids
 
 
+class SomeGuess:
+    """Guesses tokens of which so many are right, as chance has it, whatever they cost."""
+
+    def __init__(self, rng: random.Random):
+        self.rng, self.proposed, self.right = rng, 0, 0
+
+    def propose(self, ids, most, total, costs):
+        count = self.rng.randint(0, min(most, 6))
+        drafts = expected(ids, count)[len(ids) :]
+        for place in range(count):
+            if self.rng.random() < 0.3:
+                drafts[place] = self.rng.randrange(97)
+        return drafts
+
+    def learn(self, proposed, right):
+        assert 0 <= right <= proposed and proposed
+        self.proposed, self.right = self.proposed + proposed, self.right + right
+
+
 def run(engine: FakeSteps, *requests: Request, most=10_000) -> None:
     chosen = Scheduler(engine, lambda: engine.now)
     for each in requests:
@@ -250,6 +269,43 @@ def test_prefixes_are_not_read_again():
     assert engine.sizes[0] == (8, 0)
 
 
+def test_guesses_that_are_right_save_steps():
+    prompts = [range(5), range(7, 40)]
+    lengths = []
+    for guesses in ([None, None], [SomeGuess(random.Random(1)), SomeGuess(random.Random(2))]):
+        engine = FakeSteps()
+        requests = [request(prompt, 60) for prompt in prompts]
+        for each, guess in zip(requests, guesses, strict=True):
+            each.guess = guess
+        run(engine, *requests)
+        for each, prompt in zip(requests, prompts, strict=True):
+            assert each.ids == expected(prompt, 60) and each.error is None
+        lengths.append(len(engine.sizes))
+    assert lengths[1] < 0.6 * lengths[0]
+    assert all(0 < guess.right < guess.proposed for guess in guesses)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_guesses_take_nobody_s_room(count):
+    """Where pages are few, a step goes without guesses before anyone begins again or fails."""
+    results = []
+    for guess in (False, True):
+        engine = FakeSteps(capacity=count * PAGE, context=10_000)
+        requests = [request(range(i, i + 20), PAGE - 20) for i in range(count)]
+        for i, each in enumerate(requests):
+            each.guess = SomeGuess(random.Random(i)) if guess else None
+        chosen = Scheduler(engine, lambda engine=engine: engine.now)
+        chosen._need = lambda each: PAGE
+        for each in requests:
+            chosen.submit(each)
+        while chosen.step():
+            pass
+        results.append([(each.ids, each.error, each.preempted) for each in requests])
+        assert engine.free == count
+    assert results[0] == results[1]
+    assert all(error is None and not preempted for _, error, preempted in results[1])
+
+
 @pytest.mark.parametrize("part", range(10))
 def test_random_schedules(part):
     """No page is lost, every request ends, with the text that it has alone or for a reason."""
@@ -268,6 +324,8 @@ def test_random_schedules(part):
             prompt, answer = [rng.randrange(97) for _ in range(size)], rng.randrange(12)
             each = request(prompt, answer, priority=rng.randrange(3))
             each.most = min(engine.context, size + 12)
+            if rng.random() < 0.4:
+                each.guess = SomeGuess(random.Random(rng.random()))
             if rng.random() < 0.1:
                 each.deadline = engine.now + rng.random() * 40
             try:
