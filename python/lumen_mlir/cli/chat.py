@@ -97,7 +97,7 @@ def command(
     }
     asked = {"enable_thinking": enable_thinking, "special": special}
     sampling = shared.sampling_of(options)
-    fixed["logit_bias"] = sampling.pop("logit_bias")
+    fixed |= {name: sampling.pop(name) for name in ("logit_bias", "speculate")}
     template = None if chat_template is None else _template(chat_template)
     reporter = Reporter(quiet, verbose)
     if dry_run:

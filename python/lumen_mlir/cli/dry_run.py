@@ -22,7 +22,7 @@ def report(model: str | None, reporter: Reporter, options: dict[str, Any]) -> No
     chosen.pop("engine", None)
     budget = chosen.pop("memory_budget", None)
     source = {name: chosen.pop(name) for name in ("format", "pre_tokenizer") if name in chosen}
-    settings = SessionOptions.of(**chosen)
+    settings = SessionOptions.of(**{"sequences": 1, **chosen})
     try:
         file = reporter.open_file(model, **source, read_weights=False)
         opened, cache = Model.open(file), Cache().labelled(label(file))

@@ -89,7 +89,8 @@ class Reporter:
         from lumen_mlir.generate.llm import LLM
 
         try:
-            llm = LLM(model, progress=self.progress, **options)
+            # One text at a time: caches of sliding windows need no room for more.
+            llm = LLM(model, progress=self.progress, **{"sequences": 1, **options})
         finally:
             self.close()
         self._describe(llm)
