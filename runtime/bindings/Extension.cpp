@@ -6,9 +6,38 @@
 
 #include "runtime/bindings/Common.h"
 
+#include <csignal>
+
 using namespace mlir::lumen::python;
 
+namespace {
+volatile std::sig_atomic_t interrupted;
+
+/// While it lives, SIGINT waits, in all threads: numpy may have some. nanobind
+/// ends the process where Python raises an exception in the middle of its work.
+class InterruptsHeld {
+public:
+  InterruptsHeld() {
+    interrupted = 0;
+    struct sigaction waiting = {};
+    waiting.sa_handler = [](int) { interrupted = 1; };
+    sigaction(SIGINT, &waiting, &before);
+  }
+  ~InterruptsHeld() {
+    sigaction(SIGINT, &before, nullptr);
+    if (interrupted)
+      std::raise(SIGINT);
+  }
+  InterruptsHeld(const InterruptsHeld &) = delete;
+  InterruptsHeld &operator=(const InterruptsHeld &) = delete;
+
+private:
+  struct sigaction before;
+};
+} // namespace
+
 NB_MODULE(_mlir, m) {
+  InterruptsHeld held;
   m.doc() = "Lumen's MLIR: IR, passes, code generation and execution.";
   nb::module_ ir = m.def_submodule("ir", "The IR, under MLIR's Python names.");
   bindDiagnostics(ir);
