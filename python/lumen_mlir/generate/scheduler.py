@@ -246,12 +246,13 @@ class Scheduler:
         order = sorted((each for each in self._running if not each.is_ahead), key=self._order)
         writing = [request for request in order if len(request.ids) - request.computed == 1][:chunk]
         plan = [_Planned(request, len(request.ids) - 1, 1, 0, []) for request in writing]
-        left = self._budget(len(plan)) - len(plan)
+        reading = [request for request in order if len(request.ids) - request.computed > 1]
+        left = self._budget(len(plan)) - len(plan) if reading else 0
         logits = max(_LOGITS // self.steps.vocabulary - len(plan), 1)
-        for request in order:
+        for request in reading:
+            if left < 1 or logits < 1:
+                break
             missing = len(request.ids) - request.computed
-            if missing == 1 or left < 1 or logits < 1:
-                continue
             count = min(missing, left)
             first = min(max(request.wanted - request.computed, 0), count)
             count = min(count, first + logits)

@@ -88,7 +88,8 @@ class Executor:
     _pools: list[PagePool]
     _tables: list[np.ndarray]
     _free: list[int]
-    _era: object
+    memories: list[PageMemory]
+    era: object
 
     def __init__(
         self,
@@ -214,18 +215,17 @@ class Executor:
         have checked. Raises ``LumenError`` where the KV cache has too few pages, or no longer what a part
         attends to.
 
-        Where a step fails or is interrupted, its sequences still have their tokens before the positions that
-        it began at.
+        Where a step fails, its sequences still have their tokens before the positions that it began at.
         """
         logits = sum(len(part.tokens) - part.first for part in parts)
         check_logits(out, (logits, self.model.config.vocabulary))
         # Of a subclass, the array itself.
         memory = np.asarray(out)
-        with self.lock:
+        # An interrupt waits for the end of the step, as it does while code runs.
+        with self.lock, interrupts_held():
             check_parts(self, parts, self.options.chunk)
-            with interrupts_held():
-                for part in parts:
-                    self._hold(part)
+            for part in parts:
+                self._hold(part)
             begin, row = 0, 0
             for number, part in enumerate(parts):
                 row = self._add(number, part, begin, row)
@@ -235,9 +235,8 @@ class Executor:
             self._selected[1], self._run_count[1] = row, len(parts)
             self._out[:] = engine.address_of(memory), row
             self._call.repeat()
-            with interrupts_held():
-                for part in parts:
-                    self._keep(part)
+            for part in parts:
+                self._keep(part)
         check_unchanged(self._files)
 
     def _hold(self, part: Part) -> None:
@@ -261,9 +260,11 @@ class Executor:
         """Writes a part's rows, from ``begin`` on; returns the number of logits behind its own."""
         count, first = len(part.tokens), part.first
         own, behind = slice(begin, begin + count), row + count - first
+        # (Of single tokens, which most steps have, numbers: arrays of one take longer.)
+        positions = part.position if count == 1 else np.arange(part.position, part.position + count)
         self._tokens[own] = part.tokens
-        self._positions[own] = positions = np.arange(part.position, part.position + count)
-        self._rows[row:behind] = np.arange(begin + first, begin + count)
+        self._positions[own] = positions
+        self._rows[row:behind] = begin if count == 1 else np.arange(begin + first, begin + count)
         self._runs[number] = begin, count, part.sequence.number
         for held, places in zip(part.sequence.pages, self._places, strict=True):
             places[own] = held.places(positions)

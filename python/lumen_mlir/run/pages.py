@@ -123,8 +123,8 @@ class SequencePages:
         self._drop(self.begin, self.end)
         self.begin = self.end = 0
 
-    def places(self, positions: np.ndarray) -> np.ndarray:
-        """Where ``positions`` lie in the cache: int32, like these."""
+    def places(self, positions: np.ndarray | int) -> np.ndarray | np.int32:
+        """Where ``positions`` lie in the cache: int32, as many."""
         return self.table[positions // PAGE] * PAGE + positions % PAGE
 
     def first_column(self, position: int) -> int:

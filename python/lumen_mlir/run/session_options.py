@@ -86,7 +86,6 @@ class SessionOptions:
         for name in ("pack_cache", "profile"):
             if not isinstance(getattr(self, name), bool):
                 raise LumenError(f"{name} is {shown(getattr(self, name))}; True or False was expected")
-
         _ = self.kv_disk_bytes
 
     @property
