@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 import weakref
 from collections.abc import Callable
 from queue import SimpleQueue
@@ -18,6 +19,9 @@ from lumen_mlir.errors import LumenError
 from lumen_mlir.generate.request import DONE, Request
 from lumen_mlir.generate.scheduler import Scheduler
 from lumen_mlir.support.interrupts import interrupts_held
+
+# Between two looks at what to do, where there is nothing.
+_IDLE_SECONDS = 0.001
 
 _batchers: weakref.WeakSet[Batcher] = weakref.WeakSet()
 
@@ -47,16 +51,6 @@ class Batcher:
         """Most tokens of a text."""
         return self._scheduler.steps.context
 
-    @property
-    def limit(self) -> int:
-        """Most tokens of a prompt."""
-        return self._scheduler.limit
-
-    @property
-    def load(self) -> tuple[int, int]:
-        """How many requests are computed, and how many wait for room."""
-        return self._scheduler.running, self._scheduler.waiting + self._inbox.qsize()
-
     def submit(self, request: Request) -> None:
         """Takes a request on. Raises ``LumenError`` where it can never be computed."""
         if self._closed is not None:
@@ -66,7 +60,7 @@ class Batcher:
 
     def cancel(self, request: Request) -> None:
         """Gives a request up, at the next step. May be called at any time, also by a finalizer."""
-        request.cancelled = True
+        self._scheduler.cancel(request)
 
     def wait(self, is_ready: Callable[[], bool]) -> None:
         """Returns when ``is_ready``: when a request has a token that nobody has read, say, or is done."""
@@ -133,7 +127,9 @@ class Batcher:
                 self._read_inbox()
                 if is_ready():
                     break
-                self._scheduler.step()
+                if not self._scheduler.step():
+                    # What this thread waits for is not to be computed: another one has to bring it about.
+                    time.sleep(_IDLE_SECONDS)
                 self._tell()
         finally:
             self._leave()

@@ -20,6 +20,9 @@ class Generations(Sequence[Generation]):
 
     Each is a ``Generation``. ``texts`` reads all of them; ``pieces`` gives out what comes, as it comes.
 
+    Attributes:
+      errors: what has ended texts that failed, by their numbers.
+
     Args:
       batcher: of all of them.
       generations: none of which is begun.
@@ -28,6 +31,7 @@ class Generations(Sequence[Generation]):
 
     def __init__(self, batcher: Batcher, generations: Sequence[Generation], most: int):
         self._batcher, self._generations, self._most = batcher, list(generations), _AHEAD * most
+        self.errors: dict[int, LumenError] = {}
 
     @staticmethod
     def of(
@@ -59,9 +63,30 @@ class Generations(Sequence[Generation]):
 
     def pieces(self) -> Iterator[tuple[int, str]]:
         """The number of a text, and what comes next of it. A text that fails ends; see ``errors``."""
+        for number, piece, _ in self._news():
+            if piece:
+                yield number, piece
+
+    def texts(self, progress: Callable[[int, int], None] = lambda done, total: None) -> list[str]:
+        """All texts, in the order of the prompts.
+
+        ``progress`` is told how many are done, of how many. Where some fail, the others are written to their
+        ends, then the first failure is raised.
+        """
+        done = 0
+        for _, _, ended in self._news():
+            if ended:
+                done += 1
+                progress(done, len(self))
+        if self.errors:
+            number = min(self.errors)
+            raise LumenError(f"prompt {number}: {self.errors[number]}") from self.errors[number]
+        return [generation.output for generation in self._generations]
+
+    def _news(self) -> Iterator[tuple[int, str, bool]]:
+        """The number of a text, what comes next of it, and whether it has ended."""
         waiting = iter(range(len(self)))
         open_: list[int] = []
-        self.errors: dict[int, LumenError] = {}
         while True:
             for number in itertools.islice(waiting, self._most - len(open_)):
                 self._generations[number].begin()
@@ -70,34 +95,16 @@ class Generations(Sequence[Generation]):
                 return
             self._batcher.wait(lambda: any(self._generations[number].has_news for number in open_))
             for number in list(open_):
-                generation = self._generations[number]
+                generation, piece = self._generations[number], ""
                 try:
                     piece = generation.poll()
                 except LumenError as error:
-                    self.errors[number], piece = error, ""
-                if generation.finish_reason is not None or number in self.errors:
+                    self.errors[number] = error
+                ended = generation.finish_reason is not None or number in self.errors
+                if ended:
                     open_.remove(number)
-                if piece:
-                    yield number, piece
-
-    def texts(self, progress: Callable[[int, int], None] = lambda done, total: None) -> list[str]:
-        """All texts, in the order of the prompts.
-
-        ``progress`` is told how many are done, of how many. Where some fail, the others are written to their
-        ends, then the first failure is raised.
-        """
-        told = -1
-        for _ in self.pieces():
-            done = sum(generation.finish_reason is not None for generation in self._generations)
-            if done > told:
-                progress(done, len(self))
-                told = done
-        if self.errors:
-            number = min(self.errors)
-            raise LumenError(f"prompt {number}: {self.errors[number]}") from self.errors[number]
-        if told < len(self):
-            progress(len(self), len(self))
-        return [generation.output for generation in self._generations]
+                if piece or ended:
+                    yield number, piece, ended
 
     def close(self) -> None:
         """Gives all up that are not at their ends."""

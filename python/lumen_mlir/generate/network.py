@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Network:
-    """The part of ``LLM`` that takes token ids."""
+    """The part of ``LLM`` that has nothing to do with the writing of texts."""
 
     engine: str
     executor: Any
@@ -97,7 +97,7 @@ class Network:
         return found[0]
 
     def stepper(self) -> Any:
-        """Runs single steps of a text, whatever its logits are for: a ``Stepper``, to be closed.
+        """Runs single steps of one text: a ``Stepper``, to be closed.
 
         Of the reference, which has one text at a time, its ``ReferenceSession``.
         """

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from lumen_mlir.errors import LumenError
 from lumen_mlir.generate.conversation import Conversation
-from lumen_mlir.generate.generation import ContextError, Generation
+from lumen_mlir.generate.generation import Generation
 from lumen_mlir.generate.prompts import Prompts
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ class SessionError(LumenError):
 class Model(Protocol):
     """What is asked of a model: ``LLM`` is one."""
 
-    context: int
     prompts: Prompts
 
     def tokenize(self, text: str, *, add_bos: bool) -> list[int]:
@@ -123,7 +122,6 @@ class Session:
         with self._turn:
             ids = self._begin(text)
             if ids:
-                self._check_length(ids)
                 self.llm.last_logits(ids)
                 self._ids = ids
 
@@ -195,24 +193,11 @@ class Session:
     def _begin(self, text: str | Iterable[int]) -> list[int]:
         """The ids of its text and of what comes behind."""
         self._settle()
-        if isinstance(text, str):
-            new = (
-                self.llm.tokenize(text, add_bos=False)
-                if self._ids
-                else self.llm.prompts.of_text(text)
-                if text
-                else []
-            )
-        else:
-            new = self.llm.prompts.of_text(text)
-        return [*self._ids, *new]
-
-    def _check_length(self, ids: list[int]) -> None:
-        if len(ids) > self.llm.context:
-            raise ContextError(
-                f"the session's text would be {len(ids)} tokens long, but the context is "
-                f"{self.llm.context} tokens"
-            )
+        if text == "":
+            return list(self._ids)
+        if isinstance(text, str) and self._ids:
+            return [*self._ids, *self.llm.tokenize(text, add_bos=False)]
+        return [*self._ids, *self.llm.prompts.of_text(text)]
 
     def _write(self, generation: Generation, answers: bool) -> Generation:
         self._current, self._answers = generation, answers

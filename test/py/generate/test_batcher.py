@@ -178,6 +178,20 @@ def test_closing_while_others_read(parrot):
     assert ends == ["over"] * 4
 
 
+def test_waiting_for_something_else(parrot):
+    """Of no text: another thread brings it about, and others are served meanwhile."""
+    batcher, event, texts = parrot.batcher(), threading.Event(), []
+    waiter = threading.Thread(target=lambda: batcher.wait(event.is_set))
+    waiter.start()
+    other = threading.Thread(target=lambda: texts.append(generation(batcher).text()))
+    other.start()
+    other.join(10)
+    assert texts == [TEXT] and waiter.is_alive()
+    event.set()
+    waiter.join(5)
+    assert not waiter.is_alive()
+
+
 def test_not_from_within_a_step(parrot):
     batcher = parrot.batcher()
     run = generation(batcher)
