@@ -126,6 +126,7 @@ _TO_LLVM = (
     _nested("func.func", "lumen-approximate-math"),
     "lumen-lower-dot4",
     "lumen-expand-f16",
+    _nested("func.func", "lumen-fuse-multiply-add"),
     # Its slots are the flat arguments.
     "lumen-export-entry",
     # Function by function, so that several are lowered at once.
@@ -170,8 +171,8 @@ LLVM_PASSES = "function({})".format(
             "simplifycfg",
             # What does not change leaves the loop, whose condition moves to its end.
             "loop-mssa(loop-rotate,licm)",
-            # Loops count in the way that takes one instruction less. What stands in short ones becomes
-            # straight lines, where more products fuse with sums: how many do decides the bits of results.
+            # Loops count in the way that takes one instruction less; what stands in short ones becomes
+            # straight lines.
             "loop(indvars,loop-unroll-full)",
             "loop-unroll<O3>",
             # Shuffles first: what they make of vectors decides which of them are on the stack.

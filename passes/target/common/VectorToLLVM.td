@@ -372,6 +372,29 @@ def SplitKernelsPass : Pass<"lumen-split-kernels", "::mlir::ModuleOp"> {
   let dependentDialects = ["::mlir::lumen::LumenDialect"];
 }
 
+def FuseMultiplyAddPass : Pass<"lumen-fuse-multiply-add"> {
+  let summary = "make one operation of a multiplication and the addition that takes it";
+  let description = [{
+    Where both may be contracted. LLVM would fuse them too, but not all: where it
+    takes vectors apart it forgets that it may, and then the bits of a result would
+    depend on the shape of what it stands in.
+
+    Before:
+
+    ```mlir
+    %product = arith.mulf %a, %b fastmath<contract> : vector<4xf32>
+    %sum = arith.addf %acc, %product fastmath<contract> : vector<4xf32>
+    ```
+
+    After:
+
+    ```mlir
+    %sum = vector.fma %a, %b, %acc : vector<4xf32>
+    ```
+  }];
+  let dependentDialects = ["::mlir::lumen::LumenDialect", "::mlir::LLVM::LLVMDialect", "::mlir::vector::VectorDialect"];
+}
+
 def ExportEntryPass : Pass<"lumen-export-entry", "::mlir::ModuleOp"> {
   let summary = "give public functions native entries";
   let description = [{

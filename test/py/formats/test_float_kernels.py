@@ -26,9 +26,9 @@ TARGETS = (targets.native().name, EMULATED[0].name, EMULATED[-1].name)
 # Codes of one plane and of several, tables, groups of all sizes, minima, and factors of a row.
 CHOSEN = ("q8_0", "q4_1", "q4_k", "q6_k", "iq4_nl", "nvfp4", "two_headed")
 FLOATS = ("f16", "bf16", "f32")
-# Whole loads of four activations, three columns more, fewer than a load, and an odd number.
-COLUMNS = (64, 35, 3, 37)
-ROWS = 11
+# Whole loads of four activations, three columns more, fewer than a load, and an odd number; then a single
+# row, whose sums are too few for vectors.
+SHAPES = ((11, 64), (11, 35), (11, 3), (11, 37), (1, 37), (1, 5), (1, 4), (1, 2), (1, 1))
 
 
 def check(linear, x, weight):
@@ -62,29 +62,28 @@ def test_codes(name, target):
 def _float_engine(target):
     functions = [
         f"""
-        func.func @{name}_{k}(%x: tensor<?x{k}xf32>, %w: tensor<{ROWS}x{k}x{name}>)
-            -> tensor<?x{ROWS}xf32> {{
-          %y = lumen.linear %x, %w : tensor<?x{k}xf32>, tensor<{ROWS}x{k}x{name}> -> tensor<?x{ROWS}xf32>
-          return %y : tensor<?x{ROWS}xf32>
+        func.func @{name}_{n}x{k}(%x: tensor<?x{k}xf32>, %w: tensor<{n}x{k}x{name}>) -> tensor<?x{n}xf32> {{
+          %y = lumen.linear %x, %w : tensor<?x{k}xf32>, tensor<{n}x{k}x{name}> -> tensor<?x{n}xf32>
+          return %y : tensor<?x{n}xf32>
         }}"""
         for name in FLOATS
-        for k in COLUMNS
+        for n, k in SHAPES
     ]
     text = f"module attributes {{lumen.max_tokens = {MOST_TOKENS} : i64}} {{\n" + "\n".join(functions) + "}"
     options = CompilerOptions(activations="exact")
     return lumen_mlir.compile(text, targets.get(target), threads=1, options=options, use_cache=False)
 
 
-@pytest.mark.parametrize("columns", COLUMNS)
+@pytest.mark.parametrize(("rows", "columns"), SHAPES)
 @pytest.mark.parametrize("name", FLOATS)
 @pytest.mark.parametrize("target", [pytest.param(name, marks=marks_of(name)) for name in TARGETS])
-def test_floats(name, target, columns):
+def test_floats(name, target, rows, columns):
     fmt = formats.get(name)
     rng = np.random.default_rng(columns)
-    raw = fmt.quantize(rng.standard_normal((ROWS, columns), np.float32)).reshape(ROWS, -1)
+    raw = fmt.quantize(rng.standard_normal((rows, columns), np.float32)).reshape(rows, -1)
     packed = aligned(packing.pack(fmt, raw, *targets.get(target).tile(fmt)))
     check(
-        lambda x: _float_engine(target).invoke(f"{name}_{columns}", x, packed),
+        lambda x: _float_engine(target).invoke(f"{name}_{rows}x{columns}", x, packed),
         rng.standard_normal((MOST_TOKENS, columns), np.float32),
-        fmt.dequantize(raw).reshape(ROWS, columns),
+        fmt.dequantize(raw).reshape(rows, columns),
     )

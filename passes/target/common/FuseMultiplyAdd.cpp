@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Says which multiplications and additions are one operation.
+#include "passes/Passes.h"
+
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
+#include "mlir/Transforms/WalkPatternRewriteDriver.h"
+
+namespace mlir::lumen {
+#define GEN_PASS_DEF_FUSEMULTIPLYADDPASS
+#include "passes/Passes.h.inc"
+} // namespace mlir::lumen
+
+using namespace mlir;
+using namespace mlir::lumen;
+
+namespace {
+
+bool mayContract(arith::FastMathFlags flags) {
+  return arith::bitEnumContainsAll(flags, arith::FastMathFlags::contract);
+}
+
+/// The product that an addition takes and nothing else does.
+arith::MulFOp findProduct(Value addend) {
+  auto product = addend.getDefiningOp<arith::MulFOp>();
+  return product && product->hasOneUse() && mayContract(product.getFastmath())
+             ? product
+             : nullptr;
+}
+
+struct Fuse final : OpRewritePattern<arith::AddFOp> {
+  using OpRewritePattern::OpRewritePattern;
+
+  LogicalResult matchAndRewrite(arith::AddFOp op,
+                                PatternRewriter &rewriter) const override {
+    if (!mayContract(op.getFastmath()))
+      return failure();
+    Value acc = op.getLhs();
+    arith::MulFOp product = findProduct(op.getRhs());
+    if (!product) {
+      acc = op.getRhs();
+      product = findProduct(op.getLhs());
+    }
+    if (!product)
+      return failure();
+    if (isa<VectorType>(op.getType()))
+      rewriter.replaceOpWithNewOp<vector::FMAOp>(op, product.getLhs(),
+                                                 product.getRhs(), acc);
+    else
+      rewriter.replaceOpWithNewOp<LLVM::FMulAddOp>(
+          op, op.getType(), product.getLhs(), product.getRhs(), acc);
+    rewriter.eraseOp(product);
+    return success();
+  }
+};
+
+struct FuseMultiplyAddPass final
+    : lumen::impl::FuseMultiplyAddPassBase<FuseMultiplyAddPass> {
+  using FuseMultiplyAddPassBase::FuseMultiplyAddPassBase;
+
+  void runOnOperation() override {
+    RewritePatternSet patterns(&getContext());
+    patterns.add<Fuse>(&getContext());
+    walkAndApplyPatterns(getOperation(), std::move(patterns));
+  }
+};
+
+} // namespace
