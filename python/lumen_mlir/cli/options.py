@@ -154,6 +154,13 @@ kv_disk_option = click.option(
     "[default: none]",
 )
 
+kv_pool_option = click.option(
+    "--kv-pool",
+    type=int,
+    metavar="TOKENS",
+    help="Tokens of all texts together that the KV cache has room for.  [default: the context]",
+)
+
 pre_tokenizer_option = click.option(
     "--pre-tokenizer",
     metavar="NAME",

@@ -22,6 +22,7 @@ _TITLES = {
     "download": "downloading",
     "tune": "measuring",
     "quantize": "quantizing",
+    "batch": "answering",
 }
 
 

@@ -174,6 +174,8 @@ def provide(folder: Path, model: Path, names: Iterable[str], hub: Hub) -> bool:
                 write_folder(path, config={"max_position_embeddings": _CONTEXT})
         elif name.endswith(".txt") and not path.exists():
             path.write_text("한국어 문장을 읽는다. 이 영화는 재미있다.\n" * 100)
+        elif name == "requests.jsonl":
+            path.write_text('{"prompt": "이 영화는", "max_tokens": 2}\n' * 3)
         elif name.endswith(".json") and not path.exists():
             path.write_text(json.dumps(_TOOLS))
         elif name.endswith(".svg"):
