@@ -9,10 +9,12 @@ import io
 import json
 import os
 import platform
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from lumen_mlir.cli import bench_parallel
 from lumen_mlir.cli import options as shared
 from lumen_mlir.cli.dry_run import report
 from lumen_mlir.cli.fitting import show_markdown
@@ -66,6 +68,20 @@ def numbers(least: int) -> Any:
 )
 @click.option("-r", "--repetitions", type=int, default=5, show_default=True, help="Runs of each test.")
 @click.option(
+    "--parallel",
+    "-npl",
+    metavar="N",
+    callback=numbers(1),
+    help="Measure so many texts at a time, like llama-batched-bench: each has a prompt of -p and -n tokens.",
+)
+@click.option(
+    "--shared-prefix",
+    metavar="N",
+    type=int,
+    default=0,
+    help="With --parallel: so many tokens more that all prompts begin with.",
+)
+@click.option(
     "-o",
     "--output",
     type=click.Choice(["md", "json", "csv"]),
@@ -93,6 +109,8 @@ def command(
     n_depth: list[int],
     threads: list[int] | None,
     repetitions: int,
+    parallel: list[int] | None,
+    shared_prefix: int,
     output: str | None,
     profile: bool,
     profile_svg: str | None,
@@ -105,26 +123,41 @@ def command(
 
     (``lumen bench kernels`` measures the products of the formats: see its --help.)
 
-    Options that take a number take several with commas: -t 1,2. The results have llama-bench's fields.
+    Options that take a number take several with commas: -t 1,2. The results have llama-bench's fields, those
+    of --parallel the fields of llama-batched-bench.
     """
     from lumen_mlir.measure import bench
 
     if repetitions < 1:
         raise LumenError(f"--repetitions is {repetitions}; a whole number of at least 1 was expected")
+    if shared_prefix < 0 or (shared_prefix and not parallel):
+        raise LumenError(f"--shared-prefix is {shared_prefix}; a number above 0 and --parallel were expected")
     tests = list(bench.tests(n_prompt, n_gen, n_depth))
     if not tests:
         raise LumenError("there is nothing to measure: every -p and -n is 0")
+    if parallel and profile:
+        raise LumenError("--profile looks at the kernels of one text: --parallel has no place there")
     if profile_svg and not profile:
         raise LumenError("--profile-svg needs --profile")
     if profile_svg and not os.path.isdir(os.path.dirname(profile_svg) or "."):
         raise LumenError(f"{profile_svg}: there is no such folder")
     reporter = Reporter(quiet, verbose)
-    context = max(test.length for test in tests)
-    first = None if threads is None else threads[0]
+    options["threads"] = None if threads is None else threads[0]
+    many = []
+    if parallel:
+        many = bench_parallel.tests(parallel, n_prompt, n_gen, n_depth, shared_prefix)
+        options |= bench_parallel.options_for(many)
+    else:
+        options["context"] = max(test.length for test in tests)
     if dry_run:
-        report(model, reporter, {**options, "threads": first, "context": context})
+        report(model, reporter, options)
         return
-    llm = reporter.open(model, threads=first, context=context, profile=profile, **options)
+    llm = reporter.open(model, profile=profile, **options)
+    if many:
+        measured = bench_parallel.measure(llm, many, threads or [llm.threads], repetitions, reporter)
+        found = [{**_of_model(llm), **bench_parallel.fields(*each)} for each in measured]
+        _write(found, bench_parallel.table(found), bench_parallel.NUMBERS, output)
+        return
     if profile:
         _profile(llm, tests, threads or [llm.threads], repetitions, output, profile_svg, reporter)
         return
@@ -137,10 +170,22 @@ def command(
             rate = f"{samples.avg_ts:.2f} ± {samples.stddev_ts:.2f} tokens/s"
             reporter.say(f"{counted(count, 'thread')}, {test.label}: {rate}")
             results.append(_fields(llm, test, count, moment, samples))
+    _write(results, _table(results), _NUMBERS, output)
+
+
+def _write(
+    results: list[dict[str, Any]],
+    table: list[tuple[str, ...]],
+    numbers: Sequence[int],
+    output: str | None,
+) -> None:
+    """Writes results in the form that was asked for; ``table`` has the columns ``numbers`` of them."""
     if output is None:
-        show_markdown(_table(results), _NUMBERS)
+        show_markdown(table, numbers)
+    elif output == "md":
+        click.echo(markdown(table[0], table[1:], numbers))
     else:
-        click.echo({"md": _markdown, "json": _json, "csv": _csv}[output](results))
+        click.echo({"json": _json, "csv": _csv}[output](results))
 
 
 def _profile(
@@ -173,7 +218,25 @@ def _profile(
 def _fields(
     llm: LLM, test: Test, threads: int, moment: datetime.datetime, samples: Samples
 ) -> dict[str, Any]:
-    """One result, by llama-bench's names; ``target``, ``kernels`` and ``activations`` are Lumen's own."""
+    """One result, by llama-bench's names; ``kernels`` and ``activations`` are Lumen's own."""
+    return {
+        **_of_model(llm),
+        "n_threads": threads,
+        "n_prompt": test.n_prompt,
+        "n_gen": test.n_gen,
+        "n_depth": test.n_depth,
+        "test_time": f"{moment:%Y-%m-%dT%H:%M:%SZ}",
+        "avg_ns": samples.avg_ns,
+        "stddev_ns": samples.stddev_ns,
+        "avg_ts": round(samples.avg_ts, 6),
+        "stddev_ts": round(samples.stddev_ts, 6),
+        "samples_ns": samples.ns,
+        "samples_ts": [round(value, 6) for value in samples.ts],
+    }
+
+
+def _of_model(llm: LLM) -> dict[str, Any]:
+    """The fields that all results of a model share."""
     from lumen_mlir.gguf import description
     from lumen_mlir.version import __version__
 
@@ -188,21 +251,10 @@ def _fields(
         "model_n_params": description.parameter_count(file),
         "n_batch": options.chunk,
         "n_ubatch": options.chunk,
-        "n_threads": threads,
         "type_k": options.kv_type,
         "type_v": options.kv_type,
         "activations": options.activations,
         "kernels": kernels(llm),
-        "n_prompt": test.n_prompt,
-        "n_gen": test.n_gen,
-        "n_depth": test.n_depth,
-        "test_time": f"{moment:%Y-%m-%dT%H:%M:%SZ}",
-        "avg_ns": samples.avg_ns,
-        "stddev_ns": samples.stddev_ns,
-        "avg_ts": round(samples.avg_ts, 6),
-        "stddev_ts": round(samples.stddev_ts, 6),
-        "samples_ns": samples.ns,
-        "samples_ts": [round(value, 6) for value in samples.ts],
     }
 
 
@@ -219,11 +271,6 @@ def _cpu() -> str:
 
 # The columns of the table that hold numbers.
 _NUMBERS = (1, 2, 4, 5, 6)
-
-
-def _markdown(results: list[dict[str, Any]]) -> str:
-    header, *rows = _table(results)
-    return markdown(header, rows, _NUMBERS)
 
 
 def _table(results: list[dict[str, Any]]) -> list[tuple[str, ...]]:
