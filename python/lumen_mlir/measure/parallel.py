@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -75,6 +75,11 @@ class Arrivals:
         return sum(time > self.prompt_seconds for times in self.times for time in times)
 
     @property
+    def steps(self) -> int:
+        """Steps that these came in."""
+        return len({time for times in self.times for time in times if time > self.prompt_seconds})
+
+    @property
     def first(self) -> list[float]:
         """How long each text has waited for its first token, the shortest time first."""
         return sorted(times[0] for times in self.times)
@@ -96,7 +101,7 @@ class Result:
 
     Attributes:
       runs: of each repetition.
-      least: what the steps behind the prompts have to do, all together.
+      least: what the steps behind the prompts have to do, all together, on average.
       limits: of the machine, measured around the runs.
     """
 
@@ -171,7 +176,7 @@ class ParallelMeter:
         before = self._limits()
         result = Result(test, [self._run(test) for _ in range(repetitions)])
         result.limits = before.best(self._limits())
-        result.least = sum(self._least(test), Work())
+        result.least = self._least(result)
         return result
 
     def _limits(self) -> Limits:
@@ -201,18 +206,26 @@ class ParallelMeter:
             waiting = [(number, text) for number, text in waiting if text.finish_reason is None]
         return Arrivals(times)
 
-    def _least(self, test: ParallelTest) -> Iterator[Work]:
-        """What each step behind the prompts has to do: weights once, the cells of each text."""
-        together = sum(self._work.of(test.streams, 0, 0).values(), Work())
-        alone = sum(self._work.of(1, 0, 0).values(), Work())
-        for position in range(test.shared + test.n_prompt, test.length - 1):
-            one = sum(self._work.of(1, position, 0).values(), Work())
-            yield Work(
-                1,
-                together.read + test.streams * (one.read - alone.read),
-                together.int8 + test.streams * (one.int8 - alone.int8),
-                together.float32 + test.streams * (one.float32 - alone.float32),
-            )
+    def _least(self, result: Result) -> Work:
+        """Weights once a step; for each token of a text its products, and the cells that it attends to.
+
+        Cells count as those of a text that is half written.
+        """
+        test = result.test
+        steps = statistics.fmean(run.steps for run in result.runs)
+        tokens = statistics.fmean(run.decoded for run in result.runs)
+        one, two = (self._of(count, 0) for count in (1, 2))
+        half = self._of(1, test.length - test.n_gen // 2)
+        row = two.read - one.read
+        return Work(
+            round(steps),
+            steps * (one.read - row) + tokens * (half.read - one.read + row),
+            tokens * half.int8,
+            tokens * half.float32,
+        )
+
+    def _of(self, tokens: int, position: int) -> Work:
+        return sum(self._work.of(tokens, position, 0).values(), Work())
 
 
 def _has_news(texts: Iterable[tuple[int, Generation]]) -> bool:
