@@ -11,6 +11,7 @@ from typing import Protocol
 import numpy as np
 
 from lumen_mlir.errors import LumenError
+from lumen_mlir.formats.kv_cache import PAGE
 from lumen_mlir.generate.cost_curve import CostCurve
 
 WAITING, RUNNING, DONE = "waiting", "running", "done"
@@ -80,6 +81,7 @@ class Request:
       cancelled: it is given up at the next step.
       number, since: its place among all requests, and the step at which it came.
       stored: its keys and values, while it runs.
+      leader, shared: it waits for another request, which reads the tokens that both begin with: so many.
     """
 
     ids: list[int]
@@ -100,6 +102,8 @@ class Request:
     since: int = 0
     stored: Stored | None = field(default=None, repr=False)
     read_ahead: int = _AHEAD
+    leader: Request | None = field(default=None, repr=False)
+    shared: int = 0
 
     @property
     def wanted(self) -> int:
@@ -133,3 +137,11 @@ class Request:
         stored, self.stored = self.stored, None
         if stored is not None:
             stored.close()
+
+
+def common_blocks(ids: Sequence[int], other: Sequence[int], most: int) -> int:
+    """How many tokens two texts begin with alike, at most ``most`` of them, in whole pages."""
+    begin = 0
+    while begin + PAGE <= most and ids[begin : begin + PAGE] == other[begin : begin + PAGE]:
+        begin += PAGE
+    return begin

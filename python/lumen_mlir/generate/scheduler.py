@@ -18,7 +18,16 @@ import numpy as np
 
 from lumen_mlir.errors import LumenError
 from lumen_mlir.generate.cost_curve import CostCurve
-from lumen_mlir.generate.request import DONE, RUNNING, WAITING, Cancelled, Late, Request, Stored
+from lumen_mlir.generate.request import (
+    DONE,
+    RUNNING,
+    WAITING,
+    Cancelled,
+    Late,
+    Request,
+    Stored,
+    common_blocks,
+)
 from lumen_mlir.run.pages import NoRoomError
 
 # A step with prompts takes at most so many times what one without them takes.
@@ -56,6 +65,11 @@ class Steps(Protocol):
 
         Raises ``NoRoomError`` where there is no room, and has changed nothing then.
         """
+
+
+def _reads(request: Request) -> bool:
+    """True where it goes on to read its prompt."""
+    return request.state == RUNNING and len(request.ids) - request.computed > 1 and not request.is_ahead
 
 
 @dataclass
@@ -212,12 +226,34 @@ class Scheduler:
     def _admit(self) -> None:
         """Lets requests begin that there is room for, in their order."""
         for request in sorted((each for each in self._waiting if not each.is_ahead), key=self._order):
+            if self._is_read_by_another(request):
+                continue
             while not self._begin(request):
                 # Those whose readers are behind do not need their place now.
                 idle = [other for other in self._running if other.is_ahead]
                 if not idle:
                     return
                 self._preempt(max(idle, key=self._order))
+
+    def _is_read_by_another(self, request: Request) -> bool:
+        """True where one that comes first reads what this one begins with: then it is there soon.
+
+        It is not waited for beyond what the two have in common.
+        """
+        leader = request.leader
+        if leader is None or not _reads(leader):
+            request.leader = None
+            for other in self._running:
+                if _reads(other) and self._order(other) < self._order(request):
+                    shared = common_blocks(request.ids, other.ids, request.wanted)
+                    if shared > other.computed:
+                        request.leader, request.shared = other, shared
+                        return True
+            return False
+        if leader.computed < request.shared:
+            return True
+        request.leader = None
+        return False
 
     def _begin(self, request: Request) -> bool:
         taken = sum(self._need(other) for other in self._running)

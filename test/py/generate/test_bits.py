@@ -107,6 +107,20 @@ def test_behind_prefixes(opened, prompt, alone):
     assert result(run) == alone and run.evaluated < len(prompt)
 
 
+def test_with_others_that_begin_alike(opened, prompt, alone):
+    """All come at once: what they share is computed once, for all of them."""
+    with opened(1) as llm:
+        texts = [start(llm, prompt)] + [start(llm, [*prompt[:70], 1 + n, 5], 3) for n in range(3)]
+        for text in texts:
+            text.begin()
+        assert result(texts[0]) == alone
+        for text in texts[1:]:
+            text.text()
+        computed = sum(text.evaluated for text in texts)
+        # Whole pages are shared: of the other prompts 64 tokens of 72.
+        assert computed == len(prompt) + 3 * 8
+
+
 def test_after_preemption(opened, prompt, alone):
     """There is room for one or two of them."""
     llm = opened(2, kv_pool=CONTEXT, sequences=2)

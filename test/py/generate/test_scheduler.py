@@ -25,7 +25,11 @@ class FakeSequence:
     def adopt(self, tokens):
         known = 0
         if self.engine.prefixes:
-            while known + PAGE < len(tokens) and tuple(tokens[: known + PAGE]) in self.engine.prefixes:
+            room = self.engine.free * PAGE
+            while (
+                known + PAGE < min(len(tokens), room)
+                and tuple(tokens[: known + PAGE]) in self.engine.prefixes
+            ):
                 known += PAGE
         self.engine.take(self, known)
         self.tokens = list(tokens[:known])
@@ -80,6 +84,8 @@ class FakeSteps:
                 sequence.tokens.append(token)
                 if i >= first:
                     rows.append(np.array([sum(sequence.tokens), len(sequence.tokens)]))
+                if self.prefixes is not None and len(sequence.tokens) % PAGE == 0:
+                    self.prefixes.add(tuple(sequence.tokens))
         self.now += 1.0 + 0.05 * total
         self.sizes.append((total, sum(len(tokens) == 1 for _, tokens, _, _ in parts)))
         return np.array(rows).reshape(-1, 2)
@@ -269,6 +275,46 @@ def test_prefixes_are_not_read_again():
     assert engine.sizes[0] == (8, 0)
 
 
+def test_what_prompts_begin_with_is_read_once():
+    """They come at once: one reads, the others wait for what they share with it, and for no more."""
+    text = [n % 90 for n in range(256)]
+    engine = FakeSteps(chunk=128, context=1024, capacity=8192, prefixes=set())
+    requests = [request([*text, n, *range(20 + n)], 10) for n in range(6)]
+    other = request(range(50, 90), 10)
+    run(engine, *requests, other)
+    for n, each in enumerate(requests):
+        assert each.ids == expected([*text, n, *range(20 + n)], 10)
+        assert each.known == (256 if n else 0)
+    total = 256 + sum(21 + n for n in range(6)) + 40
+    assert sum(size for size, _ in engine.sizes) == total + 7 * 9 + 7
+    # Who shares nothing waits for nobody; and all go on as soon as the prefix is there.
+    assert other.known == 0 and len(engine.sizes) < 20
+
+
+def test_nobody_waits_for_one_that_does_not_read():
+    text = [n % 90 for n in range(300)]
+    engine = FakeSteps(chunk=16, context=1024, capacity=8192, prefixes=set())
+    chosen = Scheduler(engine, lambda: engine.now)
+    first, second, third = (request([*text, n], 5, priority=n // 2) for n in range(3))
+    chosen.submit(first)
+    chosen.submit(second)
+    chosen.step()
+    assert (first.state, second.state, second.leader) == ("running", "waiting", first)
+    # Who is more important waits for none that comes later.
+    chosen.submit(third)
+    chosen.step()
+    assert third.state == "running" and second.state == "waiting"
+    chosen.cancel(first)
+    chosen.step()
+    assert second.leader is third
+    chosen.cancel(third)
+    chosen.step()
+    assert second.state == "running"
+    while chosen.step():
+        pass
+    assert second.ids == expected([*text, 1], 5)
+
+
 def test_guesses_that_are_right_save_steps():
     prompts = [range(5), range(7, 40)]
     lengths = []
@@ -316,12 +362,15 @@ def test_random_schedules(part):
             rng.choice((64, 200)),
             PAGE * rng.choice((2, 3, 6)),
             rng.choice((1, 2, 5)),
+            rng.choice((None, set())),
         )
         chosen = Scheduler(engine, lambda engine=engine: engine.now)
         made, steps = [], 0
         for _ in range(rng.randrange(1, 7)):
             size = rng.choice((1, 5, 63, 64, 65, 130))
             prompt, answer = [rng.randrange(97) for _ in range(size)], rng.randrange(12)
+            if made and rng.random() < 0.4:
+                prompt[: size // 2] = made[0][1][: size // 2]
             each = request(prompt, answer, priority=rng.randrange(3))
             each.most = min(engine.context, size + 12)
             if rng.random() < 0.4:
