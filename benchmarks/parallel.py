@@ -176,8 +176,7 @@ def stall(options: argparse.Namespace) -> None:
 
     for text in texts:
         text.begin()
-    while not all(text.tokens for text in texts):
-        watch([], lambda: all(text.has_news for text in texts))
+    watch([], lambda: all(text.tokens for text in texts))
     watch(idle, lambda: len(idle) >= 4 * 40)
     long = llm.generate(_prompt(llm, options.long, 99), 1, **settings)
     long.begin()

@@ -17,7 +17,7 @@ from typing import Protocol
 import numpy as np
 
 from lumen_mlir.errors import LumenError
-from lumen_mlir.generate.cost_curve import CostCurve
+from lumen_mlir.generate.cost_curve import CostCurve, pairs_of
 from lumen_mlir.generate.request import (
     DONE,
     RUNNING,
@@ -30,10 +30,13 @@ from lumen_mlir.generate.request import (
 )
 from lumen_mlir.run.pages import NoRoomError
 
-# A step with prompts takes at most so many times what one without them takes.
-_PATIENCE = 3.0
+# A step with prompts is to take so many times what one without them takes. Some take longer than expected,
+# but few of them three times as long.
+_PATIENCE = 2.25
+# How much a step without prompts counts that took longer than those before it: it is not known why.
+_RISE = 0.03
 # Tokens of prompts that a step computes in any case: a prompt must come to its end.
-_LEAST_PROMPT = 16
+_LEAST_PROMPT = 2
 # Tokens of an answer for which room is kept before a request begins. Some need more, but not all at once.
 _RESERVED = 256
 # A request that has waited so many steps counts as one of the next higher priority.
@@ -103,6 +106,8 @@ class Scheduler:
     def __init__(self, steps: Steps, clock: Callable[[], float] = time.monotonic):
         self.steps = steps
         self.costs = CostCurve(steps.chunk)
+        # Of the steps without prompts and guesses only.
+        self._idle = CostCurve(steps.chunk, rise=_RISE)
         self._clock = clock
         self._waiting: list[Request] = []
         self._running: list[Request] = []
@@ -198,7 +203,7 @@ class Scheduler:
                 for each in plan:
                     self._finish(each.request, error)
                 return True
-            self.costs.add(sum(len(tokens) for _, tokens, _, _ in parts), self._clock() - start)
+            self._learn(plan, self._clock() - start)
             self._steps_done += 1
             row = 0
             for each in plan:
@@ -207,6 +212,13 @@ class Scheduler:
                 row = behind
             return True
         return False
+
+    def _learn(self, plan: Sequence[_Planned], seconds: float) -> None:
+        """Notes how long a step took."""
+        tokens = sum(each.count + len(each.drafts) for each in plan)
+        self.costs.add(
+            tokens, seconds, sum(pairs_of(each.count, each.position) for each in plan if each.count > 1)
+        )
 
     # --- what is next ---------------------------------------------------------------------------------------
 
@@ -283,17 +295,21 @@ class Scheduler:
         writing = [request for request in order if len(request.ids) - request.computed == 1][:chunk]
         plan = [_Planned(request, len(request.ids) - 1, 1, 0, []) for request in writing]
         reading = [request for request in order if len(request.ids) - request.computed > 1]
-        left = self._budget(len(plan)) - len(plan) if reading else 0
-        logits = max(_LOGITS // self.steps.vocabulary - len(plan), 1)
+        limit = self._limit(len(writing)) if reading else None
+        total, pairs = len(plan), 0.0
+        logits = max(_LOGITS // self.steps.vocabulary - total, 1)
         for request in reading:
-            if left < 1 or logits < 1:
+            missing, position = len(request.ids) - request.computed, request.computed
+            count = min(missing, chunk - total)
+            if limit is not None:
+                least = min(max(len(writing) + _LEAST_PROMPT - total, 0), count)
+                count = self.costs.most_within(limit, least, count, total, pairs, position)
+            if count < 1 or logits < 1:
                 break
-            missing = len(request.ids) - request.computed
-            count = min(missing, left)
-            first = min(max(request.wanted - request.computed, 0), count)
+            first = min(max(request.wanted - position, 0), count)
             count = min(count, first + logits)
-            plan.append(_Planned(request, request.computed, count, first, []))
-            left -= count
+            plan.append(_Planned(request, position, count, first, []))
+            total, pairs = total + count, pairs + pairs_of(count, position)
             logits -= count - first
         for each in plan if guesses else ():
             self._add_drafts(each, sum(other.count + len(other.drafts) for other in plan))
@@ -309,14 +325,10 @@ class Scheduler:
         if most > 0:
             planned.drafts = request.guess.propose(request.ids, most, total, self.costs)
 
-    def _budget(self, writing: int) -> int:
-        """The most tokens of a step in which ``writing`` texts get a token each."""
-        chunk = self.steps.chunk
-        if not writing:
-            return chunk
-        least = min(writing + _LEAST_PROMPT, chunk)
-        idle = self.costs.seconds(writing)
-        return least if idle is None else self.costs.most_within(_PATIENCE * idle, least, chunk)
+    def _limit(self, writing: int) -> float | None:
+        """Seconds of a step in which ``writing`` texts get a token each; None where it may take any."""
+        idle = self._idle.seconds(writing) or self.costs.seconds(writing) or 0.0
+        return _PATIENCE * idle if writing else None
 
     # --- what has happened ----------------------------------------------------------------------------------
 

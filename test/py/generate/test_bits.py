@@ -160,7 +160,7 @@ def test_with_speculation(opened, prompt, alone, threads, monkeypatch):
     """Sampled texts, in which most guesses are wrong, and texts that repeat themselves."""
     monkeypatch.setattr(speculation, "_LENGTHS", (2, 1))
     # As if guesses cost nothing.
-    monkeypatch.setattr(CostCurve, "seconds", lambda self, tokens: 1.0)
+    monkeypatch.setattr(CostCurve, "seconds", lambda self, tokens, pairs=0: 1.0)
     llm = opened(threads)
     other = start(llm, ids_of(3, 90), 60, seed=3)
     other.begin()

@@ -59,7 +59,7 @@ def test_guesses_pay_or_are_left_out():
 @pytest.mark.parametrize("context", [10_000, 50])
 def test_texts_end_where_they_end(options, context, monkeypatch):
     """Also in the middle of guesses."""
-    monkeypatch.setattr(CostCurve, "seconds", lambda self, tokens: 1.0)
+    monkeypatch.setattr(CostCurve, "seconds", lambda self, tokens, pairs=0: 1.0)
     text = b"abcdefghij" * 3 + b"xyz" + b"abcdefghij" * 5
     runs, calls = [], []
     for guess in (None, NgramGuess()):
