@@ -92,11 +92,7 @@ def _synthetic(name: str, folder: Path) -> Path:
 
 
 def throughput(options: argparse.Namespace) -> None:
-    """Tokens a second of so many texts, engine by engine and round by round.
-
-    Lumen writes while prompts are read: ``tg`` has only what comes behind the last of them, so ``all`` is
-    what to compare.
-    """
+    """Tokens a second of so many texts, engine by engine and round by round."""
     peer = options.peer_python or engines.llama_cpp_python("native")
     size = options.prompt + options.generate
     rows = []
@@ -189,8 +185,11 @@ def stall(options: argparse.Namespace) -> None:
         for name, gaps in (("4 texts alone", rest), (f"while {options.long} tokens are read", busy))
     ]
     print(markdown(("", "gaps", "p50 ms", "p99 ms", "longest ms"), rows, range(1, 5)))
-    ratio = _quantile(busy, 0.99) / _quantile(rest, 0.5)
-    print(f"\np99 with the prompt is {ratio:.2f}x the median without; the prompt took {seconds:.1f} s")
+    late, middle, p99 = (_quantile(*each) for each in ((busy, 0.99), (rest, 0.5), (rest, 0.99)))
+    print(
+        f"\np99 with the prompt is {late / middle:.2f}x the median without, {late / p99:.2f}x the p99 without"
+    )
+    print(f"the prompt took {seconds:.1f} s")
     half = len(busy) // 2
     early, late = (_quantile(part, 0.99) * 1e3 for part in (busy[:half], busy[half:]))
     print(f"p99 of the first half {early:.1f} ms, of the second {late:.1f} ms")

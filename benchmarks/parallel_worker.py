@@ -18,7 +18,10 @@ CHUNK = 512
 
 
 class Lumen:
-    """With all that a text needs: steps, drawing tokens (greedily), and turning them to text."""
+    """With all that a text needs: steps, drawing tokens (greedily), and turning them to text.
+
+    As in llama-batched-bench, prompts come first.
+    """
 
     def __init__(self, path: str, context: int, streams: int, threads: int):
         from lumen_mlir import LLM
@@ -27,7 +30,7 @@ class Lumen:
         pool = streams * (context + 64)
         options = {"context": context, "sequences": streams, "kv_pool": pool, "chunk": CHUNK}
         self._llm = LLM(path, threads=threads, **options)
-        self._meter = ParallelMeter(self._llm)
+        self._meter = ParallelMeter(self._llm, patient=True)
 
     def run(self, streams: int, prompt: int, generate: int, shared: int = 0) -> dict[str, Any]:
         from lumen_mlir.measure.parallel import ParallelTest

@@ -112,6 +112,7 @@ class BatchRequest:
             # Calls of tools are known by their control tokens.
             chosen.setdefault("special", bool(chosen.get("tools")))
             generation = llm.chat(chosen.pop("messages"), **chosen)
+        generation.request.patient = True
         generation.begin()
         return generation
 

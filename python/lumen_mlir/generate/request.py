@@ -81,6 +81,7 @@ class Request:
       cancelled: it is given up at the next step.
       number, since: its place among all requests, and the step at which it came.
       stored: its keys and values, while it runs.
+      patient: nobody waits for one token after the other, but for the whole text.
       leader, shared: it waits for another request, which reads the tokens that both begin with: so many.
     """
 
@@ -102,6 +103,7 @@ class Request:
     since: int = 0
     stored: Stored | None = field(default=None, repr=False)
     read_ahead: int = _AHEAD
+    patient: bool = False
     leader: Request | None = field(default=None, repr=False)
     shared: int = 0
 

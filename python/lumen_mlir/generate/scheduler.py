@@ -295,7 +295,7 @@ class Scheduler:
         writing = [request for request in order if len(request.ids) - request.computed == 1][:chunk]
         plan = [_Planned(request, len(request.ids) - 1, 1, 0, []) for request in writing]
         reading = [request for request in order if len(request.ids) - request.computed > 1]
-        limit = self._limit(len(writing)) if reading else None
+        limit = self._limit(writing) if reading else None
         total, pairs = len(plan), 0.0
         logits = max(_LOGITS // self.steps.vocabulary - total, 1)
         for request in reading:
@@ -325,10 +325,12 @@ class Scheduler:
         if most > 0:
             planned.drafts = request.guess.propose(request.ids, most, total, self.costs)
 
-    def _limit(self, writing: int) -> float | None:
-        """Seconds of a step in which ``writing`` texts get a token each; None where it may take any."""
-        idle = self._idle.seconds(writing) or self.costs.seconds(writing) or 0.0
-        return _PATIENCE * idle if writing else None
+    def _limit(self, writing: Sequence[Request]) -> float | None:
+        """Seconds of a step in which these get a token each; None where it may take any."""
+        if all(request.patient for request in writing):
+            return None
+        count = len(writing)
+        return _PATIENCE * (self._idle.seconds(count) or self.costs.seconds(count) or 0.0)
 
     # --- what has happened ----------------------------------------------------------------------------------
 

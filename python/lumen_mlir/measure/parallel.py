@@ -158,12 +158,16 @@ class Result:
 
 
 class ParallelMeter:
-    """Measures ``ParallelTest`` on a model, which was opened with room for it."""
+    """Measures ``ParallelTest`` on a model, which was opened with room for it.
 
-    def __init__(self, llm: LLM):
+    Args:
+      patient: prompts are read as quickly as possible, however long that keeps texts that are being written.
+    """
+
+    def __init__(self, llm: LLM, patient: bool = False):
         if llm.engine != "compiled":
             raise LumenError("only compiled models compute several texts at a time")
-        self._llm = llm
+        self._llm, self._patient = llm, patient
         self._random = np.random.default_rng(0)
         options = CompilerOptions(llm.options.activations)
         with ir.Context():
@@ -195,6 +199,7 @@ class ParallelMeter:
         ]
         start = time.perf_counter()
         for text in texts:
+            text.request.patient = self._patient
             text.begin()
         times: list[list[float]] = [[] for _ in texts]
         waiting = list(enumerate(texts))

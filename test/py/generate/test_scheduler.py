@@ -184,6 +184,24 @@ def test_who_writes_does_not_wait_for_prompts(pair, least):
     assert 4000 / len(times) > least
 
 
+def test_who_is_patient_waits_for_prompts():
+    engine = FakeSteps(chunk=256, context=4096, capacity=8192)
+    chosen = Scheduler(engine, lambda: engine.now)
+    writers = [request(range(3), 300, patient=True) for _ in range(3)]
+    for each in writers:
+        chosen.submit(each)
+    for _ in range(5):
+        chosen.step()
+    chosen.submit(request(range(4000), 5))
+    chosen.step()
+    assert engine.sizes[-1] == (256, 3)
+    # One is enough that is not.
+    chosen.submit(request(range(1), 300))
+    for _ in range(3):
+        chosen.step()
+    assert engine.sizes[-1][0] < 100
+
+
 def test_room_is_made_and_nothing_is_lost():
     """More than fits at the end: some begin again, and have the same text."""
     engine = FakeSteps(capacity=10 * PAGE, sequences=8)
