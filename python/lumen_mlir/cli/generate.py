@@ -12,17 +12,28 @@ import click
 from lumen_mlir.cli import options as shared
 from lumen_mlir.cli.dry_run import report
 from lumen_mlir.cli.report import Reporter
-from lumen_mlir.cli.text import text_of, unescaped
+from lumen_mlir.cli.text import texts_of, unescaped
 
 if TYPE_CHECKING:
     from lumen_mlir.generate.generation import Generation
     from lumen_mlir.generate.logprobs import Logprob
 
+# So many texts at most are computed at a time.
+_TOGETHER = 16
+
 
 @click.command(cls=shared.Command, short_help="Continue a text.")
 @shared.model_argument
-@shared.prompt_option
-@shared.file_option
+@click.option("-p", "--prompt", "prompts", multiple=True, help="The text; of several, each is continued.")
+@click.option(
+    "-f",
+    "--file",
+    "files",
+    metavar="FILE",
+    multiple=True,
+    shell_complete=shared.complete_files,
+    help="A file with the text (UTF-8); may be repeated.  [default: stdin]",
+)
 @shared.escape_option
 @click.option(
     "-n", "--max-tokens", type=int, default=256, show_default=True, help="Most tokens to generate (-1: any)."
@@ -40,8 +51,8 @@ if TYPE_CHECKING:
 @shared.verbosity_options
 def command(
     model: str | None,
-    prompt: str | None,
-    prompt_file: str | None,
+    prompts: tuple[str, ...],
+    files: tuple[str, ...],
     escape: bool,
     max_tokens: int,
     echo: bool,
@@ -55,22 +66,33 @@ def command(
     """Continue a text with MODEL, a GGUF file or a Hugging Face folder.
 
     Without MODEL, the one that comes with Lumen does it. The text goes to stdout as it comes, everything
-    else to stderr. llama.cpp's names of options are taken, too.
+    else to stderr. Several texts are continued together, and written one after the other, each under a
+    heading. llama.cpp's names of options are taken, too.
     """
     if echo and logprobs is not None:
         raise click.UsageError("--echo cannot be used with --logprobs", click.get_current_context())
     sampling = shared.sampling_of(options)
     reporter = Reporter(quiet, verbose)
-    text = "" if dry_run else text_of(prompt, prompt_file)
-    if escape:
-        text = unescaped(text)
     if dry_run:
         report(model, reporter, options)
         return
+    texts = texts_of(prompts, files)
+    if escape:
+        texts = [unescaped(text) for text in texts]
+    if len(texts) > 1:
+        if logprobs is not None:
+            raise click.UsageError("--logprobs is for one text", click.get_current_context())
+        options["sequences"] = min(len(texts), _TOGETHER)
     llm = reporter.open(model, **options)
-    generation = llm.generate(
-        text, shared.token_limit(max_tokens), special=special, logprobs=logprobs, **sampling
-    )
+    parameters = {"max_tokens": shared.token_limit(max_tokens), "special": special, **sampling}
+    if len(texts) > 1:
+        from lumen_mlir.cli.several_texts import write_texts
+
+        reporter.sampling(llm, sampling)
+        write_texts(llm, texts, parameters, echo, write, reporter)
+        return
+    text = texts[0]
+    generation = llm.generate(text, logprobs=logprobs, **parameters)
     reporter.sampling(llm, sampling)
     if logprobs is None:
         _write_text(generation, write(text) if echo else "")

@@ -59,7 +59,7 @@ class Command(click.Command):
         return super().invoke(context)
 
 
-def _files(context: click.Context, parameter: click.Parameter, begun: str) -> list[CompletionItem]:
+def complete_files(context: click.Context, parameter: click.Parameter, begun: str) -> list[CompletionItem]:
     """Completes paths. (A type of ``click`` that does so would check them too.)"""
     return [CompletionItem(begun, type="file")]
 
@@ -100,19 +100,26 @@ model_option = click.option(
     is_eager=True,
     expose_value=False,
     callback=_keep_model,
-    shell_complete=_files,
+    shell_complete=complete_files,
     help="Another way to give MODEL.",
 )
 
 model_argument = _all(
-    click.argument("model", required=False, metavar="[MODEL]", shell_complete=_files, callback=_model),
+    click.argument(
+        "model", required=False, metavar="[MODEL]", shell_complete=complete_files, callback=_model
+    ),
     model_option,
 )
 
 # Where a text comes from: ``cli.text.text_of`` reads it.
 prompt_option = click.option("-p", "--prompt", help="The text.  [default: what stdin has]")
 file_option = click.option(
-    "-f", "--file", "prompt_file", metavar="FILE", shell_complete=_files, help="A file with the text (UTF-8)."
+    "-f",
+    "--file",
+    "prompt_file",
+    metavar="FILE",
+    shell_complete=complete_files,
+    help="A file with the text (UTF-8).",
 )
 
 escape_option = click.option(

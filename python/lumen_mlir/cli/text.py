@@ -8,6 +8,7 @@ import contextlib
 import os
 import re
 import sys
+from collections.abc import Sequence
 from typing import BinaryIO
 
 import click
@@ -110,3 +111,13 @@ def text_of(prompt: str | None, file: str | None) -> str:
         return ""
     # Files end in a newline that is not part of what they say.
     return read_text(file or "-").removesuffix("\n").removesuffix("\r")
+
+
+def texts_of(prompts: Sequence[str], files: Sequence[str]) -> list[str]:
+    """What each ``-p`` or ``-f`` gave, else the one text of stdin."""
+    if prompts and files:
+        return [text_of(prompts[0], files[0])]
+    if files.count("-") > 1:
+        raise click.UsageError("stdin is given more than once", click.get_current_context())
+    each = [(prompt, None) for prompt in prompts] + [(None, file) for file in files]
+    return [text_of(*given) for given in each or [(None, None)]]
