@@ -156,7 +156,7 @@ SPELLINGS = (
     _unused(_THREADS, "-C", "--cpu-mask", "-Cr", "--cpu-range", "--cpu-strict"),
     _unused("the cache keeps what its windows need", "--swa-full", value=False),
     _unused("a full context ends the text", "--keep", "-dt", "--defrag-thold"),
-    _unused("one text is generated at a time", "-np", "--parallel"),
+    _unused("the texts that are given are computed together", "-np", "--parallel"),
     _unused("the closing lines have the times", "--perf", "--no-perf", "--verbose-prompt", value=False),
     _unused("-q and -v say how much is told", "--log-file", "-lv", "--verbosity"),
     _unused(
