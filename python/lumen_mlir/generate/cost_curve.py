@@ -3,14 +3,34 @@
 
 from __future__ import annotations
 
-# How much a new measurement counts.
-_SHARE = 0.2
+from bisect import bisect_right
+from dataclasses import dataclass
+
+# How much a new measurement counts, and how many times as long as expected it counts as at most: a step may
+# have waited for something else.
+_SHARE, _MOST = 0.2, 2.0
+# What was measured so many steps ago is forgotten, as the machine may have had more to do then. For sizes
+# above this one, which only prompts have, it is kept.
+_KEPT, _SMALL = 200, 16
 # A step whose tokens attend to fewer positions each says little of what that costs.
 _LEAST_DEPTH = 64
 
 
+@dataclass(slots=True)
+class _Average:
+    """Seconds of steps of ``size`` tokens, of which number ``step`` was the last one."""
+
+    size: int
+    seconds: float
+    step: int
+
+
+def _size(average: _Average) -> int:
+    return average.size
+
+
 class CostCurve:
-    """Seconds of steps of 1, 2, 4, … tokens, each an average that follows what is measured.
+    """Seconds of steps of 1 to 8, 16, 32, … tokens, each an average that follows what is measured.
 
     Tokens of a prompt attend to all positions before them, which takes time of its own: in proportion to the
     pairs of a token and a position.
@@ -22,46 +42,58 @@ class CostCurve:
 
     def __init__(self, most: int, rise: float = _SHARE):
         self._rise = rise
-        self._sizes = [1 << i for i in range(most.bit_length())]
-        self._seconds: list[float | None] = [None] * len(self._sizes)
+        self._sizes = [*range(1, min(most, 7) + 1), *(1 << i for i in range(3, most.bit_length()))]
+        # By size.
+        self._known: list[_Average] = []
+        self._steps = 0
         self._pair = 0.0
 
     def add(self, tokens: int, seconds: float, pairs: float = 0) -> None:
         """Counts a step of so many tokens, of which those of prompts attend to so many positions in all."""
-        number = tokens.bit_length() - 1
-        before = self._seconds[number]
+        self._steps += 1
+        size = self._size_of(tokens)
+        number = bisect_right(self._known, size, key=_size)
+        before = self._known[number - 1] if number and self._known[number - 1].size == size else None
         if before is not None and pairs >= _LEAST_DEPTH * tokens:
             # What the step took beyond one without them is theirs.
             expected = self.seconds(tokens) or 0.0
             self._pair += _SHARE * (max(seconds - expected, 0.0) / pairs - self._pair)
-        seconds = max(seconds - self._pair * pairs, 0.0)
         # As long as the step of the size that stands for it would have taken, were all its tokens equal.
-        scaled = seconds * self._sizes[number] / tokens if number else seconds
-        if before is not None:
-            scaled = before + (self._rise if scaled > before else _SHARE) * (scaled - before)
-        self._seconds[number] = scaled
+        scaled = max(seconds - self._pair * pairs, 0.0) * size / tokens
+        if before is None:
+            self._known.insert(number, _Average(size, scaled, self._steps))
+        else:
+            share = self._rise if scaled > before.seconds else _SHARE
+            before.seconds += share * (min(scaled, _MOST * before.seconds) - before.seconds)
+            before.step = self._steps
+        old = next((each for each in self._known if self._steps - each.step > _KEPT), None)
+        if old is not None and old.size <= _SMALL:
+            self._known.remove(old)
 
     def seconds(self, tokens: int, pairs: float = 0) -> float | None:
         """What a step of so many tokens takes; None where nothing was measured yet.
 
         Between sizes that were measured it is a straight line, beyond them proportional.
         """
-        alone = self._alone(tokens)
-        return None if alone is None else alone + self._pair * pairs
-
-    def _alone(self, tokens: int) -> float | None:
-        known = [(s, t) for s, t in zip(self._sizes, self._seconds, strict=True) if t is not None]
-        if not known:
+        if not self._known:
             return None
-        below = [pair for pair in known if pair[0] <= tokens]
-        above = [pair for pair in known if pair[0] > tokens]
-        if not below:
-            return above[0][1]
-        size, time = below[-1]
-        if not above:
-            return time * tokens / size
-        next_size, next_time = above[0]
-        return time + (next_time - time) * (tokens - size) / (next_size - size)
+        number = bisect_right(self._known, tokens, key=_size)
+        above = self._known[number] if number < len(self._known) else None
+        if number == 0:
+            alone = self._known[0].seconds
+        else:
+            below = self._known[number - 1]
+            if above is None:
+                alone = below.seconds * tokens / below.size
+            else:
+                slope = (above.seconds - below.seconds) / (above.size - below.size)
+                alone = below.seconds + slope * (tokens - below.size)
+        return alone + self._pair * pairs
+
+    def has_measured(self, tokens: int) -> bool:
+        """True where a step of about so many tokens was measured."""
+        size = self._size_of(tokens)
+        return any(each.size == size for each in self._known)
 
     def most_within(
         self, seconds: float, least: int, most: int, others: int = 0, pairs: float = 0, position: int = 0
@@ -79,6 +111,10 @@ class CostCurve:
             else:
                 high = middle - 1
         return low
+
+    def _size_of(self, tokens: int) -> int:
+        """The size that stands for so many tokens."""
+        return self._sizes[bisect_right(self._sizes, tokens) - 1]
 
 
 def pairs_of(tokens: int, position: int) -> float:

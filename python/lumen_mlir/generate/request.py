@@ -38,8 +38,13 @@ class Stored(Protocol):
 class Guess(Protocol):
     """Says what may come next in a text."""
 
-    proposed: int
-    right: int
+    @property
+    def proposed(self) -> int:
+        """Tokens so far."""
+
+    @property
+    def right(self) -> int:
+        """Those of them that were what came."""
 
     def propose(self, ids: Sequence[int], most: int, total: int, costs: CostCurve) -> list[int]:
         """At most ``most`` tokens that may follow ``ids``, where it pays to compute them along.

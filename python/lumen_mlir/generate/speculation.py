@@ -11,73 +11,149 @@ from collections.abc import Sequence
 
 from lumen_mlir.generate.cost_curve import CostCurve
 
-# Tokens that must agree with an earlier place, the most first.
-_LENGTHS = (5, 3, 2)
 # Most tokens guessed at a time.
 _MOST = 16
-# How likely a guessed token is right before anything is known, how much each guess teaches, and how fast that
-# is forgotten where nothing was guessed: a text may begin to repeat itself at any time.
-_FIRST, _LEARNED, _FORGOTTEN = 0.7, 0.2, 0.01
+# How much each guess teaches, and how fast that is forgotten where nothing was guessed: a text may begin to
+# repeat itself at any time.
+_LEARNED, _FORGOTTEN = 0.25, 0.003
 # What a step with guesses must gain over one without.
 _GAIN = 1.05
 
+# Tokens that must agree with an earlier place, the most first.
+_LENGTHS = (5, 3, 2)
+# How likely a token is the next one, before anything is known, where so many before it agree with an earlier
+# place. (With none or one: where the text has just left what it repeats.)
+_CHANCES = (0.4, 0.5, 0.6, 0.7, 0.7, 0.8, 0.8, 0.8, 0.9)
+# A text that has left what it repeats is expected back within so many tokens, at most so much farther on.
+_AWAY, _NEAR = 4, 8
 
-class NgramGuess:
-    """What stood behind the same tokens before, in the prompt or in what was written.
+
+class Controller:
+    """Says how many guesses pay, from what steps cost and from how often guesses were right.
 
     Attributes:
       proposed, right: tokens so far.
+
+    Args:
+      chances: of a token at each level, before anything is known. The tokens of a guess are of one level
+        after the other, and the last level stands for all behind it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, chances: Sequence[float]):
         self.proposed = self.right = 0
-        # For each length: where the tokens behind so many tokens begin, where they stood last.
-        self._places: dict[int, dict[tuple[int, ...], int]] = {length: {} for length in _LENGTHS}
-        self._read = 0
-        self._chances = dict.fromkeys(_LENGTHS, _FIRST)
-        self._length = _LENGTHS[0]
+        self._first, self._chances = tuple(chances), list(chances)
+        self._level = 0
 
-    def propose(self, ids: Sequence[int], most: int, total: int, costs: CostCurve) -> list[int]:
-        """See ``Guess.propose``."""
-        self._index(ids)
-        for length in _LENGTHS:
-            place = self._places[length].get(tuple(ids[-length:]))
-            if place is None:
-                continue
-            count = self._count(length, min(most, _MOST, len(ids) - place), total, costs)
-            if not count:
-                self._chances[length] += _FORGOTTEN * (_FIRST - self._chances[length])
-                return []
-            self._length = length
-            return list(ids[place : place + count])
-        return []
+    def count(self, level: int, most: int, total: int, costs: CostCurve) -> int:
+        """How many tokens, the first of ``level``, make the text come fastest; 0 where none does.
+
+        ``total``: tokens of the step without them.
+        """
+        alone = costs.seconds(total)
+        # Nothing is known of what is gained before a step without guesses was measured.
+        if alone is None or not costs.has_measured(total):
+            return 0
+        best, best_rate = 0, _GAIN
+        expected = chance = 1.0
+        for count in range(1, min(most, _MOST) + 1):
+            chance *= self._chances[min(level + count - 1, len(self._chances) - 1)]
+            expected += chance
+            if chance < 0.02:
+                break
+            rate = expected * alone / (costs.seconds(total + count) or alone)
+            if rate > best_rate:
+                best, best_rate = count, rate
+        self._level = level
+        if not best:
+            for number in range(min(level, len(self._chances) - 1), len(self._chances)):
+                self._chances[number] += _FORGOTTEN * (self._first[number] - self._chances[number])
+        return best
 
     def learn(self, proposed: int, right: int) -> None:
         """See ``Guess.learn``."""
         self.proposed += proposed
         self.right += right
-        for was_right in [1.0] * right + [0.0] * (right < proposed):
-            self._chances[self._length] += _LEARNED * (was_right - self._chances[self._length])
+        for number in range(min(right + 1, proposed)):
+            level = min(self._level + number, len(self._chances) - 1)
+            self._chances[level] += _LEARNED * ((number < right) - self._chances[level])
 
-    def _index(self, ids: Sequence[int]) -> None:
-        """Reads what is new; the last token has nothing behind it yet."""
-        for end in range(max(self._read, 1), len(ids)):
+
+class NgramGuess:
+    """What stood behind the same tokens before, in the prompt or in what was written.
+
+    A text that repeats another one with changes is followed through the changes: it is expected back near
+    the place where it left.
+    """
+
+    def __init__(self) -> None:
+        self._controller = Controller(_CHANCES)
+        # For each length: where the tokens behind so many tokens begin, where they stood last.
+        self._places: dict[int, dict[tuple[int, ...], int]] = {length: {} for length in _LENGTHS}
+        self._read = 0
+        # What is repeated: the place of the next token, and how many before it agree.
+        self._place: int | None = None
+        self._agreed = 0
+        # Where the text left what it repeats, and the tokens since then.
+        self._left: int | None = None
+        self._away = 0
+
+    @property
+    def proposed(self) -> int:
+        """See ``Guess``."""
+        return self._controller.proposed
+
+    @property
+    def right(self) -> int:
+        """See ``Guess``."""
+        return self._controller.right
+
+    def propose(self, ids: Sequence[int], most: int, total: int, costs: CostCurve) -> list[int]:
+        """See ``Guess.propose``."""
+        for number in range(self._read, len(ids)):
+            self._follow(ids, number)
+            # Behind the last token there is nothing yet.
             for length in _LENGTHS:
-                if end >= length:
-                    self._places[length][tuple(ids[end - length : end])] = end
+                if number >= length:
+                    self._places[length][tuple(ids[number - length : number])] = number
         self._read = len(ids)
+        place, agreed = self._find(ids)
+        if place is None:
+            return []
+        count = self._controller.count(agreed, min(most, len(ids) - place), total, costs)
+        if count:
+            self._place, self._agreed = place, agreed
+        return list(ids[place : place + count])
 
-    def _count(self, length: int, most: int, total: int, costs: CostCurve) -> int:
-        """How many tokens make the text come fastest; 0 where guesses do not pay."""
-        alone = costs.seconds(total)
-        if alone is None:
-            return 0
-        best, best_rate = 0, _GAIN
-        expected = chance = 1.0
-        for count in range(1, most + 1):
-            chance *= self._chances[length]
-            expected += chance
-            rate = expected * alone / (costs.seconds(total + count) or alone)
-            if rate > best_rate:
-                best, best_rate = count, rate
-        return best
+    def learn(self, proposed: int, right: int) -> None:
+        """See ``Guess.learn``."""
+        self._controller.learn(proposed, right)
+
+    def _follow(self, ids: Sequence[int], number: int) -> None:
+        """Compares a new token with what was to be repeated."""
+        if self._place is not None and ids[self._place] == ids[number]:
+            self._place, self._agreed = self._place + 1, self._agreed + 1
+            if self._agreed > 1:
+                self._left = None
+            return
+        if self._place is not None and self._left is None and self._agreed > 1:
+            self._left, self._away = self._place, 0
+        self._place, self._agreed = None, 0
+        self._away += 1
+        if self._away > _AWAY:
+            self._left = None
+
+    def _find(self, ids: Sequence[int]) -> tuple[int | None, int]:
+        """The place of what may be repeated, and how many tokens before it agree."""
+        for length in _LENGTHS:
+            if length <= self._agreed:
+                break
+            found = self._places[length].get(tuple(ids[-length:]))
+            if found is not None:
+                return found, length
+        if self._place is not None or self._left is None:
+            return self._place, self._agreed
+        for place in range(self._left, min(self._left + _NEAR, len(ids) - 1)):
+            if ids[place] == ids[-1]:
+                return place + 1, 1
+        # As if what is new had been put in.
+        return self._left, 0

@@ -429,7 +429,9 @@ def test_cost_curve():
     costs = CostCurve(100)
     assert costs.seconds(5) is None and costs.most_within(1.0, 3, 50) == 3
     costs.add(1, 1.0)
+    assert costs.has_measured(1) and not costs.has_measured(2) and costs.seconds(4) == 4.0
     costs.add(64, 2.0)
+    assert costs.has_measured(100) and not costs.has_measured(63)
     assert costs.seconds(1) == 1.0 and costs.seconds(64) == 2.0 and costs.seconds(128) == 4.0
     assert costs.seconds(32) == pytest.approx(1 + 31 / 63)
     assert costs.most_within(1.5, 1, 100) == 32 and costs.most_within(0.1, 7, 100) == 7
@@ -437,3 +439,7 @@ def test_cost_curve():
     for _ in range(100):
         costs.add(1, 3.0)
     assert costs.seconds(1) == pytest.approx(3.0)
+    # Small steps each have a place of their own; longer ones share one, and count by their tokens.
+    for tokens in (3, 5, 6, 8, 12):
+        costs.add(tokens, tokens / 2)
+    assert [costs.seconds(tokens) for tokens in (3, 4, 5, 6, 8)] == [1.5, 2.0, 2.5, 3.0, 4.0]

@@ -30,7 +30,29 @@ def test_what_is_guessed():
     assert guess.propose(ids, 8, 1, costs(0)) == [7, 7, 2, 3]
     assert guess.propose(ids, 2, 1, costs(0)) == [7, 7]
     assert guess.propose([*ids, 4, 5], 3, 1, costs(0)) == [6, 9, 2]
-    assert guess.propose([*ids, 4, 5, 8, 8], 3, 1, costs(0)) == []
+    assert NgramGuess().propose([*ids, 8, 8], 3, 1, costs(0)) == []
+
+
+@pytest.mark.parametrize(
+    "written, guessed",
+    [
+        ([1, 2, 3, 4], [5, 6, 7]),
+        ([1, 2, 3, 4, 50], [5, 6, 7]),  # put in, or in place of 5
+        ([1, 2, 3, 4, 50, 6], [7, 8, 9]),
+        ([1, 2, 3, 4, 6], [7, 8, 9]),  # left out
+        ([1, 2, 3, 4, 50, 51, 5], [6, 7, 8]),
+        ([1, 2, 3, 4, *range(50, 55)], []),  # too long ago
+        ([1, 2, 3, 4, *range(50, 55), 5], []),
+        ([1, 2, 3, 4, *range(50, 55), 5, 6], [7, 8, 9]),
+        ([1, 2, 3, 4, 19], [5, 6, 7]),  # too far away
+    ],
+)
+def test_a_text_is_followed_through_changes(written, guessed):
+    prompt = [90, *range(1, 21), 91]
+    guess = NgramGuess()
+    for count in range(1, len(written) + 1):
+        drafts = guess.propose([*prompt, *written[:count]], 3, 1, costs(0))
+    assert drafts == guessed
 
 
 def test_guesses_pay_or_are_left_out():
