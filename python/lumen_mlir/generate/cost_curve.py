@@ -14,6 +14,8 @@ _SHARE, _MOST = 0.2, 2.0
 _KEPT, _SMALL = 200, 16
 # A step whose tokens attend to fewer positions each says little of what that costs.
 _LEAST_DEPTH = 64
+# The least part of a step that is not for what its tokens attend to.
+_LEAST_ALONE = 0.1
 
 
 @dataclass(slots=True)
@@ -59,7 +61,7 @@ class CostCurve:
             expected = self.seconds(tokens) or 0.0
             self._pair += _SHARE * (max(seconds - expected, 0.0) / pairs - self._pair)
         # As long as the step of the size that stands for it would have taken, were all its tokens equal.
-        scaled = max(seconds - self._pair * pairs, 0.0) * size / tokens
+        scaled = max(seconds - self._pair * pairs, _LEAST_ALONE * seconds) * size / tokens
         if before is None:
             self._known.insert(number, _Average(size, scaled, self._steps))
         else:

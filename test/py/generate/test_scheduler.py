@@ -443,3 +443,10 @@ def test_cost_curve():
     for tokens in (3, 5, 6, 8, 12):
         costs.add(tokens, tokens / 2)
     assert [costs.seconds(tokens) for tokens in (3, 4, 5, 6, 8)] == [1.5, 2.0, 2.5, 3.0, 4.0]
+    # One that takes long for another reason changes little.
+    costs.add(8, 1000.0)
+    assert costs.seconds(8) == pytest.approx(4.8)
+    # The machine may have become faster since. Prompts are long ago as a rule.
+    for _ in range(300):
+        costs.add(1, 0.1)
+    assert not costs.has_measured(8) and costs.has_measured(64) and costs.seconds(8) < 1.0
