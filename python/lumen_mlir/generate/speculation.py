@@ -16,8 +16,8 @@ _MOST = 16
 # How much each guess teaches, and how fast that is forgotten where nothing was guessed: a text may begin to
 # repeat itself at any time.
 _LEARNED, _FORGOTTEN = 0.25, 0.003
-# What a step with guesses must gain over one without.
-_GAIN = 1.05
+# What a step with guesses must gain over one without, and what each guess must add to that.
+_GAIN, _RISK = 1.1, 0.01
 
 # Tokens that must agree with an earlier place, the most first.
 _LENGTHS = (5, 3, 2)
@@ -60,7 +60,8 @@ class Controller:
             expected += chance
             if chance < 0.02:
                 break
-            rate = expected * alone / (costs.seconds(total + count) or alone)
+            # Of counts that gain about the same, the least.
+            rate = (1 - _RISK * count) * expected * alone / (costs.seconds(total + count) or alone)
             if rate > best_rate:
                 best, best_rate = count, rate
         self._level = level
