@@ -19,8 +19,9 @@ _LEARNED, _FORGOTTEN = 0.25, 0.003
 # What a step with guesses must gain over one without, and what each guess must add to that.
 _GAIN, _RISK = 1.1, 0.01
 
-# Tokens that must agree with an earlier place, the most first.
-_LENGTHS = (5, 3, 2)
+# Tokens that are compared with those before an earlier place, of which at least two must agree, and how many
+# places are looked at, the last ones first.
+_COMPARED, _LOOKED_AT = 6, 8
 # How likely a token is the next one, before anything is known, where so many before it agree with an earlier
 # place. (With none or one: where the text has just left what it repeats.)
 _CHANCES = (0.4, 0.5, 0.6, 0.7, 0.7, 0.8, 0.8, 0.8, 0.9)
@@ -88,9 +89,10 @@ class NgramGuess:
 
     def __init__(self) -> None:
         self._controller = Controller(_CHANCES)
-        # For each length: where the tokens behind so many tokens begin, where they stood last.
-        self._places: dict[int, dict[tuple[int, ...], int]] = {length: {} for length in _LENGTHS}
-        self._read = 0
+        # The place behind each two tokens where they stood last, and for each place the one before it that is
+        # behind the same two, or 0.
+        self._places: dict[tuple[int, int], int] = {}
+        self._earlier: list[int] = []
         # What is repeated: the place of the next token, and how many before it agree.
         self._place: int | None = None
         self._agreed = 0
@@ -110,13 +112,19 @@ class NgramGuess:
 
     def propose(self, ids: Sequence[int], most: int, total: int, costs: CostCurve) -> list[int]:
         """See ``Guess.propose``."""
-        for number in range(self._read, len(ids)):
-            self._follow(ids, number)
-            # Behind the last token there is nothing yet.
-            for length in _LENGTHS:
-                if number >= length:
-                    self._places[length][tuple(ids[number - length : number])] = number
-        self._read = len(ids)
+        places, earlier = self._places, self._earlier
+        for number in range(len(earlier), len(ids) + 1):
+            if self._place is not None or self._left is not None:
+                self._follow(ids, number - 1)
+            if number > 1:
+                pair = (ids[number - 2], ids[number - 1])
+                earlier.append(places.get(pair, 0))
+                places[pair] = number
+            else:
+                earlier.append(0)
+        if self._place is None and self._left is None and not earlier[len(ids)]:
+            # As for most tokens of most texts.
+            return []
         place, agreed = self._find(ids)
         if place is None:
             return []
@@ -145,12 +153,18 @@ class NgramGuess:
 
     def _find(self, ids: Sequence[int]) -> tuple[int | None, int]:
         """The place of what may be repeated, and how many tokens before it agree."""
-        for length in _LENGTHS:
-            if length <= self._agreed:
+        place, found, longest = self._earlier[len(ids)], 0, self._agreed
+        for _ in range(_LOOKED_AT if longest < _COMPARED else 0):
+            if not place:
                 break
-            found = self._places[length].get(tuple(ids[-length:]))
-            if found is not None:
-                return found, length
+            agreed = 2
+            while agreed < min(_COMPARED, place) and ids[place - agreed - 1] == ids[-agreed - 1]:
+                agreed += 1
+            if agreed > longest:
+                found, longest = place, agreed
+            place = self._earlier[place]
+        if found:
+            return found, longest
         if self._place is not None or self._left is None:
             return self._place, self._agreed
         for place in range(self._left, min(self._left + _NEAR, len(ids) - 1)):

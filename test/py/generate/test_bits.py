@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 import lumen_mlir
-from lumen_mlir.generate import speculation
 from lumen_mlir.generate.cost_curve import CostCurve
 from lumen_mlir.storage.cache import Cache
 from lumen_mlir.testing.families import write_family
@@ -155,17 +154,33 @@ def test_from_pages_on_disk(opened, prompt, alone):
     assert result(run) == alone and run.evaluated <= 150 - 64
 
 
+class SomeRight:
+    """Guesses what is known to come; every fifth token is another one."""
+
+    def __init__(self, ids):
+        self.ids, self.proposed, self.right = ids, 0, 0
+
+    def propose(self, ids, most, total, costs):
+        drafts = self.ids[len(ids) : len(ids) + min(most, 7)]
+        return [token if (len(ids) + i) % 5 else (token + 1) % VOCABULARY for i, token in enumerate(drafts)]
+
+    def learn(self, proposed, right):
+        self.proposed, self.right = self.proposed + proposed, self.right + right
+
+
 @pytest.mark.parametrize("threads", [1, 2])
 def test_with_speculation(opened, prompt, alone, threads, monkeypatch):
-    """Sampled texts, in which most guesses are wrong, and texts that repeat themselves."""
-    monkeypatch.setattr(speculation, "_LENGTHS", (2, 1))
-    # As if guesses cost nothing.
-    monkeypatch.setattr(CostCurve, "seconds", lambda self, tokens, pairs=0: 1.0)
+    """Sampled texts, some of whose guesses are right, and texts that repeat themselves."""
     llm = opened(threads)
     other = start(llm, ids_of(3, 90), 60, seed=3)
     other.begin()
-    run = start(llm, prompt, speculate=True)
-    assert result(run) == alone and run.guess.proposed > 10
+    known = [*prompt, *(record[0] for record in alone)]
+    with monkeypatch.context() as patch:
+        patch.setattr("lumen_mlir.generate.llm.NgramGuess", lambda: SomeRight(known))
+        run = start(llm, prompt, speculate=True)
+    assert result(run) == alone and 20 < run.guess.right < run.guess.proposed
+    # As if guesses cost nothing.
+    monkeypatch.setattr(CostCurve, "seconds", lambda self, tokens: 1.0)
     plain = start(llm, prompt, temperature=0.0)
     again = start(llm, prompt, temperature=0.0, speculate=True)
     assert result(again) == result(plain)
