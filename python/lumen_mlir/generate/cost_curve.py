@@ -39,11 +39,9 @@ class CostCurve:
 
     Args:
       most: tokens of the longest step.
-      rise: how much a measurement counts that is above the average.
     """
 
-    def __init__(self, most: int, rise: float = _SHARE):
-        self._rise = rise
+    def __init__(self, most: int):
         self._sizes = [*range(1, min(most, 7) + 1), *(1 << i for i in range(3, most.bit_length()))]
         # By size.
         self._known: list[_Average] = []
@@ -65,8 +63,7 @@ class CostCurve:
         if before is None:
             self._known.insert(number, _Average(size, scaled, self._steps))
         else:
-            share = self._rise if scaled > before.seconds else _SHARE
-            before.seconds += share * (min(scaled, _MOST * before.seconds) - before.seconds)
+            before.seconds += _SHARE * (min(scaled, _MOST * before.seconds) - before.seconds)
             before.step = self._steps
         old = next((each for each in self._known if self._steps - each.step > _KEPT), None)
         if old is not None and old.size <= _SMALL:

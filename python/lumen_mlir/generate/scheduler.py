@@ -33,8 +33,6 @@ from lumen_mlir.run.pages import NoRoomError
 # A step with prompts is to take so many times what one without them takes. Some take longer than expected,
 # but few of them three times as long.
 _PATIENCE = 2.25
-# How much a step without prompts counts that took longer than those before it: it is not known why.
-_RISE = 0.03
 # Tokens of prompts that a step computes in any case: a prompt must come to its end.
 _LEAST_PROMPT = 2
 # Tokens of an answer for which room is kept before a request begins. Some need more, but not all at once.
@@ -106,8 +104,6 @@ class Scheduler:
     def __init__(self, steps: Steps, clock: Callable[[], float] = time.monotonic):
         self.steps = steps
         self.costs = CostCurve(steps.chunk)
-        # Of the steps without prompts and guesses only.
-        self._idle = CostCurve(steps.chunk, rise=_RISE)
         self._clock = clock
         self._waiting: list[Request] = []
         self._running: list[Request] = []
@@ -329,8 +325,7 @@ class Scheduler:
         """Seconds of a step in which these get a token each; None where it may take any."""
         if all(request.patient for request in writing):
             return None
-        count = len(writing)
-        return _PATIENCE * (self._idle.seconds(count) or self.costs.seconds(count) or 0.0)
+        return _PATIENCE * (self.costs.seconds(len(writing)) or 0.0)
 
     # --- what has happened ----------------------------------------------------------------------------------
 

@@ -180,7 +180,7 @@ def test_with_speculation(opened, prompt, alone, threads, monkeypatch):
         run = start(llm, prompt, speculate=True)
     assert result(run) == alone and 20 < run.guess.right < run.guess.proposed
     # As if guesses cost nothing.
-    monkeypatch.setattr(CostCurve, "seconds", lambda self, tokens: 1.0)
+    monkeypatch.setattr(CostCurve, "seconds", lambda self, tokens, pairs=0: 1.0)
     plain = start(llm, prompt, temperature=0.0)
     again = start(llm, prompt, temperature=0.0, speculate=True)
     assert result(again) == result(plain)
