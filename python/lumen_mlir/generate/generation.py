@@ -9,20 +9,21 @@ import time
 import weakref
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lumen_mlir.errors import LumenError, shown
-from lumen_mlir.generate.request import Cancelled, Guess, Request
-from lumen_mlir.generate.sampling import Sampler
+from lumen_mlir.generate.request import Cancelled, Guess, Request, draw_in_turn
+from lumen_mlir.generate.sampling import Sampler, sample_batch
 from lumen_mlir.support.arguments import flag, positive_number, tokens_of, whole_number
 from lumen_mlir.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from lumen_mlir.generate.batcher import Batcher
     from lumen_mlir.generate.logprobs import LogprobRecorder, TokenLogprob
+    from lumen_mlir.support.threads import ThreadTeam
 
 # Each piece of text is compared with all of them.
 _MOST_STOPS = 1024
@@ -32,7 +33,7 @@ class ContextError(LumenError):
     """A prompt that is longer than the context."""
 
 
-class _Draw:
+class TokenDraw:
     """Draws the tokens of a text. It knows nothing of who reads them, who may be gone.
 
     Attributes:
@@ -57,10 +58,38 @@ class _Draw:
         self.records: deque[TokenLogprob] = deque()
 
     def __call__(self, logits: np.ndarray) -> int | None:
+        said = self._ban(logits)
+        return self._accept(self._sampler.sample(logits), said)
+
+    @staticmethod
+    def together(
+        team: Callable[[], ThreadTeam | None], draws: Sequence[TokenDraw], logits: np.ndarray
+    ) -> list[int | None | Exception]:
+        """What each of ``draws`` draws from its row of ``logits``, or what it raises.
+
+        ``team`` says which threads do it.
+        """
+        if len(draws) < 2 or not all(isinstance(draw, TokenDraw) for draw in draws):
+            return draw_in_turn(draws, logits)
+        said = [draw._ban(row) for draw, row in zip(draws, logits, strict=True)]
+        drawn: list[int | None | Exception] = []
+        tokens = sample_batch([draw._sampler for draw in draws], logits, team=team())
+        for draw, token, row in zip(draws, tokens, said, strict=True):
+            try:
+                drawn.append(token if isinstance(token, Exception) else draw._accept(token, row))
+            except Exception as error:
+                drawn.append(error)
+        return drawn
+
+    def _ban(self, logits: np.ndarray) -> np.ndarray:
+        """Makes tokens impossible that are not to be drawn; the logits that are to be recorded."""
         said = logits if self._recorder is None or self._banned is None else logits.copy()
         if self._banned is not None:
             logits[self._banned] = -np.inf
-        token = self._sampler.sample(logits)
+        return said
+
+    def _accept(self, token: int, said: np.ndarray) -> int | None:
+        """Notes a token that was drawn; None where it ends the text."""
         if token in self._ends or token in self._stops:
             self.ended_by, self.is_end = token, token in self._ends
             return None
@@ -188,7 +217,7 @@ class Generation(Iterator[str]):
 
             recorder = LogprobRecorder(tokenizer, logprobs)
         stop_tokens = _stop_tokens(stop_token_ids, len(tokenizer))
-        self._draw = _Draw(tokenizer, sampler, stop_tokens, recorder, flag("ignore_eos", ignore_eos))
+        self._draw = TokenDraw(tokenizer, sampler, stop_tokens, recorder, flag("ignore_eos", ignore_eos))
         room = batcher.context + 1
         room = room if most is None else min(len(prompt) + most, room)
         deadline = None if timeout is None else time.monotonic() + positive_number("timeout", timeout)

@@ -13,12 +13,13 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, overload
 
 from lumen_mlir.errors import LumenError, shown
 from lumen_mlir.generate.batcher import Batcher
 from lumen_mlir.generate.engines import check_engine, open_engine
-from lumen_mlir.generate.generation import Generation, stop_strings
+from lumen_mlir.generate.generation import Generation, TokenDraw, stop_strings
 from lumen_mlir.generate.model_source import open_model_file
 from lumen_mlir.generate.network import Network
 from lumen_mlir.generate.prompts import Prompts, is_list_of_prompts
@@ -119,7 +120,8 @@ class LLM(Network):
             budget = memory.parse_budget(memory_budget)
             self.options, _ = memory.fit(self.model, self.options, budget, cache, progress)
         self.executor = open_engine(engine, self.model, self.options, cache, progress, self.timings)
-        self._batcher = Batcher(Scheduler(steps_of(self.executor, self.options.chunk)))
+        steps = steps_of(self.executor, self.options.chunk)
+        self._batcher = Batcher(Scheduler(steps, draw=partial(TokenDraw.together, steps.team)))
         self.context: int = self.executor.context
         self.sampling = Sampling.of_metadata(self.model.file.path, self.model.file.metadata)
 

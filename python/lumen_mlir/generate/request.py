@@ -16,6 +16,9 @@ from lumen_mlir.generate.cost_curve import CostCurve
 
 WAITING, RUNNING, DONE = "waiting", "running", "done"
 
+Draw = Callable[[np.ndarray], "int | None"]
+"""The next token for its logits, or None where the text ends."""
+
 # A text is written no further than so many tokens ahead of who reads it.
 _AHEAD = 4
 
@@ -70,7 +73,7 @@ class Request:
 
     Attributes:
       ids: the prompt, and what was drawn since.
-      draw: the next token for its logits, or None where the text ends. What it raises ends the request.
+      draw: draws the next token. What it raises ends the request.
       most: tokens that ``ids`` may become.
       priority: requests of higher ones go first.
       deadline: the time (of the scheduler's clock) at which it is given up.
@@ -91,7 +94,7 @@ class Request:
     """
 
     ids: list[int]
-    draw: Callable[[np.ndarray], int | None]
+    draw: Draw
     most: int
     priority: int = 0
     deadline: float | None = None
@@ -144,6 +147,17 @@ class Request:
         stored, self.stored = self.stored, None
         if stored is not None:
             stored.close()
+
+
+def draw_in_turn(draws: Sequence[Draw], logits: np.ndarray) -> list[int | None | Exception]:
+    """What each of ``draws`` draws from its row of ``logits``, or what it raises."""
+    drawn: list[int | None | Exception] = []
+    for draw, row in zip(draws, logits, strict=True):
+        try:
+            drawn.append(draw(row))
+        except Exception as error:
+            drawn.append(error)
+    return drawn
 
 
 def common_blocks(ids: Sequence[int], other: Sequence[int], most: int) -> int:

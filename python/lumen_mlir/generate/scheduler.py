@@ -23,10 +23,12 @@ from lumen_mlir.generate.request import (
     RUNNING,
     WAITING,
     Cancelled,
+    Draw,
     Late,
     Request,
     Stored,
     common_blocks,
+    draw_in_turn,
 )
 from lumen_mlir.run.pages import NoRoomError
 
@@ -87,10 +89,22 @@ class _Planned:
     first: int
     drafts: list[int]
 
+    @property
+    def rows(self) -> int:
+        """Rows of logits."""
+        return self.count + len(self.drafts) - self.first
+
     def part(self) -> tuple[Stored, np.ndarray, int, int]:
         """As ``Steps.run`` takes it."""
         known = self.request.ids[self.position : self.position + self.count]
         return self.request.sequence, np.array([*known, *self.drafts], np.int32), self.position, self.first
+
+
+def _has_one_row(planned: _Planned) -> bool:
+    """True where the next token of a text is drawn from all of its logits, which nobody else wants."""
+    request = planned.request
+    is_last = planned.position + planned.count == len(request.ids)
+    return is_last and planned.rows == 1 and request.receive is None
 
 
 class Scheduler:
@@ -99,10 +113,17 @@ class Scheduler:
     Args:
       steps: what runs them.
       clock: seconds.
+      draw: draws the next tokens of several texts, as ``draw_in_turn`` does.
     """
 
-    def __init__(self, steps: Steps, clock: Callable[[], float] = time.monotonic):
+    def __init__(
+        self,
+        steps: Steps,
+        clock: Callable[[], float] = time.monotonic,
+        draw: Callable[[Sequence[Draw], np.ndarray], list[int | None | Exception]] = draw_in_turn,
+    ):
         self.steps = steps
+        self._draw_all = draw
         self.costs = CostCurve(steps.chunk)
         self._clock = clock
         self._waiting: list[Request] = []
@@ -201,11 +222,7 @@ class Scheduler:
                 return True
             self._learn(plan, self._clock() - start)
             self._steps_done += 1
-            row = 0
-            for each in plan:
-                behind = row + each.count + len(each.drafts) - each.first
-                self._use(each, logits[row:behind])
-                row = behind
+            self._use_all(plan, logits)
             return True
         return False
 
@@ -345,6 +362,21 @@ class Scheduler:
         request.state, request.preempted = WAITING, request.preempted + 1
         self._waiting.append(request)
 
+    def _use_all(self, plan: Sequence[_Planned], logits: np.ndarray) -> None:
+        """Uses the logits of a step. Texts that are written without guesses are drawn together."""
+        together = list(itertools.takewhile(_has_one_row, plan))
+        drawn = self._draw_all([each.request.draw for each in together], logits[: len(together)])
+        for each, token in zip(together, drawn, strict=True):
+            if isinstance(token, Exception):
+                self._finish(each.request, token)
+            else:
+                self._add(each.request, token)
+        row = len(together)
+        for each in plan[row:]:
+            behind = row + each.rows
+            self._use(each, logits[row:behind])
+            row = behind
+
     def _use(self, planned: _Planned, logits: np.ndarray) -> None:
         """Hands out logits, and draws from the last ones of a text."""
         request = planned.request
@@ -367,17 +399,18 @@ class Scheduler:
         guesses: Iterator[int | None] = iter([*drafts, None])
         for drawn, row in enumerate(logits, 1):
             token = request.draw(row)
-            if token is None:
-                self._finish(request)
-                return drawn
-            request.ids.append(token)
-            request.unread.append(token)
-            if len(request.ids) >= request.most:
-                self._finish(request)
-                return drawn
-            if token != next(guesses):
+            self._add(request, token)
+            if request.state != RUNNING or token != next(guesses):
                 return drawn
         return len(logits)
+
+    def _add(self, request: Request, token: int | None) -> None:
+        """Adds what was drawn to a text, which may end by it."""
+        if token is not None:
+            request.ids.append(token)
+            request.unread.append(token)
+        if token is None or len(request.ids) >= request.most:
+            self._finish(request)
 
     def _finish(self, request: Request, error: BaseException | None = None) -> None:
         (self._running if request.state == RUNNING else self._waiting).remove(request)

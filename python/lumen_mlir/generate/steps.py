@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lumen_mlir.generate.request import Stored
-from lumen_mlir.generate.scheduler import Steps
 from lumen_mlir.run.pages import NoRoomError
 
 if TYPE_CHECKING:
@@ -28,6 +27,7 @@ class CompiledSteps:
         self.chunk, self.context = executor.options.chunk, executor.context
         self.capacity, self.vocabulary = executor.capacity, executor.model.config.vocabulary
         self._logits = LogitsMemory(self.vocabulary)
+        self.team = executor.engine.team
         # Those that are computed at a time.
         self._open: list[Any] = []
 
@@ -73,6 +73,10 @@ class ReferenceSteps:
         """Makes the caches count as empty."""
         self._current, self.held = None, []
 
+    def team(self) -> None:
+        """It has no threads."""
+        return None
+
     def close(self, sequence: _OnlySequence) -> None:
         """Lets another sequence begin, with what this one has computed."""
         if sequence is self._current:
@@ -105,6 +109,6 @@ class _OnlySequence:
         self._steps.close(self)
 
 
-def steps_of(engine: Any, chunk: int) -> Steps:
+def steps_of(engine: Any, chunk: int) -> CompiledSteps | ReferenceSteps:
     """Those of an executor, or of the reference."""
     return CompiledSteps(engine) if hasattr(engine, "open") else ReferenceSteps(engine, chunk)

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from lumen_mlir.compiler.targets import Target
+
+if TYPE_CHECKING:
+    from lumen_mlir.support.threads import ThreadTeam
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,9 @@ class Code(Protocol):
 
     def set_threads(self, threads: int) -> None:
         """Runs with a team of another size from now on."""
+
+    def team(self) -> ThreadTeam | None:
+        """The threads that run it; None where these are not of this process."""
 
     def run(self, entry: int, slots: np.ndarray, passed: Passed) -> None:
         """Calls the entry at this address. ``slots``: its words (uint64), with addresses of this process.

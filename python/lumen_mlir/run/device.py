@@ -48,11 +48,14 @@ class _LoadedCode:
         self._team = _team_of(threads)
         self._threads = threads
 
-    def run(self, entry: int, slots: np.ndarray, passed: Passed) -> None:
+    def team(self) -> ThreadTeam:
         team = self._team
         if team is None:
             team = self._team = _team_of(self._threads)
-        team.run(entry, slots)
+        return team
+
+    def run(self, entry: int, slots: np.ndarray, passed: Passed) -> None:
+        self.team().run(entry, slots)
 
     def counters(self, name: str, count: int) -> np.ndarray:
         words = (ctypes.c_int64 * count).from_address(self._object.lookup(name))

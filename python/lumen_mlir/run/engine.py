@@ -27,7 +27,7 @@ from lumen_mlir.run.program import Program, compiled
 from lumen_mlir.storage.cache import Cache
 from lumen_mlir.storage.mapping import private_memory
 from lumen_mlir.support.locks import turn_lock
-from lumen_mlir.support.threads import default_thread_count
+from lumen_mlir.support.threads import ThreadTeam, default_thread_count
 
 
 def compile(
@@ -131,6 +131,10 @@ class Engine:
         with self.lock:
             self._code.set_threads(threads)
             self._threads = threads
+
+    def team(self) -> ThreadTeam | None:
+        """The threads that run it, for other work between calls; None where these are not of this process."""
+        return self._code.team()
 
     @property
     def shares_memory(self) -> bool:
