@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -123,6 +125,46 @@ def test_a_damaged_page_counts_as_absent(qwen2, cache, caplog, damage):
     np.testing.assert_array_equal(step(second, again, text[64:]), expected[64:])
     flushed(second)
     assert names[1].read_bytes()[4096:] == sound[4096:]
+
+
+_WORKER = """
+import sys
+from pathlib import Path
+import numpy as np
+from kv_sequences import ids_of, opened, step
+from lumen_mlir.storage.cache import Cache
+
+path, folder, number = sys.argv[1:]
+executor = opened(Path(path), Cache(Path(folder)), pool=256, kv_disk="150K")
+for turn in range(6):
+    # All begin alike, then some go on alike.
+    text = np.concatenate([ids_of(0, 64), ids_of((int(number) + turn) % 3, 100)])
+    sequence = executor.open()
+    known = sequence.adopt(text)
+    logits = step(executor, sequence, text[known:])
+    print((int(number) + turn) % 3, np.asarray(logits[-1]).tobytes().hex())
+    sequence.close()
+"""
+
+
+def test_several_processes_share_the_pages(qwen2, cache):
+    """They write the same pages, and remove those of others as the room is small."""
+    command = [sys.executable, "-c", _WORKER, qwen2, cache.folder]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    workers = [
+        subprocess.Popen([*command, str(number)], stdout=subprocess.PIPE, env=environment, text=True)
+        for number in range(3)
+    ]
+    lines = [line.split() for worker in workers for line in worker.communicate(timeout=60)[0].splitlines()]
+    assert [worker.returncode for worker in workers] == [0, 0, 0] and len(lines) == 18
+    plain = opened(qwen2, cache, pool=512)
+    for number in range(3):
+        text = np.concatenate([ids_of(0, 64), ids_of(number, 100)])
+        sequence = plain.open()
+        expected = step(plain, sequence, text)[-1].tobytes().hex()
+        sequence.close()
+        assert {row for name, row in lines if name == str(number)} == {expected}
+    assert entries(cache)
 
 
 def test_the_least_recently_used_go_first(qwen2, cache):
