@@ -3,6 +3,7 @@
 // Says which multiplications and additions are one operation.
 #include "passes/Passes.h"
 
+#include "dialect/LumenDialect.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
@@ -61,6 +62,9 @@ struct FuseMultiplyAddPass final
   using FuseMultiplyAddPassBase::FuseMultiplyAddPassBase;
 
   void runOnOperation() override {
+    TargetAttr target = TargetAttr::lookup(getOperation());
+    if (!target || !target.getFma())
+      return;
     RewritePatternSet patterns(&getContext());
     patterns.add<Fuse>(&getContext());
     walkAndApplyPatterns(getOperation(), std::move(patterns));

@@ -375,9 +375,9 @@ def SplitKernelsPass : Pass<"lumen-split-kernels", "::mlir::ModuleOp"> {
 def FuseMultiplyAddPass : Pass<"lumen-fuse-multiply-add"> {
   let summary = "make one operation of a multiplication and the addition that takes it";
   let description = [{
-    Where both may be contracted. LLVM would fuse them too, but not all: where it
-    takes vectors apart it forgets that it may, and then the bits of a result would
-    depend on the shape of what it stands in.
+    Where both may be contracted, and the target has an instruction for it. LLVM
+    would fuse them too, but not all: where it takes vectors apart, it forgets that
+    it may. Then the bits of a result would depend on how many tokens there are.
 
     Before:
 

@@ -208,7 +208,8 @@ def lumen_run(bundle: Bundle, *arguments: object, **options: object) -> subproce
     ],
 )
 def test_lumen_run_takes_the_options_of_lumen(native, options, capsys):
-    common = ("-p", _PROMPT, "-n", "16", "--temp", "0" if "-s" not in options else "0.9", *options)
+    prompt = () if "-p" in options else ("-p", _PROMPT)
+    common = (*prompt, "-n", "16", "--temp", "0" if "-s" not in options else "0.9", *options)
     done = lumen_run(native, native.path, *common, "-q")
     assert (done.returncode, done.stderr) == (0, "")
     assert main(["generate", *common, "-q"]) == 0
