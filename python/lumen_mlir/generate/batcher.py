@@ -19,6 +19,7 @@ from lumen_mlir.errors import LumenError
 from lumen_mlir.generate.request import DONE, Request
 from lumen_mlir.generate.scheduler import Scheduler
 from lumen_mlir.support.interrupts import interrupts_held
+from lumen_mlir.support.locks import turn_lock
 
 # Between two looks at what to do, where there is nothing.
 _IDLE_SECONDS = 0.001
@@ -40,7 +41,7 @@ class Batcher:
         # What other threads want of the scheduler, until the one that leads sees to it.
         self._inbox: SimpleQueue[Request] = SimpleQueue()
         # Held for an instant, while the three below change.
-        self._mutex = threading.Lock()
+        self._mutex = turn_lock()
         self._leader: int | None = None
         self._waiting: list[SimpleQueue[None]] = []
         self._closed: LumenError | None = None
@@ -163,7 +164,6 @@ class Batcher:
 
     def _begin_again_in_child(self) -> None:
         """After a fork: of the threads, only this one is left."""
-        self._mutex = threading.Lock()
         self._waiting = []
         if self._leader not in (None, threading.get_ident()):
             # The fork came in the middle of a step, of which nothing can be said.
@@ -176,4 +176,5 @@ def _after_fork() -> None:
         batcher._begin_again_in_child()
 
 
+# Functions run in the order in which they are registered: behind the one that frees locks.
 os.register_at_fork(after_in_child=_after_fork)

@@ -32,6 +32,7 @@ class LineLog:
     """
 
     def __init__(self, path: str | os.PathLike[str]):
+        self._path = os.fspath(path)
         flags = os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY
         try:
             self._descriptor = os.open(path, os.O_RDWR | flags, 0o666)
@@ -67,9 +68,13 @@ class LineLog:
     def append(self, line: bytes) -> None:
         """Adds a line. An interrupt waits for it."""
         rest = memoryview(line + b"\n")
-        with interrupts_held():
-            while rest:
-                rest = rest[os.write(self._descriptor, rest) :]
+        try:
+            with interrupts_held():
+                while rest:
+                    rest = rest[os.write(self._descriptor, rest) :]
+        except OSError as error:
+            error.filename = self._path
+            raise
         if time.monotonic() - self._synced > _SYNC:
             self.sync()
 

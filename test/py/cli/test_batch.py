@@ -217,3 +217,10 @@ def test_stopped_in_the_middle(environment, tmp_path, number):
     kept = before[: before.rindex(b"\n") + 1]
     assert answers.read_bytes().startswith(kept)
     assert sorted(_by_index(answers.read_text())) == list(range(40))
+
+
+def test_a_full_disk(talker, tmp_path, lumen):
+    path = tmp_path / "requests.jsonl"
+    path.write_text(_lines({"prompt": "1"}))
+    done = lumen("batch", talker, path, "-o", "/dev/full")
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (1, "lumen: error: /dev/full: No space left on device")

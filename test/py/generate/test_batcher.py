@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from parrot import Bytes, Parrot
 
+import lumen_mlir
 from lumen_mlir.errors import LumenError
 from lumen_mlir.generate.generation import Generation
 from lumen_mlir.generate.request import Late
@@ -204,7 +205,9 @@ def test_not_from_within_a_step(parrot):
 INTERRUPTED = """
 import os, random, signal, sys, threading, time
 from parrot import Bytes, Parrot
+import lumen_mlir
 from lumen_mlir.generate.generation import Generation
+import lumen_mlir
 from lumen_mlir.generate.sampling import Sampler
 
 text = "영화 " * 60
@@ -263,6 +266,51 @@ def test_interrupts_at_random_moments():
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_forks_of_a_compiled_model():
+    """A child can use a model that other threads of its parent were using."""
+    llm, stop = lumen_mlir.LLM(sequences=4, threads=2), threading.Event()
+    expected = llm.generate("오늘", 8, seed=3).text()
+
+    def work():
+        while not stop.is_set():
+            llm.generate("영화는", 24, temperature=0).text()
+
+    threads = [threading.Thread(target=work) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    rng = random.Random(3)
+    for _ in range(8):
+        time.sleep(rng.random() * 0.02)
+        child = os.fork()
+        if not child:
+            # (The handlers of fork have run by now.)
+            signal.alarm(20)
+            try:
+                os._exit(llm.generate("오늘", 8, seed=3).text() != expected)
+            except BaseException:
+                os._exit(2)
+        assert _status(child) == 0
+    stop.set()
+    for thread in threads:
+        thread.join()
+    llm.close()
+
+
+def _status(child: int) -> int:
+    """The status of a child's end, -1 where it does not come to it."""
+    last = time.monotonic() + 20
+    while time.monotonic() < last:
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended:
+            return status
+        time.sleep(0.002)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    return -1
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 def test_forks(parrot):
     """In a child, texts are written as in the parent, or end with a clear error."""
     batcher, stop = parrot.batcher(), threading.Event()
@@ -289,7 +337,7 @@ def test_forks(parrot):
                 os._exit(0 if right and generation(batcher).text() == TEXT else 1)
             except BaseException:
                 os._exit(2)
-        assert os.waitpid(child, 0)[1] == 0
+        assert _status(child) == 0
     stop.set()
     for thread in threads:
         thread.join()
