@@ -223,4 +223,5 @@ def test_a_full_disk(talker, tmp_path, lumen):
     path = tmp_path / "requests.jsonl"
     path.write_text(_lines({"prompt": "1"}))
     done = lumen("batch", talker, path, "-o", "/dev/full")
-    assert (done.returncode, done.stderr.splitlines()[-1]) == (1, "lumen: error: /dev/full: No space left on device")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == "lumen: error: /dev/full: No space left on device"
