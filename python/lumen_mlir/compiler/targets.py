@@ -222,8 +222,8 @@ _WASM_PAIRS = Dot(1, 4, 2, "si16", "si16", accumulates=False)
 # ``i32x4.relaxed_dot_i8x16_i7x16_add_s``: codes of all 8 bits go the other way.
 _WASM_RELAXED = Dot(1, 4, 4)
 
-# ``usdot``, ``sdot``, and ``smlal``, whose products are not added to each other.
-_USDOT = Dot(1, 4, 4)
+# ``sdot``, and ``smlal``, whose products are not added to each other. With ``usdot``, sums of codes that are
+# less by 128 would start from those of the activations.
 _SDOT = Dot(1, 4, 4, rhs="si8")
 # ``smmla``: 2 tokens by 2 rows.
 _SMMLA = Dot(2, 2, 8, rhs="si8")
@@ -249,7 +249,7 @@ TARGETS = (
     _x86("x86-64-v2", "x86-64-v2", _V2, **_SSE, **_pairs(128), rows=8, tokens=4),
     # Armv8.6-A has bf16, too, as have all earlier CPUs with i8mm.
     _arm(
-        "armv8.6-a+i8mm", "dotprod", "i8mm", "bf16", dot=_USDOT, mma=_SMMLA, bf16_dot=True, rows=8, tokens=4
+        "armv8.6-a+i8mm", "dotprod", "i8mm", "bf16", dot=_SDOT, mma=_SMMLA, bf16_dot=True, rows=8, tokens=4
     ),
     _arm("armv8.2-a+dotprod", "dotprod", dot=_SDOT, mma=_SDOT, rows=8, tokens=4),
     # Armv8.0-A, which every 64-bit ARM CPU runs.
