@@ -16,6 +16,7 @@
 #include "llvm/IR/DiagnosticInfo.h"
 #include "llvm/IR/DiagnosticPrinter.h"
 #include "llvm/IR/IRBuilder.h"
+#include "llvm/IR/InlineAsm.h"
 #include "llvm/IR/InstIterator.h"
 #include "llvm/IR/LegacyPassManager.h"
 #include "llvm/IR/Module.h"
@@ -162,6 +163,19 @@ static llvm::Error optimize(llvm::Module &module, llvm::TargetMachine &machine,
   return llvm::Error::success();
 }
 
+/// Says of inline assembly without side effects that it touches no memory:
+/// loads may then leave the loop that it is in.
+static void markAssembly(llvm::Module &module) {
+  for (llvm::Function &function : module)
+    for (llvm::Instruction &each : llvm::instructions(function)) {
+      auto *call = dyn_cast<llvm::CallInst>(&each);
+      auto *code =
+          call ? dyn_cast<llvm::InlineAsm>(call->getCalledOperand()) : nullptr;
+      if (code && !code->hasSideEffects())
+        call->setDoesNotAccessMemory();
+    }
+}
+
 /// Makes single values of bf16 that are only moved integers, in WebAssembly:
 /// its back end cannot load them. Last, as optimizations would undo it.
 static void moveAsIntegers(llvm::Module &module) {
@@ -282,6 +296,7 @@ mlir::lumen::generateCode(Operation *op, CodeGenOutput output,
     }
     if (options.packedInterface)
       addPackedInterface(*module);
+    markAssembly(*module);
     if (llvm::Error error = optimize(*module, **machine, options))
       errors += llvm::toString(std::move(error));
     moveAsIntegers(*module);

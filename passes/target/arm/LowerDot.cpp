@@ -230,6 +230,7 @@ Arm::addInstructions(TargetAttr target, RewritePatternSet &patterns,
     break;
   case arm::DotForm::Dots:
     patterns.add<LowerDot4>(context, arm::hasUsdot(target));
+    arm::addShiftedSums(patterns);
     arm::addSpreading(patterns);
     if (!arm::hasUsdot(target))
       patterns.add<SignCodes>(context);

@@ -17,8 +17,7 @@
 using namespace mlir;
 using namespace mlir::lumen;
 
-/// The integer in all lanes of a constant.
-static std::optional<APInt> findSplat(Value value) {
+std::optional<APInt> arm::findSplat(Value value) {
   DenseElementsAttr elements;
   if (!matchPattern(value, m_Constant(&elements)) || !elements.isSplat() ||
       !elements.getElementType().isInteger())
@@ -38,11 +37,16 @@ static bool isInProduct(Operation *op) {
 }
 
 /// Code of no instruction, which asks for a general register or a vector one.
-Value arm::keep(KernelBuilder &b, Value value) {
+Value arm::keep(KernelBuilder &b, Value value, int64_t number) {
   bool isVector = isa<VectorType, FloatType>(value.getType());
-  StringRef constraints = isVector ? "=w,0" : "=r,0";
+  std::string constraints = isVector ? "=w,0" : "=r,0";
+  SmallVector<Value> operands = {value};
+  if (number) {
+    constraints += ",i";
+    operands.push_back(b.integer(b.getI64Type(), number));
+  }
   return LLVM::InlineAsmOp::create(
-             b, value.getType(), value, /*asm_string=*/"", constraints,
+             b, value.getType(), operands, /*asm_string=*/"", constraints,
              /*has_side_effects=*/false, /*is_align_stack=*/false,
              LLVM::tailcallkind::TailCallKind::None,
              /*asm_dialect=*/LLVM::AsmDialectAttr(),
@@ -173,14 +177,31 @@ static Value loadSplat(KernelBuilder &b, int32_t value) {
                               /*isVolatile=*/true);
 }
 
+/// The i32 that `value` has in all lanes; null where it is not known.
+static Value findScalar(KernelBuilder &b, Value value) {
+  auto sum = value.getDefiningOp<arith::AddIOp>();
+  auto spread =
+      (sum ? sum.getLhs() : value).getDefiningOp<vector::BroadcastOp>();
+  if (!spread || !spread.getSource().getType().isInteger(32))
+    return nullptr;
+  if (!sum)
+    return spread.getSource();
+  std::optional<APInt> added = arm::findSplat(sum.getRhs());
+  if (!added)
+    return nullptr;
+  Value constant = b.integer(b.getI32Type(), added->getSExtValue());
+  return arith::AddIOp::create(b, spread.getSource(), constant);
+}
+
+/// The same in all lanes goes to each register by itself: a register that is
+/// copied takes a pipe that multiplies.
 Value arm::startSum(KernelBuilder &b, Value acc, int64_t first) {
   constexpr int64_t kLanes = 4;
   // Zero costs nothing.
-  if (auto start = findSplat(acc); start && !start->isZero())
+  if (auto start = arm::findSplat(acc); start && !start->isZero())
     return loadSplat(b, start->getSExtValue());
-  auto spread = acc.getDefiningOp<vector::BroadcastOp>();
-  if (spread && spread.getSource().getType().isInteger(32))
-    return b.broadcast(keep(b, spread.getSource()), kLanes);
+  if (Value scalar = findScalar(b, acc))
+    return b.broadcast(keep(b, scalar, first / kLanes), kLanes);
   return b.extract(acc, first, kLanes);
 }
 
@@ -192,7 +213,7 @@ struct AddBeforeSpread final : OpRewritePattern<arith::AddIOp> {
   LogicalResult matchAndRewrite(arith::AddIOp op,
                                 PatternRewriter &rewriter) const override {
     auto spread = op.getLhs().getDefiningOp<vector::BroadcastOp>();
-    std::optional<APInt> added = findSplat(op.getRhs());
+    std::optional<APInt> added = arm::findSplat(op.getRhs());
     if (!spread || !added || !spread->hasOneUse() ||
         !spread.getSource().getType().isInteger())
       return failure();
@@ -413,105 +434,6 @@ private:
   int64_t line;
 };
 
-//===----------------------------------------------------------------------===//
-// Codes
-//===----------------------------------------------------------------------===//
-
-/// Codes of two planes: (upper << k) | lower, where `upper` takes the bits from
-/// k on and `lower` those below. LLVM knows an instruction for lower bits that
-/// are shifted, and no instruction for those of either end.
-struct JoinPlanes final : OpRewritePattern<arith::OrIOp> {
-  using OpRewritePattern::OpRewritePattern;
-
-  LogicalResult matchAndRewrite(arith::OrIOp op,
-                                PatternRewriter &rewriter) const override {
-    auto type = dyn_cast<VectorType>(op.getType());
-    if (!type || type.getRank() != 1 || !type.getElementType().isInteger(8) ||
-        type.getNumElements() % arm::kBytes)
-      return failure();
-    auto shift = op.getRhs().getDefiningOp<arith::ShLIOp>();
-    std::optional<APInt> amount =
-        shift ? findSplat(shift.getRhs()) : std::nullopt;
-    if (!amount || amount->uge(8))
-      return failure();
-    KernelBuilder b(op.getLoc(), rewriter);
-    unsigned bits = amount->getZExtValue();
-    Value joined = joinLow(b, type, op.getLhs(), shift.getLhs(), bits);
-    if (!joined)
-      joined = joinHigh(b, type, op.getLhs(), shift.getLhs(), bits);
-    if (!joined)
-      return failure();
-    rewriter.replaceOp(op, joined);
-    return success();
-  }
-
-private:
-  /// What an instruction makes of the registers of `into` and `from`.
-  static Value insert(KernelBuilder &b, VectorType type, StringRef name,
-                      Value into, Value from, unsigned bits) {
-    auto bytes = VectorType::get(arm::kBytes, b.getI8Type());
-    Value amount = b.integer(b.getI32Type(), bits);
-    return splitVector(b, type, arm::kBytes, [&](int64_t first) {
-      return callIntrinsic(b, name, bytes,
-                           {b.extract(into, first, arm::kBytes),
-                            b.extract(from, first, arm::kBytes), amount});
-    });
-  }
-
-  /// Both at the lower end of their bytes: (high & mask) << bits | (low &
-  /// mask).
-  static Value joinLow(KernelBuilder &b, VectorType type, Value lower,
-                       Value upper, unsigned bits) {
-    auto low = lower.getDefiningOp<arith::AndIOp>(),
-         high = upper.getDefiningOp<arith::AndIOp>();
-    // Another shift would cost what the instruction saves.
-    if (!low || !high || low.getLhs().getDefiningOp<arith::ShRUIOp>() ||
-        high.getLhs().getDefiningOp<arith::ShRUIOp>())
-      return nullptr;
-    std::optional<APInt> lowMask = findSplat(low.getRhs()),
-                         highMask = findSplat(high.getRhs());
-    if (!lowMask || !highMask || !lowMask->isMask(bits))
-      return nullptr;
-    Value joined =
-        insert(b, type, arm::kSli, low.getLhs(), high.getLhs(), bits);
-    APInt mask = *lowMask | highMask->shl(bits);
-    return arith::AndIOp::create(b, joined,
-                                 b.integer(type, mask.getSExtValue()));
-  }
-
-  /// The bytes whose upper bits `value` has at the lower end, and how many
-  /// bits.
-  static std::optional<std::pair<Value, unsigned>> findUpper(Value value) {
-    std::optional<APInt> mask;
-    if (auto masked = value.getDefiningOp<arith::AndIOp>()) {
-      mask = findSplat(masked.getRhs());
-      if (!mask)
-        return std::nullopt;
-      value = masked.getLhs();
-    }
-    auto shift = value.getDefiningOp<arith::ShRUIOp>();
-    std::optional<APInt> amount =
-        shift ? findSplat(shift.getRhs()) : std::nullopt;
-    if (!amount || amount->isZero() || amount->uge(8))
-      return std::nullopt;
-    unsigned bits = 8 - amount->getZExtValue();
-    if (mask && !mask->isMask(bits))
-      return std::nullopt;
-    return std::pair(shift.getLhs(), bits);
-  }
-
-  /// Both at the upper end: (high >> (8 - n)) << bits | low >> (8 - bits).
-  static Value joinHigh(KernelBuilder &b, VectorType type, Value lower,
-                        Value upper, unsigned bits) {
-    auto low = findUpper(lower), high = findUpper(upper);
-    if (!low || !high || low->second != bits || bits + high->second > 8)
-      return nullptr;
-    unsigned count = high->second;
-    Value joined = insert(b, type, arm::kSri, high->first, low->first, count);
-    return arith::ShRUIOp::create(b, joined, b.integer(type, 8 - bits - count));
-  }
-};
-
 } // namespace
 
 void arm::addSpreading(RewritePatternSet &patterns) {
@@ -537,8 +459,4 @@ void arm::addExtensions(RewritePatternSet &patterns) {
 
 void arm::addPrefetches(RewritePatternSet &patterns, int64_t line) {
   patterns.add<FetchOnce>(patterns.getContext(), line);
-}
-
-void arm::addPlanes(RewritePatternSet &patterns) {
-  patterns.add<JoinPlanes>(patterns.getContext());
 }

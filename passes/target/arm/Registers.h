@@ -12,10 +12,14 @@
 
 namespace mlir::lumen::arm {
 
+/// The integer in all lanes of a constant.
+std::optional<APInt> findSplat(Value value);
+
 /// `value` in a register of its kind, of which LLVM knows nothing else: it
 /// would load a scalar and spread it at once, which takes two pipes, or not see
-/// that a half of a vector is one.
-Value keep(KernelBuilder &b, Value value);
+/// that a half of a vector is one. Nor does it know that those of different
+/// numbers are equal.
+Value keep(KernelBuilder &b, Value value, int64_t number = 0);
 
 /// `x`, the four activations of a step, in every word of a register. Where they
 /// are loaded, the register is filled from there, with those of the steps
@@ -59,6 +63,10 @@ void addPrefetches(RewritePatternSet &patterns, int64_t line);
 /// Adds a pattern for codes whose bits lie in two planes: instructions that
 /// shift the bytes of a vector insert them into those of another one.
 void addPlanes(RewritePatternSet &patterns);
+
+/// Adds a pattern for codes of a chain of products that are shifted alike:
+/// their sum is.
+void addShiftedSums(RewritePatternSet &patterns);
 
 } // namespace mlir::lumen::arm
 

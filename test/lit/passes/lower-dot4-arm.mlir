@@ -184,6 +184,15 @@ func.func @start(%c: vector<16xi8>, %x: vector<4xi8>) -> (vector<4xi32>, vector<
 // DOT: %[[KEPT:.*]] = llvm.inline_asm "", "=r,0" %arg2 : (i32) -> i32
 // DOT: %[[START:.*]] = vector.broadcast %[[KEPT]] : i32 to vector<4xi32>
 // DOT: llvm.call_intrinsic "llvm.aarch64.neon.sdot.v4i32.v16i8"(%[[START]], %arg0,
+// Each register of the sums has it from there, and no other register is copied.
+// DOT-LABEL: func.func @scalar_starts
+// DOT: %[[SUM:.*]] = arith.addi %arg2, %{{.*}} : i32
+// DOT: %[[KEPT0:.*]] = llvm.inline_asm "", "=r,0" %[[SUM]] : (i32) -> i32
+// DOT: %[[START0:.*]] = vector.broadcast %[[KEPT0]] : i32 to vector<4xi32>
+// DOT: llvm.call_intrinsic "llvm.aarch64.neon.sdot.v4i32.v16i8"(%[[START0]],
+// DOT: %[[KEPT1:.*]] = llvm.inline_asm "", "=r,0,i" %{{.*}}, %{{.*}} : (i32, i64) -> i32
+// DOT: %[[START1:.*]] = vector.broadcast %[[KEPT1]] : i32 to vector<4xi32>
+// DOT: llvm.call_intrinsic "llvm.aarch64.neon.sdot.v4i32.v16i8"(%[[START1]],
 // DOT-LABEL: func.func @scalar_sum
 // DOT: %[[SUM:.*]] = arith.addi %arg0, %{{.*}} : i32
 // DOT: vector.broadcast %{{.*}} : i32 to vector<8xi32>
@@ -192,11 +201,61 @@ func.func @scalar_start(%c: vector<16xi8>, %x: vector<4xi8>, %s: i32) -> vector<
   %r = lumen.dot4 %c, %x, %a {bits = 4 : i64} : vector<16xi8>, vector<4xi8>, vector<4xi32>
   return %r : vector<4xi32>
 }
+func.func @scalar_starts(%c: vector<32xi8>, %x: vector<4xi8>, %s: i32) -> vector<8xi32> {
+  %m = arith.constant dense<0x4B400000> : vector<8xi32>
+  %b = vector.broadcast %s : i32 to vector<8xi32>
+  %a = arith.addi %b, %m : vector<8xi32>
+  %r = lumen.dot4 %c, %x, %a {bits = 4 : i64} : vector<32xi8>, vector<4xi8>, vector<8xi32>
+  return %r : vector<8xi32>
+}
 func.func @scalar_sum(%s: i32) -> vector<8xi32> {
   %m = arith.constant dense<0x4B400000> : vector<8xi32>
   %b = vector.broadcast %s : i32 to vector<8xi32>
   %a = arith.addi %b, %m : vector<8xi32>
   return %a : vector<8xi32>
+}
+
+// Two codes of a chain that are shifted by 2 bits are masked where they are, and their sum is shifted. The only one
+// that is shifted by 4 bits, and one whose mask would take the sign, stay as they are.
+// DOT-LABEL: func.func @shifted
+// DOT-DAG: %[[ZERO:.*]] = arith.constant dense<0> : vector<4xi32>
+// DOT-DAG: %[[MASK:.*]] = arith.constant dense<12> : vector<16xi8>
+// DOT-DAG: %[[TWO:.*]] = arith.constant dense<2> : vector<4xi32>
+// DOT: %[[S0:.*]] = llvm.call_intrinsic "llvm.aarch64.neon.sdot.v4i32.v16i8"(%arg3, %{{.*}}, %{{.*}})
+// DOT: %[[C1:.*]] = arith.andi %arg0, %[[MASK]]
+// DOT: %[[M0:.*]] = llvm.call_intrinsic "llvm.aarch64.neon.sdot.v4i32.v16i8"(%[[ZERO]], %[[C1]], %{{.*}})
+// DOT: arith.shrui
+// DOT: %[[S1:.*]] = llvm.call_intrinsic "llvm.aarch64.neon.sdot.v4i32.v16i8"(%[[S0]],
+// DOT: %[[C2:.*]] = arith.andi %arg1, %[[MASK]]
+// DOT: %[[M1:.*]] = llvm.call_intrinsic "llvm.aarch64.neon.sdot.v4i32.v16i8"(%[[M0]], %[[C2]],
+// DOT: %[[MORE:.*]] = arith.shrsi %[[M1]], %[[TWO]]
+// DOT: %[[S2:.*]] = arith.addi %[[S1]], %[[MORE]]
+// DOT: arith.shrui
+// DOT: llvm.call_intrinsic "llvm.aarch64.neon.sdot.v4i32.v16i8"(%[[S2]],
+// Sums of 16 bits hold more products of small codes.
+// NEON-LABEL: func.func @shifted
+// NEON-NOT: arith.shrsi
+// NEON: return
+func.func @shifted(%c: vector<16xi8>, %d: vector<16xi8>, %x: vector<4xi8>, %a: vector<4xi32>) -> vector<4xi32> {
+  %m = arith.constant dense<3> : vector<16xi8>
+  %s2 = arith.constant dense<2> : vector<16xi8>
+  %s4 = arith.constant dense<4> : vector<16xi8>
+  %s6 = arith.constant dense<6> : vector<16xi8>
+  %c0 = arith.andi %c, %m : vector<16xi8>
+  %0 = lumen.dot4 %c0, %x, %a {bits = 2 : i64} : vector<16xi8>, vector<4xi8>, vector<4xi32>
+  %t1 = arith.shrui %c, %s2 : vector<16xi8>
+  %c1 = arith.andi %t1, %m : vector<16xi8>
+  %1 = lumen.dot4 %c1, %x, %0 {bits = 2 : i64} : vector<16xi8>, vector<4xi8>, vector<4xi32>
+  %t2 = arith.shrui %c, %s4 : vector<16xi8>
+  %c2 = arith.andi %t2, %m : vector<16xi8>
+  %2 = lumen.dot4 %c2, %x, %1 {bits = 2 : i64} : vector<16xi8>, vector<4xi8>, vector<4xi32>
+  %t3 = arith.shrui %d, %s2 : vector<16xi8>
+  %c3 = arith.andi %t3, %m : vector<16xi8>
+  %3 = lumen.dot4 %c3, %x, %2 {bits = 2 : i64} : vector<16xi8>, vector<4xi8>, vector<4xi32>
+  %t4 = arith.shrui %d, %s6 : vector<16xi8>
+  %c4 = arith.andi %t4, %m : vector<16xi8>
+  %4 = lumen.dot4 %c4, %x, %3 {bits = 2 : i64} : vector<16xi8>, vector<4xi8>, vector<4xi32>
+  return %4 : vector<4xi32>
 }
 
 // Codes of two planes, whose bits lie at the lower ends of bytes, or at the upper ones.
