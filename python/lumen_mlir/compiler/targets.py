@@ -248,9 +248,7 @@ TARGETS = (
     _x86("x86-64-v3", "x86-64-v3", _V3, **_AVX2, **_pairs(256), rows=16, tokens=4),
     _x86("x86-64-v2", "x86-64-v2", _V2, **_SSE, **_pairs(128), rows=8, tokens=4),
     # Armv8.6-A has bf16, too, as have all earlier CPUs with i8mm.
-    _arm(
-        "armv8.6-a+i8mm", "dotprod", "i8mm", "bf16", dot=_SDOT, mma=_SMMLA, bf16_dot=True, rows=8, tokens=4
-    ),
+    _arm("armv8.6-a+i8mm", "dotprod", "i8mm", "bf16", dot=_SDOT, mma=_SMMLA, bf16_dot=True, rows=8, tokens=4),
     _arm("armv8.2-a+dotprod", "dotprod", dot=_SDOT, mma=_SDOT, rows=8, tokens=4),
     # Armv8.0-A, which every 64-bit ARM CPU runs.
     _arm("armv8-a", dot=_SMLAL, rows=8, tokens=3),
