@@ -219,6 +219,7 @@ Arm::addInstructions(TargetAttr target, RewritePatternSet &patterns,
     patterns.add<LowerBf16Dot2>(context, arm::kBfdot, kLanes, arm::spreadPair);
   arm::addPlanes(patterns);
   arm::addFactors(patterns);
+  arm::addNarrowBits(patterns);
   arm::addAddends(patterns);
   arm::addExtensions(patterns);
   arm::addPrefetches(patterns, target.getCacheLine());

@@ -54,6 +54,10 @@ void addFactors(RewritePatternSet &patterns);
 /// memory: it is loaded for each of them, where LLVM would copy a register.
 void addAddends(RewritePatternSet &patterns);
 
+/// Adds a pattern for bits of floats that bytes make: it is done in 16 bits
+/// where these are enough.
+void addNarrowBits(RewritePatternSet &patterns);
+
 /// Adds patterns that extend bytes to 32 bits together with those beside them.
 void addExtensions(RewritePatternSet &patterns);
 

@@ -258,6 +258,65 @@ func.func @shifted(%c: vector<16xi8>, %d: vector<16xi8>, %x: vector<4xi8>, %a: v
   return %4 : vector<4xi32>
 }
 
+// Bits of floats whose lower half is zero are made in one register of 16 bits; what is selected is the larger one.
+// DOT-LABEL: func.func @scale_bits
+// DOT-DAG: %[[A:.*]] = arith.addi %{{.*}} : vector<8xi16>
+// DOT-DAG: %[[B:.*]] = arith.subi %{{.*}} : vector<8xi16>
+// DOT-DAG: %[[SMALL:.*]] = arith.shli %[[A]], %{{.*}} : vector<8xi16>
+// DOT-DAG: %[[LARGE:.*]] = arith.shli %[[B]], %{{.*}} : vector<8xi16>
+// DOT: %[[HALVES:.*]] = arith.maxsi %[[SMALL]], %[[LARGE]] : vector<8xi16>
+// DOT: %[[WORDS:.*]] = arith.extui %[[HALVES]] : vector<8xi16> to vector<8xi32>
+// DOT: %[[BITS:.*]] = arith.shli %[[WORDS]], %{{.*}} : vector<8xi32>
+// DOT: arith.bitcast %[[BITS]] : vector<8xi32> to vector<8xf32>
+func.func @scale_bits(%e: vector<8xi8>) -> vector<8xf32> {
+  %c1 = arith.constant dense<1> : vector<8xi32>
+  %c2 = arith.constant dense<2> : vector<8xi32>
+  %c21 = arith.constant dense<21> : vector<8xi32>
+  %c23 = arith.constant dense<23> : vector<8xi32>
+  %x = arith.extui %e : vector<8xi8> to vector<8xi32>
+  %is_small = arith.cmpi ult, %x, %c2 : vector<8xi32>
+  %a = arith.addi %x, %c1 : vector<8xi32>
+  %small = arith.shli %a, %c21 : vector<8xi32>
+  %b = arith.subi %x, %c1 : vector<8xi32>
+  %large = arith.shli %b, %c23 : vector<8xi32>
+  %bits = arith.select %is_small, %small, %large : vector<8xi1>, vector<8xi32>
+  %f = arith.bitcast %bits : vector<8xi32> to vector<8xf32>
+  return %f : vector<8xf32>
+}
+
+// Neither is always the larger one: the comparison has 16 bits, too.
+// DOT-LABEL: func.func @other_bits
+// DOT: %[[WHICH:.*]] = arith.cmpi ult, %{{.*}} : vector<8xi16>
+// DOT: arith.select %[[WHICH]], %{{.*}} : vector<8xi1>, vector<8xi16>
+func.func @other_bits(%e: vector<8xi8>) -> vector<8xf32> {
+  %c2 = arith.constant dense<2> : vector<8xi32>
+  %c16 = arith.constant dense<16> : vector<8xi32>
+  %c23 = arith.constant dense<23> : vector<8xi32>
+  %x = arith.extui %e : vector<8xi8> to vector<8xi32>
+  %is_small = arith.cmpi ult, %x, %c2 : vector<8xi32>
+  %large = arith.shli %x, %c23 : vector<8xi32>
+  %small = arith.shli %x, %c16 : vector<8xi32>
+  %bits = arith.select %is_small, %large, %small : vector<8xi1>, vector<8xi32>
+  %f = arith.bitcast %bits : vector<8xi32> to vector<8xf32>
+  return %f : vector<8xf32>
+}
+
+// A shift that leaves bits of the lower half, and another operand than bytes.
+// DOT-LABEL: func.func @lower_bits
+// DOT-NOT: vector<8xi16>
+// DOT: return
+func.func @lower_bits(%e: vector<8xi8>, %w: vector<8xi32>) -> (vector<8xf32>, vector<8xf32>) {
+  %c15 = arith.constant dense<15> : vector<8xi32>
+  %c23 = arith.constant dense<23> : vector<8xi32>
+  %x = arith.extui %e : vector<8xi8> to vector<8xi32>
+  %b0 = arith.shli %x, %c15 : vector<8xi32>
+  %f0 = arith.bitcast %b0 : vector<8xi32> to vector<8xf32>
+  %y = arith.addi %x, %w : vector<8xi32>
+  %b1 = arith.shli %y, %c23 : vector<8xi32>
+  %f1 = arith.bitcast %b1 : vector<8xi32> to vector<8xf32>
+  return %f0, %f1 : vector<8xf32>, vector<8xf32>
+}
+
 // Codes of two planes, whose bits lie at the lower ends of bytes, or at the upper ones.
 // DOT-LABEL: func.func @planes
 // DOT-DAG: %[[MASK:.*]] = arith.constant dense<63> : vector<16xi8>
