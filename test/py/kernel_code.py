@@ -24,7 +24,21 @@ from lumen_mlir.compiler.driver import Compiler
 TABLE = Path(__file__).parent / "data" / "kernel_code.json"
 
 TARGETS = ("x86-64-v4+vnni", "x86-64-v3", "armv8.6-a+i8mm", "armv8.2-a+dotprod")
-FORMATS = ("q8_0", "q4_0", "q5_0", "q2_k", "q3_k", "q4_k", "q5_k", "q6_k", "iq4_nl", "iq4_xs", "mxfp4")
+FORMATS = (
+    "q8_0",
+    "q4_0",
+    "q5_0",
+    "q2_k",
+    "q3_k",
+    "q4_k",
+    "q5_k",
+    "q6_k",
+    "iq4_nl",
+    "iq4_xs",
+    "mxfp4",
+    "nvfp4",
+    "tq2_0",
+)
 
 # What multiplies 8-bit codes; with AVX2 it takes two instructions, of which the first is counted. One for
 # matrices makes as many products as two.

@@ -49,9 +49,10 @@ MatrixFactors::MatrixFactors(const ProductOperands &operands,
       hasMinimumCodes(
           hasIntegerMinima && fitBytes(*getGroupIntegers(weight.getMin())) &&
           tile.getVectors() == 1 && countSums(operands) % tile.getK() == 0),
-      hasMin(weight.hasMin()), hasExcess(tile.fma && tile.getM() > 1 &&
-                                         operands.getSpansOfScale() == 1 &&
-                                         operands.hasExactExcess(weight)) {}
+      hasMin(weight.hasMin()),
+      hasExcess(tile.fma && (tile.getM() > 1 || weight.getGroupBits()) &&
+                operands.getSpansOfScale() == 1 &&
+                operands.hasExactExcess(weight)) {}
 
 int64_t MatrixFactors::countSets(const ProductOperands &operands,
                                  const PackedWeight &weight) const {

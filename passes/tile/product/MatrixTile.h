@@ -38,12 +38,15 @@ struct MatrixTile {
   }
 
   /// Takes fewer tokens where registers do not hold `sets` sets of the sums of
-  /// all, if there are several, beside the codes of rows and of a token part.
+  /// all, if there are several, beside the codes of rows and of a token part,
+  /// or of all where these are single tokens.
   void holdSets(int64_t sets) {
-    if (sets == 1 || getM() == 1 || getVectors() > 1)
+    if (sets == 1 || getVectors() > 1)
       return;
-    int64_t left = 2 * sums / lanes - getRowParts() - 1,
-            most = left / (sets * getRowParts()) * getHeight();
+    int64_t left = 2 * sums / lanes - getRowParts(),
+            most = getM() == 1
+                       ? left / (sets * getRowParts() + 1)
+                       : (left - 1) / (sets * getRowParts()) * getHeight();
     tokens = std::clamp<int64_t>(most - most % getM(), getM(), tokens);
   }
 
