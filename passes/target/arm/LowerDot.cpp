@@ -233,6 +233,7 @@ Arm::addInstructions(TargetAttr target, RewritePatternSet &patterns,
     patterns.add<LowerDot4>(context, arm::hasUsdot(target));
     arm::addShiftedSums(patterns);
     arm::addSpreading(patterns);
+    arm::addLaneFactors(patterns);
     if (!arm::hasUsdot(target))
       patterns.add<SignCodes>(context);
     if (!arm::hasUsdot(target))

@@ -15,6 +15,10 @@ namespace mlir::lumen::arm {
 /// The integer in all lanes of a constant.
 std::optional<APInt> findSplat(Value value);
 
+/// Whether `op` is in a product kernel, or in a loop of one. Attention chooses
+/// its own registers.
+bool isInProduct(Operation *op);
+
 /// `value` in a register of its kind, of which LLVM knows nothing else: it
 /// would load a scalar and spread it at once, which takes two pipes, or not see
 /// that a half of a vector is one. Nor does it know that those of different
@@ -37,9 +41,13 @@ Value spreadPair(KernelBuilder &b, Value x, VectorType type);
 /// all lanes comes from a general register.
 Value startSum(KernelBuilder &b, Value acc, int64_t first);
 
-/// Adds patterns for what is the same in all lanes: constants are added to it
-/// before it is spread over them, and floats of products stay in one lane.
+/// Adds a pattern for what is the same in all lanes: constants are added to it
+/// before it is spread over them.
 void addSpreading(RewritePatternSet &patterns);
+
+/// Adds a pattern for floats of products that are the same in all lanes: they
+/// stay in one.
+void addLaneFactors(RewritePatternSet &patterns);
 
 /// Adds a pattern that loads what sums began as, a constant, where it is
 /// subtracted from them.
