@@ -6,8 +6,10 @@
 #include "passes/target/common/VectorPieces.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Dialect/Utils/IndexingUtils.h"
 #include "mlir/Dialect/Utils/StaticValueUtils.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
@@ -188,6 +190,64 @@ template <typename Op> struct ExtendTogether final : OpRewritePattern<Op> {
 };
 
 //===----------------------------------------------------------------------===//
+// Loops
+//===----------------------------------------------------------------------===//
+
+/// Whether a loop writes no memory, as far as is known here.
+bool onlyReads(scf::ForOp loop) {
+  return !loop.getBody()
+              ->walk([](Operation *op) {
+                bool reads =
+                    isa<vector::LoadOp, memref::LoadOp, memref::PrefetchOp,
+                        LLVM::LoadOp, LLVM::InlineAsmOp, LLVM::CallIntrinsicOp,
+                        scf::ForOp>(op) ||
+                    isMemoryEffectFree(op);
+                return reads ? WalkResult::advance() : WalkResult::interrupt();
+              })
+              .wasInterrupted();
+}
+
+/// What is read in every turn of a loop from the same place is read before it,
+/// or fetched ahead: LLVM takes a prefetch for a write.
+template <typename Op> struct HoistRead final : OpRewritePattern<Op> {
+  using OpRewritePattern<Op>::OpRewritePattern;
+
+  LogicalResult matchAndRewrite(Op op,
+                                PatternRewriter &rewriter) const override {
+    auto loop = dyn_cast<scf::ForOp>(op->getParentOp());
+    if (!loop || !arm::isInProduct(op))
+      return failure();
+    SetVector<Operation *> moved;
+    if (!collect(op, loop, moved))
+      return failure();
+    std::optional<int64_t> first = getConstantIntValue(loop.getLowerBound()),
+                           end = getConstantIntValue(loop.getUpperBound());
+    if (!first || !end || *first >= *end || !onlyReads(loop))
+      return failure();
+    for (Operation *each : moved)
+      rewriter.moveOpBefore(each, loop);
+    return success();
+  }
+
+private:
+  /// `op` and what makes its operands in the loop, in order. False where that
+  /// differs from turn to turn.
+  static bool collect(Operation *op, scf::ForOp loop,
+                      SetVector<Operation *> &moved) {
+    for (Value operand : op->getOperands()) {
+      if (loop.isDefinedOutsideOfLoop(operand))
+        continue;
+      Operation *made = operand.getDefiningOp();
+      if (!made || made->getParentOp() != loop || !isPure(made) ||
+          !collect(made, loop, moved))
+        return false;
+    }
+    moved.insert(op);
+    return true;
+  }
+};
+
+//===----------------------------------------------------------------------===//
 // Prefetches
 //===----------------------------------------------------------------------===//
 
@@ -236,6 +296,11 @@ void arm::addLaneFactors(RewritePatternSet &patterns) {
 
 void arm::addFactors(RewritePatternSet &patterns) {
   patterns.add<SpreadFactor>(patterns.getContext());
+}
+
+void arm::addInvariantReads(RewritePatternSet &patterns) {
+  patterns.add<HoistRead<vector::LoadOp>, HoistRead<memref::PrefetchOp>>(
+      patterns.getContext());
 }
 
 void arm::addExtensions(RewritePatternSet &patterns) {

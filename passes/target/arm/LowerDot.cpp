@@ -222,6 +222,7 @@ Arm::addInstructions(TargetAttr target, RewritePatternSet &patterns,
   arm::addNarrowBits(patterns);
   arm::addAddends(patterns);
   arm::addExtensions(patterns);
+  arm::addInvariantReads(patterns);
   arm::addPrefetches(patterns, target.getCacheLine());
   switch (*form) {
   case arm::DotForm::None:

@@ -66,6 +66,10 @@ void addAddends(RewritePatternSet &patterns);
 /// where these are enough.
 void addNarrowBits(RewritePatternSet &patterns);
 
+/// Adds patterns for what a loop of a product reads in every turn from the same
+/// place: it is read before it.
+void addInvariantReads(RewritePatternSet &patterns);
+
 /// Adds patterns that extend bytes to 32 bits together with those beside them.
 void addExtensions(RewritePatternSet &patterns);
 

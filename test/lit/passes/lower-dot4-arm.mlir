@@ -317,6 +317,58 @@ func.func @lower_bits(%e: vector<8xi8>, %w: vector<8xi32>) -> (vector<8xf32>, ve
   return %f0, %f1 : vector<8xf32>, vector<8xf32>
 }
 
+// What is the same in every turn of a loop is read before it; not where the loop may write it, or may have no turn.
+// DOT-LABEL: func.func @invariant
+// DOT: %[[VIEW:.*]] = memref.subview
+// DOT: %[[SCALES:.*]] = vector.load %[[VIEW]]
+// DOT: memref.prefetch
+// DOT: scf.for
+// DOT: %[[CODES:.*]] = vector.load
+// DOT: arith.addf %[[CODES]], %[[SCALES]]
+// DOT-LABEL: func.func @written
+// DOT: scf.for
+// DOT-COUNT-2: vector.load
+// DOT: vector.store
+// DOT: scf.for
+// DOT-COUNT-2: vector.load
+// DOT: return
+func.func @invariant(%m: memref<8x8xf32>, %i: index, %z: vector<4xf32>) -> vector<4xf32>
+    attributes {lumen.kernel = "product"} {
+  %c0 = arith.constant 0 : index
+  %c1 = arith.constant 1 : index
+  %c4 = arith.constant 4 : index
+  %r = scf.for %j = %c0 to %c4 step %c1 iter_args(%a = %z) -> (vector<4xf32>) {
+    memref.prefetch %m[%i, %c0], read, locality<3>, data : memref<8x8xf32>
+    %view = memref.subview %m[%i, 0] [1, 8] [1, 1] : memref<8x8xf32> to memref<1x8xf32, strided<[8, 1], offset: ?>>
+    %x = vector.load %m[%j, %c0] : memref<8x8xf32>, vector<4xf32>
+    %s = vector.load %view[%c0, %c4] : memref<1x8xf32, strided<[8, 1], offset: ?>>, vector<4xf32>
+    %t = arith.addf %x, %s : vector<4xf32>
+    %n = arith.addf %a, %t : vector<4xf32>
+    scf.yield %n : vector<4xf32>
+  }
+  return %r : vector<4xf32>
+}
+func.func @written(%m: memref<8x8xf32>, %i: index, %n: index, %z: vector<4xf32>) -> vector<4xf32>
+    attributes {lumen.kernel = "product"} {
+  %c0 = arith.constant 0 : index
+  %c1 = arith.constant 1 : index
+  %c4 = arith.constant 4 : index
+  scf.for %j = %c0 to %c4 step %c1 {
+    %x = vector.load %m[%j, %c0] : memref<8x8xf32>, vector<4xf32>
+    %s = vector.load %m[%i, %c4] : memref<8x8xf32>, vector<4xf32>
+    %t = arith.addf %x, %s : vector<4xf32>
+    vector.store %t, %m[%j, %c4] : memref<8x8xf32>, vector<4xf32>
+  }
+  %r = scf.for %j = %c0 to %n step %c1 iter_args(%a = %z) -> (vector<4xf32>) {
+    %x = vector.load %m[%j, %c0] : memref<8x8xf32>, vector<4xf32>
+    %s = vector.load %m[%i, %c4] : memref<8x8xf32>, vector<4xf32>
+    %t = arith.addf %x, %s : vector<4xf32>
+    %u = arith.addf %a, %t : vector<4xf32>
+    scf.yield %u : vector<4xf32>
+  }
+  return %r : vector<4xf32>
+}
+
 // Codes of two planes, whose bits lie at the lower ends of bytes, or at the upper ones.
 // DOT-LABEL: func.func @planes
 // DOT-DAG: %[[MASK:.*]] = arith.constant dense<63> : vector<16xi8>
