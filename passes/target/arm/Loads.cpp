@@ -189,6 +189,38 @@ template <typename Op> struct ExtendTogether final : OpRewritePattern<Op> {
   }
 };
 
+/// The same for 16 bits of four bytes, shifted to the left: what the bits of
+/// small floats are made from.
+struct ShiftTogether final : OpRewritePattern<arith::TruncIOp> {
+  using OpRewritePattern::OpRewritePattern;
+
+  LogicalResult matchAndRewrite(arith::TruncIOp op,
+                                PatternRewriter &rewriter) const override {
+    auto type = dyn_cast<VectorType>(op.getType());
+    auto shift = op.getIn().getDefiningOp<arith::ShLIOp>();
+    auto bytes =
+        shift ? shift.getLhs().getDefiningOp<arith::ExtUIOp>() : nullptr;
+    auto load = bytes ? bytes.getIn().getDefiningOp<vector::LoadOp>() : nullptr;
+    std::optional<APInt> amount =
+        shift ? arm::findSplat(shift.getRhs()) : std::nullopt;
+    if (!type || !load || !amount || amount->uge(16) || type.getRank() != 1 ||
+        type.getNumElements() != 4 || !type.getElementType().isInteger(16) ||
+        !load.getMemRefType().getElementType().isInteger(8))
+      return failure();
+    KernelBuilder b(op.getLoc(), rewriter);
+    auto wide = widen(b, load, 8);
+    if (!wide)
+      return failure();
+    auto [all, first] = *wide;
+    auto halves = VectorType::get(8, b.getI16Type());
+    Value shifted = arith::ExtUIOp::create(b, halves, all);
+    shifted = arith::ShLIOp::create(b, shifted,
+                                    b.integer(halves, amount->getZExtValue()));
+    rewriter.replaceOp(op, b.extract(shifted, first, 4));
+    return success();
+  }
+};
+
 //===----------------------------------------------------------------------===//
 // Loops
 //===----------------------------------------------------------------------===//
@@ -304,8 +336,8 @@ void arm::addInvariantReads(RewritePatternSet &patterns) {
 }
 
 void arm::addExtensions(RewritePatternSet &patterns) {
-  patterns.add<ExtendTogether<arith::ExtSIOp>, ExtendTogether<arith::ExtUIOp>>(
-      patterns.getContext());
+  patterns.add<ExtendTogether<arith::ExtSIOp>, ExtendTogether<arith::ExtUIOp>,
+               ShiftTogether>(patterns.getContext());
 }
 
 void arm::addPrefetches(RewritePatternSet &patterns, int64_t line) {

@@ -317,6 +317,25 @@ func.func @lower_bits(%e: vector<8xi8>, %w: vector<8xi32>) -> (vector<8xf32>, ve
   return %f0, %f1 : vector<8xf32>, vector<8xf32>
 }
 
+// The bits of eight small floats from one load, by one shift.
+// DOT-LABEL: func.func @half_bits
+// DOT: %[[ALL:.*]] = vector.load %arg0[%{{.*}}, %{{.*}}] : memref<2x4xi8>, vector<8xi8>
+// DOT: %[[EXTENDED:.*]] = arith.extui %[[ALL]] : vector<8xi8> to vector<8xi16>
+// DOT: %[[SHIFTED:.*]] = arith.shli %[[EXTENDED]], %{{.*}} : vector<8xi16>
+// DOT: %[[UPPER:.*]] = vector.extract_strided_slice %[[SHIFTED]] {offsets = [4], sizes = [4]
+// DOT: arith.bitcast %[[UPPER]] : vector<4xi16> to vector<4xf16>
+func.func @half_bits(%m: memref<2x4xi8>) -> vector<4xf16> {
+  %c0 = arith.constant 0 : index
+  %c1 = arith.constant 1 : index
+  %seven = arith.constant dense<7> : vector<4xi32>
+  %b = vector.load %m[%c1, %c0] : memref<2x4xi8>, vector<4xi8>
+  %x = arith.extui %b : vector<4xi8> to vector<4xi32>
+  %s = arith.shli %x, %seven : vector<4xi32>
+  %h = arith.trunci %s : vector<4xi32> to vector<4xi16>
+  %f = arith.bitcast %h : vector<4xi16> to vector<4xf16>
+  return %f : vector<4xf16>
+}
+
 // What is the same in every turn of a loop is read before it; not where the loop may write it, or may have no turn.
 // DOT-LABEL: func.func @invariant
 // DOT: %[[VIEW:.*]] = memref.subview
