@@ -78,9 +78,10 @@ class QuantizeEmitter final : public RowOpEmitterOf<QuantizeOp> {
   /// hold these, or where it must be so.
   int64_t getPart(const ColumnLoop &loop) {
     int64_t group = op.getGroup(), sumGroup = op.getSumGroup();
+    if (group / 4 <= loop.chain || !loop.takesAnyColumns())
+      return group;
     int64_t part = std::max(2 * loop.chain, sumGroup);
-    bool isLong = group / 4 > loop.chain && loop.takesAnyColumns();
-    bool fits = isLong && group % part == 0 && part % sumGroup == 0 &&
+    bool fits = group % part == 0 && part % sumGroup == 0 &&
                 part % loop.chain == 0;
     return fits ? part : group;
   }
