@@ -81,8 +81,8 @@ class QuantizeEmitter final : public RowOpEmitterOf<QuantizeOp> {
     if (group / 4 <= loop.chain || !loop.takesAnyColumns())
       return group;
     int64_t part = std::max(2 * loop.chain, sumGroup);
-    bool fits = group % part == 0 && part % sumGroup == 0 &&
-                part % loop.chain == 0;
+    bool fits =
+        group % part == 0 && part % sumGroup == 0 && part % loop.chain == 0;
     return fits ? part : group;
   }
 
