@@ -101,7 +101,7 @@ class Batcher:
                 news.get()
             try:
                 self._scheduler.restart()
-                self._scheduler.steps.forget()
+                self._scheduler.forget()
             finally:
                 self._leave()
 

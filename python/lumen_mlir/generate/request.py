@@ -31,6 +31,9 @@ class Stored(Protocol):
     def adopt(self, tokens: Sequence[int]) -> int:
         """Begins with those of a prefix that are there already, but of the last token; returns its length."""
 
+    def can_resume(self, position: int) -> bool:
+        """True where a step at ``position`` finds all that it attends to."""
+
     def truncate(self, length: int) -> None:
         """Forgets those from number ``length`` on."""
 
@@ -57,6 +60,30 @@ class Guess(Protocol):
 
     def learn(self, proposed: int, right: int) -> None:
         """Of so many tokens, so many were what came."""
+
+    def release(self) -> None:
+        """Gives up what it has computed; it may be asked again."""
+
+
+class Guesser(Protocol):
+    """Says what may come next in the texts of a step, for all of them together."""
+
+    def propose(
+        self,
+        asked: Sequence[tuple[Request, int]],
+        total: int,
+        room: int,
+        costs: CostCurve,
+        limit: float | None,
+    ) -> list[list[int]]:
+        """For each request, at most so many tokens that may follow, where it pays to compute them along.
+
+        ``total``: tokens of the step without them. ``room``: tokens that there may be besides. ``limit``:
+        seconds that those wait at most who wait for the step; None where nobody waits for it.
+        """
+
+    def forget(self) -> None:
+        """Gives up all that it has computed, of every text."""
 
 
 class Cancelled(LumenError):
@@ -143,10 +170,12 @@ class Request:
         return len(self.stored.tokens) if self.stored is not None else 0
 
     def release(self) -> None:
-        """Gives up its keys and values."""
+        """Gives up its keys and values, and those of its guesses."""
         stored, self.stored = self.stored, None
         if stored is not None:
             stored.close()
+        if self.guess is not None:
+            self.guess.release()
 
 
 def draw_in_turn(draws: Sequence[Draw], logits: np.ndarray) -> list[int | None | Exception]:

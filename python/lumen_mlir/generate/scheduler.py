@@ -24,12 +24,14 @@ from lumen_mlir.generate.request import (
     WAITING,
     Cancelled,
     Draw,
+    Guesser,
     Late,
     Request,
     Stored,
     common_blocks,
     draw_in_turn,
 )
+from lumen_mlir.generate.speculation import EachGuesses
 from lumen_mlir.run.pages import NoRoomError
 
 # A step with prompts is to take so many times what one without them takes. Some take longer than expected,
@@ -114,6 +116,7 @@ class Scheduler:
       steps: what runs them.
       clock: seconds.
       draw: draws the next tokens of several texts, as ``draw_in_turn`` does.
+      guesser: says what may come next in texts that have a guess; by default each of these does.
     """
 
     def __init__(
@@ -121,9 +124,11 @@ class Scheduler:
         steps: Steps,
         clock: Callable[[], float] = time.monotonic,
         draw: Callable[[Sequence[Draw], np.ndarray], list[int | None | Exception]] = draw_in_turn,
+        guesser: Guesser | None = None,
     ):
         self.steps = steps
         self._draw_all = draw
+        self._guesser = EachGuesses() if guesser is None else guesser
         self.costs = CostCurve(steps.chunk)
         self._clock = clock
         self._waiting: list[Request] = []
@@ -195,9 +200,14 @@ class Scheduler:
     def abandon(self, error: LumenError) -> None:
         """Ends all requests, and makes the KV cache empty, whatever has become of the two."""
         requests, self._waiting, self._running = [*self._waiting, *self._running], [], []
-        self.steps.forget()
+        self.forget()
         for request in requests:
             request.stored, request.error, request.state = None, error, DONE
+
+    def forget(self) -> None:
+        """Makes the KV cache empty. No request may be running."""
+        self.steps.forget()
+        self._guesser.forget()
 
     def _step(self) -> bool:
         self._give_up()
@@ -324,19 +334,19 @@ class Scheduler:
             plan.append(_Planned(request, position, count, first, []))
             total, pairs = total + count, pairs + pairs_of(count, position)
             logits -= count - first
-        for each in plan if guesses else ():
-            self._add_drafts(each, sum(other.count + len(other.drafts) for other in plan))
+        if guesses:
+            self._add_drafts(plan, writing)
         return plan
 
-    def _add_drafts(self, planned: _Planned, total: int) -> None:
-        """Adds what may come next to a text that is being written, where it pays to compute it along."""
-        request = planned.request
-        if request.guess is None or planned.position + planned.count < len(request.ids):
-            return
-        most = min(request.most - len(request.ids), self.steps.context - len(request.ids))
-        most = min(most, self.steps.chunk - total)
-        if most > 0:
-            planned.drafts = request.guess.propose(request.ids, most, total, self.costs)
+    def _add_drafts(self, plan: Sequence[_Planned], writing: Sequence[Request]) -> None:
+        """Adds what may come next to texts that are being written, where it pays to compute it along."""
+        ends = [each for each in plan if each.position + each.count == len(each.request.ids)]
+        ends = [each for each in ends if each.request.guess is not None]
+        asked = [(e.request, min(e.request.most - 1, self.steps.context) - len(e.request.ids)) for e in ends]
+        total, limit = sum(each.count for each in plan), self._limit(writing)
+        found = self._guesser.propose(asked, total, self.steps.chunk - total, self.costs, limit)
+        for each, drafts in zip(ends, found, strict=True):
+            each.drafts = drafts
 
     def _limit(self, writing: Sequence[Request]) -> float | None:
         """Seconds of a step in which these get a token each; None where it may take any."""

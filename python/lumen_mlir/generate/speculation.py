@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lumen_mlir.generate.cost_curve import CostCurve
+from lumen_mlir.generate.request import Request
 
 # Most tokens guessed at a time.
 _MOST = 16
@@ -29,20 +30,52 @@ _CHANCES = (0.4, 0.5, 0.6, 0.7, 0.7, 0.8, 0.8, 0.8, 0.9)
 _AWAY, _NEAR = 4, 8
 
 
+class Chances:
+    """How likely guessed tokens are right, by levels, as it turned out so far.
+
+    Args:
+      first: before anything is known.
+      learned, forgotten: how much each guess teaches, and how fast that is forgotten.
+    """
+
+    def __init__(self, first: Sequence[float], learned: float = _LEARNED, forgotten: float = _FORGOTTEN):
+        self._first, self._now = tuple(first), list(first)
+        self._learned, self._forgotten = learned, forgotten
+
+    def __len__(self) -> int:
+        return len(self._now)
+
+    def __getitem__(self, level: int) -> float:
+        """Of a token at a level; the last one stands for all behind it."""
+        return self._now[min(level, len(self._now) - 1)]
+
+    def learn(self, level: int, right: float) -> None:
+        """A token was right (1), or was not (0), or is so with a chance between the two."""
+        level = min(level, len(self._now) - 1)
+        self._now[level] += self._learned * (right - self._now[level])
+
+    def forget(self, level: int = 0) -> None:
+        """Of the levels from ``level`` on, a part of what was learned: there was no guess."""
+        for number in range(min(level, len(self._now) - 1), len(self._now)):
+            self._now[number] += self._forgotten * (self._first[number] - self._now[number])
+
+
 class Controller:
     """Says how many guesses pay, from what steps cost and from how often guesses were right.
 
     Attributes:
       proposed, right: tokens so far.
+      rate: how many times as fast the text is to come with the last guess; 1 without.
 
     Args:
       chances: of a token at each level, before anything is known. The tokens of a guess are of one level
-        after the other, and the last level stands for all behind it.
+        after the other.
     """
 
     def __init__(self, chances: Sequence[float]):
         self.proposed = self.right = 0
-        self._first, self._chances = tuple(chances), list(chances)
+        self.rate = 1.0
+        self._chances = Chances(chances)
         self._level = 0
 
     def count(self, level: int, most: int, total: int, costs: CostCurve) -> int:
@@ -50,6 +83,7 @@ class Controller:
 
         ``total``: tokens of the step without them.
         """
+        self.rate = 1.0
         alone = costs.seconds(total)
         # Nothing is known of what is gained before a step without guesses was measured.
         if alone is None or not costs.has_measured(total):
@@ -57,7 +91,7 @@ class Controller:
         best, best_rate = 0, _GAIN
         expected = chance = 1.0
         for count in range(1, min(most, _MOST) + 1):
-            chance *= self._chances[min(level + count - 1, len(self._chances) - 1)]
+            chance *= self._chances[level + count - 1]
             expected += chance
             if chance < 0.02:
                 break
@@ -66,9 +100,10 @@ class Controller:
             if rate > best_rate:
                 best, best_rate = count, rate
         self._level = level
-        if not best:
-            for number in range(min(level, len(self._chances) - 1), len(self._chances)):
-                self._chances[number] += _FORGOTTEN * (self._first[number] - self._chances[number])
+        if best:
+            self.rate = best_rate
+        else:
+            self._chances.forget(level)
         return best
 
     def learn(self, proposed: int, right: int) -> None:
@@ -76,8 +111,7 @@ class Controller:
         self.proposed += proposed
         self.right += right
         for number in range(min(right + 1, proposed)):
-            level = min(self._level + number, len(self._chances) - 1)
-            self._chances[level] += _LEARNED * ((number < right) - self._chances[level])
+            self._chances.learn(self._level + number, number < right)
 
 
 class NgramGuess:
@@ -110,8 +144,14 @@ class NgramGuess:
         """See ``Guess``."""
         return self._controller.right
 
+    @property
+    def rate(self) -> float:
+        """How many times as fast the text is to come with the last guess; 1 without."""
+        return self._controller.rate
+
     def propose(self, ids: Sequence[int], most: int, total: int, costs: CostCurve) -> list[int]:
         """See ``Guess.propose``."""
+        self._controller.rate = 1.0
         places, earlier = self._places, self._earlier
         for number in range(len(earlier), len(ids) + 1):
             if self._place is not None or self._left is not None:
@@ -136,6 +176,9 @@ class NgramGuess:
     def learn(self, proposed: int, right: int) -> None:
         """See ``Guess.learn``."""
         self._controller.learn(proposed, right)
+
+    def release(self) -> None:
+        """See ``Guess.release``."""
 
     def _follow(self, ids: Sequence[int], number: int) -> None:
         """Compares a new token with what was to be repeated."""
@@ -172,3 +215,28 @@ class NgramGuess:
                 return place + 1, 1
         # As if what is new had been put in.
         return self._left, 0
+
+
+class EachGuesses:
+    """A ``Guesser`` that asks the guess of each request, one after the other."""
+
+    def propose(
+        self,
+        asked: Sequence[tuple[Request, int]],
+        total: int,
+        room: int,
+        costs: CostCurve,
+        limit: float | None,
+    ) -> list[list[int]]:
+        """See ``Guesser.propose``."""
+        found = []
+        for request, most in asked:
+            assert request.guess is not None
+            most = min(most, room)
+            drafts = request.guess.propose(request.ids, most, total, costs) if most > 0 else []
+            found.append(drafts)
+            total, room = total + len(drafts), room - len(drafts)
+        return found
+
+    def forget(self) -> None:
+        """See ``Guesser.forget``."""

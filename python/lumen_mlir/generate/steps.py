@@ -102,6 +102,9 @@ class _OnlySequence:
         self.tokens = list(tokens[:known])
         return known
 
+    def can_resume(self, position: int) -> bool:
+        return position <= len(self.tokens)
+
     def truncate(self, length: int) -> None:
         del self.tokens[length:]
 

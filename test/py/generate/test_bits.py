@@ -167,6 +167,9 @@ class SomeRight:
     def learn(self, proposed, right):
         self.proposed, self.right = self.proposed + proposed, self.right + right
 
+    def release(self):
+        pass
+
 
 @pytest.mark.parametrize("threads", [1, 2])
 def test_with_speculation(opened, prompt, alone, threads, monkeypatch):

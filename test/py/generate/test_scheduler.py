@@ -134,6 +134,9 @@ class SomeGuess:
         assert 0 <= right <= proposed and proposed
         self.proposed, self.right = self.proposed + proposed, self.right + right
 
+    def release(self):
+        pass
+
 
 def run(engine: FakeSteps, *requests: Request, most=10_000) -> None:
     chosen = Scheduler(engine, lambda: engine.now)
