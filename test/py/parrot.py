@@ -36,6 +36,9 @@ class ParrotSequence:
     def adopt(self, tokens):
         return 0
 
+    def can_resume(self, position):
+        return position <= len(self.tokens)
+
     def truncate(self, length):
         del self.tokens[length:]
 

@@ -94,6 +94,10 @@ class CostCurve:
         size = self._size_of(tokens)
         return any(each.size == size for each in self._known)
 
+    def reaches(self, tokens: int) -> bool:
+        """True where a step of so many tokens or more was measured."""
+        return bool(self._known) and self._known[-1].size >= self._size_of(tokens)
+
     def most_within(
         self, seconds: float, least: int, most: int, others: int = 0, pairs: float = 0, position: int = 0
     ) -> int:

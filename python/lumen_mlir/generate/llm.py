@@ -23,6 +23,7 @@ from lumen_mlir.generate.generation import Generation, TokenDraw, stop_strings
 from lumen_mlir.generate.model_source import open_model_file
 from lumen_mlir.generate.network import Network
 from lumen_mlir.generate.prompts import Prompts, is_list_of_prompts
+from lumen_mlir.generate.request import Guess
 from lumen_mlir.generate.sampling import Sampler, Sampling
 from lumen_mlir.generate.scheduler import Scheduler
 from lumen_mlir.generate.speculation import NgramGuess
@@ -37,6 +38,7 @@ from lumen_mlir.text.tokenizer import Tokenizer
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
+    from lumen_mlir.generate.draft_source import Draft, DraftFile
     from lumen_mlir.generate.many import Generations
     from lumen_mlir.generate.parameters import Parameters
     from lumen_mlir.generate.session import Session
@@ -64,6 +66,8 @@ class LLM(Network):
       chat_template: in place of the file's own, the name of one (``text.named_templates``) or its source.
       memory_budget: bytes, or text such as "2G", that weights, KV cache and intermediates may take: the
         context, and KV type f16, give way to it. ``lumen_mlir.run.memory.footprint`` says what a run takes.
+      draft: a second, smaller model with the same tokens, which guesses what comes next (see ``generate``):
+        what ``path`` may be. It runs with the options of the model, and ``memory_budget`` counts it.
       options: the fields of ``SessionOptions``: ``threads``, ``context``, ``kv_type``, ``activations``,
         ``target``, ``chunk``, ``sequences``, ``kv_pool``, ``kv_disk``, ``pack_cache``, ``profile``.
 
@@ -71,6 +75,7 @@ class LLM(Network):
       model: the checked file: ``model.config``, ``model.file``, ``model.tensors``.
       tokenizer: ``lumen_mlir.text.tokenizer.Tokenizer``.
       executor: what runs the steps, with its KV cache; of the reference, a ``ReferenceSession``.
+      draft: the second model that is open, or None.
       prompts: makes token ids of texts and messages.
       context: tokens of the longest text.
       sampling: how tokens are drawn where ``generate`` is not told; a model's makers may have chosen.
@@ -90,6 +95,7 @@ class LLM(Network):
         pre_tokenizer: str | None = None,
         chat_template: str | None = None,
         memory_budget: int | str | None = None,
+        draft: str | os.PathLike[str] | None = None,
         **options: Any,
     ):
         self.engine = check_engine(engine)
@@ -109,21 +115,52 @@ class LLM(Network):
         )
         self._path = "the model that comes with Lumen" if path is None else os.fspath(path)
         self.model = Model.open(file)
-        cache = cache.labelled(label(file))
+        unlabelled, cache = cache, cache.labelled(label(file))
         self.tokenizer = Tokenizer.from_gguf(self.model.file, cache, pre_tokenizer)
         self.prompts = Prompts(self.model, self.tokenizer, chat_template)
+        second = (
+            None if draft is None else self._open_draft(draft, format, pre_tokenizer, unlabelled, progress)
+        )
         progress("load", 1, 1)
         self.timings = Timings(load=time.perf_counter() - start)
         if memory_budget is not None:
             from lumen_mlir.run import memory
 
             budget = memory.parse_budget(memory_budget)
-            self.options, _ = memory.fit(self.model, self.options, budget, cache, progress)
+            beside = () if second is None else (second.bytes_beside(self.model, self.options, progress),)
+            self.options, _ = memory.fit(self.model, self.options, budget, cache, progress, *beside)
         self.executor = open_engine(engine, self.model, self.options, cache, progress, self.timings)
-        steps = steps_of(self.executor, self.options.chunk)
-        self._batcher = Batcher(Scheduler(steps, draw=partial(TokenDraw.together, steps.team)))
         self.context: int = self.executor.context
+        self.draft: Draft | None = None
+        if second is not None:
+            chosen = second.options(self.options, self.context)
+            self.draft = second.start(engine, chosen, self.tokenizer, progress, self.timings)
+        guesser = None if self.draft is None else self.draft.guesser
+        steps = steps_of(self.executor, self.options.chunk)
+        draw = partial(TokenDraw.together, steps.team)
+        self._batcher = Batcher(Scheduler(steps, draw=draw, guesser=guesser))
         self.sampling = Sampling.of_metadata(self.model.file.path, self.model.file.metadata)
+
+    def _open_draft(
+        self,
+        path: str | os.PathLike[str],
+        format: str | None,
+        pre_tokenizer: str | None,
+        cache: Cache,
+        progress: Progress,
+    ) -> DraftFile:
+        # Imported here because few models have one.
+        from lumen_mlir.generate.draft_source import DraftFile
+
+        return DraftFile.open(
+            path,
+            self.tokenizer,
+            format=format,
+            pre_tokenizer=pre_tokenizer,
+            cache=cache,
+            threads=self.options.thread_count(),
+            progress=progress,
+        )
 
     def __enter__(self) -> LLM:
         return self
@@ -222,7 +259,7 @@ class LLM(Network):
         special: bool = False,
         priority: int = 0,
         timeout: float | None = None,
-        speculate: bool = False,
+        speculate: bool | None = None,
     ) -> Generation | Generations:
         """Continues ``prompt`` (text or token ids): an iterator of text pieces.
 
@@ -237,9 +274,9 @@ class LLM(Network):
         part of the text; a stop string may have them in it in any case. An empty text stands for the token
         that begins one. Where much is asked for at a time, what has a higher ``priority`` goes first.
         ``timeout``: seconds after which a text that is not at its end is given up with an error.
-        ``speculate``: guess what comes next from what stood behind the same tokens before, and compute it
-        along where that pays; it changes no text. Raises ``LumenError`` at once for parameters out of range
-        and a prompt longer than the context.
+        ``speculate``: guess what comes next, and compute it along where that pays; it changes no text. The
+        draft guesses, and what stood behind the same tokens before does. None is True where there is a draft.
+        Raises ``LumenError`` at once for parameters out of range and a prompt longer than the context.
         """
         chosen = self.sampling.chosen(
             temperature=temperature,
@@ -271,7 +308,7 @@ class LLM(Network):
                 special=special,
                 priority=priority,
                 timeout=timeout,
-                guess=NgramGuess() if flag("speculate", speculate) else None,
+                guess=self._guess(speculate),
             )
 
         if not is_list_of_prompts(prompt):
@@ -279,6 +316,11 @@ class LLM(Network):
         from lumen_mlir.generate.many import Generations
 
         return Generations.of(prompt, make, self._batcher, self.options.sequences)
+
+    def _guess(self, speculate: bool | None) -> Guess | None:
+        if not (self.draft is not None if speculate is None else flag("speculate", speculate)):
+            return None
+        return NgramGuess() if self.draft is None else self.draft.guesser.guess()
 
     def chat(
         self,
@@ -320,4 +362,4 @@ class LLM(Network):
 
 
 # What ``LLM.close`` lets go.
-_CLOSED = ("executor", "model", "tokenizer", "module", "prompts", "_batcher")
+_CLOSED = ("executor", "draft", "model", "tokenizer", "module", "prompts", "_batcher")

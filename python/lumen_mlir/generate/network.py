@@ -20,6 +20,7 @@ from lumen_mlir.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from lumen_mlir import ir
+    from lumen_mlir.generate.draft_source import Draft
     from lumen_mlir.generate.perplexity import Perplexity
 
 
@@ -28,6 +29,7 @@ class Network:
 
     engine: str
     executor: Any
+    draft: Draft | None
     model: Model
     options: SessionOptions
     prompts: Prompts
@@ -50,9 +52,11 @@ class Network:
 
     def set_threads(self, count: int) -> None:
         """Goes on with another team of threads. It changes no result."""
-        executor = self.executor
+        executor, draft = self.executor, self.draft
         if self.engine == "compiled":
             executor.set_threads(count)
+            if draft is not None:
+                draft.executor.set_threads(count)
 
     @cached_property
     def module(self) -> ir.Module:

@@ -27,4 +27,4 @@ class Parameters(TypedDict, total=False):
     special: bool
     priority: int
     timeout: float | None
-    speculate: bool
+    speculate: bool | None

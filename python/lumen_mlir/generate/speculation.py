@@ -13,12 +13,12 @@ from lumen_mlir.generate.cost_curve import CostCurve
 from lumen_mlir.generate.request import Request
 
 # Most tokens guessed at a time.
-_MOST = 16
+MOST = 16
 # How much each guess teaches, and how fast that is forgotten where nothing was guessed: a text may begin to
 # repeat itself at any time.
 _LEARNED, _FORGOTTEN = 0.25, 0.003
 # What a step with guesses must gain over one without, and what each guess must add to that.
-_GAIN, _RISK = 1.1, 0.01
+GAIN, RISK = 1.1, 0.01
 
 # Tokens that are compared with those before an earlier place, of which at least two must agree, and how many
 # places are looked at, the last ones first.
@@ -39,11 +39,14 @@ class Chances:
     """
 
     def __init__(self, first: Sequence[float], learned: float = _LEARNED, forgotten: float = _FORGOTTEN):
-        self._first, self._now = tuple(first), list(first)
+        self._first, self._now = first, list(first)
         self._learned, self._forgotten = learned, forgotten
 
-    def __len__(self) -> int:
-        return len(self._now)
+    def part(self, learned: float, forgotten: float) -> Chances:
+        """Those of a part of all guesses. It begins with what is known of all, and forgets back to that."""
+        found = Chances(self._now, learned, forgotten)
+        found._first = self._now
+        return found
 
     def __getitem__(self, level: int) -> float:
         """Of a token at a level; the last one stands for all behind it."""
@@ -88,15 +91,17 @@ class Controller:
         # Nothing is known of what is gained before a step without guesses was measured.
         if alone is None or not costs.has_measured(total):
             return 0
-        best, best_rate = 0, _GAIN
+        best, best_rate = 0, GAIN
         expected = chance = 1.0
-        for count in range(1, min(most, _MOST) + 1):
+        for count in range(1, min(most, MOST) + 1):
             chance *= self._chances[level + count - 1]
             expected += chance
             if chance < 0.02:
                 break
             # Of counts that gain about the same, the least.
-            rate = (1 - _RISK * count) * expected * alone / (costs.seconds(total + count) or alone)
+            # The others of the step wait longer for it.
+            rate = (total - 1 + expected) * alone / (costs.seconds(total + count) or alone)
+            rate = (1 - RISK * count) * (1 + rate - total)
             if rate > best_rate:
                 best, best_rate = count, rate
         self._level = level

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -109,12 +110,13 @@ def fit(
     budget: int,
     cache: Cache | None = None,
     progress: Progress = silent,
+    beside: Callable[[int], int] = lambda context: 0,
 ) -> tuple[SessionOptions, Footprint]:
     """``options`` with a context and a KV type for which ``model`` takes at most ``budget`` bytes.
 
     A context that was asked for stays; else the longest that fits is taken, up to what is usual. Where f16
-    keys and values leave less than 4,096 tokens, 8-bit ones are tried. Raises ``LumenError``, with the
-    numbers, where nothing fits.
+    keys and values leave less than 4,096 tokens, 8-bit ones are tried. ``beside``: bytes that something else
+    takes, by the context. Raises ``LumenError``, with the numbers, where nothing fits.
     """
     kinds = [options.kv_type]
     if options.kv_type == "f16" and kv_cache.get("q8_0").fits(model.config.head_size):
@@ -124,7 +126,7 @@ def fit(
         chosen = replace(options, kv_type=kind)
         whole = footprint(model, chosen, cache, progress)
         tried.append(whole)
-        best = _longest(model, chosen, whole, budget)
+        best = _longest(model, chosen, whole, budget, beside)
         if best is None:
             continue
         enough = options.context is not None or best.context >= min(_USEFUL_CONTEXT, whole.context)
@@ -133,12 +135,34 @@ def fit(
     smallest = tried[-1]
     least = options.context or min(_STEP, smallest.context)
     needed = _at(model, replace(options, kv_type=smallest.kv_type), smallest, least)
+    other = beside(least)
     raise LumenError(
         f"{model.file.path}: a memory budget of {size_text(budget)} is too small: packed weights take "
         f"{size_text(needed.packed)}, others {size_text(needed.direct)}, intermediates "
         f"{size_text(needed.scratch)}, {needed.kv_type} keys and values of "
-        f"{least} tokens {size_text(needed.kv)}: {size_text(needed.total)} in all"
+        f"{least} tokens {size_text(needed.kv)}{f', the draft {size_text(other)}' if other else ''}: "
+        f"{size_text(needed.total + other)} in all"
     )
+
+
+def by_context(
+    model: Model,
+    options: Callable[[int], SessionOptions],
+    context: int,
+    cache: Cache | None = None,
+    progress: Progress = silent,
+) -> Callable[[int], int]:
+    """Bytes that running ``model`` takes beside another one whose context is as long, or up to ``context``.
+
+    ``options`` says how it is run then.
+    """
+    whole = footprint(model, options(context), cache, progress)
+
+    def total(context: int) -> int:
+        chosen = options(context)
+        return _at(model, chosen, whole, chosen.context_of(model)).total
+
+    return total
 
 
 def _at(model: Model, options: SessionOptions, whole: Footprint, context: int) -> Footprint:
@@ -152,15 +176,18 @@ def _at(model: Model, options: SessionOptions, whole: Footprint, context: int) -
     )
 
 
-def _longest(model: Model, options: SessionOptions, whole: Footprint, budget: int) -> Footprint | None:
+def _longest(
+    model: Model, options: SessionOptions, whole: Footprint, budget: int, beside: Callable[[int], int]
+) -> Footprint | None:
     """The longest context that fits the budget, up to that of ``whole``; None where none does."""
-    if whole.total <= budget:
+    if whole.total + beside(whole.context) <= budget:
         return whole
     if options.context is not None:
         return None
     low, high = 0, whole.context // _STEP  # low fits (or is none), high does not fit
     while high - low > 1:
         middle = (low + high) // 2
-        fits = _at(model, options, whole, middle * _STEP).total <= budget
+        needed = _at(model, options, whole, middle * _STEP).total + beside(middle * _STEP)
+        fits = needed <= budget
         low, high = (middle, high) if fits else (low, middle)
     return _at(model, options, whole, low * _STEP) if low else None

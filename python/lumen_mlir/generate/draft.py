@@ -1,0 +1,263 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Guesses of a second, smaller model: the draft.
+
+It reads the same texts as the model and writes a few tokens on, which the model then computes in one step.
+Steps of the draft are shared by all texts, as those of the model are.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lumen_mlir.generate.cost_curve import CostCurve, pairs_of
+from lumen_mlir.generate.draft_guess import DraftGuess
+from lumen_mlir.generate.draft_plan import Plan, Text
+from lumen_mlir.generate.request import Request, Stored
+from lumen_mlir.generate.speculation import MOST, Chances, EachGuesses
+from lumen_mlir.run.pages import NoRoomError
+
+if TYPE_CHECKING:
+    from lumen_mlir.generate.scheduler import Steps
+
+logger = logging.getLogger(__name__)
+
+# The draft says itself how likely its tokens are. How often those of about the same likelihood are right is
+# learned: levels between these bounds, and their chances before anything is known.
+_BOUNDS = (0.2, 0.4, 0.6, 0.8, 0.9, 0.97)
+_CHANCES = (0.15, 0.3, 0.5, 0.65, 0.8, 0.9, 0.95)
+# The chance of a token before the draft has computed it.
+_MEAN = 0.6
+# How much each guess teaches of all texts, and how much is forgotten where there is none.
+_ALL = (0.04, 0.002)
+# So many tokens that the draft has not read are read along with its next guess.
+_FEW = 8
+# After an error, a text has no guesses for so many tokens.
+_PAUSE = 64
+# Where the draft is not used, its steps are measured again after so many times what one of them takes, then
+# after twice as long, and so on up to the second number.
+_STALES = (100, 3200)
+# Tokens of the longer step that is measured before the draft is used.
+_SAMPLE = 16
+
+
+class DraftModel:
+    """A ``Guesser`` that asks the draft, where that pays. All guesses are ``DraftGuess``.
+
+    Attributes:
+      chances, mean: see ``DraftGuess``: of all texts so far.
+      costs: what steps of the draft take.
+
+    Args:
+      steps: those of the draft.
+      vocabulary: so many tokens are the same as the model's.
+      ends: tokens that end a text: nothing is guessed behind them.
+      clock: seconds.
+    """
+
+    def __init__(
+        self,
+        steps: Steps,
+        vocabulary: int,
+        ends: frozenset[int] = frozenset(),
+        clock: Callable[[], float] = time.perf_counter,
+    ):
+        self.costs = CostCurve(steps.chunk)
+        self.chances, self.mean = Chances(_CHANCES, *_ALL), Chances((_MEAN,), *_ALL)
+        self._steps, self._vocabulary, self._ends, self._clock = steps, vocabulary, ends, clock
+        self._ngrams = EachGuesses()
+        self._idle, self._stale = 0.0, _STALES[0]
+
+    def guess(self) -> DraftGuess:
+        """Of a new text."""
+        return DraftGuess(self.chances, self.mean)
+
+    def propose(
+        self,
+        asked: Sequence[tuple[Request, int]],
+        total: int,
+        room: int,
+        costs: CostCurve,
+        limit: float | None,
+    ) -> list[list[int]]:
+        """See ``Guesser.propose``."""
+        found = self._ngrams.propose(asked, total, room, costs, limit)
+        texts = []
+        for number, (request, most) in enumerate(asked):
+            guess, ids = request.guess, request.ids
+            most = min(most, self._steps.context - len(ids))
+            if not isinstance(guess, DraftGuess) or guess.resume > len(ids):
+                continue
+            if most > 0 and guess.knows(ids, self._vocabulary):
+                texts.append(Text(number, ids, guess, most))
+            else:
+                guess.release()
+        if not texts or costs.seconds(total) is None or not costs.has_measured(total):
+            return found
+        try:
+            for text in self._drafted(texts, found, total, room, costs, limit):
+                if text.drafts:
+                    found[text.number] = text.drafts
+                    text.guess.levels = text.levels
+        except Exception as error:
+            # Guesses are never worth an error. (Where there is no room, there may be later.)
+            logger.log(
+                logging.DEBUG if isinstance(error, NoRoomError) else logging.WARNING,
+                "the draft fails: %s",
+                error,
+            )
+            for text in texts:
+                text.guess.resume = len(text.ids) + _PAUSE
+                text.guess.release()
+        return found
+
+    def forget(self) -> None:
+        """See ``Guesser.forget``."""
+        self._steps.forget()
+
+    def _drafted(
+        self,
+        texts: list[Text],
+        found: list[list[int]],
+        total: int,
+        room: int,
+        costs: CostCurve,
+        limit: float | None,
+    ) -> list[Text]:
+        """Those of the texts that the draft goes on with, and what it says."""
+        alone, own = costs.seconds(total) or 0.0, self.costs.seconds(1)
+        self._idle += alone
+        if own is None or self._idle > self._stale * own:
+            self._measure(alone)
+        plan = Plan(self.costs, costs, total, room)
+        chosen = plan.that_pay(texts)
+        depth, rate = plan.depth(chosen)
+        # What stood there before costs nothing.
+        chosen = [text for text in chosen if not found[text.number] or text.guess.ngrams.rate < rate]
+        ready: list[Text] = []
+        if depth and chosen:
+            kept = sum(map(len, found)) - sum(len(found[text.number]) for text in chosen)
+            plan = Plan(self.costs, costs, total + kept, room - kept)
+            ready = self._ready(chosen, plan, rate, limit)
+            self._write(ready, plan)
+        for text in texts:
+            if text not in ready:
+                text.guess.forget()
+        if ready:
+            self._idle = 0.0
+        else:
+            self.mean.forget()
+        return ready
+
+    # --- what the draft computes ----------------------------------------------------------------------------
+
+    def _ready(self, texts: list[Text], plan: Plan, rate: float, limit: float | None) -> list[Text]:
+        """Those that can be written on now, and pay; it goes on to read the others."""
+        ready, left = [], self._steps.chunk
+        for text in texts:
+            missing = self._missing(text)
+            if missing <= min(_FEW, left):
+                text.feed = list(text.ids[text.guess.agreed :])
+                ready.append(text)
+                left -= missing
+            elif missing > _FEW and plan.pays_to_read(text, missing, rate):
+                self._read(text, missing, None if limit is None else limit - plan.alone)
+        return ready if plan.depth(ready)[0] else []
+
+    def _missing(self, text: Text) -> int:
+        """How many tokens of a text the draft has not read, at least 1. It has a sequence from now on."""
+        guess, ids = text.guess, text.ids
+        missing = guess.follow(ids)
+        if guess.sequence is not None and not guess.sequence.can_resume(guess.agreed):
+            guess.release()
+        if guess.sequence is None:
+            guess.sequence = self._steps.open()
+            guess.agreed = guess.sequence.adopt(ids)
+            missing = guess.follow(ids)
+        guess.sequence.truncate(guess.agreed)
+        return missing
+
+    def _read(self, text: Text, missing: int, seconds: float | None) -> None:
+        """Reads what is missing of a text, as far as the time allows."""
+        guess, most = text.guess, min(missing - 1, self._steps.chunk)
+        if seconds is not None:
+            most = self.costs.most_within(seconds, 0, most, position=guess.agreed)
+        if most:
+            tokens = text.ids[guess.agreed : guess.agreed + most]
+            self._run([(guess.sequence, np.array(tokens, np.int32), guess.agreed, most)], reads=True)
+
+    def _write(self, texts: list[Text], plan: Plan) -> None:
+        """Writes the texts on, a token of each in a step, as long as that pays."""
+        while texts and (not plan.steps or plan.goes_on(texts)):
+            parts = []
+            for text in texts:
+                position = len(text.ids) + len(text.drafts) - len(text.feed)
+                part = np.array(text.feed, np.int32)
+                parts.append((text.guess.sequence, part, position, len(part) - 1))
+            rows, going = self._run(parts), []
+            plan.steps, plan.spent = plan.steps + 1, plan.spent + (self.costs.seconds(len(texts)) or 0.0)
+            for text, row in zip(texts, rows, strict=True):
+                token, likely = _likeliest(row[: self._vocabulary])
+                level = bisect_right(_BOUNDS, likely)
+                chance = text.guess.chances[level]
+                text.guess.mean.learn(0, chance)
+                self.mean.learn(0, chance)
+                text.chance *= chance
+                if token not in self._ends and plan.takes(text):
+                    text.drafts.append(token)
+                    text.levels.append(level)
+                    text.feed = [token]
+                    if len(text.drafts) < min(text.most, MOST):
+                        going.append(text)
+            texts = going[: max(plan.room - plan.rows, 0)]
+
+    def _run(
+        self, parts: Sequence[tuple[Stored | None, np.ndarray, int, int]], reads: bool = False
+    ) -> np.ndarray:
+        start = self._clock()
+        logits = self._steps.run(parts)  # type: ignore[arg-type]
+        tokens = sum(len(part) for _, part, _, _ in parts)
+        pairs = sum(pairs_of(len(part), position) for _, part, position, _ in parts) if reads else 0.0
+        self.costs.add(tokens, self._clock() - start, pairs)
+        return logits
+
+    def _measure(self, alone: float) -> None:
+        """Measures what steps take, before the draft is used, and now and then where it is not."""
+        self._idle, self._stale = 0.0, min(2 * self._stale, _STALES[1])
+        sequence, known = self._steps.open(), self.costs
+        sample = min(_SAMPLE, self._steps.chunk, self._steps.context)
+
+        def seconds(count: int) -> float:
+            start = self._clock()
+            self._steps.run([(sequence, np.zeros(count, np.int32), 0, count - 1)])
+            return self._clock() - start
+
+        try:
+            if known.seconds(1) is None:
+                # Memory is touched for the first time.
+                seconds(1)
+            # What takes longer has waited for something else.
+            now = min(seconds(1), seconds(1))
+            self.costs = CostCurve(self._steps.chunk)
+            self.costs.add(1, now)
+            if now < alone and sample > 1:
+                before = known.seconds(1) if known.reaches(sample) else None
+                self.costs.add(
+                    sample, (known.seconds(sample) or 0.0) * now / before if before else seconds(sample)
+                )
+        finally:
+            sequence.truncate(0)
+            sequence.close()
+
+
+def _likeliest(logits: np.ndarray) -> tuple[int, float]:
+    """The likeliest token and its probability. Overwrites the logits."""
+    token = int(logits.argmax())
+    logits -= logits[token]
+    np.exp(logits, out=logits)
+    return token, 1.0 / float(logits.sum())

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a draft, a second and smaller model, knows of a text, and how often it was right there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lumen_mlir.generate.cost_curve import CostCurve
+from lumen_mlir.generate.request import Stored
+from lumen_mlir.generate.speculation import Chances, NgramGuess
+
+# How much each guess teaches, and how much is forgotten where there is none.
+_TEXT = (0.2, 0.01)
+
+
+class DraftGuess:
+    """What the draft says comes next in a text, or what stood there behind the same tokens before.
+
+    Attributes:
+      ngrams: says the latter.
+      chances: how often tokens of the draft are right, by how likely it says that they are.
+      mean: of those that it will compute next.
+      sequence: the keys and values of the draft, if there are any.
+      agreed: so many tokens of it are the text's.
+      resume: the length of the text from which on the draft is asked again.
+      levels: of the tokens that the draft proposed last.
+
+    Args:
+      chances, mean: those of all texts so far.
+    """
+
+    def __init__(self, chances: Chances, mean: Chances):
+        self.ngrams = NgramGuess()
+        self.chances, self.mean = chances.part(*_TEXT), mean.part(*_TEXT)
+        self.sequence: Stored | None = None
+        self.agreed = self.resume = 0
+        self.levels: list[int] = []
+        self._all = chances
+        self._proposed = self._right = self._checked = 0
+
+    @property
+    def proposed(self) -> int:
+        """See ``Guess``."""
+        return self._proposed + self.ngrams.proposed
+
+    @property
+    def right(self) -> int:
+        """See ``Guess``."""
+        return self._right + self.ngrams.right
+
+    def propose(self, ids: Sequence[int], most: int, total: int, costs: CostCurve) -> list[int]:
+        """What stood there before: ``DraftModel.propose`` may know better. See ``Guess.propose``."""
+        self.levels = []
+        return self.ngrams.propose(ids, most, total, costs)
+
+    def learn(self, proposed: int, right: int) -> None:
+        """See ``Guess.learn``."""
+        if not self.levels:
+            self.ngrams.learn(proposed, right)
+            return
+        self._proposed, self._right = self._proposed + proposed, self._right + right
+        for number, level in enumerate(self.levels[: right + 1]):
+            self.chances.learn(level, number < right)
+            self._all.learn(level, number < right)
+
+    def forget(self) -> None:
+        """Forgets a part of what was learned, as there was no guess of the draft."""
+        self.mean.forget()
+        self.chances.forget()
+
+    def release(self) -> None:
+        """See ``Guess.release``."""
+        sequence, self.sequence, self.agreed = self.sequence, None, 0
+        if sequence is not None:
+            sequence.close()
+
+    def knows(self, ids: Sequence[int], vocabulary: int) -> bool:
+        """True where the draft has all tokens of a text."""
+        while self._checked < len(ids) and ids[self._checked] < vocabulary:
+            self._checked += 1
+        return self._checked == len(ids)
+
+    def follow(self, ids: Sequence[int]) -> int:
+        """Notes what the text has become; how many of its tokens the draft has not read, at least 1."""
+        tokens = self.sequence.tokens if self.sequence is not None else []
+        most = min(len(tokens), len(ids) - 1)
+        self.agreed = min(self.agreed, most)
+        while self.agreed < most and tokens[self.agreed] == ids[self.agreed]:
+            self.agreed += 1
+        return len(ids) - self.agreed
