@@ -41,6 +41,7 @@ def opened(request, tmp_path_factory, cache):
             path, threads=threads, kv_type=kv_type, activations=activations, cache=cache, **options
         )
 
+    open_.path = path
     return open_
 
 
@@ -187,3 +188,26 @@ def test_with_speculation(opened, prompt, alone, threads, monkeypatch):
     plain = start(llm, prompt, temperature=0.0)
     again = start(llm, prompt, temperature=0.0, speculate=True)
     assert result(again) == result(plain)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_with_a_draft(opened, prompt, alone, threads, monkeypatch):
+    """The same model as its own draft: it is right about greedy texts, and seldom about sampled ones."""
+    llm = opened(threads, draft=opened.path)
+    # As if guesses cost nothing.
+    monkeypatch.setattr(CostCurve, "seconds", lambda self, *_: self is not llm.draft.guesser.costs)
+    run = start(llm, prompt)
+    assert result(run) == alone and run.guess.proposed > 0
+    plain = start(llm, prompt, temperature=0.0, speculate=False)
+    greedy = start(llm, prompt, temperature=0.0)
+    assert plain.guess is None and result(greedy) == result(plain) and greedy.guess.right > 25
+    # Beside others.
+    others = [start(llm, ids_of(i, 20 * i), 60, seed=i, temperature=i % 2) for i in range(1, 8)]
+    own, again = start(llm, prompt), start(llm, prompt, temperature=0.0)
+    for each in (*others, own, again):
+        each.begin()
+    assert result(own) == alone and result(again) == result(start(llm, prompt, temperature=0.0))
+    for other in others:
+        other.text()
+    assert sum(other.guess.right for other in others) > 60
+    llm.close()

@@ -7,12 +7,19 @@ import numpy as np
 import pytest
 from parrot import Bytes, Parrot
 
+import lumen_mlir
+from lumen_mlir.errors import LumenError
 from lumen_mlir.generate.batcher import Batcher
+from lumen_mlir.generate.cost_curve import CostCurve
 from lumen_mlir.generate.draft import DraftModel
 from lumen_mlir.generate.generation import Generation
 from lumen_mlir.generate.many import Generations
 from lumen_mlir.generate.sampling import Sampler
 from lumen_mlir.generate.scheduler import Scheduler
+from lumen_mlir.run.pages import NoRoomError
+from lumen_mlir.storage.cache import Cache
+from lumen_mlir.testing.families import write_family
+from lumen_mlir.testing.scripted import write_scripted
 
 TEXT = bytes(np.random.default_rng(0).integers(97, 123, 400).tolist())
 OTHER = bytes(97 + (byte - 90) % 26 for byte in TEXT)
@@ -107,3 +114,197 @@ def test_a_draft_that_is_right_now_and_then_is_tried_again():
     plain, _, _, expected = written(text)
     seconds, model, _, found = written(text, draft, draft=(0.05, 0.01))
     assert found == expected and model.calls < len(text) - 60
+
+
+@pytest.mark.parametrize("error", [NoRoomError("no page"), LumenError("a fault"), ZeroDivisionError()])
+def test_errors_of_the_draft_end_no_text(error):
+    _, alone, _, expected = written(TEXT, texts=2)
+    fails = {call: error for call in (0, 20, 21, 22, 60, 90)}
+    _, model, draft, found = written(TEXT, TEXT, texts=2, fails=fails)
+    assert found == expected and model.calls < alone.calls and draft.calls > 90
+
+
+def test_there_is_no_room_for_the_draft():
+    """It has one text at a time, as the reference has."""
+    _, alone, _, expected = written(TEXT, texts=3)
+    _, model, _, found = written(TEXT, TEXT, texts=3, sequences=1)
+    assert found == expected
+    _, model, draft, found = written(TEXT, TEXT, texts=3, sequences=0)
+    assert found == expected and draft.calls == 0
+
+
+def test_a_draft_with_a_shorter_context():
+    _, alone, _, expected = written(TEXT)
+    _, model, draft, found = written(TEXT, TEXT, context=200)
+    assert found == expected and 200 < model.calls < alone.calls
+
+
+def test_others_do_not_wait_for_the_draft_to_read():
+    """It reads a long prompt a part at a time."""
+    clock = Clock()
+    model = Timed(TEXT, clock, 1.0, 0.01, prompt=3000)
+    draft = Timed(TEXT, clock, 0.05, 0.002, prompt=3000)
+    guesser = DraftModel(draft, 257, Bytes.end_tokens, lambda: clock.now)
+    batcher = Batcher(Scheduler(model, lambda: clock.now, guesser=guesser))
+    run = Generation(
+        batcher, Bytes(), Sampler(temperature=0.0), [1] * 3000, max_tokens=300, guess=guesser.guess()
+    )
+    next(run)
+    times = []
+    while True:
+        before = clock.now
+        if next(run, None) is None:
+            break
+        if clock.now > before:
+            times.append(clock.now - before)
+    assert run.output == TEXT[:300].decode() and run.guess.right > 150
+    assert max(times) < 2.5 * 1.01 and max(draft.sizes) < 1000
+
+
+# --- models that compute ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return Cache(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    path = tmp_path_factory.mktemp("models") / "model.gguf"
+    write_family(path, "llama", vocabulary=300)
+    return path
+
+
+@pytest.fixture
+def opened(path, cache, monkeypatch):
+    """Opens the model, with itself as its draft, as if guesses cost nothing."""
+    models = []
+
+    def seconds(curve, *_):
+        return float(not any(curve is llm.draft.guesser.costs for llm in models))
+
+    def open_(**options):
+        options = {"draft": path, "context": 256, "chunk": 32, "threads": 2, **options}
+        llm = lumen_mlir.LLM(path, cache=cache, **options)
+        models.append(llm)
+        return llm
+
+    monkeypatch.setattr(CostCurve, "seconds", seconds)
+    yield open_
+    for llm in models:
+        llm.close()
+
+
+def start(llm, seed=0, count=60, length=50, **options):
+    ids = np.random.default_rng(seed).integers(1, 300, length).tolist()
+    return llm.generate(ids, count, **{"temperature": 0.0, "ignore_eos": True, "seed": 1, **options})
+
+
+def open_sequences(llm):
+    return len(llm.draft.executor._tables[0]) - len(llm.draft.executor._free)
+
+
+def test_few_steps_and_closing(opened):
+    llm = opened()
+    expected = start(llm, speculate=False)
+    expected.text()
+    run = start(llm)
+    assert run.text() == expected.output and run.guess.right > 40
+    next(cut := start(llm, 1))
+    cut.close()
+    interrupted = start(llm, 2)
+    next(interrupted)
+    # (What is given up is so at the next step.)
+    start(llm, 3, 2).text()
+    assert open_sequences(llm) == 1
+    llm.forget()
+    assert interrupted.text() and start(llm).text() == expected.output
+    llm.set_threads(1)
+    assert llm.draft.executor.threads == 1 and start(llm).text() == expected.output
+    running = start(llm, 4)
+    next(running)
+    draft = llm.draft
+    llm.close()
+    for ask in (lambda: llm.draft, running.text):
+        with pytest.raises(LumenError, match="the model is closed"):
+            ask()
+    assert draft.executor.threads == 1
+
+
+def test_preemption_and_no_pages(opened):
+    """There is room for one or two texts: some begin again, and the draft has as little room."""
+    llm = opened(kv_pool=256, sequences=2)
+    alone = [start(llm, seed, 120, speculate=False).text() for seed in range(5)]
+    runs = [start(llm, seed, 120) for seed in range(5)]
+    for run in runs:
+        run.begin()
+    for run in runs:
+        next(run)
+    assert [run.output + run.text() for run in runs] == alone
+    assert sum(run.request.preempted for run in runs) > 0
+    # The draft's own pages are taken.
+    taken = [pool.take() for pool in llm.draft.executor._pools for _ in range(pool.free)]
+    llm.draft.executor._tree.forget()
+    assert [start(llm, seed, 120).text() for seed in range(5)] == alone and taken
+
+
+def test_the_reference_has_drafts(opened):
+    llm = opened(engine="reference", context=64)
+    expected = start(llm, 0, 8, 5, speculate=False).text()
+    run = start(llm, 0, 8, 5)
+    assert run.text() == expected and run.guess.right > 0
+
+
+def test_tokens_must_be_the_same(path, cache, tmp_path):
+    def refused(draft):
+        with pytest.raises(LumenError) as found:
+            lumen_mlir.LLM(path, cache=cache, draft=draft)
+        return str(found.value).removeprefix(f"{draft}: ")
+
+    with pytest.raises(LumenError, match="No such file"):
+        lumen_mlir.LLM(path, cache=cache, draft=tmp_path / "none.gguf")
+    with pytest.raises(LumenError, match="the path of a model was expected, got int"):
+        lumen_mlir.LLM(path, cache=cache, draft=3)
+    other = tmp_path / "other.gguf"
+    write_scripted(other, ["one", "two"])
+    assert refused(other).startswith("a draft must have the tokens of the model: token ")
+
+
+def test_one_may_have_more_tokens(cache, tmp_path, monkeypatch):
+    """At the end. What only one of the two has is no guess."""
+    words = ["zero", "one", "two", "three"] * 2
+    short, longer = tmp_path / "short.gguf", tmp_path / "longer.gguf"
+    write_scripted(short, words[:5])
+    ids = write_scripted(longer, words[:5], control=["<more>", "</s>"], eos="</s>")
+    most = ids["<more>"]
+    for model, draft in ((short, longer), (longer, short)):
+        with lumen_mlir.LLM(model, cache=cache, draft=draft) as llm:
+            seconds = lambda curve, *_, llm=llm: float(curve is not llm.draft.guesser.costs)  # noqa: E731
+            monkeypatch.setattr(CostCurve, "seconds", seconds)
+            run = llm.generate("zero", 40, temperature=0)
+            assert run.text() == "onetwothreezero" * 10 and run.guess.right > 20
+            assert llm.draft.guesser._vocabulary == most
+            if model is longer:
+                # The draft cannot read it.
+                run = llm.generate([most, ids["zero"]], 40, temperature=0)
+                assert run.text() == "onetwothreezero" * 10
+                assert run.guess.proposed == run.guess.ngrams.proposed
+
+
+def test_a_budget_counts_the_draft(path, cache):
+    from lumen_mlir.run.memory import footprint
+
+    run = {"cache": cache, "kv_type": "f32"}
+    with lumen_mlir.LLM(path, draft=path, context=256, **run) as llm:
+        alone = footprint(llm.model, llm.options, cache).total
+        # Its own keys and values are f16.
+        assert llm.draft.executor.options.kv_type == "f16"
+    budget = 2 * alone
+    for draft, context in ((None, 256), (path, 256)):
+        with lumen_mlir.LLM(path, memory_budget=budget, draft=draft, **run) as llm:
+            assert llm.context == context
+    with lumen_mlir.LLM(path, memory_budget=int(1.75 * alone), draft=path, **run) as llm:
+        assert llm.context == llm.draft.executor.context < 256
+    with pytest.raises(LumenError, match=r"is too small: .* the draft \S+ [kM]?B: \S+ [kM]?B in all"):
+        lumen_mlir.LLM(path, memory_budget=alone, draft=path, **run)
