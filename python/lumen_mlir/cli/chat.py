@@ -151,8 +151,10 @@ class _Opener:
 
     def another(self, path: str) -> LLM:
         """One that is opened during a conversation. Its own template goes first."""
-        # What a folder is quantized to means nothing for a file.
-        options = self.options if os.path.isdir(path) else {**self.options, "format": None}
+        # A draft is for one model, and what a folder is quantized to means nothing for a file.
+        options = {**self.options, "draft": None}
+        if not os.path.isdir(path):
+            options["format"] = None
         llm = self.reporter.open(path, **options)
         try:
             if not _has_template(llm):

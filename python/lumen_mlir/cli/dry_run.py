@@ -3,9 +3,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from lumen_mlir.cli.report import Reporter
+
+if TYPE_CHECKING:
+    from lumen_mlir.models import Model
+    from lumen_mlir.run.session_options import SessionOptions
 
 
 def report(model: str | None, reporter: Reporter, options: dict[str, Any]) -> None:
@@ -20,17 +25,21 @@ def report(model: str | None, reporter: Reporter, options: dict[str, Any]) -> No
 
     chosen = dict(options)
     chosen.pop("engine", None)
+    draft = chosen.pop("draft", None)
     budget = chosen.pop("memory_budget", None)
     source = {name: chosen.pop(name) for name in ("format", "pre_tokenizer") if name in chosen}
     settings = SessionOptions.of(**{"sequences": 1, **chosen})
     try:
         file = reporter.open_file(model, **source, read_weights=False)
         opened, cache = Model.open(file), Cache().labelled(label(file))
+        beside = (
+            (lambda context: 0) if draft is None else _of_draft(draft, opened, settings, reporter, source)
+        )
         if budget is None:
             needs = memory.footprint(opened, settings, cache, reporter.progress)
         else:
             limit = memory.parse_budget(budget)
-            _, needs = memory.fit(opened, settings, limit, cache, reporter.progress)
+            _, needs = memory.fit(opened, settings, limit, cache, reporter.progress, beside)
     finally:
         reporter.close()
     rows = [
@@ -38,11 +47,27 @@ def report(model: str | None, reporter: Reporter, options: dict[str, Any]) -> No
         ("weights, as they are", needs.direct, "embedding table, norms, biases"),
         ("KV cache", needs.kv, f"{needs.kv_type}, {needs.context:,} tokens"),
         ("intermediates", needs.scratch, f"up to {settings.chunk} tokens at once"),
-        ("in all", needs.total, ""),
     ]
+    total = needs.total + beside(needs.context)
+    if draft is not None:
+        rows.append(("draft", total - needs.total, "weights, KV cache and intermediates"))
+    rows.append(("in all", total, ""))
     say(f"{file.path}: {size_text(needs.file)} of weights in the file, read once to be packed\n")
     show([(name, size_text(size), note) for name, size, note in rows], right=(1,))
     free = available_memory()
     if free is not None:
-        verdict = "" if needs.total <= free else ": weights would be read from the disk in every step"
+        verdict = "" if total <= free else ": weights would be read from the disk in every step"
         say(f"\nfree memory: {size_text(free)}{verdict}")
+
+
+def _of_draft(
+    draft: str, model: Model, settings: SessionOptions, reporter: Reporter, source: dict[str, Any]
+) -> Callable[[int], int]:
+    """The memory that a draft takes, by the context of the model."""
+    from lumen_mlir.generate.draft_source import DraftFile
+    from lumen_mlir.storage.cache import Cache
+    from lumen_mlir.text.tokenizer import Tokenizer
+
+    tokenizer = Tokenizer.from_gguf(model.file, None, source.get("pre_tokenizer"))
+    run = {"cache": Cache(), "progress": reporter.progress, "read_weights": False}
+    return DraftFile.open(draft, tokenizer, **source, **run).bytes_beside(model, settings, reporter.progress)

@@ -125,6 +125,7 @@ SPELLINGS = (
     _same("--system", "--system-prompt"),
     _same("--chat-template", "--chat-template-file"),
     _same("--special", "-sp", value=False),
+    _same("--draft", "-md", "--model-draft"),
     _means("--chunk", "the smaller of -b and -ub", lambda value: [], *_BATCHES),
     _means("--kv-type", "one type for keys and values, so both must agree", lambda value: [], *_CACHE_TYPES),
     _means("--model", "MODEL as hf:USER/REPO", _hub_model, "-hf", "-hfr", "--hf-repo"),
@@ -166,6 +167,8 @@ SPELLINGS = (
     _unused("terminals are recognized", "--simple-io", value=False),
     _unused('""" begins a text of several lines', "-mli", "--multiline-input", value=False),
     _unused("there is none", "--warmup", value=False),
+    _unused("as much is guessed as is faster", "--draft-max", "--draft-min", "--draft-p-min"),
+    _unused("a draft is run as the model is", "-cd", "--ctx-size-draft", "-td", "--threads-draft"),
     _unused("answers are printed as the model writes them", "--reasoning-format"),
     _refused(
         "'lumen chat' talks with a model",
@@ -203,7 +206,6 @@ SPELLINGS = (
     _refused("positions are those of the file", "--rope-freq-base", "--rope-freq-scale"),
     _refused("weights are those of the file", "--lora", "--lora-scaled", "--control-vector"),
     _refused("metadata is that of the file", "--override-kv"),
-    _refused("one model writes the text", "-md", "--model-draft"),
     _refused("text is all that is read", "-mm", "--mmproj", "--image", "--audio"),
     _refused("-p and -n with -d measure that", "-pg", commands=("bench",)),
 )

@@ -198,6 +198,14 @@ chunk_option = click.option(
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
 
+draft_option = click.option(
+    "--draft",
+    metavar="FILE",
+    shell_complete=complete_files,
+    help="A smaller model with the same tokens, which guesses what comes next, where that is faster. No text "
+    "changes.",
+)
+
 # How steps are computed, whatever the context.
 step_options = _all(
     threads_option,
@@ -221,6 +229,7 @@ memory_options = _all(
 )
 
 engine_options = _all(
+    draft_option,
     memory_options,
     click.option(
         "-c",
@@ -302,6 +311,7 @@ sampling_options = _all(
     click.option(
         "--speculate",
         is_flag=True,
+        default=None,
         help="Guess tokens from what was there before, where that is faster. No text changes.",
     ),
     click.option("--ignore-eos", is_flag=True, help="Go on where the model would end the text."),

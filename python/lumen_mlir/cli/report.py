@@ -111,6 +111,12 @@ class Reporter:
                 f"{executor.engine.arena_bytes:,} for intermediates"
             )
             self.detail(f"functions {', '.join(program.kernels)}")
+        if llm.draft is not None:
+            drawn = llm.draft.model.config
+            self.detail(
+                f"draft {llm.draft.model.file.path}: {drawn.architecture}, {drawn.layers} layers of width "
+                f"{drawn.width}"
+            )
 
     def sampling(self, llm: LLM, given: dict[str, Any]) -> None:
         """Which parameters of sampling the model's makers chose, of those that were not ``given``."""

@@ -14,6 +14,8 @@ _SHARE, _MOST = 0.2, 2.0
 _KEPT, _SMALL = 200, 16
 # A step whose tokens attend to fewer positions each says little of what that costs.
 _LEAST_DEPTH = 64
+# What a guess adds to a step where no longer one was measured, as a part of it.
+_GUESSED = 0.1
 # The least part of a step that is not for what its tokens attend to.
 _LEAST_ALONE = 0.1
 
@@ -39,9 +41,11 @@ class CostCurve:
 
     Args:
       most: tokens of the longest step.
+      begins_cold: the first step touches weights for the first time, so a short one says nothing of others.
     """
 
-    def __init__(self, most: int):
+    def __init__(self, most: int, begins_cold: bool = False):
+        self._cold = begins_cold
         self._sizes = [*range(1, min(most, 7) + 1), *(1 << i for i in range(3, most.bit_length()))]
         # By size.
         self._known: list[_Average] = []
@@ -50,6 +54,9 @@ class CostCurve:
 
     def add(self, tokens: int, seconds: float, pairs: float = 0) -> None:
         """Counts a step of so many tokens, of which those of prompts attend to so many positions in all."""
+        cold, self._cold = self._cold, False
+        if cold and tokens <= _SMALL:
+            return
         self._steps += 1
         size = self._size_of(tokens)
         number = bisect_right(self._known, size, key=_size)
@@ -97,6 +104,15 @@ class CostCurve:
     def reaches(self, tokens: int) -> bool:
         """True where a step of so many tokens or more was measured."""
         return bool(self._known) and self._known[-1].size >= self._size_of(tokens)
+
+    def with_guesses(self, tokens: int, guesses: int) -> float:
+        """What a step takes with so many guesses besides its tokens; 0 where nothing was measured yet.
+
+        Where no longer step was measured it is little, so that guesses are tried.
+        """
+        if self.reaches(tokens + 1):
+            return self.seconds(tokens + guesses) or 0.0
+        return (1 + _GUESSED * guesses) * (self.seconds(tokens) or 0.0)
 
     def most_within(
         self, seconds: float, least: int, most: int, others: int = 0, pairs: float = 0, position: int = 0

@@ -50,7 +50,7 @@ class Plan:
 
     def that_pay(self, texts: list[Text]) -> list[Text]:
         """Those whose guesses are worth their part of the model's step."""
-        row = (self._seconds(len(texts)) - self.alone) / len(texts)
+        row = (self._model.with_guesses(self._total, len(texts)) - self.alone) / len(texts)
         found = [text for text in texts if text.guess.mean[0] * self.alone >= row * self._total]
         return found[: max(self.room, 0)]
 
@@ -64,7 +64,7 @@ class Plan:
         for count in range(1, min(MOST, self.room // len(texts)) + 1):
             chances = [chance * text.guess.mean[0] for chance, text in zip(chances, texts, strict=True)]
             gained += sum(chances)
-            seconds = self._seconds(count * len(texts)) + count * each
+            seconds = self._model.with_guesses(self._total, count * len(texts)) + count * each
             # What all of the step gain, or lose, counts as theirs.
             rate = (self._total + gained) * self.alone / seconds
             rate = (1 - RISK * count) * (1 + (rate - self._total) / len(texts))
@@ -85,21 +85,19 @@ class Plan:
     def goes_on(self, texts: list[Text]) -> bool:
         """True where another step of the draft, for these texts, makes tokens come faster."""
         more = sum(text.chance * text.guess.mean[0] for text in texts)
-        now = self._seconds(self.rows) + self.spent
-        then = self._seconds(self.rows + len(texts)) + self.spent + (self._draft.seconds(len(texts)) or 0.0)
+        now = self._model.with_guesses(self._total, self.rows) + self.spent
+        then = (
+            self._model.with_guesses(self._total, self.rows + len(texts))
+            + self.spent
+            + (self._draft.seconds(len(texts)) or 0.0)
+        )
         return (self._total + self._gained + more) * now > (self._total + self._gained) * then
 
     def takes(self, text: Text) -> bool:
         """True, and it counts, where a text's next guess is worth its part of the model's step."""
-        now = self._seconds(self.rows)
-        row = self._seconds(self.rows + 1) - now
+        now = self._model.with_guesses(self._total, self.rows)
+        row = self._model.with_guesses(self._total, self.rows + 1) - now
         if text.chance * (now + self.spent) < row * (self._total + self._gained):
             return False
         self.rows, self._gained = self.rows + 1, self._gained + text.chance
         return True
-
-    def _seconds(self, rows: int) -> float:
-        """Of the model's step with so many guesses. What was never measured is tried."""
-        if not self._model.reaches(self._total + 1):
-            return self.alone
-        return self._model.seconds(self._total + rows) or self.alone

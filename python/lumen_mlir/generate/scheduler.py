@@ -129,7 +129,7 @@ class Scheduler:
         self.steps = steps
         self._draw_all = draw
         self._guesser = EachGuesses() if guesser is None else guesser
-        self.costs = CostCurve(steps.chunk)
+        self.costs = CostCurve(steps.chunk, begins_cold=True)
         self._clock = clock
         self._waiting: list[Request] = []
         self._running: list[Request] = []

@@ -100,7 +100,7 @@ class Controller:
                 break
             # Of counts that gain about the same, the least.
             # The others of the step wait longer for it.
-            rate = (total - 1 + expected) * alone / (costs.seconds(total + count) or alone)
+            rate = (total - 1 + expected) * alone / (costs.with_guesses(total, count) or alone)
             rate = (1 - RISK * count) * (1 + rate - total)
             if rate > best_rate:
                 best, best_rate = count, rate
