@@ -108,11 +108,16 @@ class CostCurve:
     def with_guesses(self, tokens: int, guesses: int) -> float:
         """What a step takes with so many guesses besides its tokens; 0 where nothing was measured yet.
 
-        Where no longer step was measured it is little, so that guesses are tried.
+        Beyond the longest step that was measured it is a straight line: what is not tried is never known.
         """
-        if self.reaches(tokens + 1):
+        if self.seconds(tokens) is None:
+            return 0.0
+        alone, longest = self.seconds(tokens) or 0.0, self._known[-1]
+        if longest.size >= tokens + guesses:
             return self.seconds(tokens + guesses) or 0.0
-        return (1 + _GUESSED * guesses) * (self.seconds(tokens) or 0.0)
+        if longest.size <= tokens:
+            return (1 + _GUESSED * guesses) * alone
+        return alone + max(longest.seconds - alone, 0.0) / (longest.size - tokens) * guesses
 
     def most_within(
         self, seconds: float, least: int, most: int, others: int = 0, pairs: float = 0, position: int = 0

@@ -146,9 +146,9 @@ class DraftModel:
             ready = self._ready(chosen, plan, rate, limit)
             self._write(ready, plan)
         for text in texts:
-            if text not in ready:
+            if text not in ready or not plan.steps:
                 text.guess.forget()
-        if ready:
+        if plan.steps:
             self._idle = 0.0
         else:
             self.mean.forget()
@@ -157,7 +157,7 @@ class DraftModel:
     # --- what the draft computes ----------------------------------------------------------------------------
 
     def _ready(self, texts: list[Text], plan: Plan, rate: float, limit: float | None) -> list[Text]:
-        """Those that can be written on now, and pay; it goes on to read the others."""
+        """Those that can be written on now; it goes on to read the others."""
         ready, left = [], self._steps.chunk
         for text in texts:
             missing = self._missing(text)
@@ -167,7 +167,7 @@ class DraftModel:
                 left -= missing
             elif missing > _FEW and plan.pays_to_read(text, missing, rate):
                 self._read(text, missing, None if limit is None else limit - plan.alone)
-        return ready if plan.depth(ready)[0] else []
+        return ready
 
     def _missing(self, text: Text) -> int:
         """How many tokens of a text the draft has not read, at least 1. It has a sequence from now on."""
@@ -193,7 +193,7 @@ class DraftModel:
 
     def _write(self, texts: list[Text], plan: Plan) -> None:
         """Writes the texts on, a token of each in a step, as long as that pays."""
-        while texts and (not plan.steps or plan.goes_on(texts)):
+        while texts and plan.depth(texts)[0]:
             parts = []
             for text in texts:
                 position = len(text.ids) + len(text.drafts) - len(text.feed)

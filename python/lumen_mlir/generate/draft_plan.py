@@ -55,19 +55,21 @@ class Plan:
         return found[: max(self.room, 0)]
 
     def depth(self, texts: list[Text]) -> tuple[int, float]:
-        """How many tokens of each text make them come fastest, and how many times as fast: (0, 1) is none."""
+        """How many more tokens of each text make them come fastest, and how many times as fast.
+
+        It counts what is guessed already; (0, 1) is none.
+        """
         if not texts:
             return 0, 1.0
-        best, best_rate, before, worse = 0, GAIN, 0.0, 0
-        gained, each = 0.0, self._draft.seconds(len(texts)) or 0.0
-        chances = [1.0] * len(texts)
-        for count in range(1, min(MOST, self.room // len(texts)) + 1):
+        best, before, worse = 0, 0.0, 0
+        best_rate = self._rate(self._gained, self.rows, self.spent, len(texts)) if self.steps else GAIN
+        gained, each = self._gained, self._draft.seconds(len(texts)) or 0.0
+        chances = [text.chance for text in texts]
+        for count in range(1, min(MOST, (self.room - self.rows) // len(texts)) + 1):
             chances = [chance * text.guess.mean[0] for chance, text in zip(chances, texts, strict=True)]
             gained += sum(chances)
-            seconds = self._model.with_guesses(self._total, count * len(texts)) + count * each
-            # What all of the step gain, or lose, counts as theirs.
-            rate = (self._total + gained) * self.alone / seconds
-            rate = (1 - RISK * count) * (1 + (rate - self._total) / len(texts))
+            rows, spent = self.rows + count * len(texts), self.spent + count * each
+            rate = (1 - RISK * count) * self._rate(gained, rows, spent, len(texts))
             if rate > best_rate:
                 best, best_rate = count, rate
             worse = worse + 1 if rate < before else 0
@@ -76,22 +78,16 @@ class Plan:
             before = rate
         return best, best_rate if best else 1.0
 
+    def _rate(self, gained: float, rows: int, spent: float, texts: int) -> float:
+        """How many times as fast so many texts come: what all of the step gain, or lose, counts as theirs."""
+        seconds = self._model.with_guesses(self._total, rows) + spent
+        return 1 + ((self._total + gained) * self.alone / seconds - self._total) / texts
+
     def pays_to_read(self, text: Text, missing: int, rate: float) -> bool:
         """True where the rest of the text gains more than it takes the draft to read what it has not."""
         share = min(text.most, _EXPECTED) * self.alone / self._total
         price = self._draft.seconds(missing, pairs_of(missing, len(text.ids) - missing)) or 0.0
         return share > GAIN * (price + share / rate)
-
-    def goes_on(self, texts: list[Text]) -> bool:
-        """True where another step of the draft, for these texts, makes tokens come faster."""
-        more = sum(text.chance * text.guess.mean[0] for text in texts)
-        now = self._model.with_guesses(self._total, self.rows) + self.spent
-        then = (
-            self._model.with_guesses(self._total, self.rows + len(texts))
-            + self.spent
-            + (self._draft.seconds(len(texts)) or 0.0)
-        )
-        return (self._total + self._gained + more) * now > (self._total + self._gained) * then
 
     def takes(self, text: Text) -> bool:
         """True, and it counts, where a text's next guess is worth its part of the model's step."""
