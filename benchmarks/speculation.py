@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """What guesses gain: texts that quote and edit, and texts that are free, with and without ``speculate``.
 
-    python benchmarks/speculation.py [MODEL.gguf] [-n 200] [--rounds 7] [-t 2] [--json]
+    python benchmarks/speculation.py [MODEL.gguf] [--draft SMALL.gguf] [-n 200] [--rounds 7] [-t 2] [--json]
 
 Without MODEL it is the model that comes with Lumen, which only continues texts. A model with a chat template
-is given tasks. Both ways take turns in one process, each from the same prompt, which is computed before; the
-texts must be equal. Prints a Markdown table: tokens in a second without guesses, how many times as many with
-them (the median, the least and the most of all pairs), and how many guesses were right.
+is given tasks. With --draft, a second model guesses, too. Both ways take turns in one process, each from the
+same prompt, which is computed before; the texts must be equal. Prints a Markdown table: tokens in a second
+without guesses, how many times as many with them (the median, the least and the most of all pairs), and how
+many guesses were right.
 """
 
 from __future__ import annotations
@@ -120,12 +121,13 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("model", nargs="?")
+    parser.add_argument("--draft", help="a second, smaller model")
     parser.add_argument("-n", "--max-tokens", type=int, default=200)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("-t", "--threads", type=int, default=2)
     parser.add_argument("--json", action="store_true", help="print JSON, for scripts")
     options = parser.parse_args()
-    llm = lumen_mlir.LLM(options.model, threads=options.threads)
+    llm = lumen_mlir.LLM(options.model, draft=options.draft, threads=options.threads)
     talks = options.model is not None
     rows = []
     for kind, name, prompt, temperature in TASKS if talks else BEGINNINGS:
