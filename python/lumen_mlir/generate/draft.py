@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lumen_mlir.generate.cost_curve import CostCurve, pairs_of
+from lumen_mlir.generate.cost_curve import CostCurve
 from lumen_mlir.generate.draft_guess import DraftGuess
 from lumen_mlir.generate.draft_plan import Plan, Text
-from lumen_mlir.generate.request import Request, Stored
+from lumen_mlir.generate.draft_steps import MeasuredSteps
+from lumen_mlir.generate.request import Request
 from lumen_mlir.generate.speculation import MOST, Chances, EachGuesses
 from lumen_mlir.run.pages import NoRoomError
 
@@ -37,13 +38,6 @@ _MEAN = 0.6
 _ALL = (0.04, 0.002)
 # So many tokens that the draft has not read are read along with its next guess.
 _FEW = 8
-# After an error, a text has no guesses for so many tokens.
-_PAUSE = 64
-# Where the draft is not used, its steps are measured again after so many times what one of them takes, then
-# after twice as long, and so on up to the second number.
-_STALES = (100, 3200)
-# Tokens of the longer step that is measured before the draft is used.
-_SAMPLE = 16
 
 
 class DraftModel:
@@ -51,7 +45,6 @@ class DraftModel:
 
     Attributes:
       chances, mean: see ``DraftGuess``: of all texts so far.
-      costs: what steps of the draft take.
 
     Args:
       steps: those of the draft.
@@ -67,11 +60,15 @@ class DraftModel:
         ends: frozenset[int] = frozenset(),
         clock: Callable[[], float] = time.perf_counter,
     ):
-        self.costs = CostCurve(steps.chunk)
         self.chances, self.mean = Chances(_CHANCES, *_ALL), Chances((_MEAN,), *_ALL)
-        self._steps, self._vocabulary, self._ends, self._clock = steps, vocabulary, ends, clock
+        self._steps, self._timed = steps, MeasuredSteps(steps, clock)
+        self._vocabulary, self._ends = vocabulary, ends
         self._ngrams = EachGuesses()
-        self._idle, self._stale = 0.0, _STALES[0]
+
+    @property
+    def costs(self) -> CostCurve:
+        """What steps of the draft take."""
+        return self._timed.costs
 
     def guess(self) -> DraftGuess:
         """Of a new text."""
@@ -91,7 +88,9 @@ class DraftModel:
         for number, (request, most) in enumerate(asked):
             guess, ids = request.guess, request.ids
             most = min(most, self._steps.context - len(ids))
-            if not isinstance(guess, DraftGuess) or guess.resume > len(ids):
+            # (Who waits for the first token does not wait for the draft.)
+            waits = len(ids) - request.computed > 1
+            if not isinstance(guess, DraftGuess) or waits or guess.resume > len(ids):
                 continue
             if most > 0 and guess.knows(ids, self._vocabulary):
                 texts.append(Text(number, ids, guess, most))
@@ -112,8 +111,7 @@ class DraftModel:
                 error,
             )
             for text in texts:
-                text.guess.resume = len(text.ids) + _PAUSE
-                text.guess.release()
+                text.guess.pause(len(text.ids))
         return found
 
     def forget(self) -> None:
@@ -130,10 +128,7 @@ class DraftModel:
         limit: float | None,
     ) -> list[Text]:
         """Those of the texts that the draft goes on with, and what it says."""
-        alone, own = costs.seconds(total) or 0.0, self.costs.seconds(1)
-        self._idle += alone
-        if own is None or self._idle > self._stale * own:
-            self._measure(alone)
+        self._timed.refresh(costs.seconds(total) or 0.0)
         plan = Plan(self.costs, costs, total, room)
         chosen = plan.that_pay(texts)
         depth, rate = plan.depth(chosen)
@@ -148,35 +143,40 @@ class DraftModel:
         for text in texts:
             if text not in ready or not plan.steps:
                 text.guess.forget()
-        if plan.steps:
-            self._idle = 0.0
-        else:
+        if not plan.steps:
             self.mean.forget()
         return ready
 
     # --- what the draft computes ----------------------------------------------------------------------------
 
     def _ready(self, texts: list[Text], plan: Plan, rate: float, limit: float | None) -> list[Text]:
-        """Those that can be written on now; it goes on to read the others."""
-        ready, left = [], self._steps.chunk
+        """Those that can be written on now; it goes on to read one of the others."""
+        ready, left, seconds = [], self._steps.chunk, None if limit is None else limit - plan.alone
         for text in texts:
-            missing = self._missing(text)
+            try:
+                missing = self._missing(text)
+            except NoRoomError:
+                text.guess.pause(len(text.ids))
+                continue
             if missing <= min(_FEW, left):
                 text.feed = list(text.ids[text.guess.agreed :])
                 ready.append(text)
                 left -= missing
-            elif missing > _FEW and plan.pays_to_read(text, missing, rate):
-                self._read(text, missing, None if limit is None else limit - plan.alone)
+            elif (
+                missing > _FEW and (seconds is None or seconds > 0) and plan.pays_to_read(text, missing, rate)
+            ):
+                self._read(text, missing, seconds)
+                seconds = 0.0
         return ready
 
     def _missing(self, text: Text) -> int:
         """How many tokens of a text the draft has not read, at least 1. It has a sequence from now on."""
         guess, ids = text.guess, text.ids
         missing = guess.follow(ids)
-        if guess.sequence is not None and not guess.sequence.can_resume(guess.agreed):
+        if guess.stored is not None and not guess.stored.can_resume(guess.agreed):
             guess.release()
-        if guess.sequence is None:
-            guess.sequence = self._steps.open()
+        if guess.stored is None:
+            guess.stored = self._steps.open()
             guess.agreed = guess.sequence.adopt(ids)
             missing = guess.follow(ids)
         guess.sequence.truncate(guess.agreed)
@@ -189,7 +189,7 @@ class DraftModel:
             most = self.costs.most_within(seconds, 0, most, position=guess.agreed)
         if most:
             tokens = text.ids[guess.agreed : guess.agreed + most]
-            self._run([(guess.sequence, np.array(tokens, np.int32), guess.agreed, most)], reads=True)
+            self._timed.run([(guess.sequence, np.array(tokens, np.int32), guess.agreed, most)], reads=True)
 
     def _write(self, texts: list[Text], plan: Plan) -> None:
         """Writes the texts on, a token of each in a step, as long as that pays."""
@@ -199,7 +199,7 @@ class DraftModel:
                 position = len(text.ids) + len(text.drafts) - len(text.feed)
                 part = np.array(text.feed, np.int32)
                 parts.append((text.guess.sequence, part, position, len(part) - 1))
-            rows, going = self._run(parts), []
+            rows, going = self._timed.run(parts), []
             plan.steps, plan.spent = plan.steps + 1, plan.spent + (self.costs.seconds(len(texts)) or 0.0)
             for text, row in zip(texts, rows, strict=True):
                 token, likely = _likeliest(row[: self._vocabulary])
@@ -215,44 +215,6 @@ class DraftModel:
                     if len(text.drafts) < min(text.most, MOST):
                         going.append(text)
             texts = going[: max(plan.room - plan.rows, 0)]
-
-    def _run(
-        self, parts: Sequence[tuple[Stored | None, np.ndarray, int, int]], reads: bool = False
-    ) -> np.ndarray:
-        start = self._clock()
-        logits = self._steps.run(parts)  # type: ignore[arg-type]
-        tokens = sum(len(part) for _, part, _, _ in parts)
-        pairs = sum(pairs_of(len(part), position) for _, part, position, _ in parts) if reads else 0.0
-        self.costs.add(tokens, self._clock() - start, pairs)
-        return logits
-
-    def _measure(self, alone: float) -> None:
-        """Measures what steps take, before the draft is used, and now and then where it is not."""
-        self._idle, self._stale = 0.0, min(2 * self._stale, _STALES[1])
-        sequence, known = self._steps.open(), self.costs
-        sample = min(_SAMPLE, self._steps.chunk, self._steps.context)
-
-        def seconds(count: int) -> float:
-            start = self._clock()
-            self._steps.run([(sequence, np.zeros(count, np.int32), 0, count - 1)])
-            return self._clock() - start
-
-        try:
-            if known.seconds(1) is None:
-                # Memory is touched for the first time.
-                seconds(1)
-            # What takes longer has waited for something else.
-            now = min(seconds(1), seconds(1))
-            self.costs = CostCurve(self._steps.chunk)
-            self.costs.add(1, now)
-            if now < alone and sample > 1:
-                before = known.seconds(1) if known.reaches(sample) else None
-                self.costs.add(
-                    sample, (known.seconds(sample) or 0.0) * now / before if before else seconds(sample)
-                )
-        finally:
-            sequence.truncate(0)
-            sequence.close()
 
 
 def _likeliest(logits: np.ndarray) -> tuple[int, float]:

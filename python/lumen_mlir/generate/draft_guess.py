@@ -11,6 +11,8 @@ from lumen_mlir.generate.speculation import Chances, NgramGuess
 
 # How much each guess teaches, and how much is forgotten where there is none.
 _TEXT = (0.2, 0.01)
+# After an error, a text has no guesses of the draft for so many tokens.
+_PAUSE = 64
 
 
 class DraftGuess:
@@ -20,7 +22,7 @@ class DraftGuess:
       ngrams: says the latter.
       chances: how often tokens of the draft are right, by how likely it says that they are.
       mean: of those that it will compute next.
-      sequence: the keys and values of the draft, if there are any.
+      stored: the keys and values of the draft, if there are any.
       agreed: so many tokens of it are the text's.
       resume: the length of the text from which on the draft is asked again.
       levels: of the tokens that the draft proposed last.
@@ -32,7 +34,7 @@ class DraftGuess:
     def __init__(self, chances: Chances, mean: Chances):
         self.ngrams = NgramGuess()
         self.chances, self.mean = chances.part(*_TEXT), mean.part(*_TEXT)
-        self.sequence: Stored | None = None
+        self.stored: Stored | None = None
         self.agreed = self.resume = 0
         self.levels: list[int] = []
         self._all = chances
@@ -47,6 +49,12 @@ class DraftGuess:
     def right(self) -> int:
         """See ``Guess``."""
         return self._right + self.ngrams.right
+
+    @property
+    def sequence(self) -> Stored:
+        """The keys and values of the draft, where there are any."""
+        assert self.stored is not None
+        return self.stored
 
     def propose(self, ids: Sequence[int], most: int, total: int, costs: CostCurve) -> list[int]:
         """What stood there before: ``DraftModel.propose`` may know better. See ``Guess.propose``."""
@@ -70,9 +78,14 @@ class DraftGuess:
 
     def release(self) -> None:
         """See ``Guess.release``."""
-        sequence, self.sequence, self.agreed = self.sequence, None, 0
-        if sequence is not None:
-            sequence.close()
+        stored, self.stored, self.agreed = self.stored, None, 0
+        if stored is not None:
+            stored.close()
+
+    def pause(self, length: int) -> None:
+        """Asks the draft no more for a while, from this length of the text on."""
+        self.resume = length + _PAUSE
+        self.release()
 
     def knows(self, ids: Sequence[int], vocabulary: int) -> bool:
         """True where the draft has all tokens of a text."""
@@ -82,7 +95,7 @@ class DraftGuess:
 
     def follow(self, ids: Sequence[int]) -> int:
         """Notes what the text has become; how many of its tokens the draft has not read, at least 1."""
-        tokens = self.sequence.tokens if self.sequence is not None else []
+        tokens = self.stored.tokens if self.stored is not None else []
         most = min(len(tokens), len(ids) - 1)
         self.agreed = min(self.agreed, most)
         while self.agreed < most and tokens[self.agreed] == ids[self.agreed]:

@@ -20,6 +20,7 @@ Progress = Callable[[str, int, int], None]
 
 # The largest context that a session takes by itself; a longer one has to be asked for.
 DEFAULT_CONTEXT = 32_768
+MOST_SEQUENCES = 4096
 
 
 def silent(what: str, done: int, total: int) -> None:
@@ -78,7 +79,7 @@ class SessionOptions:
         if self.context is not None and not (type(self.context) is int and self.context == 0):
             check_count("context", self.context)
         check_count("chunk", self.chunk, 65_536)
-        check_count("sequences", self.sequences, 4096)
+        check_count("sequences", self.sequences, MOST_SEQUENCES)
         if self.kv_pool is not None:
             check_count("kv_pool", self.kv_pool)
         kv_cache.get(self.kv_type)
