@@ -108,16 +108,24 @@ class CostCurve:
     def with_guesses(self, tokens: int, guesses: int) -> float:
         """What a step takes with so many guesses besides its tokens; 0 where nothing was measured yet.
 
-        Beyond the longest step that was measured it is a straight line: what is not tried is never known.
+        Of steps that were not measured it is the least that can be: what is not tried is never known. They
+        take no less than a shorter one, and a token of them no less than one of a longer one.
         """
-        if self.seconds(tokens) is None:
+        alone = self.seconds(tokens)
+        if alone is None:
             return 0.0
-        alone, longest = self.seconds(tokens) or 0.0, self._known[-1]
-        if longest.size >= tokens + guesses:
-            return self.seconds(tokens + guesses) or 0.0
-        if longest.size <= tokens:
+        wanted = tokens + guesses
+        number = bisect_right(self._known, wanted, key=_size)
+        below = self._known[number - 1] if number else None
+        if below is not None and below.size == self._size_of(wanted):
+            return self.seconds(wanted) or 0.0
+        least = alone if below is None else max(alone, below.seconds)
+        if number < len(self._known):
+            above = self._known[number]
+            return max(least, above.seconds * wanted / above.size)
+        if below is None or below.size <= tokens:
             return (1 + _GUESSED * guesses) * alone
-        return alone + max(longest.seconds - alone, 0.0) / (longest.size - tokens) * guesses
+        return alone + max(below.seconds - alone, 0.0) / (below.size - tokens) * guesses
 
     def most_within(
         self, seconds: float, least: int, most: int, others: int = 0, pairs: float = 0, position: int = 0

@@ -16,7 +16,7 @@ from lumen_mlir.generate.speculation import NgramGuess
 def costs(slope: float) -> CostCurve:
     """A step takes 1 second, and so much more for each token."""
     curve = CostCurve(512)
-    for tokens in (1, 2, 4, 8, 16, 32):
+    for tokens in (*range(1, 8), 8, 16, 32):
         curve.add(tokens, 1 + slope * tokens)
     return curve
 
