@@ -17,7 +17,9 @@ import pytest
 from parrot import Bytes, Parrot
 
 import lumen_mlir
+from lumen_mlir.data import embedded_model_path
 from lumen_mlir.errors import LumenError
+from lumen_mlir.generate.cost_curve import CostCurve
 from lumen_mlir.generate.generation import Generation
 from lumen_mlir.generate.request import Late
 from lumen_mlir.generate.sampling import Sampler
@@ -266,9 +268,14 @@ def test_interrupts_at_random_moments():
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
-def test_forks_of_a_compiled_model():
-    """A child can use a model that other threads of its parent were using."""
-    llm, stop = lumen_mlir.LLM(sequences=4, threads=2), threading.Event()
+@pytest.mark.parametrize("has_draft", [False, True])
+def test_forks_of_a_compiled_model(has_draft, monkeypatch):
+    """A child can use a model that other threads of its parent were using, and its draft."""
+    draft = embedded_model_path() if has_draft else None
+    llm, stop = lumen_mlir.LLM(sequences=4, threads=2, draft=draft), threading.Event()
+    if has_draft:
+        # As if guesses cost nothing.
+        monkeypatch.setattr(CostCurve, "seconds", lambda self, *_: self is not llm.draft.guesser.costs)
     expected = llm.generate("오늘", 8, seed=3).text()
 
     def work():

@@ -161,6 +161,46 @@ def test_others_do_not_wait_for_the_draft_to_read():
     assert max(times) < 2.5 * 1.01 and max(draft.sizes) < 1000
 
 
+@pytest.mark.parametrize("part", range(3))
+def test_random_schedules(part):
+    """Every text is what it is without a draft, and nothing stays open."""
+    for seed in range(part * 10, part * 10 + 10):
+        rng = np.random.default_rng(seed)
+        clock, sizes = Clock(), {"chunk": int(rng.choice([2, 8, 64])), "prompt": 30}
+        draft_text = bytes(a if rng.random() < 0.7 else b for a, b in zip(TEXT, OTHER, strict=True))
+        fails = {int(call): NoRoomError("no page") for call in rng.integers(0, 200, 6)}
+        sequences = int(rng.choice([1, 3, 8]))
+        model = Timed(TEXT, clock, 1.0, 0.01, sequences=sequences, **sizes)
+        second = Timed(draft_text, clock, 0.05, 0.001, fails, sequences=int(rng.integers(1, 9)), **sizes)
+        guesser = DraftModel(second, 257, Bytes.end_tokens, lambda clock=clock: clock.now)
+        batcher = Batcher(Scheduler(model, lambda clock=clock: clock.now, guesser=guesser))
+        texts = [
+            Generation(
+                batcher,
+                Bytes(),
+                Sampler(temperature=0.0),
+                [65 + n, *range(29)],
+                max_tokens=int(rng.integers(1, 120)),
+                guess=guesser.guess() if rng.random() < 0.8 else None,
+            )
+            for n in range(6)
+        ]
+        lengths = {text: text._max_tokens for text in texts}
+        while texts:
+            text = texts[int(rng.integers(len(texts)))]
+            if next(text, None) is None:
+                assert text.output == TEXT[: lengths[text]].decode() and text.finish_reason == "length"
+                texts.remove(text)
+            elif rng.random() < 0.01:
+                text.close()
+                assert TEXT.decode().startswith(text.output)
+                texts.remove(text)
+        # What ended is released by the next step.
+        batcher.wait(lambda: True)
+        batcher.close(LumenError("closed"))
+        assert model.open_sequences == second.open_sequences == 0
+
+
 # --- models that compute ------------------------------------------------------------------------------------
 
 
