@@ -35,7 +35,12 @@ _CHANCES = (0.15, 0.3, 0.5, 0.65, 0.8, 0.9, 0.95)
 # The chance of a token before the draft has computed it.
 _MEAN = 0.6
 # How much each guess teaches of all texts, and how much is forgotten where there is none.
-_ALL = (0.04, 0.002)
+_ALL = (0.04, 0.01)
+# Where the draft does not pay, it is looked at again so many steps later.
+_LOOK = 8
+# Where it has paid before, twice the first number of steps later, then after twice as many, and so on up to
+# the second; as at first where it has paid for as many as the third in between.
+_TRIES = (4, 64, 16)
 # So many tokens that the draft has not read are read along with its next guess.
 _FEW = 8
 
@@ -64,6 +69,12 @@ class DraftModel:
         self._steps, self._timed = steps, MeasuredSteps(steps, clock)
         self._vocabulary, self._ends = vocabulary, ends
         self._ngrams = EachGuesses()
+        # The number of this step, of the one at which the draft is looked at again, of the one at which it
+        # began to pay, if it does; and for how many it is left when it does not.
+        self._step = self._look = 0
+        self._failed = False
+        self._began: int | None = None
+        self._left = _TRIES[0]
 
     @property
     def costs(self) -> CostCurve:
@@ -83,6 +94,7 @@ class DraftModel:
         limit: float | None,
     ) -> list[list[int]]:
         """See ``Guesser.propose``."""
+        self._step += 1
         found = self._ngrams.propose(asked, total, room, costs, limit)
         texts = []
         for number, (request, most) in enumerate(asked):
@@ -96,7 +108,9 @@ class DraftModel:
                 texts.append(Text(number, ids, guess, most))
             else:
                 guess.release()
-        if not texts or costs.seconds(total) is None or not costs.has_measured(total):
+        if self._step < self._look and not any(text.guess.is_new for text in texts):
+            return found
+        if not texts or room < 1 or costs.seconds(total) is None or not costs.has_measured(total):
             return found
         try:
             for text in self._drafted(texts, found, total, room, costs, limit):
@@ -105,11 +119,9 @@ class DraftModel:
                     text.guess.levels = text.levels
         except Exception as error:
             # Guesses are never worth an error. (Where there is no room, there may be later.)
-            logger.log(
-                logging.DEBUG if isinstance(error, NoRoomError) else logging.WARNING,
-                "the draft fails: %s",
-                error,
-            )
+            if not isinstance(error, NoRoomError) and not self._failed:
+                self._failed = True
+                logger.warning("the draft fails: %s", error)
             for text in texts:
                 text.guess.pause(len(text.ids))
         return found
@@ -135,23 +147,43 @@ class DraftModel:
         # What stood there before costs nothing.
         chosen = [text for text in chosen if not found[text.number] or text.guess.ngrams.rate < rate]
         ready: list[Text] = []
+        reads = False
         if depth and chosen:
             kept = sum(map(len, found)) - sum(len(found[text.number]) for text in chosen)
             plan = Plan(self.costs, costs, total + kept, room - kept)
-            ready = self._ready(chosen, plan, rate, limit)
+            ready, reads = self._ready(chosen, plan, rate, limit)
             self._write(ready, plan)
         for text in texts:
-            if text not in ready or not plan.steps:
-                text.guess.forget()
-        if not plan.steps:
-            self.mean.forget()
+            text.guess.is_new = False
+        if plan.steps:
+            self._began = self._step if self._began is None else self._began
+            for text in texts if self._step % _LOOK == 0 else ():
+                if text not in ready:
+                    text.guess.forget()
+        elif not depth or chosen and not reads:
+            self._stop(texts)
         return ready
+
+    def _stop(self, texts: list[Text]) -> None:
+        """It does not pay: it is left for some steps, and a part of what was learned is forgotten."""
+        self.mean.forget()
+        for text in texts:
+            text.guess.forget()
+        self._look = self._step + _LOOK
+        if self._began is not None:
+            lasted, self._began = self._step - self._began, None
+            self._left = _TRIES[0] if lasted >= _TRIES[2] else min(2 * self._left, _TRIES[1])
+            self._look = self._step + self._left
 
     # --- what the draft computes ----------------------------------------------------------------------------
 
-    def _ready(self, texts: list[Text], plan: Plan, rate: float, limit: float | None) -> list[Text]:
-        """Those that can be written on now; it goes on to read one of the others."""
-        ready, left, seconds = [], self._steps.chunk, None if limit is None else limit - plan.alone
+    def _ready(
+        self, texts: list[Text], plan: Plan, rate: float, limit: float | None
+    ) -> tuple[list[Text], bool]:
+        """Those that can be written on now. It goes on to read one of the others: True where there is one."""
+        ready: list[Text] = []
+        reads, left = False, self._steps.chunk
+        seconds = None if limit is None else limit - plan.alone
         for text in texts:
             try:
                 missing = self._missing(text)
@@ -162,12 +194,12 @@ class DraftModel:
                 text.feed = list(text.ids[text.guess.agreed :])
                 ready.append(text)
                 left -= missing
-            elif (
-                missing > _FEW and (seconds is None or seconds > 0) and plan.pays_to_read(text, missing, rate)
-            ):
-                self._read(text, missing, seconds)
-                seconds = 0.0
-        return ready
+            elif missing > _FEW and plan.pays_to_read(text, missing, rate):
+                reads = True
+                if seconds is None or seconds > 0:
+                    self._read(text, missing, seconds)
+                    seconds = 0.0
+        return ready, reads
 
     def _missing(self, text: Text) -> int:
         """How many tokens of a text the draft has not read, at least 1. It has a sequence from now on."""

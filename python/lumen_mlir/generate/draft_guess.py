@@ -10,7 +10,7 @@ from lumen_mlir.generate.request import Stored
 from lumen_mlir.generate.speculation import Chances, NgramGuess
 
 # How much each guess teaches, and how much is forgotten where there is none.
-_TEXT = (0.2, 0.01)
+_TEXT = (0.2, 0.06)
 # After an error, a text has no guesses of the draft for so many tokens.
 _PAUSE = 64
 
@@ -24,7 +24,8 @@ class DraftGuess:
       mean: of those that it will compute next.
       stored: the keys and values of the draft, if there are any.
       agreed: so many tokens of it are the text's.
-      resume: the length of the text from which on the draft is asked again.
+      resume: the length of the text from which on the draft is asked again, after an error.
+      is_new: the draft was never asked.
       levels: of the tokens that the draft proposed last.
 
     Args:
@@ -37,6 +38,7 @@ class DraftGuess:
         self.stored: Stored | None = None
         self.agreed = self.resume = 0
         self.levels: list[int] = []
+        self.is_new = True
         self._all = chances
         self._proposed = self._right = self._checked = 0
 

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from lumen_mlir.generate.scheduler import Steps
 
 # Where no step of the draft is run, they are measured again after so many times what one of them takes, then
-# after twice as long, and so on up to the second number.
-_STALES = (100, 3200)
+# after twice as long, and so on up to the second number. (Steps of the model count before which it is asked.)
+_STALES = (16, 400)
 # Tokens of the longer step that is measured before the draft is used.
 _SAMPLE = 16
 
