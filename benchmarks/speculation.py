@@ -144,6 +144,7 @@ def main() -> None:
     parser.add_argument("-n", "--max-tokens", type=int, default=200)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("-t", "--threads", type=int, default=2)
+    parser.add_argument("--greedy", action="store_true", help="free texts, too, take the likeliest tokens")
     parser.add_argument("--processor-time", action="store_true", help="for busy machines")
     parser.add_argument("--json", action="store_true", help="print JSON, for scripts")
     options = parser.parse_args()
@@ -153,6 +154,7 @@ def main() -> None:
     talks = options.model is not None
     rows = []
     for kind, name, prompt, temperature in TASKS if talks else BEGINNINGS:
+        temperature = 0.0 if options.greedy else temperature
         start = partial(begin, llm, talks, prompt, options.max_tokens, temperature)
         rows.append({"kind": kind, "name": name, **measure(start, options.rounds)})
     if options.json:
