@@ -342,6 +342,8 @@ class Scheduler:
         """Adds what may come next to texts that are being written, where it pays to compute it along."""
         ends = [each for each in plan if each.position + each.count == len(each.request.ids)]
         ends = [each for each in ends if each.request.guess is not None]
+        if not ends:
+            return
         asked = [(e.request, min(e.request.most - 1, self.steps.context) - len(e.request.ids)) for e in ends]
         total, limit = sum(each.count for each in plan), self._limit(writing)
         found = self._guesser.propose(asked, total, self.steps.chunk - total, self.costs, limit)
