@@ -187,12 +187,19 @@ void ProductSynthesizer::emitTokenBlocks(
   int64_t tokenBlock =
       std::max<int64_t>(tokenTile, llvm::alignDown(tokensInCache, tokenTile));
   Value blocks = arith::CeilDivUIOp::create(b, tokens, b.index(tokenBlock));
-  // Alike to a tile, so that workers who get as many have as much to do.
-  Value tilesOfAll = b.multiply(blocks, tokenTile);
+  // Alike to a tile, so that workers who get as many have as much to do. The
+  // first ones take a tile more. Divided once, as a division takes as long as a
+  // small tile.
+  Value tilesOfTokens =
+      arith::CeilDivUIOp::create(b, tokens, b.index(tokenTile));
+  Value divisor = arith::MaxUIOp::create(b, blocks, b.index(1));
+  Value each = arith::DivUIOp::create(b, tilesOfTokens, divisor);
+  Value larger = arith::RemUIOp::create(b, tilesOfTokens, divisor);
   auto beginOf = [&](Value block) -> Value {
-    Value share = arith::CeilDivUIOp::create(
-        b, arith::MulIOp::create(b, block, tokens), tilesOfAll);
-    return arith::MinUIOp::create(b, tokens, b.multiply(share, tokenTile));
+    Value tile =
+        arith::AddIOp::create(b, arith::MulIOp::create(b, block, each),
+                              arith::MinUIOp::create(b, block, larger));
+    return arith::MinUIOp::create(b, tokens, b.multiply(tile, tokenTile));
   };
   Value count = blocks;
   if (taken)
