@@ -29,10 +29,6 @@ class _Average:
     step: int
 
 
-def _size(average: _Average) -> int:
-    return average.size
-
-
 class CostCurve:
     """Seconds of steps of 1 to 8, 16, 32, … tokens, each an average that follows what is measured.
 
@@ -47,8 +43,9 @@ class CostCurve:
     def __init__(self, most: int, begins_cold: bool = False):
         self._cold = begins_cold
         self._sizes = [*range(1, min(most, 7) + 1), *(1 << i for i in range(3, most.bit_length()))]
-        # By size.
+        # By size, and these sizes.
         self._known: list[_Average] = []
+        self._known_sizes: list[int] = []
         self._steps = 0
         self._pair = 0.0
 
@@ -59,7 +56,7 @@ class CostCurve:
             return
         self._steps += 1
         size = self._size_of(tokens)
-        number = bisect_right(self._known, size, key=_size)
+        number = bisect_right(self._known_sizes, size)
         before = self._known[number - 1] if number and self._known[number - 1].size == size else None
         if before is not None and pairs >= _LEAST_DEPTH * tokens:
             # What the step took beyond one without them is theirs.
@@ -69,12 +66,14 @@ class CostCurve:
         scaled = max(seconds - self._pair * pairs, _LEAST_ALONE * seconds) * size / tokens
         if before is None:
             self._known.insert(number, _Average(size, scaled, self._steps))
+            self._known_sizes.insert(number, size)
         else:
             before.seconds += _SHARE * (min(scaled, _MOST * before.seconds) - before.seconds)
             before.step = self._steps
         old = next((each for each in self._known if self._steps - each.step > _KEPT), None)
         if old is not None and old.size <= _SMALL:
             self._known.remove(old)
+            self._known_sizes.remove(old.size)
 
     def seconds(self, tokens: int, pairs: float = 0) -> float | None:
         """What a step of so many tokens takes; None where nothing was measured yet.
@@ -83,7 +82,7 @@ class CostCurve:
         """
         if not self._known:
             return None
-        number = bisect_right(self._known, tokens, key=_size)
+        number = bisect_right(self._known_sizes, tokens)
         above = self._known[number] if number < len(self._known) else None
         if number == 0:
             alone = self._known[0].seconds
@@ -98,8 +97,7 @@ class CostCurve:
 
     def has_measured(self, tokens: int) -> bool:
         """True where a step of about so many tokens was measured."""
-        size = self._size_of(tokens)
-        return any(each.size == size for each in self._known)
+        return self._size_of(tokens) in self._known_sizes
 
     def reaches(self, tokens: int) -> bool:
         """True where a step of so many tokens or more was measured."""
@@ -115,7 +113,7 @@ class CostCurve:
         if alone is None:
             return 0.0
         wanted = tokens + guesses
-        number = bisect_right(self._known, wanted, key=_size)
+        number = bisect_right(self._known_sizes, wanted)
         below = self._known[number - 1] if number else None
         if below is not None and below.size == self._size_of(wanted):
             return self.seconds(wanted) or 0.0

@@ -91,7 +91,7 @@ class DraftModel:
         total: int,
         room: int,
         costs: CostCurve,
-        limit: float | None,
+        limit: Callable[[], float | None],
     ) -> list[list[int]]:
         """See ``Guesser.propose``."""
         self._step += 1
@@ -137,7 +137,7 @@ class DraftModel:
         total: int,
         room: int,
         costs: CostCurve,
-        limit: float | None,
+        limit: Callable[[], float | None],
     ) -> list[Text]:
         """Those of the texts that the draft goes on with, and what it says."""
         self._timed.refresh(costs.seconds(total) or 0.0)
@@ -151,7 +151,7 @@ class DraftModel:
         if depth and chosen:
             kept = sum(map(len, found)) - sum(len(found[text.number]) for text in chosen)
             plan = Plan(self.costs, costs, total + kept, room - kept)
-            ready, reads = self._ready(chosen, plan, rate, limit)
+            ready, reads = self._ready(chosen, plan, rate, limit())
             self._write(ready, plan)
         for text in texts:
             text.guess.is_new = False

@@ -19,7 +19,8 @@ class DraftGuess:
     """What the draft says comes next in a text, or what stood there behind the same tokens before.
 
     Attributes:
-      ngrams: says the latter.
+      look: it may be asked at any time.
+      ngrams: says what stood there before.
       chances: how often tokens of the draft are right, by how likely it says that they are.
       mean: of those that it will compute next.
       stored: the keys and values of the draft, if there are any.
@@ -33,7 +34,7 @@ class DraftGuess:
     """
 
     def __init__(self, chances: Chances, mean: Chances):
-        self.ngrams = NgramGuess()
+        self.look, self.ngrams = 0, NgramGuess()
         self.chances, self.mean = chances.part(*_TEXT), mean.part(*_TEXT)
         self.stored: Stored | None = None
         self.agreed = self.resume = 0

@@ -42,7 +42,13 @@ class Stored(Protocol):
 
 
 class Guess(Protocol):
-    """Says what may come next in a text."""
+    """Says what may come next in a text.
+
+    Attributes:
+      look: it is not asked before the text has so many tokens.
+    """
+
+    look: int
 
     @property
     def proposed(self) -> int:
@@ -74,12 +80,12 @@ class Guesser(Protocol):
         total: int,
         room: int,
         costs: CostCurve,
-        limit: float | None,
+        limit: Callable[[], float | None],
     ) -> list[list[int]]:
         """For each request, at most so many tokens that may follow, where it pays to compute them along.
 
-        ``total``: tokens of the step without them. ``room``: tokens that there may be besides. ``limit``:
-        seconds that those wait at most who wait for the step; None where nobody waits for it.
+        ``total``: tokens of the step without them. ``room``: tokens that there may be besides. ``limit``
+        gives the seconds that those wait at most who wait for the step; None where nobody waits for it.
         """
 
     def forget(self) -> None:

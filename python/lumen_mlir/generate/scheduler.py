@@ -12,6 +12,7 @@ import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -340,12 +341,17 @@ class Scheduler:
 
     def _add_drafts(self, plan: Sequence[_Planned], writing: Sequence[Request]) -> None:
         """Adds what may come next to texts that are being written, where it pays to compute it along."""
-        ends = [each for each in plan if each.position + each.count == len(each.request.ids)]
-        ends = [each for each in ends if each.request.guess is not None]
+        ends, asked, total = [], [], 0
+        for each in plan:
+            request, total = each.request, total + each.count
+            length = len(request.ids)
+            if request.guess is None or length < request.guess.look or each.position + each.count < length:
+                continue
+            ends.append(each)
+            asked.append((request, min(request.most - 1, self.steps.context) - length))
         if not ends:
             return
-        asked = [(e.request, min(e.request.most - 1, self.steps.context) - len(e.request.ids)) for e in ends]
-        total, limit = sum(each.count for each in plan), self._limit(writing)
+        limit = partial(self._limit, writing)
         found = self._guesser.propose(asked, total, self.steps.chunk - total, self.costs, limit)
         for each, drafts in zip(ends, found, strict=True):
             each.drafts = drafts

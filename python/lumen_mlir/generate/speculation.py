@@ -7,7 +7,7 @@ repeats parts of itself, or of its prompt, is written several tokens a step.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from lumen_mlir.generate.cost_curve import CostCurve
 from lumen_mlir.generate.request import Request
@@ -19,10 +19,15 @@ MOST = 16
 _LEARNED, _FORGOTTEN = 0.25, 0.003
 # What a step with guesses must gain over one without, and what each guess must add to that.
 GAIN, RISK = 1.1, 0.01
+# Where guesses of a level do not pay, the next ones are not looked at, as that may take a tenth of a step.
+_PASSED_OVER = 7
 
 # Tokens that are compared with those before an earlier place, of which at least two must agree, and how many
 # places are looked at, the last ones first.
 _COMPARED, _LOOKED_AT = 6, 8
+# Looking takes some microseconds. So where a step takes less than so many seconds, only every fourth
+# token is looked at, as long as nothing is repeated.
+_SHORT, _EVERY = 1e-3, 4
 # How likely a token is the next one, before anything is known, where so many before it agree with an earlier
 # place. (With none or one: where the text has just left what it repeats.)
 _CHANCES = (0.4, 0.5, 0.6, 0.7, 0.7, 0.8, 0.8, 0.8, 0.9)
@@ -80,6 +85,8 @@ class Controller:
         self.rate = 1.0
         self._chances = Chances(chances)
         self._level = 0
+        # By level, how many guesses are not looked at.
+        self._passed_over = [0] * len(chances)
 
     def count(self, level: int, most: int, total: int, costs: CostCurve) -> int:
         """How many tokens, the first of ``level``, make the text come fastest; 0 where none does.
@@ -87,6 +94,10 @@ class Controller:
         ``total``: tokens of the step without them.
         """
         self.rate = 1.0
+        kind = min(level, len(self._passed_over) - 1)
+        if self._passed_over[kind]:
+            self._passed_over[kind] -= 1
+            return 0
         alone = costs.seconds(total)
         # Nothing is known of what is gained before a step without guesses was measured.
         if alone is None or not costs.has_measured(total):
@@ -109,12 +120,14 @@ class Controller:
             self.rate = best_rate
         else:
             self._chances.forget(level)
+            self._passed_over[kind] = _PASSED_OVER
         return best
 
     def learn(self, proposed: int, right: int) -> None:
         """See ``Guess.learn``."""
         self.proposed += proposed
         self.right += right
+        self._passed_over = [0] * len(self._passed_over)
         for number in range(min(right + 1, proposed)):
             self._chances.learn(self._level + number, number < right)
 
@@ -124,13 +137,16 @@ class NgramGuess:
 
     A text that repeats another one with changes is followed through the changes: it is expected back near
     the place where it left.
+
+    Attributes:
+      look: see ``Guess``.
     """
 
     def __init__(self) -> None:
         self._controller = Controller(_CHANCES)
-        # The place behind each two tokens where they stood last, and for each place the one before it that is
-        # behind the same two, or 0.
-        self._places: dict[tuple[int, int], int] = {}
+        # The place behind each two tokens (as one number) where they stood last, and for each place the one
+        # before it that is behind the same two, or 0.
+        self._places: dict[int, int] = {}
         self._earlier: list[int] = []
         # What is repeated: the place of the next token, and how many before it agree.
         self._place: int | None = None
@@ -138,6 +154,7 @@ class NgramGuess:
         # Where the text left what it repeats, and the tokens since then.
         self._left: int | None = None
         self._away = 0
+        self.look = 0
 
     @property
     def proposed(self) -> int:
@@ -162,21 +179,22 @@ class NgramGuess:
             if self._place is not None or self._left is not None:
                 self._follow(ids, number - 1)
             if number > 1:
-                pair = (ids[number - 2], ids[number - 1])
+                pair = ids[number - 2] << 32 | ids[number - 1]
                 earlier.append(places.get(pair, 0))
                 places[pair] = number
             else:
                 earlier.append(0)
-        if self._place is None and self._left is None and not earlier[len(ids)]:
-            # As for most tokens of most texts.
-            return []
-        place, agreed = self._find(ids)
-        if place is None:
-            return []
-        count = self._controller.count(agreed, min(most, len(ids) - place), total, costs)
-        if count:
-            self._place, self._agreed = place, agreed
-        return list(ids[place : place + count])
+        follows = self._place is not None or self._left is not None
+        # (For most tokens of most texts, there is nothing to find.)
+        place, agreed = self._find(ids) if follows or earlier[len(ids)] else (None, 0)
+        if place is not None:
+            count = self._controller.count(agreed, min(most, len(ids) - place), total, costs)
+            if count:
+                self._place, self._agreed = place, agreed
+                return list(ids[place : place + count])
+        is_short = (costs.seconds(total) or _SHORT) < _SHORT
+        self.look = len(ids) + (_EVERY if is_short and not follows else 1)
+        return []
 
     def learn(self, proposed: int, right: int) -> None:
         """See ``Guess.learn``."""
@@ -202,8 +220,8 @@ class NgramGuess:
     def _find(self, ids: Sequence[int]) -> tuple[int | None, int]:
         """The place of what may be repeated, and how many tokens before it agree."""
         place, found, longest = self._earlier[len(ids)], 0, self._agreed
-        for _ in range(_LOOKED_AT if longest < _COMPARED else 0):
-            if not place:
+        for _ in range(_LOOKED_AT):
+            if not place or longest >= _COMPARED:
                 break
             agreed = 2
             while agreed < min(_COMPARED, place) and ids[place - agreed - 1] == ids[-agreed - 1]:
@@ -231,7 +249,7 @@ class EachGuesses:
         total: int,
         room: int,
         costs: CostCurve,
-        limit: float | None,
+        limit: Callable[[], float | None],
     ) -> list[list[int]]:
         """See ``Guesser.propose``."""
         found = []
@@ -240,7 +258,8 @@ class EachGuesses:
             most = min(most, room)
             drafts = request.guess.propose(request.ids, most, total, costs) if most > 0 else []
             found.append(drafts)
-            total, room = total + len(drafts), room - len(drafts)
+            if drafts:
+                total, room = total + len(drafts), room - len(drafts)
         return found
 
     def forget(self) -> None:

@@ -119,6 +119,8 @@ def expected(prompt, answer) -> list[int]:
 class SomeGuess:
     """Guesses tokens of which so many are right, as chance has it, whatever they cost."""
 
+    look = 0
+
     def __init__(self, rng: random.Random):
         self.rng, self.proposed, self.right = rng, 0, 0
 

@@ -13,11 +13,11 @@ from lumen_mlir.generate.sampling import Sampler
 from lumen_mlir.generate.speculation import NgramGuess
 
 
-def costs(slope: float) -> CostCurve:
-    """A step takes 1 second, and so much more for each token."""
+def costs(slope: float, scale: float = 1.0) -> CostCurve:
+    """A step takes ``scale`` seconds, and ``slope`` times as much more for each token."""
     curve = CostCurve(512)
     for tokens in (*range(1, 8), 8, 16, 32):
-        curve.add(tokens, 1 + slope * tokens)
+        curve.add(tokens, scale * (1 + slope * tokens))
     return curve
 
 
@@ -75,6 +75,35 @@ def test_guesses_pay_or_are_left_out():
     for _ in range(20):
         guess.learn(4, 4)
     assert len(guess.propose(ids, 16, 1, costs(0.05))) == 16
+
+
+@pytest.mark.parametrize("scale, late", [(1.0, [0, 0, 0, 0]), (1e-4, [0, 1, 2, 3])])
+def test_where_steps_are_short_not_all_tokens_are_looked_at(scale, late):
+    """What is repeated is found at most three tokens later."""
+    found = []
+    for length in range(30, 34):
+        ids = [*range(length), *range(10)]
+        guess, curve = NgramGuess(), costs(0, scale)
+        counts = range(20, len(ids))
+        asked = (count for count in counts if count >= guess.look)
+        first = next(count for count in asked if guess.propose(ids[:count], 4, 1, curve))
+        found.append(first - length - 2)
+        # From then on, every token.
+        for count in range(first + 1, len(ids)):
+            assert count >= guess.look and guess.propose(ids[:count], 4, 1, curve)
+    assert sorted(found) == late
+
+
+def test_guesses_that_do_not_pay_are_seldom_looked_at(monkeypatch):
+    looked, with_guesses = [], CostCurve.with_guesses
+    monkeypatch.setattr(CostCurve, "with_guesses", lambda *of: looked.append(of[2] == 1) or with_guesses(*of))
+    ids, guess, curve = [*range(20)] * 8, NgramGuess(), costs(3.0)
+    assert not any(guess.propose(ids[:count], 16, 1, curve) for count in range(30, 110))
+    assert sum(looked) == 10
+    # Once they are right, they are looked at again.
+    guess.learn(2, 2)
+    guess.propose(ids[:110], 16, 1, curve)
+    assert sum(looked) == 11
 
 
 @pytest.mark.parametrize("options", [{}, {"max_tokens": 37}, {"stop": "ghi"}, {"stop_token_ids": [ord("h")]}])
