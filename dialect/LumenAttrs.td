@@ -105,6 +105,9 @@ def Lumen_TargetAttr : Lumen_Attr<"Target", "target"> {
     `bf16_dot` says whether an instruction multiplies pairs of bf16 in every lane of 32
     bits and adds them up in f32: such weights then meet activations in bf16.
 
+    Where `warp` is more than 1, a worker is not one thread but so many that run the same
+    code. Each of them has one lane of every vector.
+
     ```mlir
     module attributes {lumen.target = #lumen.target<name = "x86-64-v3",
       triple = "x86_64-unknown-linux-gnu", cpu = "x86-64-v3", features = "",
@@ -128,6 +131,7 @@ def Lumen_TargetAttr : Lumen_Attr<"Target", "target"> {
     OptionalParameter<"DotAttr">:$pair_dot,
     OptionalParameter<"DotAttr">:$mma,
     DefaultValuedParameter<"bool", "false">:$bf16_dot,
+    DefaultValuedParameter<"int64_t", "1">:$warp,
     "int64_t":$rows,
     "int64_t":$tokens);
   let assemblyFormat = "`<` struct(params) `>`";
@@ -144,6 +148,9 @@ def Lumen_TargetAttr : Lumen_Attr<"Target", "target"> {
 
     /// Lanes of 32 bits.
     int64_t getLanes() const { return getVectorBits() / 32; }
+
+    /// Whether a worker is a warp of threads.
+    bool hasWarps() const { return getWarp() > 1; }
 
     /// Whether 8-bit codes had better be signed: `dot` takes them so, or adds
     /// pairs of products up in 16 bits, where those of unsigned ones do not fit.

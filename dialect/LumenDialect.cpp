@@ -257,7 +257,7 @@ LogicalResult TargetAttr::verify(function_ref<InFlightDiagnostic()> emitError,
                                  int64_t vectorRegisters, int64_t vectorBits,
                                  bool /*fma*/, bool /*f16*/, int64_t cacheLine,
                                  DotAttr dot, DotAttr pairDot, DotAttr mma,
-                                 bool /*bf16Dot*/, int64_t rows,
+                                 bool /*bf16Dot*/, int64_t warp, int64_t rows,
                                  int64_t tokens) {
   if (vectorRegisters < 8 || vectorRegisters > 256)
     return emitError() << "vector_registers must be 8 to 256, got "
@@ -266,6 +266,9 @@ LogicalResult TargetAttr::verify(function_ref<InFlightDiagnostic()> emitError,
     return emitError()
            << "vector_bits must be a power of two of 32 to 2048, got "
            << vectorBits;
+  if (warp != 1 && (warp != 32 || vectorBits != 32 * warp))
+    return emitError()
+           << "warp must be 1, or 32 where vector_bits is 1024, got " << warp;
   if (cacheLine < 16 || cacheLine > 1024 || (cacheLine & (cacheLine - 1)))
     return emitError()
            << "cache_line must be a power of two of 16 to 1024 bytes, got "

@@ -62,12 +62,16 @@ def Lumen_Dialect : Dialect {
     static constexpr StringLiteral kLinkedPrefix = "lumen_kernel_";
     /// The runtime's function behind `lumen.barrier`.
     static constexpr StringLiteral kBarrierFunction = "lumen_barrier";
+    /// The same where workers are warps.
+    static constexpr StringLiteral kGridBarrierFunction = "lumen_grid_barrier";
     /// The runtime's function behind `lumen.claim`.
     static constexpr StringLiteral kClaimFunction = "lumen_claim";
     /// The runtime's function that says the time in nanoseconds.
     static constexpr StringLiteral kClockFunction = "lumen_clock";
     /// The global that holds the calls and nanoseconds of every kernel.
     static constexpr StringLiteral kProfileGlobal = "lumen_profile";
+    /// Name of the i64 constant with the bytes of a warp's scratch memory.
+    static constexpr StringLiteral kScratchSizeGlobal = "lumen_scratch_size";
     /// Module attribute: the `#lumen.target` the module is compiled for.
     static constexpr StringLiteral kTargetAttr = "lumen.target";
     /// Module attribute (i64): the largest number of tokens of one step.

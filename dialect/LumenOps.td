@@ -11,5 +11,6 @@ include "dialect/ExpertOps.td"
 
 // Inside of its kernels.
 include "dialect/KernelOps.td"
+include "dialect/WarpOps.td"
 
 #endif // LUMEN_OPS

@@ -9,6 +9,7 @@ include "passes/fuse/LumenToFused.td"
 include "passes/tile/FusedToLoops.td"
 include "passes/vectorize/LoopsToVector.td"
 include "passes/target/common/VectorToLLVM.td"
+include "passes/target/gpu/VectorToWarps.td"
 
 // What stands behind each of the later ones.
 def CheckStagePass : Pass<"lumen-check-stage", "::mlir::ModuleOp"> {

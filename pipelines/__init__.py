@@ -113,7 +113,9 @@ def _shared_out(profile: bool) -> tuple[str, ...]:
         "lumen-share-loops",
         # Loops become shares of a worker, then the worker becomes a pointer that functions pass on. Only
         # then is it known which functions meet a barrier, which decides what LLVM may assume of pointers.
-        _nested("func.func", "lumen-spmd"),
+        _nested("func.func", "lumen-spmd", "lumen-order-lanes"),
+        # While functions are called by name: a warp's memory is that of the kernel that takes the most.
+        "lumen-distribute-lanes",
         # While kernels are called by name, and there still is a worker to ask for.
         *(["lumen-profile-kernels"] if profile else []),
         "lumen-lower-team",
@@ -127,6 +129,7 @@ _TO_LLVM = (
     "lumen-lower-dot4",
     "lumen-expand-f16",
     _nested("func.func", "lumen-fuse-multiply-add"),
+    "lumen-lower-warps",
     # Its slots are the flat arguments.
     "lumen-export-entry",
     # Function by function, so that several are lowered at once.
@@ -146,6 +149,8 @@ _TO_LLVM = (
     # The memrefs built from pointers, and their uses by now-flat calls, cancel out.
     "reconcile-unrealized-casts",
     _nested("llvm.func", "canonicalize", "cse"),
+    "lumen-emulate-gpu",
+    "lumen-define-gpu-runtime",
     "lumen-check-stage{stage=llvm}",
 )
 

@@ -2,6 +2,7 @@
 #include "passes/target/common/Architecture.h"
 
 #include "passes/target/arm/Arm.h"
+#include "passes/target/gpu/Gpu.h"
 #include "passes/target/wasm/Wasm.h"
 #include "passes/target/x86/X86.h"
 
@@ -11,8 +12,11 @@ using namespace mlir::lumen;
 const Architecture &Architecture::of(TargetAttr target) {
   static const Architecture other;
   static const Arm arm;
+  static const Gpu gpu;
   static const Wasm wasm;
   static const X86 x86;
+  if (target && target.hasWarps())
+    return gpu;
   switch (target ? target.getArchitecture() : llvm::Triple::UnknownArch) {
   case llvm::Triple::aarch64:
     return arm;

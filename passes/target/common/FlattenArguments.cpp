@@ -51,7 +51,8 @@ bool isBarrier(Operation *op) {
   if (isa<BarrierOp>(op))
     return true;
   auto call = dyn_cast<LLVM::CallOp>(op);
-  return call && call.getCallee() == LumenDialect::kBarrierFunction;
+  return call && (call.getCallee() == LumenDialect::kBarrierFunction ||
+                  call.getCallee() == LumenDialect::kGridBarrierFunction);
 }
 
 /// Which arguments the function may write, itself or through a callee, of which

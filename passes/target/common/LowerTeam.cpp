@@ -41,6 +41,7 @@ struct LowerTeamPass final : lumen::impl::LowerTeamPassBase<LowerTeamPass> {
 private:
   bool lower(func::FuncOp function, const DenseSet<Operation *> &withWorker);
   Value loadField(Operation *op, Value worker, int32_t number);
+  Value readWarp(Operation *op);
   void lowerClaim(ClaimOp op, Value worker);
   ValueRange callRuntime(Operation *op, StringRef name, Type result,
                          ValueRange operands);
@@ -59,6 +60,29 @@ Value LowerTeamPass::loadField(Operation *op, Value worker, int32_t number) {
                                     /*isNonTemporal=*/false,
                                     /*isInvariant=*/true);
   return arith::IndexCastOp::create(b, b.getIndexType(), word);
+}
+
+/// The number of this warp, or of all, in front of `op`: those of all blocks.
+Value LowerTeamPass::readWarp(Operation *op) {
+  ImplicitLocOpBuilder b(op->getLoc(), op);
+  Type i32 = b.getI32Type();
+  auto read = [&](StringRef name) -> Value {
+    return LLVM::CallIntrinsicOp::create(
+               b, i32, b.getStringAttr("llvm.nvvm.read.ptx.sreg." + name),
+               ValueRange())
+        .getResult(0);
+  };
+  Value warp =
+      arith::ConstantIntOp::create(b, i32, TargetAttr::lookup(op).getWarp());
+  Value number = arith::DivUIOp::create(b, read("ntid.x"), warp);
+  if (isa<WorkerCountOp>(op)) {
+    number = arith::MulIOp::create(b, read("nctaid.x"), number);
+  } else {
+    number = arith::MulIOp::create(b, read("ctaid.x"), number);
+    Value own = arith::DivUIOp::create(b, read("tid.x"), warp);
+    number = arith::AddIOp::create(b, number, own);
+  }
+  return arith::IndexCastUIOp::create(b, b.getIndexType(), number);
 }
 
 /// A call of a function of the runtime, in front of `op`.
@@ -133,10 +157,17 @@ bool LowerTeamPass::lower(func::FuncOp function,
       continue;
     }
     if (isa<BarrierOp>(op)) {
-      callRuntime(op, LumenDialect::kBarrierFunction,
+      TargetAttr target = TargetAttr::lookup(function);
+      callRuntime(op,
+                  target && target.hasWarps()
+                      ? LumenDialect::kGridBarrierFunction
+                      : LumenDialect::kBarrierFunction,
                   LLVM::LLVMVoidType::get(&getContext()), worker);
     } else if (auto claim = dyn_cast<ClaimOp>(op)) {
       lowerClaim(claim, worker);
+    } else if (TargetAttr target = TargetAttr::lookup(function);
+               target && target.hasWarps()) {
+      op->getResult(0).replaceAllUsesWith(readWarp(op));
     } else {
       int32_t field = isa<WorkerIdOp>(op) ? 0 : 1;
       op->getResult(0).replaceAllUsesWith(loadField(op, worker, field));

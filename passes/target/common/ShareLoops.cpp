@@ -202,6 +202,10 @@ void ShareLoopsPass::share(scf::ForOp loop, SymbolTable &symbols) {
 
 void ShareLoopsPass::runOnOperation() {
   functions.clear();
+  // Functions of warps have no vectors as results.
+  TargetAttr target = TargetAttr::lookup(getOperation());
+  if (target && target.hasWarps())
+    return;
   SymbolTable symbols(getOperation());
   SmallVector<scf::ForOp> loops;
   for (auto kernel : getOperation().getOps<func::FuncOp>()) {

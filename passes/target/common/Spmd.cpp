@@ -95,19 +95,26 @@ void SpmdPass::shareOut(scf::ForallOp loop, Wait wait) {
   }
   Value one = arith::ConstantIndexOp::create(b, 1);
   scf::ForOp piece;
-  scf::WhileOp::create(
-      b, TypeRange{b.getIndexType(), b.getIndexType()}, ValueRange{},
-      [&](OpBuilder &nested, Location loc, ValueRange) {
-        auto claim = ClaimOp::create(nested, loc, total);
-        Value isLeft =
-            arith::CmpIOp::create(nested, loc, arith::CmpIPredicate::ult,
-                                  claim.getFirst(), claim.getLast());
-        scf::ConditionOp::create(nested, loc, isLeft, claim.getResults());
-      },
-      [&](OpBuilder &nested, Location loc, ValueRange claim) {
-        piece = scf::ForOp::create(nested, loc, claim[0], claim[1], one);
-        scf::YieldOp::create(nested, loc);
-      });
+  TargetAttr target = TargetAttr::lookup(loop);
+  if (target && target.hasWarps()) {
+    // Warps are alike, so they take turns.
+    piece = scf::ForOp::create(b, WorkerIdOp::create(b), total,
+                               WorkerCountOp::create(b));
+  } else {
+    scf::WhileOp::create(
+        b, TypeRange{b.getIndexType(), b.getIndexType()}, ValueRange{},
+        [&](OpBuilder &nested, Location loc, ValueRange) {
+          auto claim = ClaimOp::create(nested, loc, total);
+          Value isLeft =
+              arith::CmpIOp::create(nested, loc, arith::CmpIPredicate::ult,
+                                    claim.getFirst(), claim.getLast());
+          scf::ConditionOp::create(nested, loc, isLeft, claim.getResults());
+        },
+        [&](OpBuilder &nested, Location loc, ValueRange claim) {
+          piece = scf::ForOp::create(nested, loc, claim[0], claim[1], one);
+          scf::YieldOp::create(nested, loc);
+        });
+  }
   if (wait == Wait::Yes) {
     BarrierOp::create(b);
   } else if (wait == Wait::IfRun) {

@@ -242,6 +242,9 @@ std::unique_ptr<PreparedWeight>
 ProductSynthesizer::prepare(const PackedWeight &weight) {
   if (product.getGroups())
     return nullptr;
+  // A warp has no room for them.
+  if (target && target.hasWarps())
+    return nullptr;
   // Where activations take no pipe that multiplies, conversions are what does.
   if (!product.isInteger() && !product.isBf16()) {
     if (operands.floatColumns > 1 && ConvertedWeight::isPossible(weight) &&

@@ -158,6 +158,10 @@ class Compiler:
     def _generate(self, module: ir.Module, kind: str, kernel: str = "") -> bytes:
         self._on_stage(kind)
         target = self.target
+        if kind == "obj" and target.triple.startswith("nvptx"):
+            raise LumenError(
+                "code for NVIDIA's GPUs is assembled by their driver: there is no object file, only asm"
+            )
         try:
             return generate_code(module, kind, target, self.options.opt_level)
         except MLIRError as error:

@@ -71,6 +71,7 @@ class Target:
         are unpacked once; None where ``dot`` does these, too. It can be a dot product itself.
       bf16_dot: whether an instruction multiplies pairs of bf16 and adds them to lanes of f32, for weights in
         bf16.
+      warp: threads that run the same code, each with a lane of every vector; 1 where a thread has all of it.
       rows, tokens: a register tile of a product is ``rows`` outputs (lanes of 32 bits) by ``tokens``, as many
         as the registers hold.
     """
@@ -90,6 +91,7 @@ class Target:
     pair_dot: Dot | None = None
     mma: Dot | None = None
     bf16_dot: bool = False
+    warp: int = 1
     rows: int
     tokens: int
 
@@ -99,6 +101,8 @@ class Target:
         shapes = "".join(f"{name} = {dot.attribute()}, " for name, dot in dots if dot is not None)
         if self.bf16_dot:
             shapes += "bf16_dot = true, "
+        if self.warp > 1:
+            shapes += f"warp = {self.warp}, "
         return (
             f'#lumen.target<name = "{self.name}", triple = "{self.triple}", cpu = "{self.cpu}", '
             f'features = "{self.features}", vector_registers = {self.vector_registers}, '
@@ -197,6 +201,26 @@ def _wasm(name: str, *added: str, **row: Any) -> Target:
     )
 
 
+def _cuda(name: str) -> Target:
+    """A row of NVIDIA's GPUs: a warp is a vector of 32 lanes of 32 bits."""
+    return Target(
+        name=name,
+        triple="nvptx64-nvidia-cuda",
+        cpu=name,
+        features="+ptx80",
+        needs=("ptx80",),
+        vector_registers=128,
+        vector_bits=1024,
+        fma=True,
+        f16=True,
+        cache_line=128,
+        dot=_DP4A,
+        warp=32,
+        rows=32,
+        tokens=4,
+    )
+
+
 def _vnni(bits: int) -> dict[str, Dot]:
     """``vpdpbusd`` and ``vpdpwssd`` on vectors of so many bits."""
     return {"dot": Dot(1, bits // 32, 4), "pair_dot": Dot(1, bits // 32, 2, "si16", "si16")}
@@ -225,6 +249,8 @@ _WASM_RELAXED = Dot(1, 4, 4)
 # ``sdot``, and ``smlal``, whose products are not added to each other. With ``usdot``, sums of codes that are
 # less by 128 would start from those of the activations.
 _SDOT = Dot(1, 4, 4, rhs="si8")
+# ``dp4a`` in each of 32 threads.
+_DP4A = Dot(1, 32, 4, rhs="si8")
 # ``smmla``: 2 tokens by 2 rows.
 _SMMLA = Dot(2, 2, 8, rhs="si8")
 _SMLAL = Dot(1, 8, 1, rhs="si8", acc="i16")
@@ -254,6 +280,8 @@ TARGETS = (
     _arm("armv8-a", dot=_SMLAL, rows=8, tokens=3),
     _wasm("wasm32-relaxed-simd", "relaxed-simd", dot=_WASM_RELAXED, rows=8, tokens=4),
     _wasm("wasm32-simd128", rows=8, tokens=4),
+    _cuda("sm_90"),
+    _cuda("sm_80"),
     # Plain vector arithmetic for the machine that compiles, whichever it is: how a port begins. It relies on
     # few registers and no instruction.
     Target(name="generic", triple="", cpu="generic", **_SSE, rows=8, tokens=2),

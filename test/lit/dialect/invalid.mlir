@@ -116,6 +116,29 @@ module attributes {lumen.target = #lumen.target<name = "t", triple = "", cpu = "
 
 // -----
 
+// expected-error@+1 {{warp must be 1, or 32 where vector_bits is 1024, got 32}}
+module attributes {lumen.target = #lumen.target<name = "t", triple = "", cpu = "", features = "",
+  vector_registers = 16, vector_bits = 128, fma = true, f16 = true, cache_line = 64, warp = 32,
+  rows = 8, tokens = 4>} {}
+
+// -----
+
+func.func @scratch_of_unknown_size() -> memref<?xf32> {
+  // expected-error@+1 {{must be a plain buffer of a known size, got 'memref<?xf32>'}}
+  %own = lumen.scratch 0 : memref<?xf32>
+  return %own : memref<?xf32>
+}
+
+// -----
+
+func.func @scratch_before_all() -> memref<8xf32> {
+  // expected-error@+1 {{cannot begin at byte -64}}
+  %own = lumen.scratch -64 : memref<8xf32>
+  return %own : memref<8xf32>
+}
+
+// -----
+
 // expected-error@+1 {{cache_line must be a power of two of 16 to 1024 bytes, got 48}}
 module attributes {lumen.target = #lumen.target<name = "t", triple = "", cpu = "", features = "",
   vector_registers = 16, vector_bits = 128, fma = true, f16 = true, cache_line = 48,

@@ -242,4 +242,17 @@ func.func @team() -> (index, index) {
   return %0, %1 : index, index
 }
 
+// CHECK-LABEL: func.func @warp
+func.func @warp(%x: f32) -> f32 {
+  // CHECK: %[[LANE:.*]] = lumen.lane
+  %lane = lumen.lane
+  // CHECK: lumen.shuffle %{{.*}}, %[[LANE]] : f32
+  %y = lumen.shuffle %x, %lane : f32
+  // CHECK: lumen.warp_barrier
+  lumen.warp_barrier
+  // CHECK: lumen.scratch 64 : memref<16xf32>
+  %own = lumen.scratch 64 : memref<16xf32>
+  return %y : f32
+}
+
 }

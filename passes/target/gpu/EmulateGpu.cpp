@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Makes calls of an emulator of a GPU's instructions.
+#include "passes/Passes.h"
+#include "passes/target/gpu/Gpu.h"
+
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
+#include "mlir/IR/ImplicitLocOpBuilder.h"
+
+namespace mlir::lumen {
+#define GEN_PASS_DEF_EMULATEGPUPASS
+#include "passes/Passes.h.inc"
+} // namespace mlir::lumen
+
+using namespace mlir;
+using namespace mlir::lumen;
+
+namespace {
+
+struct EmulateGpuPass final : lumen::impl::EmulateGpuPassBase<EmulateGpuPass> {
+  using EmulateGpuPassBase::EmulateGpuPassBase;
+
+  void runOnOperation() override {
+    ModuleOp module = getOperation();
+    TargetAttr target = TargetAttr::lookup(module);
+    if (!target || !target.hasWarps() ||
+        target.getArchitecture() == llvm::Triple::nvptx64)
+      return;
+    SmallVector<LLVM::CallIntrinsicOp> calls;
+    module.walk([&](LLVM::CallIntrinsicOp op) {
+      if (op.getIntrin().starts_with(gpu::kIntrinsics))
+        calls.push_back(op);
+    });
+    for (LLVM::CallIntrinsicOp op : calls)
+      call(op);
+  }
+
+private:
+  void call(LLVM::CallIntrinsicOp op);
+};
+
+/// llvm.nvvm.shfl.sync.idx.i32 is lumen_gpu_shfl_sync_idx_i32.
+void EmulateGpuPass::call(LLVM::CallIntrinsicOp op) {
+  ModuleOp module = getOperation();
+  std::string name =
+      "lumen_gpu_" + op.getIntrin().drop_front(gpu::kIntrinsics.size()).str();
+  llvm::replace(name, '.', '_');
+  if (!module.lookupSymbol(name)) {
+    auto b =
+        ImplicitLocOpBuilder::atBlockEnd(module.getLoc(), module.getBody());
+    Type result = op.getNumResults() ? op.getResult(0).getType()
+                                     : LLVM::LLVMVoidType::get(&getContext());
+    auto function = LLVM::LLVMFuncOp::create(
+        b, name,
+        LLVM::LLVMFunctionType::get(result,
+                                    llvm::to_vector(op.getArgs().getTypes())));
+    function.setNoUnwind(true);
+  }
+  ImplicitLocOpBuilder b(op.getLoc(), op);
+  auto call = LLVM::CallOp::create(b, op.getResultTypes(),
+                                   FlatSymbolRefAttr::get(&getContext(), name),
+                                   op.getArgs());
+  op->replaceAllUsesWith(call->getResults());
+  op->erase();
+}
+
+} // namespace

@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Lanes, their values and their memory as NVIDIA's registers and instructions.
+#include "passes/Passes.h"
+#include "passes/target/common/VectorPieces.h"
+#include "passes/target/gpu/Gpu.h"
+#include "passes/target/gpu/LaneLayout.h"
+
+#include "mlir/Conversion/LLVMCommon/MemRefBuilder.h"
+#include "mlir/Conversion/LLVMCommon/TypeConverter.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
+
+namespace mlir::lumen {
+#define GEN_PASS_DEF_LOWERWARPSPASS
+#include "passes/Passes.h.inc"
+} // namespace mlir::lumen
+
+using namespace mlir;
+using namespace mlir::lumen;
+
+namespace {
+
+/// All threads of a warp.
+constexpr int64_t kAll = -1;
+
+struct LowerWarpsPass final : lumen::impl::LowerWarpsPassBase<LowerWarpsPass> {
+  using LowerWarpsPassBase::LowerWarpsPassBase;
+
+  void runOnOperation() override {
+    ModuleOp module = getOperation();
+    SmallVector<Operation *> ops;
+    module.walk([&](Operation *op) {
+      if (isa<LaneOp, ShuffleOp, WarpBarrierOp, ScratchOp>(op))
+        ops.push_back(op);
+    });
+    for (Operation *op : ops) {
+      KernelBuilder b(op->getLoc(), op->getContext());
+      b.setInsertionPoint(op);
+      if (auto shuffle = dyn_cast<ShuffleOp>(op))
+        lower(b, shuffle);
+      else if (auto memory = dyn_cast<ScratchOp>(op))
+        lower(b, memory);
+      else if (isa<LaneOp>(op))
+        op->getResult(0).replaceAllUsesWith(callIntrinsic(
+            b, "llvm.nvvm.read.ptx.sreg.laneid", b.getI32Type(), ValueRange()));
+      else
+        LLVM::CallIntrinsicOp::create(
+            b, b.getStringAttr("llvm.nvvm.bar.warp.sync"),
+            ValueRange(b.integer(b.getI32Type(), kAll)));
+      op->erase();
+    }
+  }
+
+private:
+  void lower(KernelBuilder &b, ShuffleOp op);
+  void lower(KernelBuilder &b, ScratchOp op);
+};
+
+/// Registers of 32 bits are what can be moved.
+void LowerWarpsPass::lower(KernelBuilder &b, ShuffleOp op) {
+  Type type = op.getType(), word = b.getI32Type();
+  unsigned bits = type.getIntOrFloatBitWidth();
+  Type integer = b.getIntegerType(bits);
+  Value value = op.getValue();
+  if (type != integer)
+    value = arith::BitcastOp::create(b, integer, value);
+  auto move = [&](Value each) {
+    return callIntrinsic(b, "llvm.nvvm.shfl.sync.idx.i32", word,
+                         {b.integer(word, kAll), each, op.getFrom(),
+                          b.integer(word, kWarp - 1)});
+  };
+  if (bits < 32) {
+    value = arith::ExtUIOp::create(b, word, value);
+    value = arith::TruncIOp::create(b, integer, move(value));
+  } else if (bits == 32) {
+    value = move(value);
+  } else {
+    Value high = arith::ShRUIOp::create(b, value, b.integer(integer, 32));
+    auto half = [&](Value each) -> Value {
+      each = move(arith::TruncIOp::create(b, word, each));
+      return arith::ExtUIOp::create(b, integer, each);
+    };
+    high = arith::ShLIOp::create(b, half(high), b.integer(integer, 32));
+    value = arith::OrIOp::create(b, high, half(value));
+  }
+  if (type != integer)
+    value = arith::BitcastOp::create(b, type, value);
+  op.getResult().replaceAllUsesWith(value);
+}
+
+void LowerWarpsPass::lower(KernelBuilder &b, ScratchOp op) {
+  ModuleOp module = getOperation();
+  Type pointer = LLVM::LLVMPointerType::get(&getContext());
+  if (!module.lookupSymbol(gpu::kScratchFunction)) {
+    auto end =
+        ImplicitLocOpBuilder::atBlockEnd(module.getLoc(), module.getBody());
+    auto function = LLVM::LLVMFuncOp::create(
+        end, gpu::kScratchFunction, LLVM::LLVMFunctionType::get(pointer, {}));
+    function.setNoUnwind(true);
+  }
+  Value address =
+      LLVM::CallOp::create(
+          b, pointer,
+          FlatSymbolRefAttr::get(&getContext(), gpu::kScratchFunction),
+          ValueRange())
+          .getResult();
+  if (op.getOffset())
+    address =
+        LLVM::GEPOp::create(b, pointer, b.getI8Type(), address,
+                            ArrayRef<LLVM::GEPArg>{int32_t(op.getOffset())});
+  LLVMTypeConverter converter(&getContext());
+  Value descriptor = MemRefDescriptor::fromStaticShape(b, b.getLoc(), converter,
+                                                       op.getType(), address);
+  op.getResult().replaceAllUsesWith(
+      UnrealizedConversionCastOp::create(b, op.getType(), descriptor)
+          .getResult(0));
+}
+
+} // namespace

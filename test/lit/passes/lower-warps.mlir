@@ -1,0 +1,30 @@
+// RUN: lumen-opt %s -pass-pipeline='builtin.module(lumen-lower-warps,lumen-expand-f16,canonicalize)' | FileCheck %s
+
+#target = #lumen.target<name = "sm_80", triple = "nvptx64-nvidia-cuda", cpu = "sm_80", features = "+ptx80",
+  vector_registers = 128, vector_bits = 1024, fma = true, f16 = true, cache_line = 128,
+  dot = <m = 1, n = 32, k = 4, lhs = si8, rhs = si8, acc = i32>, warp = 32, rows = 32, tokens = 4>
+
+module attributes {lumen.target = #target} {
+
+// CHECK-LABEL: func.func @f(
+// CHECK-SAME:    %[[X:[a-z0-9_]+]]: f16, %[[Y:[a-z0-9_]+]]: i64
+// CHECK:         %[[LANE:[0-9]+]] = llvm.call_intrinsic "llvm.nvvm.read.ptx.sreg.laneid"() : () -> i32
+// Narrow values are moved as words.
+// CHECK:         %[[BITS:[0-9]+]] = arith.bitcast %[[X]] : f16 to i16
+// CHECK:         %[[WORD:[0-9]+]] = arith.extui %[[BITS]] : i16 to i32
+// CHECK:         llvm.call_intrinsic "llvm.nvvm.shfl.sync.idx.i32"(%c-1_i32, %[[WORD]], %[[LANE]], %c31_i32) : (i32, i32, i32, i32) -> i32
+// Wide ones in two.
+// CHECK-COUNT-2: llvm.call_intrinsic "llvm.nvvm.shfl.sync.idx.i32"
+// CHECK:         llvm.call_intrinsic "llvm.nvvm.bar.warp.sync"(%c-1_i32) : (i32) -> ()
+// CHECK:         %[[OWN:[0-9]+]] = llvm.call @lumen_scratch() : () -> !llvm.ptr
+// CHECK:         llvm.getelementptr %[[OWN]][64] : (!llvm.ptr) -> !llvm.ptr, i8
+// CHECK:       llvm.func @lumen_scratch() -> !llvm.ptr
+func.func @f(%x: f16, %y: i64) -> (f16, i64, memref<8xf32>) {
+  %lane = lumen.lane
+  %a = lumen.shuffle %x, %lane : f16
+  %b = lumen.shuffle %y, %lane : i64
+  lumen.warp_barrier
+  %m = lumen.scratch 64 : memref<8xf32>
+  return %a, %b, %m : f16, i64, memref<8xf32>
+}
+}
