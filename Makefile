@@ -4,6 +4,7 @@
 #   make test        what every change must pass: lit, then pytest on all processors (ARGS=-x: options of pytest)
 #   make test-matrix every format on every target, every shape
 #   make test-arm    the part of it that is for 64-bit ARM, in an emulator
+#   make test-gpu    the part of it that is for GPUs, in an emulator, and NVIDIA's assembler (installs it)
 #   make fuzz        try millions of inputs; stopped, it goes on where it was (KINDS="folders templates", TIMES=10)
 #   make test-web    the page of examples/web in Chromium (installs it, and what compiles C++ for WebAssembly)
 #   make test-asan   tests of lumen-opt, the extension, the thread team and bundles under sanitizers
@@ -44,7 +45,7 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 SOURCES := $(shell find cmake dialect licences passes pipelines runtime tools python CMakeLists.txt pyproject.toml \
 	-type f ! -name '*.pyc' ! -name '*.so' 2>/dev/null)
 
-.PHONY: help run install test test-matrix test-arm test-web test-asan test-peers fuzz fuzz-coverage lint wheel wheel-aarch64 test-wheel docs site clean
+.PHONY: help run install test test-matrix test-arm test-gpu test-web test-asan test-peers fuzz fuzz-coverage lint wheel wheel-aarch64 test-wheel docs site clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -108,6 +109,11 @@ test-matrix: install build/.emulator
 # Code for 64-bit ARM in an emulator, with all that `make test` leaves out.
 test-arm: install build/.emulator
 	$(BIN)/pytest -q -n auto -m emulated $(ARGS)
+
+# Code for GPUs in an emulator, with all that `make test` leaves out; and what NVIDIA's assembler says of it.
+test-gpu: install
+	$(BIN)/pip install -q --disable-pip-version-check nvidia-cuda-nvcc==13.0.88
+	LUMEN_TEST_PTXAS=1 $(BIN)/pytest -q -n auto -m gpu $(ARGS)
 
 test-web: install build/.web
 	$(BIN)/pytest -q $(ARGS) test/web

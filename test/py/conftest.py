@@ -63,13 +63,15 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(autouse=True)
 def runs_elsewhere(request):
-    """Tests with the marks ``emulated`` and ``wasm`` run code for targets of other architectures."""
+    """Tests with the marks ``emulated``, ``gpu`` and ``wasm`` run code for targets of other architectures."""
     if request.node.get_closest_marker("emulated") is not None:
         emulated.check_installed()
         other = emulated.DEVICE
     elif request.node.get_closest_marker("wasm") is not None:
         emulated.check_engine()
         other = emulated.ENGINE
+    elif request.node.get_closest_marker("gpu") is not None:
+        other = emulated.GPU
     else:
         yield
         return

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Targets that tests run: on this machine's CPU, in an emulator of another, or in an engine of WebAssembly.
+"""Targets that tests run: on this machine's CPU, in an emulator of another or of a GPU, or in an engine of
+WebAssembly.
 
-Tests with the mark ``emulated`` run with ``DEVICE``, those with ``wasm`` with ``ENGINE`` (conftest.py).
+Tests with the mark ``emulated`` run with ``DEVICE``, those with ``gpu`` with ``GPU``, and those with ``wasm``
+with ``ENGINE`` (conftest.py).
 """
 
 from __future__ import annotations
@@ -17,12 +19,19 @@ from lumen_mlir.compiler.linking import find_linker
 from lumen_mlir.compiler.targets import Target
 from lumen_mlir.errors import LumenError
 from lumen_mlir.testing.emulation import EMULATORS, Emulated
+from lumen_mlir.testing.gpu import EMULATED as EMULATED_GPU
+from lumen_mlir.testing.gpu import EmulatedGpu
 from lumen_mlir.testing.wasm import ARCHITECTURE, Wasmtime
 
 ROOT = Path(__file__).parents[2]
 RUNNERS = ROOT / "build" / "runner"
 DEVICE = Emulated(ROOT, RUNNERS)
 ENGINE = Wasmtime()
+GPU = EmulatedGpu(ROOT, RUNNERS)
+
+# Tests name targets. (The last one is what a port begins with.)
+if EMULATED_GPU not in targets.TARGETS:
+    targets.TARGETS = (*targets.TARGETS[:-1], EMULATED_GPU, targets.TARGETS[-1])
 
 
 def is_emulated(target: Target) -> bool:
@@ -49,6 +58,8 @@ def marks_of(name: str) -> list[pytest.MarkDecorator]:
         return [pytest.mark.emulated]
     if is_wasm(target):
         return [pytest.mark.wasm]
+    if target == EMULATED_GPU:
+        return [pytest.mark.gpu]
     missing = target.missing()
     return [pytest.mark.skipif(bool(missing), reason=f"this CPU lacks {', '.join(missing)}")]
 

@@ -8,7 +8,7 @@ from collections.abc import Container, Iterable, Sequence
 
 import numpy as np
 import pytest
-from emulated import EMULATED, WASM, marks_of
+from emulated import EMULATED, EMULATED_GPU, WASM, marks_of
 
 from lumen_mlir import ir
 from lumen_mlir.compiler import targets
@@ -23,14 +23,14 @@ TARGETS = tuple(
     pytest.param(name, marks=marks_of(name))
     for name in (
         *("x86-64-v4", "x86-64-v3", "x86-64-v2", "generic"),
-        *(each.name for each in (*EMULATED[-1:], *WASM[-1:])),
+        *(each.name for each in (*EMULATED[-1:], *WASM[-1:], EMULATED_GPU)),
     )
 )
 
 # For tests that take an emulator long: there they are left to the matrix.
 RARELY_EMULATED = tuple(
     pytest.param(*each.values, marks=[*each.marks, pytest.mark.matrix])
-    if pytest.mark.emulated in each.marks
+    if pytest.mark.emulated in each.marks or pytest.mark.gpu in each.marks
     else each
     for each in TARGETS
 )

@@ -73,24 +73,40 @@ def build_runner(checkout: Path, architecture: str, folder: Path) -> Path:
     """
     emulator = _emulator_of(architecture)
     compiler = _find(emulator.compiler, emulator)
+    return build_once(compiler, checkout, _SOURCES, _HEADERS, _FLAGS, folder, f"lumen-runner-{architecture}")
+
+
+def build_once(
+    compiler: str,
+    checkout: Path,
+    sources: Sequence[str],
+    headers: Sequence[str],
+    flags: Sequence[str],
+    folder: Path,
+    name: str,
+) -> Path:
+    """What a compiler makes of sources, in ``folder``: ``name`` and a hash of all that it depends on.
+
+    Raises ``LumenError`` where the compiler fails.
+    """
     version = subprocess.run([compiler, "--version"], capture_output=True, check=False).stdout
-    digest = hashlib.blake2b(repr((_FLAGS, version)).encode(), digest_size=8)
-    for name in (*_SOURCES, *_HEADERS):
-        digest.update((checkout / name).read_bytes())
-    runner = folder / f"lumen-runner-{architecture}-{digest.hexdigest()}"
-    if runner.exists():
-        return runner
+    digest = hashlib.blake2b(repr((tuple(flags), version)).encode(), digest_size=8)
+    for source in (*sources, *headers):
+        digest.update((checkout / source).read_bytes())
+    result = folder / f"{name}-{digest.hexdigest()}"
+    if result.exists():
+        return result
     folder.mkdir(parents=True, exist_ok=True)
     # Renamed when it is whole: other processes build it at the same time.
     with tempfile.TemporaryDirectory(dir=folder) as temporary:
-        built = Path(temporary) / "runner"
-        sources = [str(checkout / name) for name in _SOURCES]
-        command = [compiler, f"-I{checkout}", *sources, *_FLAGS, "-o", str(built)]
+        built = Path(temporary) / name
+        paths = [str(checkout / source) for source in sources]
+        command = [compiler, f"-I{checkout}", *paths, *flags, "-o", str(built)]
         done = subprocess.run(command, capture_output=True, text=True, errors="replace")
         if done.returncode:
-            raise LumenError(f"the runner cannot be compiled: {one_line(done.stderr.strip())}")
-        os.replace(built, runner)
-    return runner
+            raise LumenError(f"{name} cannot be compiled: {one_line(done.stderr.strip())}")
+        os.replace(built, result)
+    return result
 
 
 def command_of(runner: Path, architecture: str, cpu: str | None = None) -> tuple[str, ...]:

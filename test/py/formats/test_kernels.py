@@ -22,7 +22,11 @@ from lumen_mlir.formats.dsl import Codes, bitcast, f16, f32, i8, per_row, quant_
 from lumen_mlir.reference import packed as plain
 from lumen_mlir.testing.random_blocks import random_weights
 
-TARGETS = tuple(pytest.param(name, marks=marks_of(name)) for name in targets.names() if name != "native")
+TARGETS = tuple(
+    pytest.param(name, marks=marks_of(name))
+    for name in targets.names()
+    if name != "native" and not targets.get(name).triple.startswith("nvptx")
+)
 TOKENS = (1, 2, 3, 8, 17)
 ROWS = 37
 """Fills no tile of any target."""

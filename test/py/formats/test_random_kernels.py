@@ -3,7 +3,7 @@
 
 import numpy as np
 import pytest
-from emulated import EMULATED, WASM, marks_of
+from emulated import EMULATED, EMULATED_GPU, WASM, marks_of
 from format_kernels import Case, Terms, aligned, compile_cases, rounding_bound
 from format_samples import random_rows, same_floats
 from hypothesis import HealthCheck, Phase, given, settings
@@ -75,7 +75,10 @@ def test_kernels(many, seed):
 
 @pytest.mark.parametrize(
     "target",
-    [pytest.param(target, marks=marks_of(target.name), id=target.name) for target in (*EMULATED, *WASM)],
+    [
+        pytest.param(target, marks=marks_of(target.name), id=target.name)
+        for target in (*EMULATED, *WASM, EMULATED_GPU)
+    ],
 )
 @some(2)
 def test_kernels_elsewhere(target, many, seed):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from emulated import EMULATED, WASM
+from emulated import EMULATED, EMULATED_GPU, WASM
 
 from lumen_mlir.models import Model
 from lumen_mlir.reference import ReferenceSession
@@ -26,10 +26,11 @@ FEW = ("qwen3-window", "hyperclovax-bias", "qwen2moe", "exaone4")
 def on_other_architectures() -> list:
     """Families with targets of other architectures and activations.
 
-    Each family with one of those in an emulator, in turn; with WebAssembly those of ``FEW``.
+    Each family with one of those in an emulator, in turn; with WebAssembly and with a GPU those of ``FEW``.
     """
     result = []
-    for group, mark in ((EMULATED, pytest.mark.emulated), (WASM, pytest.mark.wasm)):
+    groups = ((EMULATED, pytest.mark.emulated), (WASM, pytest.mark.wasm), ((EMULATED_GPU,), pytest.mark.gpu))
+    for group, mark in groups:
         kinds = [(target.name, activations) for target in group for activations in ("int8", "exact")]
         for number, name in enumerate(FAMILIES):
             for place, kind in enumerate(kinds):

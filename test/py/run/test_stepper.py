@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from emulated import EMULATED, WASM, is_emulated, is_wasm, marks_of
+from emulated import EMULATED, EMULATED_GPU, WASM, is_emulated, is_wasm, marks_of
 from reference_data import TINY, distance, greedy, partings, tiny
 
 from lumen_mlir import LLM
@@ -159,9 +159,9 @@ def on_every_target():
         kind = (target.vector_bits, target.fma)
         for activations in ("exact", "int8"):
             exact = activations == "exact"
-            emulated = is_emulated(target)
+            emulated = is_emulated(target) or target == EMULATED_GPU
             if emulated or is_wasm(target):
-                left = exact or target not in (EMULATED[0], WASM[-1])
+                left = exact or target not in (EMULATED[0], WASM[-1], EMULATED_GPU)
             else:
                 left = exact and kind in known
             marks = [*marks_of(target.name), *([pytest.mark.matrix] if left else [])]

@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""PTX: what it consists of, and what NVIDIA's assembler makes of it (with ``make test-gpu``).
+
+    python test/py/gpu/test_ptx.py      # writes test/py/data/ptx_code.json anew
+
+The table holds, for products of each format and for a step of the embedded model, the registers of a thread,
+and the bytes that products store for want of them, and load. Code that takes fewer passes.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import re
+import shutil
+import subprocess
+import sysconfig
+from pathlib import Path
+
+import kernel_code
+import pytest
+
+from lumen_mlir import formats, ir
+from lumen_mlir.compiler import targets
+from lumen_mlir.compiler.driver import Compiler
+from lumen_mlir.data import embedded_model_path
+from lumen_mlir.errors import LumenError
+from lumen_mlir.models import Model
+
+TABLE = Path(__file__).parents[1] / "data" / "ptx_code.json"
+TARGETS = ("sm_80", "sm_90")
+STEP = "step"
+FORMATS = tuple(name for name in formats.names() if not formats.get(name).is_float)
+
+
+@functools.cache
+def find_ptxas() -> str | None:
+    """NVIDIA's assembler, where it is installed."""
+    packaged = Path(sysconfig.get_path("purelib"), "nvidia", "cu13", "bin", "ptxas")
+    return str(packaged) if packaged.exists() else shutil.which("ptxas")
+
+
+# `make test-gpu` installs it, so there it must be.
+needs_ptxas = pytest.mark.skipif(
+    find_ptxas() is None and not os.environ.get("LUMEN_TEST_PTXAS"), reason="ptxas is not installed"
+)
+
+
+def product(name: str, target: str) -> str:
+    """The PTX of a product with a weight [256, 1024] of format ``name``."""
+    with ir.Context():
+        module = ir.Module.parse(kernel_code.linear(name, 256, 1024, tokens=64))
+        return str(Compiler(targets.get(target)).emit(module, "asm"))
+
+
+def step(target: str) -> str:
+    """The PTX of a step of the embedded model."""
+    with ir.Context():
+        module = Model.open(embedded_model_path()).module(kv_type="f16", max_tokens=512)
+        return str(Compiler(targets.get(target)).emit(module, "asm"))
+
+
+def assemble(folder: Path, text: str, target: str) -> tuple[int, int, int]:
+    """The registers of a thread, and the bytes that products store for want of them, and load, at most."""
+    source, ptxas = folder / "code.ptx", find_ptxas()
+    assert ptxas, "ptxas is missing: `make test-gpu` installs it"
+    source.write_text(text, encoding="utf-8")
+    command = [ptxas, "-v", f"-arch={target}", str(source), "-o", str(folder / "code.cubin")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert not done.returncode, done.stderr
+    spills = re.findall(
+        r"Function properties for qlinear\w+\n.* (\d+) bytes spill stores, (\d+) bytes spill loads",
+        done.stderr,
+    )
+    (registers,) = re.findall(r"Used (\d+) registers", done.stderr)
+    stores, loads = (max(map(int, each)) for each in zip(*spills, strict=True))
+    return int(registers), stores, loads
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_product(target):
+    text = product("q4_k", target)
+    assert f".target {target}" in text and ".visible .entry lumen_entry_f(" in text
+    # Four codes at a time, without any copy of registers to memory.
+    assert text.count("dp4a.") >= 2 * (16 + 8 + 4) and ".local" not in text
+    # Codes and activations are words: no byte of them is loaded or shifted alone.
+    loop = text[text.index("dp4a.") : text.rindex("dp4a.")]
+    assert "ld.b8" not in loop and "prmt" not in loop
+
+
+def test_codes_meet_activations_as_they_are_stored():
+    """Unsigned codes of 4 bits, signed ones of 8."""
+    assert "dp4a.u32.s32" in product("q4_0", "sm_80") and "dp4a.s32.s32" in product("q8_0", "sm_80")
+
+
+def test_no_object():
+    with ir.Context():
+        module = ir.Module.parse(kernel_code.linear("q4_0", 32, 64, tokens=1))
+        with pytest.raises(LumenError, match="there is no object file, only asm"):
+            Compiler(targets.get("sm_80")).compile(module)
+
+
+@pytest.mark.gpu
+@pytest.mark.matrix
+@needs_ptxas
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("name", [*FORMATS, STEP])
+def test_what_the_assembler_says(tmp_path, name, target):
+    found = assemble(tmp_path, step(target) if name == STEP else product(name, target), target)
+    held = json.loads(TABLE.read_text(encoding="utf-8"))[target][name]
+    hint = "if that is meant, run: python test/py/gpu/test_ptx.py"
+    assert all(now <= was for now, was in zip(found, held, strict=True)), f"{found}, was {held}; {hint}"
+
+
+def test_registers():
+    """512 threads run on a processor. Loops of products keep all in registers: arguments are loaded."""
+    for of_target in json.loads(TABLE.read_text(encoding="utf-8")).values():
+        assert set(of_target) == {*FORMATS, STEP}
+        for registers, stores, loads in of_target.values():
+            assert registers <= 128 and stores <= 48 and loads <= 96
+
+
+def main() -> None:
+    import tempfile
+
+    lines = []
+    with tempfile.TemporaryDirectory() as folder:
+        for target in TARGETS:
+            texts = {name: product(name, target) for name in FORMATS} | {STEP: step(target)}
+            rows = [
+                f'    "{name}": {list(assemble(Path(folder), text, target))}' for name, text in texts.items()
+            ]
+            lines.append(f'  "{target}": {{\n' + ",\n".join(rows) + "\n  }")
+    TABLE.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
