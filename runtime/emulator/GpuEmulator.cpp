@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Runs code for a GPU on this machine: what are instructions there are functions
-// here, and every thread of the grid is a fiber. A fiber runs until it waits for
-// others; then another one does, which one is drawn by lot. So code that lacks a
-// barrier gives other results from seed to seed.
+// Runs code for a GPU on this machine: what are instructions there are
+// functions here, and every thread of the grid is a fiber. A fiber runs until
+// it waits for others; then another one does, which one is drawn by lot. So
+// code that lacks a barrier gives other results from seed to seed.
 #include "runtime/emulator/GpuEmulator.h"
 
 #include <algorithm>

@@ -83,9 +83,24 @@ module attributes {lumen.target = #target} {
 
 func.func private @table(%a: memref<32xf32>) attributes {lumen.kernel = "rows"} {
   %c0 = arith.constant 0 : index
+  // expected-error@+1 {{cannot be distributed: its elements follow no rule that lanes could compute}}
   %squares = arith.constant dense<[0.0, 1.0, 4.0, 9.0]> : vector<4xf32>
-  // expected-error@+1 {{cannot be distributed: a constant's elements follow no rule that lanes could compute}}
   vector.store %squares, %a[%c0] : memref<32xf32>, vector<4xf32>
+  return
+}
+}
+
+// -----
+
+#target = #lumen.target<name = "sm_80", triple = "nvptx64-nvidia-cuda", cpu = "sm_80", features = "+ptx80",
+  vector_registers = 128, vector_bits = 1024, fma = true, f16 = true, cache_line = 128,
+  dot = <m = 1, n = 32, k = 4, lhs = si8, rhs = si8, acc = i32>, warp = 32, rows = 32, tokens = 4>
+
+module attributes {lumen.target = #target} {
+
+func.func private @memory(%n: index) attributes {lumen.kernel = "rows"} {
+  // expected-error@+1 {{cannot be memory of a warp: its size is not known}}
+  %own = memref.alloca(%n) : memref<?xf32>
   return
 }
 }
