@@ -102,6 +102,8 @@ def of(target: Target) -> Device:
             return other
     if not _this_process.missing(target):
         return _this_process
+    if target.triple.startswith("nvptx"):
+        return _gpu_for(target)
     command = env.RUNNER.get()
     if not command:
         targets.check_runs(target)
@@ -116,6 +118,21 @@ def of(target: Target) -> Device:
             f"it lacks {', '.join(missing)}"
         )
     return runner
+
+
+def _gpu_for(target: Target) -> Device:
+    """The GPU of this machine. Raises ``LumenError`` where it cannot run code for the target."""
+    # Few need it.
+    from lumen_mlir.run.cuda import Cuda
+    from lumen_mlir.run.cuda_driver import first_gpu
+
+    driver = first_gpu()
+    gpu = Cuda(driver)
+    if gpu.missing(target):
+        raise LumenError(
+            f"this GPU ({driver.name}, sm_{driver.capability}) cannot run code for target {target.name}"
+        )
+    return gpu
 
 
 def check_runs(target: Target) -> Target:

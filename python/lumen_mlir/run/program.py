@@ -163,8 +163,17 @@ def build(
         on_signatures(signatures)
     functions = (op.operation for op in vector.body.operations)
     kernels = tuple(op.attributes["sym_name"].value for op in functions if "lumen.kernel" in op.attributes)
-    to_kernels.resume(vector, before, source=str(fused))
-    objects = to_objects.compile(vector)
+    if target.triple.startswith("nvptx"):
+        if options.profile:
+            raise LumenError("kernels are profiled on CPUs only")
+        # A step is one kernel, which the driver assembles as a whole.
+        whole = Compiler(
+            target, options, stages=(pipelines.vector_to_llvm(options.profile),), on_stage=on_stage
+        )
+        objects: tuple[bytes, ...] = (str(whole.emit(vector, "asm")).encode(),)
+    else:
+        to_kernels.resume(vector, before, source=str(fused))
+        objects = to_objects.compile(vector)
     return Program(objects, signatures, kernels, time.perf_counter() - begin, options.profile)
 
 

@@ -74,6 +74,68 @@ class EmulatedGpu:
         )
 
 
+class EmulatedDriver:
+    """In place of a GPU's driver (``lumen_mlir.run.cuda.Driver``): memory of its own, and launches.
+
+    It runs code for ``EMULATED``. Args and attributes are those of ``EmulatedGpu``, and:
+
+    Attributes:
+      memory: what was allocated, by address.
+      room: bytes that it has.
+    """
+
+    name, capability = "an emulator", 80
+
+    def __init__(self, checkout: Path, folder: Path, blocks: int = 2, room: int = 1 << 30):
+        self._gpu = EmulatedGpu(checkout, folder, blocks)
+        self.memory: dict[int, np.ndarray] = {}
+        self.room = room
+
+    def allocate(self, size: int) -> int:
+        if size + sum(array.size for array in self.memory.values()) > self.room:
+            raise LumenError(f"the GPU fails at allocating {size} bytes: out of memory")
+        # What is there before is no zero.
+        array = np.full(size, 0xCD, np.uint8)
+        self.memory[array.ctypes.data] = array
+        return array.ctypes.data
+
+    def free(self, address: int) -> None:
+        self.memory.pop(address)[:] = 0xCD
+
+    def write(self, address: int, source: int, size: int) -> None:
+        self._check(address, size)
+        ctypes.memmove(address, source, size)
+
+    def read(self, address: int, target: int, size: int) -> None:
+        ctypes.memmove(target, address, size)
+
+    def load(self, objects: Sequence[bytes]) -> _EmulatedCode:
+        return _EmulatedCode(objects, self._gpu, self._gpu._library)
+
+    def unload(self, code: _EmulatedCode) -> None:
+        pass
+
+    def find_function(self, code: _EmulatedCode, name: str) -> tuple[_EmulatedCode, int]:
+        return code, code.lookup(name)
+
+    def find_global(self, code: _EmulatedCode, name: str) -> int:
+        return code.lookup(name)
+
+    def launch(
+        self, function: tuple[_EmulatedCode, int], warps: int, shared: int, arguments: Sequence[int]
+    ) -> None:
+        code, entry = function
+        words, team = arguments
+        self._check(team, 8)
+        code.start(entry, words)
+
+    def _check(self, address: int, size: int) -> None:
+        if not any(
+            begin <= address and address + size <= begin + each.size for begin, each in self.memory.items()
+        ):
+            raise LumenError(f"{size} bytes at {address} are not the GPU's")
+
+
 class _EmulatedCode:
     """Code in this process, which calls the emulator."""
 
@@ -102,8 +164,12 @@ class _EmulatedCode:
         return None
 
     def run(self, entry: int, slots: np.ndarray, passed: Passed) -> None:
+        self.start(entry, slots.ctypes.data)
+
+    def start(self, entry: int, words: int) -> None:
+        """Runs an entry with words at an address."""
         gpu = self._gpu
-        error = self._start(entry, slots.ctypes.data, gpu.blocks, gpu.warps, self._scratch, gpu.seed)
+        error = self._start(entry, words, gpu.blocks, gpu.warps, self._scratch, gpu.seed)
         if error:
             raise LumenError(f"the emulator of a GPU says: {_ERRORS[error]}")
 

@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: Apache-2.0
+"""NVIDIA's driver, as far as Lumen needs it: one GPU, its memory, loaded code and launches.
+
+It is called through ``cuda-bindings`` (of the extra ``cuda``), which is imported when it is first needed.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import importlib
+from collections.abc import Sequence
+from typing import Any
+
+from lumen_mlir.errors import LumenError, one_line
+
+_MODULE = "cuda.bindings.driver"
+
+
+def load_bindings() -> Any:
+    """The module of the bindings. Raises ``LumenError`` where there is none, or no driver."""
+    try:
+        bindings = importlib.import_module(_MODULE)
+    except ImportError:
+        raise LumenError(
+            "code for NVIDIA's GPUs needs the bindings of their driver: pip install 'lumen-mlir[cuda]'"
+        ) from None
+    except Exception as error:
+        raise LumenError(f"the bindings of NVIDIA's driver do not work: {one_line(str(error))}") from None
+    try:
+        (status,) = bindings.cuInit(0)
+    except Exception as error:
+        raise LumenError(f"there is no driver for NVIDIA's GPUs: {one_line(str(error))}") from None
+    _check(bindings, "starting the driver", status)
+    return bindings
+
+
+def _check(bindings: Any, what: str, status: Any) -> None:
+    if int(status) == 0:
+        return
+    name = getattr(status, "name", str(status))
+    text = ""
+    try:
+        known, found = bindings.cuGetErrorString(status)
+        text = found.decode(errors="replace") if int(known) == 0 else ""
+    except Exception:
+        text = ""
+    raise LumenError(f"the GPU fails at {what}: {text or name} ({name})")
+
+
+class CudaDriver:
+    """One GPU.
+
+    Args:
+      number: of the GPU, from 0 on.
+      bindings: by default those that are installed.
+
+    Attributes:
+      name: as its maker calls it.
+      capability: of its code: 90 for ``sm_90``.
+      processors: how many blocks of threads run at the same time.
+
+    All methods raise ``LumenError``, which says what the driver says.
+    """
+
+    def __init__(self, number: int = 0, bindings: Any = None):
+        self._bindings = load_bindings() if bindings is None else bindings
+        count = self._call("counting GPUs", "cuDeviceGetCount")
+        if not 0 <= number < count:
+            raise LumenError(f"there is no GPU {number}; the driver knows {count or 'none'}")
+        self._device = self._call("looking for it", "cuDeviceGet", number)
+        name = self._call("asking for its name", "cuDeviceGetName", 256, self._device)
+        self.name = name.split(b"\0")[0].decode(errors="replace")
+        self.capability = 10 * self._attribute("COMPUTE_CAPABILITY_MAJOR")
+        self.capability += self._attribute("COMPUTE_CAPABILITY_MINOR")
+        self.processors = self._attribute("MULTIPROCESSOR_COUNT")
+        self._shared = self._attribute("MAX_SHARED_MEMORY_PER_BLOCK_OPTIN")
+        self._context = self._call("making a context", "cuDevicePrimaryCtxRetain", self._device)
+
+    def free_memory(self) -> int:
+        """Bytes that nobody uses."""
+        self._enter()
+        free, _ = self._call("asking for its memory", "cuMemGetInfo")
+        return int(free)
+
+    def allocate(self, size: int) -> int:
+        """The address of so many bytes, at a multiple of 256."""
+        self._enter()
+        return int(self._call(f"allocating {size} bytes", "cuMemAlloc", size))
+
+    def free(self, address: int) -> None:
+        """Gives back what ``allocate`` returned."""
+        self._enter()
+        self._call("freeing memory", "cuMemFree", address)
+
+    def write(self, address: int, source: int, size: int) -> None:
+        """Copies bytes from an address of this process."""
+        self._enter()
+        self._call("copying to it", "cuMemcpyHtoD", address, source, size)
+
+    def read(self, address: int, target: int, size: int) -> None:
+        """Copies bytes to an address of this process, once what was launched has ended."""
+        self._enter()
+        self._call("copying from it", "cuMemcpyDtoH", target, address, size)
+
+    def load(self, objects: Sequence[bytes]) -> Any:
+        """Code: one text in PTX, which the driver assembles."""
+        (text,) = objects
+        self._enter()
+        return self._call("assembling code", "cuModuleLoadData", text + b"\0")
+
+    def unload(self, code: Any) -> None:
+        """Gives loaded code back."""
+        self._enter()
+        self._call("unloading code", "cuModuleUnload", code)
+
+    def find_function(self, code: Any, name: str) -> Any:
+        """A function that can be launched."""
+        self._enter()
+        return self._call(f"looking for {name}", "cuModuleGetFunction", code, name.encode())
+
+    def find_global(self, code: Any, name: str) -> int:
+        """The address of a global."""
+        self._enter()
+        address, _ = self._call(f"looking for {name}", "cuModuleGetGlobal", code, name.encode())
+        return int(address)
+
+    def launch(self, function: Any, warps: int, shared: int, arguments: Sequence[int]) -> None:
+        """Runs a function with addresses as arguments to its end, on all processors at the same time.
+
+        ``warps``: of a block, of which each processor has one. ``shared``: bytes of its shared memory.
+        """
+        self._enter()
+        if shared > self._shared:
+            raise LumenError(f"a block needs {shared} bytes of shared memory; this GPU has {self._shared}")
+        kind = self._bindings.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+        self._call("setting shared memory", "cuFuncSetAttribute", function, kind, shared)
+        values = (tuple(arguments), tuple(ctypes.c_void_p for _ in arguments))
+        grid, block = (self.processors, 1, 1), (32 * warps, 1, 1)
+        self._call("starting code", "cuLaunchCooperativeKernel", function, *grid, *block, shared, 0, values)
+        self._call("running code", "cuCtxSynchronize")
+
+    def _enter(self) -> None:
+        """A context belongs to a thread; any thread may call."""
+        self._call("entering its context", "cuCtxSetCurrent", self._context)
+
+    def _attribute(self, name: str) -> int:
+        kind = getattr(self._bindings.CUdevice_attribute, f"CU_DEVICE_ATTRIBUTE_{name}")
+        return int(self._call("asking what it has", "cuDeviceGetAttribute", kind, self._device))
+
+    def _call(self, what: str, name: str, *arguments: Any) -> Any:
+        """What a function of the driver returns besides its status: nothing, a value, or a tuple of them."""
+        status, *results = getattr(self._bindings, name)(*arguments)
+        _check(self._bindings, what, status)
+        return results[0] if len(results) == 1 else tuple(results) or None
+
+
+@functools.cache
+def first_gpu() -> CudaDriver:
+    """The GPU that is used unless another one is asked for."""
+    return CudaDriver()
