@@ -25,16 +25,16 @@ class ThisProcess:
         return target.missing()
 
     def load(self, objects: Sequence[bytes], target: Target) -> Code:
-        return _LoadedCode(objects)
+        return LoadedCode(objects)
 
 
-class _LoadedCode:
-    """Code in this process."""
+class LoadedCode:
+    """Code in this process. ``libraries``: paths of shared libraries whose functions it calls."""
 
     shares_memory = True
 
-    def __init__(self, objects: Sequence[bytes]):
-        self._object = codegen.ObjectFile(list(objects))
+    def __init__(self, objects: Sequence[bytes], libraries: Sequence[str] = ()):
+        self._object = codegen.ObjectFile(list(objects), shared_libs=list(libraries))
         self._team: ThreadTeam | None = None
         self._threads = 1
 

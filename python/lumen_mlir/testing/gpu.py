@@ -17,11 +17,11 @@ from pathlib import Path
 
 import numpy as np
 
-from lumen_mlir._mlir import codegen
 from lumen_mlir.compiler import targets
 from lumen_mlir.compiler.targets import Target
 from lumen_mlir.errors import LumenError
 from lumen_mlir.run.code import Code, Passed
+from lumen_mlir.run.device import LoadedCode
 from lumen_mlir.testing.emulation import build_once
 
 EMULATED = dataclasses.replace(
@@ -143,7 +143,7 @@ class _EmulatedCode:
 
     def __init__(self, objects: Sequence[bytes], gpu: EmulatedGpu, library: Path):
         self._gpu = gpu
-        self._object = codegen.ObjectFile(list(objects), shared_libs=[str(library)])
+        self._object = LoadedCode(objects, (str(library),))
         self._start = ctypes.CDLL(str(library)).lumen_gpu_run
         self._start.argtypes = (
             *(ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, ctypes.c_int),
