@@ -8,6 +8,7 @@
 // and claiming iterations and waiting are calls of the runtime.
 #include "passes/Passes.h"
 #include "passes/support/CallOrder.h"
+#include "passes/support/Warps.h"
 #include "passes/target/common/Architecture.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -157,16 +158,13 @@ bool LowerTeamPass::lower(func::FuncOp function,
       continue;
     }
     if (isa<BarrierOp>(op)) {
-      TargetAttr target = TargetAttr::lookup(function);
       callRuntime(op,
-                  target && target.hasWarps()
-                      ? LumenDialect::kGridBarrierFunction
-                      : LumenDialect::kBarrierFunction,
+                  hasWarps(op) ? LumenDialect::kGridBarrierFunction
+                               : LumenDialect::kBarrierFunction,
                   LLVM::LLVMVoidType::get(&getContext()), worker);
     } else if (auto claim = dyn_cast<ClaimOp>(op)) {
       lowerClaim(claim, worker);
-    } else if (TargetAttr target = TargetAttr::lookup(function);
-               target && target.hasWarps()) {
+    } else if (hasWarps(op)) {
       op->getResult(0).replaceAllUsesWith(readWarp(op));
     } else {
       int32_t field = isa<WorkerIdOp>(op) ? 0 : 1;

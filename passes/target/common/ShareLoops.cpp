@@ -3,6 +3,7 @@
 // Makes functions of the inner loops of products. Where format and columns are
 // the same, products of any rows and with any epilogue have them in common.
 #include "passes/Passes.h"
+#include "passes/support/Warps.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
@@ -203,8 +204,7 @@ void ShareLoopsPass::share(scf::ForOp loop, SymbolTable &symbols) {
 void ShareLoopsPass::runOnOperation() {
   functions.clear();
   // Functions of warps have no vectors as results.
-  TargetAttr target = TargetAttr::lookup(getOperation());
-  if (target && target.hasWarps())
+  if (hasWarps(getOperation()))
     return;
   SymbolTable symbols(getOperation());
   SmallVector<scf::ForOp> loops;

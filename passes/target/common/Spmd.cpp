@@ -3,6 +3,7 @@
 // Shares out the parallel loops of a function among the workers of the team
 // that runs it.
 #include "passes/Passes.h"
+#include "passes/support/Warps.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
@@ -95,8 +96,7 @@ void SpmdPass::shareOut(scf::ForallOp loop, Wait wait) {
   }
   Value one = arith::ConstantIndexOp::create(b, 1);
   scf::ForOp piece;
-  TargetAttr target = TargetAttr::lookup(loop);
-  if (target && target.hasWarps()) {
+  if (hasWarps(loop)) {
     // Warps are alike, so they take turns.
     piece = scf::ForOp::create(b, WorkerIdOp::create(b), total,
                                WorkerCountOp::create(b));

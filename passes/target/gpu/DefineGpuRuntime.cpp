@@ -3,6 +3,7 @@
 // What a module for NVIDIA's GPUs has beside its kernels: entries that a host
 // can launch, and the functions of the runtime.
 #include "passes/Passes.h"
+#include "passes/support/Warps.h"
 #include "passes/target/gpu/Gpu.h"
 
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
@@ -78,9 +79,8 @@ struct DefineGpuRuntimePass final
 
   void runOnOperation() override {
     ModuleOp module = getOperation();
-    TargetAttr target = TargetAttr::lookup(module);
-    if (!target || !target.hasWarps() ||
-        target.getArchitecture() != llvm::Triple::nvptx64)
+    if (!hasWarps(module) ||
+        TargetAttr::lookup(module).getArchitecture() != llvm::Triple::nvptx64)
       return;
     for (auto function : module.getOps<LLVM::LLVMFuncOp>())
       if (function.getSymName().starts_with(LumenDialect::kEntryPrefix))

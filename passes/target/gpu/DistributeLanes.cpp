@@ -2,6 +2,7 @@
 //
 // Gives every thread of a warp its lane of each vector.
 #include "passes/Passes.h"
+#include "passes/support/Warps.h"
 #include "passes/target/gpu/LaneDistributor.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -44,8 +45,7 @@ struct DistributeLanesPass final
 
   void runOnOperation() override {
     ModuleOp module = getOperation();
-    TargetAttr target = TargetAttr::lookup(module);
-    if (!target || !target.hasWarps())
+    if (!hasWarps(module))
       return;
     // The processor of a warp waits for memory by running others.
     module.walk([](memref::PrefetchOp op) { op.erase(); });

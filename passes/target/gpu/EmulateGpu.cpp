@@ -2,6 +2,7 @@
 //
 // Makes calls of an emulator of a GPU's instructions.
 #include "passes/Passes.h"
+#include "passes/support/Warps.h"
 #include "passes/target/gpu/Gpu.h"
 
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
@@ -22,9 +23,8 @@ struct EmulateGpuPass final : lumen::impl::EmulateGpuPassBase<EmulateGpuPass> {
 
   void runOnOperation() override {
     ModuleOp module = getOperation();
-    TargetAttr target = TargetAttr::lookup(module);
-    if (!target || !target.hasWarps() ||
-        target.getArchitecture() == llvm::Triple::nvptx64)
+    if (!hasWarps(module) ||
+        TargetAttr::lookup(module).getArchitecture() == llvm::Triple::nvptx64)
       return;
     SmallVector<LLVM::CallIntrinsicOp> calls;
     module.walk([&](LLVM::CallIntrinsicOp op) {

@@ -46,18 +46,18 @@ Value mlir::lumen::gatherElement(KernelBuilder &b, Value own, LaneLayout layout,
     from = arith::DivUIOp::create(b, from, b.integer(i32, layout.chunk));
   if (layout.getTurns() > 1)
     from = arith::AndIOp::create(b, from, b.integer(i32, kWarp - 1));
-  // All that it may have of these.
+  // All that it may have of these; `mine` is the number among its own.
   Value result;
   SmallVector<bool> isSeen(layout.getOwn());
   for (int64_t each = first; each <= last; ++each) {
     int64_t turn = each / layout.chunk / kWarp;
-    int64_t number_ = turn * layout.chunk + each % layout.chunk;
+    int64_t mine = turn * layout.chunk + each % layout.chunk;
     if (layout.isUniform())
-      number_ = each;
-    if (isSeen[number_])
+      mine = each;
+    if (isSeen[mine])
       continue;
-    isSeen[number_] = true;
-    Value value = getOwnElement(b, own, number_);
+    isSeen[mine] = true;
+    Value value = getOwnElement(b, own, mine);
     if (!layout.isUniform())
       value = ShuffleOp::create(b, value, from);
     if (!result) {

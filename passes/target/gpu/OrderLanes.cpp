@@ -3,6 +3,7 @@
 // Puts barriers between accesses to memory that threads of a warp could
 // otherwise make in another order than a single thread would.
 #include "passes/Passes.h"
+#include "passes/support/Warps.h"
 #include "passes/target/gpu/LaneLayout.h"
 
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
@@ -179,10 +180,9 @@ struct OrderLanesPass final : lumen::impl::OrderLanesPassBase<OrderLanesPass> {
 
   void runOnOperation() override {
     func::FuncOp function = getOperation();
-    TargetAttr target = TargetAttr::lookup(function);
     auto kind = function->getAttrOfType<StringAttr>(LumenDialect::kKernelAttr);
     // (Threads that pack weights each work for themselves.)
-    if (!target || !target.hasWarps() || !kind || kind == "pack")
+    if (!hasWarps(function) || !kind || kind == "pack")
       return;
     FailureOr<LaneLayouts> layouts = LaneLayouts::find(function);
     if (failed(layouts))

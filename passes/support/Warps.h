@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef LUMEN_PASSES_SUPPORT_WARPS_H
+#define LUMEN_PASSES_SUPPORT_WARPS_H
+
+#include "dialect/LumenDialect.h"
+
+namespace mlir::lumen {
+
+/// Whether the workers of the module around `op` are warps.
+inline bool hasWarps(Operation *op) {
+  TargetAttr target = TargetAttr::lookup(op);
+  return target && target.hasWarps();
+}
+
+} // namespace mlir::lumen
+
+#endif // LUMEN_PASSES_SUPPORT_WARPS_H
