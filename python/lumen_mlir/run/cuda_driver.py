@@ -77,12 +77,6 @@ class CudaDriver:
         self._shared = self._attribute("MAX_SHARED_MEMORY_PER_BLOCK_OPTIN")
         self._context = self._call("making a context", "cuDevicePrimaryCtxRetain", self._device)
 
-    def free_memory(self) -> int:
-        """Bytes that nobody uses."""
-        self._enter()
-        free, _ = self._call("asking for its memory", "cuMemGetInfo")
-        return int(free)
-
     def allocate(self, size: int) -> int:
         """The address of so many bytes, at a multiple of 256."""
         self._enter()

@@ -130,6 +130,9 @@ def build(
     """
     begin = time.perf_counter()
     stages = stages_after(form, options)
+    is_gpu = target.triple.startswith("nvptx")
+    if is_gpu and options.profile:
+        raise LumenError("kernels are profiled on CPUs only")
     if isinstance(module, str):
         try:
             module.encode("utf-8")
@@ -163,9 +166,7 @@ def build(
         on_signatures(signatures)
     functions = (op.operation for op in vector.body.operations)
     kernels = tuple(op.attributes["sym_name"].value for op in functions if "lumen.kernel" in op.attributes)
-    if target.triple.startswith("nvptx"):
-        if options.profile:
-            raise LumenError("kernels are profiled on CPUs only")
+    if is_gpu:
         # A step is one kernel, which the driver assembles as a whole.
         whole = Compiler(
             target, options, stages=(pipelines.vector_to_llvm(options.profile),), on_stage=on_stage

@@ -77,11 +77,14 @@ class EmulatedGpu:
 class EmulatedDriver:
     """In place of a GPU's driver (``lumen_mlir.run.cuda.Driver``): memory of its own, and launches.
 
-    It runs code for ``EMULATED``. Args and attributes are those of ``EmulatedGpu``, and:
+    It runs code for ``EMULATED``.
+
+    Args:
+      checkout, folder, blocks: as of ``EmulatedGpu``.
+      room: bytes of memory.
 
     Attributes:
       memory: what was allocated, by address.
-      room: bytes that it has.
     """
 
     name, capability = "an emulator", 80
@@ -127,6 +130,8 @@ class EmulatedDriver:
         code, entry = function
         words, team = arguments
         self._check(team, 8)
+        if shared < warps * code.scratch:
+            raise LumenError(f"{warps} warps have {shared} bytes of memory to share")
         code.start(entry, words)
 
     def _check(self, address: int, size: int) -> None:
@@ -149,7 +154,7 @@ class _EmulatedCode:
             *(ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, ctypes.c_int),
             *(ctypes.c_int64, ctypes.c_uint64),
         )
-        self._scratch = self.read_i64("lumen_scratch_size")
+        self.scratch = self.read_i64("lumen_scratch_size")
 
     def lookup(self, name: str) -> int:
         return self._object.lookup(name)
@@ -169,7 +174,7 @@ class _EmulatedCode:
     def start(self, entry: int, words: int) -> None:
         """Runs an entry with words at an address."""
         gpu = self._gpu
-        error = self._start(entry, words, gpu.blocks, gpu.warps, self._scratch, gpu.seed)
+        error = self._start(entry, words, gpu.blocks, gpu.warps, self.scratch, gpu.seed)
         if error:
             raise LumenError(f"the emulator of a GPU says: {_ERRORS[error]}")
 
