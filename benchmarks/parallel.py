@@ -4,6 +4,7 @@
     python benchmarks/parallel.py throughput --synthetic qwen2.5-0.5b:q8_0 --streams 1,2,4,8,16
     python benchmarks/parallel.py throughput MODEL.gguf -p 128 -n 128 -t 2
     python benchmarks/parallel.py stall MODEL.gguf --long 8192     # a long prompt comes to 4 texts
+    python benchmarks/parallel.py stall MODEL.gguf --llama-server build/bin/llama-server
     python benchmarks/parallel.py prefix MODEL.gguf --shared 2048  # 8 prompts that begin alike
 
 ``throughput`` lets the engines take turns in one run; ratios are taken round by round, and the table has
@@ -24,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import engines
+import llama_server
 
 from lumen_mlir.cli.table import markdown
 
@@ -71,6 +73,7 @@ def main() -> None:
     add("--long", type=int, default=8192, help="tokens of the prompt that the others wait for")
     add("--shared", type=int, default=2048, help="tokens that prompts begin with alike")
     add("--peer-python", help="a Python that has llama-cpp-python")
+    add("--llama-server", metavar="PROGRAM", help="beside which texts wait for a long prompt")
     add("--folder", type=Path, default=engines.ROOT / "build" / "benchmarks", help="for files")
     options = parser.parse_args()
     if (options.model is None) == (options.synthetic is None):
@@ -180,9 +183,15 @@ def stall(options: argparse.Namespace) -> None:
     watch(busy, lambda: long.has_news)
     seconds = time.perf_counter() - start
     rest = idle[8:]
+    measured = {"4 texts alone": rest, f"while {options.long} tokens are read": busy}
+    if options.llama_server:
+        llm.close()
+        arguments = (options.model, options.prompt, options.long, options.threads)
+        alone, beside = llama_server.stall(options.llama_server, *arguments)
+        measured |= {"llama-server, alone": alone, "llama-server, beside the prompt": beside}
     rows = [
         (name, str(len(gaps)), *(f"{1e3 * _quantile(gaps, share):.1f}" for share in (0.5, 0.99, 1)))
-        for name, gaps in (("4 texts alone", rest), (f"while {options.long} tokens are read", busy))
+        for name, gaps in measured.items()
     ]
     print(markdown(("", "gaps", "p50 ms", "p99 ms", "longest ms"), rows, range(1, 5)))
     late, middle, p99 = (_quantile(*each) for each in ((busy, 0.99), (rest, 0.5), (rest, 0.99)))

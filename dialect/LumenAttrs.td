@@ -106,7 +106,8 @@ def Lumen_TargetAttr : Lumen_Attr<"Target", "target"> {
     bits and adds them up in f32: such weights then meet activations in bf16.
 
     Where `warp` is more than 1, a worker is not one thread but so many that run the same
-    code. Each of them has one lane of every vector.
+    code. Each of them has one lane of every vector. `workers` is how many of them such a
+    processor runs at the same time: products of few tokens are cut into as many pieces.
 
     ```mlir
     module attributes {lumen.target = #lumen.target<name = "x86-64-v3",
@@ -132,6 +133,7 @@ def Lumen_TargetAttr : Lumen_Attr<"Target", "target"> {
     OptionalParameter<"DotAttr">:$mma,
     DefaultValuedParameter<"bool", "false">:$bf16_dot,
     DefaultValuedParameter<"int64_t", "1">:$warp,
+    DefaultValuedParameter<"int64_t", "1">:$workers,
     "int64_t":$rows,
     "int64_t":$tokens);
   let assemblyFormat = "`<` struct(params) `>`";

@@ -94,7 +94,8 @@ LogicalResult LumenDialect::verifyRegionArgAttribute(Operation *op,
   };
   if (name == kNameAttr && !isa<StringAttr>(value))
     return fail("a string");
-  if (llvm::is_contained({kOutAttr, kTokensAttr, kArenaAttr, kWorkerAttr},
+  if (llvm::is_contained({kOutAttr, kTokensAttr, kArenaAttr, kWorkerAttr,
+                          kIsInBlockAttr},
                          name) &&
       !isa<UnitAttr>(value))
     return fail("a unit attribute");
@@ -257,8 +258,8 @@ LogicalResult TargetAttr::verify(function_ref<InFlightDiagnostic()> emitError,
                                  int64_t vectorRegisters, int64_t vectorBits,
                                  bool /*fma*/, bool /*f16*/, int64_t cacheLine,
                                  DotAttr dot, DotAttr pairDot, DotAttr mma,
-                                 bool /*bf16Dot*/, int64_t warp, int64_t rows,
-                                 int64_t tokens) {
+                                 bool /*bf16Dot*/, int64_t warp, int64_t workers,
+                                 int64_t rows, int64_t tokens) {
   if (vectorRegisters < 8 || vectorRegisters > 256)
     return emitError() << "vector_registers must be 8 to 256, got "
                        << vectorRegisters;
@@ -269,6 +270,10 @@ LogicalResult TargetAttr::verify(function_ref<InFlightDiagnostic()> emitError,
   if (warp != 1 && (warp != 32 || vectorBits != 32 * warp))
     return emitError()
            << "warp must be 1, or 32 where vector_bits is 1024, got " << warp;
+  constexpr int64_t kMostWorkers = 1 << 20;
+  if (workers < 1 || workers > (warp == 1 ? 1 : kMostWorkers))
+    return emitError() << "workers must be 1, or at most " << kMostWorkers
+                       << " where these are warps, got " << workers;
   if (cacheLine < 16 || cacheLine > 1024 || (cacheLine & (cacheLine - 1)))
     return emitError()
            << "cache_line must be a power of two of 16 to 1024 bytes, got "

@@ -72,6 +72,13 @@ def Lumen_Dialect : Dialect {
     static constexpr StringLiteral kProfileGlobal = "lumen_profile";
     /// Name of the i64 constant with the bytes of a warp's scratch memory.
     static constexpr StringLiteral kScratchSizeGlobal = "lumen_scratch_size";
+    /// The same of a block's memory.
+    static constexpr StringLiteral kBlockSizeGlobal = "lumen_block_size";
+    /// Call attribute (unit): every block of workers computes all of it where the buffers are
+    /// small, and they do not wait for other blocks.
+    static constexpr StringLiteral kInBlocksAttr = "lumen.in_blocks";
+    /// Argument attribute (unit): whether the workers of a block do what stands in the kernel alone.
+    static constexpr StringLiteral kIsInBlockAttr = "lumen.is_in_block";
     /// Module attribute: the `#lumen.target` the module is compiled for.
     static constexpr StringLiteral kTargetAttr = "lumen.target";
     /// Module attribute (i64): the largest number of tokens of one step.

@@ -4,12 +4,21 @@
 using namespace mlir;
 using namespace mlir::lumen;
 
-LogicalResult ScratchOp::verify() {
-  MemRefType type = getType();
+static LogicalResult verifyScratch(Operation *op, MemRefType type,
+                                   int64_t offset) {
   if (!type.hasStaticShape() || !type.getLayout().isIdentity() ||
       type.getMemorySpace())
-    return emitOpError("must be a plain buffer of a known size, got ") << type;
-  if (int64_t(getOffset()) < 0)
-    return emitOpError("cannot begin at byte ") << int64_t(getOffset());
+    return op->emitOpError("must be a plain buffer of a known size, got ")
+           << type;
+  if (offset < 0)
+    return op->emitOpError("cannot begin at byte ") << offset;
   return success();
+}
+
+LogicalResult ScratchOp::verify() {
+  return verifyScratch(*this, getType(), int64_t(getOffset()));
+}
+
+LogicalResult BlockScratchOp::verify() {
+  return verifyScratch(*this, getType(), int64_t(getOffset()));
 }

@@ -66,4 +66,73 @@ def Lumen_ScratchOp : Lumen_Op<"scratch"> {
   let hasVerifier = 1;
 }
 
+def Lumen_BlockWorkerIdOp : Lumen_Op<"block_worker_id", [Pure]> {
+  let summary = "number of the worker in its block";
+  let description = [{
+    In 0 .. `lumen.block_worker_count` - 1. Workers of a block share a processor, so
+    that they wait for each other faster than for the whole team.
+
+    ```mlir
+    %id = lumen.block_worker_id
+    ```
+  }];
+  let results = (outs Index:$result);
+  let assemblyFormat = "attr-dict";
+}
+
+def Lumen_BlockWorkerCountOp : Lumen_Op<"block_worker_count", [Pure]> {
+  let summary = "how many workers a block has";
+  let description = [{
+    ```mlir
+    %count = lumen.block_worker_count
+    ```
+  }];
+  let results = (outs Index:$result);
+  let assemblyFormat = "attr-dict";
+}
+
+def Lumen_BlockBarrierOp : Lumen_Op<"block_barrier"> {
+  let summary = "waits until every worker of the block is here";
+  let description = [{
+    What any of them wrote before is visible to all of them after it.
+
+    ```mlir
+    lumen.block_barrier
+    ```
+  }];
+  let assemblyFormat = "attr-dict";
+}
+
+def Lumen_BlockScratchOp : Lumen_Op<"block_scratch"> {
+  let summary = "memory that the workers of a block share";
+  let description = [{
+    The bytes from `offset` on of the memory of this block alone. They stay what they
+    are from one kernel of a step to the next.
+
+    ```mlir
+    %s = lumen.block_scratch 64 : memref<4096xi8>
+    ```
+  }];
+  let arguments = (ins I64Attr:$offset);
+  let results = (outs MemRefOf<[AnyType]>:$result);
+  let assemblyFormat = "$offset attr-dict `:` type($result)";
+  let hasVerifier = 1;
+}
+
+def Lumen_ArriveOp : Lumen_Op<"arrive"> {
+  let summary = "whether this worker is the last of some to be here";
+  let description = [{
+    Each of `count` workers of the team comes here once with the same `counter`. True
+    for the last of them, which then sees what the others wrote before they came. The
+    team has 4096 counters, and the last worker makes its counter ready for others.
+
+    ```mlir
+    %isLast = lumen.arrive %counter, %count
+    ```
+  }];
+  let arguments = (ins Index:$counter, Index:$count);
+  let results = (outs I1:$result);
+  let assemblyFormat = "$counter `,` $count attr-dict";
+}
+
 #endif // LUMEN_WARP_OPS

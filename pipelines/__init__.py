@@ -96,6 +96,8 @@ LOOPS_TO_VECTOR = Stage(
     "vector",
     _pipeline(
         "lumen-vectorize-product",
+        # While the buffers of a function are apart; it decides how long these are in use.
+        "lumen-repeat-rows",
         # Any time after bufferization would do; here the vector stage shows where each buffer lies.
         "lumen-plan-memory",
         # Unrolled tiles repeat their constants: merged first, canonicalization takes a hundredth of the time.

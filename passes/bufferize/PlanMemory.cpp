@@ -65,23 +65,42 @@ int64_t assignOffsets(MutableArrayRef<Piece> pieces) {
   return total;
 }
 
-/// The position of the last op of the block that uses `buffer` or a view of it.
-LogicalResult extendLife(Value buffer,
-                         const DenseMap<Operation *, unsigned> &positions,
+/// Where an op begins, and where all workers have ended it, in its block.
+using Positions = DenseMap<Operation *, std::pair<unsigned, unsigned>>;
+
+/// Behind a call that blocks repeat, workers do not wait for those of others
+/// before the next one that is not.
+Positions findPositions(Block &block) {
+  Positions positions;
+  unsigned number = block.getOperations().size(), end = number;
+  for (Operation &op : llvm::reverse(block)) {
+    --number;
+    bool isRepeated = op.hasAttr(LumenDialect::kInBlocksAttr);
+    if (isa<func::CallOp>(op) && !isRepeated)
+      end = number;
+    positions[&op] = {number, isRepeated ? end : number};
+  }
+  return positions;
+}
+
+/// To the last op of the block that uses `buffer` or a view of it.
+LogicalResult extendLife(Value buffer, const Positions &positions,
                          Piece &piece) {
   for (Operation *user : buffer.getUsers()) {
-    auto view = dyn_cast<ViewLikeOpInterface>(user);
+    // Either of two buffers is a view of both.
+    bool isView = isa<ViewLikeOpInterface, arith::SelectOp>(user);
     bool isBuffer =
         llvm::any_of(user->getResultTypes(), llvm::IsaPred<BaseMemRefType>) ||
         user->hasTrait<OpTrait::IsTerminator>();
-    if (!view && isBuffer)
+    if (!isView && isBuffer)
       return user->emitOpError("passes a buffer on, so that nobody can see how "
                                "long it is in use");
     Block *block = piece.op->getBlock();
-    unsigned position = positions.lookup(block->findAncestorOpInBlock(*user));
-    piece.first = std::min(piece.first, position);
-    piece.last = std::max(piece.last, position);
-    if (view && failed(extendLife(view->getResult(0), positions, piece)))
+    auto [first, last] =
+        positions.lookup(block->findAncestorOpInBlock(*user));
+    piece.first = std::min(piece.first, first);
+    piece.last = std::max(piece.last, last);
+    if (isView && failed(extendLife(user->getResult(0), positions, piece)))
       return failure();
   }
   return success();
@@ -129,9 +148,7 @@ FailureOr<int64_t> PlanMemoryPass::getBytes(memref::AllocOp alloc) {
 
 LogicalResult PlanMemoryPass::plan(func::FuncOp function) {
   Block &body = function.getBody().front();
-  DenseMap<Operation *, unsigned> positions;
-  for (auto [position, op] : llvm::enumerate(body))
-    positions[&op] = position;
+  Positions positions = findPositions(body);
 
   SmallVector<Piece> pieces;
   WalkResult walk = function.walk([&](Operation *op) {
@@ -147,9 +164,9 @@ LogicalResult PlanMemoryPass::plan(func::FuncOp function) {
     } else if (auto call = dyn_cast<func::CallOp>(op)) {
       auto callee = SymbolTable::lookupNearestSymbolFrom<func::FuncOp>(
           call, call.getCalleeAttr());
-      unsigned position = positions[body.findAncestorOpInBlock(*call)];
+      auto [first, last] = positions[body.findAncestorOpInBlock(*call)];
       if (MemRefType arena = arenas.lookup(callee))
-        pieces.push_back({call, arena.getDimSize(0), position, position});
+        pieces.push_back({call, arena.getDimSize(0), first, last});
     }
     return WalkResult::advance();
   });

@@ -58,7 +58,7 @@ LogicalResult checkTopLevel(func::FuncOp kernel) {
 LogicalResult checkCaller(func::FuncOp caller) {
   for (Operation &op : caller.getBody().front())
     if (!isa<func::CallOp, func::ReturnOp, memref::AllocOp, memref::DimOp,
-             memref::ViewOp>(op) &&
+             memref::ViewOp, BlockScratchOp>(op) &&
         !isa<arith::ArithDialect>(op.getDialect()))
       return op.emitOpError("is not allowed outside of a kernel");
   return success();
@@ -70,7 +70,8 @@ LogicalResult checkLeft(Operation *op, StringRef stage) {
   bool isAllowed =
       !isLumen ||
       isa<FormatOp, DecodedOp, StoredOp, Dot4Op, Dot2Op, MmaOp, LookupOp,
-          WorkerIdOp, WorkerCountOp, ClaimOp, BarrierOp>(op);
+          WorkerIdOp, WorkerCountOp, ClaimOp, BarrierOp, ArriveOp,
+          BlockScratchOp>(op);
   if (stage == "vector")
     isAllowed &= !isa_and_nonnull<linalg::LinalgDialect,
                                   bufferization::BufferizationDialect>(

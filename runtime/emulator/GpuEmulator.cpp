@@ -51,6 +51,7 @@ struct Grid {
   void *slots, *team;
   int blocks, threads;
   Meeting all;
+  std::vector<Meeting> ofBlocks;
   std::vector<Warp> warps;
   std::vector<std::unique_ptr<Fiber>> fibers;
   Fiber *running = nullptr;
@@ -143,14 +144,21 @@ uint32_t lumen_gpu_prmt(uint32_t low, uint32_t high, uint32_t selector) {
 void lumen_grid_barrier(void *) { meet(grid->all); }
 void *lumen_scratch() { return current().warp->scratch.data(); }
 
-int lumen_gpu_run(lumen_gpu_entry entry, void *slots, int blocks, int warps,
-                  int64_t scratch, uint64_t seed) {
+void lumen_gpu_barrier_cta_sync_aligned_all(uint32_t) {
+  meet(grid->ofBlocks[current().block]);
+}
+
+int lumen_gpu_run(lumen_gpu_entry entry, void *slots, void *team, int blocks,
+                  int warps, int64_t scratch, uint64_t seed) {
   if (blocks < 1 || warps < 1 || scratch < 0)
     return 1;
-  Grid own{entry, slots, nullptr, blocks, warps * kWarp};
+  Grid own{entry, slots, team, blocks, warps * kWarp};
   grid = &own;
   int threads = blocks * own.threads;
   own.all.size = threads;
+  own.ofBlocks.resize(blocks);
+  for (Meeting &block : own.ofBlocks)
+    block.size = own.threads;
   own.warps.resize(blocks * warps);
   for (Warp &warp : own.warps) {
     warp.meeting.size = kWarp;

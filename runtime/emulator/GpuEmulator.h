@@ -15,8 +15,8 @@ typedef void (*lumen_gpu_entry)(void *slots, void *team);
 /// `scratch`: bytes of a warp's memory. `seed` decides in which order threads
 /// run. Returns 0; 1 where a number is out of range, 2 where there is no
 /// memory, 3 where threads wait for others for ever.
-int lumen_gpu_run(lumen_gpu_entry entry, void *slots, int blocks, int warps,
-                  int64_t scratch, uint64_t seed);
+int lumen_gpu_run(lumen_gpu_entry entry, void *slots, void *team, int blocks,
+                  int warps, int64_t scratch, uint64_t seed);
 }
 
 #endif // LUMEN_RUNTIME_EMULATOR_GPUEMULATOR_H

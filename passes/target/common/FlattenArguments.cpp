@@ -47,8 +47,9 @@ Value getRoot(Value buffer) {
   return buffer;
 }
 
+/// Whether a worker sees behind the op what others wrote.
 bool isBarrier(Operation *op) {
-  if (isa<BarrierOp>(op))
+  if (isa<BarrierOp, LLVM::AtomicRMWOp>(op))
     return true;
   auto call = dyn_cast<LLVM::CallOp>(op);
   return call && (call.getCallee() == LumenDialect::kBarrierFunction ||
@@ -118,6 +119,9 @@ private:
   int64_t getAlignment(Value buffer, const Facts &caller);
   void flatten(func::FuncOp function);
   void flatten(func::CallOp call);
+  /// How a function takes buffers.
+  Type getPointerType(func::FuncOp function);
+  Value castPointer(Value pointer, Type type);
   Value makeMemRef(MemRefType type, Value pointer, ValueRange sizes);
   DictionaryAttr getPointerAttrs(func::FuncOp function, unsigned number);
 
@@ -193,6 +197,11 @@ int64_t Flattener::getAlignment(Value buffer, const Facts &caller) {
                    argument.getOwner()->isEntryBlock()
                ? caller.alignment[argument.getArgNumber()]
                : 1;
+  if (auto either = buffer.getDefiningOp<arith::SelectOp>())
+    return std::gcd(getAlignment(either.getTrueValue(), caller),
+                    getAlignment(either.getFalseValue(), caller));
+  if (buffer.getDefiningOp<UnrealizedConversionCastOp>())
+    return kAlignment;
   auto view = buffer.getDefiningOp<memref::ViewOp>();
   IntegerAttr offset;
   if (!view || !matchPattern(view.getByteShift(), m_Constant(&offset)))
@@ -238,6 +247,24 @@ DictionaryAttr Flattener::getPointerAttrs(func::FuncOp function,
       attrs.append(LLVM::LLVMDialect::getReadonlyAttrName(), b.getUnitAttr());
   }
   return attrs.getDictionary(b.getContext());
+}
+
+/// A GPU has more than one kind of memory. Buffers are in that of all of its
+/// threads, but for those of a loop, which may be a warp's own.
+Type Flattener::getPointerType(func::FuncOp function) {
+  constexpr unsigned kGlobalMemory = 1;
+  TargetAttr target = TargetAttr::lookup(module);
+  bool isGlobal = target && target.hasWarps() &&
+                  target.getArchitecture() == llvm::Triple::nvptx64 &&
+                  !function->hasAttr(LumenDialect::kLoopAttr);
+  return LLVM::LLVMPointerType::get(b.getContext(),
+                                    isGlobal ? kGlobalMemory : 0);
+}
+
+Value Flattener::castPointer(Value pointer, Type type) {
+  if (pointer.getType() == type)
+    return pointer;
+  return LLVM::AddrSpaceCastOp::create(b, type, pointer);
 }
 
 Value Flattener::makeMemRef(MemRefType type, Value pointer, ValueRange sizes) {
@@ -296,15 +323,17 @@ void Flattener::flatten(func::FuncOp function) {
       continue;
     }
     attrs.push_back(getPointerAttrs(function, i));
-    Value pointer = body.addArgument(LLVM::LLVMPointerType::get(b.getContext()),
-                                     argument.getLoc());
+    Value pointer =
+        body.addArgument(getPointerType(function), argument.getLoc());
     SmallVector<Value> sizes;
     for (int64_t dim = 0; dim < type.getNumDynamicDims(); ++dim) {
       sizes.push_back(body.addArgument(b.getIndexType(), argument.getLoc()));
       attrs.push_back(nullptr);
     }
-    if (!argument.use_empty())
-      argument.replaceAllUsesWith(makeMemRef(type, pointer, sizes));
+    if (argument.use_empty())
+      continue;
+    pointer = castPointer(pointer, LLVM::LLVMPointerType::get(b.getContext()));
+    argument.replaceAllUsesWith(makeMemRef(type, pointer, sizes));
   }
   body.eraseArguments(0, count);
   for (DictionaryAttr &attr : attrs)
@@ -318,6 +347,9 @@ void Flattener::flatten(func::FuncOp function) {
 void Flattener::flatten(func::CallOp call) {
   b.setInsertionPoint(call);
   b.setLoc(call.getLoc());
+  Type pointerType =
+      getPointerType(SymbolTable::lookupNearestSymbolFrom<func::FuncOp>(
+          call, call.getCalleeAttr()));
   SmallVector<Value> operands;
   for (Value operand : call.getOperands()) {
     auto type = dyn_cast<MemRefType>(operand.getType());
@@ -328,7 +360,8 @@ void Flattener::flatten(func::CallOp call) {
     Value packed = UnrealizedConversionCastOp::create(
                        b, typeConverter.convertType(type), operand)
                        .getResult(0);
-    operands.push_back(MemRefDescriptor(packed).alignedPtr(b, b.getLoc()));
+    operands.push_back(castPointer(
+        MemRefDescriptor(packed).alignedPtr(b, b.getLoc()), pointerType));
     for (int64_t dim = 0; dim < type.getRank(); ++dim)
       if (type.isDynamicDim(dim))
         operands.push_back(memref::DimOp::create(b, operand, dim));

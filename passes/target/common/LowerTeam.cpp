@@ -10,6 +10,7 @@
 #include "passes/support/CallOrder.h"
 #include "passes/support/Warps.h"
 #include "passes/target/common/Architecture.h"
+#include "passes/target/gpu/TeamOfWarps.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
@@ -42,7 +43,6 @@ struct LowerTeamPass final : lumen::impl::LowerTeamPassBase<LowerTeamPass> {
 private:
   bool lower(func::FuncOp function, const DenseSet<Operation *> &withWorker);
   Value loadField(Operation *op, Value worker, int32_t number);
-  Value readWarp(Operation *op);
   void lowerClaim(ClaimOp op, Value worker);
   ValueRange callRuntime(Operation *op, StringRef name, Type result,
                          ValueRange operands);
@@ -61,29 +61,6 @@ Value LowerTeamPass::loadField(Operation *op, Value worker, int32_t number) {
                                     /*isNonTemporal=*/false,
                                     /*isInvariant=*/true);
   return arith::IndexCastOp::create(b, b.getIndexType(), word);
-}
-
-/// The number of this warp, or of all, in front of `op`: those of all blocks.
-Value LowerTeamPass::readWarp(Operation *op) {
-  ImplicitLocOpBuilder b(op->getLoc(), op);
-  Type i32 = b.getI32Type();
-  auto read = [&](StringRef name) -> Value {
-    return LLVM::CallIntrinsicOp::create(
-               b, i32, b.getStringAttr("llvm.nvvm.read.ptx.sreg." + name),
-               ValueRange())
-        .getResult(0);
-  };
-  Value warp =
-      arith::ConstantIntOp::create(b, i32, TargetAttr::lookup(op).getWarp());
-  Value number = arith::DivUIOp::create(b, read("ntid.x"), warp);
-  if (isa<WorkerCountOp>(op)) {
-    number = arith::MulIOp::create(b, read("nctaid.x"), number);
-  } else {
-    number = arith::MulIOp::create(b, read("ctaid.x"), number);
-    Value own = arith::DivUIOp::create(b, read("tid.x"), warp);
-    number = arith::AddIOp::create(b, number, own);
-  }
-  return arith::IndexCastUIOp::create(b, b.getIndexType(), number);
 }
 
 /// A call of a function of the runtime, in front of `op`.
@@ -136,7 +113,8 @@ bool LowerTeamPass::lower(func::FuncOp function,
         call &&
         withWorker.contains(SymbolTable::lookupNearestSymbolFrom<func::FuncOp>(
             call, call.getCalleeAttr()));
-    if (passesOn || isa<WorkerIdOp, WorkerCountOp, ClaimOp, BarrierOp>(op))
+    if (passesOn || isa<WorkerIdOp, WorkerCountOp, ClaimOp, BarrierOp>(op) ||
+        isa<BlockWorkerIdOp, BlockWorkerCountOp, BlockScratchOp, ArriveOp>(op))
       users.push_back(op);
   });
   if (users.empty())
@@ -165,7 +143,7 @@ bool LowerTeamPass::lower(func::FuncOp function,
     } else if (auto claim = dyn_cast<ClaimOp>(op)) {
       lowerClaim(claim, worker);
     } else if (hasWarps(op)) {
-      op->getResult(0).replaceAllUsesWith(readWarp(op));
+      op->getResult(0).replaceAllUsesWith(emitTeamOfWarps(op, worker));
     } else {
       int32_t field = isa<WorkerIdOp>(op) ? 0 : 1;
       op->getResult(0).replaceAllUsesWith(loadField(op, worker, field));

@@ -40,6 +40,7 @@ struct SpmdPass final : lumen::impl::SpmdPassBase<SpmdPass> {
       return signalPassFailure();
     }
     bool met = false;
+    before = nullptr;
     for (scf::ForallOp loop : loops) {
       Wait wait = met ? Wait::IfRun : Wait::Yes;
       if (loop->hasAttr(LumenDialect::kNowaitAttr))
@@ -50,6 +51,10 @@ struct SpmdPass final : lumen::impl::SpmdPassBase<SpmdPass> {
       met = wait != Wait::No && !isOptional;
       shareOut(loop, wait);
     }
+    for (BlockArgument argument : function.getArguments())
+      if (function.getArgAttr(argument.getArgNumber(),
+                              LumenDialect::kIsInBlockAttr))
+        workInBlocks(function, argument);
   }
 
 private:
@@ -60,6 +65,10 @@ private:
 
   LogicalResult verify(scf::ForallOp loop);
   void shareOut(scf::ForallOp loop, Wait wait);
+  void workInBlocks(func::FuncOp function, Value isInBlock);
+
+  /// How many pieces the loops have, behind which the workers did not wait.
+  Value before;
 };
 
 LogicalResult SpmdPass::verify(scf::ForallOp loop) {
@@ -72,6 +81,30 @@ LogicalResult SpmdPass::verify(scf::ForallOp loop) {
     return loop.emitOpError("must have no results, got ")
            << loop.getNumResults();
   return success();
+}
+
+/// Where `isInBlock` is true, the team is the block.
+void SpmdPass::workInBlocks(func::FuncOp function, Value isInBlock) {
+  SmallVector<Operation *> ops;
+  function.walk([&](Operation *op) {
+    if (isa<WorkerIdOp, WorkerCountOp, BarrierOp>(op))
+      ops.push_back(op);
+  });
+  for (Operation *op : ops) {
+    ImplicitLocOpBuilder b(op->getLoc(), op->getContext());
+    b.setInsertionPointAfter(op);
+    if (isa<BarrierOp>(op)) {
+      auto ifOp = scf::IfOp::create(b, isInBlock, /*withElseRegion=*/true);
+      op->moveBefore(ifOp.elseBlock()->getTerminator());
+      b.setInsertionPointToStart(ifOp.thenBlock());
+      BlockBarrierOp::create(b);
+      continue;
+    }
+    Value own = isa<WorkerIdOp>(op) ? BlockWorkerIdOp::create(b).getResult()
+                                    : BlockWorkerCountOp::create(b).getResult();
+    Value chosen = arith::SelectOp::create(b, isInBlock, own, op->getResult(0));
+    op->getResult(0).replaceAllUsesExcept(chosen, chosen.getDefiningOp());
+  }
 }
 
 /// A loop over claims, and in it one over the iterations of a claim.
@@ -97,9 +130,20 @@ void SpmdPass::shareOut(scf::ForallOp loop, Wait wait) {
   Value one = arith::ConstantIndexOp::create(b, 1);
   scf::ForOp piece;
   if (hasWarps(loop)) {
-    // Warps are alike, so they take turns.
-    piece = scf::ForOp::create(b, WorkerIdOp::create(b), total,
-                               WorkerCountOp::create(b));
+    // Warps are alike, so they take turns; first those that had less to do in
+    // the loops before.
+    Value first = WorkerIdOp::create(b), count = WorkerCountOp::create(b);
+    if (before) {
+      Value taken = arith::RemUIOp::create(b, before, count);
+      Value left = arith::SubIOp::create(b, count, taken);
+      first = arith::RemUIOp::create(b, arith::AddIOp::create(b, first, left),
+                                     count);
+    }
+    piece = scf::ForOp::create(b, first, total, count);
+    if (wait == Wait::No)
+      before = before ? arith::AddIOp::create(b, before, total) : total;
+    else
+      before = nullptr;
   } else {
     scf::WhileOp::create(
         b, TypeRange{b.getIndexType(), b.getIndexType()}, ValueRange{},

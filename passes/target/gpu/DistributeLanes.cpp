@@ -4,6 +4,7 @@
 #include "passes/Passes.h"
 #include "passes/support/Warps.h"
 #include "passes/target/gpu/LaneDistributor.h"
+#include "passes/target/gpu/TeamOfWarps.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
@@ -70,9 +71,15 @@ struct DistributeLanesPass final
     }
     auto b =
         ImplicitLocOpBuilder::atBlockBegin(module.getLoc(), module.getBody());
-    LLVM::GlobalOp::create(
-        b, b.getI64Type(), /*isConstant=*/true, LLVM::Linkage::External,
-        LumenDialect::kScratchSizeGlobal, b.getI64IntegerAttr(scratch));
+    auto addSize = [&](StringRef name, int64_t bytes) {
+      LLVM::GlobalOp::create(b, b.getI64Type(), /*isConstant=*/true,
+                             LLVM::Linkage::External, name,
+                             b.getI64IntegerAttr(bytes));
+    };
+    addSize(LumenDialect::kScratchSizeGlobal, scratch);
+    addSize(kTeamSizeGlobal, kBlocksOffset);
+    if (!module.lookupSymbol(LumenDialect::kBlockSizeGlobal))
+      addSize(LumenDialect::kBlockSizeGlobal, 0);
   }
 };
 

@@ -31,7 +31,8 @@ struct LowerWarpsPass final : lumen::impl::LowerWarpsPassBase<LowerWarpsPass> {
     ModuleOp module = getOperation();
     SmallVector<Operation *> ops;
     module.walk([&](Operation *op) {
-      if (isa<LaneOp, ShuffleOp, WarpBarrierOp, ScratchOp>(op))
+      if (isa<LaneOp, ShuffleOp, WarpBarrierOp, BlockBarrierOp, ScratchOp>(
+              op))
         ops.push_back(op);
     });
     for (Operation *op : ops) {
@@ -44,6 +45,10 @@ struct LowerWarpsPass final : lumen::impl::LowerWarpsPassBase<LowerWarpsPass> {
       else if (isa<LaneOp>(op))
         op->getResult(0).replaceAllUsesWith(callIntrinsic(
             b, "llvm.nvvm.read.ptx.sreg.laneid", b.getI32Type(), ValueRange()));
+      else if (isa<BlockBarrierOp>(op))
+        LLVM::CallIntrinsicOp::create(
+            b, b.getStringAttr("llvm.nvvm.barrier.cta.sync.aligned.all"),
+            ValueRange(b.integer(b.getI32Type(), 0)));
       else
         LLVM::CallIntrinsicOp::create(
             b, b.getStringAttr("llvm.nvvm.bar.warp.sync"),

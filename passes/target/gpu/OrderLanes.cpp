@@ -156,7 +156,7 @@ Accesses Orderer::order(Block &block, Accesses before) {
       before = orderRegions(op, std::move(before));
       continue;
     }
-    if (isa<WarpBarrierOp, BarrierOp>(op)) {
+    if (isa<WarpBarrierOp, BarrierOp, BlockBarrierOp, ArriveOp>(op)) {
       before.clear();
       continue;
     }

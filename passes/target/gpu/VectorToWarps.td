@@ -7,6 +7,40 @@
 
 include "mlir/Pass/PassBase.td"
 
+def RepeatRowsPass : Pass<"lumen-repeat-rows", "::mlir::ModuleOp"> {
+  let summary = "let every block of workers compute small rows itself";
+  let description = [{
+    To wait for all workers of a GPU takes as long as to compute a few rows. So where a
+    kernel of rows is called for few tokens, every block computes all of them for itself
+    and waits for its own workers only. Results that the function alone reads are in the
+    memory of the block then. Others, as the KV cache, are written by all blocks alike.
+
+    A buffer that a kernel both reads and writes is changed once only, by all together.
+    `lumen-plan-memory` keeps what such a call reads until the next kernel that is not
+    repeated has ended.
+
+    Before:
+
+    ```mlir
+    call @norm(%x, %y) : (memref<?x256xf32>, memref<?x256xf32>) -> ()
+    call @product(%y, %z) : (memref<?x256xf32>, memref<?x64xf32>) -> ()
+    ```
+
+    After:
+
+    ```mlir
+    %few = arith.cmpi ule, %tokens, %c64 : index
+    %block = lumen.block_scratch 0 : memref<65536xi8>
+    %view = memref.view %block[%c0][%tokens] : memref<65536xi8> to memref<?x256xf32>
+    %own = arith.select %few, %view, %y : memref<?x256xf32>
+    call @norm(%x, %own, %few) {lumen.in_blocks} : (memref<?x256xf32>, memref<?x256xf32>, i1) -> ()
+    call @product(%own, %z) : (memref<?x256xf32>, memref<?x64xf32>) -> ()
+    ```
+  }];
+  let dependentDialects = ["::mlir::lumen::LumenDialect", "::mlir::arith::ArithDialect",
+    "::mlir::LLVM::LLVMDialect", "::mlir::memref::MemRefDialect"];
+}
+
 def OrderLanesPass : Pass<"lumen-order-lanes", "::mlir::func::FuncOp"> {
   let summary = "put barriers where threads of a warp meet in memory";
   let description = [{

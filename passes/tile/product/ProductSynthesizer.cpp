@@ -29,7 +29,7 @@ void ProductSynthesizer::emitTile(const ProductSink &sink, Weights weights,
   emitTile(sink, weights[sink.products.front()]->rows, tokens, rowTile,
            [&](unsigned i) {
              return emitProductTile(b, operands, *weights[i], form, tokens,
-                                    tile);
+                                    tile, getSegments(sink));
            });
 }
 
@@ -71,13 +71,16 @@ void ProductSynthesizer::emitLoop(ArrayRef<OpFoldResult> sizes, bool waits,
 /// All tiles behind one result.
 void ProductSynthesizer::emitSink(const ProductSink &sink, bool last) {
   Value single;
-  if (product.getGroups() || joinsTwoProducts(sink, product))
+  bool hasWarps = target && target.hasWarps();
+  if (product.getGroups() || (joinsTwoProducts(sink, product) && !hasWarps))
     single = emitSingleToken(sink);
   if (product.getGroups())
     return emitExpertGroups(sink, single, last);
   Value others = single;
+  if (getSegments(sink).count > 1)
+    others = emitFewTokens(sink);
   if (Value many = emitManyTokens(sink))
-    others = single ? arith::OrIOp::create(b, single, many) : many;
+    others = others ? arith::OrIOp::create(b, others, many) : many;
   Value begin;
   if (usesMatrices(sink))
     begin = emitMatrixTiles(sink);
@@ -218,12 +221,11 @@ void ProductSynthesizer::emitTokenBlocks(
 }
 
 /// The tokens `first`, … (`count` of them) in register tiles of decreasing
-/// numbers of tokens: the target's, then the powers of two below. `tile` is the
-/// tile of the weights, `rowTile` that of the result.
-void ProductSynthesizer::emitRegisterTiles(const ProductSink &sink,
-                                           Weights weights, Value first,
-                                           Value count, Value tile,
-                                           Value rowTile) {
+/// numbers of tokens: the target's, then the powers of two below.
+void ProductSynthesizer::forEachTokenTile(const ProductSink &sink,
+                                          Weights weights, Value first,
+                                          Value count,
+                                          function_ref<void(TokenTile)> body) {
   Value lower = first, rest = count;
   for (int64_t tokens = getTokens(*weights[sink.products.front()]); tokens >= 1;
        tokens = llvm::bit_ceil(uint64_t(tokens)) / 2) {
@@ -231,11 +233,20 @@ void ProductSynthesizer::emitRegisterTiles(const ProductSink &sink,
     Value whole = arith::SubIOp::create(b, rest, left);
     Value upper = arith::AddIOp::create(b, lower, whole);
     rest = left;
-    b.forEach(lower, upper, tokens, [&](Value first) {
-      emitTile(sink, weights, {first, tokens}, tile, rowTile);
-    });
+    b.forEach(lower, upper, tokens,
+              [&](Value first) { body({first, tokens}); });
     lower = upper;
   }
+}
+
+/// `tile` is the tile of the weights, `rowTile` that of the result.
+void ProductSynthesizer::emitRegisterTiles(const ProductSink &sink,
+                                           Weights weights, Value first,
+                                           Value count, Value tile,
+                                           Value rowTile) {
+  forEachTokenTile(sink, weights, first, count, [&](TokenTile tokens) {
+    emitTile(sink, weights, tokens, tile, rowTile);
+  });
 }
 
 std::unique_ptr<PreparedWeight>
@@ -272,6 +283,7 @@ LogicalResult ProductSynthesizer::run() {
     plainWeights.push_back(&weight);
     preparedWeights.push_back(prepare(weight));
   }
+  sinkCount = sinks.size();
   for (ProductSink &sink : sinks) {
     bool last = &sink == &sinks.back();
     sink.buffer = operands.splitSlots(sink.buffer);

@@ -52,7 +52,11 @@ private:
   bool usesMatrices(const ProductSink &sink) const {
     return matrixTiles && matrixTiles->hold(sink.products);
   }
+  /// Where workers are warps, so many segments of its columns as there are
+  /// workers for the tiles of a sink.
+  Segments getSegments(const ProductSink &sink);
   void emitSink(const ProductSink &sink, bool last);
+  Value emitFewTokens(const ProductSink &sink);
   Value emitSingleToken(const ProductSink &sink);
   Value emitManyTokens(const ProductSink &sink);
   Value emitMatrixTiles(const ProductSink &sink);
@@ -78,6 +82,8 @@ private:
   void emitExpertGroups(const ProductSink &sink, Value single, bool last);
   void emitRegisterTiles(const ProductSink &sink, Weights weights, Value first,
                          Value count, Value tile, Value rowTile);
+  void forEachTokenTile(const ProductSink &sink, Weights weights, Value first,
+                        Value count, function_ref<void(TokenTile)> body);
   void emitTile(const ProductSink &sink, Weights weights,
                 const TokenTile &tokens, Value tile, Value rowTile);
   void emitTile(const ProductSink &sink, int64_t rows, const TokenTile &tokens,
@@ -100,6 +106,8 @@ private:
   SmallVector<std::unique_ptr<PreparedWeight>> preparedWeights;
   /// Null where the target has no instruction for matrices, or it is of no use.
   std::unique_ptr<MatrixTiles> matrixTiles;
+  /// All results, and the tiles of those before in which workers meet.
+  int64_t sinkCount = 0, metTiles = 0;
 };
 
 } // namespace mlir::lumen

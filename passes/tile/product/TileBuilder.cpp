@@ -108,6 +108,21 @@ Value TileBuilder::carry(int64_t count, Value initial,
       .front();
 }
 
+Value TileBuilder::subview(Value buffer, ArrayRef<OpFoldResult> position,
+                           ArrayRef<int64_t> shape) {
+  SmallVector<OpFoldResult> sizes, strides(position.size(), getIndexAttr(1));
+  SmallVector<int64_t> kept;
+  for (int64_t size : shape) {
+    sizes.push_back(getIndexAttr(std::max<int64_t>(size, 1)));
+    if (size)
+      kept.push_back(size);
+  }
+  auto type = memref::SubViewOp::inferRankReducedResultType(
+      kept, cast<MemRefType>(buffer.getType()), position, sizes, strides);
+  return memref::SubViewOp::create(*this, type, buffer, position, sizes,
+                                   strides);
+}
+
 void TileBuilder::storeTile(Value tile, Value destination) {
   bufferization::MaterializeInDestinationOp::create(
       *this, Type(), tile, destination, /*restrict=*/true, /*writable=*/true);

@@ -47,6 +47,11 @@ public:
   Value carry(int64_t count, Value initial,
               function_ref<Value(Value, Value)> body);
 
+  /// The part of this shape of a buffer from `position` on; a dimension that
+  /// `shape` has as 0 is dropped.
+  Value subview(Value buffer, ArrayRef<OpFoldResult> position,
+                ArrayRef<int64_t> shape);
+
   /// Stores a register tile where `destination`, a buffer of its shape, is.
   void storeTile(Value tile, Value destination);
 };

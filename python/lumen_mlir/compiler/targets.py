@@ -72,6 +72,8 @@ class Target:
       bf16_dot: whether an instruction multiplies pairs of bf16 and adds them to lanes of f32, for weights in
         bf16.
       warp: threads that run the same code, each with a lane of every vector; 1 where a thread has all of it.
+      workers: warps that the largest of these processors runs at the same time, into as many pieces of which
+        products of few tokens are cut; 1 where a worker is a thread.
       rows, tokens: a register tile of a product is ``rows`` outputs (lanes of 32 bits) by ``tokens``, as many
         as the registers hold.
     """
@@ -92,6 +94,7 @@ class Target:
     mma: Dot | None = None
     bf16_dot: bool = False
     warp: int = 1
+    workers: int = 1
     rows: int
     tokens: int
 
@@ -102,7 +105,7 @@ class Target:
         if self.bf16_dot:
             shapes += "bf16_dot = true, "
         if self.warp > 1:
-            shapes += f"warp = {self.warp}, "
+            shapes += f"warp = {self.warp}, workers = {self.workers}, "
         return (
             f'#lumen.target<name = "{self.name}", triple = "{self.triple}", cpu = "{self.cpu}", '
             f'features = "{self.features}", vector_registers = {self.vector_registers}, '
@@ -201,7 +204,7 @@ def _wasm(name: str, *added: str, **row: Any) -> Target:
     )
 
 
-def _cuda(name: str) -> Target:
+def _cuda(name: str, processors: int) -> Target:
     """A row of NVIDIA's GPUs: a warp is a vector of 32 lanes of 32 bits."""
     return Target(
         name=name,
@@ -216,6 +219,8 @@ def _cuda(name: str) -> Target:
         cache_line=128,
         dot=_DP4A,
         warp=32,
+        # Of a processor, so that each finds 128 registers.
+        workers=16 * processors,
         rows=32,
         tokens=4,
     )
@@ -280,8 +285,8 @@ TARGETS = (
     _arm("armv8-a", dot=_SMLAL, rows=8, tokens=3),
     _wasm("wasm32-relaxed-simd", "relaxed-simd", dot=_WASM_RELAXED, rows=8, tokens=4),
     _wasm("wasm32-simd128", rows=8, tokens=4),
-    _cuda("sm_90"),
-    _cuda("sm_80"),
+    _cuda("sm_90", 132),
+    _cuda("sm_80", 108),
     # Plain vector arithmetic for the machine that compiles, whichever it is: how a port begins. It relies on
     # few registers and no instruction.
     Target(name="generic", triple="", cpu="generic", **_SSE, rows=8, tokens=2),

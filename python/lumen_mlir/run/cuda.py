@@ -19,8 +19,6 @@ from lumen_mlir.run.copies import Copies
 
 # Of a block: each finds 128 registers.
 _WARPS = 16
-# Of the team, whose barrier counts in it: blocks that arrived, and how often all met.
-_TEAM_BYTES = 8
 # Buffers begin at the same place of a page as in this process.
 _PAGE = 4096
 
@@ -30,6 +28,7 @@ class Driver(Protocol):
 
     name: str
     capability: int
+    processors: int
 
     def allocate(self, size: int) -> int: ...
     def free(self, address: int) -> None: ...
@@ -77,8 +76,11 @@ class _CudaCode:
         # Objects of the driver outlive this one.
         weakref.finalize(self, _release, driver, self._code, self._memory).atexit = False
         self._shared = _WARPS * self.read_i64("lumen_scratch_size")
-        self._team = self._memory.allocate(_TEAM_BYTES, 0)
-        self._memory.write(self._team, memoryview(bytes(_TEAM_BYTES)))
+        # What all count in, and the memory of each block.
+        counters = self.read_i64("lumen_team_size")
+        blocks = driver.processors * self.read_i64("lumen_block_size")
+        self._team = self._memory.allocate(counters + blocks, 0)
+        self._memory.write(self._team, memoryview(bytes(counters)))
         self._words, self._room = 0, 0
 
     def lookup(self, name: str) -> int:

@@ -91,6 +91,7 @@ class EmulatedDriver:
 
     def __init__(self, checkout: Path, folder: Path, blocks: int = 2, room: int = 1 << 30):
         self._gpu = EmulatedGpu(checkout, folder, blocks)
+        self.processors = blocks
         self.memory: dict[int, np.ndarray] = {}
         self.room = room
 
@@ -129,10 +130,10 @@ class EmulatedDriver:
     ) -> None:
         code, entry = function
         words, team = arguments
-        self._check(team, 8)
+        self._check(team, code.team_bytes(self.processors))
         if shared < warps * code.scratch:
             raise LumenError(f"{warps} warps have {shared} bytes of memory to share")
-        code.start(entry, words)
+        code.start(entry, words, team)
 
     def _check(self, address: int, size: int) -> None:
         if not any(
@@ -151,10 +152,17 @@ class _EmulatedCode:
         self._object = LoadedCode(objects, (str(library),))
         self._start = ctypes.CDLL(str(library)).lumen_gpu_run
         self._start.argtypes = (
-            *(ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, ctypes.c_int),
+            *(ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, ctypes.c_int),
             *(ctypes.c_int64, ctypes.c_uint64),
         )
         self.scratch = self.read_i64("lumen_scratch_size")
+        counters = self.read_i64("lumen_team_size")
+        self._team = np.full(self.team_bytes(gpu.blocks), 0xCD, np.uint8)
+        self._team[:counters] = 0
+
+    def team_bytes(self, blocks: int) -> int:
+        """What so many blocks count in, and their memory."""
+        return self.read_i64("lumen_team_size") + blocks * self.read_i64("lumen_block_size")
 
     def lookup(self, name: str) -> int:
         return self._object.lookup(name)
@@ -169,12 +177,12 @@ class _EmulatedCode:
         return None
 
     def run(self, entry: int, slots: np.ndarray, passed: Passed) -> None:
-        self.start(entry, slots.ctypes.data)
+        self.start(entry, slots.ctypes.data, self._team.ctypes.data)
 
-    def start(self, entry: int, words: int) -> None:
-        """Runs an entry with words at an address."""
+    def start(self, entry: int, words: int, team: int) -> None:
+        """Runs an entry with words, and memory for its team, at these addresses."""
         gpu = self._gpu
-        error = self._start(entry, words, gpu.blocks, gpu.warps, self.scratch, gpu.seed)
+        error = self._start(entry, words, team, gpu.blocks, gpu.warps, self.scratch, gpu.seed)
         if error:
             raise LumenError(f"the emulator of a GPU says: {_ERRORS[error]}")
 
