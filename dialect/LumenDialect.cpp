@@ -94,9 +94,9 @@ LogicalResult LumenDialect::verifyRegionArgAttribute(Operation *op,
   };
   if (name == kNameAttr && !isa<StringAttr>(value))
     return fail("a string");
-  if (llvm::is_contained({kOutAttr, kTokensAttr, kArenaAttr, kWorkerAttr,
-                          kIsInBlockAttr},
-                         name) &&
+  if (llvm::is_contained(
+          {kOutAttr, kTokensAttr, kArenaAttr, kWorkerAttr, kIsInBlockAttr},
+          name) &&
       !isa<UnitAttr>(value))
     return fail("a unit attribute");
   if (name == kTileAttr && !isa<PackedAttr>(value))
@@ -258,8 +258,9 @@ LogicalResult TargetAttr::verify(function_ref<InFlightDiagnostic()> emitError,
                                  int64_t vectorRegisters, int64_t vectorBits,
                                  bool /*fma*/, bool /*f16*/, int64_t cacheLine,
                                  DotAttr dot, DotAttr pairDot, DotAttr mma,
-                                 bool /*bf16Dot*/, int64_t warp, int64_t workers,
-                                 int64_t rows, int64_t tokens) {
+                                 bool /*bf16Dot*/, int64_t warp,
+                                 int64_t workers, int64_t rows,
+                                 int64_t tokens) {
   if (vectorRegisters < 8 || vectorRegisters > 256)
     return emitError() << "vector_registers must be 8 to 256, got "
                        << vectorRegisters;

@@ -96,8 +96,7 @@ LogicalResult extendLife(Value buffer, const Positions &positions,
       return user->emitOpError("passes a buffer on, so that nobody can see how "
                                "long it is in use");
     Block *block = piece.op->getBlock();
-    auto [first, last] =
-        positions.lookup(block->findAncestorOpInBlock(*user));
+    auto [first, last] = positions.lookup(block->findAncestorOpInBlock(*user));
     piece.first = std::min(piece.first, first);
     piece.last = std::max(piece.last, last);
     if (isView && failed(extendLife(user->getResult(0), positions, piece)))

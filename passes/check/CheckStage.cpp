@@ -68,10 +68,9 @@ LogicalResult checkCaller(func::FuncOp caller) {
 LogicalResult checkLeft(Operation *op, StringRef stage) {
   bool isLumen = isa_and_nonnull<LumenDialect>(op->getDialect());
   bool isAllowed =
-      !isLumen ||
-      isa<FormatOp, DecodedOp, StoredOp, Dot4Op, Dot2Op, MmaOp, LookupOp,
-          WorkerIdOp, WorkerCountOp, ClaimOp, BarrierOp, ArriveOp,
-          BlockScratchOp>(op);
+      !isLumen || isa<FormatOp, DecodedOp, StoredOp, Dot4Op, Dot2Op, MmaOp,
+                      LookupOp, WorkerIdOp, WorkerCountOp, ClaimOp, BarrierOp,
+                      ArriveOp, BlockScratchOp>(op);
   if (stage == "vector")
     isAllowed &= !isa_and_nonnull<linalg::LinalgDialect,
                                   bufferization::BufferizationDialect>(

@@ -60,6 +60,8 @@ struct Grid {
 };
 
 Grid *grid;
+/// Of the last run.
+int64_t barriers = 0;
 
 /// To the scheduler, and back when others have come.
 void leave() {
@@ -148,6 +150,8 @@ void lumen_gpu_barrier_cta_sync_aligned_all(uint32_t) {
   meet(grid->ofBlocks[current().block]);
 }
 
+int64_t lumen_gpu_barriers() { return barriers; }
+
 int lumen_gpu_run(lumen_gpu_entry entry, void *slots, void *team, int blocks,
                   int warps, int64_t scratch, uint64_t seed) {
   if (blocks < 1 || warps < 1 || scratch < 0)
@@ -213,6 +217,7 @@ int lumen_gpu_run(lumen_gpu_entry entry, void *slots, void *team, int blocks,
     }
   }
   munmap(stacks, threads * kStack);
+  barriers = own.all.met;
   grid = nullptr;
   return result;
 }

@@ -17,6 +17,9 @@ typedef void (*lumen_gpu_entry)(void *slots, void *team);
 /// memory, 3 where threads wait for others for ever.
 int lumen_gpu_run(lumen_gpu_entry entry, void *slots, void *team, int blocks,
                   int warps, int64_t scratch, uint64_t seed);
+
+/// How often all threads of the grid waited for each other in the last run.
+int64_t lumen_gpu_barriers();
 }
 
 #endif // LUMEN_RUNTIME_EMULATOR_GPUEMULATOR_H

@@ -8,7 +8,6 @@
 
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Parser/Parser.h"
-#include "llvm/Support/FormatVariadic.h"
 
 namespace mlir::lumen {
 #define GEN_PASS_DEF_DEFINEGPURUNTIMEPASS
@@ -58,21 +57,6 @@ constexpr StringLiteral kBarrier = R"(
     llvm.return
   })";
 
-/// The shared memory of a block is cut into equal parts, one for each warp.
-constexpr StringLiteral kScratch = R"(
-  llvm.mlir.global external @lumen_shared() {{addr_space = 3 : i32, alignment = 16 : i64} : !llvm.array<0 x i8>
-  llvm.func internal @lumen_scratch() -> !llvm.ptr attributes {{passthrough = ["alwaysinline", "nounwind"]} {{
-    %size = llvm.mlir.constant({0} : i32) : i32
-    %lanes = llvm.mlir.constant(5 : i32) : i32
-    %thread = llvm.call_intrinsic "llvm.nvvm.read.ptx.sreg.tid.x"() : () -> i32
-    %warp = llvm.lshr %thread, %lanes : i32
-    %offset = llvm.mul %warp, %size : i32
-    %shared = llvm.mlir.addressof @lumen_shared : !llvm.ptr<3>
-    %own = llvm.getelementptr %shared[%offset] : (!llvm.ptr<3>, i32) -> !llvm.ptr<3>, i8
-    %address = llvm.addrspacecast %own : !llvm.ptr<3> to !llvm.ptr
-    llvm.return %address : !llvm.ptr
-  })";
-
 struct DefineGpuRuntimePass final
     : lumen::impl::DefineGpuRuntimePassBase<DefineGpuRuntimePass> {
   using DefineGpuRuntimePassBase::DefineGpuRuntimePassBase;
@@ -85,13 +69,7 @@ struct DefineGpuRuntimePass final
     for (auto function : module.getOps<LLVM::LLVMFuncOp>())
       if (function.getSymName().starts_with(LumenDialect::kEntryPrefix))
         makeLaunchable(function);
-    int64_t scratch = 0;
-    if (auto size = module.lookupSymbol<LLVM::GlobalOp>(
-            LumenDialect::kScratchSizeGlobal))
-      scratch = cast<IntegerAttr>(*size.getValue()).getInt();
-    if (failed(define(LumenDialect::kGridBarrierFunction, kBarrier.str())) ||
-        failed(define(gpu::kScratchFunction,
-                      llvm::formatv(kScratch.data(), scratch).str())))
+    if (failed(define(LumenDialect::kGridBarrierFunction, kBarrier.str())))
       signalPassFailure();
   }
 

@@ -31,8 +31,7 @@ struct LowerWarpsPass final : lumen::impl::LowerWarpsPassBase<LowerWarpsPass> {
     ModuleOp module = getOperation();
     SmallVector<Operation *> ops;
     module.walk([&](Operation *op) {
-      if (isa<LaneOp, ShuffleOp, WarpBarrierOp, BlockBarrierOp, ScratchOp>(
-              op))
+      if (isa<LaneOp, ShuffleOp, WarpBarrierOp, BlockBarrierOp, ScratchOp>(op))
         ops.push_back(op);
     });
     for (Operation *op : ops) {
@@ -60,6 +59,9 @@ struct LowerWarpsPass final : lumen::impl::LowerWarpsPassBase<LowerWarpsPass> {
 private:
   void lower(KernelBuilder &b, ShuffleOp op);
   void lower(KernelBuilder &b, ScratchOp op);
+  // Where the scratch memory of a warp begins.
+  Value callRuntime(KernelBuilder &b);
+  Value findShared(KernelBuilder &b);
 };
 
 /// Registers of 32 bits are what can be moved.
@@ -94,7 +96,8 @@ void LowerWarpsPass::lower(KernelBuilder &b, ShuffleOp op) {
   op.getResult().replaceAllUsesWith(value);
 }
 
-void LowerWarpsPass::lower(KernelBuilder &b, ScratchOp op) {
+/// What the runtime says.
+Value LowerWarpsPass::callRuntime(KernelBuilder &b) {
   ModuleOp module = getOperation();
   Type pointer = LLVM::LLVMPointerType::get(&getContext());
   if (!module.lookupSymbol(gpu::kScratchFunction)) {
@@ -104,15 +107,52 @@ void LowerWarpsPass::lower(KernelBuilder &b, ScratchOp op) {
         end, gpu::kScratchFunction, LLVM::LLVMFunctionType::get(pointer, {}));
     function.setNoUnwind(true);
   }
-  Value address =
-      LLVM::CallOp::create(
-          b, pointer,
-          FlatSymbolRefAttr::get(&getContext(), gpu::kScratchFunction),
-          ValueRange())
-          .getResult();
+  return LLVM::CallOp::create(
+             b, pointer,
+             FlatSymbolRefAttr::get(&getContext(), gpu::kScratchFunction),
+             ValueRange())
+      .getResult();
+}
+
+/// The shared memory of a block is cut into equal parts, one for each warp.
+Value LowerWarpsPass::findShared(KernelBuilder &b) {
+  constexpr StringLiteral kShared = "lumen_shared";
+  constexpr unsigned kSharedMemory = 3;
+  ModuleOp module = getOperation();
+  auto shared = module.lookupSymbol<LLVM::GlobalOp>(kShared);
+  if (!shared) {
+    auto begin =
+        ImplicitLocOpBuilder::atBlockBegin(module.getLoc(), module.getBody());
+    // How large it is, a launch says.
+    shared = LLVM::GlobalOp::create(
+        begin, LLVM::LLVMArrayType::get(b.getI8Type(), 0), /*isConstant=*/false,
+        LLVM::Linkage::External, kShared, Attribute(), /*alignment=*/16,
+        kSharedMemory);
+  }
+  int64_t size = 0;
+  if (auto known =
+          module.lookupSymbol<LLVM::GlobalOp>(LumenDialect::kScratchSizeGlobal))
+    size = cast<IntegerAttr>(*known.getValue()).getInt();
+  Type word = b.getI32Type();
+  Value thread =
+      callIntrinsic(b, "llvm.nvvm.read.ptx.sreg.tid.x", word, ValueRange());
+  Value warp = arith::DivUIOp::create(b, thread, b.integer(word, kWarp));
+  Value offset = arith::MulIOp::create(b, warp, b.integer(word, size));
+  Value own = LLVM::GEPOp::create(
+      b, LLVM::LLVMPointerType::get(&getContext(), kSharedMemory),
+      b.getI8Type(), LLVM::AddressOfOp::create(b, shared),
+      ArrayRef<LLVM::GEPArg>{offset});
+  return LLVM::AddrSpaceCastOp::create(
+      b, LLVM::LLVMPointerType::get(&getContext()), own);
+}
+
+void LowerWarpsPass::lower(KernelBuilder &b, ScratchOp op) {
+  bool isGpu = TargetAttr::lookup(getOperation()).getArchitecture() ==
+               llvm::Triple::nvptx64;
+  Value address = isGpu ? findShared(b) : callRuntime(b);
   if (op.getOffset())
     address =
-        LLVM::GEPOp::create(b, pointer, b.getI8Type(), address,
+        LLVM::GEPOp::create(b, address.getType(), b.getI8Type(), address,
                             ArrayRef<LLVM::GEPArg>{int32_t(op.getOffset())});
   LLVMTypeConverter converter(&getContext());
   Value descriptor = MemRefDescriptor::fromStaticShape(b, b.getLoc(), converter,

@@ -147,12 +147,12 @@ bool RepeatRowsPass::isWrittenOnce(memref::AllocOp alloc) {
 }
 
 /// `touched`: buffers of others that calls before may still use.
-std::optional<Repeated>
-RepeatRowsPass::match(func::CallOp call, const DenseSet<Value> &touched) {
+std::optional<Repeated> RepeatRowsPass::match(func::CallOp call,
+                                              const DenseSet<Value> &touched) {
   func::FuncOp kernel = getCallee(call);
-  auto kind =
-      kernel ? kernel->getAttrOfType<StringAttr>(LumenDialect::kKernelAttr)
-             : StringAttr();
+  auto kind = kernel
+                  ? kernel->getAttrOfType<StringAttr>(LumenDialect::kKernelAttr)
+                  : StringAttr();
   if (!kind || kind != stringifyKernelKind(KernelKind::Rows))
     return std::nullopt;
   const Use &use = uses[kernel];
@@ -165,8 +165,8 @@ RepeatRowsPass::match(func::CallOp call, const DenseSet<Value> &touched) {
   for (auto [i, operand] : llvm::enumerate(call.getOperands())) {
     if (MemRefType rows = getRows(operand))
       result.rows =
-          std::min(result.rows, kMostElements / std::max<int64_t>(
-                                                    rows.getDimSize(1), 1));
+          std::min(result.rows,
+                   kMostElements / std::max<int64_t>(rows.getDimSize(1), 1));
     if (!use.written[i])
       continue;
     auto alloc = operand.getDefiningOp<memref::AllocOp>();
@@ -214,9 +214,8 @@ void RepeatRowsPass::repeat(const Repeated &each) {
     Value view = memref::ViewOp::create(b, alloc.getType(), memory, b.index(0),
                                         alloc.getDynamicSizes());
     Value own = arith::SelectOp::create(b, few, view, alloc);
-    alloc->getResult(0).replaceUsesWithIf(own, [](OpOperand &use) {
-      return isa<func::CallOp>(use.getOwner());
-    });
+    alloc->getResult(0).replaceUsesWithIf(
+        own, [](OpOperand &use) { return isa<func::CallOp>(use.getOwner()); });
   }
   call->setAttr(LumenDialect::kInBlocksAttr, b.getUnitAttr());
   call->insertOperands(call.getNumOperands(), few);
@@ -280,17 +279,16 @@ void RepeatRowsPass::runOnOperation() {
     auto kernel = cast<func::FuncOp>(op);
     if (failed(kernel.insertArgument(
             kernel.getNumArguments(), b.getI1Type(),
-            b.getDictionaryAttr(b.getNamedAttr(LumenDialect::kIsInBlockAttr,
-                                               b.getUnitAttr())),
+            b.getDictionaryAttr(
+                b.getNamedAttr(LumenDialect::kIsInBlockAttr, b.getUnitAttr())),
             kernel.getLoc())))
       return signalPassFailure();
   }
-  auto end = ImplicitLocOpBuilder::atBlockBegin(module.getLoc(),
-                                                module.getBody());
-  LLVM::GlobalOp::create(end, end.getI64Type(), /*isConstant=*/true,
-                         LLVM::Linkage::External,
-                         LumenDialect::kBlockSizeGlobal,
-                         end.getI64IntegerAttr(bytes));
+  auto end =
+      ImplicitLocOpBuilder::atBlockBegin(module.getLoc(), module.getBody());
+  LLVM::GlobalOp::create(
+      end, end.getI64Type(), /*isConstant=*/true, LLVM::Linkage::External,
+      LumenDialect::kBlockSizeGlobal, end.getI64IntegerAttr(bytes));
 }
 
 } // namespace

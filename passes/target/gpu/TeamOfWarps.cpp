@@ -128,9 +128,8 @@ Value TeamEmitter::emit() {
         return toIndex(arith::MulIOp::create(b, own, read("nctaid.x")));
       })
       .Case([&](BlockWorkerIdOp) { return toIndex(inWarps(read("tid.x"))); })
-      .Case([&](BlockWorkerCountOp) {
-        return toIndex(inWarps(read("ntid.x")));
-      });
+      .Case(
+          [&](BlockWorkerCountOp) { return toIndex(inWarps(read("ntid.x"))); });
 }
 
 Value lumen::emitTeamOfWarps(Operation *op, Value team) {

@@ -36,16 +36,20 @@ AttentionRegisters AttentionRegisters::of(TargetAttr target) {
   int64_t piece = std::max(chain, QuantizedBlock::kGroup);
   // Factors from lanes cost so little that few lanes of many rows are better:
   // fewer keys and values are converted.
+  AttentionParts parts = {512, 64, 4, false};
+  if (target && target.hasWarps())
+    // Workers are many, and have little memory of their own.
+    return {4,       held,  kCacheBlock, 1,
+            softmax, piece, signedCodes, {kAttentionPositions, 256, 8, true}};
   if (architecture.multipliesByLanes())
-    return {
-        held,       2 * target.getLanes(), target.getLanes(), softmax, piece,
-        signedCodes};
-  return {held, kCacheBlock, 1, softmax, piece, signedCodes};
+    return {8,       held,  2 * target.getLanes(), target.getLanes(),
+            softmax, piece, signedCodes,           parts};
+  return {8, held, kCacheBlock, 1, softmax, piece, signedCodes, parts};
 }
 
-AttentionShape AttentionRegisters::shapeOf(int64_t rows) const {
+AttentionShape AttentionRegisters::shapeOf(int64_t tileRows) const {
   // Where factors come from lanes, few rows have more of these.
-  int64_t most = steps > 1 ? rows : kAttentionRows;
+  int64_t most = steps > 1 ? tileRows : rows;
   int64_t count = std::clamp<int64_t>(held / leastLanes, 1, most);
   int64_t lanes = llvm::bit_floor<uint64_t>(held / count);
   return {count, std::clamp(lanes, leastLanes, kAttentionPositions)};
@@ -65,19 +69,19 @@ void AttentionEmitter::emitPrologue(int64_t sharedTiles, int64_t sharedRows) {
   tokens = memref::DimOp::create(b, q, 0);
   caches->emitPrologue();
   Type f32 = b.getF32Type();
-  limits = b.allocateScratch({kAttentionRows}, b.getI32Type());
-  nextMaxima = b.allocateScratch({kAttentionRows}, f32);
-  corrections = b.allocateScratch({kAttentionRows}, f32);
-  tileSums = b.allocateScratch({kAttentionRows, kCacheBlock}, f32);
+  limits = b.allocateScratch({registers.rows}, b.getI32Type());
+  nextMaxima = b.allocateScratch({registers.rows}, f32);
+  corrections = b.allocateScratch({registers.rows}, f32);
+  tileSums = b.allocateScratch({registers.rows, kCacheBlock}, f32);
   for (State *state : {&running, &joined}) {
-    state->outputs = b.allocateScratch({kAttentionRows, headDim}, f32);
-    state->maxima = b.allocateScratch({kAttentionRows}, f32);
-    state->sums = b.allocateScratch({kAttentionRows, kCacheBlock}, f32);
+    state->outputs = b.allocateScratch({registers.rows, headDim}, f32);
+    state->maxima = b.allocateScratch({registers.rows}, f32);
+    state->sums = b.allocateScratch({registers.rows, kCacheBlock}, f32);
   }
   // Of the arena, which all workers share.
   auto share = [&](ArrayRef<int64_t> row) -> Value {
     SmallVector<int64_t> shape = {int64_t(op.getKvHeads()), sharedTiles,
-                                  kAttentionSplits, sharedRows};
+                                  registers.parts.most, sharedRows};
     shape.append(row.begin(), row.end());
     return memref::AllocOp::create(b, MemRefType::get(shape, f32));
   };
@@ -300,8 +304,9 @@ void AttentionEmitter::emitStore(const RowTile &tile, int64_t rows) {
 }
 
 Value AttentionEmitter::emitSplitCount(Value end) {
-  Value count = arith::CeilDivUIOp::create(b, end, b.index(kAttentionSplit));
-  return arith::MinUIOp::create(b, count, b.index(kAttentionSplits));
+  Value count =
+      arith::CeilDivUIOp::create(b, end, b.index(registers.parts.positions));
+  return arith::MinUIOp::create(b, count, b.index(registers.parts.most));
 }
 
 Value AttentionEmitter::emitEnd(const RowTile &tile, int64_t rows) {
@@ -325,10 +330,11 @@ Value AttentionEmitter::emitBegin(const RowTile &tile) {
 void AttentionEmitter::emitPart(const RowTile &tile, Value part, Value seen,
                                 Value end, int64_t rows) {
   emitReset(running, rows);
-  Value begin = b.multiply(part, kAttentionSplit);
-  Value stop = arith::MinUIOp::create(b, b.add(begin, kAttentionSplit), end);
+  Value begin = b.multiply(part, registers.parts.positions);
+  Value stop =
+      arith::MinUIOp::create(b, b.add(begin, registers.parts.positions), end);
   Value isLast = arith::CmpIOp::create(b, arith::CmpIPredicate::eq, part,
-                                       b.index(kAttentionSplits - 1));
+                                       b.index(registers.parts.most - 1));
   stop = arith::SelectOp::create(b, isLast, end, stop);
   if (seen)
     begin = arith::MaxUIOp::create(b, begin, seen);
@@ -405,8 +411,9 @@ void AttentionEmitter::emitTile(const RowTile &tile, Value number, int64_t rows,
   Value start = part;
   if (begin) {
     // Parts that no row sees change nothing.
-    Value seen = arith::MinUIOp::create(b, b.divide(begin, kAttentionSplit),
-                                        b.index(kAttentionSplits - 1));
+    Value seen =
+        arith::MinUIOp::create(b, b.divide(begin, registers.parts.positions),
+                               b.index(registers.parts.most - 1));
     start = arith::SelectOp::create(b, isWhole, seen, part);
   }
   b.forEach(start, stop, 1, [&](Value i) {
@@ -427,4 +434,62 @@ void AttentionEmitter::emitMerge(const RowTile &tile, Value number,
     emitJoin(rows);
   });
   emitStore(tile, rows);
+}
+
+void AttentionEmitter::emitMergeRow(const RowTile &tile, Value number,
+                                    int64_t rows, Value row, Value parts) {
+  // Parts whose states are loaded before the first of them is joined.
+  constexpr int64_t kTogether = 4;
+  Value count =
+      arith::MinUIOp::create(b, parts, emitSplitCount(emitEnd(tile, rows)));
+  // A row of the state: its maximum, then the sums and outputs by lane.
+  struct Part {
+    Value maximum, sums, outputs;
+  };
+  auto load = [&](Value part) -> Part {
+    SmallVector<Value> at = {tile.head, number, part, row};
+    Value maximum = b.load(shared.maxima, at);
+    at.push_back(b.index(0));
+    return {maximum, b.load(kCacheBlock, shared.sums, at),
+            b.load(headDim, shared.outputs, at)};
+  };
+  auto join = [&](const Part &part, ValueRange before) -> SmallVector<Value> {
+    Value most = arith::MaxNumFOp::create(b, before[0], part.maximum,
+                                          arith::FastMathFlags::nnan);
+    auto factor = [&](Value maximum, int64_t lanes) {
+      Value less = arith::SubFOp::create(b, maximum, most);
+      return emitExp2(b, b.broadcast(less, lanes));
+    };
+    auto add = [&](Value sum, Value more) -> Value {
+      int64_t lanes = getLanes(sum);
+      Value old = factor(before[0], lanes), scale = factor(part.maximum, lanes);
+      sum = arith::MulFOp::create(b, sum, old);
+      return b.multiplyAdd(more, scale, sum);
+    };
+    return {most, add(before[1], part.sums), add(before[2], part.outputs)};
+  };
+  Value lowest = b.real(b.getF32Type(), std::numeric_limits<float>::lowest());
+  SmallVector<Value> state = {lowest, b.splat(kCacheBlock, 0.0),
+                              b.splat(headDim, 0.0)};
+  Value even = b.multiply(b.divide(count, kTogether), kTogether);
+  state = b.accumulate(b.index(0), even, kTogether, state,
+                       [&](Value first, ValueRange state) {
+                         SmallVector<Part> loaded;
+                         for (int64_t i = 0; i < kTogether; ++i)
+                           loaded.push_back(load(b.add(first, i)));
+                         SmallVector<Value> next(state);
+                         for (const Part &part : loaded)
+                           next = join(part, next);
+                         return next;
+                       });
+  state = b.accumulate(even, count, 1, state, [&](Value i, ValueRange state) {
+    return join(load(i), state);
+  });
+  b.store(state[1], joined.sums, {b.index(0), b.index(0)});
+  b.store(state[2], joined.outputs, {b.index(0), b.index(0)});
+  RowTile single = tile;
+  single.first = arith::AddIOp::create(b, tile.first, row);
+  Value exists = arith::CmpIOp::create(b, arith::CmpIPredicate::ult,
+                                       single.first, tile.end);
+  b.branch(exists, [&] { emitStore(single, 1); });
 }

@@ -39,6 +39,9 @@ public:
                 Value isWhole);
   /// Joins the `parts` parts of a tile, as far as it has so many.
   void emitMerge(const RowTile &tile, Value number, int64_t rows, Value parts);
+  /// The same for row number `row` of the tile alone.
+  void emitMergeRow(const RowTile &tile, Value number, int64_t rows, Value row,
+                    Value parts);
   /// The position behind that of a tile's last row.
   Value emitEnd(const RowTile &tile, int64_t rows);
 

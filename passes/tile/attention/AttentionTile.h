@@ -12,14 +12,20 @@ namespace mlir::lumen {
 
 /// Positions between two corrections of the running maximum: those of a page.
 inline constexpr int64_t kAttentionPositions = kCachePage;
-/// Rows that share every load of keys and values.
-inline constexpr int64_t kAttentionRows = 8;
+
 /// Positions whose softmax is computed on its own; such parts are merged in
 /// their order. So they can be computed by several workers, and the result does
 /// not depend on how many there are.
-inline constexpr int64_t kAttentionSplit = 512;
-/// The most parts: the last one takes all positions that are left.
-inline constexpr int64_t kAttentionSplits = 64;
+struct AttentionParts {
+  /// Of a part.
+  int64_t positions;
+  /// The most parts: the last one takes all positions that are left.
+  int64_t most;
+  /// The most sequences whose parts are shared: the arena holds them.
+  int64_t sharedRuns;
+  /// Whether every row is merged by another worker.
+  bool mergesRows;
+};
 
 /// Accumulators that are live at a time.
 struct AttentionShape {
@@ -30,6 +36,8 @@ struct AttentionShape {
 
 /// What fits the registers of the target.
 struct AttentionRegisters {
+  /// Rows that share every load of keys and values.
+  int64_t rows;
   /// Lanes of all accumulators together.
   int64_t held;
   /// The fewest lanes of a row: a load of keys or values serves the rows, a
@@ -44,6 +52,7 @@ struct AttentionRegisters {
   int64_t pieceLanes;
   /// Whether codes of keys had better be signed.
   bool signedCodes;
+  AttentionParts parts;
 
   /// For a tile of `rows` rows.
   AttentionShape shapeOf(int64_t rows) const;

@@ -14,11 +14,11 @@ using namespace mlir::lumen;
 void CodeCacheReader::emitPrologue() {
   Type f32 = b.getF32Type();
   int64_t groups = layout.getGroups();
-  scores = b.allocateScratch({kAttentionRows, kAttentionPositions}, f32);
-  weights = b.allocateScratch({kAttentionRows, kAttentionPositions}, f32);
-  queryCodes = b.allocateScratch({kAttentionRows, headDim}, b.getI8Type());
-  queryScales = b.allocateScratch({kAttentionRows, groups}, f32);
-  queryBiases = b.allocateScratch({kAttentionRows, groups}, b.getI32Type());
+  scores = b.allocateScratch({registers.rows, kAttentionPositions}, f32);
+  weights = b.allocateScratch({registers.rows, kAttentionPositions}, f32);
+  queryCodes = b.allocateScratch({registers.rows, headDim}, b.getI8Type());
+  queryScales = b.allocateScratch({registers.rows, groups}, f32);
+  queryBiases = b.allocateScratch({registers.rows, groups}, b.getI32Type());
 }
 
 void CodeCacheReader::emitQuery(Value row, int64_t d, Value x) {

@@ -15,9 +15,9 @@ void FloatCacheReader::emitPrologue() {
   v = memref::CollapseShapeOp::create(
       b, v, SmallVector<ReassociationIndices>{{0}, {1}, {2, 3}, {4}});
   Type f32 = b.getF32Type();
-  scores = b.allocateScratch({kAttentionRows, kAttentionPositions}, f32);
+  scores = b.allocateScratch({registers.rows, kAttentionPositions}, f32);
   weights = scores;
-  queries = b.allocateScratch({kAttentionRows, headDim}, f32);
+  queries = b.allocateScratch({registers.rows, headDim}, f32);
 }
 
 void FloatCacheReader::emitQuery(Value row, int64_t d, Value x) {

@@ -21,8 +21,6 @@ using namespace mlir::lumen;
 
 /// A worker that has so many tiles is not far behind or ahead of the others.
 static constexpr int64_t kTilesOfWorker = 4;
-/// The most sequences whose positions are shared: the arena holds their parts.
-static constexpr int64_t kSharedRuns = 4;
 
 /// The attention of a kernel and the quantization of its result, if any.
 static FailureOr<std::pair<AttentionOp, QuantizeOp>>
@@ -65,8 +63,9 @@ public:
   AttentionSynthesizer(AttentionOp op, QuantizeOp quantize,
                        AttentionRegisters registers)
       : op(op), b(op.getLoc(), op->getBlock()->getTerminator()),
-        emitter(b, op, quantize, registers), group(emitter.getGroup()),
-        singleRows(std::min(group, kAttentionRows)),
+        emitter(b, op, quantize, registers), mostRows(registers.rows),
+        parts(registers.parts), group(emitter.getGroup()),
+        singleRows(std::min(group, mostRows)),
         singleTiles(llvm::divideCeil(group, singleRows)) {}
 
   void run();
@@ -94,6 +93,8 @@ private:
   AttentionOp op;
   KernelBuilder b;
   AttentionEmitter emitter;
+  int64_t mostRows;
+  AttentionParts parts;
   int64_t group;
   /// A single token has as many rows as the group; tiles of just these waste
   /// none.
@@ -112,7 +113,7 @@ AttentionSynthesizer::Run AttentionSynthesizer::loadRun(Value number) {
 
 Value AttentionSynthesizer::emitTileCount(const Run &run) {
   return arith::CeilDivUIOp::create(b, b.multiply(run.count, group),
-                                    b.index(kAttentionRows));
+                                    b.index(mostRows));
 }
 
 Value AttentionSynthesizer::emitTileCount() {
@@ -175,14 +176,14 @@ RowTile AttentionSynthesizer::findTile(Value head, Value i) {
   Value isOdd =
       compare(arith::CmpIPredicate::ne, b.remainder(found[0], 2), b.index(0));
   Value number = arith::SelectOp::create(b, isOdd, fromEnd, half);
-  return makeTile(head, run, number, kAttentionRows);
+  return makeTile(head, run, number, mostRows);
 }
 
 void AttentionSynthesizer::run() {
   runs = getSourceBuffer(op.getRuns());
   runCount = memref::DimOp::create(b, runs, 0);
   int64_t heads = op.getKvHeads();
-  emitter.emitPrologue(singleTiles * kSharedRuns, singleRows);
+  emitter.emitPrologue(singleTiles * parts.sharedRuns, singleRows);
   Value one = b.index(1);
   Value single =
       compare(arith::CmpIPredicate::eq, emitter.getTokens(), runCount);
@@ -193,42 +194,52 @@ void AttentionSynthesizer::run() {
   // Single tokens have few tiles. Where the team cannot share them evenly,
   // their positions are shared as well, and the parts merged behind a barrier.
   Value workers = WorkerCountOp::create(b, b.getIndexType());
-  Value count = b.multiply(singleCount, heads);
+  Value pieces = b.multiply(singleCount, heads);
   Value isUneven =
       compare(arith::CmpIPredicate::ne,
-              arith::RemUIOp::create(b, count, workers), b.index(0));
+              arith::RemUIOp::create(b, pieces, workers), b.index(0));
   // Sequences of different lengths are uneven by themselves.
   Value isMixed = compare(arith::CmpIPredicate::ugt, runCount, one);
-  Value isFew = compare(arith::CmpIPredicate::ult, count,
+  Value isFew = compare(arith::CmpIPredicate::ult, pieces,
                         b.multiply(workers, kTilesOfWorker));
   Value fits =
-      compare(arith::CmpIPredicate::ule, runCount, b.index(kSharedRuns));
+      compare(arith::CmpIPredicate::ule, runCount, b.index(parts.sharedRuns));
   Value isSplit = arith::AndIOp::create(
       b, arith::AndIOp::create(b, single, fits),
       arith::AndIOp::create(b, arith::OrIOp::create(b, isUneven, isMixed),
                             isFew));
-  Value parts = arith::SelectOp::create(b, isSplit, emitMostParts(), one);
-  Value isWhole = compare(arith::CmpIPredicate::eq, parts, one);
+  Value count = arith::SelectOp::create(b, isSplit, emitMostParts(), one);
+  Value isWhole = compare(arith::CmpIPredicate::eq, count, one);
 
-  b.parallel({b.getIndexAttr(heads), tiles, parts}, [&](ValueRange at) {
+  b.parallel({b.getIndexAttr(heads), tiles, count}, [&](ValueRange at) {
     Value head = at[0], i = at[1], part = at[2];
     auto emitTile = [&] {
-      emitter.emitTile(findTile(head, i), i, kAttentionRows, part, isWhole);
+      emitter.emitTile(findTile(head, i), i, mostRows, part, isWhole);
     };
     auto emitSingleTile = [&] {
       emitter.emitTile(findSingleTile(head, i), i, singleRows, part, isWhole);
     };
-    if (singleRows == kAttentionRows)
+    if (singleRows == mostRows)
       emitTile();
     else
       b.branch(single, emitSingleTile, emitTile);
   });
   Value merged =
       arith::SelectOp::create(b, isWhole, b.index(0), b.index(heads));
+  auto findMerged = [&](ValueRange at) {
+    return singleRows == mostRows ? findTile(at[0], at[1])
+                                  : findSingleTile(at[0], at[1]);
+  };
+  if (parts.mergesRows) {
+    SmallVector<OpFoldResult> sizes = {merged, singleCount,
+                                       b.getIndexAttr(singleRows)};
+    b.parallel(sizes, [&](ValueRange at) {
+      emitter.emitMergeRow(findMerged(at), at[1], singleRows, at[2], count);
+    });
+    return;
+  }
   b.parallel({merged, singleCount}, [&](ValueRange at) {
-    RowTile tile = singleRows == kAttentionRows ? findTile(at[0], at[1])
-                                                : findSingleTile(at[0], at[1]);
-    emitter.emitMerge(tile, at[1], singleRows, parts);
+    emitter.emitMerge(findMerged(at), at[1], singleRows, count);
   });
 }
 

@@ -36,8 +36,7 @@ Value lumen::emitProductSegment(TileBuilder &b, const ProductOperands &operands,
     return b.carry(count, zero, [&](Value i, Value acc) {
       return emitBlock(arith::AddIOp::create(b, first, i), acc);
     });
-  Value end =
-      arith::MinUIOp::create(b, b.add(first, count), b.index(blocks));
+  Value end = arith::MinUIOp::create(b, b.add(first, count), b.index(blocks));
   return b
       .accumulate(first, end, 1, zero,
                   [&](Value i, ValueRange acc) -> SmallVector<Value> {

@@ -32,8 +32,8 @@ Segments ProductSynthesizer::getSegments(const ProductSink &sink) {
   }
   // Not more pieces than workers, of which some had two then.
   int64_t units = llvm::divideCeil(weight.getColumns(), unit);
-  int64_t most = std::min({target.getWorkers() / weight.getTiles(), units,
-                           kMostSegments});
+  int64_t most =
+      std::min({target.getWorkers() / weight.getTiles(), units, kMostSegments});
   if (most < 2)
     return whole;
   int64_t each = llvm::divideCeil(units, most);
@@ -76,8 +76,8 @@ Value ProductSynthesizer::emitFewTokens(const ProductSink &sink) {
                                    {0, tokens.count, weight.rows}));
       }
     });
-    Value isLast = ArriveOp::create(b, b.add(tile, firstCounter),
-                                    b.index(segments.count));
+    Value isLast =
+        ArriveOp::create(b, b.add(tile, firstCounter), b.index(segments.count));
     b.branch(isLast, [&] {
       forEach([&](TokenTile tokens) {
         emitTile(sink, weight.rows, tokens, tile, [&](unsigned i) {

@@ -50,11 +50,13 @@ class EmulatedGpu:
 
     Attributes:
       seed: decides in which order threads run; may be changed between runs.
+      barriers: how often all threads waited for each other in the last run.
     """
 
     def __init__(self, checkout: Path, folder: Path, blocks: int = 2, warps: int = 2):
         self._checkout, self._folder = checkout, folder
         self.blocks, self.warps, self.seed = blocks, warps, 0
+        self.barriers = 0
 
     def missing(self, target: Target) -> tuple[str, ...]:
         """``Device.missing``."""
@@ -150,7 +152,9 @@ class _EmulatedCode:
     def __init__(self, objects: Sequence[bytes], gpu: EmulatedGpu, library: Path):
         self._gpu = gpu
         self._object = LoadedCode(objects, (str(library),))
-        self._start = ctypes.CDLL(str(library)).lumen_gpu_run
+        emulator = ctypes.CDLL(str(library))
+        self._start, self._barriers = emulator.lumen_gpu_run, emulator.lumen_gpu_barriers
+        self._barriers.restype = ctypes.c_int64
         self._start.argtypes = (
             *(ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, ctypes.c_int),
             *(ctypes.c_int64, ctypes.c_uint64),
@@ -185,6 +189,7 @@ class _EmulatedCode:
         error = self._start(entry, words, team, gpu.blocks, gpu.warps, self.scratch, gpu.seed)
         if error:
             raise LumenError(f"the emulator of a GPU says: {_ERRORS[error]}")
+        gpu.barriers = self._barriers()
 
     def counters(self, name: str, count: int) -> np.ndarray:
         raise LumenError(

@@ -131,6 +131,21 @@ func.func @scratch_of_unknown_size() -> memref<?xf32> {
 
 // -----
 
+func.func @block_scratch_of_unknown_size() -> memref<?xf32> {
+  // expected-error@+1 {{must be a plain buffer of a known size, got 'memref<?xf32>'}}
+  %memory = lumen.block_scratch 0 : memref<?xf32>
+  return %memory : memref<?xf32>
+}
+
+// -----
+
+// expected-error@+1 {{workers must be 1, or at most 1048576 where these are warps, got 8}}
+module attributes {lumen.target = #lumen.target<name = "t", triple = "", cpu = "", features = "",
+  vector_registers = 16, vector_bits = 128, fma = true, f16 = true, cache_line = 64, workers = 8,
+  rows = 8, tokens = 4>} {}
+
+// -----
+
 func.func @scratch_before_all() -> memref<8xf32> {
   // expected-error@+1 {{cannot begin at byte -64}}
   %own = lumen.scratch -64 : memref<8xf32>

@@ -255,4 +255,19 @@ func.func @warp(%x: f32) -> f32 {
   return %y : f32
 }
 
+// CHECK-LABEL: func.func @block
+func.func @block(%counter: index) -> i1 {
+  // CHECK: lumen.block_worker_id
+  %id = lumen.block_worker_id
+  // CHECK: %[[COUNT:.*]] = lumen.block_worker_count
+  %count = lumen.block_worker_count
+  // CHECK: lumen.block_barrier
+  lumen.block_barrier
+  // CHECK: lumen.block_scratch 64 : memref<16xf32>
+  %memory = lumen.block_scratch 64 : memref<16xf32>
+  // CHECK: lumen.arrive %{{.*}}, %[[COUNT]]
+  %last = lumen.arrive %counter, %count
+  return %last : i1
+}
+
 }

@@ -5,22 +5,16 @@
   dot = <m = 1, n = 32, k = 4, lhs = si8, rhs = si8, acc = i32>, warp = 32, rows = 32, tokens = 4>
 
 // Entries can be launched, and the functions that code calls are there.
-// CHECK:       llvm.func ptx_kernelcc @lumen_entry_f() attributes {passthrough = {{\[\["nvvm.maxntid", "512"\], \["nvvm.minctasm", "1"\]\]}}}
+// CHECK:       llvm.func ptx_kernelcc @lumen_entry_f({{.*}}) attributes {passthrough = {{\[\["nvvm.maxntid", "512"\], \["nvvm.minctasm", "1"\]\]}}}
 // CHECK:         llvm.call_intrinsic "llvm.nvvm.read.ptx.sreg.laneid"
 // CHECK:       llvm.func internal @lumen_grid_barrier(%{{.*}}: !llvm.ptr)
 // CHECK-COUNT-2: llvm.call_intrinsic "llvm.nvvm.barrier.cta.sync.aligned.all"
-// CHECK:       llvm.mlir.global external @lumen_shared() {addr_space = 3 : i32, alignment = 16 : i64}
-// CHECK:       llvm.func internal @lumen_scratch() -> !llvm.ptr
-// CHECK:         llvm.mlir.constant(48 : i32)
 module attributes {lumen.target = #target} {
 
-llvm.mlir.global external constant @lumen_scratch_size(48 : i64) : i64
 llvm.func @lumen_grid_barrier(!llvm.ptr)
-llvm.func @lumen_scratch() -> !llvm.ptr
-llvm.func @lumen_entry_f() {
+llvm.func @lumen_entry_f(%words: !llvm.ptr, %team: !llvm.ptr) {
   %lane = llvm.call_intrinsic "llvm.nvvm.read.ptx.sreg.laneid"() : () -> i32
-  %own = llvm.call @lumen_scratch() : () -> !llvm.ptr
-  llvm.call @lumen_grid_barrier(%own) : (!llvm.ptr) -> ()
+  llvm.call @lumen_grid_barrier(%team) : (!llvm.ptr) -> ()
   llvm.return
 }
 }

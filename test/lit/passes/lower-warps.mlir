@@ -6,8 +6,12 @@
 
 module attributes {lumen.target = #target} {
 
+// CHECK:       llvm.mlir.global external @lumen_shared() {addr_space = 3 : i32, alignment = 16 : i64} : !llvm.array<0 x i8>
+llvm.mlir.global external constant @lumen_scratch_size(48 : i64) : i64
+
 // CHECK-LABEL: func.func @f(
 // CHECK-SAME:    %[[X:[a-z0-9_]+]]: f16, %[[Y:[a-z0-9_]+]]: i64
+// CHECK:         %[[ALL:[0-9]+]] = llvm.mlir.addressof @lumen_shared : !llvm.ptr<3>
 // CHECK:         %[[LANE:[0-9]+]] = llvm.call_intrinsic "llvm.nvvm.read.ptx.sreg.laneid"() : () -> i32
 // Narrow values are moved as words.
 // CHECK:         %[[BITS:[0-9]+]] = arith.bitcast %[[X]] : f16 to i16
@@ -16,14 +20,18 @@ module attributes {lumen.target = #target} {
 // Wide ones in two.
 // CHECK-COUNT-2: llvm.call_intrinsic "llvm.nvvm.shfl.sync.idx.i32"
 // CHECK:         llvm.call_intrinsic "llvm.nvvm.bar.warp.sync"(%c-1_i32) : (i32) -> ()
-// CHECK:         %[[OWN:[0-9]+]] = llvm.call @lumen_scratch() : () -> !llvm.ptr
-// CHECK:         llvm.getelementptr %[[OWN]][64] : (!llvm.ptr) -> !llvm.ptr, i8
-// CHECK:       llvm.func @lumen_scratch() -> !llvm.ptr
+// CHECK:         llvm.call_intrinsic "llvm.nvvm.barrier.cta.sync.aligned.all"(%c0_i32) : (i32) -> ()
+// A warp's part of the shared memory.
+// CHECK:         %[[OFFSET:[0-9]+]] = arith.muli %{{.*}}, %c48_i32
+// CHECK:         %[[OWN:[0-9]+]] = llvm.getelementptr %[[ALL]][%[[OFFSET]]] : (!llvm.ptr<3>, i32) -> !llvm.ptr<3>, i8
+// CHECK:         %[[ADDRESS:[0-9]+]] = llvm.addrspacecast %[[OWN]] : !llvm.ptr<3> to !llvm.ptr
+// CHECK:         llvm.getelementptr %[[ADDRESS]][64] : (!llvm.ptr) -> !llvm.ptr, i8
 func.func @f(%x: f16, %y: i64) -> (f16, i64, memref<8xf32>) {
   %lane = lumen.lane
   %a = lumen.shuffle %x, %lane : f16
   %b = lumen.shuffle %y, %lane : i64
   lumen.warp_barrier
+  lumen.block_barrier
   %m = lumen.scratch 64 : memref<8xf32>
   return %a, %b, %m : f16, i64, memref<8xf32>
 }

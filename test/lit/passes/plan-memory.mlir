@@ -59,6 +59,45 @@ func.func @step(%x: memref<?x64xf32>, %out: memref<?x64xf32>) {
 
 // -----
 
+// What a repeated call reads is in use until all workers have ended another one: %c cannot take the place of %a. One
+// of two buffers is in use as long as either may be.
+module attributes {lumen.max_tokens = 8 : i64} {
+func.func private @kernel(%x: memref<?x64xf32>, %y: memref<?x64xf32>) attributes {lumen.kernel = "rows"} {
+  return
+}
+
+// CHECK-LABEL: func.func private @repeated(
+// CHECK-SAME:    memref<6144xi8> {lumen.arena})
+// CHECK:         memref.view %{{.*}}[%c0_0]
+// CHECK:         memref.view %{{.*}}[%c2048]
+// CHECK:         lumen.in_blocks
+// CHECK:         memref.view %{{.*}}[%c4096]
+func.func private @repeated(
+// CHECK-SAME:    memref<6144xi8> {lumen.arena})
+// CHECK:         %[[A_AT:[a-z0-9_]+]] = arith.constant 0 : index
+// CHECK-NEXT:    memref.view %{{.*}}[%[[A_AT]]]
+// CHECK:         %[[B_AT:[a-z0-9_]+]] = arith.constant 2048 : index
+// CHECK-NEXT:    memref.view %{{.*}}[%[[B_AT]]]
+// CHECK:         lumen.in_blocks
+// CHECK:         %[[C_AT:[a-z0-9_]+]] = arith.constant 4096 : index
+// CHECK-NEXT:    memref.view %{{.*}}[%[[C_AT]]]
+func.func private @repeated(%x: memref<?x64xf32>, %own: memref<?x64xf32>, %few: i1, %out: memref<?x64xf32>) {
+  %c0 = arith.constant 0 : index
+  %rows = memref.dim %x, %c0 : memref<?x64xf32>
+  %a = memref.alloc(%rows) : memref<?x64xf32>
+  call @kernel(%x, %a) : (memref<?x64xf32>, memref<?x64xf32>) -> ()
+  %b = memref.alloc(%rows) : memref<?x64xf32>
+  %either = arith.select %few, %own, %b : memref<?x64xf32>
+  call @kernel(%a, %either) {lumen.in_blocks} : (memref<?x64xf32>, memref<?x64xf32>) -> ()
+  %c = memref.alloc(%rows) : memref<?x64xf32>
+  call @kernel(%either, %c) : (memref<?x64xf32>, memref<?x64xf32>) -> ()
+  call @kernel(%c, %out) : (memref<?x64xf32>, memref<?x64xf32>) -> ()
+  return
+}
+}
+
+// -----
+
 // Sizes are multiples of 64; 512 tokens where the module says nothing. A public
 // kernel has an arena of no bytes.
 // CHECK-LABEL: func.func @pack(
@@ -127,8 +166,12 @@ func.func private @elements() {
 
 func.func private @chosen(%c: i1, %other: memref<4xi8>) {
   %a = memref.alloc() : memref<4xi8>
-  // expected-error @+1 {{passes a buffer on, so that nobody can see how long it is in use}}
-  %b = arith.select %c, %a, %other : memref<4xi8>
+  %b = scf.if %c -> memref<4xi8> {
+    // expected-error @+1 {{passes a buffer on, so that nobody can see how long it is in use}}
+    scf.yield %a : memref<4xi8>
+  } else {
+    scf.yield %other : memref<4xi8>
+  }
   memref.dealloc %b : memref<4xi8>
   return
 }

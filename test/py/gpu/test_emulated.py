@@ -11,9 +11,13 @@ import lumen_mlir
 from lumen_mlir import ir, pipelines
 from lumen_mlir.compiler import targets
 from lumen_mlir.compiler.driver import Compiler
+from lumen_mlir.data import embedded_model_path
 from lumen_mlir.errors import LumenError
+from lumen_mlir.models import Model
 from lumen_mlir.run import device
 from lumen_mlir.run.code import Buffer
+from lumen_mlir.run.executor import Executor, Part
+from lumen_mlir.run.session_options import SessionOptions
 from lumen_mlir.storage.cache import Cache
 from lumen_mlir.testing.gpu import EmulatedGpu
 
@@ -111,6 +115,18 @@ def test_grids_and_orders(tmp_path, blocks, warps):
     with device.using(gpu):
         for gpu.seed in (1, 2):
             assert texts(EMULATED_GPU) == expected
+
+
+def test_barriers_of_a_step(tmp_path):
+    """All threads wait for each other five times in a layer, and behind the logits."""
+    model = Model.open(embedded_model_path())
+    gpu = EmulatedGpu(ROOT, RUNNERS)
+    options = SessionOptions(target=EMULATED_GPU.name, context=1024)
+    with device.using(gpu):
+        executor = Executor(model, options, cache=Cache(tmp_path))
+        part = Part(executor.open(), np.array([1], np.int32), position=0, first=0)
+        executor.run([part], np.empty((1, model.config.vocabulary), np.float32))
+    assert gpu.barriers == 5 * model.config.layers + 1
 
 
 def test_what_a_grid_may_be():
