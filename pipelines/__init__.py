@@ -118,6 +118,8 @@ def _shared_out(profile: bool) -> tuple[str, ...]:
         _nested("func.func", "lumen-spmd", "lumen-order-lanes"),
         # While functions are called by name: a warp's memory is that of the kernel that takes the most.
         "lumen-distribute-lanes",
+        # When it is known where workers wait.
+        "lumen-fetch-ahead",
         # While kernels are called by name, and there still is a worker to ask for.
         *(["lumen-profile-kernels"] if profile else []),
         "lumen-lower-team",

@@ -9,6 +9,7 @@ with ``ENGINE`` (conftest.py).
 from __future__ import annotations
 
 import importlib.util
+import os
 import shutil
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from lumen_mlir.compiler import targets
 from lumen_mlir.compiler.linking import find_linker
 from lumen_mlir.compiler.targets import Target
 from lumen_mlir.errors import LumenError
+from lumen_mlir.run.code import Device
 from lumen_mlir.testing.emulation import EMULATORS, Emulated
 from lumen_mlir.testing.gpu import EMULATED as EMULATED_GPU
 from lumen_mlir.testing.gpu import EmulatedGpu
@@ -27,7 +29,14 @@ ROOT = Path(__file__).parents[2]
 RUNNERS = ROOT / "build" / "runner"
 DEVICE = Emulated(ROOT, RUNNERS)
 ENGINE = Wasmtime()
-GPU = EmulatedGpu(ROOT, RUNNERS)
+GPU: Device = EmulatedGpu(ROOT, RUNNERS)
+if os.environ.get("LUMEN_TEST_CUDA"):
+    # The GPU of this machine in place of the emulator.
+    from lumen_mlir.run.cuda import Cuda
+    from lumen_mlir.run.cuda_driver import first_gpu
+
+    GPU = Cuda(first_gpu())
+    EMULATED_GPU = next(target for target in targets.TARGETS if not GPU.missing(target))
 
 # Tests name targets. (The last one is what a port begins with.)
 if EMULATED_GPU not in targets.TARGETS:

@@ -99,6 +99,34 @@ def DistributeLanesPass : Pass<"lumen-distribute-lanes", "::mlir::ModuleOp"> {
     "::mlir::LLVM::LLVMDialect", "::mlir::memref::MemRefDialect", "::mlir::vector::VectorDialect"];
 }
 
+def FetchAheadPass : Pass<"lumen-fetch-ahead", "::mlir::ModuleOp"> {
+  let summary = "fetch the weights of the next product before workers wait";
+  let description = [{
+    While workers wait for each other, memory has nothing to do. So in front of the last
+    barrier of a kernel each thread fetches a line of the weights of the product that
+    comes next, into the cache that all share. The kernel takes the two largest of them
+    as arguments.
+
+    Before:
+
+    ```mlir
+    call @attention(%x, %y) : (memref<?x64xf32>, memref<?x64xf32>) -> ()
+    call @product(%y, %w, %z) : (memref<?x64xf32>, memref<8192xi8>, memref<?x64xf32>) -> ()
+    ```
+
+    After:
+
+    ```mlir
+    %next = memref.cast %w : memref<8192xi8> to memref<?xi8>
+    …
+    call @attention(%x, %y, %next, %none) : (memref<?x64xf32>, memref<?x64xf32>, memref<?xi8>, memref<?xi8>) -> ()
+    call @product(%y, %w, %z) : (memref<?x64xf32>, memref<8192xi8>, memref<?x64xf32>) -> ()
+    ```
+  }];
+  let dependentDialects = ["::mlir::lumen::LumenDialect", "::mlir::arith::ArithDialect",
+    "::mlir::LLVM::LLVMDialect", "::mlir::memref::MemRefDialect"];
+}
+
 def LowerWarpsPass : Pass<"lumen-lower-warps", "::mlir::ModuleOp"> {
   let summary = "lanes and their values as NVIDIA's registers and instructions";
   let description = [{
@@ -116,7 +144,8 @@ def LowerWarpsPass : Pass<"lumen-lower-warps", "::mlir::ModuleOp"> {
     %y = llvm.call_intrinsic "llvm.nvvm.shfl.sync.idx.i32"(%all, %x, %from, %last) : (i32, i32, i32, i32) -> i32
     ```
 
-    Memory of a warp begins where the runtime's function `lumen_scratch` says.
+    Memory of a warp is its part of the shared memory of its block. For the emulator, it
+    begins where the function `lumen_scratch` says.
   }];
   let dependentDialects = ["::mlir::lumen::LumenDialect", "::mlir::arith::ArithDialect",
     "::mlir::LLVM::LLVMDialect", "::mlir::vector::VectorDialect"];
@@ -148,10 +177,11 @@ def EmulateGpuPass : Pass<"lumen-emulate-gpu", "::mlir::ModuleOp"> {
 def DefineGpuRuntimePass : Pass<"lumen-define-gpu-runtime", "::mlir::ModuleOp"> {
   let summary = "make entries kernels of a GPU, and define the runtime's functions";
   let description = [{
-    In a module for NVPTX, entries can be launched. Their second argument points to two
-    words of 32 bits, which are zeros before the first launch. There, the barrier of the
-    grid counts the blocks that arrived, and how often all of them met. All blocks must
-    run at the same time. A warp's scratch memory is its part of the dynamic shared memory.
+    In a module for NVPTX, entries can be launched. Their second argument points to the
+    memory of the team. It begins with two words of 32 bits, where the barrier of the grid
+    counts the blocks that arrived, and how often all of them met. Behind them are the
+    counters of `lumen.arrive`. All are zeros before the first launch. All blocks must run
+    at the same time.
   }];
   let dependentDialects = ["::mlir::LLVM::LLVMDialect"];
 }

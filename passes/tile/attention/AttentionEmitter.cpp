@@ -65,7 +65,8 @@ AttentionEmitter::AttentionEmitter(KernelBuilder &b, AttentionOp op,
       positions(getSourceBuffer(op.getPositions())),
       pages(getSourceBuffer(op.getPages())) {}
 
-void AttentionEmitter::emitPrologue(int64_t sharedTiles, int64_t sharedRows) {
+void AttentionEmitter::emitPrologue(int64_t tiles, int64_t sharedRows) {
+  sharedTiles = tiles;
   tokens = memref::DimOp::create(b, q, 0);
   caches->emitPrologue();
   Type f32 = b.getF32Type();
@@ -422,7 +423,20 @@ void AttentionEmitter::emitTile(const RowTile &tile, Value number, int64_t rows,
         isWhole, [&] { emitJoin(rows); },
         [&] { emitExchange(tile.head, number, part, rows, /*publish=*/true); });
   });
-  b.branch(isWhole, [&] { emitStore(tile, rows); });
+  if (!registers.parts.lastMerges)
+    return b.branch(isWhole, [&] { emitStore(tile, rows); });
+  b.branch(
+      isWhole, [&] { emitStore(tile, rows); },
+      [&] {
+        Value exists =
+            arith::CmpIOp::create(b, arith::CmpIPredicate::ult, part, count);
+        b.branch(exists, [&] {
+          Value counter = arith::AddIOp::create(
+              b, b.multiply(tile.head, sharedTiles), number);
+          b.branch(ArriveOp::create(b, counter, count),
+                   [&] { emitMergeAtOnce(tile, number, rows, count); });
+        });
+      });
 }
 
 void AttentionEmitter::emitMerge(const RowTile &tile, Value number,
@@ -436,60 +450,74 @@ void AttentionEmitter::emitMerge(const RowTile &tile, Value number,
   emitStore(tile, rows);
 }
 
-void AttentionEmitter::emitMergeRow(const RowTile &tile, Value number,
-                                    int64_t rows, Value row, Value parts) {
-  // Parts whose states are loaded before the first of them is joined.
-  constexpr int64_t kTogether = 4;
-  Value count =
-      arith::MinUIOp::create(b, parts, emitSplitCount(emitEnd(tile, rows)));
-  // A row of the state: its maximum, then the sums and outputs by lane.
-  struct Part {
-    Value maximum, sums, outputs;
+void AttentionEmitter::emitMergeAtOnce(const RowTile &tile, Value number,
+                                       int64_t rows, Value count) {
+  // Parts whose states are loaded before the first of them is joined: as many
+  // as half of the registers hold.
+  constexpr int64_t kMostElements = 1024;
+  int64_t together =
+      std::clamp<int64_t>(kMostElements / (rows * headDim), 1, 4);
+  // The state of a row: its maximum, then the sums and outputs by lane.
+  auto load = [&](Value part) {
+    SmallVector<Value> state;
+    for (int64_t i = 0; i < rows; ++i) {
+      SmallVector<Value> at = {tile.head, number, part, b.index(i)};
+      state.push_back(b.load(shared.maxima, at));
+      at.push_back(b.index(0));
+      state.push_back(b.load(kCacheBlock, shared.sums, at));
+      state.push_back(b.load(headDim, shared.outputs, at));
+    }
+    return state;
   };
-  auto load = [&](Value part) -> Part {
-    SmallVector<Value> at = {tile.head, number, part, row};
-    Value maximum = b.load(shared.maxima, at);
-    at.push_back(b.index(0));
-    return {maximum, b.load(kCacheBlock, shared.sums, at),
-            b.load(headDim, shared.outputs, at)};
-  };
-  auto join = [&](const Part &part, ValueRange before) -> SmallVector<Value> {
-    Value most = arith::MaxNumFOp::create(b, before[0], part.maximum,
+  auto joinRow = [&](ValueRange part, ValueRange before) {
+    Value most = arith::MaxNumFOp::create(b, before[0], part[0],
                                           arith::FastMathFlags::nnan);
     auto factor = [&](Value maximum, int64_t lanes) {
       Value less = arith::SubFOp::create(b, maximum, most);
       return emitExp2(b, b.broadcast(less, lanes));
     };
-    auto add = [&](Value sum, Value more) -> Value {
-      int64_t lanes = getLanes(sum);
-      Value old = factor(before[0], lanes), scale = factor(part.maximum, lanes);
-      sum = arith::MulFOp::create(b, sum, old);
-      return b.multiplyAdd(more, scale, sum);
-    };
-    return {most, add(before[1], part.sums), add(before[2], part.outputs)};
+    SmallVector<Value> after = {most};
+    for (int64_t i : {1, 2}) {
+      int64_t lanes = getLanes(part[i]);
+      Value old = factor(before[0], lanes), scale = factor(part[0], lanes);
+      Value sum = arith::MulFOp::create(b, before[i], old);
+      after.push_back(b.multiplyAdd(part[i], scale, sum));
+    }
+    return after;
   };
-  Value lowest = b.real(b.getF32Type(), std::numeric_limits<float>::lowest());
-  SmallVector<Value> state = {lowest, b.splat(kCacheBlock, 0.0),
-                              b.splat(headDim, 0.0)};
-  Value even = b.multiply(b.divide(count, kTogether), kTogether);
-  state = b.accumulate(b.index(0), even, kTogether, state,
+  auto join = [&](ValueRange part, ValueRange before) {
+    SmallVector<Value> after;
+    for (int64_t i = 0; i < rows; ++i)
+      llvm::append_range(after,
+                         joinRow(part.slice(3 * i, 3), before.slice(3 * i, 3)));
+    return after;
+  };
+  SmallVector<Value> state;
+  for (int64_t i = 0; i < rows; ++i) {
+    state.push_back(
+        b.real(b.getF32Type(), std::numeric_limits<float>::lowest()));
+    state.push_back(b.splat(kCacheBlock, 0.0));
+    state.push_back(b.splat(headDim, 0.0));
+  }
+  Value even = b.multiply(b.divide(count, together), together);
+  state = b.accumulate(b.index(0), even, together, state,
                        [&](Value first, ValueRange state) {
-                         SmallVector<Part> loaded;
-                         for (int64_t i = 0; i < kTogether; ++i)
-                           loaded.push_back(load(b.add(first, i)));
+                         SmallVector<SmallVector<Value>> parts;
+                         for (int64_t i = 0; i < together; ++i)
+                           parts.push_back(load(b.add(first, i)));
                          SmallVector<Value> next(state);
-                         for (const Part &part : loaded)
+                         for (ArrayRef<Value> part : parts)
                            next = join(part, next);
                          return next;
                        });
-  state = b.accumulate(even, count, 1, state, [&](Value i, ValueRange state) {
-    return join(load(i), state);
-  });
-  b.store(state[1], joined.sums, {b.index(0), b.index(0)});
-  b.store(state[2], joined.outputs, {b.index(0), b.index(0)});
-  RowTile single = tile;
-  single.first = arith::AddIOp::create(b, tile.first, row);
-  Value exists = arith::CmpIOp::create(b, arith::CmpIPredicate::ult,
-                                       single.first, tile.end);
-  b.branch(exists, [&] { emitStore(single, 1); });
+  if (together > 1)
+    state = b.accumulate(even, count, 1, state, [&](Value i, ValueRange state) {
+      return join(load(i), state);
+    });
+  for (int64_t i = 0; i < rows; ++i) {
+    SmallVector<Value> at = {b.index(i), b.index(0)};
+    b.store(state[3 * i + 1], joined.sums, at);
+    b.store(state[3 * i + 2], joined.outputs, at);
+  }
+  emitStore(tile, rows);
 }

@@ -34,14 +34,12 @@ public:
   /// The number of parts that the positions before `end` have.
   Value emitSplitCount(Value end);
   /// `rows` rows of a tile, where it has one part. Otherwise only part number
-  /// `part` of the shared tile `number`, which `emitMerge` waits for.
+  /// `part` of the shared tile `number`, which `emitMerge` waits for, or the
+  /// worker of its last part merges.
   void emitTile(const RowTile &tile, Value number, int64_t rows, Value part,
                 Value isWhole);
   /// Joins the `parts` parts of a tile, as far as it has so many.
   void emitMerge(const RowTile &tile, Value number, int64_t rows, Value parts);
-  /// The same for row number `row` of the tile alone.
-  void emitMergeRow(const RowTile &tile, Value number, int64_t rows, Value row,
-                    Value parts);
   /// The position behind that of a tile's last row.
   Value emitEnd(const RowTile &tile, int64_t rows);
 
@@ -53,6 +51,9 @@ private:
     Value sums;    // [row][16] sum of probabilities, by lane
   };
 
+  /// Joins all parts of a tile with the states of `rows` rows in registers.
+  void emitMergeAtOnce(const RowTile &tile, Value number, int64_t rows,
+                       Value count);
   void emitReset(const State &state, int64_t rows);
   /// The state of one part, added to those before it.
   void emitJoin(int64_t rows);
@@ -103,6 +104,7 @@ private:
   State running;     // of the part at hand
   State joined;      // of all parts before it
   State shared;      // [head][number][part]…, of all workers
+  int64_t sharedTiles = 0;
 };
 
 } // namespace mlir::lumen

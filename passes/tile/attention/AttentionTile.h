@@ -23,8 +23,9 @@ struct AttentionParts {
   int64_t most;
   /// The most sequences whose parts are shared: the arena holds them.
   int64_t sharedRuns;
-  /// Whether every row is merged by another worker.
-  bool mergesRows;
+  /// Whether the worker who computes the last part of a tile merges all,
+  /// instead of any worker when all have met.
+  bool lastMerges;
 };
 
 /// Accumulators that are live at a time.

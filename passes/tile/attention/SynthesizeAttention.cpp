@@ -5,6 +5,7 @@
 #include "passes/Passes.h"
 #include "passes/check/KernelContract.h"
 #include "passes/support/KernelBuffers.h"
+#include "passes/target/gpu/TeamOfWarps.h"
 #include "passes/tile/attention/AttentionEmitter.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -66,7 +67,13 @@ public:
         emitter(b, op, quantize, registers), mostRows(registers.rows),
         parts(registers.parts), group(emitter.getGroup()),
         singleRows(std::min(group, mostRows)),
-        singleTiles(llvm::divideCeil(group, singleRows)) {}
+        singleTiles(llvm::divideCeil(group, singleRows)) {
+    // Each has a counter of the team's.
+    if (parts.lastMerges)
+      parts.sharedRuns = std::clamp<int64_t>(
+          kCounters / (int64_t(op.getKvHeads()) * singleTiles), 1,
+          parts.sharedRuns);
+  }
 
   void run();
 
@@ -224,22 +231,14 @@ void AttentionSynthesizer::run() {
     else
       b.branch(single, emitSingleTile, emitTile);
   });
+  if (parts.lastMerges)
+    return;
   Value merged =
       arith::SelectOp::create(b, isWhole, b.index(0), b.index(heads));
-  auto findMerged = [&](ValueRange at) {
-    return singleRows == mostRows ? findTile(at[0], at[1])
-                                  : findSingleTile(at[0], at[1]);
-  };
-  if (parts.mergesRows) {
-    SmallVector<OpFoldResult> sizes = {merged, singleCount,
-                                       b.getIndexAttr(singleRows)};
-    b.parallel(sizes, [&](ValueRange at) {
-      emitter.emitMergeRow(findMerged(at), at[1], singleRows, at[2], count);
-    });
-    return;
-  }
   b.parallel({merged, singleCount}, [&](ValueRange at) {
-    emitter.emitMerge(findMerged(at), at[1], singleRows, count);
+    RowTile tile = singleRows == mostRows ? findTile(at[0], at[1])
+                                          : findSingleTile(at[0], at[1]);
+    emitter.emitMerge(tile, at[1], singleRows, count);
   });
 }
 

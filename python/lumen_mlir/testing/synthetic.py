@@ -73,6 +73,7 @@ SHAPES = {
     "qwen2.5-7b": Shape(3584, 28, 28, 4, 128, 18_944, 152_064, 32_768, False),
     "qwen3-0.6b": Shape(1024, 28, 16, 8, 128, 3072, 151_936, 40_960, True, "qwen3"),
     "llama-3.2-1b": Shape(2048, 16, 32, 8, 64, 8192, 128_256, 131_072, True, "llama"),
+    "llama-3.1-8b": Shape(4096, 32, 32, 8, 128, 14_336, 128_256, 131_072, False, "llama"),
     # Of no real model: a mixture of experts small enough to measure, and a tiny one.
     "moe-8x": Shape(1024, 12, 16, 4, 64, 1536, 32_000, 32_768, False, "qwen3moe", 8, 2),
     "tiny-moe": Shape(256, 2, 4, 2, 64, 256, 2048, 2048, True, "qwen3moe", 8, 2),

@@ -19,16 +19,6 @@ llvm.mlir.global external constant @lumen_block_size(4096 : i64) : i64
 // CHECK:         %[[ID:.*]] = arith.index_castui %[[ID32]] : i32 to index
 // CHECK:         %[[OWN_ID:.*]] = arith.index_castui %{{.*}} : i32 to index
 // CHECK:         memref.store %[[OWN_ID]], %{{.*}}[%[[ID]]]
-func.func private @numbers(
-// CHECK-DAG:     %[[THREAD:.*]] = llvm.call_intrinsic "llvm.nvvm.read.ptx.sreg.tid.x"
-// CHECK-DAG:     %[[OWN:.*]] = arith.divui %[[THREAD]], %c32_i32
-// CHECK-DAG:     %[[BLOCKS:.*]] = llvm.call_intrinsic "llvm.nvvm.read.ptx.sreg.nctaid.x"
-// CHECK-DAG:     %[[FIRST:.*]] = arith.muli %[[OWN]], %[[BLOCKS]]
-// CHECK-DAG:     %[[BLOCK:.*]] = llvm.call_intrinsic "llvm.nvvm.read.ptx.sreg.ctaid.x"
-// CHECK-DAG:     %[[ID32:.*]] = arith.addi %[[FIRST]], %[[BLOCK]]
-// CHECK-DAG:     %[[ID:.*]] = arith.index_castui %[[ID32]] : i32 to index
-// CHECK-DAG:     %[[OWN_ID:.*]] = arith.index_castui %[[OWN]] : i32 to index
-// CHECK:         memref.store %[[OWN_ID]], %{{.*}}[%[[ID]]]
 func.func private @numbers(%x: memref<?xindex>) {
   %id = lumen.worker_id
   %own = lumen.block_worker_id

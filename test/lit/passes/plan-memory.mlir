@@ -72,15 +72,6 @@ func.func private @kernel(%x: memref<?x64xf32>, %y: memref<?x64xf32>) attributes
 // CHECK:         memref.view %{{.*}}[%c2048]
 // CHECK:         lumen.in_blocks
 // CHECK:         memref.view %{{.*}}[%c4096]
-func.func private @repeated(
-// CHECK-SAME:    memref<6144xi8> {lumen.arena})
-// CHECK:         %[[A_AT:[a-z0-9_]+]] = arith.constant 0 : index
-// CHECK-NEXT:    memref.view %{{.*}}[%[[A_AT]]]
-// CHECK:         %[[B_AT:[a-z0-9_]+]] = arith.constant 2048 : index
-// CHECK-NEXT:    memref.view %{{.*}}[%[[B_AT]]]
-// CHECK:         lumen.in_blocks
-// CHECK:         %[[C_AT:[a-z0-9_]+]] = arith.constant 4096 : index
-// CHECK-NEXT:    memref.view %{{.*}}[%[[C_AT]]]
 func.func private @repeated(%x: memref<?x64xf32>, %own: memref<?x64xf32>, %few: i1, %out: memref<?x64xf32>) {
   %c0 = arith.constant 0 : index
   %rows = memref.dim %x, %c0 : memref<?x64xf32>

@@ -118,15 +118,18 @@ def test_grids_and_orders(tmp_path, blocks, warps):
 
 
 def test_barriers_of_a_step(tmp_path):
-    """All threads wait for each other five times in a layer, and behind the logits."""
+    """All threads wait for each other five times in a layer, and behind the logits, however long the text is."""
     model = Model.open(embedded_model_path())
     gpu = EmulatedGpu(ROOT, RUNNERS)
     options = SessionOptions(target=EMULATED_GPU.name, context=1024)
     with device.using(gpu):
         executor = Executor(model, options, cache=Cache(tmp_path))
-        part = Part(executor.open(), np.array([1], np.int32), position=0, first=0)
-        executor.run([part], np.empty((1, model.config.vocabulary), np.float32))
-    assert gpu.barriers == 5 * model.config.layers + 1
+        sequence, tokens = executor.open(), np.arange(1, 200, dtype=np.int32)
+        for begin, end in ((0, 1), (1, 198), (198, 199)):
+            part = Part(sequence, tokens[begin:end], position=begin, first=end - begin - 1)
+            executor.run([part], np.empty((1, model.config.vocabulary), np.float32))
+            if end - begin == 1:
+                assert gpu.barriers == 5 * model.config.layers + 1
 
 
 def test_what_a_grid_may_be():
