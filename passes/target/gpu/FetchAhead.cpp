@@ -62,11 +62,10 @@ StringRef FetchAheadPass::getKind(func::CallOp call) {
 
 /// The line at an address. (LLVM knows the instruction of newer GPUs alone.)
 void fetch(KernelBuilder &b, Value address) {
-  Type none = LLVM::LLVMVoidType::get(b.getContext());
   ModuleOp module = address.getParentRegion()->getParentOfType<ModuleOp>();
   if (TargetAttr::lookup(module).getArchitecture() == llvm::Triple::nvptx64) {
     LLVM::InlineAsmOp::create(
-        b, none, ValueRange(address), "prefetch.global.L2 [$0];", "l",
+        b, TypeRange(), ValueRange(address), "prefetch.global.L2 [$0];", "l",
         /*has_side_effects=*/true, /*is_align_stack=*/false,
         LLVM::tailcallkind::TailCallKind::None, LLVM::AsmDialectAttr(),
         ArrayAttr());

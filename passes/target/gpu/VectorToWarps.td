@@ -22,8 +22,8 @@ def RepeatRowsPass : Pass<"lumen-repeat-rows", "::mlir::ModuleOp"> {
     Before:
 
     ```mlir
-    call @norm(%x, %y) : (memref<?x256xf32>, memref<?x256xf32>) -> ()
-    call @product(%y, %z) : (memref<?x256xf32>, memref<?x64xf32>) -> ()
+    func.call @norm(%x, %y) : (memref<?x256xf32>, memref<?x256xf32>) -> ()
+    func.call @product(%y, %z) : (memref<?x256xf32>, memref<?x64xf32>) -> ()
     ```
 
     After:
@@ -33,8 +33,8 @@ def RepeatRowsPass : Pass<"lumen-repeat-rows", "::mlir::ModuleOp"> {
     %block = lumen.block_scratch 0 : memref<65536xi8>
     %view = memref.view %block[%c0][%tokens] : memref<65536xi8> to memref<?x256xf32>
     %own = arith.select %few, %view, %y : memref<?x256xf32>
-    call @norm(%x, %own, %few) {lumen.in_blocks} : (memref<?x256xf32>, memref<?x256xf32>, i1) -> ()
-    call @product(%own, %z) : (memref<?x256xf32>, memref<?x64xf32>) -> ()
+    func.call @norm(%x, %own, %few) {lumen.in_blocks} : (memref<?x256xf32>, memref<?x256xf32>, i1) -> ()
+    func.call @product(%own, %z) : (memref<?x256xf32>, memref<?x64xf32>) -> ()
     ```
   }];
   let dependentDialects = ["::mlir::lumen::LumenDialect", "::mlir::arith::ArithDialect",
@@ -110,8 +110,8 @@ def FetchAheadPass : Pass<"lumen-fetch-ahead", "::mlir::ModuleOp"> {
     Before:
 
     ```mlir
-    call @attention(%x, %y) : (memref<?x64xf32>, memref<?x64xf32>) -> ()
-    call @product(%y, %w, %z) : (memref<?x64xf32>, memref<8192xi8>, memref<?x64xf32>) -> ()
+    func.call @attention(%x, %y) : (memref<?x64xf32>, memref<?x64xf32>) -> ()
+    func.call @product(%y, %w, %z) : (memref<?x64xf32>, memref<8192xi8>, memref<?x64xf32>) -> ()
     ```
 
     After:
@@ -119,8 +119,8 @@ def FetchAheadPass : Pass<"lumen-fetch-ahead", "::mlir::ModuleOp"> {
     ```mlir
     %next = memref.cast %w : memref<8192xi8> to memref<?xi8>
     …
-    call @attention(%x, %y, %next, %none) : (memref<?x64xf32>, memref<?x64xf32>, memref<?xi8>, memref<?xi8>) -> ()
-    call @product(%y, %w, %z) : (memref<?x64xf32>, memref<8192xi8>, memref<?x64xf32>) -> ()
+    func.call @attention(%x, %y, %next, %none) : (memref<?x64xf32>, memref<?x64xf32>, memref<?xi8>, memref<?xi8>) -> ()
+    func.call @product(%y, %w, %z) : (memref<?x64xf32>, memref<8192xi8>, memref<?x64xf32>) -> ()
     ```
   }];
   let dependentDialects = ["::mlir::lumen::LumenDialect", "::mlir::arith::ArithDialect",

@@ -39,8 +39,11 @@ AttentionRegisters AttentionRegisters::of(TargetAttr target) {
   AttentionParts parts = {512, 64, 4, false};
   if (target && target.hasWarps())
     // Workers are many, and have little memory of their own.
-    return {4,       held,  kCacheBlock, 1,
-            softmax, piece, signedCodes, {kAttentionPositions, 256, 8, true}};
+    return {
+        4,           held,
+        kCacheBlock, 1,
+        softmax,     piece,
+        signedCodes, {kAttentionPositions, 256, 8, target.getWorkers() > 1}};
   if (architecture.multipliesByLanes())
     return {8,       held,  2 * target.getLanes(), target.getLanes(),
             softmax, piece, signedCodes,           parts};

@@ -8,10 +8,12 @@
 using namespace mlir;
 using namespace mlir::lumen;
 
-Value lumen::emitProductSegment(TileBuilder &b, const ProductOperands &operands,
-                                const PackedWeight &weight, IntegerForm form,
-                                const TokenTile &tokens, Value tile,
-                                const Segments &segments, Value number) {
+/// `unrolls`: LLVM may make a straight line of its blocks, whose codes are then
+/// all loaded first.
+static Value emitSegment(TileBuilder &b, const ProductOperands &operands,
+                         const PackedWeight &weight, IntegerForm form,
+                         const TokenTile &tokens, Value tile,
+                         const Segments &segments, Value number, bool unrolls) {
   // Blocks, whose factors are the same throughout, and the parts of a block
   // that have a scale of the activations each, or no scale at all.
   bool isInteger = operands.product.isInteger();
@@ -32,7 +34,7 @@ Value lumen::emitProductSegment(TileBuilder &b, const ProductOperands &operands,
   if (segments.count == 1)
     return b.carry(blocks, zero, emitBlock);
   Value first = b.multiply(number, count);
-  if (blocks % count == 0)
+  if (unrolls && blocks % count == 0)
     return b.carry(count, zero, [&](Value i, Value acc) {
       return emitBlock(arith::AddIOp::create(b, first, i), acc);
     });
@@ -54,6 +56,14 @@ Value lumen::addTiles(TileBuilder &b, Value lhs, Value rhs) {
                    });
 }
 
+Value lumen::emitProductSegment(TileBuilder &b, const ProductOperands &operands,
+                                const PackedWeight &weight, IntegerForm form,
+                                const TokenTile &tokens, Value tile,
+                                const Segments &segments, Value number) {
+  return emitSegment(b, operands, weight, form, tokens, tile, segments, number,
+                     /*unrolls=*/tokens.count == 1);
+}
+
 Value lumen::emitProductTile(TileBuilder &b, const ProductOperands &operands,
                              const PackedWeight &weight, IntegerForm form,
                              const TokenTile &tokens, Value tile,
@@ -61,8 +71,9 @@ Value lumen::emitProductTile(TileBuilder &b, const ProductOperands &operands,
   if (!weight.format)
     return emitFloatTile(b, operands, weight, tokens, tile);
   auto emit = [&](Value number) {
-    return emitProductSegment(b, operands, weight, form, tokens, tile, segments,
-                              number);
+    return emitSegment(b, operands, weight, form, tokens, tile, segments,
+                       number,
+                       /*unrolls=*/false);
   };
   if (segments.count == 1)
     return emit(b.index(0));

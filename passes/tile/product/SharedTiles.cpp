@@ -15,6 +15,9 @@ using namespace mlir::lumen;
 /// takes as long as a few columns.
 static constexpr int64_t kLeastColumns = 128;
 
+/// From how many segments on it pays to share.
+static constexpr int64_t kLeastSegments = 4;
+
 /// The most segments: the sums of all are in registers at a time.
 static constexpr int64_t kMostSegments = 32;
 
@@ -34,7 +37,7 @@ Segments ProductSynthesizer::getSegments(const ProductSink &sink) {
   int64_t units = llvm::divideCeil(weight.getColumns(), unit);
   int64_t most =
       std::min({target.getWorkers() / weight.getTiles(), units, kMostSegments});
-  if (most < 2)
+  if (most < 2 || units < kLeastSegments)
     return whole;
   int64_t each = llvm::divideCeil(units, most);
   return {int64_t(llvm::divideCeil(units, each)), each * unit};
