@@ -130,7 +130,26 @@ target_option = click.option(
     "--target",
     default="native",
     show_default=True,
-    help=f"{', '.join(target.name for target in TARGETS)}, or native: the best one for this machine.",
+    help=f"{', '.join(target.name for target in TARGETS)}, or native: the best one for the device.",
+)
+
+
+
+def _device(context: click.Context, option: click.Option, value: str | None) -> str | None:
+    """llama.cpp's spellings are taken, too: CUDA0, none."""
+    if value is None:
+        return None
+    match = re.fullmatch(r"(cuda|vulkan)(\d+)", value.lower())
+    return f"{match[1]}:{match[2]}" if match else "cpu" if value.lower() == "none" else value
+
+
+device_option = click.option(
+    "--device",
+    "-dev",
+    metavar="NAME",
+    callback=_device,
+    help="What runs the model: cpu, cuda (the first GPU), cuda:1, …; 'lumen devices' lists them.  "
+    "[default: cpu]",
 )
 
 activations_option = click.option(
@@ -210,6 +229,7 @@ draft_option = click.option(
 step_options = _all(
     threads_option,
     engine_option,
+    device_option,
     target_option,
     kv_type_option,
     activations_option,

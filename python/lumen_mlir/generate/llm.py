@@ -69,7 +69,8 @@ class LLM(Network):
       draft: a second, smaller model with the same tokens, which guesses what comes next (see ``generate``):
         what ``path`` may be. It runs with the options of the model, and ``memory_budget`` counts it.
       options: the fields of ``SessionOptions``: ``threads``, ``context``, ``kv_type``, ``activations``,
-        ``target``, ``chunk``, ``sequences``, ``kv_pool``, ``kv_disk``, ``pack_cache``, ``profile``.
+        ``device``, ``target``, ``chunk``, ``sequences``, ``kv_pool``, ``kv_disk``, ``pack_cache``,
+        ``profile``.
 
     Attributes:
       model: the checked file: ``model.config``, ``model.file``, ``model.tensors``.

@@ -81,10 +81,19 @@ class Code(Protocol):
 
 
 class Device(Protocol):
-    """What runs code for some targets."""
+    """What runs code for some targets.
+
+    Attributes:
+      name: what people call it, such as "cpu" or "cuda:0".
+    """
+
+    name: str
 
     def missing(self, target: Target) -> tuple[str, ...]:
         """What it lacks to run code for a target: the architecture, or features of the CPU."""
+
+    def free_memory(self) -> int | None:
+        """Bytes of memory of its own that are free; None where it has none, or nobody knows."""
 
     def load(self, objects: Sequence[bytes], target: Target) -> Code:
         """Links object files with each other. ``Code.set_threads`` comes before the first run."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import re
 import weakref
 from collections.abc import Sequence
@@ -12,10 +13,13 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from lumen_mlir.compiler import targets
 from lumen_mlir.compiler.targets import Target
 from lumen_mlir.errors import LumenError
 from lumen_mlir.run.code import Code, Passed
 from lumen_mlir.run.copies import Copies
+from lumen_mlir.run.cuda_driver import CudaDriver, count, load_bindings, version_text
+from lumen_mlir.run.device_name import DeviceName
 
 # Of a block: each finds 128 registers.
 _WARPS = 16
@@ -31,6 +35,7 @@ class Driver(Protocol):
     name: str
     capability: int
 
+    def memory_info(self) -> tuple[int, int]: ...
     def allocate(self, size: int) -> int: ...
     def free(self, address: int) -> None: ...
     def write(self, address: int, source: int, size: int) -> None: ...
@@ -42,11 +47,54 @@ class Driver(Protocol):
     def launch(self, function: Any, warps: int, shared: int, arguments: Sequence[int]) -> None: ...
 
 
-class Cuda:
-    """A device: one GPU."""
+@functools.cache
+def open_gpu(number: int) -> Cuda:
+    """The device that is GPU ``number``. Raises ``LumenError`` where it is not there."""
+    return Cuda(CudaDriver(number), number)
 
-    def __init__(self, driver: Driver):
+
+def count_gpus() -> int:
+    """How many GPUs there are. Raises ``LumenError`` where Lumen cannot use any, and says why."""
+    return count(load_bindings())
+
+
+def describe_gpu(number: int) -> dict[str, Any]:
+    """The fields of ``DeviceInfo`` of a GPU."""
+    driver = CudaDriver(number)
+    gpu = Cuda(driver, number)
+    target = next((target for target in targets.TARGETS if not gpu.missing(target)), None)
+    capability = f"{driver.capability // 10}.{driver.capability % 10}"
+    with contextlib.closing(driver):
+        free, total = driver.memory_info()
+    return {
+        "device": gpu.name,
+        "name": driver.name,
+        "target": "" if target is None else target.name,
+        "memory_free": free,
+        "memory_total": total,
+        "facts": {
+            "processors": driver.processors,
+            "capability": capability,
+            "driver": f"CUDA {version_text(driver.version)}",
+        },
+        "reason": "" if target else f"its compute capability is {capability}; Lumen needs 8.0 or more",
+    }
+
+
+class Cuda:
+    """A device: one GPU.
+
+    Args:
+      driver: of the GPU.
+      number: by which people know it.
+    """
+
+    def __init__(self, driver: Driver, number: int = 0):
+        self.name = str(DeviceName("cuda", number))
         self._driver = driver
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self._driver.name}, sm_{self._driver.capability})"
 
     def missing(self, target: Target) -> tuple[str, ...]:
         """``Device.missing``; code for an older GPU runs on a newer one."""
@@ -59,6 +107,10 @@ class Cuda:
     def load(self, objects: Sequence[bytes], target: Target) -> Code:
         """``Device.load``."""
         return _CudaCode(objects, self._driver)
+
+    def free_memory(self) -> int:
+        """``Device.free_memory``."""
+        return self._driver.memory_info()[0]
 
 
 class _CudaCode:

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lumen_mlir.compiler import targets
 from lumen_mlir.env import MAX_THREADS
 from lumen_mlir.errors import LumenError
 from lumen_mlir.formats import kv_cache
 from lumen_mlir.models import Model, rope_table
-from lumen_mlir.run import device, engine, packed_weights
+from lumen_mlir.run import engine, packed_weights
 from lumen_mlir.run.compiled_step import compile_step, step_of
+from lumen_mlir.run.device import place_of
+from lumen_mlir.run.device_name import CPU
 from lumen_mlir.run.engine import Call
 from lumen_mlir.run.kv_identity import KvIdentity
 from lumen_mlir.run.page_memory import PageMemory
@@ -47,6 +48,7 @@ class Executor:
 
     Attributes:
       context: tokens of the longest sequence.
+      device, target: what runs its code, and what that is compiled for.
       capacity: tokens of all sequences that there are pages for.
       engine: the compiled code.
       packed_bytes: bytes of the packed weights.
@@ -112,7 +114,8 @@ class Executor:
         self.options = options or SessionOptions()
         self.timings = timings or Timings()
         self.context = self.options.context_of(model)
-        self.target = device.check_runs(targets.get(self.options.target))
+        place = place_of(self.options.device, self.options.target)
+        self.target, self.device = place.target, place.device
         self.tuning = tuned
         self._cache = Cache() if cache is None else cache
         with WeightLoader(model, self.options, self._cache) as loader:
@@ -132,9 +135,10 @@ class Executor:
 
     @property
     def kernels(self) -> str:
-        """What was chosen for this CPU: target, dot product, rows x tokens of a register tile."""
+        """What was chosen for the device: target, dot product, rows x tokens of a register tile."""
         target = self.target
-        return f"{target.name} ({target.arithmetic}, tile {target.rows}x{target.tokens})"
+        where = "" if self.device.name == CPU else f" on {self.device}"
+        return f"{target.name} ({target.arithmetic}, tile {target.rows}x{target.tokens}){where}"
 
     @cached_property
     def identity(self) -> KvIdentity:

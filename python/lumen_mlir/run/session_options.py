@@ -13,6 +13,7 @@ from lumen_mlir.env import MAX_THREADS
 from lumen_mlir.errors import LumenError, shown
 from lumen_mlir.formats import kv_cache
 from lumen_mlir.models import Model
+from lumen_mlir.run.device_name import DeviceName
 from lumen_mlir.support.threads import default_thread_count
 
 Progress = Callable[[str, int, int], None]
@@ -51,7 +52,9 @@ class SessionOptions:
       kv_type: the elements of the KV cache: "f16", "f32", or "q8_0" for half the memory of f16.
       activations: "int8", what quantized weights are multiplied with, or "exact" for float32. With "int8",
         weights in bf16 meet bf16 on targets that have ``bf16_dot``.
-      target: a name of ``lumen_mlir.compiler.targets``, or "native" for the best one this CPU has.
+      device: what runs it: "cpu", "cuda" for the first GPU, "cuda:1" for the second, …; None for what runs
+        code for ``target``.
+      target: a name of ``lumen_mlir.compiler.targets``, or "native" for the best one that the device runs.
       chunk: most tokens of one step; a longer prompt is computed in several.
       sequences: most texts that are computed at a time; more wait.
       kv_pool: tokens of all texts together that the KV cache has room for; None for ``context``.
@@ -65,6 +68,7 @@ class SessionOptions:
     context: int | None = None
     kv_type: str = "f16"
     activations: str = "int8"
+    device: str | None = None
     target: str = "native"
     chunk: int = 512
     sequences: int = 16
@@ -84,6 +88,8 @@ class SessionOptions:
             check_count("kv_pool", self.kv_pool)
         kv_cache.get(self.kv_type)
         _check_choice("activations", self.activations, ("int8", "exact"))
+        if self.device is not None:
+            DeviceName.parse(self.device)
         for name in ("pack_cache", "profile"):
             if not isinstance(getattr(self, name), bool):
                 raise LumenError(f"{name} is {shown(getattr(self, name))}; True or False was expected")

@@ -9,13 +9,13 @@ from functools import partial
 
 import numpy as np
 
-from lumen_mlir._mlir import codegen
 from lumen_mlir.compiler.signature import Signature
 from lumen_mlir.gguf import TensorInfo
 from lumen_mlir.gguf.description import size_text
 from lumen_mlir.models import Model
 from lumen_mlir.run import packed_weights
 from lumen_mlir.run.compiled_step import compile_packers
+from lumen_mlir.run.device import place_of
 from lumen_mlir.run.engine import Engine
 from lumen_mlir.run.packed_weights import PackedLayout, Packer
 from lumen_mlir.run.session_options import Progress, SessionOptions
@@ -111,8 +111,8 @@ class WeightLoader:
     def _pack(self, layout: PackedLayout, cache: Cache | None) -> np.ndarray:
         tensors = self._model.tensors
         kinds = ((tensors[name].type, tile) for name, tile in layout.tiles.items())
-        packers = compile_packers(kinds, self._options, self._cache, self._threads)
-        codegen.release_memory()
+        place = place_of(self._options.device, self._options.target)
+        packers = compile_packers(kinds, place, self._cache, self._threads)
 
         pack_one = packer_of(packers, layout)
 

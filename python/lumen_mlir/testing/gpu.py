@@ -21,6 +21,7 @@ from lumen_mlir.compiler import targets
 from lumen_mlir.compiler.targets import Target
 from lumen_mlir.errors import LumenError
 from lumen_mlir.run.code import Code, Passed
+from lumen_mlir.run.cuda import Cuda
 from lumen_mlir.run.device import LoadedCode
 from lumen_mlir.testing.emulation import build_once
 
@@ -53,6 +54,7 @@ class EmulatedGpu:
     """
 
     def __init__(self, checkout: Path, folder: Path, blocks: int = 2, warps: int = 2):
+        self.name = "an emulator of a GPU"
         self._checkout, self._folder = checkout, folder
         self.blocks, self.warps, self.seed = blocks, warps, 0
 
@@ -64,6 +66,10 @@ class EmulatedGpu:
         """``Device.load``."""
         return _EmulatedCode(objects, self, self._library)
 
+    def free_memory(self) -> None:
+        """``Device.free_memory``: its memory is this process's."""
+        return None
+
     @functools.cached_property
     def _library(self) -> Path:
         compiler = next(filter(None, map(shutil.which, _COMPILERS)), None)
@@ -72,6 +78,14 @@ class EmulatedGpu:
         return build_once(
             compiler, self._checkout, _SOURCES, _HEADERS, _FLAGS, self._folder, "lumen-gpu-emulator"
         )
+
+
+class EmulatedCuda(Cuda):
+    """A GPU whose driver is an ``EmulatedDriver``."""
+
+    def missing(self, target: Target) -> tuple[str, ...]:
+        """``Device.missing``."""
+        return () if target.name == EMULATED.name else (target.name,)
 
 
 class EmulatedDriver:
@@ -101,6 +115,9 @@ class EmulatedDriver:
         array = np.full(size, 0xCD, np.uint8)
         self.memory[array.ctypes.data] = array
         return array.ctypes.data
+
+    def memory_info(self) -> tuple[int, int]:
+        return self.room - sum(array.size for array in self.memory.values()), self.room
 
     def free(self, address: int) -> None:
         self.memory.pop(address)[:] = 0xCD

@@ -26,6 +26,8 @@ _FIRST = len(WORKER)
 class Wasmtime:
     """A device for the targets of WebAssembly."""
 
+    name = "an engine of WebAssembly"
+
     def missing(self, target: Target) -> tuple[str, ...]:
         """``Device.missing``; wasmtime has all features of the targets."""
         return () if target.architecture == ARCHITECTURE else (target.architecture,)
@@ -33,6 +35,10 @@ class Wasmtime:
     def load(self, objects: Sequence[bytes], target: Target) -> Code:
         """``Device.load``."""
         return _WasmCode(link_module(objects, target))
+
+    def free_memory(self) -> None:
+        """``Device.free_memory``."""
+        return None
 
 
 class _WasmCode:

@@ -72,6 +72,9 @@ def given(*arguments: str) -> dict:
         ("--mirostat 0 --repeat-last-n 64", {}),
         ("--typical 0.9 --presence-penalty 1", {"typical_p": 0.9, "presence_penalty": 1.0}),
         ("-l 15043+1 -l 7=-2.5 --logit-bias 8-100", {"logit_bias": {15043: 1.0, 7: -2.5, 8: -100.0}}),
+        ("-dev CUDA1", {"device": "cuda:1"}),
+        ("--device none", {"device": "cpu"}),
+        ("--device=Vulkan0", {"device": "vulkan:0"}),
         ("-- -ngl", {"model": "-ngl"}),
     ],
 )
@@ -98,9 +101,9 @@ def test_a_system_text_from_a_file(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "model", "said"),
     [
-        ("-ngl 99 a.gguf", "a.gguf", "-ngl (models run on the processor)"),
-        ("-ngl 99 -sm none -mg=0 a", "a", "-ngl, -sm, -mg (models run on the processor)"),
-        ("--n-gpu-layers=99 a", "a", "--n-gpu-layers (models"),
+        ("-ngl 99 a.gguf", "a.gguf", "-ngl (a device computes all layers)"),
+        ("-ngl 99 -sm none -mg=0 a", "a", "-sm, -mg (--device says what a model runs on, which is one"),
+        ("--n-gpu-layers=99 a", "a", "--n-gpu-layers (a device"),
         ("-fa a.gguf", "a.gguf", "-fa (attention is always fused)"),
         ("-fa on a.gguf", "a.gguf", "-fa (attention"),
         ("--flash-attn=auto a.gguf", "a.gguf", "--flash-attn (attention"),
@@ -145,7 +148,7 @@ def test_on_the_command_line(lumen, refused):
     usual = lumen("generate", "-p", "배우들의", "-n", "8", "--temp", "0")
     done = lumen("generate", "-ngl", "99", "-p", "배우들의", "--n-predict=8", "--temp", "0", "-s", "1")
     assert done.stdout == usual.stdout
-    assert done.stderr.startswith("lumen: warning: no effect here: -ngl (models run on the processor)\n")
+    assert done.stderr.startswith("lumen: warning: no effect here: -ngl (a device computes all layers)\n")
     assert refused("chat", "-no-cnv", code=2) == (
         "-no-cnv is llama.cpp's: 'lumen generate' continues a text (see 'lumen chat --help')"
     )

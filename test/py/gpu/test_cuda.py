@@ -3,12 +3,11 @@
 
 from __future__ import annotations
 
-import enum
 import gc
-import types
 
 import numpy as np
 import pytest
+from cuda_bindings import Status, bindings
 from emulated import EMULATED_GPU, ROOT, RUNNERS
 from kernel_code import linear
 
@@ -16,7 +15,7 @@ import lumen_mlir
 from lumen_mlir.compiler import targets
 from lumen_mlir.compiler.driver import CompilerOptions
 from lumen_mlir.errors import LumenError
-from lumen_mlir.run import cuda_driver, device, engine
+from lumen_mlir.run import cuda, cuda_driver, device, engine
 from lumen_mlir.run.cuda import Cuda
 from lumen_mlir.run.cuda_driver import CudaDriver
 from lumen_mlir.storage.cache import Cache
@@ -62,7 +61,7 @@ def test_what_a_gpu_runs(driver):
 def test_without_a_driver(monkeypatch):
     """What is missing is said, whichever it is."""
     monkeypatch.setattr(cuda_driver, "_MODULE", "no_such_module_of_cuda")
-    cuda_driver.first_gpu.cache_clear()
+    cuda.open_gpu.cache_clear()
     with pytest.raises(LumenError, match=r"pip install 'lumen-mlir\[cuda\]'"):
         engine.compile(linear("q4_0", 32, 64, 1), target="sm_90", use_cache=False)
     with (
@@ -72,68 +71,6 @@ def test_without_a_driver(monkeypatch):
         engine.compile(
             linear("q4_0", 32, 64, 1), target="sm_80", options=CompilerOptions(profile=True), use_cache=False
         )
-
-
-class Status(enum.IntEnum):
-    CUDA_SUCCESS = 0
-    CUDA_ERROR_LAUNCH_FAILED = 719
-
-
-def bindings(**answers):
-    """Bindings of a driver with one GPU that has sm_90: every function succeeds, but for ``answers``."""
-    numbers = {"MAJOR": 9, "MINOR": 0, "COUNT": 132, "OPTIN": 232448}
-    calls = []
-
-    def function(name):
-        def call(*arguments):
-            calls.append((name, *arguments))
-            answer = answers.get(
-                name, {"cuDeviceGetCount": (1,), "cuDeviceGetName": (b"H200\0",)}.get(name, (0,))
-            )
-            if name == "cuDeviceGetAttribute":
-                answer = (numbers[arguments[0].rsplit("_", 1)[1]],)
-            if isinstance(answer, Status):
-                return (answer,)
-            return (Status.CUDA_SUCCESS, *answer)
-
-        return call
-
-    class Names:
-        def __getattr__(self, name):
-            return name
-
-    found = types.SimpleNamespace(
-        CUdevice_attribute=Names(),
-        CUfunction_attribute=Names(),
-        calls=calls,
-        cuGetErrorString=lambda status: (Status.CUDA_SUCCESS, b"unspecified launch failure"),
-    )
-    nothing = (
-        "cuCtxSetCurrent",
-        "cuMemFree",
-        "cuMemcpyHtoD",
-        "cuMemcpyDtoH",
-        "cuFuncSetAttribute",
-        "cuLaunchCooperativeKernel",
-        "cuCtxSynchronize",
-        "cuModuleUnload",
-    )
-    for name in nothing:
-        answers.setdefault(name, ())
-    for name in (
-        *nothing,
-        "cuDeviceGetCount",
-        "cuDeviceGet",
-        "cuDeviceGetName",
-        "cuDeviceGetAttribute",
-        "cuDevicePrimaryCtxRetain",
-        "cuMemAlloc",
-        "cuModuleLoadData",
-        "cuModuleGetFunction",
-        "cuModuleGetGlobal",
-    ):
-        setattr(found, name, function(name))
-    return found
 
 
 def test_the_driver_is_called_as_it_wants():
