@@ -19,6 +19,7 @@ def report(model: str | None, reporter: Reporter, options: dict[str, Any]) -> No
     from lumen_mlir.gguf.description import label, size_text
     from lumen_mlir.models import Model
     from lumen_mlir.run import memory
+    from lumen_mlir.run.device import place_of
     from lumen_mlir.run.session_options import SessionOptions
     from lumen_mlir.storage.cache import Cache
     from lumen_mlir.support.system import available_memory
@@ -42,8 +43,11 @@ def report(model: str | None, reporter: Reporter, options: dict[str, Any]) -> No
             _, needs = memory.fit(opened, settings, limit, cache, reporter.progress, beside)
     finally:
         reporter.close()
+    device = place_of(settings.device, settings.target).device
+    free = device.free_memory()
+    has_own = free is not None
     rows = [
-        ("weights, packed", needs.packed, "mapped from the cache"),
+        ("weights, packed", needs.packed, "copied from the cache" if has_own else "mapped from the cache"),
         ("weights, as they are", needs.direct, "embedding table, norms, biases"),
         ("KV cache", needs.kv, f"{needs.kv_type}, {needs.context:,} tokens"),
         ("intermediates", needs.scratch, f"up to {settings.chunk} tokens at once"),
@@ -51,9 +55,13 @@ def report(model: str | None, reporter: Reporter, options: dict[str, Any]) -> No
     total = needs.total + beside(needs.context)
     if draft is not None:
         rows.append(("draft", total - needs.total, "weights, KV cache and intermediates"))
-    rows.append(("in all", total, ""))
+    rows.append(("in all", total, f"on {device}" if has_own else ""))
     say(f"{file.path}: {size_text(needs.file)} of weights in the file, read once to be packed\n")
     show([(name, size_text(size), note) for name, size, note in rows], right=(1,))
+    if has_own:
+        verdict = "" if total <= free else ": too little"
+        say(f"\nfree memory of {device.name}: {size_text(free)}{verdict}")
+        return
     free = available_memory()
     if free is not None:
         verdict = "" if total <= free else ": weights would be read from the disk in every step"

@@ -134,7 +134,6 @@ target_option = click.option(
 )
 
 
-
 def _device(context: click.Context, option: click.Option, value: str | None) -> str | None:
     """llama.cpp's spellings are taken, too: CUDA0, none."""
     if value is None:

@@ -27,6 +27,8 @@ class Buffer:
       size: bytes.
       written: the code changes what is there.
       kept: from one run of the call to the next, nothing but its code reads or writes it.
+      zero: kept, and only zeros before the first run.
+      version: of a kept buffer: another one where its bytes were changed nevertheless.
       scratch: what is there before and after a run matters to nobody.
     """
 
@@ -34,6 +36,8 @@ class Buffer:
     size: int
     written: bool = False
     kept: bool = False
+    zero: bool = False
+    version: int = 0
     scratch: bool = False
 
 
@@ -66,6 +70,12 @@ class Code(Protocol):
 
     def team(self) -> ThreadTeam | None:
         """The threads that run it; None where these are not of this process."""
+
+    def hold(self, slots: np.ndarray, passed: Passed) -> bool:
+        """Takes over what a call keeps, before its first run.
+
+        True where the arrays are not needed any more.
+        """
 
     def run(self, entry: int, slots: np.ndarray, passed: Passed) -> None:
         """Calls the entry at this address. ``slots``: its words (uint64), with addresses of this process.

@@ -39,6 +39,7 @@ class Driver(Protocol):
     def allocate(self, size: int) -> int: ...
     def free(self, address: int) -> None: ...
     def write(self, address: int, source: int, size: int) -> None: ...
+    def clear(self, address: int, size: int) -> None: ...
     def read(self, address: int, target: int, size: int) -> None: ...
     def load(self, objects: Sequence[bytes]) -> Any: ...
     def unload(self, code: Any) -> None: ...
@@ -129,9 +130,7 @@ class _CudaCode:
         # Objects of the driver outlive this one.
         weakref.finalize(self, _release, driver, self._code, self._memory).atexit = False
         self._shared = _WARPS * self.read_i64("lumen_scratch_size")
-        self._team = self._memory.allocate(_TEAM_BYTES, 0)
-        self._memory.write(self._team, memoryview(bytes(_TEAM_BYTES)))
-        self._words, self._room = 0, 0
+        self._team, self._words, self._room = 0, 0, 0
 
     def lookup(self, name: str) -> int:
         if name.startswith("lumen_entry_"):
@@ -150,13 +149,22 @@ class _CudaCode:
     def team(self) -> None:
         return None
 
+    def hold(self, slots: np.ndarray, passed: Passed) -> bool:
+        self._check()
+        self._copies.hold(slots, passed)
+        return True
+
     def run(self, entry: int, slots: np.ndarray, passed: Passed) -> None:
-        if self._is_lost:
-            raise LumenError("a forked process cannot use code that was loaded on a GPU before")
+        self._check()
+        if not self._team:
+            team = self._memory.allocate(_TEAM_BYTES, 0)
+            self._memory.clear(team, _TEAM_BYTES)
+            self._team = team
         with self._copies.passed(slots, passed) as words:
             data = words.astype("<u8").tobytes()
             if len(data) > self._room:
-                if self._words:
+                if self._room:
+                    self._room = 0
                     self._memory.free(self._words)
                 self._words, self._room = self._memory.allocate(len(data), 0), len(data)
             self._memory.write(self._words, memoryview(data))
@@ -168,12 +176,17 @@ class _CudaCode:
     def forget_threads(self) -> None:
         self._is_lost = True
 
+    def _check(self) -> None:
+        if self._is_lost:
+            raise LumenError("a forked process cannot use code that was loaded on a GPU before")
+
 
 def _release(driver: Driver, code: Any, memory: _CudaMemory) -> None:
     """Gives back what code had on a GPU. What fails then is lost with it."""
-    with contextlib.suppress(LumenError):
-        for address in memory.addresses():
+    for address in memory.addresses():
+        with contextlib.suppress(LumenError):
             memory.free(address)
+    with contextlib.suppress(LumenError):
         driver.unload(code)
 
 
@@ -192,7 +205,9 @@ class _CudaMemory:
         return address
 
     def free(self, address: int) -> None:
-        self._driver.free(self._blocks.pop(address))
+        self._driver.free(self._blocks[address])
+        # (What cannot be given back now is tried again at the end.)
+        del self._blocks[address]
 
     def addresses(self) -> list[int]:
         """What is not freed."""
@@ -204,6 +219,9 @@ class _CudaMemory:
             held = data if not data.readonly else bytearray(data)
             source = (ctypes.c_char * len(data)).from_buffer(held)
             self._driver.write(address, ctypes.addressof(source), len(data))
+
+    def clear(self, address: int, size: int) -> None:
+        self._driver.clear(address, size)
 
     def read(self, places: Sequence[tuple[int, memoryview]]) -> None:
         for address, data in places:

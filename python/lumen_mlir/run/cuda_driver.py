@@ -137,6 +137,11 @@ class CudaDriver:
         self._enter()
         self._call("copying to it", "cuMemcpyHtoD", address, source, size)
 
+    def clear(self, address: int, size: int) -> None:
+        """Fills bytes with zeros."""
+        self._enter()
+        self._call("clearing memory", "cuMemsetD8", address, 0, size)
+
     def read(self, address: int, target: int, size: int) -> None:
         """Copies bytes to an address of this process, once what was launched has ended."""
         self._enter()

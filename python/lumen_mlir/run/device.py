@@ -66,6 +66,9 @@ class LoadedCode:
             team = self._team = _team_of(self._threads)
         return team
 
+    def hold(self, slots: np.ndarray, passed: Passed) -> bool:
+        return False
+
     def run(self, entry: int, slots: np.ndarray, passed: Passed) -> None:
         self.team().run(entry, slots)
 
@@ -145,7 +148,9 @@ def place_of(name: str | None = None, target: str | Target | None = None) -> Pla
         found = _open(wanted)
         chosen = _best_target(found) if any_target else targets.get(target)
     if found.missing(chosen):
-        more = "" if wanted.kind == CPU else f"; it runs {', '.join(each.name for each in _targets_of(found))}"
+        more = (
+            "" if wanted.kind == CPU else f"; it runs {', '.join(each.name for each in _targets_of(found))}"
+        )
         raise LumenError(f"device {found} cannot run code for target {chosen.name}{more}")
     return Place(found, chosen)
 

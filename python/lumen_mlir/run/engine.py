@@ -251,6 +251,8 @@ class Call:
         self._slots[-1] = address_of(engine._arena)
         self._checked = False
         self._kept: frozenset[int] = frozenset()
+        self._zero: frozenset[int] = frozenset()
+        self._versions: dict[int, int] = {}
         for number, value in enumerate(values):
             argument = function.signature.arguments[number]
             if argument.out and value is None:
@@ -294,13 +296,33 @@ class Call:
         """Calls the function without a check: for callers of ``words``, who called ``check`` once."""
         self._engine._run(self)
 
-    def keep(self, *numbers: int) -> None:
+    def keep(self, *numbers: int, zero: bool = False) -> None:
         """From now on nothing but this call reads or writes the arrays of these arguments.
 
         Where code runs with memory of its own, they stay there from run to run instead of being copied. An
-        argument that is given another array is copied once.
+        argument that is given another array is copied once. ``zero``: the arrays hold zeros, and what is not
+        read need not be copied.
         """
         self._kept |= {*numbers}
+        self._zero |= {*numbers} if zero else set()
+
+    def renew(self, *numbers: int) -> None:
+        """What is kept has been changed in the arrays of these arguments. Under the engine's ``lock``."""
+        for number in numbers:
+            self._versions[number] = self._versions.get(number, 0) + 1
+
+    def hold(self) -> bool:
+        """Takes over what was to be kept, before the first run.
+
+        True where it lies elsewhere from now on: then the arrays are let go, and what ``check`` looks at
+        is not there any more. False where the call goes on with the arrays.
+        """
+        with self._engine.lock:
+            if not self._engine._code.hold(self._slots, self):
+                return False
+            for number in self._kept:
+                self._values[number] = None
+            return True
 
     def buffers(self) -> Iterator[Buffer]:
         """The memory that the words stand for, as they are now, for a device."""
@@ -311,7 +333,9 @@ class Call:
             dynamic = iter(self._slots[starts[number] + 1 : starts[number + 1]].tolist())
             shape = [next(dynamic) if size is None else size for size in argument.shape]
             size = math.prod(shape) * argument.dtype.itemsize
-            yield Buffer(starts[number], size, argument.result is not None, number in self._kept)
+            written, kept = argument.result is not None, number in self._kept
+            version = self._versions.get(number, 0)
+            yield Buffer(starts[number], size, written, kept, number in self._zero, version)
         yield Buffer(starts[-1], self._function.arena_bytes, scratch=True)
 
     @property

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from collections.abc import Sequence as Several
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ from lumen_mlir.run.device import place_of
 from lumen_mlir.run.device_name import CPU
 from lumen_mlir.run.engine import Call
 from lumen_mlir.run.kv_identity import KvIdentity
+from lumen_mlir.run.memory import check_room, pool_pages
 from lumen_mlir.run.page_memory import PageMemory
 from lumen_mlir.run.pages import NoRoomError, PagePool, SequencePages
 from lumen_mlir.run.prefix_tree import PrefixTree
@@ -37,7 +39,7 @@ from lumen_mlir.support.interrupts import interrupts_held
 if TYPE_CHECKING:
     from lumen_mlir.run.disk_tier import DiskTier
 
-__all__ = ["Executor", "LogitsMemory", "Part", "Sequence", "pool_pages"]
+__all__ = ["Executor", "LogitsMemory", "Part", "Sequence"]
 
 Zeros = Callable[[tuple[int, ...], type], np.ndarray]
 """Makes an array of a shape and a type that holds zeros."""
@@ -120,6 +122,7 @@ class Executor:
         self._cache = Cache() if cache is None else cache
         with WeightLoader(model, self.options, self._cache) as loader:
             self._compile(progress, loader)
+            check_room(model, replace(self.options, sequences=sequences, kv_pool=pool), self.engine)
             self._load_weights(progress, loader)
         self._allocate(sequences, spare, pool)
         self._tier = self._open_tier() if prefixes else None
@@ -321,7 +324,7 @@ class Executor:
 
     def _allocate(self, sequences: int, spare: int, pool: int | None, zeros: Zeros | None = None) -> None:
         """The buffers of a step, and the words of the call that change from step to step."""
-        config, chunk, zeros = self.model.config, self.options.chunk, zeros or packed_weights.zeros
+        config, chunk, zeros = self.model.config, self.options.chunk, zeros or self._zeros
         kv_type = kv_cache.get(self.options.kv_type)
         pages = pool_pages(self.model, self.options, sequences, pool)
         sequences += spare
@@ -350,11 +353,23 @@ class Executor:
         logits = np.empty((1, config.vocabulary), np.float32)
         self._call = self.engine.bind("step", *inputs, outs=[logits])
         self._call.check()
-        self._call.keep(*range(len(numbers) + len(self._ropes), len(inputs)))
+        held = len(numbers) + len(self._ropes)
+        self._tables_of_ropes = range(len(numbers), held)
+        self._call.keep(*range(held, held + len(caches)), zero=True)
+        self._call.keep(*self._tables_of_ropes, *range(held + len(caches), len(inputs)))
+        if self._call.hold():
+            # From here on it does not matter what becomes of the files.
+            check_unchanged(self._files)
+            self._weights, self._files = [], []
+            self.model.file.release()
         places = range(4, len(numbers), 2)
         self._counts = [self._call.words(number) for number in (0, 1, *places)]
         self._selected, self._run_count = self._call.words(2), self._call.words(3)
         self._out = self._call.words(len(inputs))
+
+    def _zeros(self, shape: tuple[int, ...], dtype: type) -> np.ndarray:
+        # What stands for memory of another device is not touched here.
+        return packed_weights.zeros(shape, dtype, reserved=self.engine.shares_memory)
 
     def _open_tier(self) -> DiskTier | None:
         """Where pages are kept on disk, if they are."""
@@ -374,15 +389,7 @@ class Executor:
             for rope, table in zip(self.model.config.ropes, self._ropes, strict=True):
                 table[self._rope_rows : rows] = rope_table(rope, self.context, self._rope_rows, rows)
             self._rope_rows = rows
-
-
-def pool_pages(model: Model, options: SessionOptions, sequences: int, pool: int | None) -> list[int]:
-    """Pages of the cache of each of the model's windows, for so many sequences; see ``Executor``."""
-    context = options.context_of(model)
-    most = kv_cache.pages(context if pool is None else pool)
-    each = [model.config.cache_pages(window, context, options.chunk) for window in model.config.windows]
-    windows = zip(model.config.windows, each, strict=True)
-    return [most if window is None else min(count * sequences, most) for window, count in windows]
+            self._call.renew(*self._tables_of_ropes)
 
 
 class LogitsMemory(threading.local):

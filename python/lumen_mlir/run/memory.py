@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,13 +16,16 @@ from lumen_mlir.gguf.description import size_text
 from lumen_mlir.models import Model
 from lumen_mlir.run.compiled_step import compile_step, step_of
 from lumen_mlir.run.engine import Engine
-from lumen_mlir.run.executor import pool_pages
 from lumen_mlir.run.session_options import Progress, SessionOptions, silent
 from lumen_mlir.run.weight_loader import packed_layout
 from lumen_mlir.storage.cache import Cache
 
 # A context below this is of little use: f16 keys and values give way to 8-bit ones first.
 _USEFUL_CONTEXT = 4096
+# Prompts in larger pieces are little faster.
+_USEFUL_CHUNK = 128
+# Where memory is a device's own, each array begins at its place of a page, and small ones lie alone.
+_GAP, _SMALL_ARRAYS = 4096, 1 << 17
 # Contexts that are chosen are multiples of this, and at least this.
 _STEP = 64
 
@@ -38,6 +41,8 @@ class Footprint:
       direct: weights that are used as they are: the embedding table, norms and biases.
       kv: the KV cache.
       scratch: intermediates and logits of a step, and the tables of the rotary embeddings.
+
+    On a device with memory of its own all of it lies there.
     """
 
     context: int
@@ -77,9 +82,50 @@ def footprint(
     return _footprint(model, options, engine)
 
 
+def check_room(model: Model, options: SessionOptions, engine: Engine) -> None:
+    """Refuses what the device of ``engine``, the code of a step, has too little memory for.
+
+    Nothing of it need be there yet. Raises ``LumenError``, which says what there is, what is needed, and (as
+    ``hints``) what takes less.
+    """
+    free = engine.place.device.free_memory()
+    if free is None:
+        return
+    needs = _footprint(model, options, engine)
+    if needs.total <= free:
+        return
+    error = LumenError(
+        f"{model.file.path}: device {engine.place.device} has {size_text(free)} of free memory, which is too "
+        f"little: {_parts_text(needs)}: {size_text(needs.total)} in all"
+    )
+    error.hints = tuple(_what_takes_less(model, options, needs, free))
+    raise error
+
+
+def _what_takes_less(model: Model, options: SessionOptions, needs: Footprint, free: int) -> Iterator[str]:
+    shorter = _longest(model, replace(options, context=None), needs, free, lambda context: 0)
+    if shorter is not None:
+        yield f"-c {shorter.context}: a context that fits"
+    if options.kv_type != "q8_0" and kv_cache.get("q8_0").fits(model.config.head_size):
+        yield "--kv-type q8_0: keys and values of 8 bits"
+    if options.chunk > _USEFUL_CHUNK:
+        yield f"--chunk {_USEFUL_CHUNK}: fewer tokens of prompts at once, so fewer intermediates"
+    yield "--device cpu: the memory of this machine"
+
+
+def _parts_text(needs: Footprint) -> str:
+    return (
+        f"packed weights take {size_text(needs.packed)}, others {size_text(needs.direct)}, intermediates "
+        f"{size_text(needs.scratch)}, {needs.kv_type} keys and values of {needs.context} tokens "
+        f"{size_text(needs.kv)}"
+    )
+
+
 def _footprint(model: Model, options: SessionOptions, engine: Engine) -> Footprint:
     step = step_of(engine.program.signatures)
     layout = packed_layout(model, step)
+    has_own = engine.place.device.free_memory() is not None
+    gaps = _GAP * len(step.arguments) + _SMALL_ARRAYS if has_own else 0
     # A tied embedding table is there twice: packed for the output, as it is for looking tokens up.
     infos = [model.tensors[a.name] for a in step.arguments if a.name and a.alignment <= 1]
     direct = sum(4 * info.shape[0] if len(info.shape) == 1 else info.nbytes for info in infos)
@@ -92,7 +138,7 @@ def _footprint(model: Model, options: SessionOptions, engine: Engine) -> Footpri
         packed=layout.size,
         direct=direct,
         kv=kv_bytes(model, context, options),
-        scratch=engine.arena_bytes + 4 * model.config.vocabulary + tables,
+        scratch=engine.arena_bytes + 4 * model.config.vocabulary + tables + gaps,
     )
 
 
@@ -102,6 +148,15 @@ def kv_bytes(model: Model, context: int, options: SessionOptions) -> int:
     pages = pool_pages(model, replace(options, context=context), options.sequences, options.kv_pool)
     shapes = model.cache_shapes(context, options.chunk, options.kv_type, pages)
     return sum(size * math.prod(shape) for shape in shapes)
+
+
+def pool_pages(model: Model, options: SessionOptions, sequences: int, pool: int | None) -> list[int]:
+    """Pages of the cache of each of the model's windows, for so many sequences; see ``Executor``."""
+    context = options.context_of(model)
+    most = kv_cache.pages(context if pool is None else pool)
+    each = [model.config.cache_pages(window, context, options.chunk) for window in model.config.windows]
+    windows = zip(model.config.windows, each, strict=True)
+    return [most if window is None else min(count * sequences, most) for window, count in windows]
 
 
 def fit(
@@ -137,11 +192,8 @@ def fit(
     needed = _at(model, replace(options, kv_type=smallest.kv_type), smallest, least)
     other = beside(least)
     raise LumenError(
-        f"{model.file.path}: a memory budget of {size_text(budget)} is too small: packed weights take "
-        f"{size_text(needed.packed)}, others {size_text(needed.direct)}, intermediates "
-        f"{size_text(needed.scratch)}, {needed.kv_type} keys and values of "
-        f"{least} tokens {size_text(needed.kv)}{f', the draft {size_text(other)}' if other else ''}: "
-        f"{size_text(needed.total + other)} in all"
+        f"{model.file.path}: a memory budget of {size_text(budget)} is too small: {_parts_text(needed)}"
+        f"{f', the draft {size_text(other)}' if other else ''}: {size_text(needed.total + other)} in all"
     )
 
 

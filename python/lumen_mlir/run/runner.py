@@ -99,6 +99,10 @@ class _RemoteCode:
     def team(self) -> None:
         return None
 
+    def hold(self, slots: np.ndarray, passed: Passed) -> bool:
+        # With the first run.
+        return False
+
     def run(self, entry: int, slots: np.ndarray, passed: Passed) -> None:
         with self._copies.passed(slots, passed) as words:
             self._process.send(_words(_RUN, entry, len(words)), words.astype("<u8").tobytes())
@@ -128,6 +132,9 @@ class _RemoteMemory:
 
     def write(self, address: int, data: memoryview) -> None:
         self._process.send(_words(_WRITE, address, len(data)), data)
+
+    def clear(self, address: int, size: int) -> None:
+        self.write(address, memoryview(bytes(size)))
 
     def read(self, places: Sequence[tuple[int, memoryview]]) -> None:
         for address, data in places:

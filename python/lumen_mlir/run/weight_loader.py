@@ -58,6 +58,8 @@ class WeightLoader:
     def __init__(self, model: Model, options: SessionOptions, cache: Cache):
         self.cached = False
         self._model, self._options, self._cache = model, options, cache
+        self._place = place_of(options.device, options.target)
+        self._has_own_memory = self._place.device.free_memory() is not None
         self._executor = concurrent.futures.ThreadPoolExecutor(1, "lumen-weights")
         self._begun: _Begun | None = None
         self._packed: tuple[int, int] | None = None
@@ -68,10 +70,11 @@ class WeightLoader:
     def begin_early(self, step: Signature) -> None:
         """Begins with the weights of ``step``, before it is compiled, if they go to a file.
 
-        Otherwise they would be in memory together with all that the compiler needs.
+        Otherwise they would be in memory together with all that the compiler needs. A device with memory of
+        its own gets nothing before it is known that all will fit.
         """
         layout = packed_layout(self._model, step)
-        if self._options.pack_cache and self._cache.fits("packed", layout.size):
+        if not self._has_own_memory and self._options.pack_cache and self._cache.fits("packed", layout.size):
             self._begin(layout)
 
     def finish(self, step: Signature, progress: Progress) -> tuple[PackedLayout, np.ndarray]:
@@ -102,7 +105,8 @@ class WeightLoader:
     # --- on the thread --------------------------------------------------------------------------------------
 
     def _load(self, layout: PackedLayout) -> np.ndarray:
-        self._warn_of_little_memory(layout)
+        if not self._has_own_memory:
+            self._warn_of_little_memory(layout)
         cache = self._cache if self._options.pack_cache else None
         buffer = None if cache is None else packed_weights.load_packed(layout, cache)
         self.cached = buffer is not None
@@ -111,8 +115,7 @@ class WeightLoader:
     def _pack(self, layout: PackedLayout, cache: Cache | None) -> np.ndarray:
         tensors = self._model.tensors
         kinds = ((tensors[name].type, tile) for name, tile in layout.tiles.items())
-        place = place_of(self._options.device, self._options.target)
-        packers = compile_packers(kinds, place, self._cache, self._threads)
+        packers = compile_packers(kinds, self._place, self._cache, self._threads)
 
         pack_one = packer_of(packers, layout)
 

@@ -99,6 +99,9 @@ class EmulatedDriver:
 
     Attributes:
       memory: what was allocated, by address.
+      peak: most bytes that were allocated at a time.
+      written: bytes that were copied to it.
+      loaded: how many pieces of code are.
     """
 
     name, capability = "an emulator", 80
@@ -106,11 +109,13 @@ class EmulatedDriver:
     def __init__(self, checkout: Path, folder: Path, blocks: int = 2, room: int = 1 << 30):
         self._gpu = EmulatedGpu(checkout, folder, blocks)
         self.memory: dict[int, np.ndarray] = {}
-        self.room = room
+        self.room, self.peak, self.written, self.loaded = room, 0, 0, 0
 
     def allocate(self, size: int) -> int:
-        if size + sum(array.size for array in self.memory.values()) > self.room:
+        used = size + sum(array.size for array in self.memory.values())
+        if used > self.room:
             raise LumenError(f"the GPU fails at allocating {size} bytes: out of memory")
+        self.peak = max(self.peak, used)
         # What is there before is no zero.
         array = np.full(size, 0xCD, np.uint8)
         self.memory[array.ctypes.data] = array
@@ -124,16 +129,22 @@ class EmulatedDriver:
 
     def write(self, address: int, source: int, size: int) -> None:
         self._check(address, size)
+        self.written += size
         ctypes.memmove(address, source, size)
+
+    def clear(self, address: int, size: int) -> None:
+        self._check(address, size)
+        ctypes.memset(address, 0, size)
 
     def read(self, address: int, target: int, size: int) -> None:
         ctypes.memmove(target, address, size)
 
     def load(self, objects: Sequence[bytes]) -> _EmulatedCode:
+        self.loaded += 1
         return _EmulatedCode(objects, self._gpu, self._gpu._library)
 
     def unload(self, code: _EmulatedCode) -> None:
-        pass
+        self.loaded -= 1
 
     def find_function(self, code: _EmulatedCode, name: str) -> tuple[_EmulatedCode, int]:
         return code, code.lookup(name)
@@ -184,6 +195,9 @@ class _EmulatedCode:
 
     def team(self) -> None:
         return None
+
+    def hold(self, slots: np.ndarray, passed: Passed) -> bool:
+        return False
 
     def run(self, entry: int, slots: np.ndarray, passed: Passed) -> None:
         self.start(entry, slots.ctypes.data)

@@ -87,6 +87,10 @@ class _WasmCode:
     def set_threads(self, threads: int) -> None:
         """The memory is not shared, so one worker does all of it, whatever ``threads`` is."""
 
+    def hold(self, slots: np.ndarray, passed: Passed) -> bool:
+        # With the first run.
+        return False
+
     def run(self, entry: int, slots: np.ndarray, passed: Passed) -> None:
         with self._copies.passed(slots, passed) as words:
             data = words.astype("<u8").tobytes()
@@ -130,6 +134,9 @@ class _Memory:
 
     def write(self, address: int, data: memoryview) -> None:
         self._memory.write(self._store, data, address)
+
+    def clear(self, address: int, size: int) -> None:
+        self.write(address, memoryview(bytes(size)))
 
     def read(self, places: Sequence[tuple[int, memoryview]]) -> None:
         for address, data in places:
