@@ -94,6 +94,7 @@ def numbers(least: int) -> Any:
 @shared.format_option
 @shared.engine_option
 @shared.device_option
+@shared.gpu_layers_option
 @shared.target_option
 @shared.kv_type_option
 @shared.activations_option

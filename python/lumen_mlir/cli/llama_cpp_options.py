@@ -111,7 +111,7 @@ _CACHE_TYPES = {"-ctk": "K", "--cache-type-k": "K", "-ctv": "V", "--cache-type-v
 _BATCHES = ("-b", "--batch-size", "-ub", "--ubatch-size")
 
 _DEVICE = "--device says what a model runs on, which is one device"
-_ALL = "a device computes all layers"
+_LAYERS = "--gpu-layers says how many layers are on a GPU"
 _MAPPED = "weights are packed once and mapped"
 _THREADS = "-t is the number of threads for all work"
 _DRAWN = "it has no place among Lumen's ways to draw tokens"
@@ -141,13 +141,12 @@ SPELLINGS = (
     _default("a full context ends the text", "--no-context-shift"),
     _default("there is none", "--no-warmup"),
     _default("-e turns it on", "--no-escape"),
-    _unused(_ALL, "-ngl", "--gpu-layers", "--n-gpu-layers"),
     _unused(_DEVICE, "-sm", "--split-mode"),
     _unused(_DEVICE, "-ts", "--tensor-split"),
     _unused(_DEVICE, "-mg", "--main-gpu"),
-    _unused(_ALL, "-ot", "--override-tensor"),
-    _unused(_ALL, "-ncmoe", "--n-cpu-moe"),
-    _unused(_ALL, "-cmoe", "--cpu-moe", value=False),
+    _unused(_LAYERS, "-ot", "--override-tensor"),
+    _unused(_LAYERS, "-ncmoe", "--n-cpu-moe"),
+    _unused(_LAYERS, "-cmoe", "--cpu-moe", value=False),
     _unused("keys and values lie where they are computed", "-nkvo", "--no-kv-offload", value=None),
     _unused("attention is always fused", "-fa", "--flash-attn", value=None),
     _unused(_MAPPED, "--mmap", "-mmp", value=None),

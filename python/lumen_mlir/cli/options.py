@@ -52,7 +52,11 @@ class Command(click.Command):
 
     def invoke(self, context: click.Context) -> Any:
         """Says first what has no effect."""
-        unused = context.meta.get(_UNUSED)
+        given = context.params
+        unused = dict(context.meta.get(_UNUSED) or {})
+        on_cpu = given.get("device") in (None, "cpu") and not given.get("target", "").startswith("sm_")
+        if given.get("gpu_layers", "auto") != "auto" and on_cpu:
+            unused["the model runs on the CPU; --device says what else it can run on"] = ["--gpu-layers"]
         if unused and not context.params.get("quiet"):
             reasons = "; ".join(f"{', '.join(names)} ({why})" for why, names in unused.items())
             tell(f"lumen: warning: no effect here: {reasons}")
@@ -151,6 +155,18 @@ device_option = click.option(
     "[default: cpu]",
 )
 
+
+gpu_layers_option = click.option(
+    "--gpu-layers",
+    "-ngl",
+    "--n-gpu-layers",
+    metavar="N",
+    default="auto",
+    show_default=True,
+    help="With --device cuda: how many of the last layers it computes (a number, all, or auto: as many as "
+    "fit); the CPU computes the others.",
+)
+
 activations_option = click.option(
     "--activations",
     default="int8",
@@ -229,6 +245,7 @@ step_options = _all(
     threads_option,
     engine_option,
     device_option,
+    gpu_layers_option,
     target_option,
     kv_type_option,
     activations_option,

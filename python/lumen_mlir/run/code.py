@@ -48,6 +48,16 @@ class Passed(Protocol):
         """The memory that the words of the call stand for, as they are now."""
 
 
+class Held(Protocol):
+    """What a call keeps in the memory of a device. Its methods raise ``LumenError``."""
+
+    def read(self, slot: int, places: Sequence[tuple[int, memoryview]]) -> None:
+        """Copies bytes from places of the buffer of a word into memory of this process."""
+
+    def write(self, slot: int, places: Sequence[tuple[int, memoryview]]) -> None:
+        """Copies bytes of this process to places of the buffer of a word."""
+
+
 class Code(Protocol):
     """Loaded objects, and the team of threads that runs them. Its methods raise ``LumenError``.
 
@@ -71,11 +81,8 @@ class Code(Protocol):
     def team(self) -> ThreadTeam | None:
         """The threads that run it; None where these are not of this process."""
 
-    def hold(self, slots: np.ndarray, passed: Passed) -> bool:
-        """Takes over what a call keeps, before its first run.
-
-        True where the arrays are not needed any more.
-        """
+    def hold(self, slots: np.ndarray, passed: Passed) -> Held | None:
+        """Takes over what a call keeps, before its first run; None where the arrays stay in use."""
 
     def run(self, entry: int, slots: np.ndarray, passed: Passed) -> None:
         """Calls the entry at this address. ``slots``: its words (uint64), with addresses of this process.

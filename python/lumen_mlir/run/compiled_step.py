@@ -54,12 +54,14 @@ def compile_step(
     progress: Progress = silent,
     tuned: Tuning | None = None,
     on_signatures: OnSignatures | None = None,
+    place: Place | None = None,
 ) -> CompiledStep:
     """Compiles the step of ``model``, which needs no weights to be read, and loads it.
 
-    ``tuned`` is as for ``Executor``, ``on_signatures`` as for ``engine.compile``.
+    ``tuned`` is as for ``Executor``, ``on_signatures`` as for ``engine.compile``. ``place``: where it runs,
+    by default what the options say.
     """
-    place = place_of(options.device, options.target)
+    place = place or place_of(options.device, options.target)
     step = step_program(model, options, place.target, cache, progress, tuned, on_signatures)
     loaded = Engine(step.program, place, options.thread_count(), step.cached)
     return CompiledStep(loaded, step.tuning, step.tuning_key)

@@ -63,7 +63,7 @@ class Copies:
         # Of calls that are gone.
         self._left: list[dict[int, _Copy]] = []
 
-    def hold(self, slots: np.ndarray, call: Passed) -> None:
+    def hold(self, slots: np.ndarray, call: Passed) -> HeldCopies:
         """Copies what a call keeps, and makes room for what it needs besides: all of it in one piece."""
         held, size, parts = self._held(call), 0, []
         for buffer in call.buffers():
@@ -79,6 +79,7 @@ class Copies:
             copy = held[buffer.slot] = _Copy(whole + begin, layout, is_part=True)
             if not buffer.scratch:
                 self._fill(copy, buffer, address)
+        return HeldCopies(self._memory, {slot: copy.address for slot, copy in held.items()})
 
     @contextmanager
     def passed(self, slots: np.ndarray, call: Passed) -> Iterator[np.ndarray]:
@@ -132,6 +133,21 @@ class Copies:
             self._free(copy)
         copy = held[slot] = _Copy(self._memory.allocate(*layout), layout)
         return copy
+
+
+class HeldCopies:
+    """``Held`` in the other memory. ``addresses``: of the buffers, by words."""
+
+    def __init__(self, memory: Memory, addresses: dict[int, int]):
+        self._memory, self._addresses = memory, addresses
+
+    def read(self, slot: int, places: Sequence[tuple[int, memoryview]]) -> None:
+        begin = self._addresses[slot]
+        self._memory.read([(begin + place, data) for place, data in places])
+
+    def write(self, slot: int, places: Sequence[tuple[int, memoryview]]) -> None:
+        for place, data in places:
+            self._memory.write(self._addresses[slot] + place, data)
 
 
 def _bytes_at(address: int, size: int) -> memoryview:

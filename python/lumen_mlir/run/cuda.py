@@ -16,7 +16,7 @@ import numpy as np
 from lumen_mlir.compiler import targets
 from lumen_mlir.compiler.targets import Target
 from lumen_mlir.errors import LumenError
-from lumen_mlir.run.code import Code, Passed
+from lumen_mlir.run.code import Code, Held, Passed
 from lumen_mlir.run.copies import Copies
 from lumen_mlir.run.cuda_driver import CudaDriver, count, load_bindings, version_text
 from lumen_mlir.run.device_name import DeviceName
@@ -149,10 +149,9 @@ class _CudaCode:
     def team(self) -> None:
         return None
 
-    def hold(self, slots: np.ndarray, passed: Passed) -> bool:
+    def hold(self, slots: np.ndarray, passed: Passed) -> Held:
         self._check()
-        self._copies.hold(slots, passed)
-        return True
+        return self._copies.hold(slots, passed)
 
     def run(self, entry: int, slots: np.ndarray, passed: Passed) -> None:
         self._check()

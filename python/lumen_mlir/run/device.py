@@ -66,8 +66,8 @@ class LoadedCode:
             team = self._team = _team_of(self._threads)
         return team
 
-    def hold(self, slots: np.ndarray, passed: Passed) -> bool:
-        return False
+    def hold(self, slots: np.ndarray, passed: Passed) -> None:
+        return None
 
     def run(self, entry: int, slots: np.ndarray, passed: Passed) -> None:
         self.team().run(entry, slots)

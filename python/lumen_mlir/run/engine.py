@@ -20,7 +20,7 @@ from lumen_mlir.compiler.signature import Signature
 from lumen_mlir.compiler.targets import Target
 from lumen_mlir.errors import LumenError, shown
 from lumen_mlir.formats import packing
-from lumen_mlir.run.code import Buffer
+from lumen_mlir.run.code import Buffer, Held
 from lumen_mlir.run.device import Place, place_of
 from lumen_mlir.run.program import Program, compiled
 from lumen_mlir.storage.cache import Cache
@@ -253,6 +253,7 @@ class Call:
         self._kept: frozenset[int] = frozenset()
         self._zero: frozenset[int] = frozenset()
         self._versions: dict[int, int] = {}
+        self._held: Held | None = None
         for number, value in enumerate(values):
             argument = function.signature.arguments[number]
             if argument.out and value is None:
@@ -318,11 +319,23 @@ class Call:
         is not there any more. False where the call goes on with the arrays.
         """
         with self._engine.lock:
-            if not self._engine._code.hold(self._slots, self):
-                return False
-            for number in self._kept:
-                self._values[number] = None
-            return True
+            self._held = self._engine._code.hold(self._slots, self)
+            if self._held is not None:
+                for number in self._kept:
+                    self._values[number] = None
+            return self._held is not None
+
+    def read_held(self, number: int, places: Sequence[tuple[int, memoryview]]) -> None:
+        """Copies bytes from places of what ``hold`` has taken over of an argument."""
+        assert self._held is not None
+        with self._engine.lock:
+            self._held.read(self._function.starts[number], places)
+
+    def write_held(self, number: int, places: Sequence[tuple[int, memoryview]]) -> None:
+        """Copies bytes to places of what ``hold`` has taken over of an argument."""
+        assert self._held is not None
+        with self._engine.lock:
+            self._held.write(self._function.starts[number], places)
 
     def buffers(self) -> Iterator[Buffer]:
         """The memory that the words stand for, as they are now, for a device."""

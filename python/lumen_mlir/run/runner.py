@@ -99,9 +99,9 @@ class _RemoteCode:
     def team(self) -> None:
         return None
 
-    def hold(self, slots: np.ndarray, passed: Passed) -> bool:
-        # With the first run.
-        return False
+    def hold(self, slots: np.ndarray, passed: Passed) -> None:
+        # It does so with the first run.
+        return None
 
     def run(self, entry: int, slots: np.ndarray, passed: Passed) -> None:
         with self._copies.passed(slots, passed) as words:

@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from lumen_mlir import env
@@ -22,6 +23,8 @@ Progress = Callable[[str, int, int], None]
 # The largest context that a session takes by itself; a longer one has to be asked for.
 DEFAULT_CONTEXT = 32_768
 MOST_SEQUENCES = 4096
+# Of layers on a GPU: as many as fit, and all.
+AUTO, ALL = "auto", "all"
 
 
 def silent(what: str, done: int, total: int) -> None:
@@ -55,6 +58,8 @@ class SessionOptions:
       device: what runs it: "cpu", "cuda" for the first GPU, "cuda:1" for the second, …; None for what runs
         code for ``target``.
       target: a name of ``lumen_mlir.compiler.targets``, or "native" for the best one that the device runs.
+      gpu_layers: how many of the last layers a GPU computes: a number, "all", or "auto" for as many as fit.
+        The CPU computes the others. Without effect where the device is a CPU.
       chunk: most tokens of one step; a longer prompt is computed in several.
       sequences: most texts that are computed at a time; more wait.
       kv_pool: tokens of all texts together that the KV cache has room for; None for ``context``.
@@ -70,6 +75,7 @@ class SessionOptions:
     activations: str = "int8"
     device: str | None = None
     target: str = "native"
+    gpu_layers: int | str = AUTO
     chunk: int = 512
     sequences: int = 16
     kv_pool: int | None = None
@@ -93,7 +99,30 @@ class SessionOptions:
         for name in ("pack_cache", "profile"):
             if not isinstance(getattr(self, name), bool):
                 raise LumenError(f"{name} is {shown(getattr(self, name))}; True or False was expected")
-        _ = self.kv_disk_bytes
+        _ = self.kv_disk_bytes, self.gpu_layer_count
+
+    @property
+    def gpu_layer_count(self) -> int | None:
+        """``gpu_layers`` as a number, larger than any model's for all; None where it is open.
+
+        Raises ``LumenError`` where it is neither.
+        """
+        value: object = self.gpu_layers
+        if value == AUTO:
+            return None
+        if value == ALL or (type(value) is int and value == -1):
+            return sys.maxsize
+        if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < 10:
+            value = int(value)
+        if type(value) is not int or value < 0:
+            raise LumenError(
+                f"gpu_layers is {shown(value)}; a number of layers, {ALL} or {AUTO} was expected"
+            )
+        return value
+
+    def with_gpu_layers(self, count: int) -> SessionOptions:
+        """The same with another ``gpu_layers``."""
+        return replace(self, gpu_layers=count)
 
     @property
     def kv_disk_bytes(self) -> int:

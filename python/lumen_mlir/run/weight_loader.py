@@ -15,7 +15,7 @@ from lumen_mlir.gguf.description import size_text
 from lumen_mlir.models import Model
 from lumen_mlir.run import packed_weights
 from lumen_mlir.run.compiled_step import compile_packers
-from lumen_mlir.run.device import place_of
+from lumen_mlir.run.device import Place
 from lumen_mlir.run.engine import Engine
 from lumen_mlir.run.packed_weights import PackedLayout, Packer
 from lumen_mlir.run.session_options import Progress, SessionOptions
@@ -55,11 +55,11 @@ class WeightLoader:
       cached: the weights came from the cache.
     """
 
-    def __init__(self, model: Model, options: SessionOptions, cache: Cache):
+    def __init__(self, model: Model, place: Place, options: SessionOptions, cache: Cache):
         self.cached = False
         self._model, self._options, self._cache = model, options, cache
-        self._place = place_of(options.device, options.target)
-        self._has_own_memory = self._place.device.free_memory() is not None
+        self._place = place
+        self._has_own_memory = place.device.free_memory() is not None
         self._executor = concurrent.futures.ThreadPoolExecutor(1, "lumen-weights")
         self._begun: _Begun | None = None
         self._packed: tuple[int, int] | None = None

@@ -196,8 +196,8 @@ class _EmulatedCode:
     def team(self) -> None:
         return None
 
-    def hold(self, slots: np.ndarray, passed: Passed) -> bool:
-        return False
+    def hold(self, slots: np.ndarray, passed: Passed) -> None:
+        return None
 
     def run(self, entry: int, slots: np.ndarray, passed: Passed) -> None:
         self.start(entry, slots.ctypes.data)

@@ -87,9 +87,9 @@ class _WasmCode:
     def set_threads(self, threads: int) -> None:
         """The memory is not shared, so one worker does all of it, whatever ``threads`` is."""
 
-    def hold(self, slots: np.ndarray, passed: Passed) -> bool:
-        # With the first run.
-        return False
+    def hold(self, slots: np.ndarray, passed: Passed) -> None:
+        # It does so with the first run.
+        return None
 
     def run(self, entry: int, slots: np.ndarray, passed: Passed) -> None:
         with self._copies.passed(slots, passed) as words:

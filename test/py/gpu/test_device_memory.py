@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import gc
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ from lumen_mlir.testing.synthetic import Shape, write_synthetic
 pytestmark = pytest.mark.gpu
 
 SHAPE = Shape(64, 2, 2, 1, 32, 96, 301, 256, True)
-OPTIONS = SessionOptions(device="cuda", context=256, chunk=32)
+OPTIONS = SessionOptions(device="cuda", gpu_layers="all", context=256, chunk=32)
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +60,7 @@ def step(executor: Executor, count: int) -> np.ndarray:
 @pytest.mark.parametrize("pack_cache", [True, False])
 def test_a_footprint_is_what_is_taken(path, cache, needs, pack_cache):
     """With exactly as much memory it runs, and with less nothing is taken of it."""
-    options = SessionOptions(device="cuda", context=256, chunk=32, pack_cache=pack_cache)
+    options = replace(OPTIONS, pack_cache=pack_cache)
     exact, small = (EmulatedDriver(ROOT, RUNNERS, room=needs.total - missing) for missing in (0, 1))
     with device.using(EmulatedCuda(exact), "cuda"):
         executor = Executor(Model.open(path), options, sequences=16, cache=cache)
@@ -76,6 +77,7 @@ def test_a_footprint_is_what_is_taken(path, cache, needs, pack_cache):
     assert refusal.value.hints == (
         "-c 192: a context that fits",
         "--kv-type q8_0: keys and values of 8 bits",
+        "--gpu-layers auto: as many layers as fit, the others on the CPU",
         "--device cpu: the memory of this machine",
     )
     assert small.peak == small.written == 0
@@ -87,7 +89,7 @@ def test_nothing_is_held_or_copied_twice(path, cache, needs, driver):
         executor = Executor(Model.open(path), OPTIONS, sequences=16, cache=cache)
     weights = needs.packed + needs.direct
     tables = sum(4 * 256 * rope.dimensions for rope in executor.model.config.ropes)
-    assert weights <= driver.written + 64 * len(executor.model.tensors) and not executor._weights
+    assert weights <= driver.written + 64 * len(executor.model.tensors) and not executor.sections[0].weights
     assert driver.written < weights + tables + 10_000
     step(executor, 3)
     before = driver.written
@@ -98,7 +100,9 @@ def test_nothing_is_held_or_copied_twice(path, cache, needs, driver):
 def test_a_budget_is_for_the_device(path, cache, needs, driver):
     budget = needs.total - needs.kv // 2
     with device.using(EmulatedCuda(driver), "cuda"):
-        llm = lumen_mlir.LLM(path, device="cuda", chunk=32, memory_budget=budget, cache=cache)
+        llm = lumen_mlir.LLM(
+            path, device="cuda", gpu_layers="all", chunk=32, memory_budget=budget, cache=cache
+        )
     assert llm.executor.target == EMULATED_GPU and llm.context < 256
     llm.last_logits([1, 2, 3])
     assert driver.peak <= budget
@@ -110,7 +114,7 @@ def test_a_dry_run(path, cache, driver, monkeypatch, capsys):
     monkeypatch.setenv("LUMEN_CACHE_DIR", str(cache.folder))
     driver.room = 100_000
     with device.using(EmulatedCuda(driver), "cuda"):
-        options = ["--device", "cuda", "--chunk", "32"]
+        options = ["--device", "cuda", "-ngl", "99", "--chunk", "32"]
         assert main(["generate", str(path), *options, "-c", "256", "--dry-run"]) == 0
         out = capsys.readouterr().out
         assert "  copied from the cache\n" in out and "  on cuda:0 (an emulator, sm_80)\n" in out
