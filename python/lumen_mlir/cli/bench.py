@@ -251,6 +251,7 @@ def _of_model(llm: LLM) -> dict[str, Any]:
         "cpu_info": cpu_name(),
         "gpu_info": device if kind in GPUS else "",
         "backends": kind.upper() if kind in GPUS else "CPU",
+        "n_gpu_layers": len(llm.executor.sections[-1].model.layers) if kind in GPUS else 0,
         "model_filename": file.path,
         "model_type": description.model_type(file),
         "model_size": description.tensor_bytes(file),

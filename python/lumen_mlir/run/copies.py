@@ -54,10 +54,13 @@ class _Copy:
 
 
 class Copies:
-    """What stands in the other memory for the buffers of calls, until these are gone."""
+    """What stands in the other memory for the buffers of calls, until these are gone.
 
-    def __init__(self, memory: Memory):
-        self._memory = memory
+    ``exact``: a buffer that becomes smaller gets memory of its new size, so that what leaves it is noticed.
+    """
+
+    def __init__(self, memory: Memory, exact: bool = True):
+        self._memory, self._exact = memory, exact
         # By the call that they belong to, and the number of a word of it.
         self._of_calls: weakref.WeakKeyDictionary[Passed, dict[int, _Copy]] = weakref.WeakKeyDictionary()
         # Of calls that are gone.
@@ -126,9 +129,11 @@ class Copies:
 
     def _copy(self, held: dict[int, _Copy], slot: int, layout: tuple[int, int]) -> _Copy:
         copy = held.get(slot)
-        if copy is not None and copy.layout == layout:
-            return copy
         if copy is not None:
+            room, begin = copy.layout
+            fits = layout[0] == room or (layout[0] < room and not self._exact)
+            if fits and layout[1] == begin:
+                return copy
             del held[slot]
             self._free(copy)
         copy = held[slot] = _Copy(self._memory.allocate(*layout), layout)

@@ -34,6 +34,7 @@ class Driver(Protocol):
 
     name: str
     capability: int
+    reserved: int
 
     def memory_info(self) -> tuple[int, int]: ...
     def allocate(self, size: int) -> int: ...
@@ -110,8 +111,8 @@ class Cuda:
         return _CudaCode(objects, self._driver)
 
     def free_memory(self) -> int:
-        """``Device.free_memory``."""
-        return self._driver.memory_info()[0]
+        """``Device.free_memory``; some is left for what the driver takes by itself, for launches and code."""
+        return max(self._driver.memory_info()[0] - self._driver.reserved, 0)
 
 
 class _CudaCode:
@@ -126,7 +127,8 @@ class _CudaCode:
         # Addresses of functions are numbers of this list, from 1 on.
         self._functions: list[Any] = []
         self._memory = _CudaMemory(driver)
-        self._copies = Copies(self._memory)
+        # To give memory back and to take it waits for the GPU.
+        self._copies = Copies(self._memory, exact=False)
         # Objects of the driver outlive this one.
         weakref.finalize(self, _release, driver, self._code, self._memory).atexit = False
         self._shared = _WARPS * self.read_i64("lumen_scratch_size")

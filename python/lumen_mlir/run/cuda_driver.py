@@ -94,6 +94,9 @@ class CudaDriver:
     All methods raise ``LumenError``, which says what the driver says.
     """
 
+    # Bytes of its memory that are not to be taken.
+    reserved = 128 << 20
+
     def __init__(self, number: int = 0, bindings: Any = None):
         self._bindings = load_bindings() if bindings is None else bindings
         known = count(self._bindings)

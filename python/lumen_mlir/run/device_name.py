@@ -9,7 +9,11 @@ from dataclasses import dataclass
 from lumen_mlir.errors import LumenError, shown
 
 GPUS = {"cuda": "lumen_mlir.run.cuda", "vulkan": "lumen_mlir.run.vulkan"}
-"""What opens the GPUs of a kind: a module whose ``open_gpu(number)`` gives a ``Device``."""
+"""Modules for kinds of GPUs.
+
+Each has ``open_gpu(number)``, which gives a ``Device``; ``count_gpus()``; and ``describe_gpu(number)``, which
+gives the fields of ``DeviceInfo``. They raise ``LumenError`` where there is none.
+"""
 
 CPU = "cpu"
 

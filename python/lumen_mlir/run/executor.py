@@ -51,7 +51,7 @@ class Executor:
       engine: the compiled code of the first section.
       packed_bytes: bytes of the packed weights.
       timings: how long opening took.
-      tuning, tuning_key: how products are cut, and what ``lumen tune`` keeps that under.
+      tuning, tuning_keys: how products are cut, and what ``lumen tune`` keeps that under, of each section.
       lock: whoever holds it is the only one to step; reentrant.
       memories: where keys and values lie, of the layers of each window.
       era: another one from each ``forget`` on.
@@ -109,7 +109,8 @@ class Executor:
         room = replace(self.options, sequences=sequences, kv_pool=pool)
         self.sections, assigned = self._open_sections(room, progress, tuned)
         first, last = self.sections[0], self.sections[-1]
-        self.engine, self.tuning, self.tuning_key = first.engine, first.tuning, first.tuning_key
+        self.engine, self.tuning = first.engine, first.tuning
+        self.tuning_keys = [section.tuning_key for section in self.sections]
         self.device, self.target = last.place.device, last.place.target
         self.packed_bytes = sum(section.packed_bytes for section in self.sections)
         self.placement = text_of(assigned, [section.read_bytes for section in self.sections], asked)
@@ -282,7 +283,8 @@ class Executor:
         except RoomError as error:
             if options.gpu_layers != AUTO:
                 raise
-            failure = error
+            # (Without what it refers to, which takes memory of the device.)
+            failure = error.with_traceback(None)
         for assigned in smaller_assignments(model, room, failure):
             with contextlib.suppress(RoomError):
                 return self._open_all(assigned, room, progress, tuned), assigned
@@ -299,7 +301,7 @@ class Executor:
 
     def _allocate(self, sequences: int, spare: int, pool: int | None, zeros: Zeros | None = None) -> None:
         """The buffers of a step, and the calls of its sections."""
-        model, chunk, zeros = self.model, self.options.chunk, zeros or self._zeros
+        model, chunk, own, zeros = self.model, self.options.chunk, zeros, zeros or packed_weights.zeros
         windows, width = list(model.windows), model.config.width
         pages = pool_pages(model, self.options, sequences, pool)
         sequences += spare
@@ -324,7 +326,7 @@ class Executor:
         given, made = [self._tokens, *self._hidden], [*(x[:1] for x in self._hidden), logits]
         counts = dict(zip(windows, pages, strict=True))
         caches = [
-            section.bind(x, out, self._arrays, counts, zeros)
+            section.bind(x, out, self._arrays, counts, own)
             for section, x, out in zip(self.sections, given, made, strict=True)
         ]
         # Of the layers of a window, in their order.
@@ -333,11 +335,6 @@ class Executor:
         self._pools = [
             PagePool(count, memory.copy) for count, memory in zip(pages, self.memories, strict=True)
         ]
-
-    def _zeros(self, shape: tuple[int, ...], dtype: type) -> np.ndarray:
-        # What stands for memory of another device is not touched here.
-        in_place = all(section.engine.shares_memory for section in self.sections)
-        return packed_weights.zeros(shape, dtype, reserved=in_place)
 
     def _open_tier(self) -> DiskTier | None:
         """Where pages are kept on disk, if they are."""

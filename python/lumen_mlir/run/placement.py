@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lumen_mlir.compiler.signature import Signature
 from lumen_mlir.gguf.description import size_text
@@ -128,7 +128,7 @@ def fit(
         found = plan(model, options, cache, progress, budget - beside(options.context_of(model)))
         on_device = found[-1][0]
         count = len(on_device.model.layers) if on_device.place == last.place else 0
-        return options.with_gpu_layers(count)
+        return replace(options, gpu_layers=count)
     return memory.fit(last.model, options, budget, cache, progress, beside, last.place)[0]
 
 

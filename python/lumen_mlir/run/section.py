@@ -6,11 +6,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from lumen_mlir.formats import kv_cache
 from lumen_mlir.models import Model, Rope
+from lumen_mlir.run import packed_weights
 from lumen_mlir.run.compiled_step import compile_step, step_of
 from lumen_mlir.run.device import Place
 from lumen_mlir.run.engine import Call, Engine
@@ -107,18 +109,22 @@ class Section:
         out: np.ndarray,
         arrays: StepArrays,
         pages: Mapping[int | None, int],
-        zeros: Zeros,
+        zeros: Zeros | None = None,
     ) -> dict[int | None, tuple[PageCache, PageCache]]:
         """Makes the call of the step, for one token of the first sequence until ``run`` says how many.
 
         ``x``: tokens, or the hidden states that the layers begin with; ``out``: what they make, [1, …].
-        Returns keys and values by window, which have so many ``pages``.
+        ``zeros``: makes the arrays of keys and values. Returns keys and values by window, which have so many
+        ``pages``.
         """
         options, windows = self._options, list(self.model.windows)
         kv_type = kv_cache.get(options.kv_type)
         context = options.context_of(self.model)
         counts = [pages[window] for window in windows]
         shapes = self.model.cache_shapes(context, options.chunk, kv_type.name, counts)
+        if zeros is None:
+            # What stands for memory of another device is not touched here.
+            zeros = partial(packed_weights.zeros, reserved=self.engine.shares_memory)
         caches = [zeros(shape, kv_type.dtype) for shape in shapes]
         begin = [x[:1], arrays.positions[:1]] + ([arrays.rows[:1]] if self.model.is_last else [])
         where = [a for w in windows for a in (arrays.places[w][:1], arrays.tables[w])]

@@ -6,7 +6,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import Any
 
 from lumen_mlir import env
@@ -119,10 +119,6 @@ class SessionOptions:
                 f"gpu_layers is {shown(value)}; a number of layers, {ALL} or {AUTO} was expected"
             )
         return value
-
-    def with_gpu_layers(self, count: int) -> SessionOptions:
-        """The same with another ``gpu_layers``."""
-        return replace(self, gpu_layers=count)
 
     @property
     def kv_disk_bytes(self) -> int:

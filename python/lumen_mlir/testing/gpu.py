@@ -104,7 +104,7 @@ class EmulatedDriver:
       loaded: how many pieces of code are.
     """
 
-    name, capability = "an emulator", 80
+    name, capability, reserved = "an emulator", 80, 0
 
     def __init__(self, checkout: Path, folder: Path, blocks: int = 2, room: int = 1 << 30):
         self._gpu = EmulatedGpu(checkout, folder, blocks)

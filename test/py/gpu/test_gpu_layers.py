@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import re
 
 import pytest
@@ -186,3 +187,10 @@ def test_on_the_command_line(cache, driver, monkeypatch, capsys):
     assert capsys.readouterr().err.startswith(
         "lumen: 2 of 6 layers on cuda:0 (an emulator, sm_80); the other 4 "
     )
+    assert (
+        main(["bench", "--device", "cuda", "-ngl", "2", "-p", "4", "-n", "1", "-r", "1", "-o", "json"]) == 0
+    )
+    (first, _) = json.loads(capsys.readouterr().out)
+    assert (first["backends"], first["n_gpu_layers"]) == ("CUDA", 2)
+    assert first["gpu_info"] == "cuda:0 (an emulator, sm_80)"
+    assert first["kernels"].endswith(f" on {first['gpu_info']}") and " and " in first["kernels"]
