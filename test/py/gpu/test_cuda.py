@@ -46,13 +46,13 @@ def test_a_model_in_memory_of_its_own(tmp_path, driver):
 @pytest.mark.gpu
 def test_too_little_memory(tmp_path):
     """An error that says so, and the CPU goes on."""
-    small = EmulatedDriver(ROOT, RUNNERS, room=1 << 20)
+    small, options = EmulatedDriver(ROOT, RUNNERS, room=1 << 20), {"cache": Cache(tmp_path), "context": 64}
     with (
         device.using(Cuda(small)),
         pytest.raises(LumenError, match="has 1.05 MB of free memory"),
     ):
-        lumen_mlir.LLM(target=EMULATED_GPU, cache=Cache(tmp_path), context=64).generate("a", 2).text()
-    assert lumen_mlir.LLM(target="generic", cache=Cache(tmp_path), context=64).generate("a", 2).text()
+        lumen_mlir.LLM(target=EMULATED_GPU, gpu_layers="all", **options)
+    assert lumen_mlir.LLM(target="generic", **options).generate("a", 2).text()
 
 
 def test_what_a_gpu_runs(driver):
