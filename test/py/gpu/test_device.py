@@ -18,6 +18,7 @@ from lumen_mlir.run.device_name import DeviceName
 from lumen_mlir.run.session_options import SessionOptions
 from lumen_mlir.storage.cache import Cache
 from lumen_mlir.testing.gpu import EmulatedCuda, EmulatedDriver
+from lumen_mlir.testing.synthetic import Shape, write_synthetic
 
 
 def gpu(capability: int, number: int = 0) -> Cuda:
@@ -75,20 +76,24 @@ def test_what_this_version_has_not(monkeypatch):
 def test_models_on_two_devices(tmp_path):
     """In one process, in turns: each has its own memory, and both write what the CPU does."""
     drivers = [EmulatedDriver(ROOT, RUNNERS) for _ in range(2)]
+    write_synthetic(path := tmp_path / "model.gguf", Shape(64, 1, 2, 1, 32, 96, 301, 64, True), seed=1)
 
-    def open_model(name: str) -> lumen_mlir.LLM:
-        target = "generic" if name == "cpu" else "native"
-        return lumen_mlir.LLM(device=name, target=target, cache=Cache(tmp_path), context=64)
-
-    def text(llm: lumen_mlir.LLM, prompt: str) -> str:
-        return llm.generate(prompt, 4, temperature=0, ignore_eos=True).text()
+    def tokens(llm: lumen_mlir.LLM, prompt: list[int]) -> list[int]:
+        generation = llm.generate(prompt, 4, temperature=0, ignore_eos=True)
+        generation.text()
+        return list(generation.tokens)
 
     with device.using(EmulatedCuda(drivers[0]), "cuda"), device.using(EmulatedCuda(drivers[1], 1), "cuda:1"):
-        models = [open_model(name) for name in ("cpu", "cuda", "cuda:1")]
-    assert [llm.executor.target.name for llm in models] == ["generic", EMULATED_GPU.name, EMULATED_GPU.name]
+        models = [
+            lumen_mlir.LLM(path, device=name, chunk=16, cache=Cache(tmp_path / "cache"))
+            for name in ("cpu", "cuda", "cuda:1")
+        ]
+    names = [llm.executor.target.name for llm in models]
+    assert names == [targets.native().name, EMULATED_GPU.name, EMULATED_GPU.name]
     assert models[2].executor.kernels.endswith(" on cuda:1 (an emulator, sm_80)")
-    for prompt in ("배우들의 연기가", "이 영화는"):
-        expected, *others = [text(llm, prompt) for llm in models]
+    for prompt in ([5, 6, 7], [200, 9]):
+        expected, *others = [tokens(llm, prompt) for llm in models]
         assert others == [expected, expected]
     assert all(driver.memory for driver in drivers)
     models[1].close()
+    assert tokens(models[2], [8, 9]) == tokens(models[0], [8, 9])

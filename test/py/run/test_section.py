@@ -64,12 +64,13 @@ def in_parallel(executor: Executor, texts: list[np.ndarray]) -> list[np.ndarray]
 @pytest.mark.parametrize(
     ("family", "cut", "kv_type"),
     [
-        ("qwen2", 1, "f16"),
         ("llama", 3, "q8_0"),
-        ("qwen3-window", 1, "f16"),
         ("exaone4-hybrid", 3, "f32"),
-        ("hyperclovax", 2, "f16"),
-        ("qwen3moe", 2, "q8_0"),
+        ("qwen3moe", 2, "f16"),
+        *(
+            pytest.param(*case, marks=pytest.mark.matrix)
+            for case in (("qwen2", 1, "f16"), ("qwen3-window", 1, "f16"), ("hyperclovax", 2, "q8_0"))
+        ),
     ],
 )
 def test_two_parts_have_the_bits_of_the_whole(tmp_path, cache, monkeypatch, family, cut, kv_type):
