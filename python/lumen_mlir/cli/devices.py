@@ -45,7 +45,8 @@ def command(as_json: bool) -> None:
 
 def _fields(info: DeviceInfo) -> dict[str, object]:
     fields = dataclasses.asdict(info)
-    return {**fields, **fields.pop("facts"), "reason": fields.pop("reason")}
+    facts, reason = fields.pop("facts"), fields.pop("reason")
+    return {**fields, **facts, "reason": reason}
 
 
 def _facts(info: DeviceInfo) -> str:

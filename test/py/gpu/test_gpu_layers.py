@@ -7,15 +7,18 @@ import gc
 import json
 import re
 
+import numpy as np
 import pytest
 from emulated import ROOT, RUNNERS
+from kv_sequences import ids_of, opened, pages_of, step
 
 import lumen_mlir
 from lumen_mlir.errors import LumenError
 from lumen_mlir.models import Model
-from lumen_mlir.run import device, memory, placement
+from lumen_mlir.run import device, memory, placement, snapshot
 from lumen_mlir.run.session_options import SessionOptions
 from lumen_mlir.storage.cache import Cache
+from lumen_mlir.testing.families import write_family
 from lumen_mlir.testing.gpu import EmulatedCuda, EmulatedDriver
 from lumen_mlir.testing.synthetic import Shape, write_synthetic
 
@@ -99,6 +102,27 @@ def test_other_models(cache, tmp_path, shape, format, options):
         return list(generation.tokens)
 
     assert tokens(gpu_layers=1) == tokens(gpu_layers="all") == tokens(device="cpu")
+
+
+@pytest.mark.matrix
+@pytest.mark.parametrize(
+    ("family", "count"), [("exaone4-hybrid", 2), ("qwen3-window", 1), ("mistral-window", 3), ("qwen2moe", 2)]
+)
+def test_families(cache, tmp_path, family, count):
+    """Windows in one part or in both, experts: logits about those of the CPU, and pages of both in a file."""
+    write_family(path := tmp_path / "model.gguf", family)
+    options = {"activations": "exact", "kv_type": "f32"}
+    whole = opened(path, cache, **options)
+    split = opened(path, cache, device="cuda", gpu_layers=count, **options)
+    assert [len(section.model.layers) for section in split.sections][1] == count
+    sequences = [executor.open() for executor in (whole, split)]
+    expected, found = map(step, (whole, split), sequences, [ids_of(0, 150)] * 2)
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3)
+    snapshot.save(split, sequences[1], tmp_path / "text.kv")
+    other = opened(path, cache, device="cuda", gpu_layers=count, **options)
+    loaded, _ = snapshot.load(other, tmp_path / "text.kv")
+    assert pages_of(other, loaded) == pages_of(split, sequences[1])
+    np.testing.assert_array_equal(step(other, loaded, ids_of(1, 9)), step(split, sequences[1], ids_of(1, 9)))
 
 
 def needs_of(cache: Cache, layers: int) -> memory.Footprint:
