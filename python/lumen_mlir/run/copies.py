@@ -78,7 +78,7 @@ class Copies:
         whole = self._memory.allocate(size, 0)
         held[_WHOLE] = _Copy(whole, (size, 0))
         for buffer, address, begin in parts:
-            layout = (buffer.size, address % _PAGE)
+            layout = (buffer.size, begin % _PAGE)
             copy = held[buffer.slot] = _Copy(whole + begin, layout, is_part=True)
             if not buffer.scratch:
                 self._fill(copy, buffer, address)
