@@ -364,8 +364,8 @@ FAULTS = (
     _py(
         "arrays-sent-once",
         "runners",
-        "copy.holds = address if buffer.kept else 0",
-        "copy.holds = address",
+        "copy.holds = wanted if buffer.kept else None",
+        "copy.holds = wanted",
         "test_runner.py",
     ),
     _py(
@@ -381,6 +381,27 @@ FAULTS = (
         "(buffer.size, address % _PAGE)",
         "(buffer.size, 0)",
         "test_runner.py",
+    ),
+    _py(
+        "tables-sent-once",
+        "devices",
+        "self._versions[number] = self._versions.get(number, 0) + 1",
+        "self._versions[number] = 0",
+        "test_gpu_layers.py",
+    ),
+    _py(
+        "slots-of-all-layers",
+        "devices",
+        "config.cache_slot(index, self.layers.start)",
+        "config.cache_slot(index)",
+        "test_section.py",
+    ),
+    _py(
+        "lost-memory-of-a-gpu",
+        "devices",
+        "self._driver.free(self._blocks[address])",
+        "self._driver.free(self._blocks.pop(address))",
+        "test_device_errors.py",
     ),
     # --- kernels --------------------------------------------------------------------------------------------
     _cpp(

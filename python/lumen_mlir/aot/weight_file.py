@@ -16,8 +16,9 @@ from lumen_mlir.formats import packing
 from lumen_mlir.generate.sampling import Sampling
 from lumen_mlir.models.rope import Rope
 from lumen_mlir.run.compiled_step import compile_packers
+from lumen_mlir.run.device import place_of
 from lumen_mlir.run.packed_weights import load_packed, pack_into
-from lumen_mlir.run.session_options import Progress, SessionOptions, silent
+from lumen_mlir.run.session_options import Progress, silent
 from lumen_mlir.run.weight_loader import packer_of
 from lumen_mlir.storage.atomic_file import reserve
 from lumen_mlir.storage.cache import Cache
@@ -131,9 +132,8 @@ def _write_packed(compiled: CompiledModel, begin: int, put: Write, cache: Cache,
         put(begin, kept)
         return
     # The layout is the target's; who packs does not matter to the bytes.
-    options = SessionOptions(threads=compiled.options.threads)
     kinds = ((model.tensors[name].type, tile) for name, tile in layout.tiles.items())
-    packers = compile_packers(kinds, options, cache, options.thread_count())
+    packers = compile_packers(kinds, place_of(), cache, compiled.options.thread_count())
     pack_into(
         model,
         layout,

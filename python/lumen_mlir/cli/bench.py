@@ -8,7 +8,6 @@ import datetime
 import io
 import json
 import os
-import platform
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -94,6 +93,8 @@ def numbers(least: int) -> Any:
 @shared.memory_options
 @shared.format_option
 @shared.engine_option
+@shared.device_option
+@shared.gpu_layers_option
 @shared.target_option
 @shared.kv_type_option
 @shared.activations_option
@@ -238,13 +239,19 @@ def _fields(
 def _of_model(llm: LLM) -> dict[str, Any]:
     """The fields that all results of a model share."""
     from lumen_mlir.gguf import description
+    from lumen_mlir.run.device_name import CPU, GPUS
+    from lumen_mlir.support.system import cpu_name
     from lumen_mlir.version import __version__
 
     file, options = llm.model.file, llm.options
+    device = str(llm.executor.device) if llm.engine == "compiled" else CPU
+    kind = device.partition(":")[0]
     return {
         "build_commit": f"lumen {__version__}",
-        "cpu_info": _cpu(),
-        "backends": "CPU",
+        "cpu_info": cpu_name(),
+        "gpu_info": device if kind in GPUS else "",
+        "backends": kind.upper() if kind in GPUS else "CPU",
+        "n_gpu_layers": len(llm.executor.sections[-1].model.layers) if kind in GPUS else 0,
         "model_filename": file.path,
         "model_type": description.model_type(file),
         "model_size": description.tensor_bytes(file),
@@ -256,17 +263,6 @@ def _of_model(llm: LLM) -> dict[str, Any]:
         "activations": options.activations,
         "kernels": kernels(llm),
     }
-
-
-def _cpu() -> str:
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
-            for line in file:
-                if line.startswith("model name"):
-                    return line.split(":", 1)[1].strip()
-    except OSError:
-        pass
-    return platform.machine()
 
 
 # The columns of the table that hold numbers.

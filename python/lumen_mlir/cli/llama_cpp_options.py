@@ -110,7 +110,8 @@ def _reasoning_budget(value: str) -> list[str]:
 _CACHE_TYPES = {"-ctk": "K", "--cache-type-k": "K", "-ctv": "V", "--cache-type-v": "V"}
 _BATCHES = ("-b", "--batch-size", "-ub", "--ubatch-size")
 
-_CPU = "models run on the processor"
+_DEVICE = "--device says what a model runs on, which is one device"
+_LAYERS = "--gpu-layers says how many layers are on a GPU"
 _MAPPED = "weights are packed once and mapped"
 _THREADS = "-t is the number of threads for all work"
 _DRAWN = "it has no place among Lumen's ways to draw tokens"
@@ -140,15 +141,13 @@ SPELLINGS = (
     _default("a full context ends the text", "--no-context-shift"),
     _default("there is none", "--no-warmup"),
     _default("-e turns it on", "--no-escape"),
-    _unused(_CPU, "-ngl", "--gpu-layers", "--n-gpu-layers"),
-    _unused(_CPU, "-dev", "--device"),
-    _unused(_CPU, "-sm", "--split-mode"),
-    _unused(_CPU, "-ts", "--tensor-split"),
-    _unused(_CPU, "-mg", "--main-gpu"),
-    _unused(_CPU, "-ot", "--override-tensor"),
-    _unused(_CPU, "-ncmoe", "--n-cpu-moe"),
-    _unused(_CPU, "-cmoe", "--cpu-moe", value=False),
-    _unused(_CPU, "-nkvo", "--no-kv-offload", value=None),
+    _unused(_DEVICE, "-sm", "--split-mode"),
+    _unused(_DEVICE, "-ts", "--tensor-split"),
+    _unused(_DEVICE, "-mg", "--main-gpu"),
+    _unused(_LAYERS, "-ot", "--override-tensor"),
+    _unused(_LAYERS, "-ncmoe", "--n-cpu-moe"),
+    _unused(_LAYERS, "-cmoe", "--cpu-moe", value=False),
+    _unused("keys and values lie where they are computed", "-nkvo", "--no-kv-offload", value=None),
     _unused("attention is always fused", "-fa", "--flash-attn", value=None),
     _unused(_MAPPED, "--mmap", "-mmp", value=None),
     _unused(_MAPPED, "--no-mmap", "--mlock", "-nr", "--no-repack", "--check-tensors", value=False),
@@ -191,6 +190,7 @@ SPELLINGS = (
         value=False,
         commands=("chat",),
     ),
+    _refused("'lumen devices' lists them", "--list-devices", value=False),
     _refused("only templates of Jinja are read", "--no-jinja", value=False),
     _refused("a full context ends the text; -c makes it longer", "--context-shift", value=False),
     _refused("--chat-template says what stands around a message", "--in-prefix", "--in-suffix"),

@@ -52,7 +52,11 @@ class Command(click.Command):
 
     def invoke(self, context: click.Context) -> Any:
         """Says first what has no effect."""
-        unused = context.meta.get(_UNUSED)
+        given = context.params
+        unused = dict(context.meta.get(_UNUSED) or {})
+        on_cpu = given.get("device") in (None, "cpu") and not given.get("target", "").startswith("sm_")
+        if given.get("gpu_layers", "auto") != "auto" and on_cpu:
+            unused["the model runs on the CPU; --device says what else it can run on"] = ["--gpu-layers"]
         if unused and not context.params.get("quiet"):
             reasons = "; ".join(f"{', '.join(names)} ({why})" for why, names in unused.items())
             tell(f"lumen: warning: no effect here: {reasons}")
@@ -130,7 +134,37 @@ target_option = click.option(
     "--target",
     default="native",
     show_default=True,
-    help=f"{', '.join(target.name for target in TARGETS)}, or native: the best one for this machine.",
+    help=f"{', '.join(target.name for target in TARGETS)}, or native: the best one for the device.",
+)
+
+
+def _device(context: click.Context, option: click.Option, value: str | None) -> str | None:
+    """llama.cpp's spellings are taken, too: CUDA0, none."""
+    if value is None:
+        return None
+    match = re.fullmatch(r"(cuda|vulkan)(\d+)", value.lower())
+    return f"{match[1]}:{match[2]}" if match else "cpu" if value.lower() == "none" else value
+
+
+device_option = click.option(
+    "--device",
+    "-dev",
+    metavar="NAME",
+    callback=_device,
+    help="What runs the model: cpu, cuda (the first GPU), cuda:1, …; 'lumen devices' lists them.  "
+    "[default: cpu]",
+)
+
+
+gpu_layers_option = click.option(
+    "--gpu-layers",
+    "-ngl",
+    "--n-gpu-layers",
+    metavar="N",
+    default="auto",
+    show_default=True,
+    help="With --device cuda: how many of the last layers it computes (a number, all, or auto: as many as "
+    "fit); the CPU computes the others.",
 )
 
 activations_option = click.option(
@@ -210,6 +244,8 @@ draft_option = click.option(
 step_options = _all(
     threads_option,
     engine_option,
+    device_option,
+    gpu_layers_option,
     target_option,
     kv_type_option,
     activations_option,

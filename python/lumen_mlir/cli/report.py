@@ -104,13 +104,15 @@ class Reporter:
             f"vocabulary {config.vocabulary}, context {llm.context} of {config.context}"
         )
         if llm.engine == "compiled":
-            executor = llm.executor
-            program = executor.engine.program
-            self.detail(
-                f"{program.code_bytes:,} bytes of code, {executor.packed_bytes:,} of packed weights, "
-                f"{executor.engine.arena_bytes:,} for intermediates"
-            )
-            self.detail(f"functions {', '.join(program.kernels)}")
+            if llm.executor.placement:
+                self.say(llm.executor.placement)
+            for section in llm.executor.sections:
+                program = section.engine.program
+                self.detail(
+                    f"{program.code_bytes:,} bytes of code, {section.packed_bytes:,} of packed weights, "
+                    f"{section.engine.arena_bytes:,} for intermediates"
+                )
+                self.detail(f"functions {', '.join(program.kernels)}")
         if llm.draft is not None:
             drawn = llm.draft.model.config
             self.detail(

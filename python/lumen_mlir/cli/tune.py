@@ -17,6 +17,8 @@ from lumen_mlir.errors import LumenError
 @shared.model_argument
 @click.option("--rounds", type=int, default=5, show_default=True, help="Prompts measured with each way.")
 @shared.threads_option
+@shared.device_option
+@shared.gpu_layers_option
 @shared.target_option
 @shared.kv_type_option
 @shared.activations_option

@@ -18,7 +18,7 @@ from lumen_mlir.generate.model_source import open_model_file
 from lumen_mlir.generate.steps import steps_of
 from lumen_mlir.gguf.description import label
 from lumen_mlir.models import Model
-from lumen_mlir.run.session_options import MOST_SEQUENCES, Progress, SessionOptions, Timings
+from lumen_mlir.run.session_options import AUTO, MOST_SEQUENCES, Progress, SessionOptions, Timings
 from lumen_mlir.storage.cache import Cache
 from lumen_mlir.text.tokenizer import Tokenizer
 
@@ -87,7 +87,7 @@ class DraftFile:
         # One more is for measuring steps.
         sequences = min(options.sequences + 1, MOST_SEQUENCES)
         own = replace(options, context=context, sequences=sequences)
-        return replace(own, kv_type="f16", kv_disk=0, profile=False)
+        return replace(own, kv_type="f16", kv_disk=0, profile=False, gpu_layers=AUTO)
 
     def bytes_beside(self, model: Model, options: SessionOptions, progress: Progress) -> Callable[[int], int]:
         """The memory that it takes beside a model, by the model's context."""

@@ -325,6 +325,8 @@ class Generation(Iterator[str]):
         request = self._request
         self.evaluated = len(self.prompt) - request.known
         if not request.unread:
+            # Its error will refer to this object, which then could never go.
+            self._give_up.detach()
             if isinstance(request.error, Cancelled):
                 self.finish_reason = "closed"
             elif request.error is not None:

@@ -66,10 +66,12 @@ class LLM(Network):
       chat_template: in place of the file's own, the name of one (``text.named_templates``) or its source.
       memory_budget: bytes, or text such as "2G", that weights, KV cache and intermediates may take: the
         context, and KV type f16, give way to it. ``lumen_mlir.run.memory.footprint`` says what a run takes.
+        On a GPU it is a budget of its memory, and with ``gpu_layers`` "auto" layers give way instead.
       draft: a second, smaller model with the same tokens, which guesses what comes next (see ``generate``):
         what ``path`` may be. It runs with the options of the model, and ``memory_budget`` counts it.
       options: the fields of ``SessionOptions``: ``threads``, ``context``, ``kv_type``, ``activations``,
-        ``target``, ``chunk``, ``sequences``, ``kv_pool``, ``kv_disk``, ``pack_cache``, ``profile``.
+        ``device``, ``target``, ``gpu_layers``, ``chunk``, ``sequences``, ``kv_pool``, ``kv_disk``,
+        ``pack_cache``, ``profile``.
 
     Attributes:
       model: the checked file: ``model.config``, ``model.file``, ``model.tensors``.
@@ -124,11 +126,11 @@ class LLM(Network):
         progress("load", 1, 1)
         self.timings = Timings(load=time.perf_counter() - start)
         if memory_budget is not None:
-            from lumen_mlir.run import memory
+            from lumen_mlir.run import memory, placement
 
             budget = memory.parse_budget(memory_budget)
             beside = () if second is None else (second.bytes_beside(self.model, self.options, progress),)
-            self.options, _ = memory.fit(self.model, self.options, budget, cache, progress, *beside)
+            self.options = placement.fit(self.model, self.options, budget, cache, progress, *beside)
         self.executor = open_engine(engine, self.model, self.options, cache, progress, self.timings)
         self.context: int = self.executor.context
         self.draft: Draft | None = None

@@ -68,7 +68,8 @@ def tune(
     progress(0, total)
     best = measure(own, [Tuning(tile_tokens=size) for size in sizes])
     best = measure(best, [replace(best.tuning, block_bytes=size) for size in _BLOCK_BYTES])
-    tuning.store(cache, own.tuning_key, best.tuning)
+    for key in own.tuning_keys:
+        tuning.store(cache, key, best.tuning)
     return sorted(trials, key=lambda trial: (trial.tuning != best.tuning, trial.seconds))
 
 

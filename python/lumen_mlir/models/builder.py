@@ -4,6 +4,9 @@
 ``@step`` embeds the tokens, calls one function per layer and computes the logits. Layers whose tensors have
 equal types (and which the architecture writes alike) share one function, so that the size of the code does
 not grow with the depth of the model.
+
+A module can have some of the layers, too. Then hidden states take the place of what other modules compute:
+of the tokens where the first layer is missing, and of the logits where the last one is.
 """
 
 from __future__ import annotations
@@ -30,21 +33,22 @@ def tensor_type(info: TensorInfo) -> ir.Type:
 class ModuleBuilder:
     """Writes one module; ``build`` is called once, with a context entered."""
 
-    def __init__(self, config: ModelConfig, tensors: Mapping[str, TensorInfo], kv_type: str):
+    def __init__(self, config: ModelConfig, tensors: Mapping[str, TensorInfo], kv_type: str, layers: range):
         self.architecture = architecture.get(config.architecture)
         self.config = config
         self.tensors = tensors
+        self.layers = layers
         # Keys and values of the layers of each window.
         self.caches = {
             window: [
                 lumen.cache_type(kind, layers, config.kv_heads, config.head_size, kv_type)
                 for kind in ("key", "value")
             ]
-            for window, layers in config.windows.items()
+            for window, layers in config.windows_of(layers).items()
         }
         # Places of new keys and values, and the pages of sequences.
         self.where = [lumen.numbers_type(), lumen.pages_type()]
-        self.ropes = {rope: lumen.rows_type(rope.dimensions) for rope in config.ropes}
+        self.ropes = {rope: lumen.rows_type(rope.dimensions) for rope in config.ropes_of(layers)}
         self.index = ir.IndexType.get()
         self.functions: dict[object, str] = {}
         self.module = ir.Module.create()
@@ -58,28 +62,33 @@ class ModuleBuilder:
 
     def step(self) -> None:
         config = self.config
+        is_first, is_last = self.layers.start == 0, self.layers.stop == config.layers
+        hidden, numbers = lumen.rows_type(config.width), lumen.numbers_type()
         caches = [kind for pair in self.caches.values() for kind in pair]
-        fixed = [*[lumen.numbers_type()] * 3, lumen.runs_type(), *self.where * len(self.caches)]
-        fixed += [*self.ropes.values(), *caches]
+        fixed = [numbers if is_first else hidden, numbers, *([numbers] if is_last else [])]
+        fixed += [lumen.runs_type(), *self.where * len(self.caches), *self.ropes.values(), *caches]
         named = [{"lumen.name": ir.StringAttr.get(name)} for name in self.tensors]
         block = func.func(
             "step",
             [*fixed, *map(tensor_type, self.tensors.values())],
-            [lumen.rows_type(config.vocabulary), *caches],
+            [lumen.rows_type(config.vocabulary) if is_last else hidden, *caches],
             argument_attributes=[*({} for _ in fixed), *named],
         )
         arguments = iter(block.arguments)
-        tokens, positions, rows, runs = (next(arguments) for _ in range(4))
+        x, positions = next(arguments), next(arguments)
+        rows = next(arguments) if is_last else None
+        runs = next(arguments)
         where = {window: [next(arguments), next(arguments)] for window in self.caches}
         ropes = {rope: next(arguments) for rope in self.ropes}
         held = {window: [next(arguments), next(arguments)] for window in self.caches}
         weights = dict(zip(self.tensors, arguments, strict=True))
         with ir.InsertionPoint(block):
-            slots = [config.cache_slot(index) for index in range(config.layers)]
-            numbers = {slot: func.index_constant(slot) for slot in sorted(set(slots))}
+            slots = {index: config.cache_slot(index, self.layers.start) for index in self.layers}
+            constants = {slot: func.index_constant(slot) for slot in sorted(set(slots.values()))}
             scope = Scope(config, weights, positions)
-            x = self.architecture.embed(scope, tokens)
-            for index in range(config.layers):
+            if is_first:
+                x = self.architecture.embed(scope, x)
+            for index in self.layers:
                 prefix = f"blk.{index}."
                 local = [name for name in self.tensors if name.startswith(prefix)]
                 tensors = {name.removeprefix(prefix): self.tensors[name] for name in local}
@@ -87,12 +96,13 @@ class ModuleBuilder:
                 function = self.layer(index, tensors)
                 table = [] if attention.rope is None else [ropes[attention.rope]]
                 window = attention.window
-                values = [x, positions, runs, *where[window], numbers[slots[index]], *table, *held[window]]
+                values = [x, positions, runs, *where[window], constants[slots[index]], *table, *held[window]]
                 values += [weights[name] for name in local]
                 results = [x.type, *self.caches[window]]
                 x, *held[window] = func.call(function, results, values)
-            logits = self.architecture.head(scope, lumen.select_rows(x, rows))
-            func.return_([logits, *(value for pair in held.values() for value in pair)])
+            if rows is not None:
+                x = self.architecture.head(scope, lumen.select_rows(x, rows))
+            func.return_([x, *(value for pair in held.values() for value in pair)])
 
     def layer(self, index: int, tensors: Mapping[str, TensorInfo]) -> str:
         """The name of the function of layer ``index``, which is written unless an earlier one serves."""
@@ -139,6 +149,7 @@ def build_module(
     kv_type: str = "f16",
     target: ir.Attribute | None = None,
     max_tokens: int | None = None,
+    layers: range | None = None,
 ) -> ir.Module:
     """The ``lumen`` stage of a model, in the current context.
 
@@ -149,8 +160,9 @@ def build_module(
       kv_type: elements of the KV caches: "f16", "f32" or "q8_0".
       target: the module attribute ``lumen.target``.
       max_tokens: the module attribute ``lumen.max_tokens``: most tokens of one step.
+      layers: of the module; by default all.
     """
-    module = ModuleBuilder(config, tensors, kv_type).build()
+    module = ModuleBuilder(config, tensors, kv_type, layers or range(config.layers)).build()
     attributes = module.operation.attributes
     if target is not None:
         attributes["lumen.target"] = target

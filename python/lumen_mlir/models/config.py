@@ -116,7 +116,11 @@ class ModelConfig:
     @property
     def ropes(self) -> tuple[Rope, ...]:
         """The different rotary embeddings, in the order of the first layers that have them."""
-        ropes = (self.attention(index).rope for index in range(self.layers))
+        return self.ropes_of(range(self.layers))
+
+    def ropes_of(self, layers: range) -> tuple[Rope, ...]:
+        """Those of some layers."""
+        ropes = (self.attention(index).rope for index in layers)
         return tuple(dict.fromkeys(rope for rope in ropes if rope is not None))
 
     @property
@@ -125,8 +129,12 @@ class ModelConfig:
 
         Layers of equal windows keep their keys and values in one cache.
         """
+        return self.windows_of(range(self.layers))
+
+    def windows_of(self, layers: range) -> dict[int | None, int]:
+        """Those of some layers."""
         found: dict[int | None, int] = {}
-        for index in range(self.layers):
+        for index in layers:
             window = self.attention(index).window
             found[window] = found.get(window, 0) + 1
         return found
@@ -139,7 +147,7 @@ class ModelConfig:
             return whole
         return min(whole, kv_cache.window_pages(window, chunk))
 
-    def cache_slot(self, index: int) -> int:
-        """The number of layer ``index`` within the cache of its window."""
+    def cache_slot(self, index: int, first: int = 0) -> int:
+        """The number of layer ``index`` within the cache of its window, of the layers from ``first`` on."""
         window = self.attention(index).window
-        return sum(self.attention(i).window == window for i in range(index))
+        return sum(self.attention(i).window == window for i in range(first, index))

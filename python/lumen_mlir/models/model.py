@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -16,25 +16,27 @@ from lumen_mlir.gguf.model_file import ModelFile
 from lumen_mlir.models.architecture import Architecture, get
 from lumen_mlir.models.builder import build_module
 from lumen_mlir.models.config import ModelConfig, ModelError
-from lumen_mlir.models.rope import rope_table
+from lumen_mlir.models.rope import Rope, rope_table
 from lumen_mlir.models.tensors import WIDE_TYPE
 from lumen_mlir.support.guard import guarded
 
 
 @dataclass(frozen=True)
 class Model:
-    """An open model.
+    """An open model, or some of its layers.
 
     Attributes:
       file: the mapped GGUF file, or Hugging Face folder.
-      architecture, config: what it is.
+      architecture, config: what it is, with all layers.
       tensors: its weights, in the order of the arguments of ``@step``.
+      layers: that it has.
     """
 
     file: ModelFile
     architecture: Architecture
     config: ModelConfig
     tensors: dict[str, TensorInfo]
+    layers: range
 
     @staticmethod
     def open(path: str | os.PathLike[str] | ModelFile) -> Model:
@@ -46,13 +48,57 @@ class Model:
         with guarded(file.path, ModelError):
             architecture = get(file.metadata.string("general.architecture"), file.path)
             config = architecture.config(file)
-            return Model(file, architecture, config, architecture.resolve(config, file.tensors, file.path))
+            tensors = architecture.resolve(config, file.tensors, file.path)
+            return Model(file, architecture, config, tensors, range(config.layers))
+
+    def part(self, layers: range) -> Model:
+        """Some of the layers, which follow each other, with the weights that they need.
+
+        What has the first layer embeds tokens, and what has the last one computes logits. In between go
+        hidden states: float32 [tokens, width].
+        """
+        wanted = {f"blk.{index}" for index in layers}
+        if layers.start == 0:
+            wanted.add("token_embd")
+        if layers.stop == self.config.layers:
+            wanted |= {"output_norm", "output"}
+            if "output.weight" not in self.tensors:
+                wanted.add("token_embd")
+        names = [name for name in self.tensors if _place_of(name) in wanted]
+        return replace(self, tensors={name: self.tensors[name] for name in names}, layers=layers)
+
+    @property
+    def is_first(self) -> bool:
+        """Whether it embeds tokens."""
+        return self.layers.start == 0
+
+    @property
+    def is_last(self) -> bool:
+        """Whether it computes logits."""
+        return self.layers.stop == self.config.layers
+
+    @property
+    def windows(self) -> dict[int | None, int]:
+        """The windows of its layers, as of ``ModelConfig.windows``."""
+        return self.config.windows_of(self.layers)
+
+    @property
+    def ropes(self) -> tuple[Rope, ...]:
+        """The rotary embeddings of its layers, as of ``ModelConfig.ropes``."""
+        return self.config.ropes_of(self.layers)
 
     def module(
         self, *, kv_type: str = "f16", target: ir.Attribute | None = None, max_tokens: int | None = None
     ) -> ir.Module:
         """The ``lumen`` stage of the model, in the current ``ir.Context``; see ``build_module``."""
-        return build_module(self.config, self.tensors, kv_type=kv_type, target=target, max_tokens=max_tokens)
+        return build_module(
+            self.config,
+            self.tensors,
+            kv_type=kv_type,
+            target=target,
+            max_tokens=max_tokens,
+            layers=self.layers,
+        )
 
     def weight(self, name: str) -> np.ndarray:
         """The argument of ``@step`` called ``name``.
@@ -83,11 +129,17 @@ class Model:
         kind = kv_cache.get(kv_type)
         shapes: list[tuple[int, ...]] = []
         if pages is None:
-            pages = [self.config.cache_pages(window, context, chunk) for window in self.config.windows]
-        for layers, count in zip(self.config.windows.values(), pages, strict=True):
+            pages = [self.config.cache_pages(window, context, chunk) for window in self.windows]
+        for layers, count in zip(self.windows.values(), pages, strict=True):
             sizes = (layers, self.config.kv_heads, count, self.config.head_size)
             shapes += (kind.shape(name, *sizes) for name in ("key", "value"))
         return tuple(shapes)
+
+
+def _place_of(name: str) -> str:
+    """What a tensor belongs to: ``blk.3``, ``token_embd``, ``output``, …"""
+    words = name.split(".")
+    return ".".join(words[:2]) if words[0] == "blk" else words[0]
 
 
 def _float32(values: np.ndarray) -> np.ndarray:

@@ -27,6 +27,8 @@ class Buffer:
       size: bytes.
       written: the code changes what is there.
       kept: from one run of the call to the next, nothing but its code reads or writes it.
+      zero: kept, and only zeros before the first run.
+      version: of a kept buffer: another one where its bytes were changed nevertheless.
       scratch: what is there before and after a run matters to nobody.
     """
 
@@ -34,6 +36,8 @@ class Buffer:
     size: int
     written: bool = False
     kept: bool = False
+    zero: bool = False
+    version: int = 0
     scratch: bool = False
 
 
@@ -42,6 +46,16 @@ class Passed(Protocol):
 
     def buffers(self) -> Iterable[Buffer]:
         """The memory that the words of the call stand for, as they are now."""
+
+
+class Held(Protocol):
+    """What a call keeps in the memory of a device. Its methods raise ``LumenError``."""
+
+    def read(self, slot: int, places: Sequence[tuple[int, memoryview]]) -> None:
+        """Copies bytes from places of the buffer of a word into memory of this process."""
+
+    def write(self, slot: int, places: Sequence[tuple[int, memoryview]]) -> None:
+        """Copies bytes of this process to places of the buffer of a word."""
 
 
 class Code(Protocol):
@@ -67,6 +81,9 @@ class Code(Protocol):
     def team(self) -> ThreadTeam | None:
         """The threads that run it; None where these are not of this process."""
 
+    def hold(self, slots: np.ndarray, passed: Passed) -> Held | None:
+        """Takes over what a call keeps, before its first run; None where the arrays stay in use."""
+
     def run(self, entry: int, slots: np.ndarray, passed: Passed) -> None:
         """Calls the entry at this address. ``slots``: its words (uint64), with addresses of this process.
 
@@ -81,10 +98,19 @@ class Code(Protocol):
 
 
 class Device(Protocol):
-    """What runs code for some targets."""
+    """What runs code for some targets.
+
+    Attributes:
+      name: what people call it, such as "cpu" or "cuda:0".
+    """
+
+    name: str
 
     def missing(self, target: Target) -> tuple[str, ...]:
         """What it lacks to run code for a target: the architecture, or features of the CPU."""
+
+    def free_memory(self) -> int | None:
+        """Bytes of memory of its own that are free; None where it has none, or nobody knows."""
 
     def load(self, objects: Sequence[bytes], target: Target) -> Code:
         """Links object files with each other. ``Code.set_threads`` comes before the first run."""

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 
 from lumen_mlir import ir
 from lumen_mlir._mlir import codegen
-from lumen_mlir.compiler import targets
 from lumen_mlir.compiler.driver import CompilerOptions
 from lumen_mlir.compiler.signature import Signature
 from lumen_mlir.compiler.targets import Target
 from lumen_mlir.formats.packing import Tile
 from lumen_mlir.models import Model
-from lumen_mlir.run import device, engine, tuning
+from lumen_mlir.run import tuning
+from lumen_mlir.run.device import Place, place_of
 from lumen_mlir.run.engine import Engine
 from lumen_mlir.run.packed_weights import pack_module
 from lumen_mlir.run.program import Program, compiled
@@ -54,14 +54,16 @@ def compile_step(
     progress: Progress = silent,
     tuned: Tuning | None = None,
     on_signatures: OnSignatures | None = None,
+    place: Place | None = None,
 ) -> CompiledStep:
     """Compiles the step of ``model``, which needs no weights to be read, and loads it.
 
-    ``tuned`` is as for ``Executor``, ``on_signatures`` as for ``engine.compile``.
+    ``tuned`` is as for ``Executor``, ``on_signatures`` as for ``engine.compile``. ``place``: where it runs,
+    by default what the options say.
     """
-    target = device.check_runs(targets.get(options.target))
-    step = step_program(model, options, target, cache, progress, tuned, on_signatures)
-    loaded = Engine(step.program, target, options.thread_count(), step.cached)
+    place = place or place_of(options.device, options.target)
+    step = step_program(model, options, place.target, cache, progress, tuned, on_signatures)
+    loaded = Engine(step.program, place, options.thread_count(), step.cached)
     return CompiledStep(loaded, step.tuning, step.tuning_key)
 
 
@@ -109,12 +111,9 @@ def step_program(
     return StepProgram(made, cached, target, tuned, key)
 
 
-def compile_packers(
-    kinds: Iterable[tuple[str, Tile]], options: SessionOptions, cache: Cache, threads: int
-) -> Engine:
+def compile_packers(kinds: Iterable[tuple[str, Tile]], place: Place, cache: Cache, threads: int) -> Engine:
     """Compiles the ``pack_function`` of each type and tile, and loads them."""
-    with ir.Context():
-        return engine.compile(pack_module(kinds), options.target, threads, cache=cache)
+    return Engine(packer_program(kinds, place.target, cache), place, threads)
 
 
 def packer_program(kinds: Iterable[tuple[str, Tile]], target: Target, cache: Cache) -> Program:

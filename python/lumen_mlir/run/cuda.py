@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import re
 import weakref
 from collections.abc import Sequence
@@ -12,10 +13,13 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from lumen_mlir.compiler import targets
 from lumen_mlir.compiler.targets import Target
 from lumen_mlir.errors import LumenError
-from lumen_mlir.run.code import Code, Passed
+from lumen_mlir.run.code import Code, Held, Passed
 from lumen_mlir.run.copies import Copies
+from lumen_mlir.run.cuda_driver import CudaDriver, count, load_bindings, version_text
+from lumen_mlir.run.device_name import DeviceName
 
 # Of a block: each finds 128 registers.
 _WARPS = 16
@@ -29,10 +33,14 @@ class Driver(Protocol):
     name: str
     capability: int
     processors: int
+    reserved: int
+    shared: int
 
+    def memory_info(self) -> tuple[int, int]: ...
     def allocate(self, size: int) -> int: ...
     def free(self, address: int) -> None: ...
     def write(self, address: int, source: int, size: int) -> None: ...
+    def clear(self, address: int, size: int) -> None: ...
     def read(self, address: int, target: int, size: int) -> None: ...
     def load(self, objects: Sequence[bytes]) -> Any: ...
     def unload(self, code: Any) -> None: ...
@@ -41,11 +49,54 @@ class Driver(Protocol):
     def launch(self, function: Any, warps: int, shared: int, arguments: Sequence[int]) -> None: ...
 
 
-class Cuda:
-    """A device: one GPU."""
+@functools.cache
+def open_gpu(number: int) -> Cuda:
+    """The device that is GPU ``number``. Raises ``LumenError`` where it is not there."""
+    return Cuda(CudaDriver(number), number)
 
-    def __init__(self, driver: Driver):
+
+def count_gpus() -> int:
+    """How many GPUs there are. Raises ``LumenError`` where Lumen cannot use any, and says why."""
+    return count(load_bindings())
+
+
+def describe_gpu(number: int) -> dict[str, Any]:
+    """The fields of ``DeviceInfo`` of a GPU."""
+    driver = CudaDriver(number)
+    gpu = Cuda(driver, number)
+    target = next((target for target in targets.TARGETS if not gpu.missing(target)), None)
+    capability = f"{driver.capability // 10}.{driver.capability % 10}"
+    with contextlib.closing(driver):
+        free, total = driver.memory_info()
+    return {
+        "device": gpu.name,
+        "name": driver.name,
+        "target": "" if target is None else target.name,
+        "memory_free": free,
+        "memory_total": total,
+        "facts": {
+            "processors": driver.processors,
+            "capability": capability,
+            "driver": f"CUDA {version_text(driver.version)}",
+        },
+        "reason": "" if target else f"its compute capability is {capability}; Lumen needs 8.0 or more",
+    }
+
+
+class Cuda:
+    """A device: one GPU.
+
+    Args:
+      driver: of the GPU.
+      number: by which people know it.
+    """
+
+    def __init__(self, driver: Driver, number: int = 0):
+        self.name = str(DeviceName("cuda", number))
         self._driver = driver
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self._driver.name}, sm_{self._driver.capability})"
 
     def missing(self, target: Target) -> tuple[str, ...]:
         """``Device.missing``; code for an older GPU runs on a newer one."""
@@ -58,6 +109,10 @@ class Cuda:
     def load(self, objects: Sequence[bytes], target: Target) -> Code:
         """``Device.load``."""
         return _CudaCode(objects, self._driver)
+
+    def free_memory(self) -> int:
+        """``Device.free_memory``; some is left for what the driver takes by itself, for launches and code."""
+        return max(self._driver.memory_info()[0] - self._driver.reserved, 0)
 
 
 class _CudaCode:
@@ -72,16 +127,15 @@ class _CudaCode:
         # Addresses of functions are numbers of this list, from 1 on.
         self._functions: list[Any] = []
         self._memory = _CudaMemory(driver)
-        self._copies = Copies(self._memory)
+        # To give memory back and to take it waits for the GPU.
+        self._copies = Copies(self._memory, exact=False)
         # Objects of the driver outlive this one.
         weakref.finalize(self, _release, driver, self._code, self._memory).atexit = False
-        self._shared = _WARPS * self.read_i64("lumen_scratch_size")
-        # What all count in, and the memory of each block.
-        counters = self.read_i64("lumen_team_size")
-        blocks = driver.processors * self.read_i64("lumen_block_size")
-        self._team = self._memory.allocate(counters + blocks, 0)
-        self._memory.write(self._team, memoryview(bytes(counters)))
-        self._words, self._room = 0, 0
+        scratch = self.read_i64("lumen_scratch_size")
+        # As many as share the memory of a block.
+        self._warps = max(1, min(_WARPS, driver.shared // max(scratch, 1)))
+        self._shared = self._warps * scratch
+        self._team, self._words, self._room = 0, 0, 0
 
     def lookup(self, name: str) -> int:
         if name.startswith("lumen_entry_"):
@@ -100,17 +154,29 @@ class _CudaCode:
     def team(self) -> None:
         return None
 
+    def hold(self, slots: np.ndarray, passed: Passed) -> Held:
+        self._check()
+        return self._copies.hold(slots, passed)
+
     def run(self, entry: int, slots: np.ndarray, passed: Passed) -> None:
-        if self._is_lost:
-            raise LumenError("a forked process cannot use code that was loaded on a GPU before")
+        self._check()
+        if not self._team:
+            # What all count in, and the memory of each block.
+            counters = self.read_i64("lumen_team_size")
+            blocks = self._driver.processors * self.read_i64("lumen_block_size")
+            team = self._memory.allocate(counters + blocks, 0)
+            self._memory.clear(team, counters)
+            self._team = team
         with self._copies.passed(slots, passed) as words:
             data = words.astype("<u8").tobytes()
             if len(data) > self._room:
-                if self._words:
+                if self._room:
+                    self._room = 0
                     self._memory.free(self._words)
                 self._words, self._room = self._memory.allocate(len(data), 0), len(data)
             self._memory.write(self._words, memoryview(data))
-            self._driver.launch(self._functions[entry - 1], _WARPS, self._shared, (self._words, self._team))
+            function, arguments = self._functions[entry - 1], (self._words, self._team)
+            self._driver.launch(function, self._warps, self._shared, arguments)
 
     def counters(self, name: str, count: int) -> np.ndarray:
         raise LumenError("kernels are profiled only where their code runs in this process, not on a GPU")
@@ -118,12 +184,17 @@ class _CudaCode:
     def forget_threads(self) -> None:
         self._is_lost = True
 
+    def _check(self) -> None:
+        if self._is_lost:
+            raise LumenError("a forked process cannot use code that was loaded on a GPU before")
+
 
 def _release(driver: Driver, code: Any, memory: _CudaMemory) -> None:
     """Gives back what code had on a GPU. What fails then is lost with it."""
-    with contextlib.suppress(LumenError):
-        for address in memory.addresses():
+    for address in memory.addresses():
+        with contextlib.suppress(LumenError):
             memory.free(address)
+    with contextlib.suppress(LumenError):
         driver.unload(code)
 
 
@@ -142,7 +213,9 @@ class _CudaMemory:
         return address
 
     def free(self, address: int) -> None:
-        self._driver.free(self._blocks.pop(address))
+        self._driver.free(self._blocks[address])
+        # (What cannot be given back now is tried again at the end.)
+        del self._blocks[address]
 
     def addresses(self) -> list[int]:
         """What is not freed."""
@@ -154,6 +227,9 @@ class _CudaMemory:
             held = data if not data.readonly else bytearray(data)
             source = (ctypes.c_char * len(data)).from_buffer(held)
             self._driver.write(address, ctypes.addressof(source), len(data))
+
+    def clear(self, address: int, size: int) -> None:
+        self._driver.clear(address, size)
 
     def read(self, places: Sequence[tuple[int, memoryview]]) -> None:
         for address, data in places:

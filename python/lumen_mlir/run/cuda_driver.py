@@ -7,7 +7,6 @@ It is called through ``cuda-bindings`` (of the extra ``cuda``), which is importe
 from __future__ import annotations
 
 import ctypes
-import functools
 import importlib
 from collections.abc import Sequence
 from typing import Any
@@ -15,10 +14,12 @@ from typing import Any
 from lumen_mlir.errors import LumenError, one_line
 
 _MODULE = "cuda.bindings.driver"
+# What compiled code is written in, PTX 8.0, came with CUDA 12.0.
+_LEAST_VERSION = 12_000
 
 
 def load_bindings() -> Any:
-    """The module of the bindings. Raises ``LumenError`` where there is none, or no driver."""
+    """The module of the bindings. Raises ``LumenError`` where there is none, or no driver, or an old one."""
     try:
         bindings = importlib.import_module(_MODULE)
     except ImportError:
@@ -30,9 +31,38 @@ def load_bindings() -> Any:
     try:
         (status,) = bindings.cuInit(0)
     except Exception as error:
-        raise LumenError(f"there is no driver for NVIDIA's GPUs: {one_line(str(error))}") from None
+        raise LumenError(f"there is no driver for NVIDIA's GPUs: {one_line(error, 200)}") from None
     _check(bindings, "starting the driver", status)
+    if (version := _version(bindings)) < _LEAST_VERSION:
+        raise LumenError(
+            f"the driver of NVIDIA's GPUs is for CUDA {version_text(version)}; Lumen needs one for CUDA "
+            f"{version_text(_LEAST_VERSION)} or newer"
+        )
     return bindings
+
+
+def count(bindings: Any) -> int:
+    """How many GPUs the driver knows."""
+    return int(_call(bindings, "counting GPUs", "cuDeviceGetCount"))
+
+
+def version_text(version: int) -> str:
+    """``12.8`` for 12080."""
+    return f"{version // 1000}.{version % 1000 // 10}"
+
+
+def _version(bindings: Any) -> int:
+    return int(_call(bindings, "asking for its version", "cuDriverGetVersion"))
+
+
+def _call(bindings: Any, what: str, name: str, *arguments: Any) -> Any:
+    """What a function of the driver returns besides its status: nothing, a value, or a tuple of them."""
+    try:
+        status, *results = getattr(bindings, name)(*arguments)
+    except Exception as error:
+        raise LumenError(f"the GPU fails at {what}: {one_line(error, 200)}") from None
+    _check(bindings, what, status)
+    return results[0] if len(results) == 1 else tuple(results) or None
 
 
 def _check(bindings: Any, what: str, status: Any) -> None:
@@ -59,23 +89,42 @@ class CudaDriver:
       name: as its maker calls it.
       capability: of its code: 90 for ``sm_90``.
       processors: how many blocks of threads run at the same time.
+      shared: bytes of memory that the threads of a block may share.
+      version: of the driver: 12080 for CUDA 12.8.
 
     All methods raise ``LumenError``, which says what the driver says.
     """
 
+    # Bytes of its memory that are not to be taken.
+    reserved = 128 << 20
+
     def __init__(self, number: int = 0, bindings: Any = None):
         self._bindings = load_bindings() if bindings is None else bindings
-        count = self._call("counting GPUs", "cuDeviceGetCount")
-        if not 0 <= number < count:
-            raise LumenError(f"there is no GPU {number}; the driver knows {count or 'none'}")
+        known = count(self._bindings)
+        if not 0 <= number < known:
+            raise LumenError(f"there is no GPU {number}; the driver knows {known or 'none'}")
         self._device = self._call("looking for it", "cuDeviceGet", number)
         name = self._call("asking for its name", "cuDeviceGetName", 256, self._device)
         self.name = name.split(b"\0")[0].decode(errors="replace")
         self.capability = 10 * self._attribute("COMPUTE_CAPABILITY_MAJOR")
         self.capability += self._attribute("COMPUTE_CAPABILITY_MINOR")
         self.processors = self._attribute("MULTIPROCESSOR_COUNT")
-        self._shared = self._attribute("MAX_SHARED_MEMORY_PER_BLOCK_OPTIN")
-        self._context = self._call("making a context", "cuDevicePrimaryCtxRetain", self._device)
+        self.version = _version(self._bindings)
+        self.shared = self._attribute("MAX_SHARED_MEMORY_PER_BLOCK_OPTIN")
+        # It takes memory, so it is made when it is first needed.
+        self._context: Any = None
+
+    def close(self) -> None:
+        """Gives its context back. What was allocated must not be used any more."""
+        if self._context is not None:
+            self._context = None
+            self._call("giving its context back", "cuDevicePrimaryCtxRelease", self._device)
+
+    def memory_info(self) -> tuple[int, int]:
+        """Bytes of memory that are free, and of all."""
+        self._enter()
+        free, total = self._call("asking for its memory", "cuMemGetInfo")
+        return int(free), int(total)
 
     def allocate(self, size: int) -> int:
         """The address of so many bytes, at a multiple of 256."""
@@ -91,6 +140,11 @@ class CudaDriver:
         """Copies bytes from an address of this process."""
         self._enter()
         self._call("copying to it", "cuMemcpyHtoD", address, source, size)
+
+    def clear(self, address: int, size: int) -> None:
+        """Fills bytes with zeros."""
+        self._enter()
+        self._call("clearing memory", "cuMemsetD8", address, 0, size)
 
     def read(self, address: int, target: int, size: int) -> None:
         """Copies bytes to an address of this process, once what was launched has ended."""
@@ -125,8 +179,8 @@ class CudaDriver:
         ``warps``: of a block, of which each processor has one. ``shared``: bytes of its shared memory.
         """
         self._enter()
-        if shared > self._shared:
-            raise LumenError(f"a block needs {shared} bytes of shared memory; this GPU has {self._shared}")
+        if shared > self.shared:
+            raise LumenError(f"a block needs {shared} bytes of shared memory; this GPU has {self.shared}")
         kind = self._bindings.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
         self._call("setting shared memory", "cuFuncSetAttribute", function, kind, shared)
         values = (tuple(arguments), tuple(ctypes.c_void_p for _ in arguments))
@@ -136,6 +190,8 @@ class CudaDriver:
 
     def _enter(self) -> None:
         """A context belongs to a thread; any thread may call."""
+        if self._context is None:
+            self._context = self._call("making a context", "cuDevicePrimaryCtxRetain", self._device)
         self._call("entering its context", "cuCtxSetCurrent", self._context)
 
     def _attribute(self, name: str) -> int:
@@ -143,13 +199,4 @@ class CudaDriver:
         return int(self._call("asking what it has", "cuDeviceGetAttribute", kind, self._device))
 
     def _call(self, what: str, name: str, *arguments: Any) -> Any:
-        """What a function of the driver returns besides its status: nothing, a value, or a tuple of them."""
-        status, *results = getattr(self._bindings, name)(*arguments)
-        _check(self._bindings, what, status)
-        return results[0] if len(results) == 1 else tuple(results) or None
-
-
-@functools.cache
-def first_gpu() -> CudaDriver:
-    """The GPU that is used unless another one is asked for."""
-    return CudaDriver()
+        return _call(self._bindings, what, name, *arguments)

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from lumen_mlir import env, ir, pipelines
-from lumen_mlir.compiler import targets
 from lumen_mlir.compiler.bounds import Bound, Elements, Groups, Pages, Runs
 from lumen_mlir.compiler.driver import CompilerOptions
 from lumen_mlir.compiler.objects import OnObject
@@ -21,8 +20,8 @@ from lumen_mlir.compiler.signature import Signature
 from lumen_mlir.compiler.targets import Target
 from lumen_mlir.errors import LumenError, shown
 from lumen_mlir.formats import packing
-from lumen_mlir.run import device
-from lumen_mlir.run.code import Buffer
+from lumen_mlir.run.code import Buffer, Held
+from lumen_mlir.run.device import Place, place_of
 from lumen_mlir.run.program import Program, compiled
 from lumen_mlir.storage.cache import Cache
 from lumen_mlir.storage.mapping import private_memory
@@ -42,6 +41,7 @@ def compile(
     on_stage: Callable[[str], None] | None = None,
     on_signatures: Callable[[tuple[Signature, ...]], None] | None = None,
     on_object: OnObject | None = None,
+    device: str | None = None,
 ) -> Engine:
     """Compiles a module of the ``lumen`` dialect, or takes the compiled objects from the cache.
 
@@ -59,21 +59,22 @@ def compile(
       on_stage: called with the name of each stage of the compiler before it runs.
       on_object: called with how many objects are compiled or were there, and of how many. There is one for
         each kernel.
+      device: what runs it, as in ``SessionOptions``.
       on_signatures: called with what the functions take before the longest part of compiling; not where the
         module comes from the cache.
 
     Raises:
-      LumenError: the target or the form is not known, or no device runs code for the target
+      LumenError: the target, the device or the form is not known, or no device runs code for the target
         (``lumen_mlir.run.device``).
       MLIRError: the text is no module.
       LumenCompileError: a stage failed.
     """
     if not isinstance(module, (str, ir.Module)):
         raise LumenError(f"a module or its text was expected, got {type(module).__name__}")
-    chosen = device.check_runs(targets.get(target))
+    place = place_of(device, target)
     program, cached = compiled(
         module,
-        chosen,
+        place.target,
         options or CompilerOptions(),
         form,
         cache=(cache or Cache()) if use_cache else None,
@@ -81,29 +82,27 @@ def compile(
         on_signatures=on_signatures,
         on_object=on_object,
     )
-    return Engine(program, chosen, threads, cached)
+    return Engine(program, place, threads, cached)
 
 
 class Engine:
     """A loaded program and the team of threads that runs it. ``compile`` makes it.
-
-    The program runs on the device of its target, which is this process unless it cannot run it.
 
     Calls from several threads of Python run one after the other. A forked process can go on with it: its
     memory is its own, and its team begins anew.
 
     Attributes:
       program: what is loaded.
-      target: what it was compiled for.
+      place: where it runs, and what it was compiled for.
       cached: True where it came from the cache.
       lock: reentrant; whoever holds it is the only one to change and run calls.
     """
 
-    def __init__(self, program: Program, target: Target, threads: int | None = None, cached: bool = False):
+    def __init__(self, program: Program, place: Place, threads: int | None = None, cached: bool = False):
         self.program = program
-        self.target = target
+        self.place = place
         self.cached = cached
-        self._code = device.of(target).load(program.objects, target)
+        self._code = place.device.load(program.objects, place.target)
         self._functions = {
             signature.name: _Function(
                 signature,
@@ -116,6 +115,11 @@ class Engine:
         self.lock = turn_lock()
         self.set_threads(threads)
         _engines.add(self)
+
+    @property
+    def target(self) -> Target:
+        """What it was compiled for."""
+        return self.place.target
 
     @property
     def threads(self) -> int:
@@ -247,6 +251,9 @@ class Call:
         self._slots[-1] = address_of(engine._arena)
         self._checked = False
         self._kept: frozenset[int] = frozenset()
+        self._zero: frozenset[int] = frozenset()
+        self._versions: dict[int, int] = {}
+        self._held: Held | None = None
         for number, value in enumerate(values):
             argument = function.signature.arguments[number]
             if argument.out and value is None:
@@ -290,13 +297,45 @@ class Call:
         """Calls the function without a check: for callers of ``words``, who called ``check`` once."""
         self._engine._run(self)
 
-    def keep(self, *numbers: int) -> None:
+    def keep(self, *numbers: int, zero: bool = False) -> None:
         """From now on nothing but this call reads or writes the arrays of these arguments.
 
         Where code runs with memory of its own, they stay there from run to run instead of being copied. An
-        argument that is given another array is copied once.
+        argument that is given another array is copied once. ``zero``: the arrays hold zeros, and what is not
+        read need not be copied.
         """
         self._kept |= {*numbers}
+        self._zero |= {*numbers} if zero else set()
+
+    def renew(self, *numbers: int) -> None:
+        """What is kept has been changed in the arrays of these arguments. Under the engine's ``lock``."""
+        for number in numbers:
+            self._versions[number] = self._versions.get(number, 0) + 1
+
+    def hold(self) -> bool:
+        """Takes over what was to be kept, before the first run.
+
+        True where it lies elsewhere from now on: then the arrays are let go, and what ``check`` looks at
+        is not there any more. False where the call goes on with the arrays.
+        """
+        with self._engine.lock:
+            self._held = self._engine._code.hold(self._slots, self)
+            if self._held is not None:
+                for number in self._kept:
+                    self._values[number] = None
+            return self._held is not None
+
+    def read_held(self, number: int, places: Sequence[tuple[int, memoryview]]) -> None:
+        """Copies bytes from places of what ``hold`` has taken over of an argument."""
+        assert self._held is not None
+        with self._engine.lock:
+            self._held.read(self._function.starts[number], places)
+
+    def write_held(self, number: int, places: Sequence[tuple[int, memoryview]]) -> None:
+        """Copies bytes to places of what ``hold`` has taken over of an argument."""
+        assert self._held is not None
+        with self._engine.lock:
+            self._held.write(self._function.starts[number], places)
 
     def buffers(self) -> Iterator[Buffer]:
         """The memory that the words stand for, as they are now, for a device."""
@@ -307,7 +346,9 @@ class Call:
             dynamic = iter(self._slots[starts[number] + 1 : starts[number + 1]].tolist())
             shape = [next(dynamic) if size is None else size for size in argument.shape]
             size = math.prod(shape) * argument.dtype.itemsize
-            yield Buffer(starts[number], size, argument.result is not None, number in self._kept)
+            written, kept = argument.result is not None, number in self._kept
+            version = self._versions.get(number, 0)
+            yield Buffer(starts[number], size, written, kept, number in self._zero, version)
         yield Buffer(starts[-1], self._function.arena_bytes, scratch=True)
 
     @property

@@ -1,45 +1,42 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A loaded model that runs steps: compiled code, packed weights, and the KV cache of its sequences."""
+"""A loaded model that runs steps: its layers on their devices, and the KV cache of its sequences."""
 
 from __future__ import annotations
 
+import contextlib
 import threading
-import time
-from collections.abc import Callable
 from collections.abc import Sequence as Several
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lumen_mlir.compiler import targets
 from lumen_mlir.env import MAX_THREADS
 from lumen_mlir.errors import LumenError
 from lumen_mlir.formats import kv_cache
 from lumen_mlir.models import Model, rope_table
-from lumen_mlir.run import device, engine, packed_weights
-from lumen_mlir.run.compiled_step import compile_step, step_of
-from lumen_mlir.run.engine import Call
+from lumen_mlir.run import engine, packed_weights
+from lumen_mlir.run.device import place_of
+from lumen_mlir.run.device_name import CPU
 from lumen_mlir.run.kv_identity import KvIdentity
+from lumen_mlir.run.memory import RoomError, pool_pages
 from lumen_mlir.run.page_memory import PageMemory
 from lumen_mlir.run.pages import NoRoomError, PagePool, SequencePages
+from lumen_mlir.run.placement import Assignment, assign, smaller_assignments, text_of
 from lumen_mlir.run.prefix_tree import PrefixTree
+from lumen_mlir.run.section import Section, StepArrays, Zeros
 from lumen_mlir.run.sequence import Part, Sequence, check_parts
-from lumen_mlir.run.session_options import Progress, SessionOptions, Timings, check_count, silent
+from lumen_mlir.run.session_options import AUTO, Progress, SessionOptions, Timings, check_count, silent
 from lumen_mlir.run.step_arguments import check_logits
 from lumen_mlir.run.tuning import Tuning
-from lumen_mlir.run.weight_loader import WeightLoader
 from lumen_mlir.storage.cache import Cache
-from lumen_mlir.storage.mapping import check_unchanged, fetch, files_of
 from lumen_mlir.support.interrupts import interrupts_held
 
 if TYPE_CHECKING:
     from lumen_mlir.run.disk_tier import DiskTier
 
-__all__ = ["Executor", "LogitsMemory", "Part", "Sequence", "pool_pages"]
-
-Zeros = Callable[[tuple[int, ...], type], np.ndarray]
-"""Makes an array of a shape and a type that holds zeros."""
+__all__ = ["Executor", "LogitsMemory", "Part", "Sequence"]
 
 
 class Executor:
@@ -47,11 +44,14 @@ class Executor:
 
     Attributes:
       context: tokens of the longest sequence.
+      sections: its layers, on one device or on two.
+      device, target: what the last of them runs on, and is compiled for.
+      placement: for people, where layers are, if they are not all on the device that was asked for.
       capacity: tokens of all sequences that there are pages for.
-      engine: the compiled code.
+      engine: the compiled code of the first section.
       packed_bytes: bytes of the packed weights.
       timings: how long opening took.
-      tuning, tuning_key: how products are cut, and what ``lumen tune`` keeps that under.
+      tuning, tuning_keys: how products are cut, and what ``lumen tune`` keeps that under, of each section.
       lock: whoever holds it is the only one to step; reentrant.
       memories: where keys and values lie, of the layers of each window.
       era: another one from each ``forget`` on.
@@ -72,21 +72,13 @@ class Executor:
     Sequences take pages of the KV cache as they grow, and none has a share of its own.
     """
 
-    # The call of a step, the words of it that change, and the memory behind its arguments.
-    _call: Call
-    _counts: list[np.ndarray]
-    _selected: np.ndarray
-    _run_count: np.ndarray
-    _out: np.ndarray
+    # What a step is given, and what sections hand on to the next.
     _tokens: np.ndarray
-    _positions: np.ndarray
-    _rows: np.ndarray
-    _runs: np.ndarray
-    _places: list[np.ndarray]
+    _arrays: StepArrays
+    _hidden: list[np.ndarray]
     # The KV cache: the pages of each window, whose they are, and which sequences there may be.
     capacity: int
     _pools: list[PagePool]
-    _tables: list[np.ndarray]
     _free: list[int]
     memories: list[PageMemory]
     era: object
@@ -112,16 +104,21 @@ class Executor:
         self.options = options or SessionOptions()
         self.timings = timings or Timings()
         self.context = self.options.context_of(model)
-        self.target = device.check_runs(targets.get(self.options.target))
-        self.tuning = tuned
+        asked = place_of(self.options.device, self.options.target)
         self._cache = Cache() if cache is None else cache
-        with WeightLoader(model, self.options, self._cache) as loader:
-            self._compile(progress, loader)
-            self._load_weights(progress, loader)
+        room = replace(self.options, sequences=sequences, kv_pool=pool)
+        self.sections, assigned = self._open_sections(room, progress, tuned)
+        first, last = self.sections[0], self.sections[-1]
+        self.engine, self.tuning = first.engine, first.tuning
+        self.tuning_keys = [section.tuning_key for section in self.sections]
+        self.device, self.target = last.place.device, last.place.target
+        self.packed_bytes = sum(section.packed_bytes for section in self.sections)
+        self.placement = text_of(assigned, [section.read_bytes for section in self.sections], asked)
         self._allocate(sequences, spare, pool)
         self._tier = self._open_tier() if prefixes else None
-        windows = list(zip(self._pools, model.config.windows, strict=True))
-        self._tree = PrefixTree(windows, self.engine.shares_memory, self._tier) if prefixes else None
+        windows = list(zip(self._pools, model.windows, strict=True))
+        copies = all(memory.is_reachable for memory in self.memories)
+        self._tree = PrefixTree(windows, copies, self._tier) if prefixes else None
         self.lock = self.engine.lock
         self.era = object()
 
@@ -132,19 +129,20 @@ class Executor:
 
     @property
     def kernels(self) -> str:
-        """What was chosen for this CPU: target, dot product, rows x tokens of a register tile."""
-        target = self.target
-        return f"{target.name} ({target.arithmetic}, tile {target.rows}x{target.tokens})"
+        """What was chosen for the device: target, dot product, rows x tokens of a register tile."""
+        return " and ".join(map(_kernels, self.sections))
 
     @cached_property
     def identity(self) -> KvIdentity:
         """What its keys and values follow from, besides tokens."""
-        return KvIdentity.of(self.model, self.options, self.target, self.context)
+        targets = [(section.place.target.name, len(section.model.layers)) for section in self.sections]
+        return KvIdentity.of(self.model, self.options, targets, self.context)
 
     def set_threads(self, count: int) -> None:
         """Goes on with another team of threads; results do not depend on it."""
         check_count("threads", count, MAX_THREADS)
-        self.engine.set_threads(count)
+        for section in self.sections:
+            section.engine.set_threads(count)
 
     # --- sequences ------------------------------------------------------------------------------------------
 
@@ -152,10 +150,10 @@ class Executor:
         """A new sequence, without tokens. Raises ``NoRoomError`` where there are as many as there may be."""
         with self.lock, interrupts_held():
             if not self._free:
-                raise NoRoomError(f"there are {len(self._tables[0])} sequences already, as many as may be")
+                raise NoRoomError(f"there are {self._most_sequences} sequences already, as many as may be")
             number = self._free.pop()
-            windows = zip(self._pools, self._tables, self.model.config.windows, strict=True)
-            pages = [SequencePages(pool, table[number], window) for pool, table, window in windows]
+            tables = zip(self._pools, self._arrays.tables.items(), strict=True)
+            pages = [SequencePages(pool, table[number], window) for pool, (window, table) in tables]
             return Sequence(self, number, pages)
 
     def adopt(self, sequence: Sequence, tokens: Several[int] | np.ndarray) -> int:
@@ -190,6 +188,10 @@ class Executor:
                 held.clear()
             self._free.append(sequence.number)
 
+    @property
+    def _most_sequences(self) -> int:
+        return len(next(iter(self._arrays.tables.values())))
+
     def publish(self, sequence: Sequence, ended: bool = False) -> None:
         """Lets others begin with the whole blocks of a sequence, or all of it. The caller holds ``lock``."""
         if self._tree is not None and sequence.tokens:
@@ -199,7 +201,7 @@ class Executor:
         """Makes the KV cache empty: of prefixes, and of the sequences there are, which must not be used."""
         with self.lock, interrupts_held():
             self.era = object()
-            self._free = list(range(len(self._tables[0])))[::-1]
+            self._free = list(range(self._most_sequences))[::-1]
             for pool in self._pools:
                 pool.clear()
             if self._tree is not None:
@@ -230,14 +232,12 @@ class Executor:
             for number, part in enumerate(parts):
                 row = self._add(number, part, begin, row)
                 begin += len(part.tokens)
-            for words in self._counts:
-                words[1] = begin
-            self._selected[1], self._run_count[1] = row, len(parts)
-            self._out[:] = engine.address_of(memory), row
-            self._call.repeat()
+            for section, made in zip(self.sections, [*self._hidden, memory], strict=True):
+                section.run(begin, row, len(parts), engine.address_of(made))
             for part in parts:
                 self._keep(part)
-        check_unchanged(self._files)
+        for section in self.sections:
+            section.check_files()
 
     def _hold(self, part: Part) -> None:
         # Before pages change: tokens never speak of what is not there any more.
@@ -262,95 +262,79 @@ class Executor:
         own, behind = slice(begin, begin + count), row + count - first
         # (Of single tokens, which most steps have, numbers: arrays of one take longer.)
         positions = part.position if count == 1 else np.arange(part.position, part.position + count)
-        self._tokens[own] = part.tokens
-        self._positions[own] = positions
-        self._rows[row:behind] = begin if count == 1 else np.arange(begin + first, begin + count)
-        self._runs[number] = begin, count, part.sequence.number
-        for held, places in zip(part.sequence.pages, self._places, strict=True):
+        arrays, self._tokens[own] = self._arrays, part.tokens
+        arrays.positions[own] = positions
+        arrays.rows[row:behind] = begin if count == 1 else np.arange(begin + first, begin + count)
+        arrays.runs[number] = begin, count, part.sequence.number
+        for held, places in zip(part.sequence.pages, arrays.places.values(), strict=True):
             places[own] = held.places(positions)
         return behind
 
     # --- opening --------------------------------------------------------------------------------------------
 
-    def _compile(self, progress: Progress, loader: WeightLoader) -> None:
-        start = time.perf_counter()
-        step = compile_step(
-            self.model,
-            self.options,
-            self._cache,
-            progress,
-            self.tuning,
-            lambda signatures: loader.begin_early(step_of(signatures)),
-        )
-        self.engine, self.tuning, self.tuning_key = step.engine, step.tuning, step.tuning_key
-        self.timings.compile = time.perf_counter() - start
-        self.timings.compile_cached = self.engine.cached
+    def _open_sections(
+        self, room: SessionOptions, progress: Progress, tuned: Tuning | None
+    ) -> tuple[list[Section], list[Assignment]]:
+        """The parts of the model on their devices; fewer layers on a GPU that has no room for more."""
+        model, options = self.model, self.options
+        assigned = assign(model, options)
+        try:
+            return self._open_all(assigned, room, progress, tuned), assigned
+        except RoomError as error:
+            if options.gpu_layers != AUTO:
+                raise
+            # (Without what it refers to, which takes memory of the device.)
+            failure = error.with_traceback(None)
+        for assigned in smaller_assignments(model, room, failure):
+            with contextlib.suppress(RoomError):
+                return self._open_all(assigned, room, progress, tuned), assigned
+        raise failure
 
-    def _load_weights(self, progress: Progress, loader: WeightLoader) -> None:
-        start = time.perf_counter()
-        step = step_of(self.engine.program.signatures)
-        layout, buffer = loader.finish(step, progress)
-        self.timings.pack_cached = loader.cached
-        self.packed_bytes: int = layout.size
-        self._weights = []
-        for parameter in step.arguments:
-            name = parameter.name
-            if not name:
-                continue
-            if parameter.tile:
-                offset, size = layout.places[name]
-                weight = buffer[offset : offset + size]
-            else:
-                weight = self.model.weight(name)
-                if weight.ndim == 1:
-                    # Vectors lie scattered among matrices: as copies they take less memory than their pages.
-                    weight = weight.copy()
-                else:
-                    # Of an embedding table a step uses single rows, and would wait milliseconds for the disk.
-                    weight = weight.reshape(-1)
-                    fetch(weight)
-            self._weights.append(weight)
-        check_unchanged(self.model.file.files)
-        self._files = files_of(self._weights)
-        self.model.file.release()
-        self.timings.pack = time.perf_counter() - start
+    def _open_all(
+        self, assigned: Several[Assignment], room: SessionOptions, progress: Progress, tuned: Tuning | None
+    ) -> list[Section]:
+        timings = self.timings
+        timings.compile_cached = timings.pack_cached = True
+        more = (self.options, room, self._cache, progress, timings, tuned)
+        # The last one first: it may find that its device has no room.
+        return [Section(each.model, each.place, *more) for each in reversed(assigned)][::-1]
 
     def _allocate(self, sequences: int, spare: int, pool: int | None, zeros: Zeros | None = None) -> None:
-        """The buffers of a step, and the words of the call that change from step to step."""
-        config, chunk, zeros = self.model.config, self.options.chunk, zeros or packed_weights.zeros
-        kv_type = kv_cache.get(self.options.kv_type)
-        pages = pool_pages(self.model, self.options, sequences, pool)
+        """The buffers of a step, and the calls of its sections."""
+        model, chunk, own, zeros = self.model, self.options.chunk, zeros, zeros or packed_weights.zeros
+        windows, width = list(model.windows), model.config.width
+        pages = pool_pages(model, self.options, sequences, pool)
         sequences += spare
         self.capacity = kv_cache.pages(self.context if pool is None else pool) * kv_cache.PAGE
-        shapes = self.model.cache_shapes(self.context, chunk, kv_type.name, pages)
-        caches = [zeros(shape, kv_type.dtype) for shape in shapes]
-        pairs = zip(caches[::2], caches[1::2], strict=True)
-        self._tokens, self._positions, self._rows = (zeros((chunk,), np.int32) for _ in range(3))
-        self._runs = zeros((min(sequences, chunk), 3), np.int32)
+        self._tokens, positions, rows = (zeros((chunk,), np.int32) for _ in range(3))
+        runs = zeros((min(sequences, chunk), 3), np.int32)
+        # One token of the first sequence, with which calls are checked; steps say how many there are.
+        runs[0] = 0, 1, 0
         self._free = list(range(sequences))[::-1]
-        in_place = self.engine.shares_memory
-        self.memories = [PageMemory(keys, values, in_place) for keys, values in pairs]
+        columns = kv_cache.pages(self.context)
+        self._arrays = StepArrays(
+            positions,
+            rows,
+            runs,
+            {window: zeros((chunk,), np.int32) for window in windows},
+            {window: zeros((sequences, columns), np.int32) for window in windows},
+            {rope: zeros((self.context, rope.dimensions), np.float32) for rope in model.ropes},
+        )
+        self._rope_rows = 0
+        self._hidden = [zeros((chunk, width), np.float32) for _ in self.sections[1:]]
+        logits = np.empty((1, model.config.vocabulary), np.float32)
+        given, made = [self._tokens, *self._hidden], [*(x[:1] for x in self._hidden), logits]
+        counts = dict(zip(windows, pages, strict=True))
+        caches = [
+            section.bind(x, out, self._arrays, counts, own)
+            for section, x, out in zip(self.sections, given, made, strict=True)
+        ]
+        # Of the layers of a window, in their order.
+        pairs = {window: [each[window] for each in caches if window in each] for window in windows}
+        self.memories = [PageMemory(*zip(*pairs[window], strict=True)) for window in windows]
         self._pools = [
             PagePool(count, memory.copy) for count, memory in zip(pages, self.memories, strict=True)
         ]
-        columns = kv_cache.pages(self.context)
-        self._tables = [zeros((sequences, columns), np.int32) for _ in config.windows]
-        self._places = [zeros((chunk,), np.int32) for _ in config.windows]
-        self._ropes = [zeros((self.context, rope.dimensions), np.float32) for rope in config.ropes]
-        self._rope_rows = 0
-        # One token of the first sequence, with which the call is checked; steps say how many there are.
-        self._runs[0] = 0, 1, 0
-        where = [a for both in zip(self._places, self._tables, strict=True) for a in (both[0][:1], both[1])]
-        numbers = [self._tokens[:1], self._positions[:1], self._rows[:1], self._runs[:1], *where]
-        inputs = [*numbers, *self._ropes, *caches, *self._weights]
-        logits = np.empty((1, config.vocabulary), np.float32)
-        self._call = self.engine.bind("step", *inputs, outs=[logits])
-        self._call.check()
-        self._call.keep(*range(len(numbers) + len(self._ropes), len(inputs)))
-        places = range(4, len(numbers), 2)
-        self._counts = [self._call.words(number) for number in (0, 1, *places)]
-        self._selected, self._run_count = self._call.words(2), self._call.words(3)
-        self._out = self._call.words(len(inputs))
 
     def _open_tier(self) -> DiskTier | None:
         """Where pages are kept on disk, if they are."""
@@ -367,18 +351,17 @@ class Executor:
         """Computes the rotary tables up to position ``end``, twice as far each time they do not suffice."""
         if end > self._rope_rows:
             rows = min(self.context, max(end, 2 * self._rope_rows, 1024))
-            for rope, table in zip(self.model.config.ropes, self._ropes, strict=True):
+            for rope, table in self._arrays.ropes.items():
                 table[self._rope_rows : rows] = rope_table(rope, self.context, self._rope_rows, rows)
             self._rope_rows = rows
+            for section in self.sections:
+                section.renew_ropes()
 
 
-def pool_pages(model: Model, options: SessionOptions, sequences: int, pool: int | None) -> list[int]:
-    """Pages of the cache of each of the model's windows, for so many sequences; see ``Executor``."""
-    context = options.context_of(model)
-    most = kv_cache.pages(context if pool is None else pool)
-    each = [model.config.cache_pages(window, context, options.chunk) for window in model.config.windows]
-    windows = zip(model.config.windows, each, strict=True)
-    return [most if window is None else min(count * sequences, most) for window, count in windows]
+def _kernels(section: Section) -> str:
+    target, device = section.place.target, section.place.device
+    where = "" if device.name == CPU else f" on {device}"
+    return f"{target.name} ({target.arithmetic}, tile {target.rows}x{target.tokens}){where}"
 
 
 class LogitsMemory(threading.local):

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from lumen_mlir import formats
-from lumen_mlir.compiler.targets import Target
 from lumen_mlir.errors import one_line
 from lumen_mlir.models import Model
 from lumen_mlir.run.session_options import SessionOptions
@@ -39,8 +39,14 @@ class KvIdentity:
     rotation: str
 
     @staticmethod
-    def of(model: Model, options: SessionOptions, target: Target, context: int) -> KvIdentity:
-        """The identity of what is computed with these options."""
+    def of(
+        model: Model, options: SessionOptions, targets: Sequence[tuple[str, int]], context: int
+    ) -> KvIdentity:
+        """The identity of what is computed with these options.
+
+        ``targets``: their names, and how many layers each computes.
+        """
+        more = len(targets) > 1
         types = sorted({info.type for info in model.tensors.values()})
         texts = [fmt.emit_ir() for fmt in map(formats.get, types) if not fmt.is_float]
         ropes = model.config.ropes
@@ -50,7 +56,7 @@ class KvIdentity:
             model=f"{model.file.fingerprint()}-{_digest(json.dumps(texts).encode())}",
             kv_type=options.kv_type,
             activations=options.activations,
-            target=target.name,
+            target=" + ".join(f"{name} x {count}" for name, count in targets) if more else targets[0][0],
             rotation=_digest(turns + repr([rope.magnitude for rope in ropes]).encode()),
         )
 

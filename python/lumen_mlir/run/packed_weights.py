@@ -221,14 +221,16 @@ def _check_memory(layout: PackedLayout) -> None:
         )
 
 
-def zeros(shape: tuple[int, ...], dtype: type = np.uint8, huge: bool = False) -> np.ndarray:
+def zeros(
+    shape: tuple[int, ...], dtype: type = np.uint8, huge: bool = False, reserved: bool = True
+) -> np.ndarray:
     """Zeros that begin at a page and take memory only where they are written.
 
     ``huge``: in large pages where the system has them. An array that is written here and there had better not
-    be: each place would take a large page.
+    be: each place would take a large page. ``reserved``: as for ``private_memory``.
     """
     size = math.prod(shape) * np.dtype(dtype).itemsize
-    mapping = private_memory(size)
+    mapping = private_memory(size, reserved)
     if huge:
         prefer_large_pages(mapping)
     else:

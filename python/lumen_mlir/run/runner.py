@@ -31,6 +31,7 @@ class Runner:
     """A device: the machine that a command starts a runner on.
 
     Attributes:
+      name: "runner".
       command: what starts a runner.
       architecture: LLVM's name of what it runs.
       features: of its CPU, by LLVM's names.
@@ -40,6 +41,7 @@ class Runner:
     """
 
     def __init__(self, command: Sequence[str]):
+        self.name = "runner"
         self.command = tuple(command)
         self.architecture, *self.features = _machine_of(self.command)
 
@@ -50,6 +52,12 @@ class Runner:
 
     def load(self, objects: Sequence[bytes], target: Target) -> Code:
         return _RemoteCode(self.command, link_shared(objects, self.architecture))
+
+    def free_memory(self) -> None:
+        return None
+
+    def __str__(self) -> str:
+        return self.name
 
     def __repr__(self) -> str:
         return f"Runner({shlex.join(self.command)!r})"
@@ -91,6 +99,10 @@ class _RemoteCode:
     def team(self) -> None:
         return None
 
+    def hold(self, slots: np.ndarray, passed: Passed) -> None:
+        # It does so with the first run.
+        return None
+
     def run(self, entry: int, slots: np.ndarray, passed: Passed) -> None:
         with self._copies.passed(slots, passed) as words:
             self._process.send(_words(_RUN, entry, len(words)), words.astype("<u8").tobytes())
@@ -120,6 +132,9 @@ class _RemoteMemory:
 
     def write(self, address: int, data: memoryview) -> None:
         self._process.send(_words(_WRITE, address, len(data)), data)
+
+    def clear(self, address: int, size: int) -> None:
+        self.write(address, memoryview(bytes(size)))
 
     def read(self, places: Sequence[tuple[int, memoryview]]) -> None:
         for address, data in places:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any
@@ -13,6 +14,7 @@ from lumen_mlir.env import MAX_THREADS
 from lumen_mlir.errors import LumenError, shown
 from lumen_mlir.formats import kv_cache
 from lumen_mlir.models import Model
+from lumen_mlir.run.device_name import DeviceName
 from lumen_mlir.support.threads import default_thread_count
 
 Progress = Callable[[str, int, int], None]
@@ -21,6 +23,8 @@ Progress = Callable[[str, int, int], None]
 # The largest context that a session takes by itself; a longer one has to be asked for.
 DEFAULT_CONTEXT = 32_768
 MOST_SEQUENCES = 4096
+# Of layers on a GPU: as many as fit, and all.
+AUTO, ALL = "auto", "all"
 
 
 def silent(what: str, done: int, total: int) -> None:
@@ -51,7 +55,11 @@ class SessionOptions:
       kv_type: the elements of the KV cache: "f16", "f32", or "q8_0" for half the memory of f16.
       activations: "int8", what quantized weights are multiplied with, or "exact" for float32. With "int8",
         weights in bf16 meet bf16 on targets that have ``bf16_dot``.
-      target: a name of ``lumen_mlir.compiler.targets``, or "native" for the best one this CPU has.
+      device: what runs it: "cpu", "cuda" for the first GPU, "cuda:1" for the second, …; None for what runs
+        code for ``target``.
+      target: a name of ``lumen_mlir.compiler.targets``, or "native" for the best one that the device runs.
+      gpu_layers: how many of the last layers a GPU computes: a number, "all", or "auto" for as many as fit.
+        The CPU computes the others. Without effect where the device is a CPU.
       chunk: most tokens of one step; a longer prompt is computed in several.
       sequences: most texts that are computed at a time; more wait.
       kv_pool: tokens of all texts together that the KV cache has room for; None for ``context``.
@@ -65,7 +73,9 @@ class SessionOptions:
     context: int | None = None
     kv_type: str = "f16"
     activations: str = "int8"
+    device: str | None = None
     target: str = "native"
+    gpu_layers: int | str = AUTO
     chunk: int = 512
     sequences: int = 16
     kv_pool: int | None = None
@@ -84,10 +94,31 @@ class SessionOptions:
             check_count("kv_pool", self.kv_pool)
         kv_cache.get(self.kv_type)
         _check_choice("activations", self.activations, ("int8", "exact"))
+        if self.device is not None:
+            DeviceName.parse(self.device)
         for name in ("pack_cache", "profile"):
             if not isinstance(getattr(self, name), bool):
                 raise LumenError(f"{name} is {shown(getattr(self, name))}; True or False was expected")
-        _ = self.kv_disk_bytes
+        _ = self.kv_disk_bytes, self.gpu_layer_count
+
+    @property
+    def gpu_layer_count(self) -> int | None:
+        """``gpu_layers`` as a number, larger than any model's for all; None where it is open.
+
+        Raises ``LumenError`` where it is neither.
+        """
+        value: object = self.gpu_layers
+        if value == AUTO:
+            return None
+        if value == ALL or (type(value) is int and value == -1):
+            return sys.maxsize
+        if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < 10:
+            value = int(value)
+        if type(value) is not int or value < 0:
+            raise LumenError(
+                f"gpu_layers is {shown(value)}; a number of layers, {ALL} or {AUTO} was expected"
+            )
+        return value
 
     @property
     def kv_disk_bytes(self) -> int:

@@ -24,7 +24,7 @@ class Stepper:
       target: what the code is compiled for.
       context: tokens that the KV cache holds.
       timings: how long opening took.
-      tuning, tuning_key: how products are cut, and what ``lumen tune`` keeps that under.
+      tuning, tuning_keys: how products are cut, and what ``lumen tune`` keeps that under.
 
     Args:
       model: an open model.
@@ -58,7 +58,7 @@ class Stepper:
         self.executor = executor
         self.model, self.options, self.timings = executor.model, executor.options, executor.timings
         self.context, self.target = executor.context, executor.target
-        self.tuning, self.tuning_key = executor.tuning, executor.tuning_key
+        self.tuning, self.tuning_keys = executor.tuning, executor.tuning_keys
         self._sequence = executor.open()
         self._logits = LogitsMemory(executor.model.config.vocabulary)
 

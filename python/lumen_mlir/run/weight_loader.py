@@ -9,13 +9,13 @@ from functools import partial
 
 import numpy as np
 
-from lumen_mlir._mlir import codegen
 from lumen_mlir.compiler.signature import Signature
 from lumen_mlir.gguf import TensorInfo
 from lumen_mlir.gguf.description import size_text
 from lumen_mlir.models import Model
 from lumen_mlir.run import packed_weights
 from lumen_mlir.run.compiled_step import compile_packers
+from lumen_mlir.run.device import Place
 from lumen_mlir.run.engine import Engine
 from lumen_mlir.run.packed_weights import PackedLayout, Packer
 from lumen_mlir.run.session_options import Progress, SessionOptions
@@ -55,9 +55,11 @@ class WeightLoader:
       cached: the weights came from the cache.
     """
 
-    def __init__(self, model: Model, options: SessionOptions, cache: Cache):
+    def __init__(self, model: Model, place: Place, options: SessionOptions, cache: Cache):
         self.cached = False
         self._model, self._options, self._cache = model, options, cache
+        self._place = place
+        self._has_own_memory = place.device.free_memory() is not None
         self._executor = concurrent.futures.ThreadPoolExecutor(1, "lumen-weights")
         self._begun: _Begun | None = None
         self._packed: tuple[int, int] | None = None
@@ -68,10 +70,11 @@ class WeightLoader:
     def begin_early(self, step: Signature) -> None:
         """Begins with the weights of ``step``, before it is compiled, if they go to a file.
 
-        Otherwise they would be in memory together with all that the compiler needs.
+        Otherwise they would be in memory together with all that the compiler needs. A device with memory of
+        its own gets nothing before it is known that all will fit.
         """
         layout = packed_layout(self._model, step)
-        if self._options.pack_cache and self._cache.fits("packed", layout.size):
+        if not self._has_own_memory and self._options.pack_cache and self._cache.fits("packed", layout.size):
             self._begin(layout)
 
     def finish(self, step: Signature, progress: Progress) -> tuple[PackedLayout, np.ndarray]:
@@ -102,7 +105,8 @@ class WeightLoader:
     # --- on the thread --------------------------------------------------------------------------------------
 
     def _load(self, layout: PackedLayout) -> np.ndarray:
-        self._warn_of_little_memory(layout)
+        if not self._has_own_memory:
+            self._warn_of_little_memory(layout)
         cache = self._cache if self._options.pack_cache else None
         buffer = None if cache is None else packed_weights.load_packed(layout, cache)
         self.cached = buffer is not None
@@ -111,8 +115,7 @@ class WeightLoader:
     def _pack(self, layout: PackedLayout, cache: Cache | None) -> np.ndarray:
         tensors = self._model.tensors
         kinds = ((tensors[name].type, tile) for name, tile in layout.tiles.items())
-        packers = compile_packers(kinds, self._options, self._cache, self._threads)
-        codegen.release_memory()
+        packers = compile_packers(kinds, self._place, self._cache, self._threads)
 
         pack_one = packer_of(packers, layout)
 

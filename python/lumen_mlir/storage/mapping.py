@@ -174,14 +174,21 @@ def map_file(
     return mapping, (status.st_size, status.st_mtime_ns, status.st_dev, status.st_ino)
 
 
-def private_memory(size: int) -> mmap.mmap:
+# Of Linux; newer versions of Python know it, too.
+_MAP_NORESERVE = 0x4000
+
+
+def private_memory(size: int, reserved: bool = True) -> mmap.mmap:
     """``size`` bytes (at least one) of zeros at a page boundary, which count as memory when first touched.
+
+    ``reserved``: False for what is hardly touched, and may be larger than memory.
 
     Forked processes do not share them, as they would what Python maps by default. Raises ``LumenError`` where
     there is no room.
     """
     try:
-        return mmap.mmap(-1, max(size, 1), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | (0 if reserved else _MAP_NORESERVE)
+        return mmap.mmap(-1, max(size, 1), flags=flags)
     except (OSError, ValueError, OverflowError) as error:
         raise LumenError(f"there is no memory for {size} bytes: {error}") from None
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import platform
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -33,6 +34,31 @@ def control_groups(controller: str, root: str | Path = "/") -> Iterator[tuple[Pa
                 break
 
 
+def cpu_name(root: str | Path = "/") -> str:
+    """What its maker calls the processor; its architecture where the system does not say."""
+    with contextlib.suppress(OSError):
+        for line in (Path(root) / "proc/cpuinfo").read_text(errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.machine()
+
+
+def total_memory(root: str | Path = "/") -> int | None:
+    """Bytes of memory that the machine has, or its control groups allow; None where nobody knows."""
+    found = []
+    with contextlib.suppress(OSError, ValueError, IndexError, KeyError):
+        found.append(_meminfo(Path(root))["MemTotal"])
+    for folder, version2 in control_groups("memory", root):
+        with contextlib.suppress(OSError, ValueError):
+            found.append(int((folder / f"memory.{'max' if version2 else 'limit_in_bytes'}").read_text()))
+    return min(found, default=None)
+
+
+def _meminfo(root: Path) -> dict[str, int]:
+    fields = dict(line.split(":", 1) for line in (root / "proc/meminfo").read_text().splitlines())
+    return {name: int(value.split()[0]) * 1024 for name, value in fields.items()}
+
+
 def available_memory(root: str | Path = "/") -> int | None:
     """Bytes that this process can still make resident without pushing others out; None where nobody knows.
 
@@ -41,8 +67,7 @@ def available_memory(root: str | Path = "/") -> int | None:
     """
     found = []
     with contextlib.suppress(OSError, ValueError, IndexError, KeyError):
-        fields = dict(line.split(":", 1) for line in (Path(root) / "proc/meminfo").read_text().splitlines())
-        found.append(int(fields["MemAvailable"].split()[0]) * 1024)
+        found.append(_meminfo(Path(root))["MemAvailable"])
     for folder, version2 in control_groups("memory", root):
         limit, used = ("max", "current") if version2 else ("limit_in_bytes", "usage_in_bytes")
         # Without a limit the file says "max", or a number larger than any memory.

@@ -127,6 +127,7 @@ class Emulated:
     """
 
     def __init__(self, checkout: Path, folder: Path):
+        self.name = "emulated machines"
         self._checkout, self._folder = checkout, folder
         self._runners = functools.cache(self._start)
 
@@ -140,6 +141,10 @@ class Emulated:
     def load(self, objects: Sequence[bytes], target: Target) -> Code:
         """``Device.load``."""
         return self.runner_for(target).load(objects, target)
+
+    def free_memory(self) -> None:
+        """``Device.free_memory``."""
+        return None
 
     def runner_for(self, target: Target) -> Runner:
         """What runs code for a target, or lacks least of what it needs."""

@@ -21,6 +21,7 @@ from lumen_mlir.compiler import targets
 from lumen_mlir.compiler.targets import Target
 from lumen_mlir.errors import LumenError
 from lumen_mlir.run.code import Code, Passed
+from lumen_mlir.run.cuda import Cuda
 from lumen_mlir.run.device import LoadedCode
 from lumen_mlir.testing.emulation import build_once
 
@@ -54,6 +55,7 @@ class EmulatedGpu:
     """
 
     def __init__(self, checkout: Path, folder: Path, blocks: int = 2, warps: int = 2):
+        self.name = "an emulator of a GPU"
         self._checkout, self._folder = checkout, folder
         self.blocks, self.warps, self.seed = blocks, warps, 0
         self.barriers = 0
@@ -66,6 +68,10 @@ class EmulatedGpu:
         """``Device.load``."""
         return _EmulatedCode(objects, self, self._library)
 
+    def free_memory(self) -> None:
+        """``Device.free_memory``: its memory is this process's."""
+        return None
+
     @functools.cached_property
     def _library(self) -> Path:
         compiler = next(filter(None, map(shutil.which, _COMPILERS)), None)
@@ -74,6 +80,14 @@ class EmulatedGpu:
         return build_once(
             compiler, self._checkout, _SOURCES, _HEADERS, _FLAGS, self._folder, "lumen-gpu-emulator"
         )
+
+
+class EmulatedCuda(Cuda):
+    """A GPU whose driver is an ``EmulatedDriver``."""
+
+    def missing(self, target: Target) -> tuple[str, ...]:
+        """``Device.missing``."""
+        return () if target.name == EMULATED.name else (target.name,)
 
 
 class EmulatedDriver:
@@ -87,39 +101,53 @@ class EmulatedDriver:
 
     Attributes:
       memory: what was allocated, by address.
+      peak: most bytes that were allocated at a time.
+      written: bytes that were copied to it.
+      loaded: how many pieces of code are.
     """
 
-    name, capability = "an emulator", 80
+    name, capability, reserved, shared = "an emulator", 80, 0, 227 << 10
 
     def __init__(self, checkout: Path, folder: Path, blocks: int = 2, room: int = 1 << 30):
         self._gpu = EmulatedGpu(checkout, folder, blocks)
         self.processors = blocks
         self.memory: dict[int, np.ndarray] = {}
-        self.room = room
+        self.room, self.peak, self.written, self.loaded = room, 0, 0, 0
 
     def allocate(self, size: int) -> int:
-        if size + sum(array.size for array in self.memory.values()) > self.room:
+        used = size + sum(array.size for array in self.memory.values())
+        if used > self.room:
             raise LumenError(f"the GPU fails at allocating {size} bytes: out of memory")
+        self.peak = max(self.peak, used)
         # What is there before is no zero.
         array = np.full(size, 0xCD, np.uint8)
         self.memory[array.ctypes.data] = array
         return array.ctypes.data
+
+    def memory_info(self) -> tuple[int, int]:
+        return self.room - sum(array.size for array in self.memory.values()), self.room
 
     def free(self, address: int) -> None:
         self.memory.pop(address)[:] = 0xCD
 
     def write(self, address: int, source: int, size: int) -> None:
         self._check(address, size)
+        self.written += size
         ctypes.memmove(address, source, size)
+
+    def clear(self, address: int, size: int) -> None:
+        self._check(address, size)
+        ctypes.memset(address, 0, size)
 
     def read(self, address: int, target: int, size: int) -> None:
         ctypes.memmove(target, address, size)
 
     def load(self, objects: Sequence[bytes]) -> _EmulatedCode:
+        self.loaded += 1
         return _EmulatedCode(objects, self._gpu, self._gpu._library)
 
     def unload(self, code: _EmulatedCode) -> None:
-        pass
+        self.loaded -= 1
 
     def find_function(self, code: _EmulatedCode, name: str) -> tuple[_EmulatedCode, int]:
         return code, code.lookup(name)
@@ -178,6 +206,9 @@ class _EmulatedCode:
         """A grid is as large as its device says, whatever ``threads`` is."""
 
     def team(self) -> None:
+        return None
+
+    def hold(self, slots: np.ndarray, passed: Passed) -> None:
         return None
 
     def run(self, entry: int, slots: np.ndarray, passed: Passed) -> None:

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 
 from lumen_mlir import formats, ir
-from lumen_mlir.compiler import targets
 from lumen_mlir.compiler.driver import Compiler, CompilerOptions
 from lumen_mlir.errors import LumenError
 from lumen_mlir.formats import kv_cache, packing
@@ -23,7 +22,7 @@ from lumen_mlir.formats.packing import Tile
 from lumen_mlir.models import Model
 from lumen_mlir.reference import Interpreter, ReferenceSession, ops
 from lumen_mlir.reference.weights import Weight
-from lumen_mlir.run import device
+from lumen_mlir.run.device import place_of
 from lumen_mlir.run.engine import Engine, aligned_empty, compile
 from lumen_mlir.run.session_options import SessionOptions
 
@@ -86,7 +85,7 @@ class RecordedSession(ReferenceSession):
     def __init__(self, model: Model, options: SessionOptions):
         if kv_cache.get(options.kv_type).is_quantized:
             raise LumenError("kernels are checked with KV caches of floats")
-        self._target = device.check_runs(targets.get(options.target))
+        self._target = place_of(options.device, options.target).target
         with ir.Context():
             module = model.module(kv_type=options.kv_type, max_tokens=options.chunk)
             module = Compiler(self._target, CompilerOptions(options.activations)).run(module, "fused")

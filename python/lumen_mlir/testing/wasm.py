@@ -26,6 +26,8 @@ _FIRST = len(WORKER)
 class Wasmtime:
     """A device for the targets of WebAssembly."""
 
+    name = "an engine of WebAssembly"
+
     def missing(self, target: Target) -> tuple[str, ...]:
         """``Device.missing``; wasmtime has all features of the targets."""
         return () if target.architecture == ARCHITECTURE else (target.architecture,)
@@ -33,6 +35,10 @@ class Wasmtime:
     def load(self, objects: Sequence[bytes], target: Target) -> Code:
         """``Device.load``."""
         return _WasmCode(link_module(objects, target))
+
+    def free_memory(self) -> None:
+        """``Device.free_memory``."""
+        return None
 
 
 class _WasmCode:
@@ -81,6 +87,10 @@ class _WasmCode:
     def set_threads(self, threads: int) -> None:
         """The memory is not shared, so one worker does all of it, whatever ``threads`` is."""
 
+    def hold(self, slots: np.ndarray, passed: Passed) -> None:
+        # It does so with the first run.
+        return None
+
     def run(self, entry: int, slots: np.ndarray, passed: Passed) -> None:
         with self._copies.passed(slots, passed) as words:
             data = words.astype("<u8").tobytes()
@@ -124,6 +134,9 @@ class _Memory:
 
     def write(self, address: int, data: memoryview) -> None:
         self._memory.write(self._store, data, address)
+
+    def clear(self, address: int, size: int) -> None:
+        self.write(address, memoryview(bytes(size)))
 
     def read(self, places: Sequence[tuple[int, memoryview]]) -> None:
         for address, data in places:

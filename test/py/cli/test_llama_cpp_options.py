@@ -72,6 +72,10 @@ def given(*arguments: str) -> dict:
         ("--mirostat 0 --repeat-last-n 64", {}),
         ("--typical 0.9 --presence-penalty 1", {"typical_p": 0.9, "presence_penalty": 1.0}),
         ("-l 15043+1 -l 7=-2.5 --logit-bias 8-100", {"logit_bias": {15043: 1.0, 7: -2.5, 8: -100.0}}),
+        ("-dev CUDA1 -ngl 99", {"device": "cuda:1", "gpu_layers": "99"}),
+        ("--n-gpu-layers=all --device cuda", {"device": "cuda", "gpu_layers": "all"}),
+        ("--device none", {"device": "cpu"}),
+        ("--device=Vulkan0", {"device": "vulkan:0"}),
         ("-- -ngl", {"model": "-ngl"}),
     ],
 )
@@ -98,9 +102,8 @@ def test_a_system_text_from_a_file(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "model", "said"),
     [
-        ("-ngl 99 a.gguf", "a.gguf", "-ngl (models run on the processor)"),
-        ("-ngl 99 -sm none -mg=0 a", "a", "-ngl, -sm, -mg (models run on the processor)"),
-        ("--n-gpu-layers=99 a", "a", "--n-gpu-layers (models"),
+        ("-sm none -mg=0 a", "a", "-sm, -mg (--device says what a model runs on, which is one"),
+        ("-ncmoe 3 a.gguf", "a.gguf", "-ncmoe (--gpu-layers says how many layers are on a GPU)"),
         ("-fa a.gguf", "a.gguf", "-fa (attention is always fused)"),
         ("-fa on a.gguf", "a.gguf", "-fa (attention"),
         ("--flash-attn=auto a.gguf", "a.gguf", "--flash-attn (attention"),
@@ -130,7 +133,8 @@ def test_without_effect(arguments, model, said, capsys):
         ("--reasoning-budget 100", "--reasoning-budget is '100'; 0 (none) or -1 (any) was expected"),
         ("--chat-template-kwargs [1]", "--chat-template-kwargs is '[1]'; an object of JSON was expected"),
         ("-b x", "Invalid value for '--chunk': 'x' is not a valid integer."),
-        ("-ngl", "option '-ngl' requires an argument"),
+        ("-ncmoe", "option '-ncmoe' requires an argument"),
+        ("-ngl", "Option '-ngl' requires an argument."),
         ("--n-predict", "option '--n-predict' requires an argument"),
         ("--no-such-option", "No such option"),
     ],
@@ -145,7 +149,7 @@ def test_on_the_command_line(lumen, refused):
     usual = lumen("generate", "-p", "배우들의", "-n", "8", "--temp", "0")
     done = lumen("generate", "-ngl", "99", "-p", "배우들의", "--n-predict=8", "--temp", "0", "-s", "1")
     assert done.stdout == usual.stdout
-    assert done.stderr.startswith("lumen: warning: no effect here: -ngl (models run on the processor)\n")
+    assert done.stderr.startswith("lumen: warning: no effect here: --gpu-layers (the model runs on the")
     assert refused("chat", "-no-cnv", code=2) == (
         "-no-cnv is llama.cpp's: 'lumen generate' continues a text (see 'lumen chat --help')"
     )

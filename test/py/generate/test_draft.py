@@ -242,7 +242,7 @@ def start(llm, seed=0, count=60, length=50, **options):
 
 
 def open_sequences(llm):
-    return len(llm.draft.executor._tables[0]) - len(llm.draft.executor._free)
+    return llm.draft.executor._most_sequences - len(llm.draft.executor._free)
 
 
 def test_few_steps_and_closing(opened):

@@ -205,7 +205,7 @@ def test_a_step_that_does_not_end(tmp_path, cache, monkeypatch, family):
     run(executor, [Part(second, others[1], 0, 20)])
 
     # It goes back, is computed, and is interrupted before that is noted.
-    repeat = executor._call.repeat
+    repeat = executor.sections[0]._call.repeat
 
     def interrupted():
         repeat()
@@ -213,7 +213,7 @@ def test_a_step_that_does_not_end(tmp_path, cache, monkeypatch, family):
 
     # (Of exaone4's window only 8 positions are kept, so it cannot go back beyond the last step.)
     position = 80 if family == "qwen2" else 95
-    monkeypatch.setattr(executor._call, "repeat", interrupted)
+    monkeypatch.setattr(executor.sections[0]._call, "repeat", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run(executor, [Part(first, others[0], position, 30), Part(second, others[0][:1], 20, 1)])
     monkeypatch.undo()

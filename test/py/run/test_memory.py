@@ -36,12 +36,12 @@ def test_a_footprint_is_what_a_session_takes(model, cache, kv_type):
     assert needs.packed == opened.packed_bytes
     assert (needs.context, needs.kv_type) == (300, kv_type)
     executor = opened.executor
-    weights = sum(weight.nbytes for weight in executor._weights)
+    weights = sum(weight.nbytes for weight in executor.sections[0].weights)
     unaligned = needs.packed + needs.direct - weights
-    assert 0 <= unaligned < 64 * len(executor._weights), "packed weights begin at multiples of 64"
+    assert 0 <= unaligned < 64 * len(executor.sections[0].weights), "packed weights begin at multiples of 64"
     shapes = model.cache_shapes(300, 64, kv_type)
     assert needs.kv == {"q8_0": 1, "f16": 2}[kv_type] * sum(map(math.prod, shapes))
-    tables = sum(table.nbytes for table in executor._ropes)
+    tables = sum(table.nbytes for table in executor._arrays.ropes.values())
     assert needs.scratch == opened.arena_bytes + 4 * model.config.vocabulary + tables
     assert needs.total == needs.packed + needs.direct + needs.kv + needs.scratch
     assert needs.file == sum(info.nbytes for info in model.tensors.values())

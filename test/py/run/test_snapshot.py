@@ -87,12 +87,12 @@ def test_a_sequence_without_tokens(tmp_path, qwen2, cache):
 def refused(executor: Executor, path: Path, match: str) -> None:
     """The file is refused in one line that names it, and the executor is as before."""
     before, numbers = free_pages(executor), len(executor._free)
-    memory = [cache.copy() for each in executor.memories for cache in each._caches]
+    memory = [cache.array.copy() for each in executor.memories for cache in each._caches]
     with pytest.raises(LumenError, match=match) as error:
         snapshot.load(executor, path)
     assert str(error.value).startswith(f"{path}: the snapshot ") and "\n" not in str(error.value)
     assert free_pages(executor) == before and len(executor._free) == numbers
-    caches = [cache for each in executor.memories for cache in each._caches]
+    caches = [cache.array for each in executor.memories for cache in each._caches]
     assert all(np.array_equal(was, is_) for was, is_ in zip(memory, caches, strict=True))
 
 
