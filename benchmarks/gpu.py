@@ -119,9 +119,9 @@ def _path(options: argparse.Namespace, model: str) -> Path:
 def _machine(options: argparse.Namespace) -> dict[str, Any]:
     if options.emulate:
         return {"gpu": "an emulator", "target": "sm_80-emulated", "bytes": 0}
-    from lumen_mlir.run.cuda_driver import first_gpu
+    from lumen_mlir.run.cuda_driver import CudaDriver
 
-    driver = first_gpu()
+    driver = CudaDriver(0)
     able = [target for target in targets.TARGETS if target.name.startswith("sm_")]
     target = next(each for each in able if driver.capability >= int(each.name[3:]))
     return {"gpu": driver.name, "target": target.name, "bytes": _copied(driver)}

@@ -32,10 +32,9 @@ ENGINE = Wasmtime()
 GPU: Device = EmulatedGpu(ROOT, RUNNERS)
 if os.environ.get("LUMEN_TEST_CUDA"):
     # The GPU of this machine in place of the emulator.
-    from lumen_mlir.run.cuda import Cuda
-    from lumen_mlir.run.cuda_driver import first_gpu
+    from lumen_mlir.run.cuda import open_gpu
 
-    GPU = Cuda(first_gpu())
+    GPU = open_gpu(0)
     EMULATED_GPU = next(target for target in targets.TARGETS if not GPU.missing(target))
 
 # Tests name targets. (The last one is what a port begins with.)

@@ -118,7 +118,7 @@ def test_grids_and_orders(tmp_path, blocks, warps):
 
 
 def test_barriers_of_a_step(tmp_path):
-    """All threads wait for each other five times in a layer, and behind the logits, however long the text is."""
+    """Five in a layer, and one behind the logits, however long the text is."""
     model = Model.open(embedded_model_path())
     gpu = EmulatedGpu(ROOT, RUNNERS)
     options = SessionOptions(target=EMULATED_GPU.name, context=1024)
