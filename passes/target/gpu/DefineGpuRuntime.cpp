@@ -25,7 +25,8 @@ constexpr StringLiteral kThreads = "512";
 /// The team is { i32 arrived, i32 phase }, zeros before the first launch. A
 /// block waits for its own threads; then one of them adds the block to those
 /// that arrived. The last block begins the next phase, for which the others
-/// wait.
+/// wait. (LLVM leaves the order out of what it makes of an atomic addition, so
+/// fences give it.)
 constexpr StringLiteral kBarrier = R"(
   llvm.func internal @lumen_grid_barrier(%team: !llvm.ptr) attributes {
       passthrough = ["noinline", "nounwind", "convergent"]} {
@@ -39,7 +40,9 @@ constexpr StringLiteral kBarrier = R"(
     %phase = llvm.getelementptr %team[1] : (!llvm.ptr) -> !llvm.ptr, i32
     %before = llvm.load %phase atomic syncscope("device") acquire {alignment = 4 : i64} : !llvm.ptr -> i32
     %blocks = llvm.call_intrinsic "llvm.nvvm.read.ptx.sreg.nctaid.x"() : () -> i32
-    %others = llvm.atomicrmw add %team, %one syncscope("device") acq_rel {alignment = 4 : i64} : !llvm.ptr, i32
+    llvm.fence syncscope("device") acq_rel
+    %others = llvm.atomicrmw add %team, %one syncscope("device") monotonic {alignment = 4 : i64} : !llvm.ptr, i32
+    llvm.fence syncscope("device") acq_rel
     %arrived = llvm.add %others, %one : i32
     %isLast = llvm.icmp "eq" %arrived, %blocks : i32
     llvm.cond_br %isLast, ^open, ^wait

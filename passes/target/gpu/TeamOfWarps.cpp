@@ -100,9 +100,15 @@ Value TeamEmitter::emit(ArriveOp arrive) {
         constexpr StringLiteral kDevice = "device";
         constexpr unsigned kAlignment = sizeof(int32_t);
         Value counter = pointTo(team, offset);
+        // LLVM leaves the order out of what it makes of an atomic addition.
+        auto fence = [&] {
+          LLVM::FenceOp::create(b, LLVM::AtomicOrdering::acq_rel, kDevice);
+        };
+        fence();
         Value others = LLVM::AtomicRMWOp::create(
             b, LLVM::AtomicBinOp::add, counter, one,
-            LLVM::AtomicOrdering::acq_rel, kDevice, kAlignment);
+            LLVM::AtomicOrdering::monotonic, kDevice, kAlignment);
+        fence();
         Value isLast =
             arith::CmpIOp::create(b, arith::CmpIPredicate::eq, others, last);
         b.branch(isLast, [&] {

@@ -63,11 +63,13 @@ class Code(Protocol):
 
     Attributes:
       shares_memory: whether it works on the arrays of this process themselves.
+      own_bytes: memory that its runs take besides what they are passed.
 
     Who calls them sees to it that no two run at the same time.
     """
 
     shares_memory: bool
+    own_bytes: int
 
     def lookup(self, name: str) -> int:
         """The address of a symbol, where the code runs."""

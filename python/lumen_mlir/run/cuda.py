@@ -135,6 +135,9 @@ class _CudaCode:
         # As many as share the memory of a block.
         self._warps = max(1, min(_WARPS, driver.shared // max(scratch, 1)))
         self._shared = self._warps * scratch
+        # What all count in, and the memory of each block.
+        self._counters = self.read_i64("lumen_team_size")
+        self.own_bytes = self._counters + driver.processors * self.read_i64("lumen_block_size")
         self._team, self._words, self._room = 0, 0, 0
 
     def lookup(self, name: str) -> int:
@@ -161,11 +164,8 @@ class _CudaCode:
     def run(self, entry: int, slots: np.ndarray, passed: Passed) -> None:
         self._check()
         if not self._team:
-            # What all count in, and the memory of each block.
-            counters = self.read_i64("lumen_team_size")
-            blocks = self._driver.processors * self.read_i64("lumen_block_size")
-            team = self._memory.allocate(counters + blocks, 0)
-            self._memory.clear(team, counters)
+            team = self._memory.allocate(self.own_bytes, 0)
+            self._memory.clear(team, self._counters)
             self._team = team
         with self._copies.passed(slots, passed) as words:
             data = words.astype("<u8").tobytes()

@@ -44,6 +44,7 @@ class LoadedCode:
     """Code in this process. ``libraries``: paths of shared libraries whose functions it calls."""
 
     shares_memory = True
+    own_bytes = 0
 
     def __init__(self, objects: Sequence[bytes], libraries: Sequence[str] = ()):
         self._object = codegen.ObjectFile(list(objects), shared_libs=list(libraries))

@@ -166,6 +166,11 @@ class Engine:
         """Memory for intermediates (only what the tokens of a call need is touched)."""
         return self._arena.size
 
+    @property
+    def own_bytes(self) -> int:
+        """Memory that its runs take besides what they are passed and the arena."""
+        return self._code.own_bytes
+
     def invoke(self, name: str, *inputs: Any, outs: Sequence[np.ndarray | None] | None = None) -> Any:
         """Calls the function ``name``.
 

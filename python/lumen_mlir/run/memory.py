@@ -175,7 +175,7 @@ def _footprint(model: Model, options: SessionOptions, engine: Engine) -> Footpri
         packed=packed,
         direct=direct,
         kv=kv_bytes(model, context, options),
-        scratch=engine.arena_bytes + logits + hidden + tables + gaps,
+        scratch=engine.arena_bytes + engine.own_bytes + logits + hidden + tables + gaps,
     )
 
 

@@ -75,6 +75,7 @@ class _RemoteCode:
     """A shared library in a runner."""
 
     shares_memory = False
+    own_bytes = 0
 
     def __init__(self, command: Sequence[str], library: bytes):
         self._process = RunnerProcess(command)

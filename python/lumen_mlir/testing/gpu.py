@@ -176,6 +176,7 @@ class _EmulatedCode:
     """Code in this process, which calls the emulator."""
 
     shares_memory = True
+    own_bytes = 0
 
     def __init__(self, objects: Sequence[bytes], gpu: EmulatedGpu, library: Path):
         self._gpu = gpu

@@ -45,6 +45,7 @@ class _WasmCode:
     """An instance of a module."""
 
     shares_memory = False
+    own_bytes = 0
 
     def __init__(self, module: bytes):
         import wasmtime

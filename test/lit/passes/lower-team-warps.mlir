@@ -50,7 +50,9 @@ func.func private @memory() -> f32 {
 // CHECK:         %[[FIRST:.*]] = arith.cmpi eq, %[[LANE]], %c0_i32
 // CHECK:         %[[COUNTED:.*]] = scf.if %[[FIRST]] -> (i32) {
 // CHECK:           %[[AT:.*]] = llvm.getelementptr %[[TEAM]]
-// CHECK:           %[[OTHERS:.*]] = llvm.atomicrmw add %[[AT]], %c1_i32 syncscope("device") acq_rel
+// CHECK:           llvm.fence syncscope("device") acq_rel
+// CHECK:           %[[OTHERS:.*]] = llvm.atomicrmw add %[[AT]], %c1_i32 syncscope("device") monotonic
+// CHECK:           llvm.fence syncscope("device") acq_rel
 // CHECK:           scf.if
 // CHECK:             llvm.store %c0_i32, %[[AT]] atomic syncscope("device") monotonic
 // CHECK:           scf.yield %[[OTHERS]]

@@ -94,6 +94,16 @@ def test_codes_meet_activations_as_they_are_stored():
     assert "dp4a.u32.s32" in product("q4_0", "sm_80") and "dp4a.s32.s32" in product("q8_0", "sm_80")
 
 
+def test_who_arrives_shows_what_it_wrote():
+    """Each atomic addition stands between fences: for what a thread wrote, and for what it reads then."""
+    lines = [line.strip() for line in step("sm_80").splitlines()]
+    places = [number for number, line in enumerate(lines) if line.startswith("atom.")]
+    assert len(places) > 2
+    for place in places:
+        assert any("fence.acq_rel.gpu" in line for line in lines[place - 3 : place]), lines[place - 3 : place]
+        assert "fence.acq_rel.gpu" in lines[place + 1]
+
+
 def test_no_object():
     with ir.Context():
         module = ir.Module.parse(kernel_code.linear("q4_0", 32, 64, tokens=1))
