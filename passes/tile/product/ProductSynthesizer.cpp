@@ -190,11 +190,20 @@ void ProductSynthesizer::emitTokenBlocks(
   int64_t tokenBlock =
       std::max<int64_t>(tokenTile, llvm::alignDown(tokensInCache, tokenTile));
   Value blocks = arith::CeilDivUIOp::create(b, tokens, b.index(tokenBlock));
+  Value tilesOfTokens =
+      arith::CeilDivUIOp::create(b, tokens, b.index(tokenTile));
+  int64_t tiles =
+      llvm::divideCeil(getWeight(sink).type.getDimSize(0), range.rows);
+  if (target && target.getWorkers() > 1) {
+    // Smaller ones where there are more workers than pieces.
+    Value workers = WorkerCountOp::create(b, b.getIndexType());
+    Value wanted = arith::CeilDivUIOp::create(b, workers, b.index(tiles));
+    wanted = arith::MinUIOp::create(b, wanted, tilesOfTokens);
+    blocks = arith::MaxUIOp::create(b, blocks, wanted);
+  }
   // Alike to a tile, so that workers who get as many have as much to do. The
   // first ones take a tile more. Divided once, as a division takes as long as a
   // small tile.
-  Value tilesOfTokens =
-      arith::CeilDivUIOp::create(b, tokens, b.index(tokenTile));
   Value divisor = arith::MaxUIOp::create(b, blocks, b.index(1));
   Value each = arith::DivUIOp::create(b, tilesOfTokens, divisor);
   Value larger = arith::RemUIOp::create(b, tilesOfTokens, divisor);
@@ -207,8 +216,6 @@ void ProductSynthesizer::emitTokenBlocks(
   Value count = blocks;
   if (taken)
     count = arith::SelectOp::create(b, taken, b.index(0), blocks);
-  int64_t tiles =
-      llvm::divideCeil(getWeight(sink).type.getDimSize(0), range.rows);
   SmallVector<OpFoldResult> sizes = {count, b.getIndexAttr(tiles)};
   emitLoop(sizes, last, [&](ValueRange indices) {
     Value first = beginOf(indices[0]);
