@@ -116,8 +116,9 @@ def Lumen_MmaOp : Lumen_Op<"mma", [Pure, AllTypesMatch<["acc", "result"]>]> {
 
     `lhs` are the codes of m tokens, with k consecutive ones together. `rhs` are those
     of n rows of a weight, with `step` consecutive ones together: [k / step][n][step],
-    or [n][k] where `shape` has no step. `shape` also says whether they are signed.
-    Sums wrap around. It is what a target implements: `smmla`, `tdpbssd`, ….
+    or [n][k] where `shape` has no step. Where it has `weights_left`, `lhs` are rows and
+    `rhs` tokens. `shape` also says whether codes are signed. Sums wrap around. It is
+    what a target implements: `smmla`, `tdpbssd`, `mma.sync`, ….
 
     ```mlir
     %r = lumen.mma <m = 2, n = 2, k = 8, lhs = si8, rhs = si8, acc = i32> %x, %w, %acc

@@ -44,7 +44,8 @@ def Lumen_DotAttr : Lumen_Attr<"Dot", "dot"> {
   let summary = "dot products that one instruction computes";
   let description = [{
     The instruction takes an m x k matrix `lhs` (activations) and a k x n matrix `rhs`
-    (codes of weights), and makes m x n sums `acc`,
+    (codes of weights), or the other way round where `weights_left`. It makes m x n sums
+    `acc`,
 
     ```
     acc[i][j] += sum over l < k of lhs[i][l] * rhs[l][j]
@@ -68,6 +69,8 @@ def Lumen_DotAttr : Lumen_Attr<"Dot", "dot"> {
     #lumen.dot<m = 2, n = 2, k = 8, lhs = si8, rhs = si8, acc = i32>
     // tdpbssd: 16 x 32 times 32 x 16, where four codes of a column lie together.
     #lumen.dot<m = 16, n = 16, k = 32, lhs = si8, rhs = si8, acc = i32, step = 4>
+    // mma.sync: 16 rows of a weight by 8 tokens, in the registers of a warp.
+    #lumen.dot<m = 16, n = 8, k = 32, lhs = si8, rhs = si8, acc = i32, weights_left = true>
     ```
   }];
   let parameters = (ins
@@ -78,12 +81,17 @@ def Lumen_DotAttr : Lumen_Attr<"Dot", "dot"> {
     "::mlir::IntegerType":$rhs,
     "::mlir::IntegerType":$acc,
     DefaultValuedParameter<"bool", "true">:$accumulates,
-    DefaultValuedParameter<"int64_t", "0">:$step);
+    DefaultValuedParameter<"int64_t", "0">:$step,
+    DefaultValuedParameter<"bool", "false">:$weights_left);
   let assemblyFormat = "`<` struct(params) `>`";
   let genVerifyDecl = 1;
   let extraClassDeclaration = [{
     /// Codes of a column of `rhs` that lie side by side.
     int64_t getStepSize() const { return getStep() ? getStep() : getK(); }
+
+    /// Rows of weights, and tokens.
+    int64_t getRows() const { return getWeightsLeft() ? getM() : getN(); }
+    int64_t getTokens() const { return getWeightsLeft() ? getN() : getM(); }
 
     /// The same with another k.
     DotAttr withK(int64_t k) const;
@@ -170,7 +178,8 @@ def Lumen_TargetAttr : Lumen_Attr<"Target", "target"> {
     bool addsPairs() const;
 
     /// Tokens of the register tile that `mma` computes with `rows` rows: half of
-    /// the registers hold its sums, or those of one instruction.
+    /// the registers hold its sums, or those of one instruction; a quarter where
+    /// weights are unpacked in registers.
     int64_t getMmaTokens() const;
   }];
 }

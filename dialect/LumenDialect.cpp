@@ -157,7 +157,8 @@ PackedAttr::verifyEncoding(ArrayRef<int64_t> shape, Type elementType,
 LogicalResult DotAttr::verify(function_ref<InFlightDiagnostic()> emitError,
                               int64_t m, int64_t n, int64_t k, IntegerType lhs,
                               IntegerType rhs, IntegerType acc,
-                              bool /*accumulates*/, int64_t step) {
+                              bool /*accumulates*/, int64_t step,
+                              bool /*weightsLeft*/) {
   for (auto [name, size] : {std::pair("m", m), {"n", n}, {"k", k}})
     if (size < 1 || size > 64 || (size & (size - 1)))
       return emitError() << name
@@ -182,7 +183,7 @@ LogicalResult DotAttr::verify(function_ref<InFlightDiagnostic()> emitError,
 
 DotAttr DotAttr::withK(int64_t k) const {
   return DotAttr::get(getContext(), getM(), getN(), k, getLhs(), getRhs(),
-                      getAcc(), getAccumulates(), getStep());
+                      getAcc(), getAccumulates(), getStep(), getWeightsLeft());
 }
 
 /// Checks a dot product of sides of `bits` bits, whose sums fill a vector.
@@ -206,21 +207,29 @@ static LogicalResult verifyDot(function_ref<InFlightDiagnostic()> emitError,
 /// sums each, but at least those of one instruction. Where that takes a single
 /// token, a register has its codes for several: with both kinds of sums, such a
 /// register for each token and the codes of the rows, all registers are in use.
+/// With weights on the left it is a quarter: there, sums on the way to a scale
+/// of the activations and codes take as many.
 static int64_t getMmaTokens(DotAttr mma, int64_t registers, int64_t lanes,
                             int64_t rows) {
   if (mma.getM() == 1) {
     int64_t parts = llvm::divideCeil(rows, lanes);
     return std::max<int64_t>(1, (registers - parts) / (2 * parts + 1));
   }
-  return std::max(mma.getM(), registers / 2 * lanes / rows);
+  int64_t part = mma.getWeightsLeft() ? 4 : 2;
+  return std::max(mma.getTokens(), registers / part * lanes / rows);
 }
 
 /// Checks that products of matrices fit a register tile.
 static LogicalResult verifyMma(function_ref<InFlightDiagnostic()> emitError,
                                DotAttr mma, int64_t registers, int64_t lanes,
-                               int64_t rows) {
+                               int64_t rows, int64_t warp) {
   if (!mma)
     return success();
+  if (mma.getWeightsLeft() != (warp > 1))
+    return emitError()
+           << "mma must have weights_left where a worker is a warp, "
+              "and only there, got "
+           << mma;
   if (mma.getLhs().getWidth() != 8 || mma.getAcc().getWidth() != 32)
     return emitError() << "mma must multiply integers of 8 bits to sums of 32 "
                           "bits, got "
@@ -240,15 +249,17 @@ static LogicalResult verifyMma(function_ref<InFlightDiagnostic()> emitError,
   if (mma.getStepSize() < kDotStep)
     return emitError() << "mma must have a step of at least " << kDotStep
                        << ", got " << mma.getStep();
-  if (rows % mma.getN())
-    return emitError() << "rows must be a multiple of the n of mma ("
-                       << mma.getN() << "), got " << rows;
+  if (rows % mma.getRows())
+    return emitError() << "rows must be a multiple of the "
+                       << (mma.getWeightsLeft() ? "m" : "n") << " of mma ("
+                       << mma.getRows() << "), got " << rows;
   int64_t tokens = getMmaTokens(mma, registers, lanes, rows);
-  if (tokens < mma.getM() || tokens > 64 || tokens % mma.getM())
+  if (tokens < mma.getTokens() || tokens > 64 || tokens % mma.getTokens())
     return emitError() << "half of " << registers
                        << " registers must hold the sums of mma for a multiple "
                           "of "
-                       << mma.getM() << " tokens, at most 64, got " << tokens;
+                       << mma.getTokens() << " tokens, at most 64, got "
+                       << tokens;
   return success();
 }
 
@@ -289,7 +300,8 @@ LogicalResult TargetAttr::verify(function_ref<InFlightDiagnostic()> emitError,
                        << rows;
   if (tokens < 1 || tokens > 32)
     return emitError() << "tokens must be 1 to 32, got " << tokens;
-  return verifyMma(emitError, mma, vectorRegisters, vectorBits / 32, rows);
+  return verifyMma(emitError, mma, vectorRegisters, vectorBits / 32, rows,
+                   warp);
 }
 
 TargetAttr TargetAttr::lookup(Operation *op) {

@@ -38,6 +38,36 @@ def Lumen_ShuffleOp : Lumen_Op<"shuffle", [Pure, AllTypesMatch<["value", "result
   let assemblyFormat = "$value `,` $from attr-dict `:` type($value)";
 }
 
+def Lumen_WarpMmaOp : Lumen_Op<"warp_mma", [Pure, AllTypesMatch<["acc", "result"]>]> {
+  let summary = "what a lane has of a small matrix product";
+  let description = [{
+    The part of a thread in `lumen.mma`, for which all threads of its warp come here
+    together. With l for its lane, a quarter of k codes and pairs of sums at a time are
+    those of
+
+        lhs    rows l / 4 and l / 4 + 8, quarter l % 4 of each,
+        rhs    row l / 4, quarter l % 4,
+        acc    rows l / 4 and l / 4 + 8, columns 2 (l % 4) and 2 (l % 4) + 1.
+
+    So matrices are in chunks of consecutive elements, which go round the lanes.
+
+    ```mlir
+    %r = lumen.warp_mma <m = 16, n = 8, k = 32, lhs = si8, rhs = si8, acc = i32, weights_left = true> %w, %x, %acc
+       : vector<16xi8>, vector<8xi8>, vector<4xi32>
+    ```
+  }];
+  let arguments = (ins
+    Lumen_DotAttr:$shape,
+    FixedVectorOfRankAndType<[1], [I8]>:$lhs,
+    FixedVectorOfRankAndType<[1], [I8]>:$rhs,
+    FixedVectorOfRankAndType<[1], [I32]>:$acc);
+  let results = (outs FixedVectorOfRankAndType<[1], [I32]>:$result);
+  let assemblyFormat = [{
+    $shape $lhs `,` $rhs `,` $acc attr-dict `:` type($lhs) `,` type($rhs) `,` type($acc)
+  }];
+  let hasVerifier = 1;
+}
+
 def Lumen_WarpBarrierOp : Lumen_Op<"warp_barrier"> {
   let summary = "waits until every thread of the warp is here";
   let description = [{

@@ -8,8 +8,6 @@
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
 #include "mlir/IR/TypeUtilities.h"
 
-#include <numeric>
-
 using namespace mlir;
 using namespace mlir::lumen;
 
@@ -53,11 +51,16 @@ Value KernelBuilder::zero(Type type) {
 }
 
 Value KernelBuilder::laneNumbers(int64_t lanes, int64_t first) {
-  SmallVector<int32_t> numbers(lanes);
-  std::iota(numbers.begin(), numbers.end(), first);
+  return numbers(lanes, [&](int64_t lane) { return first + lane; });
+}
+
+Value KernelBuilder::numbers(int64_t lanes, function_ref<int64_t(int64_t)> of) {
+  SmallVector<int32_t> values(lanes);
+  for (auto [lane, value] : llvm::enumerate(values))
+    value = of(lane);
   auto type = VectorType::get(lanes, getI32Type());
   return arith::ConstantOp::create(
-      *this, DenseElementsAttr::get(type, ArrayRef(numbers)));
+      *this, DenseElementsAttr::get(type, ArrayRef(values)));
 }
 
 //===----------------------------------------------------------------------===//
@@ -120,6 +123,27 @@ void KernelBuilder::store(Value value, Value buffer, ValueRange at) {
     memref::StoreOp::create(*this, value, buffer, at);
 }
 
+/// For all elements.
+static Value takeAll(KernelBuilder &b, Value numbers) {
+  Type type = cast<VectorType>(numbers.getType()).clone(b.getI1Type());
+  return b.integer(type, 1);
+}
+
+Value KernelBuilder::gather(Value buffer, ValueRange at, Value numbers) {
+  Type element = cast<MemRefType>(buffer.getType()).getElementType();
+  auto type = cast<VectorType>(numbers.getType()).clone(element);
+  auto gather = vector::GatherOp::create(*this, type, buffer, at, numbers,
+                                         takeAll(*this, numbers), zero(type));
+  gather.setAlignment(getBytes(element));
+  return gather;
+}
+
+void KernelBuilder::scatter(Value vector, Value buffer, ValueRange at,
+                            Value numbers) {
+  vector::ScatterOp::create(*this, /*resultType=*/Type(), buffer, at, numbers,
+                            takeAll(*this, numbers), vector);
+}
+
 //===----------------------------------------------------------------------===//
 // Control flow
 //===----------------------------------------------------------------------===//
@@ -164,6 +188,15 @@ scf::ForallOp KernelBuilder::parallel(ArrayRef<OpFoldResult> sizes,
   setInsertionPointToStart(loop.getBody());
   body(loop.getInductionVars());
   return loop;
+}
+
+void KernelBuilder::outline(function_ref<void()> body) {
+  auto op = scf::ExecuteRegionOp::create(*this, TypeRange(),
+                                         /*no_inline=*/true);
+  InsertionGuard guard(*this);
+  setInsertionPointToStart(&op.getRegion().emplaceBlock());
+  body();
+  scf::YieldOp::create(*this);
 }
 
 void KernelBuilder::branch(Value condition, function_ref<void()> then,

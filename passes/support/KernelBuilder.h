@@ -32,6 +32,8 @@ public:
   Value zero(Type type);
   /// `first`, `first` + 1, … in i32.
   Value laneNumbers(int64_t lanes, int64_t first = 0);
+  /// `of(0)`, `of(1)`, … in i32.
+  Value numbers(int64_t lanes, function_ref<int64_t(int64_t)> of);
 
   //===--------------------------------------------------------------------===//
   // Indices and constants. Adding 0 and dividing by 1 emit nothing.
@@ -59,6 +61,10 @@ public:
   Value load(int64_t lanes, Value buffer, ValueRange at);
   /// An element, or a vector of them from `at` on.
   void store(Value value, Value buffer, ValueRange at);
+  /// The elements that are so many behind the one at `at` as `numbers`, a
+  /// vector of integers, says. They lie at multiples of their size.
+  Value gather(Value buffer, ValueRange at, Value numbers);
+  void scatter(Value vector, Value buffer, ValueRange at, Value numbers);
 
   //===--------------------------------------------------------------------===//
   // Control flow. Where a body ends, the builder stands behind the op.
@@ -81,6 +87,10 @@ public:
   /// A parallel loop, one iteration for every point below `sizes`.
   scf::ForallOp parallel(ArrayRef<OpFoldResult> sizes,
                          function_ref<void(ValueRange)> body);
+
+  /// Where the target's workers are warps, `body` becomes a function of its
+  /// own.
+  void outline(function_ref<void()> body);
 
   /// A branch without results.
   void branch(Value condition, function_ref<void()> then,

@@ -12,7 +12,8 @@ def VectorizeProductPass : Pass<"lumen-vectorize-product", "::mlir::ModuleOp"> {
     In kernels of kind "product", every small static tensor becomes vectors: its
     last dimension is the lanes, the others are unrolled. A slice of a buffer becomes
     one address, and 1-D loads at constant distances from it where they are used;
-    accumulators become vector values carried by the loops. A `linalg.generic` that adds products of unsigned and signed 8-bit
+    accumulators become vector values carried by the loops. A `vector.transfer_read` is
+    one vector of a register tile, for what works on vectors itself. A `linalg.generic` that adds products of unsigned and signed 8-bit
     operands over four consecutive k becomes `lumen.dot4`.
 
     LLVM keeps the order of the unrolled code, so it decides what must be in

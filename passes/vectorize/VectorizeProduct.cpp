@@ -14,6 +14,8 @@
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
+#include "mlir/Dialect/Utils/StaticValueUtils.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
 
 namespace mlir::lumen {
 #define GEN_PASS_DEF_VECTORIZEPRODUCTPASS
@@ -49,6 +51,7 @@ private:
   LogicalResult visit(tensor::ExtractSliceOp slice);
   LogicalResult visit(linalg::GenericOp generic);
   LogicalResult visit(bufferization::MaterializeInDestinationOp store);
+  LogicalResult visit(vector::TransferReadOp read);
 
   /// Nothing else uses what the replaced ops gave.
   LogicalResult verifyReplaced();
@@ -188,6 +191,31 @@ Vectorizer::visit(bufferization::MaterializeInDestinationOp store) {
   return success();
 }
 
+/// A vector of a register tile, for what works on vectors itself.
+LogicalResult Vectorizer::visit(vector::TransferReadOp read) {
+  const RegisterTile *tile = findTile(read.getBase());
+  SmallVector<int64_t> position;
+  for (Value index : read.getIndices())
+    if (auto constant = getConstantIntValue(index))
+      position.push_back(*constant);
+  auto isInTile = [&] {
+    for (auto [i, size] : llvm::zip(ArrayRef(position).drop_back(),
+                                    ArrayRef(tile->shape).drop_back()))
+      if (i < 0 || i >= size)
+        return false;
+    return position.back() == 0;
+  };
+  if (!tile || position.size() != tile->shape.size() || !isInTile() ||
+      read.getVectorType() != tile->vectors.front().getType() ||
+      !read.getPermutationMap().isMinorIdentity() || read.getMask())
+    return read.emitOpError(
+        "in a product kernel takes one vector of a register tile");
+  position.pop_back();
+  read.getResult().replaceAllUsesWith(tile->vectors[tile->flatten(position)]);
+  replaced.push_back(read);
+  return success();
+}
+
 LogicalResult Vectorizer::visit(scf::ForOp loop) {
   // Without tensors it stays as it is.
   if (!llvm::any_of(loop.getResultTypes(), llvm::IsaPred<TensorType>))
@@ -274,6 +302,8 @@ LogicalResult Vectorizer::visit(Operation &op) {
     return visit(generic);
   if (auto store = dyn_cast<bufferization::MaterializeInDestinationOp>(op))
     return visit(store);
+  if (auto read = dyn_cast<vector::TransferReadOp>(op))
+    return visit(read);
   if (auto loop = dyn_cast<scf::ForOp>(op))
     return visit(loop);
   for (Region &region : op.getRegions())

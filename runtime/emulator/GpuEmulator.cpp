@@ -30,8 +30,10 @@ struct Meeting {
 
 struct Warp {
   Meeting meeting;
-  /// What lanes show each other, and from whom each takes.
-  uint32_t values[kWarp], from[kWarp];
+  /// What lanes show each other.
+  uint32_t values[kWarp];
+  /// Rows of the operands of a matrix product, which they show, too.
+  int8_t lhs[16][32], rhs[8][32];
   std::vector<char> scratch;
 };
 
@@ -108,6 +110,32 @@ template <typename Codes> int32_t dot(uint32_t codes, uint32_t x, int32_t sum) {
   return sum;
 }
 
+/// The product of matrices of 16 and 8 rows of so many words for each of four
+/// lanes: `a` are those of a lane's row and of the eighth one behind it in
+/// turn.
+template <int Words>
+void multiply(const uint32_t *a, const uint32_t *b, const int32_t *sums,
+              int32_t *result) {
+  Warp &warp = *current().warp;
+  int row = lane() / 4, quarter = lane() % 4;
+  for (int i = 0; i < Words; ++i) {
+    int place = 4 * (4 * i + quarter);
+    std::memcpy(warp.lhs[row] + place, &a[2 * i], 4);
+    std::memcpy(warp.lhs[row + 8] + place, &a[2 * i + 1], 4);
+    std::memcpy(warp.rhs[row] + place, &b[i], 4);
+  }
+  meet(warp.meeting);
+  for (int i = 0; i < 4; ++i) {
+    const int8_t *lhs = warp.lhs[row + 8 * (i / 2)],
+                 *rhs = warp.rhs[2 * quarter + i % 2];
+    uint32_t sum = sums[i];
+    for (int k = 0; k < 16 * Words; ++k)
+      sum += uint32_t(lhs[k] * rhs[k]);
+    result[i] = int32_t(sum);
+  }
+  meet(warp.meeting);
+}
+
 } // namespace
 
 extern "C" {
@@ -129,6 +157,21 @@ int32_t lumen_gpu_idp4a_s_s(uint32_t codes, uint32_t x, int32_t sum) {
 }
 int32_t lumen_gpu_idp4a_u_s(uint32_t codes, uint32_t x, int32_t sum) {
   return dot<uint8_t>(codes, x, sum);
+}
+void lumen_gpu_mma_m16n8k32_row_col_s8(uint32_t a0, uint32_t a1, uint32_t a2,
+                                       uint32_t a3, uint32_t b0, uint32_t b1,
+                                       int32_t c0, int32_t c1, int32_t c2,
+                                       int32_t c3, int32_t *result) {
+  const uint32_t a[] = {a0, a1, a2, a3}, b[] = {b0, b1};
+  const int32_t sums[] = {c0, c1, c2, c3};
+  multiply<2>(a, b, sums, result);
+}
+void lumen_gpu_mma_m16n8k16_row_col_s8(uint32_t a0, uint32_t a1, uint32_t b0,
+                                       int32_t c0, int32_t c1, int32_t c2,
+                                       int32_t c3, int32_t *result) {
+  const uint32_t a[] = {a0, a1}, b[] = {b0};
+  const int32_t sums[] = {c0, c1, c2, c3};
+  multiply<1>(a, b, sums, result);
 }
 uint32_t lumen_gpu_prmt(uint32_t low, uint32_t high, uint32_t selector) {
   uint64_t bytes = uint64_t(high) << 32 | low;

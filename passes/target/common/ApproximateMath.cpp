@@ -2,6 +2,7 @@
 //
 // Replaces functions that LLVM would call a library for by arithmetic.
 #include "passes/Passes.h"
+#include "passes/support/Warps.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
@@ -48,7 +49,9 @@ struct ApproximateMathPass final
     populateMathPolynomialApproximationPatterns(patterns, [](StringRef name) {
       return name == math::ExpOp::getOperationName();
     });
-    patterns.add<RelaxFma>(&getContext());
+    // (Threads of a warp have the instruction.)
+    if (!hasWarps(getOperation()))
+      patterns.add<RelaxFma>(&getContext());
     if (failed(applyPatternsGreedily(getOperation(), std::move(patterns))))
       signalPassFailure();
   }

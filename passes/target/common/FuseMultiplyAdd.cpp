@@ -31,27 +31,32 @@ arith::MulFOp findProduct(Value addend) {
              : nullptr;
 }
 
-struct Fuse final : OpRewritePattern<arith::AddFOp> {
-  using OpRewritePattern::OpRewritePattern;
+template <typename Sum> struct Fuse final : OpRewritePattern<Sum> {
+  using OpRewritePattern<Sum>::OpRewritePattern;
 
-  LogicalResult matchAndRewrite(arith::AddFOp op,
+  LogicalResult matchAndRewrite(Sum op,
                                 PatternRewriter &rewriter) const override {
     if (!mayContract(op.getFastmath()))
       return failure();
     Value acc = op.getLhs();
     arith::MulFOp product = findProduct(op.getRhs());
+    bool isRight = !!product;
     if (!product) {
       acc = op.getRhs();
       product = findProduct(op.getLhs());
     }
     if (!product)
       return failure();
+    Value lhs = product.getLhs(), rhs = product.getRhs();
+    if constexpr (std::is_same_v<Sum, arith::SubFOp>) {
+      Value &negative = isRight ? lhs : acc;
+      negative = arith::NegFOp::create(rewriter, op.getLoc(), negative);
+    }
     if (isa<VectorType>(op.getType()))
-      rewriter.replaceOpWithNewOp<vector::FMAOp>(op, product.getLhs(),
-                                                 product.getRhs(), acc);
+      rewriter.replaceOpWithNewOp<vector::FMAOp>(op, lhs, rhs, acc);
     else
-      rewriter.replaceOpWithNewOp<LLVM::FMulAddOp>(
-          op, op.getType(), product.getLhs(), product.getRhs(), acc);
+      rewriter.replaceOpWithNewOp<LLVM::FMulAddOp>(op, op.getType(), lhs, rhs,
+                                                   acc);
     rewriter.eraseOp(product);
     return success();
   }
@@ -66,7 +71,10 @@ struct FuseMultiplyAddPass final
     if (!target || !target.getFma())
       return;
     RewritePatternSet patterns(&getContext());
-    patterns.add<Fuse>(&getContext());
+    patterns.add<Fuse<arith::AddFOp>>(&getContext());
+    // Of two products LLVM takes one or the other, by what stands around them.
+    if (target.hasWarps())
+      patterns.add<Fuse<arith::SubFOp>>(&getContext());
     walkAndApplyPatterns(getOperation(), std::move(patterns));
   }
 };

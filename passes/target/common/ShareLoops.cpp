@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Makes functions of the inner loops of products. Where format and columns are
-// the same, products of any rows and with any epilogue have them in common.
+// Makes functions of the inner loops of products, or of the tiles that warps
+// compute. Where format and columns are the same, products of any rows and with
+// any epilogue have them in common.
 #include "passes/Passes.h"
 #include "passes/support/Warps.h"
 
@@ -61,9 +62,9 @@ struct Needs {
   /// It makes them itself: constants, and views of its arguments.
   SetVector<Value> constants, planes;
 
-  explicit Needs(scf::ForOp loop) {
-    SetVector<Value> all(loop->operand_begin(), loop->operand_end());
-    getUsedValuesDefinedAbove(loop->getRegions(), all);
+  explicit Needs(Operation *op) {
+    SetVector<Value> all(op->operand_begin(), op->operand_end());
+    getUsedValuesDefinedAbove(op->getRegions(), all);
     for (Value value : all) {
       if (isConstant(value)) {
         constants.insert(value);
@@ -76,6 +77,15 @@ struct Needs {
     }
   }
 };
+
+/// Whether functions can be given what `op` needs.
+bool canCall(Operation *op) {
+  return llvm::all_of(Needs(op).arguments, [](Value value) {
+    auto buffer = dyn_cast<MemRefType>(value.getType());
+    return buffer ? buffer.getLayout().isIdentity() && !buffer.getMemorySpace()
+                  : !isa<BaseMemRefType, VectorType>(value.getType());
+  });
+}
 
 /// Its results are the sums of a register tile, a vector per token. (For one
 /// token alone there is so little to do that the call would show.)
@@ -90,25 +100,20 @@ bool isShared(scf::ForOp loop) {
   });
   if (walk.wasInterrupted() || ops < kFewestOps)
     return false;
-  Needs needs(loop);
-  // What functions can be given.
-  return llvm::all_of(needs.arguments, [](Value value) {
-    auto buffer = dyn_cast<MemRefType>(value.getType());
-    return buffer ? buffer.getLayout().isIdentity() && !buffer.getMemorySpace()
-                  : !isa<BaseMemRefType>(value.getType());
-  });
+  return canCall(loop);
 }
 
-/// The type that `buffer` has for the loop. Addresses do not depend on how many
-/// rows there are, so products with other numbers of rows share the loop.
-Type getTypeInside(Value buffer, scf::ForOp loop) {
+/// The type that `buffer` has for what becomes a function. Addresses do not
+/// depend on how many rows there are, so products with other numbers of rows
+/// share the loop.
+Type getTypeInside(Value buffer, Operation *shared) {
   auto type = dyn_cast<MemRefType>(buffer.getType());
   if (!type || type.getRank() == 0 || type.isDynamicDim(0))
     return buffer.getType();
   for (Operation *user : buffer.getUsers())
-    if (loop->isProperAncestor(user) &&
+    if (shared->isProperAncestor(user) &&
         !isa<memref::SubViewOp, memref::LoadOp, memref::PrefetchOp,
-             vector::LoadOp>(user))
+             vector::LoadOp, vector::GatherOp>(user))
       return type;
   SmallVector<int64_t> shape(type.getShape());
   shape[0] = ShapedType::kDynamic;
@@ -121,7 +126,8 @@ struct ShareLoopsPass final : lumen::impl::ShareLoopsPassBase<ShareLoopsPass> {
   void runOnOperation() override;
 
 private:
-  void share(scf::ForOp loop, SymbolTable &symbols);
+  void share(Operation *op, SymbolTable &symbols);
+  void shareTiles(SymbolTable &symbols);
   func::FuncOp find(func::FuncOp function, SymbolTable &symbols);
 
   /// What there is, by type and number of ops.
@@ -151,13 +157,13 @@ func::FuncOp ShareLoopsPass::find(func::FuncOp function, SymbolTable &symbols) {
   return function;
 }
 
-void ShareLoopsPass::share(scf::ForOp loop, SymbolTable &symbols) {
-  Needs needs(loop);
-  Location loc = loop.getLoc();
-  OpBuilder b(loop);
+void ShareLoopsPass::share(Operation *op, SymbolTable &symbols) {
+  Needs needs(op);
+  Location loc = op->getLoc();
+  OpBuilder b(op);
   SmallVector<Value> operands;
   for (Value value : needs.arguments) {
-    Type type = getTypeInside(value, loop);
+    Type type = getTypeInside(value, op);
     operands.push_back(value.getType() == type ? value
                                                : Value(memref::CastOp::create(
                                                      b, loc, type, value)));
@@ -167,10 +173,9 @@ void ShareLoopsPass::share(scf::ForOp loop, SymbolTable &symbols) {
     operands.push_back(arith::ConstantIndexOp::create(
         b, loc, cast<MemRefType>(plane.getType()).getDimSize(0)));
 
-  auto function =
-      func::FuncOp::create(loc, "loop",
-                           b.getFunctionType(ValueRange(operands).getTypes(),
-                                             loop.getResultTypes()));
+  auto function = func::FuncOp::create(
+      loc, "loop",
+      b.getFunctionType(ValueRange(operands).getTypes(), op->getResultTypes()));
   function.setPrivate();
   function->setAttr(LumenDialect::kLoopAttr, b.getUnitAttr());
   b.setInsertionPointToStart(function.addEntryBlock());
@@ -182,7 +187,7 @@ void ShareLoopsPass::share(scf::ForOp loop, SymbolTable &symbols) {
     b.clone(*value.getDefiningOp(), mapping);
   for (auto [i, value] : llvm::enumerate(needs.planes)) {
     memref::ReinterpretCastOp plane = getPlane(value);
-    auto type = cast<MemRefType>(getTypeInside(value, loop));
+    auto type = cast<MemRefType>(getTypeInside(value, op));
     SmallVector<OpFoldResult> sizes = plane.getMixedSizes();
     if (type.isDynamicDim(0))
       sizes[0] = function.getArgument(count + i);
@@ -191,22 +196,40 @@ void ShareLoopsPass::share(scf::ForOp loop, SymbolTable &symbols) {
                            plane.getMixedOffsets().front(), sizes,
                            plane.getMixedStrides()));
   }
-  Operation *body = b.clone(*loop, mapping);
+  Operation *body = b.clone(*op, mapping);
   func::ReturnOp::create(b, loc, body->getResults());
   function = find(function, symbols);
 
-  b.setInsertionPoint(loop);
+  b.setInsertionPoint(op);
   auto call = func::CallOp::create(b, loc, function, operands);
-  loop->replaceAllUsesWith(call);
-  loop.erase();
+  op->replaceAllUsesWith(call);
+  op->erase();
+}
+
+/// What stands around a tile takes no registers in its function. Its results
+/// are in memory: all lanes are through with those of the tile before, and see
+/// these.
+void ShareLoopsPass::shareTiles(SymbolTable &symbols) {
+  SmallVector<scf::ExecuteRegionOp> tiles;
+  getOperation().walk([&](scf::ExecuteRegionOp op) {
+    if (op.getNoInline() && op.getNumResults() == 0 && canCall(op))
+      tiles.push_back(op);
+  });
+  for (scf::ExecuteRegionOp tile : tiles) {
+    OpBuilder b(tile);
+    WarpBarrierOp::create(b, tile.getLoc());
+    b.setInsertionPointAfter(tile);
+    WarpBarrierOp::create(b, tile.getLoc());
+    share(tile, symbols);
+  }
 }
 
 void ShareLoopsPass::runOnOperation() {
   functions.clear();
+  SymbolTable symbols(getOperation());
   // Functions of warps have no vectors as results.
   if (hasWarps(getOperation()))
-    return;
-  SymbolTable symbols(getOperation());
+    return shareTiles(symbols);
   SmallVector<scf::ForOp> loops;
   for (auto kernel : getOperation().getOps<func::FuncOp>()) {
     auto kind = kernel->getAttrOfType<StringAttr>(LumenDialect::kKernelAttr);

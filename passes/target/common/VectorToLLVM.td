@@ -105,6 +105,10 @@ def ShareLoopsPass : Pass<"lumen-share-loops", "::mlir::ModuleOp"> {
     is the same. It is named after what it does, so that models have it in common too.
     The loop for a single token stays, because so short a call would cost time.
 
+    On targets with warps it is an `scf.execute_region` with `no_inline`, a tile whose
+    results are in memory, that becomes such a function. What stands around it then takes
+    no registers in it. The threads of a warp wait for each other before and behind it.
+
     Before:
 
     ```mlir
@@ -377,7 +381,8 @@ def FuseMultiplyAddPass : Pass<"lumen-fuse-multiply-add"> {
   let description = [{
     Where both may be contracted, and the target has an instruction for it. LLVM
     would fuse them too, but not all: where it takes vectors apart, it forgets that
-    it may. Then the bits of a result would depend on how many tokens there are.
+    it may. Then the bits of a result would depend on how many tokens there are. On
+    targets with warps it fuses subtractions, too.
 
     Before:
 

@@ -53,11 +53,12 @@ struct DistributeLanesPass final
     int64_t scratch = 0;
     for (auto function : module.getOps<func::FuncOp>()) {
       if (function.isExternal() ||
-          !function->hasAttr(LumenDialect::kKernelAttr))
+          !(function->hasAttr(LumenDialect::kKernelAttr) ||
+            function->hasAttr(LumenDialect::kLoopAttr)))
         continue;
       auto kind =
           function->getAttrOfType<StringAttr>(LumenDialect::kKernelAttr);
-      if (kind == "pack") {
+      if (kind && kind == "pack") {
         makeLanesWorkers(function);
         continue;
       }

@@ -39,28 +39,45 @@ private:
   void call(LLVM::CallIntrinsicOp op);
 };
 
-/// llvm.nvvm.shfl.sync.idx.i32 is lumen_gpu_shfl_sync_idx_i32.
+/// llvm.nvvm.shfl.sync.idx.i32 is lumen_gpu_shfl_sync_idx_i32. Several results
+/// go where the last argument points to.
 void EmulateGpuPass::call(LLVM::CallIntrinsicOp op) {
   ModuleOp module = getOperation();
+  ImplicitLocOpBuilder b(op.getLoc(), op);
+  SmallVector<Value> arguments(op.getArgs());
+  Type result = op.getNumResults() ? op.getResult(0).getType()
+                                   : LLVM::LLVMVoidType::get(&getContext());
+  Type several = isa<LLVM::LLVMStructType>(result) ? result : Type();
+  if (several) {
+    // In the entry, so that a loop takes no more memory with every turn.
+    OpBuilder::InsertionGuard guard(b);
+    b.setInsertionPointToStart(
+        &op->getParentOfType<LLVM::LLVMFuncOp>().getBody().front());
+    arguments.push_back(LLVM::AllocaOp::create(
+        b, LLVM::LLVMPointerType::get(&getContext()), several,
+        LLVM::ConstantOp::create(b, b.getI32IntegerAttr(1)).getResult()));
+    result = LLVM::LLVMVoidType::get(&getContext());
+  }
   std::string name =
       "lumen_gpu_" + op.getIntrin().drop_front(gpu::kIntrinsics.size()).str();
   llvm::replace(name, '.', '_');
   if (!module.lookupSymbol(name)) {
     auto b =
         ImplicitLocOpBuilder::atBlockEnd(module.getLoc(), module.getBody());
-    Type result = op.getNumResults() ? op.getResult(0).getType()
-                                     : LLVM::LLVMVoidType::get(&getContext());
     auto function = LLVM::LLVMFuncOp::create(
         b, name,
-        LLVM::LLVMFunctionType::get(result,
-                                    llvm::to_vector(op.getArgs().getTypes())));
+        LLVM::LLVMFunctionType::get(
+            result, llvm::to_vector(ValueRange(arguments).getTypes())));
     function.setNoUnwind(true);
   }
-  ImplicitLocOpBuilder b(op.getLoc(), op);
-  auto call = LLVM::CallOp::create(b, op.getResultTypes(),
-                                   FlatSymbolRefAttr::get(&getContext(), name),
-                                   op.getArgs());
-  op->replaceAllUsesWith(call->getResults());
+  auto call = LLVM::CallOp::create(
+      b, several ? TypeRange() : TypeRange(op.getResultTypes()),
+      FlatSymbolRefAttr::get(&getContext(), name), arguments);
+  if (several)
+    op->getResult(0).replaceAllUsesWith(
+        LLVM::LoadOp::create(b, several, arguments.back()));
+  else
+    op->replaceAllUsesWith(call->getResults());
   op->erase();
 }
 

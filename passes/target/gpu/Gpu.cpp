@@ -167,8 +167,13 @@ Gpu::addInstructions(TargetAttr target, RewritePatternSet &patterns,
                  dot.getK() == kCodes && dot.getLhs().isSignedInteger(8) &&
                  dot.getRhs().isSignedInteger(8) &&
                  dot.getAcc().isInteger(32) && dot.getAccumulates();
+  // Of lumen.mma, lanes have their parts already.
+  DotAttr mma = target.getMma();
+  bool isWarpMma = mma && mma.getM() == 16 && mma.getN() == 8 &&
+                   mma.getK() == 32 && mma.getStepSize() == 32;
   for (auto [each, known] :
-       {std::pair(dot, isKnown), std::pair(target.getPairDot(), false)})
+       {std::pair(dot, isKnown), std::pair(target.getPairDot(), false),
+        std::pair(mma, isWarpMma)})
     if (each && !known)
       return emitError() << "no instruction of GPUs is known for " << each;
   MLIRContext *context = patterns.getContext();

@@ -31,15 +31,24 @@ Value LaneDistributor::makeConstant(Value constant, LaneLayout layout) {
   }
   if (layout.isUniform())
     return arith::ConstantOp::create(b, elements);
-  auto progression = getProgression(elements);
-  if (!progression)
+  auto rule = findNumberRule(elements);
+  if (!rule)
     return nullptr;
-  auto [first, step] = *progression;
   SmallVector<Value> own;
   for (int64_t i = 0; i < layout.getOwn(); ++i) {
     Value number = getElementNumber(b, lane, layout, i);
-    number = arith::MulIOp::create(b, number, b.integer(element, step));
-    own.push_back(arith::AddIOp::create(b, number, b.integer(element, first)));
+    Value value = b.integer(element, rule->first);
+    for (auto [shift, bits, weight] : rule->fields) {
+      Value field = number;
+      if (shift)
+        field = arith::ShRUIOp::create(b, field, b.integer(element, shift));
+      if (int64_t(1) << (shift + bits) < layout.elements)
+        field = arith::AndIOp::create(
+            b, field, b.integer(element, (int64_t(1) << bits) - 1));
+      field = arith::MulIOp::create(b, field, b.integer(element, weight));
+      value = arith::AddIOp::create(b, field, value);
+    }
+    own.push_back(value);
   }
   return joinElements(b, layout, own);
 }
@@ -65,12 +74,18 @@ LaneDistributor::makeConstants(Operation *op,
 /// Chunks of an operand that is laid out like nothing else.
 static int64_t getChunk(OpOperand &operand) {
   int64_t elements = cast<VectorType>(operand.get().getType()).getNumElements();
-  bool isSummed = operand.getOperandNumber() < 2;
-  if (isSummed && isa<Dot4Op>(operand.getOwner()))
-    return 4;
-  if (isSummed && isa<Dot2Op>(operand.getOwner()))
-    return 2;
+  if (int64_t chunk = getSumChunk(operand))
+    return chunk;
   return LaneLayout::isPossible(elements, 1) ? 1 : elements;
+}
+
+/// The vectors of an op that moves single elements, which are laid out alike.
+static SmallVector<Value> getAlike(Operation *op) {
+  if (auto gather = dyn_cast<vector::GatherOp>(op))
+    return {gather.getResult()};
+  if (auto scatter = dyn_cast<vector::ScatterOp>(op))
+    return {scatter.getValueToStore(), scatter.getIndices()};
+  return {};
 }
 
 /// The vectors that an op takes and makes.
@@ -198,10 +213,14 @@ LogicalResult LaneDistributor::distribute(Operation *op) {
   }
   if (op->hasTrait<OpTrait::Elementwise>() && !isa<vector::BitCastOp>(op))
     return distributeElementwise(op);
-  if (failed(makeConstants(op, [](OpOperand &operand) {
+  SmallVector<Value> alike = getAlike(op);
+  auto *like = llvm::find_if(
+      alike, [&](Value value) { return layouts.contains(value); });
+  if (failed(makeConstants(op, [&](OpOperand &operand) {
         int64_t elements =
             cast<VectorType>(operand.get().getType()).getNumElements();
-        return LaneLayout{elements, getChunk(operand)};
+        return like != alike.end() ? layouts.lookup(*like)
+                                   : LaneLayout{elements, getChunk(operand)};
       })))
     return failure();
   return llvm::TypeSwitch<Operation *, LogicalResult>(op)
@@ -209,7 +228,8 @@ LogicalResult LaneDistributor::distribute(Operation *op) {
       .Case<vector::LoadOp, vector::StoreOp, vector::BroadcastOp,
             vector::BitCastOp, vector::ReductionOp, vector::ExtractOp,
             vector::ExtractStridedSliceOp, vector::DeinterleaveOp,
-            vector::InsertStridedSliceOp, vector::InterleaveOp>(
+            vector::InsertStridedSliceOp, vector::InterleaveOp,
+            vector::GatherOp, vector::ScatterOp, vector::ShuffleOp, MmaOp>(
           [&](auto each) { return distribute(each); })
       .Default([](Operation *each) {
         return each->emitOpError(

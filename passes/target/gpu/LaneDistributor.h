@@ -46,6 +46,10 @@ private:
   LogicalResult distribute(vector::DeinterleaveOp op);
   LogicalResult distribute(vector::InsertStridedSliceOp op);
   LogicalResult distribute(vector::InterleaveOp op);
+  LogicalResult distribute(vector::GatherOp op);
+  LogicalResult distribute(vector::ScatterOp op);
+  LogicalResult distribute(vector::ShuffleOp op);
+  LogicalResult distribute(MmaOp op);
 
   /// What a lane has of a constant; null where that follows no simple rule.
   Value makeConstant(Value constant, LaneLayout layout);
@@ -57,6 +61,9 @@ private:
   LogicalResult replace(Value old, Value now);
   /// `value` becomes what a lane has of it.
   void takeOwn(Value value);
+  /// Where own element `number` of a gather or a scatter is.
+  SmallVector<Value> offsetLast(ValueRange offsets, Value numbers,
+                                int64_t number);
   /// `result` is, at element e, element factor * e + offset of `source`.
   void pick(Value result, Value source, int64_t factor, int64_t offset);
   /// Where in memory chunk `turn` of the lane begins.

@@ -22,25 +22,55 @@ bool mlir::lumen::isConstantVector(Value value) {
          value.getDefiningOp<arith::ConstantOp>();
 }
 
-std::optional<std::pair<int64_t, int64_t>>
-mlir::lumen::getProgression(DenseElementsAttr elements) {
+int64_t NumberRule::apply(int64_t number) const {
+  int64_t value = first;
+  for (const Field &field : fields)
+    value += (number >> field.shift & ((int64_t(1) << field.bits) - 1)) *
+             field.weight;
+  return value;
+}
+
+std::optional<NumberRule>
+mlir::lumen::findNumberRule(DenseElementsAttr elements) {
   auto integers = dyn_cast<DenseIntElementsAttr>(elements);
   if (!integers || !integers.getElementType().isInteger(32))
     return std::nullopt;
   SmallVector<int64_t> values;
   for (const APInt &value : integers.getValues<APInt>())
     values.push_back(value.getSExtValue());
-  int64_t step = values.size() > 1 ? values[1] - values[0] : 0;
-  for (size_t i = 1; i < values.size(); ++i)
-    if (values[i] - values[i - 1] != step)
+  NumberRule rule = {values.front(), {}};
+  for (int64_t bit = 0; int64_t(1) << bit < int64_t(values.size()); ++bit) {
+    int64_t weight = values[int64_t(1) << bit] - rule.first;
+    if (!rule.fields.empty()) {
+      NumberRule::Field &last = rule.fields.back();
+      if (weight == last.weight << last.bits) {
+        ++last.bits;
+        continue;
+      }
+    }
+    rule.fields.push_back({bit, 1, weight});
+  }
+  llvm::erase_if(rule.fields, [](auto &field) { return field.weight == 0; });
+  for (auto [number, value] : llvm::enumerate(values))
+    if (rule.apply(number) != value)
       return std::nullopt;
-  return std::pair(values[0], step);
+  return rule;
+}
+
+int64_t mlir::lumen::getSumChunk(OpOperand &operand) {
+  Operation *op = operand.getOwner();
+  unsigned number = operand.getOperandNumber();
+  if (auto mma = dyn_cast<MmaOp>(op))
+    return (number < 2 ? mma.getShape().getK() : mma.getShape().getN()) / 4;
+  if (isa<Dot4Op, Dot2Op>(op))
+    return number == 2 ? 1 : isa<Dot4Op>(op) ? 4 : 2;
+  return 0;
 }
 
 /// Whether a lane can compute what it has of a constant.
 static bool isComputable(arith::ConstantOp constant) {
   auto elements = cast<DenseElementsAttr>(constant.getValue());
-  return elements.isSplat() || getProgression(elements);
+  return elements.isSplat() || findNumberRule(elements);
 }
 
 namespace {
@@ -71,6 +101,7 @@ private:
   void connect(Value a, Value b, bool bytes = false);
   void connect(Operation *op);
   LogicalResult force(Operation *op);
+  LogicalResult force(vector::ShuffleOp op);
   LogicalResult assign(Operation *op, Value value, int64_t chunk);
 
   DenseMap<Value, SmallVector<Neighbour>> neighbours;
@@ -99,6 +130,10 @@ void LayoutFinder::connect(Operation *op) {
         connect(result, region->front().getTerminator()->getOperand(i));
   } else if (isa<vector::BitCastOp>(op)) {
     connect(op->getOperand(0), op->getResult(0), /*bytes=*/true);
+  } else if (auto gather = dyn_cast<vector::GatherOp>(op)) {
+    connect(gather.getIndices(), gather.getResult());
+  } else if (auto scatter = dyn_cast<vector::ScatterOp>(op)) {
+    connect(scatter.getIndices(), scatter.getValueToStore());
   } else if (op->hasTrait<OpTrait::Elementwise>()) {
     SmallVector<Value> values(op->getOperands());
     llvm::append_range(values, op->getResults());
@@ -141,15 +176,21 @@ LogicalResult LayoutFinder::assign(Operation *op, Value value, int64_t chunk) {
   return success();
 }
 
-/// Lanes have all codes of a sum, and all elements of what changes places.
-LogicalResult LayoutFinder::force(Operation *op) {
-  if (auto shuffle = dyn_cast<vector::ShuffleOp>(op)) {
-    for (Value value : {shuffle.getV1(), shuffle.getV2(), shuffle.getResult()})
-      if (failed(assign(op, value,
-                        cast<VectorType>(value.getType()).getNumElements())))
-        return failure();
+/// What changes places is all in one lane, unless others say where its result
+/// is.
+LogicalResult LayoutFinder::force(vector::ShuffleOp op) {
+  if (auto known = layouts.find(op.getResult());
+      known != layouts.end() && !known->second.isUniform())
     return success();
-  }
+  for (Value value : {op.getV1(), op.getV2(), op.getResult()})
+    if (failed(assign(op, value,
+                      cast<VectorType>(value.getType()).getNumElements())))
+      return failure();
+  return success();
+}
+
+/// Lanes have all codes of a sum.
+LogicalResult LayoutFinder::force(Operation *op) {
   bool hasTable = llvm::any_of(op->getOperands(), [](Value operand) {
     return isConstantVector(operand) &&
            !isComputable(operand.getDefiningOp<arith::ConstantOp>());
@@ -166,16 +207,12 @@ LogicalResult LayoutFinder::force(Operation *op) {
         return failure();
     return success();
   }
-  int64_t step = isa<Dot4Op>(op) ? 4 : isa<Dot2Op>(op) ? 2 : 0;
-  if (!step)
-    return success();
-  auto all = {std::pair(op->getOperand(0), step),
-              std::pair(op->getOperand(1), step),
-              std::pair(op->getOperand(2), int64_t(1)),
-              std::pair(Value(op->getResult(0)), int64_t(1))};
-  for (auto [value, chunk] : all)
-    if (failed(assign(op, value, chunk)))
-      return failure();
+  for (OpOperand &operand : op->getOpOperands())
+    if (int64_t chunk = getSumChunk(operand))
+      if (failed(assign(op, operand.get(), chunk)))
+        return failure();
+  if (isa<Dot4Op, Dot2Op, MmaOp>(op))
+    return assign(op, op->getResult(0), getSumChunk(op->getOpOperand(2)));
   return success();
 }
 
@@ -196,6 +233,9 @@ LogicalResult LayoutFinder::run(func::FuncOp function) {
                << type;
     return force(op);
   });
+  if (!walk.wasInterrupted())
+    walk = function.walk(
+        [&](vector::ShuffleOp op) { return WalkResult(force(op)); });
   if (walk.wasInterrupted())
     return failure();
   // Of bits that are several types, the widest first: its elements are whole.

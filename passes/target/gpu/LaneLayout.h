@@ -62,10 +62,25 @@ private:
   DenseMap<Value, LaneLayout> layouts;
 };
 
-/// The first element of a constant and how much more each further one is; none
-/// where they are no arithmetic progression of 32-bit integers.
-std::optional<std::pair<int64_t, int64_t>>
-getProgression(DenseElementsAttr elements);
+/// How the elements of a constant follow from their numbers: `first`, and for
+/// each field of consecutive bits of the number, these bits times `weight`. An
+/// arithmetic progression has one field.
+struct NumberRule {
+  struct Field {
+    int64_t shift, bits, weight;
+  };
+  int64_t first;
+  SmallVector<Field> fields;
+
+  int64_t apply(int64_t number) const;
+};
+
+/// Nothing where 32-bit integers follow no such rule.
+std::optional<NumberRule> findNumberRule(DenseElementsAttr elements);
+
+/// Elements that lanes have together of an operand of lumen.dot4, lumen.dot2 or
+/// lumen.mma; 0 for those of other ops.
+int64_t getSumChunk(OpOperand &operand);
 
 /// Whether `value` is a constant vector, which has no layout of its own.
 bool isConstantVector(Value value);

@@ -10,6 +10,8 @@
 #include "mlir/Conversion/LLVMCommon/TypeConverter.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
+#include "llvm/Support/FormatVariadic.h"
 
 namespace mlir::lumen {
 #define GEN_PASS_DEF_LOWERWARPSPASS
@@ -31,7 +33,8 @@ struct LowerWarpsPass final : lumen::impl::LowerWarpsPassBase<LowerWarpsPass> {
     ModuleOp module = getOperation();
     SmallVector<Operation *> ops;
     module.walk([&](Operation *op) {
-      if (isa<LaneOp, ShuffleOp, WarpBarrierOp, BlockBarrierOp, ScratchOp>(op))
+      if (isa<LaneOp, ShuffleOp, WarpBarrierOp, BlockBarrierOp, WarpMmaOp,
+              ScratchOp>(op))
         ops.push_back(op);
     });
     for (Operation *op : ops) {
@@ -39,6 +42,8 @@ struct LowerWarpsPass final : lumen::impl::LowerWarpsPassBase<LowerWarpsPass> {
       b.setInsertionPoint(op);
       if (auto shuffle = dyn_cast<ShuffleOp>(op))
         lower(b, shuffle);
+      else if (auto mma = dyn_cast<WarpMmaOp>(op))
+        lower(b, mma);
       else if (auto memory = dyn_cast<ScratchOp>(op))
         lower(b, memory);
       else if (isa<LaneOp>(op))
@@ -58,6 +63,7 @@ struct LowerWarpsPass final : lumen::impl::LowerWarpsPassBase<LowerWarpsPass> {
 
 private:
   void lower(KernelBuilder &b, ShuffleOp op);
+  void lower(KernelBuilder &b, WarpMmaOp op);
   void lower(KernelBuilder &b, ScratchOp op);
   // Where the scratch memory of a warp begins.
   Value callRuntime(KernelBuilder &b);
@@ -94,6 +100,38 @@ void LowerWarpsPass::lower(KernelBuilder &b, ShuffleOp op) {
   if (type != integer)
     value = arith::BitcastOp::create(b, type, value);
   op.getResult().replaceAllUsesWith(value);
+}
+
+/// The first words of both rows come before the second ones. Which columns of
+/// both sides meet is the same.
+void LowerWarpsPass::lower(KernelBuilder &b, WarpMmaOp op) {
+  Type word = b.getI32Type();
+  SmallVector<Value> operands;
+  auto addWords = [&](Value own, int64_t rows) {
+    int64_t bits =
+        getLanes(own) * getElementTypeOrSelf(own).getIntOrFloatBitWidth();
+    int64_t inRow = bits / 32 / rows;
+    own =
+        vector::BitCastOp::create(b, VectorType::get(rows * inRow, word), own);
+    for (int64_t i = 0; i < inRow; ++i)
+      for (int64_t row = 0; row < rows; ++row)
+        operands.push_back(vector::ExtractOp::create(b, own, row * inRow + i));
+  };
+  addWords(op.getLhs(), 2);
+  addWords(op.getRhs(), 1);
+  int64_t sums = getLanes(op.getAcc());
+  addWords(op.getAcc(), 1);
+  std::string name = llvm::formatv("llvm.nvvm.mma.m{0}n{1}k{2}.row.col.s8",
+                                   op.getShape().getM(), op.getShape().getN(),
+                                   op.getShape().getK());
+  auto type = LLVM::LLVMStructType::getLiteral(&getContext(),
+                                               SmallVector<Type>(sums, word));
+  Value all = callIntrinsic(b, name, type, operands);
+  SmallVector<Value> results;
+  for (int64_t i = 0; i < sums; ++i)
+    results.push_back(LLVM::ExtractValueOp::create(b, all, i));
+  op.getResult().replaceAllUsesWith(vector::FromElementsOp::create(
+      b, cast<VectorType>(op.getType()), results));
 }
 
 /// What the runtime says.

@@ -40,11 +40,15 @@ Value getBuffer(Operation *op) {
     return load.getMemRef();
   if (auto store = dyn_cast<memref::StoreOp>(op))
     return store.getMemRef();
+  if (auto gather = dyn_cast<vector::GatherOp>(op))
+    return gather.getBase();
+  if (auto scatter = dyn_cast<vector::ScatterOp>(op))
+    return scatter.getBase();
   return nullptr;
 }
 
 bool isStore(Operation *op) {
-  return isa<vector::StoreOp, memref::StoreOp>(op);
+  return isa<vector::StoreOp, vector::ScatterOp, memref::StoreOp>(op);
 }
 
 std::optional<Access> getAccess(Operation *op) {
@@ -59,7 +63,9 @@ std::optional<Access> getAccess(Operation *op) {
 OperandRange getIndices(Operation *op) {
   return llvm::TypeSwitch<Operation *, OperandRange>(op)
       .Case<vector::LoadOp, vector::StoreOp, memref::LoadOp, memref::StoreOp>(
-          [](auto each) { return each.getIndices(); });
+          [](auto each) { return each.getIndices(); })
+      .Case<vector::GatherOp, vector::ScatterOp>(
+          [](auto each) { return each.getOffsets(); });
 }
 
 Type getAccessed(Operation *op) {
@@ -67,6 +73,10 @@ Type getAccessed(Operation *op) {
     return store.getVectorType();
   if (auto load = dyn_cast<vector::LoadOp>(op))
     return load.getVectorType();
+  if (auto scatter = dyn_cast<vector::ScatterOp>(op))
+    return scatter.getVectorType();
+  if (auto gather = dyn_cast<vector::GatherOp>(op))
+    return gather.getVectorType();
   return cast<MemRefType>(getBuffer(op).getType()).getElementType();
 }
 

@@ -71,6 +71,7 @@ def DistributeLanesPass : Pass<"lumen-distribute-lanes", "::mlir::ModuleOp"> {
   let description = [{
     Element i of a vector becomes a scalar of thread i, and of thread i + 32 the second
     one of thread i. The four codes of a lane that `lumen.dot4` adds up stay together.
+    So do those of a row and the sums that an instruction for `lumen.mma` takes from a lane.
     Shorter vectors are in several lanes at once. Scalars are the same in all threads.
     So is what follows from all lanes, as sums: the threads exchange their values for
     it. Allocations become memory of the warp.
@@ -143,6 +144,8 @@ def LowerWarpsPass : Pass<"lumen-lower-warps", "::mlir::ModuleOp"> {
     %lane = llvm.call_intrinsic "llvm.nvvm.read.ptx.sreg.laneid"() : () -> i32
     %y = llvm.call_intrinsic "llvm.nvvm.shfl.sync.idx.i32"(%all, %x, %from, %last) : (i32, i32, i32, i32) -> i32
     ```
+
+    `lumen.warp_mma` becomes `mma.sync`.
 
     Memory of a warp is its part of the shared memory of its block. For the emulator, it
     begins where the function `lumen_scratch` says.

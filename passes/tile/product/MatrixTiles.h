@@ -5,52 +5,42 @@
 #ifndef LUMEN_PASSES_TILE_PRODUCT_MATRIXTILES_H
 #define LUMEN_PASSES_TILE_PRODUCT_MATRIXTILES_H
 
-#include "passes/tile/product/MatrixProduct.h"
+#include "passes/tile/product/ProductEpilogue.h"
+#include "passes/tile/product/ProductOperands.h"
 
 namespace mlir::lumen {
 
 class MatrixTiles {
 public:
-  /// Room for the weights of which that is possible, and the loop that arranges
-  /// the activations; `mostBytes` for a weight. Nothing where there is none.
-  static std::unique_ptr<MatrixTiles> create(TileBuilder &b,
-                                             const ProductOperands &operands,
-                                             TargetAttr target,
-                                             int64_t mostBytes);
+  virtual ~MatrixTiles() = default;
 
-  const MatrixTile &getTile() const { return tile; }
+  /// What those of the products behind `sinks` need in front of the loops;
+  /// `mostBytes` of room for a weight. Null where there is none.
+  static std::unique_ptr<MatrixTiles>
+  create(TileBuilder &b, const ProductOperands &operands,
+         ArrayRef<ProductSink> sinks, TargetAttr target, int64_t mostBytes);
+
+  /// Of a register tile.
+  virtual int64_t getRows() const = 0;
+  virtual int64_t getTokens() const = 0;
+  /// Tokens of the smallest tiles.
+  virtual int64_t getLeastTokens() const = 0;
+  /// Whether a weight is unpacked once for a block of tokens, and not for each
+  /// tile.
+  virtual bool unpacksOnce() const = 0;
   /// The token rows from `first` to `end` that are computed this way, whole
   /// tiles of the smallest size: the first of them, and the one behind the
   /// last.
-  std::pair<Value, Value> getTokens(Value first, Value end) const;
+  virtual std::pair<Value, Value> getTokens(Value first, Value end) const = 0;
   /// Whether all of these weights are computed this way.
-  bool hold(ArrayRef<unsigned> numbers) const {
-    return llvm::all_of(numbers, [&](unsigned i) { return !!weights[i]; });
-  }
-  /// Expands the rows of weight `weight` from the first one of its tile `first`
-  /// on.
-  void emitWeight(unsigned weight, Value first) const {
-    weights[weight]->emit(b, first);
-  }
+  virtual bool hold(ArrayRef<unsigned> numbers) const = 0;
+  /// What tiles of weight `weight` need that have the rows from the first one
+  /// of its tile `first` on.
+  virtual void emitWeight(unsigned weight, Value first) = 0;
   /// The product with those rows of at most as many tokens as a tile has,
-  /// whole smallest tiles: a register tile.
-  Value emitTile(unsigned weight, const TokenTile &tokens) const;
-
-private:
-  MatrixTiles(TileBuilder &b, const ProductOperands &operands, MatrixTile tile);
-  /// Whether it does not pay for so many tokens.
-  Value areFew(Value tokens) const;
-
-  TileBuilder &b;
-  const ProductOperands &operands;
-  MatrixTile tile;
-  /// Null where that is not possible.
-  SmallVector<std::unique_ptr<ExpandedWeight>> weights;
-  std::unique_ptr<ArrangedActivations> activations;
-  /// By weight: room for the results of a tile.
-  SmallVector<Value> results;
-  /// Room for the sums of an instruction; null where a vector holds them.
-  Value sums;
+  /// whole smallest tiles: a register tile, or a slice of a buffer.
+  virtual Value emitTile(unsigned weight, const TokenTile &tokens,
+                         const Segments &segments) = 0;
 };
 
 } // namespace mlir::lumen

@@ -105,6 +105,7 @@ PackedWeight::PackedWeight(TileBuilder &b, Value weight)
     : type(cast<RankedTensorType>(weight.getType())),
       layout(cast<PackedAttr>(type.getEncoding())), rows(layout.getRows()) {
   auto fromBytes = weight.getDefiningOp<FromBytesOp>();
+  bytes = fromBytes.getBytes();
   format = lookupFormat(type, fromBytes);
   if (format)
     for (StoredFactor &stored : getStoredFactors(format))
@@ -118,10 +119,10 @@ PackedWeight::PackedWeight(TileBuilder &b, Value weight)
           getStreamBytes(component, type.getDimSize(0), getColumns(), layout);
     }
     if (hasPairs()) {
-      viewPairs(b, fromBytes.getBytes(), component);
+      viewPairs(b, bytes, component);
       continue;
     }
-    Value tensor = viewComponent(b, fromBytes.getBytes(), begin, component);
+    Value tensor = viewComponent(b, bytes, begin, component);
     if (component.kind == Kind::Codes)
       codes.push_back({component.plane, tensor});
     else if (component.kind == Kind::Factor) {

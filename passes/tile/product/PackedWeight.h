@@ -57,6 +57,8 @@ public:
   int64_t rows;
   /// Null for float elements. (Accessors of ops are not const.)
   mutable FormatOp format;
+  /// The buffer that holds it.
+  Value bytes;
   /// Float elements: [tile][k][row]; in pairs: [tile][unit][pair][row][2], and
   /// both of a pair as i32: [tile][pair][row].
   Value values, words;

@@ -209,7 +209,12 @@ void lumen::emitEpilogue(TileBuilder &b, const ProductSink &sink,
   EpilogueBuilder epilogue(b, sink, product, results, tokens, rows, row);
   epilogue.collect(sink.value);
   Value tile;
-  if (sink.value.getDefiningOp() == product && epilogue.operands.size() == 1) {
+  // (Of a buffer, the generic loads the tile.)
+  bool isTile = llvm::none_of(results, [](Value result) {
+    return result && result.getDefiningOp<tensor::ExtractSliceOp>();
+  });
+  if (sink.value.getDefiningOp() == product && epilogue.operands.size() == 1 &&
+      isTile) {
     tile = epilogue.operands.front();
   } else {
     SmallVector<AffineMap> maps(epilogue.maps);

@@ -268,25 +268,31 @@ bool ProductOperands::hasExactMinima(const PackedWeight &weight) const {
 //===----------------------------------------------------------------------===//
 
 int64_t ProductOperands::getFirstSum() const {
-  return slowConversions ? llvm::bit_cast<int32_t>(kOneAndAHalf) : 0;
+  return slowConversions ? kFirstFloatSum : 0;
+}
+
+Value lumen::emitFloatOfSum(KernelBuilder &b, Value sum) {
+  Type type = b.getF32Type();
+  if (auto vector = dyn_cast<VectorType>(sum.getType()))
+    type = vector.clone(type);
+  Value asFloat = arith::BitcastOp::create(b, type, sum);
+  return arith::SubFOp::create(b, asFloat, b.real(type, kOneAndAHalf));
 }
 
 Value ProductOperands::emitSumAsFloat(KernelBuilder &nested, Value sum) const {
-  Type type = nested.getF32Type();
-  if (!slowConversions)
-    return nested.convert(sum, type);
-  if (auto vector = dyn_cast<VectorType>(sum.getType()))
-    type = vector.clone(type);
-  Value asFloat = arith::BitcastOp::create(nested, type, sum);
-  return arith::SubFOp::create(nested, asFloat,
-                               nested.real(type, kOneAndAHalf));
+  return slowConversions ? emitFloatOfSum(nested, sum)
+                         : nested.convert(sum, nested.getF32Type());
 }
 
 bool ProductOperands::hasExactExcess(const PackedWeight &weight) const {
+  return slowConversions && lumen::hasExactExcess(weight);
+}
+
+bool lumen::hasExactExcess(const PackedWeight &weight) {
   // Of the digits of f32 those of 1.5 take two.
   constexpr int64_t kMostBits = 24 - 2;
   std::optional<int64_t> bits = getSignificantBits(weight.getScale());
-  return slowConversions && bits && *bits <= kMostBits;
+  return bits && *bits <= kMostBits;
 }
 
 Value lumen::emitExcess(KernelBuilder &b, Value scale) {

@@ -17,6 +17,13 @@ struct TokenTile {
   int64_t count;
 };
 
+/// Columns whose sums are computed on their own and then added up in their
+/// order, so that several workers can share a tile. `count` of them have
+/// `columns` each, the last one perhaps fewer.
+struct Segments {
+  int64_t count, columns;
+};
+
 /// The largest magnitude of the activations' codes.
 inline constexpr int64_t kMostCode = 127;
 
@@ -48,8 +55,8 @@ public:
   /// of the activations pairs of 16 bits.
   bool hasIntegerMinima() const { return !!sumPairs; }
   /// What the integer sums of a group begin with, where these become floats.
-  /// The bits of a float, where it pays that sums become floats by a
-  /// subtraction.
+  /// The bits of a float (kFirstFloatSum), where it pays that sums become
+  /// floats by a subtraction.
   int64_t getFirstSum() const;
   /// The integer sum of a group, or a vector of these, in f32.
   Value emitSumAsFloat(KernelBuilder &nested, Value sum) const;
@@ -93,6 +100,17 @@ private:
 
   TileBuilder &b;
 };
+
+/// What sums begin with that become floats by emitFloatOfSum: the bits of
+/// 1.5 * 2^23 in f32.
+inline constexpr int32_t kFirstFloatSum = 0x4b400000;
+
+/// A sum that began with kFirstFloatSum, or a vector of these, in f32.
+Value emitFloatOfSum(KernelBuilder &b, Value sum);
+
+/// Whether the float whose bits such a sum has, times any scale of a weight, is
+/// exact: see emitExcess.
+bool hasExactExcess(const PackedWeight &weight);
 
 /// By what the product of a scale and a sum that began with the bits of a float
 /// (ProductOperands::getFirstSum) is too large, negative. Where that is exact,

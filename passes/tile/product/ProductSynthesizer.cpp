@@ -91,13 +91,14 @@ void ProductSynthesizer::emitSink(const ProductSink &sink, bool last) {
 /// A loop of its own for those tokens that instructions for matrices take.
 /// Returns the one behind the last.
 Value ProductSynthesizer::emitMatrixTiles(const ProductSink &sink) {
-  const MatrixTile &tile = matrixTiles->getTile();
+  int64_t rows = matrixTiles->getRows();
   Value end = matrixTiles->getTokens(b.index(0), operands.tokens).second;
-  Blocks blocks = {nullptr, end, tile.tokens, tile.rows, kScaledBlocks};
+  Blocks blocks = {nullptr, end, matrixTiles->getTokens(), rows,
+                   matrixTiles->unpacksOnce() ? kScaledBlocks : 0};
   emitTokenBlocks(sink, blocks, /*taken=*/nullptr, /*last=*/false,
                   [&](Value first, Value count, Value rowTile) {
                     Value end = arith::AddIOp::create(b, first, count);
-                    int64_t tiles = tile.rows / getWeight(sink).rows;
+                    int64_t tiles = rows / getWeight(sink).rows;
                     emitMatrixTiles(sink, first, end,
                                     b.multiply(rowTile, tiles), rowTile);
                   });
@@ -109,13 +110,13 @@ Value ProductSynthesizer::emitMatrixTiles(const ProductSink &sink) {
 /// tile `rowTile` of the result.
 void ProductSynthesizer::emitMatrixTiles(const ProductSink &sink, Value first,
                                          Value end, Value tile, Value rowTile) {
-  const MatrixTile &shape = matrixTiles->getTile();
   for (unsigned i : sink.products)
     matrixTiles->emitWeight(i, tile);
-  int64_t least = shape.getLeastTokens();
-  if (least == shape.tokens)
+  int64_t least = matrixTiles->getLeastTokens(),
+          most = matrixTiles->getTokens();
+  if (least == most)
     return emitMatrixTiles(sink, first, end, least, rowTile);
-  for (int64_t count = shape.tokens; count >= least;
+  for (int64_t count = most; count >= least;
        count = llvm::alignDown(llvm::bit_ceil(uint64_t(count)) / 2, least)) {
     Value left = b.remainder(arith::SubIOp::create(b, end, first), count);
     Value whole = arith::SubIOp::create(b, end, left);
@@ -130,8 +131,9 @@ void ProductSynthesizer::emitMatrixTiles(const ProductSink &sink, Value first,
                                          Value rowTile) {
   b.forEach(first, end, count, [&](Value token) {
     TokenTile tokens = {token, count};
-    emitTile(sink, matrixTiles->getTile().rows, tokens, rowTile,
-             [&](unsigned i) { return matrixTiles->emitTile(i, tokens); });
+    emitTile(sink, matrixTiles->getRows(), tokens, rowTile, [&](unsigned i) {
+      return matrixTiles->emitTile(i, tokens, getSegments(sink));
+    });
   });
 }
 
@@ -285,7 +287,7 @@ LogicalResult ProductSynthesizer::run() {
   b.setInsertionPoint(kernel.getBody().front().getTerminator());
   if (failed(operands.view()))
     return failure();
-  matrixTiles = MatrixTiles::create(b, operands, target, kMostRoom);
+  matrixTiles = MatrixTiles::create(b, operands, sinks, target, kMostRoom);
   for (const PackedWeight &weight : operands.weights) {
     plainWeights.push_back(&weight);
     preparedWeights.push_back(prepare(weight));

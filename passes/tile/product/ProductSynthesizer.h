@@ -73,7 +73,7 @@ private:
     Value begin, end;
     /// A register tile.
     int64_t tokens, rows;
-    /// How much larger than others blocks of tokens are.
+    /// How much larger than others blocks of tokens are; 0 for those of a tile.
     int64_t enlarged;
   };
   void emitTokenBlocks(const ProductSink &sink, const Blocks &blocks,

@@ -9,13 +9,6 @@
 
 namespace mlir::lumen {
 
-/// Columns whose sums are computed on their own and then added up in their
-/// order, so that several workers can share a tile. `count` of them have
-/// `columns` each, the last one perhaps fewer.
-struct Segments {
-  int64_t count, columns;
-};
-
 /// tokens x rows results of one tile, in registers: with the rows of tile
 /// `tile` of `weight`, one of the operands.
 Value emitProductTile(TileBuilder &b, const ProductOperands &operands,

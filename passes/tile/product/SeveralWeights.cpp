@@ -93,7 +93,7 @@ void ProductSynthesizer::emitExpertGroups(const ProductSink &sink, Value single,
   Value groups = arith::MinUIOp::create(b, operands.tokens, b.index(experts));
   groups = arith::SelectOp::create(b, single, b.index(0), groups);
   if (usesMatrices(sink)) {
-    int64_t ratio = matrixTiles->getTile().rows / getWeight(sink).rows;
+    int64_t ratio = matrixTiles->getRows() / getWeight(sink).rows;
     Value larger = b.index(llvm::divideCeil(count / experts, ratio));
     emitLoop({larger, groups}, /*waits=*/false, [&](ValueRange indices) {
       emitGroup(indices[1], tiles, b.multiply(indices[0], ratio),

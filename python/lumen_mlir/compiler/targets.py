@@ -26,8 +26,9 @@ class Dot:
     """Dot products that one instruction computes, as the attribute ``#lumen.dot`` has them.
 
     ``acc[i, j] += sum(lhs[i, l] * rhs[l, j] for l in range(k))`` for m x n sums: ``lhs`` are activations,
-    ``rhs`` codes of weights, each MLIR's type of an element. Where ``accumulates`` is false, the instruction
-    makes the sums alone. ``step`` codes of a column of ``rhs`` lie side by side; 0 stands for all k.
+    ``rhs`` codes of weights, or the other way round where ``weights_left``, each MLIR's type of an element.
+    Where ``accumulates`` is false, the instruction makes the sums alone. ``step`` codes of a column of
+    ``rhs`` lie side by side; 0 stands for all k.
     """
 
     m: int
@@ -38,14 +39,16 @@ class Dot:
     acc: str = "i32"
     accumulates: bool = True
     step: int = 0
+    weights_left: bool = False
 
     def attribute(self) -> str:
         """The text of the ``#lumen.dot<...>`` attribute."""
         alone = "" if self.accumulates else ", accumulates = false"
         step = f", step = {self.step}" if self.step else ""
+        left = ", weights_left = true" if self.weights_left else ""
         return (
             f"#lumen.dot<m = {self.m}, n = {self.n}, k = {self.k}, "
-            f"lhs = {self.lhs}, rhs = {self.rhs}, acc = {self.acc}{alone}{step}>"
+            f"lhs = {self.lhs}, rhs = {self.rhs}, acc = {self.acc}{alone}{step}{left}>"
         )
 
     def __str__(self) -> str:
@@ -67,8 +70,9 @@ class Target:
       cache_line: bytes.
       dot: what multiplies 8-bit codes; None where they become 16-bit ones or meet plain vector arithmetic.
       pair_dot: what multiplies pairs of 16-bit codes; None for plain vector arithmetic.
-      mma: what multiplies small matrices of signed 8-bit codes, for products of many tokens, whose weights
-        are unpacked once; None where ``dot`` does these, too. It can be a dot product itself.
+      mma: what multiplies small matrices of signed 8-bit codes, for products of many tokens; None where
+        ``dot`` does these, too. It can be a dot product itself. Weights are unpacked once for many tokens, or
+        in the registers of a warp.
       bf16_dot: whether an instruction multiplies pairs of bf16 and adds them to lanes of f32, for weights in
         bf16.
       warp: threads that run the same code, each with a lane of every vector; 1 where a thread has all of it.
@@ -218,6 +222,7 @@ def _cuda(name: str, processors: int) -> Target:
         f16=True,
         cache_line=128,
         dot=_DP4A,
+        mma=_MMA_SYNC,
         warp=32,
         # Of a processor, so that each finds 128 registers.
         workers=16 * processors,
@@ -256,6 +261,8 @@ _WASM_RELAXED = Dot(1, 4, 4)
 _SDOT = Dot(1, 4, 4, rhs="si8")
 # ``dp4a`` in each of 32 threads.
 _DP4A = Dot(1, 32, 4, rhs="si8")
+# ``mma.sync``: 16 rows by 8 tokens, whose operands are spread over the threads of a warp.
+_MMA_SYNC = Dot(16, 8, 32, rhs="si8", weights_left=True)
 # ``smmla``: 2 tokens by 2 rows.
 _SMMLA = Dot(2, 2, 8, rhs="si8")
 _SMLAL = Dot(1, 8, 1, rhs="si8", acc="i16")

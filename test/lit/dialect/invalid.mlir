@@ -154,6 +154,29 @@ func.func @scratch_before_all() -> memref<8xf32> {
 
 // -----
 
+func.func @whole_matrix(%w: vector<512xi8>, %x: vector<8xi8>, %a: vector<4xi32>) {
+  // expected-error@below {{lhs must have 16 elements in a lane, got 512}}
+  %0 = lumen.warp_mma <m = 16, n = 8, k = 32, lhs = si8, rhs = si8, acc = i32, weights_left = true> %w, %x, %a : vector<512xi8>, vector<8xi8>, vector<4xi32>
+  return
+}
+
+// -----
+
+func.func @not_of_warps(%w: vector<4xi8>, %x: vector<4xi8>, %a: vector<4xi32>) {
+  // expected-error@below {{shape must be that of an instruction of warps, got #lumen.dot<m = 16, n = 8, k = 8, lhs = si8, rhs = si8, acc = i32>}}
+  %0 = lumen.warp_mma <m = 16, n = 8, k = 8, lhs = si8, rhs = si8, acc = i32> %w, %x, %a : vector<4xi8>, vector<4xi8>, vector<4xi32>
+  return
+}
+
+// -----
+
+// expected-error@+1 {{mma must have weights_left where a worker is a warp, and only there, got #lumen.dot<m = 16, n = 8, k = 32, lhs = si8, rhs = si8, acc = i32>}}
+module attributes {lumen.target = #lumen.target<name = "sm_80", triple = "nvptx64-nvidia-cuda", cpu = "sm_80", features = "+ptx80",
+  vector_registers = 128, vector_bits = 1024, fma = true, f16 = true, cache_line = 128,
+  mma = <m = 16, n = 8, k = 32, lhs = si8, rhs = si8, acc = i32>, warp = 32, rows = 32, tokens = 4>} {}
+
+// -----
+
 // expected-error@+1 {{cache_line must be a power of two of 16 to 1024 bytes, got 48}}
 module attributes {lumen.target = #lumen.target<name = "t", triple = "", cpu = "", features = "",
   vector_registers = 16, vector_bits = 128, fma = true, f16 = true, cache_line = 48,

@@ -250,6 +250,12 @@ func.func @warp(%x: f32) -> f32 {
   %y = lumen.shuffle %x, %lane : f32
   // CHECK: lumen.warp_barrier
   lumen.warp_barrier
+  // CHECK: lumen.warp_mma <m = 16, n = 8, k = 16, lhs = si8, rhs = si8, acc = i32, weights_left = true> %{{.*}}, %{{.*}}, %{{.*}} : vector<8xi8>, vector<4xi8>, vector<4xi32>
+  %w = arith.constant dense<1> : vector<8xi8>
+  %c = arith.constant dense<1> : vector<4xi8>
+  %z = arith.constant dense<0> : vector<4xi32>
+  %s = lumen.warp_mma <m = 16, n = 8, k = 16, lhs = si8, rhs = si8, acc = i32, weights_left = true> %w, %c, %z
+     : vector<8xi8>, vector<4xi8>, vector<4xi32>
   // CHECK: lumen.scratch 64 : memref<16xf32>
   %own = lumen.scratch 64 : memref<16xf32>
   return %y : f32

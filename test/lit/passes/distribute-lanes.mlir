@@ -99,4 +99,49 @@ func.func private @pack(%out: memref<?xindex>) attributes {lumen.kernel = "pack"
   memref.store %count, %out[%id] : memref<?xindex>
   return
 }
+// A matrix in chunks as an instruction takes it. Words that stay in their lane are registers of it; the scale of
+// a row comes from the lane of that row, once for its tokens.
+// CHECK-LABEL: func.func private @matrices(
+// CHECK-DAG:     %[[LANE:[0-9]+]] = lumen.lane
+// CHECK:         memref.load %{{.*}} : memref<32xi128>
+// CHECK:         vector.bitcast %{{.*}} : vector<1xi128> to vector<4xi32>
+// CHECK:         %[[W:[0-9]+]] = vector.bitcast %{{.*}} : vector<4xi32> to vector<16xi8>
+// CHECK:         %[[X:[0-9]+]] = vector.bitcast %{{.*}} : vector<1xi64> to vector<8xi8>
+// CHECK:         %[[SUM:[0-9]+]] = lumen.warp_mma <m = 16, n = 8, k = 32, lhs = si8, rhs = si8, acc = i32, weights_left = true> %[[W]], %[[X]], %{{.*}} : vector<16xi8>, vector<8xi8>, vector<4xi32>
+// CHECK:         arith.andi %[[LANE]], %c28_i32
+// CHECK:         %[[R0:[0-9]+]] = lumen.shuffle %[[S:[0-9]+]], %{{.*}} : f32
+// CHECK:         %[[R1:[0-9]+]] = lumen.shuffle %[[S]], %{{.*}} : f32
+// CHECK:         vector.from_elements %[[R0]], %[[R0]], %[[R1]], %[[R1]] : vector<4xf32>
+// CHECK:         arith.mulf %{{.*}} : vector<4xf32>
+// CHECK-NOT:     lumen.shuffle
+// CHECK-COUNT-4: memref.store %{{.*}} : memref<128xf32>
+// CHECK-NOT:     memref.store
+// CHECK:         return
+func.func private @matrices(%w: memref<32xi128>, %x: memref<32xi64>, %s: memref<32xf32>, %out: memref<128xf32>)
+    attributes {lumen.kernel = "product"} {
+  %c0 = arith.constant 0 : index
+  %places = arith.constant dense<[0, 8, 16, 24, 1, 9, 17, 25, 2, 10, 18, 26, 3, 11, 19, 27, 4, 12, 20, 28, 5, 13, 21, 29, 6, 14, 22, 30, 7, 15, 23, 31]> : vector<32xi32>
+  %all = arith.constant dense<true> : vector<32xi1>
+  %none = arith.constant dense<0> : vector<32xi128>
+  %start = arith.constant dense<0> : vector<128xi32>
+  %four = arith.constant dense<4> : vector<128xi32>
+  %own = vector.gather %w[%c0] [%places], %all, %none
+     : memref<32xi128>, vector<32xi32>, vector<32xi1>, vector<32xi128> into vector<32xi128>
+  %low = vector.bitcast %own : vector<32xi128> to vector<128xi32>
+  %high = arith.shrui %low, %four : vector<128xi32>
+  %words = vector.shuffle %low, %high [0, 128, 4, 132, 8, 136, 12, 140, 16, 144, 20, 148, 24, 152, 28, 156, 32, 160, 36, 164, 40, 168, 44, 172, 48, 176, 52, 180, 56, 184, 60, 188, 64, 192, 68, 196, 72, 200, 76, 204, 80, 208, 84, 212, 88, 216, 92, 220, 96, 224, 100, 228, 104, 232, 108, 236, 112, 240, 116, 244, 120, 248, 124, 252, 1, 129, 5, 133, 9, 137, 13, 141, 17, 145, 21, 149, 25, 153, 29, 157, 33, 161, 37, 165, 41, 169, 45, 173, 49, 177, 53, 181, 57, 185, 61, 189, 65, 193, 69, 197, 73, 201, 77, 205, 81, 209, 85, 213, 89, 217, 93, 221, 97, 225, 101, 229, 105, 233, 109, 237, 113, 241, 117, 245, 121, 249, 125, 253] : vector<128xi32>, vector<128xi32>
+  %codes = vector.bitcast %words : vector<128xi32> to vector<512xi8>
+  %pairs = vector.load %x[%c0] : memref<32xi64>, vector<32xi64>
+  %activations = vector.bitcast %pairs : vector<32xi64> to vector<256xi8>
+  %sum = lumen.mma <m = 16, n = 8, k = 32, lhs = si8, rhs = si8, acc = i32, weights_left = true> %codes, %activations, %start
+     : vector<512xi8>, vector<256xi8>, vector<128xi32>
+  %scales = vector.load %s[%c0] : memref<32xf32>, vector<32xf32>
+  %spread = vector.shuffle %scales, %scales [0, 0, 0, 0, 0, 0, 0, 0, 4, 4, 4, 4, 4, 4, 4, 4, 8, 8, 8, 8, 8, 8, 8, 8, 12, 12, 12, 12, 12, 12, 12, 12, 16, 16, 16, 16, 16, 16, 16, 16, 20, 20, 20, 20, 20, 20, 20, 20, 24, 24, 24, 24, 24, 24, 24, 24, 28, 28, 28, 28, 28, 28, 28, 28, 1, 1, 1, 1, 1, 1, 1, 1, 5, 5, 5, 5, 5, 5, 5, 5, 9, 9, 9, 9, 9, 9, 9, 9, 13, 13, 13, 13, 13, 13, 13, 13, 17, 17, 17, 17, 17, 17, 17, 17, 21, 21, 21, 21, 21, 21, 21, 21, 25, 25, 25, 25, 25, 25, 25, 25, 29, 29, 29, 29, 29, 29, 29, 29] : vector<32xf32>, vector<32xf32>
+  %float = arith.sitofp %sum : vector<128xi32> to vector<128xf32>
+  %y = arith.mulf %float, %spread : vector<128xf32>
+  %order = arith.constant dense<[0, 16, 32, 48, 64, 80, 96, 112, 1, 17, 33, 49, 65, 81, 97, 113, 2, 18, 34, 50, 66, 82, 98, 114, 3, 19, 35, 51, 67, 83, 99, 115, 4, 20, 36, 52, 68, 84, 100, 116, 5, 21, 37, 53, 69, 85, 101, 117, 6, 22, 38, 54, 70, 86, 102, 118, 7, 23, 39, 55, 71, 87, 103, 119, 8, 24, 40, 56, 72, 88, 104, 120, 9, 25, 41, 57, 73, 89, 105, 121, 10, 26, 42, 58, 74, 90, 106, 122, 11, 27, 43, 59, 75, 91, 107, 123, 12, 28, 44, 60, 76, 92, 108, 124, 13, 29, 45, 61, 77, 93, 109, 125, 14, 30, 46, 62, 78, 94, 110, 126, 15, 31, 47, 63, 79, 95, 111, 127]> : vector<128xi32>
+  %every = arith.constant dense<true> : vector<128xi1>
+  vector.scatter %out[%c0] [%order], %every, %y : memref<128xf32>, vector<128xi32>, vector<128xi1>, vector<128xf32>
+  return
+}
 }

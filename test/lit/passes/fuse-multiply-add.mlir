@@ -1,10 +1,13 @@
 // RUN: lumen-opt %s -pass-pipeline='builtin.module(func.func(lumen-fuse-multiply-add))' | FileCheck %s
 // RUN: sed 's/fma = true/fma = false/' %s | lumen-opt -pass-pipeline='builtin.module(func.func(lumen-fuse-multiply-add))' | FileCheck %s --check-prefix=WITHOUT
 
+// RUN: sed -e 's/vector_bits = 128/vector_bits = 1024, warp = 32/' -e 's/rows = 8/rows = 32/' %s \
+// RUN:   | lumen-opt -pass-pipeline='builtin.module(func.func(lumen-fuse-multiply-add))' | FileCheck %s --check-prefix=WARPS
+
 // WITHOUT-NOT: {{vector.fma|fmuladd}}
 module attributes {lumen.target = #lumen.target<name = "armv8-a", triple = "aarch64-unknown-linux-gnu",
-    cpu = "", features = "", vector_registers = 32, vector_bits = 128, fma = true, f16 = true, cache_line = 64,
-    rows = 8, tokens = 4>} {
+    cpu = "", features = "", vector_registers = 32, fma = true, f16 = true, cache_line = 64,
+    vector_bits = 128, rows = 8, tokens = 4>} {
 
   // CHECK-LABEL: func.func @vector(
   // CHECK-SAME:    %[[A:.*]]: vector<4xf32>, %[[B:.*]]: vector<4xf32>, %[[ACC:.*]]: vector<4xf32>
@@ -36,6 +39,22 @@ module attributes {lumen.target = #lumen.target<name = "armv8-a", triple = "aarc
     %second = arith.mulf %b, %b fastmath<contract> : vector<4xf32>
     %sum = arith.addf %first, %second fastmath<contract> : vector<4xf32>
     return %sum : vector<4xf32>
+  }
+
+  // With warps, differences are fused, too, and they take the second product.
+  // WARPS-LABEL: func.func @differences(
+  // WARPS-SAME:    %[[A:.*]]: f32, %[[B:.*]]: f32, %[[ACC:.*]]: f32
+  // WARPS-NEXT:    %[[OTHER:.*]] = arith.mulf %[[A]], %[[A]]
+  // WARPS-NEXT:    %[[NEGATIVE:.*]] = arith.negf %[[A]] : f32
+  // WARPS-NEXT:    llvm.intr.fmuladd(%[[NEGATIVE]], %[[B]], %[[OTHER]]) : (f32, f32, f32) -> f32
+  // WARPS-NEXT:    return
+  // CHECK-LABEL: func.func @differences(
+  // CHECK:         arith.subf
+  func.func @differences(%a: f32, %b: f32, %acc: f32) -> f32 {
+    %other = arith.mulf %a, %a fastmath<contract> : f32
+    %product = arith.mulf %a, %b fastmath<contract> : f32
+    %difference = arith.subf %other, %product fastmath<contract> : f32
+    return %difference : f32
   }
 
   // What is rounded twice stays two operations, and so does a product with a second user.

@@ -60,3 +60,12 @@ module attributes {lumen.target = #lumen.target<name = "t", triple = "riscv64-un
 module attributes {lumen.target = #lumen.target<name = "t", triple = "wasm32-unknown-unknown",
   cpu = "", features = "+simd128", vector_registers = 16, vector_bits = 128, fma = false, f16 = false, cache_line = 64,
   dot = <m = 1, n = 4, k = 4, lhs = si8, rhs = ui8, acc = i32>, rows = 4, tokens = 4>} {}
+
+// -----
+
+// Lanes have parts of an instruction's whole k.
+// expected-error@+1 {{no instruction of GPUs is known for #lumen.dot<m = 16, n = 8, k = 16, lhs = si8, rhs = si8, acc = i32, weights_left = true>}}
+module attributes {lumen.target = #lumen.target<name = "sm_80", triple = "nvptx64-nvidia-cuda", cpu = "sm_80", features = "+ptx80",
+  vector_registers = 128, vector_bits = 1024, fma = true, f16 = true, cache_line = 128,
+  dot = <m = 1, n = 32, k = 4, lhs = si8, rhs = si8, acc = i32>,
+  mma = <m = 16, n = 8, k = 16, lhs = si8, rhs = si8, acc = i32, weights_left = true>, warp = 32, rows = 32, tokens = 4>} {}

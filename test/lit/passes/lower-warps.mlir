@@ -35,4 +35,21 @@ func.func @f(%x: f16, %y: i64) -> (f16, i64, memref<8xf32>) {
   %m = lumen.scratch 64 : memref<8xf32>
   return %a, %b, %m : f16, i64, memref<8xf32>
 }
+
+// The first words of both rows, then the second ones.
+// CHECK-LABEL: func.func @matrices(
+// CHECK-SAME:    %[[W:[a-z0-9_]+]]: vector<16xi8>
+// CHECK:         %[[WORDS:[0-9]+]] = vector.bitcast %[[W]] : vector<16xi8> to vector<4xi32>
+// CHECK:         %[[A0:[0-9]+]] = vector.extract %[[WORDS]][0]
+// CHECK:         %[[A1:[0-9]+]] = vector.extract %[[WORDS]][2]
+// CHECK:         %[[A2:[0-9]+]] = vector.extract %[[WORDS]][1]
+// CHECK:         %[[A3:[0-9]+]] = vector.extract %[[WORDS]][3]
+// CHECK:         %[[ALL:[0-9]+]] = llvm.call_intrinsic "llvm.nvvm.mma.m16n8k32.row.col.s8"(%[[A0]], %[[A1]], %[[A2]], %[[A3]], %{{.*}}) : (i32, i32, i32, i32, i32, i32, i32, i32, i32, i32) -> !llvm.struct<(i32, i32, i32, i32)>
+// CHECK:         %[[FIRST:[0-9]+]] = llvm.extractvalue %[[ALL]][0]
+// CHECK:         vector.from_elements %[[FIRST]], %{{.*}} : vector<4xi32>
+func.func @matrices(%w: vector<16xi8>, %x: vector<8xi8>, %acc: vector<4xi32>) -> vector<4xi32> {
+  %s = lumen.warp_mma <m = 16, n = 8, k = 32, lhs = si8, rhs = si8, acc = i32, weights_left = true> %w, %x, %acc
+     : vector<16xi8>, vector<8xi8>, vector<4xi32>
+  return %s : vector<4xi32>
+}
 }

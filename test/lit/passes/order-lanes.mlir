@@ -23,6 +23,27 @@ func.func private @written_then_read(%a: memref<32xf32>, %out: memref<1xf32>) at
   return
 }
 
+// Elements that lie anywhere may be those of other lanes.
+// CHECK-LABEL: func.func private @scattered(
+// CHECK:         vector.scatter
+// CHECK-NEXT:    lumen.warp_barrier
+// CHECK-NEXT:    vector.gather
+// CHECK-NOT:     lumen.warp_barrier
+func.func private @scattered(%a: memref<32xf32>, %out: memref<32xf32>) attributes {lumen.kernel = "rows"} {
+  %c0 = arith.constant 0 : index
+  %numbers = arith.constant dense<[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15,
+                                   16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31]> : vector<32xi32>
+  %all = arith.constant dense<true> : vector<32xi1>
+  %zero = arith.constant dense<0.0> : vector<32xf32>
+  %x = vector.load %a[%c0] : memref<32xf32>, vector<32xf32>
+  %own = memref.alloca() : memref<32xf32>
+  vector.scatter %own[%c0] [%numbers], %all, %x : memref<32xf32>, vector<32xi32>, vector<32xi1>, vector<32xf32>
+  %y = vector.gather %own[%c0] [%numbers], %all, %zero
+     : memref<32xf32>, vector<32xi32>, vector<32xi1>, vector<32xf32> into vector<32xf32>
+  vector.store %y, %out[%c0] : memref<32xf32>, vector<32xf32>
+  return
+}
+
 // Each lane goes on with what it wrote itself, and buffers of arguments are distinct.
 // CHECK-LABEL: func.func private @own_elements(
 // CHECK-NOT:     lumen.warp_barrier

@@ -112,3 +112,26 @@ func.func private @captured(%v: vector<4xf32>) attributes {lumen.kernel = "produ
   } -> tensor<8xf32>
   return
 }
+
+// -----
+
+func.func private @half_a_vector() attributes {lumen.kernel = "product"} {
+  %c0 = arith.constant 0 : index
+  %zero = arith.constant 0.0 : f32
+  %0 = arith.constant dense<0.0> : tensor<2x8xf32>
+  // expected-error @below {{in a product kernel takes one vector of a register tile}}
+  %1 = vector.transfer_read %0[%c0, %c0], %zero {in_bounds = [true]} : tensor<2x8xf32>, vector<4xf32>
+  return
+}
+
+// -----
+
+func.func private @behind_the_tile() attributes {lumen.kernel = "product"} {
+  %c0 = arith.constant 0 : index
+  %c2 = arith.constant 2 : index
+  %zero = arith.constant 0.0 : f32
+  %0 = arith.constant dense<0.0> : tensor<2x8xf32>
+  // expected-error @below {{in a product kernel takes one vector of a register tile}}
+  %1 = vector.transfer_read %0[%c2, %c0], %zero {in_bounds = [true]} : tensor<2x8xf32>, vector<8xf32>
+  return
+}

@@ -4,7 +4,9 @@
     python test/py/gpu/test_ptx.py      # writes test/py/data/ptx_code.json anew
 
 The table holds, for products of each format and for a step of the embedded model, the registers of a thread,
-and the bytes that products store for want of them, and load. Code that takes fewer passes.
+and the bytes that products store for want of them, and load. The functions of their tiles of matrices come
+next, apart: what lives in a product across their calls lies in memory. Then it has their `mma.sync`, and how
+many other instructions each one has beside it in the loop with most of them. Code that takes fewer passes.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import shutil
 import subprocess
 import sysconfig
 from pathlib import Path
+from typing import NamedTuple
 
 import kernel_code
 import pytest
@@ -61,32 +64,72 @@ def step(target: str) -> str:
         return str(Compiler(targets.get(target)).emit(module, "asm"))
 
 
-def assemble(folder: Path, text: str, target: str) -> tuple[int, int, int]:
-    """The registers of a thread, and the bytes that products store for want of them, and load, at most."""
+class Code(NamedTuple):
+    """A line of the table."""
+
+    registers: int
+    stores: int
+    loads: int
+    tile_stores: int
+    tile_loads: int
+    matrices: int
+    others: float
+
+
+def assemble(folder: Path, text: str, target: str) -> Code:
+    """What code is like, at most for any product or tile."""
     source, ptxas = folder / "code.ptx", find_ptxas()
     assert ptxas, "ptxas is missing: `make test-gpu` installs it"
     source.write_text(text, encoding="utf-8")
     command = [ptxas, "-v", f"-arch={target}", str(source), "-o", str(folder / "code.cubin")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert not done.returncode, done.stderr
-    spills = re.findall(
-        r"Function properties for qlinear\w+\n.* (\d+) bytes spill stores, (\d+) bytes spill loads",
-        done.stderr,
-    )
+
+    def spills(name: str) -> tuple[int, int]:
+        said = rf"Function properties for {name}\w+\n.* (\d+) bytes spill stores, (\d+) bytes spill loads"
+        found = [(int(stores), int(loads)) for stores, loads in re.findall(said, done.stderr)]
+        return max((each[0] for each in found), default=0), max((each[1] for each in found), default=0)
+
     (registers,) = re.findall(r"Used (\d+) registers", done.stderr)
-    stores, loads = (max(map(int, each)) for each in zip(*spills, strict=True))
-    return int(registers), stores, loads
+    return Code(int(registers), *spills("qlinear_"), *spills("loop_"), *count_matrices(text))
+
+
+def find_blocks(text: str) -> list[str]:
+    """The basic blocks of PTX: a label begins one, and a branch ends it."""
+    return re.split(r"^\$L\w+:|(?<=\n)(?=.*\bbra\b)", text, flags=re.MULTILINE)
+
+
+def count_matrices(text: str) -> tuple[int, float]:
+    """The `mma.sync`, and for each one in the basic block with most of them the other instructions."""
+    most = max(find_blocks(text), key=lambda block: block.count("mma.sync"))
+    matrices = most.count("mma.sync")
+    others = len(re.findall(r";$", most, re.MULTILINE)) - matrices
+    return text.count("mma.sync"), round(others / matrices, 1) if matrices else 0.0
 
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_a_product(target):
     text = product("q4_k", target)
     assert f".target {target}" in text and ".visible .entry lumen_entry_f(" in text
-    # Four codes at a time, without any copy of registers to memory.
+    # Four codes at a time, without any copy of registers to memory. Tiles of many tokens are of matrices.
     assert text.count("dp4a.") >= 2 * (16 + 8 + 4) and ".local" not in text
+    assert text.count("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32") == 8 + 4 + 2
     # Codes and activations are words: no byte of them is loaded or shifted alone.
     loop = text[text.index("dp4a.") : text.rindex("dp4a.")]
     assert "ld.b8" not in loop and "prmt" not in loop
+
+
+def test_a_tile_of_matrices():
+    """A lane loads its words of four rows at once, and those of a token; none goes through other memory."""
+    text = product("q4_0", "sm_80")
+    (loop,) = (block for block in find_blocks(text) if block.count("mma.sync") == 8)
+    assert loop.count("ld.v4.b32") == 1 and loop.count("ld.v2.b32") == 4
+    # Scales of 4 rows come from other lanes. Nothing is stored, and nobody waits.
+    assert loop.count("shfl.sync") == 4 and "st." not in loop and "bar.warp" not in loop
+    # One operation scales a sum, and one adds it.
+    assert loop.count("fma.rn.f32") == 8 * 4 * 2
+    # Of groups of 16, an instruction takes half as many codes.
+    assert "mma.sync.aligned.m16n8k16" in product("q6_k", "sm_80")
 
 
 def test_codes_meet_activations_as_they_are_stored():
@@ -127,8 +170,12 @@ def test_registers():
     """512 threads run on a processor. Loops of products keep all in registers: arguments are loaded."""
     for of_target in json.loads(TABLE.read_text(encoding="utf-8")).values():
         assert set(of_target) == {*FORMATS, STEP}
-        for registers, stores, loads in of_target.values():
-            assert registers <= 128 and stores <= 48 and loads <= 96
+        for each in of_target.values():
+            code = Code(*each)
+            assert code.registers <= 128 and code.stores <= 512 and code.loads <= 1280
+            assert code.tile_stores <= 400 and code.tile_loads <= 400
+            assert code.matrices
+            assert code.others <= 34
 
 
 def main() -> None:

@@ -10,6 +10,7 @@ import resource
 
 import numpy as np
 import pytest
+from emulated import EMULATED_GPU
 from kernel_runner import TARGETS, Kernel, on_targets, relative_error
 from matrix_target import MATRICES
 
@@ -182,7 +183,11 @@ FEW_EXPERTS = [(3, 2, 96, 64, "q8_0"), (3, 2, 256, 256, "q6_k")]
 
 @pytest.mark.parametrize(
     ("experts", "used", "width", "hidden", "kind", "target"),
-    [pytest.param(*mixture, MATRICES, id=f"matrices-{mixture[-1]}") for mixture in FEW_EXPERTS]
+    [
+        pytest.param(*mixture, target, id=f"{name}-{mixture[-1]}", marks=marks)
+        for name, target, marks in (("matrices", MATRICES, []), ("warps", EMULATED_GPU, [pytest.mark.gpu]))
+        for mixture in FEW_EXPERTS
+    ]
     + on_targets(MIXTURES, [mixture for mixture in MIXTURES if mixture[-1] in ("q8_0", "q4_k", "f16")]),
 )
 def test_mixture(experts, used, width, hidden, kind, target):
