@@ -39,7 +39,8 @@ def report(model: str | None, reporter: Reporter, options: dict[str, Any]) -> No
         if budget is not None:
             limit = memory.parse_budget(budget)
             settings = placement.fit(opened, settings, limit, cache, reporter.progress, beside)
-        planned = placement.plan(opened, settings, cache, reporter.progress)
+        other = beside(settings.context_of(opened))
+        planned = placement.plan(opened, settings, cache, reporter.progress, beside=other)
     finally:
         reporter.close()
     say(f"{file.path}: {size_text(_file_bytes(opened))} of weights in the file, read once to be packed\n")

@@ -125,12 +125,8 @@ class LLM(Network):
         )
         progress("load", 1, 1)
         self.timings = Timings(load=time.perf_counter() - start)
-        if memory_budget is not None:
-            from lumen_mlir.run import memory, placement
-
-            budget = memory.parse_budget(memory_budget)
-            beside = () if second is None else (second.bytes_beside(self.model, self.options, progress),)
-            self.options = placement.fit(self.model, self.options, budget, cache, progress, *beside)
+        if memory_budget is not None or second is not None:
+            self.options = self._fitted(memory_budget, second, cache, progress)
         self.executor = open_engine(engine, self.model, self.options, cache, progress, self.timings)
         self.context: int = self.executor.context
         self.draft: Draft | None = None
@@ -142,6 +138,18 @@ class LLM(Network):
         draw = partial(TokenDraw.together, steps.team)
         self._batcher = Batcher(Scheduler(steps, draw=draw, guesser=guesser))
         self.sampling = Sampling.of_metadata(self.model.file.path, self.model.file.metadata)
+
+    def _fitted(
+        self, memory_budget: int | str | None, second: DraftFile | None, cache: Cache, progress: Progress
+    ) -> SessionOptions:
+        """The options with which the model fits, beside its draft, into a budget or into a device."""
+        from lumen_mlir.run import memory, placement
+
+        budget = None if memory_budget is None else memory.parse_budget(memory_budget)
+        if budget is None and not placement.is_open(self.options):
+            return self.options
+        beside = () if second is None else (second.bytes_beside(self.model, self.options, progress),)
+        return placement.fit(self.model, self.options, budget, cache, progress, *beside)
 
     def _open_draft(
         self,

@@ -82,12 +82,24 @@ def _layer_bytes(part: Model, options: SessionOptions, step: Signature, with_hea
     return packed + vectors + kv_bytes(part, options.context_of(part), options)
 
 
+def is_open(options: SessionOptions) -> bool:
+    """Whether a device has memory of its own, and the options leave open how many layers it computes."""
+    device = place_of(options.device, options.target).device
+    return options.gpu_layers == AUTO and device.free_memory() is not None
+
+
 def plan(
-    model: Model, options: SessionOptions, cache: Cache, progress: Progress = silent, limit: int | None = None
+    model: Model,
+    options: SessionOptions,
+    cache: Cache,
+    progress: Progress = silent,
+    limit: int | None = None,
+    beside: int = 0,
 ) -> list[tuple[Assignment, Footprint]]:
     """The parts of a model and what each takes, before any weights are read.
 
-    ``limit``: bytes of the device that may be used; None for what is free.
+    ``limit``: bytes of the device that may be used; None for what is free. ``beside``: those of them that
+    something else takes.
     """
 
     def measured(assigned: Sequence[Assignment]) -> list[tuple[Assignment, Footprint]]:
@@ -98,7 +110,7 @@ def plan(
     free = place.device.free_memory()
     if options.gpu_layer_count is not None or free is None:
         return found
-    limit = free if limit is None else min(limit, free)
+    limit = (free if limit is None else min(limit, free)) - beside
     if found[-1][1].total <= limit:
         return found
     step = memory.compiled_step(model, options, cache, progress, place)
@@ -113,7 +125,7 @@ def plan(
 def fit(
     model: Model,
     options: SessionOptions,
-    budget: int,
+    budget: int | None,
     cache: Cache,
     progress: Progress = silent,
     beside: Callable[[int], int] = lambda context: 0,
@@ -121,14 +133,17 @@ def fit(
     """``options`` with which ``model`` takes at most ``budget`` bytes of its device, or of this machine.
 
     Layers go to the CPU where the options leave it open how many are on the device; else the context and the
-    KV type give way, as for ``memory.fit``, which has the other arguments and the errors.
+    KV type give way, as for ``memory.fit``, which has the other arguments and the errors. Without a budget,
+    only layers do.
     """
     last = assign(model, options)[-1]
-    if options.gpu_layers == AUTO and last.place.device.free_memory() is not None:
-        found = plan(model, options, cache, progress, budget - beside(options.context_of(model)))
+    if is_open(options):
+        found = plan(model, options, cache, progress, budget, beside(options.context_of(model)))
         on_device = found[-1][0]
         count = len(on_device.model.layers) if on_device.place == last.place else 0
         return replace(options, gpu_layers=count)
+    if budget is None:
+        return options
     return memory.fit(last.model, options, budget, cache, progress, beside, last.place)[0]
 
 

@@ -13,6 +13,7 @@ from emulated import ROOT, RUNNERS
 from kv_sequences import ids_of, opened, pages_of, step
 
 import lumen_mlir
+from lumen_mlir.data import embedded_model_path
 from lumen_mlir.errors import LumenError
 from lumen_mlir.models import Model
 from lumen_mlir.run import device, memory, placement, snapshot
@@ -127,8 +128,6 @@ def test_families(cache, tmp_path, family, count):
 
 def needs_of(cache: Cache, layers: int) -> memory.Footprint:
     """What so many layers take of the GPU."""
-    from lumen_mlir.data import embedded_model_path
-
     options = SessionOptions(device="cuda", gpu_layers=layers, context=128, chunk=32)
     model = Model.open(embedded_model_path())
     return placement.plan(model, options, cache)[-1][1]
@@ -158,6 +157,20 @@ def test_as_many_as_fit(cache, driver):
     llm = open_model(cache, memory_budget=four - 1)
     assert [len(section.model.layers) for section in llm.executor.sections] == [3, 3]
     assert three < four
+
+
+def test_beside_a_draft(cache, driver):
+    """The model leaves room for what guesses."""
+    run = {"draft": embedded_model_path(), "sequences": 1}
+    llm = open_model(cache, **run)
+    assert len(llm.executor.sections) == 1 and llm.draft.executor.device.name == "cuda:0"
+    driver.room = driver.peak
+    llm.close()
+    del llm
+    gc.collect()
+    llm = open_model(cache, **run)
+    assert len(llm.executor.sections) == 2 and len(llm.draft.executor.sections) == 1
+    assert llm.draft.executor.device.name == "cuda:0"
 
 
 def test_where_none_fits(cache, driver, caplog):
