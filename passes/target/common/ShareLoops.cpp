@@ -78,12 +78,15 @@ struct Needs {
   }
 };
 
-/// Whether functions can be given what `op` needs.
+/// Whether functions can be given what `op` needs. Those of warps take no
+/// vectors.
 bool canCall(Operation *op) {
-  return llvm::all_of(Needs(op).arguments, [](Value value) {
+  return llvm::all_of(Needs(op).arguments, [&](Value value) {
     auto buffer = dyn_cast<MemRefType>(value.getType());
-    return buffer ? buffer.getLayout().isIdentity() && !buffer.getMemorySpace()
-                  : !isa<BaseMemRefType, VectorType>(value.getType());
+    if (buffer)
+      return buffer.getLayout().isIdentity() && !buffer.getMemorySpace();
+    return !isa<BaseMemRefType>(value.getType()) &&
+           !(isa<VectorType>(value.getType()) && hasWarps(op));
   });
 }
 
