@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import re
 import weakref
 from collections.abc import Sequence
@@ -16,13 +15,12 @@ from lumen_mlir.compiler.targets import Target
 from lumen_mlir.errors import LumenError
 from lumen_mlir.run.code import Code, Passed
 from lumen_mlir.run.copies import Copies
+from lumen_mlir.run.driver_memory import DriverMemory
 
 # Of a block: each finds 128 registers.
 _WARPS = 16
 # Of the team, whose barrier counts in it: blocks that arrived, and how often all met.
 _TEAM_BYTES = 8
-# Buffers begin at the same place of a page as in this process.
-_PAGE = 4096
 
 
 class Driver(Protocol):
@@ -72,7 +70,7 @@ class _CudaCode:
         self._is_lost = False
         # Addresses of functions are numbers of this list, from 1 on.
         self._functions: list[Any] = []
-        self._memory = _CudaMemory(driver)
+        self._memory = DriverMemory(driver)
         self._copies = Copies(self._memory)
         # Objects of the driver outlive this one.
         weakref.finalize(self, _release, driver, self._code, self._memory).atexit = False
@@ -117,44 +115,9 @@ class _CudaCode:
         self._is_lost = True
 
 
-def _release(driver: Driver, code: Any, memory: _CudaMemory) -> None:
+def _release(driver: Driver, code: Any, memory: DriverMemory) -> None:
     """Gives back what code had on a GPU. What fails then is lost with it."""
     with contextlib.suppress(LumenError):
         for address in memory.addresses():
             memory.free(address)
         driver.unload(code)
-
-
-class _CudaMemory:
-    """The memory of a GPU, as ``Copies`` wants it."""
-
-    def __init__(self, driver: Driver):
-        self._driver = driver
-        # What the driver gave, by what was given on.
-        self._blocks: dict[int, int] = {}
-
-    def allocate(self, size: int, place: int) -> int:
-        block = self._driver.allocate(size + 2 * _PAGE)
-        address = block + (place - block) % _PAGE
-        self._blocks[address] = block
-        return address
-
-    def free(self, address: int) -> None:
-        self._driver.free(self._blocks.pop(address))
-
-    def addresses(self) -> list[int]:
-        """What is not freed."""
-        return list(self._blocks)
-
-    def write(self, address: int, data: memoryview) -> None:
-        if len(data):
-            # (Copies' views may be written; what is constant is copied first.)
-            held = data if not data.readonly else bytearray(data)
-            source = (ctypes.c_char * len(data)).from_buffer(held)
-            self._driver.write(address, ctypes.addressof(source), len(data))
-
-    def read(self, places: Sequence[tuple[int, memoryview]]) -> None:
-        for address, data in places:
-            if len(data):
-                target = (ctypes.c_char * len(data)).from_buffer(data)
-                self._driver.read(address, ctypes.addressof(target), len(data))
