@@ -72,6 +72,8 @@ def Lumen_Dialect : Dialect {
     static constexpr StringLiteral kProfileGlobal = "lumen_profile";
     /// Name of the i64 constant with the bytes of a warp's scratch memory.
     static constexpr StringLiteral kScratchSizeGlobal = "lumen_scratch_size";
+    /// Name of the i64 constant with the most 64-bit words of a list of launches.
+    static constexpr StringLiteral kLaunchWordsGlobal = "lumen_launch_words";
     /// Module attribute: the `#lumen.target` the module is compiled for.
     static constexpr StringLiteral kTargetAttr = "lumen.target";
     /// Module attribute (i64): the largest number of tokens of one step.
