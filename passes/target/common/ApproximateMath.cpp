@@ -3,6 +3,7 @@
 // Replaces functions that LLVM would call a library for by arithmetic.
 #include "passes/Passes.h"
 
+#include "dialect/LumenDialect.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/Math/IR/Math.h"
@@ -48,7 +49,10 @@ struct ApproximateMathPass final
     populateMathPolynomialApproximationPatterns(patterns, [](StringRef name) {
       return name == math::ExpOp::getOperationName();
     });
-    patterns.add<RelaxFma>(&getContext());
+    TargetAttr target = TargetAttr::lookup(getOperation());
+    // (Shaders have the instruction.)
+    if (!target || target.getArchitecture() != llvm::Triple::spirv64)
+      patterns.add<RelaxFma>(&getContext());
     if (failed(applyPatternsGreedily(getOperation(), std::move(patterns))))
       signalPassFailure();
   }

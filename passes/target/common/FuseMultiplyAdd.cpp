@@ -6,6 +6,7 @@
 #include "dialect/LumenDialect.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
+#include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
 #include "mlir/Transforms/WalkPatternRewriteDriver.h"
 
@@ -46,7 +47,11 @@ struct Fuse final : OpRewritePattern<arith::AddFOp> {
     }
     if (!product)
       return failure();
-    if (isa<VectorType>(op.getType()))
+    TargetAttr target = TargetAttr::lookup(op);
+    if (target && target.getArchitecture() == llvm::Triple::spirv64)
+      rewriter.replaceOpWithNewOp<math::FmaOp>(op, product.getLhs(),
+                                               product.getRhs(), acc);
+    else if (isa<VectorType>(op.getType()))
       rewriter.replaceOpWithNewOp<vector::FMAOp>(op, product.getLhs(),
                                                  product.getRhs(), acc);
     else
