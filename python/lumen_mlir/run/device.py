@@ -12,6 +12,7 @@ import numpy as np
 from lumen_mlir import env
 from lumen_mlir._mlir import codegen
 from lumen_mlir.compiler import targets
+from lumen_mlir.compiler.driver import launches
 from lumen_mlir.compiler.targets import Target
 from lumen_mlir.errors import LumenError
 from lumen_mlir.run.code import Code, Device, Passed
@@ -104,6 +105,8 @@ def of(target: Target) -> Device:
         return _this_process
     if target.triple.startswith("nvptx"):
         return _gpu_for(target)
+    if launches(target):
+        return _vulkan_device()
     command = env.RUNNER.get()
     if not command:
         targets.check_runs(target)
@@ -133,6 +136,15 @@ def _gpu_for(target: Target) -> Device:
             f"this GPU ({driver.name}, sm_{driver.capability}) cannot run code for target {target.name}"
         )
     return gpu
+
+
+def _vulkan_device() -> Device:
+    """The device of Vulkan of this machine. Raises ``LumenError`` where there is none."""
+    # Few need it.
+    from lumen_mlir.run.vulkan import Vulkan
+    from lumen_mlir.run.vulkan_driver import first_device
+
+    return Vulkan(first_device())
 
 
 def check_runs(target: Target) -> Target:
