@@ -4,7 +4,7 @@
 #   make test        what every change must pass: lit, then pytest on all processors (ARGS=-x: options of pytest)
 #   make test-matrix every format on every target, every shape
 #   make test-arm    the part of it that is for 64-bit ARM, in an emulator
-#   make test-gpu    the part of it that is for GPUs, in an emulator, and NVIDIA's assembler (installs it)
+#   make test-gpu    the part of it that is for GPUs: an emulator, NVIDIA's assembler, Vulkan (installs them)
 #   make fuzz        try millions of inputs; stopped, it goes on where it was (KINDS="folders templates", TIMES=10)
 #   make test-web    the page of examples/web in Chromium (installs it, and what compiles C++ for WebAssembly)
 #   make test-asan   tests of lumen-opt, the extension, the thread team and bundles under sanitizers
@@ -41,6 +41,7 @@ PACKAGES := libmlir-22-dev mlir-22-tools llvm-22-dev llvm-22-tools clang-22 cmak
 	libclang-rt-22-dev g++ python3 python3-dev python3-venv
 WEB := chromium lld-22 wasi-libc libc++-22-dev-wasm32 libc++abi-22-dev-wasm32 libclang-rt-22-dev-wasm32
 EMULATOR := qemu-user g++-aarch64-linux-gnu lld-22
+VULKAN := libvulkan1 mesa-vulkan-drivers spirv-tools
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 SOURCES := $(shell find cmake dialect licences passes pipelines runtime tools python CMakeLists.txt pyproject.toml \
 	-type f ! -name '*.pyc' ! -name '*.so' 2>/dev/null)
@@ -78,6 +79,10 @@ build/.packages: Makefile
 build/.emulator: Makefile
 	$(call install_packages,$(EMULATOR))
 
+# For tests of code for Vulkan.
+build/.vulkan: Makefile
+	$(call install_packages,$(VULKAN))
+
 # For the page of examples/web.
 build/.web: Makefile
 	$(call install_packages,$(WEB))
@@ -110,10 +115,11 @@ test-matrix: install build/.emulator
 test-arm: install build/.emulator
 	$(BIN)/pytest -q -n auto -m emulated $(ARGS)
 
-# Code for GPUs in an emulator, with all that `make test` leaves out; and what NVIDIA's assembler says of it.
-test-gpu: install
-	$(BIN)/pip install -q --disable-pip-version-check nvidia-cuda-nvcc==13.0.88
-	LUMEN_TEST_PTXAS=1 $(BIN)/pytest -q -n auto -m gpu $(ARGS)
+# Code for GPUs in an emulator, with all that `make test` leaves out, and what NVIDIA's assembler says of it; code for
+# Vulkan where a CPU stands for a GPU.
+test-gpu: install build/.vulkan
+	$(BIN)/pip install -q --disable-pip-version-check nvidia-cuda-nvcc==13.0.88 'lumen-mlir[vulkan]'
+	LUMEN_TEST_PTXAS=1 LUMEN_TEST_VULKAN=1 $(BIN)/pytest -q -n auto -m gpu $(ARGS)
 
 test-web: install build/.web
 	$(BIN)/pytest -q $(ARGS) test/web

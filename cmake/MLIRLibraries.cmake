@@ -90,7 +90,7 @@ get_property(extensions GLOBAL PROPERTY MLIR_EXTENSION_LIBS)
 lumen_collect_archives(LUMEN_ARCHIVES
   ${dialects} ${conversions} ${extensions}
   MLIROptLib MLIRTransforms MLIRTargetLLVMIRExport
-  MLIRBuiltinToLLVMIRTranslation MLIRLLVMToLLVMIRTranslation
+  MLIRBuiltinToLLVMIRTranslation MLIRLLVMToLLVMIRTranslation MLIRSPIRVSerialization
   ${llvm_libraries})
 
 add_library(LumenOldLibraryC STATIC runtime/OldLibraryC.c)

@@ -79,6 +79,8 @@ def Lumen_Dialect : Dialect {
     static constexpr StringLiteral kInBlocksAttr = "lumen.in_blocks";
     /// Argument attribute (unit): whether the workers of a block do what stands in the kernel alone.
     static constexpr StringLiteral kIsInBlockAttr = "lumen.is_in_block";
+    /// Name of the i64 constant with the most 64-bit words of a list of launches.
+    static constexpr StringLiteral kLaunchWordsGlobal = "lumen_launch_words";
     /// Module attribute: the `#lumen.target` the module is compiled for.
     static constexpr StringLiteral kTargetAttr = "lumen.target";
     /// Module attribute (i64): the largest number of tokens of one step.

@@ -10,6 +10,7 @@ include "passes/tile/FusedToLoops.td"
 include "passes/vectorize/LoopsToVector.td"
 include "passes/target/common/VectorToLLVM.td"
 include "passes/target/gpu/VectorToWarps.td"
+include "passes/target/vulkan/KernelToSpirv.td"
 
 // What stands behind each of the later ones.
 def CheckStagePass : Pass<"lumen-check-stage", "::mlir::ModuleOp"> {

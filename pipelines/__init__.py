@@ -173,6 +173,43 @@ KERNEL_TO_LLVM = Stage("llvm", _pipeline(*_TO_LLVM))
 """The second half, for the module of a kernel, or of what calls kernels."""
 
 
+_TO_LAUNCHES = (
+    _nested("func.func", "lumen-spmd", "lumen-order-lanes"),
+    "lumen-distribute-lanes",
+    # Kernels end where all workers meet. What calls them then has no kernels to call, but a list to write.
+    "lumen-split-phases",
+    "lumen-record-launches",
+    "lumen-split-kernels",
+)
+
+VECTOR_TO_LAUNCHES = Stage("kernels", _pipeline(*_TO_LAUNCHES, "lumen-flatten-arguments"))
+"""In place of ``vector_to_kernels`` for hosts that launch kernels one after the other.
+
+What calls kernels is then code for the host, which ``KERNEL_TO_LLVM`` takes.
+"""
+
+_TO_SPIRV = (
+    # What targets differ in, while vectors still are of the vector dialect.
+    _nested("func.func", "lumen-approximate-math"),
+    "lumen-lower-dot4",
+    _nested("func.func", "lumen-fuse-multiply-add"),
+    "lumen-lower-workgroups",
+    # Views become address arithmetic, which expands into affine.apply.
+    _nested("func.func", "canonicalize", "cse", "expand-strided-metadata", "lower-affine"),
+    "lumen-lower-buffers",
+    # What SPIR-V has no instructions for. (Its control flow is structured: scf stays.)
+    "lumen-scalarize-vectors",
+    _nested("func.func", "arith-expand{include-bf16=true}", "canonicalize", "cse"),
+    "lumen-convert-to-spirv",
+)
+
+KERNEL_TO_SPIRV = Stage("spirv", _pipeline(*_TO_SPIRV))
+"""A shader for Vulkan, of the module of a kernel."""
+
+VECTOR_TO_SPIRV = Stage("spirv", _pipeline(*_TO_LAUNCHES, _nested("builtin.module", *_TO_SPIRV)))
+"""All shaders, each in a module inside of the one that has what launches them."""
+
+
 LLVM_PASSES = "function({})".format(
     ",".join(
         (

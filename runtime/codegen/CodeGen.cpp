@@ -9,6 +9,7 @@
 #include "runtime/codegen/Backends.h"
 #include "runtime/codegen/Guard.h"
 #include "runtime/codegen/HostFeatures.h"
+#include "runtime/codegen/Shader.h"
 
 #include "mlir/IR/Operation.h"
 #include "mlir/Target/LLVMIR/Export.h"
@@ -274,6 +275,8 @@ mlir::lumen::generateCode(Operation *op, CodeGenOutput output,
   if (options.optLevel > 3)
     return makeError("the optimization level is 0, 1, 2 or 3, not " +
                      llvm::Twine(options.optLevel));
+  if (output == CodeGenOutput::Object && isShader(op))
+    return serializeShader(op);
   auto machine = makeTargetMachine(target, options.optLevel);
   if (!machine)
     return machine.takeError();

@@ -45,7 +45,8 @@ struct CodeGenOptions {
 };
 
 /// Translates a module of the llvm dialect to LLVM IR, optimizes it, and
-/// returns it as text, assembly or an object file. Errors of the back end, its
+/// returns it as text, assembly or an object file. A module with a shader is
+/// translated to SPIR-V, which is its object file. Errors of the back end, its
 /// crashes included, come back as errors; those of the translation also as
 /// diagnostics of the MLIR context.
 ///

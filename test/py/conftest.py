@@ -71,6 +71,8 @@ def runs_elsewhere(request):
         emulated.check_engine()
         other = emulated.ENGINE
     elif request.node.get_closest_marker("gpu") is not None:
+        if request.node.get_closest_marker("vulkan") is not None:
+            emulated.check_vulkan()
         other = emulated.GPU
     else:
         yield

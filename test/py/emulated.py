@@ -3,7 +3,7 @@
 WebAssembly.
 
 Tests with the mark ``emulated`` run with ``DEVICE``, those with ``gpu`` with ``GPU``, and those with ``wasm``
-with ``ENGINE`` (conftest.py).
+with ``ENGINE`` (conftest.py). Those that have ``vulkan``, too, need a device of it.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from lumen_mlir.compiler.linking import find_linker
 from lumen_mlir.compiler.targets import Target
 from lumen_mlir.errors import LumenError
 from lumen_mlir.run.code import Device
+from lumen_mlir.run.vulkan import open_gpu
 from lumen_mlir.testing.emulation import EMULATORS, Emulated
 from lumen_mlir.testing.gpu import EMULATED as EMULATED_GPU
 from lumen_mlir.testing.gpu import EmulatedGpu
@@ -36,6 +37,8 @@ if os.environ.get("LUMEN_TEST_CUDA"):
 
     GPU = open_gpu(0)
     EMULATED_GPU = next(target for target in targets.TARGETS if not GPU.missing(target))
+
+VULKAN = targets.get("vulkan")
 
 # Tests name targets. (The last one is what a port begins with.)
 if EMULATED_GPU not in targets.TARGETS:
@@ -68,6 +71,8 @@ def marks_of(name: str) -> list[pytest.MarkDecorator]:
         return [pytest.mark.wasm]
     if target == EMULATED_GPU:
         return [pytest.mark.gpu]
+    if target == VULKAN:
+        return [pytest.mark.gpu, pytest.mark.vulkan, pytest.mark.matrix]
     missing = target.missing()
     return [pytest.mark.skipif(bool(missing), reason=f"this CPU lacks {', '.join(missing)}")]
 
@@ -82,6 +87,16 @@ def check_installed() -> None:
                     "-m 'not (matrix or emulated or wasm)'",
                     pytrace=False,
                 )
+
+
+def check_vulkan() -> None:
+    """Skips a test where there is no device of Vulkan; fails where ``make test-gpu`` has installed one."""
+    # What drivers compile, they keep there.
+    os.environ["MESA_SHADER_CACHE_DIR"] = str(ROOT / "build" / "test-cache" / "shaders")
+    try:
+        open_gpu(0)
+    except LumenError as error:
+        (pytest.fail if os.environ.get("LUMEN_TEST_VULKAN") else pytest.skip)(str(error))
 
 
 def check_engine() -> None:

@@ -8,13 +8,14 @@ from collections.abc import Container, Iterable, Sequence
 
 import numpy as np
 import pytest
-from emulated import EMULATED, EMULATED_GPU, WASM, marks_of
+from emulated import EMULATED, EMULATED_GPU, VULKAN, WASM, marks_of
 
 from lumen_mlir import ir
 from lumen_mlir.compiler import targets
-from lumen_mlir.compiler.driver import Compiler
+from lumen_mlir.compiler.driver import Compiler, CompilerOptions, launches
 from lumen_mlir.run import device
 from lumen_mlir.run.code import Buffer
+from lumen_mlir.run.program import build
 from lumen_mlir.testing import guarded
 
 # One target per width of vectors, and one of each other architecture; what implements dot4 makes no
@@ -23,7 +24,7 @@ TARGETS = tuple(
     pytest.param(name, marks=marks_of(name))
     for name in (
         *("x86-64-v4", "x86-64-v3", "x86-64-v2", "generic"),
-        *(each.name for each in (*EMULATED[-1:], *WASM[-1:], EMULATED_GPU)),
+        *(each.name for each in (*EMULATED[-1:], *WASM[-1:], EMULATED_GPU, VULKAN)),
     )
 )
 
@@ -77,8 +78,11 @@ class Kernel:
     def __init__(self, text: str, target: str):
         chosen = targets.get(target)
         with ir.Context():
-            compiled = Compiler(chosen).compile(ir.Module.parse(text))
-        self._code = device.of(chosen).load([compiled], chosen)
+            if launches(chosen):
+                objects = build(text, chosen, CompilerOptions(), "lumen", None, None, None, None).objects
+            else:
+                objects = (Compiler(chosen).compile(ir.Module.parse(text)),)
+        self._code = device.of(chosen).load(objects, chosen)
         self._threads = 0
         signature = re.search(r"func\.func @f\((.*?)\)\s*->", text, re.DOTALL)
         assert signature is not None

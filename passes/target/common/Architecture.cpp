@@ -3,6 +3,7 @@
 
 #include "passes/target/arm/Arm.h"
 #include "passes/target/gpu/Gpu.h"
+#include "passes/target/vulkan/Vulkan.h"
 #include "passes/target/wasm/Wasm.h"
 #include "passes/target/x86/X86.h"
 
@@ -13,10 +14,14 @@ const Architecture &Architecture::of(TargetAttr target) {
   static const Architecture other;
   static const Arm arm;
   static const Gpu gpu;
+  static const Vulkan vulkan;
   static const Wasm wasm;
   static const X86 x86;
-  if (target && target.hasWarps())
+  if (target && target.hasWarps()) {
+    if (target.getArchitecture() == llvm::Triple::spirv64)
+      return vulkan;
     return gpu;
+  }
   switch (target ? target.getArchitecture() : llvm::Triple::UnknownArch) {
   case llvm::Triple::aarch64:
     return arm;

@@ -6,6 +6,7 @@
 #include "dialect/LumenDialect.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
+#include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
 #include "mlir/Transforms/WalkPatternRewriteDriver.h"
 
@@ -52,7 +53,10 @@ template <typename Sum> struct Fuse final : OpRewritePattern<Sum> {
       Value &negative = isRight ? lhs : acc;
       negative = arith::NegFOp::create(rewriter, op.getLoc(), negative);
     }
-    if (isa<VectorType>(op.getType()))
+    TargetAttr target = TargetAttr::lookup(op);
+    if (target && target.getArchitecture() == llvm::Triple::spirv64)
+      rewriter.replaceOpWithNewOp<math::FmaOp>(op, lhs, rhs, acc);
+    else if (isa<VectorType>(op.getType()))
       rewriter.replaceOpWithNewOp<vector::FMAOp>(op, lhs, rhs, acc);
     else
       rewriter.replaceOpWithNewOp<LLVM::FMulAddOp>(op, op.getType(), lhs, rhs,

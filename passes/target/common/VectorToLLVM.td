@@ -11,7 +11,7 @@ def ApproximateMathPass : Pass<"lumen-approximate-math"> {
   let description = [{
     `math.exp` becomes a polynomial (on vectors and scalars alike, so both give
     the same result). `math.fma` becomes a multiplication and an addition, which
-    are fused only where the target has the instruction.
+    are fused only where the target has the instruction. (Shaders have it, so there it stays.)
 
     Before:
 
@@ -63,7 +63,7 @@ def LowerDot4Pass : Pass<"lumen-lower-dot4", "::mlir::ModuleOp"> {
     ```
   }];
   let dependentDialects = ["::mlir::lumen::LumenDialect", "::mlir::arith::ArithDialect", "::mlir::LLVM::LLVMDialect",
-    "::mlir::vector::VectorDialect"];
+    "::mlir::spirv::SPIRVDialect", "::mlir::vector::VectorDialect"];
 }
 
 def ExpandF16Pass : Pass<"lumen-expand-f16", "::mlir::ModuleOp"> {
@@ -397,7 +397,8 @@ def FuseMultiplyAddPass : Pass<"lumen-fuse-multiply-add"> {
     %sum = vector.fma %a, %b, %acc : vector<4xf32>
     ```
   }];
-  let dependentDialects = ["::mlir::lumen::LumenDialect", "::mlir::LLVM::LLVMDialect", "::mlir::vector::VectorDialect"];
+  let dependentDialects = ["::mlir::lumen::LumenDialect", "::mlir::LLVM::LLVMDialect", "::mlir::math::MathDialect",
+    "::mlir::vector::VectorDialect"];
 }
 
 def ExportEntryPass : Pass<"lumen-export-entry", "::mlir::ModuleOp"> {

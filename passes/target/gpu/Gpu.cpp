@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// lumen.dot4 and lumen.lookup as NVIDIA's instructions, and shifts of bytes as
-// those of words.
+// lumen.dot4 and lumen.lookup as NVIDIA's instructions.
 #include "passes/target/gpu/Gpu.h"
 
 #include "passes/target/common/VectorPieces.h"
+#include "passes/target/gpu/ByteWords.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
@@ -13,9 +13,6 @@ using namespace mlir;
 using namespace mlir::lumen;
 
 namespace {
-
-/// Codes in a word of 32 bits.
-constexpr int64_t kCodes = 4;
 
 // LLVM's intrinsics.
 /// Four unsigned or signed bytes times four signed ones, added to a sum.
@@ -26,37 +23,8 @@ constexpr StringLiteral kPermute = "llvm.nvvm.prmt";
 
 Type getWord(KernelBuilder &b) { return b.getI32Type(); }
 
-Value asWord(KernelBuilder &b, Value bytes) {
-  auto word = VectorType::get(1, getWord(b));
-  return vector::ExtractOp::create(b, vector::BitCastOp::create(b, word, bytes),
-                                   0);
-}
-
-Value asBytes(KernelBuilder &b, Value word) {
-  return vector::BitCastOp::create(b, VectorType::get(kCodes, b.getI8Type()),
-                                   b.broadcast(word, 1));
-}
-
 Value number(KernelBuilder &b, uint32_t value) {
   return b.integer(getWord(b), int32_t(value));
-}
-
-/// Applies `emit` to the words of a vector of bytes.
-Value mapWords(KernelBuilder &b, VectorType type, ArrayRef<Value> operands,
-               function_ref<Value(ArrayRef<Value>)> emit) {
-  return splitVector(b, type, kCodes, [&](int64_t first) {
-    SmallVector<Value> words;
-    for (Value operand : operands)
-      words.push_back(asWord(b, b.extract(operand, first, kCodes)));
-    return asBytes(b, emit(words));
-  });
-}
-
-bool isWords(Type type) {
-  auto vector = dyn_cast<VectorType>(type);
-  return vector && vector.getRank() == 1 &&
-         vector.getElementType().isInteger(8) &&
-         vector.getNumElements() % kCodes == 0;
 }
 
 struct LowerDot4 final : OpRewritePattern<Dot4Op> {
@@ -69,7 +37,8 @@ struct LowerDot4 final : OpRewritePattern<Dot4Op> {
     Value x = asWord(b, op.getX());
     rewriter.replaceOp(
         op, splitVector(b, type, 1, [&](int64_t i) {
-          Value codes = asWord(b, b.extract(op.getCodes(), kCodes * i, kCodes));
+          Value codes =
+              asWord(b, b.extract(op.getCodes(), kByteWord * i, kByteWord));
           Value acc = vector::ExtractOp::create(b, op.getAcc(), i);
           Value sum =
               callIntrinsic(b, op.getSignedCodes() ? kDotSigned : kDotUnsigned,
@@ -87,24 +56,16 @@ struct LowerLookup final : OpRewritePattern<LookupOp> {
 
   LogicalResult matchAndRewrite(LookupOp op,
                                 PatternRewriter &rewriter) const override {
-    if (!isWords(op.getType()))
+    if (!isByteWords(op.getType()))
       return failure();
     KernelBuilder b(op.getLoc(), rewriter);
-    SmallVector<int8_t> table(op.getTable());
-    table.resize(16, 0);
-    SmallVector<Value> words;
-    for (int64_t i = 0; i < 4; ++i) {
-      uint32_t word = 0;
-      for (int64_t j = 0; j < 4; ++j)
-        word |= uint32_t(uint8_t(table[4 * i + j])) << (8 * j);
-      words.push_back(number(b, word));
-    }
+    SmallVector<Value> words = getTableWords(b, op.getTable());
     auto permute = [&](Value low, Value high, Value selector) {
       return callIntrinsic(b, kPermute, getWord(b), {low, high, selector});
     };
     auto type = cast<VectorType>(op.getType());
     rewriter.replaceOp(
-        op, mapWords(b, type, {op.getIndex()}, [&](ArrayRef<Value> index) {
+        op, mapByteWords(b, type, {op.getIndex()}, [&](ArrayRef<Value> index) {
           // The nibbles of a selector are the lower halves of four bytes.
           auto orShifted = [&](Value value, int64_t bits) -> Value {
             Value shifted = arith::ShRUIOp::create(b, value, number(b, bits));
@@ -129,44 +90,13 @@ struct LowerLookup final : OpRewritePattern<LookupOp> {
   }
 };
 
-/// LLVM would shift bytes one by one.
-template <typename Shift>
-struct LowerByteShift final : OpRewritePattern<Shift> {
-  using OpRewritePattern<Shift>::OpRewritePattern;
-
-  LogicalResult matchAndRewrite(Shift op,
-                                PatternRewriter &rewriter) const override {
-    DenseIntElementsAttr by;
-    if (!isWords(op.getType()) || !matchPattern(op.getRhs(), m_Constant(&by)) ||
-        !by.isSplat())
-      return failure();
-    KernelBuilder b(op.getLoc(), rewriter);
-    uint32_t bits = by.getSplatValue<APInt>().getZExtValue();
-    constexpr bool isLeft = std::is_same_v<Shift, arith::ShLIOp>;
-    uint32_t kept = isLeft ? (0xffu << bits) & 0xffu : 0xffu >> bits;
-    rewriter.replaceOp(
-        op, mapWords(b, cast<VectorType>(op.getType()), {op.getLhs()},
-                     [&](ArrayRef<Value> word) {
-                       Value shifted =
-                           Shift::create(b, word[0], number(b, bits));
-                       return arith::AndIOp::create(
-                                  b, shifted, number(b, kept * 0x01010101u))
-                           .getResult();
-                     }));
-    return success();
-  }
-};
-
 } // namespace
 
 LogicalResult
 Gpu::addInstructions(TargetAttr target, RewritePatternSet &patterns,
                      function_ref<InFlightDiagnostic()> emitError) const {
   DotAttr dot = target.getDot();
-  bool isKnown = dot && dot.getM() == 1 && dot.getN() == target.getWarp() &&
-                 dot.getK() == kCodes && dot.getLhs().isSignedInteger(8) &&
-                 dot.getRhs().isSignedInteger(8) &&
-                 dot.getAcc().isInteger(32) && dot.getAccumulates();
+  bool isKnown = dot && isByteDot(dot, target.getWarp());
   // Of lumen.mma, lanes have their parts already.
   DotAttr mma = target.getMma();
   bool isWarpMma = mma && mma.getM() == 16 && mma.getN() == 8 &&
@@ -179,7 +109,7 @@ Gpu::addInstructions(TargetAttr target, RewritePatternSet &patterns,
   MLIRContext *context = patterns.getContext();
   if (dot)
     patterns.add<LowerDot4>(context);
-  patterns.add<LowerLookup, LowerByteShift<arith::ShLIOp>,
-               LowerByteShift<arith::ShRUIOp>>(context);
+  patterns.add<LowerLookup>(context);
+  addByteShifts(patterns);
   return success();
 }

@@ -128,6 +128,75 @@ def FetchAheadPass : Pass<"lumen-fetch-ahead", "::mlir::ModuleOp"> {
     "::mlir::LLVM::LLVMDialect", "::mlir::memref::MemRefDialect"];
 }
 
+def SplitPhasesPass : Pass<"lumen-split-phases", "::mlir::ModuleOp"> {
+  let summary = "cut kernels where all workers wait for each other";
+  let description = [{
+    For hosts that launch kernels one after the other, each of which ends before the next
+    one begins. A barrier at the top level of a kernel becomes the end of a kernel. What
+    later parts need of earlier ones is computed again. A public kernel becomes a private
+    one that a function of its name calls.
+
+    Before:
+
+    ```mlir
+    func.func private @f(%a: memref<8xf32>) attributes {lumen.kernel = "rows"} {
+      scf.for %i = %id to %c8 step %count { … }
+      lumen.barrier
+      scf.for %i = %id to %c4 step %count { … }
+      lumen.barrier
+      return
+    }
+    ```
+
+    After:
+
+    ```mlir
+    func.func private @f(%a: memref<8xf32>) attributes {lumen.kernel = "rows"} {
+      scf.for %i = %id to %c8 step %count { … }
+      return
+    }
+    func.func private @f_phase1(%a: memref<8xf32>) attributes {lumen.kernel = "rows"} {
+      scf.for %i = %id to %c4 step %count { … }
+      return
+    }
+    ```
+  }];
+  let dependentDialects = ["::mlir::lumen::LumenDialect", "::mlir::func::FuncDialect"];
+}
+
+def RecordLaunchesPass : Pass<"lumen-record-launches", "::mlir::ModuleOp"> {
+  let summary = "write down which kernels are called, and with what";
+  let description = [{
+    What calls kernels is code for the host. It has no kernels to call, but writes a list:
+    the first word says how many words follow. A launch is the number of a kernel, how
+    many words it takes, and these: numbers, addresses, and sizes of buffers. Kernels have
+    numbers in the order in which they stand. They become public, and wait for nobody.
+
+    Before:
+
+    ```mlir
+    func.func @step(%a: memref<?xf32>) {
+      call @kernel(%a) : (memref<?xf32>) -> ()
+      …
+    }
+    ```
+
+    After:
+
+    ```mlir
+    llvm.mlir.global external constant @lumen_launch_words(5 : i64) : i64
+    func.func @step(%a: memref<?xf32>, %launches: !llvm.ptr {lumen.worker}) {
+      %used = llvm.load %launches : !llvm.ptr -> i64
+      …
+      llvm.store %size, %place : i64, !llvm.ptr
+      …
+    }
+    ```
+  }];
+  let dependentDialects = ["::mlir::lumen::LumenDialect", "::mlir::arith::ArithDialect",
+    "::mlir::LLVM::LLVMDialect", "::mlir::memref::MemRefDialect"];
+}
+
 def LowerWarpsPass : Pass<"lumen-lower-warps", "::mlir::ModuleOp"> {
   let summary = "lanes and their values as NVIDIA's registers and instructions";
   let description = [{

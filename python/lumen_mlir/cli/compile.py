@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from lumen_mlir import ir
     from lumen_mlir.run.session_options import SessionOptions
 
-STAGES = ("lumen", "fused", "loops", "vector", "llvm", "asm", "obj")
+STAGES = ("lumen", "fused", "loops", "vector", "llvm", "spirv", "asm", "obj")
 
 
 @click.command(short_help="Show what the compiler makes of a model.")
@@ -85,6 +85,7 @@ def command(
     loops     kernels as loops over buffers
     vector    kernels as vector code
     llvm      the llvm dialect
+    spirv     the spirv dialect, for vulkan
     asm, obj  machine code
     """
     from lumen_mlir.run.session_options import SessionOptions
@@ -155,7 +156,9 @@ def _module(
 
 
 def _functions(module: ir.Module, pattern: str) -> str:
-    functions = [op for op in module.body.operations if op.name in ("func.func", "llvm.func")]
+    # (Shaders have modules of their own, which are called after them.)
+    kinds = ("func.func", "llvm.func", "builtin.module")
+    functions = [op for op in module.body.operations if op.name in kinds]
     return _matching({op.attributes["sym_name"].value: op.__str__ for op in functions}, pattern)
 
 

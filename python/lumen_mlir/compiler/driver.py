@@ -82,7 +82,7 @@ class Compiler:
     ):
         self.target = target
         self.options = options or CompilerOptions()
-        self.stages = tuple(stages_of(self.options) if stages is None else stages)
+        self.stages = tuple(stages_of(self.options, target) if stages is None else stages)
         self._on_stage = on_stage or (lambda name: None)
 
     @property
@@ -123,6 +123,8 @@ class Compiler:
         """The module at one of ``emit_names``, as text; ``obj`` as bytes."""
         if name not in CODE_KINDS:
             return str(self.run(module, stop_after=name))
+        if launches(self.target):
+            raise LumenError("code for Vulkan is a shader for each kernel: its last form is spirv")
         code = self._generate(self.run(module), name)
         return code if name == "obj" else code.decode()
 
@@ -208,9 +210,15 @@ def llvm_passes(opt_level: int) -> str | None:
     return pipelines.LLVM_PASSES if opt_level else None
 
 
-def stages_of(options: CompilerOptions) -> tuple[Stage, ...]:
+def launches(target: Target) -> bool:
+    """Whether a host launches its kernels one after the other: what calls them is code for a CPU."""
+    return target.triple.startswith("spirv")
+
+
+def stages_of(options: CompilerOptions, target: Target) -> tuple[Stage, ...]:
     """The stages that a compilation with ``options`` goes through."""
-    return pipelines.stages(options.activations, options.profile, options.tile_tokens, options.block_bytes)
+    stages = pipelines.stages(options.activations, options.profile, options.tile_tokens, options.block_bytes)
+    return (*stages[:-1], pipelines.VECTOR_TO_SPIRV) if launches(target) else stages
 
 
 def _lumen_opt() -> str:

@@ -17,7 +17,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from lumen_mlir import ir, pipelines
-from lumen_mlir.compiler.driver import Compiler, CompilerOptions, Target
+from lumen_mlir.compiler import targets
+from lumen_mlir.compiler.driver import Compiler, CompilerOptions, Target, launches
 from lumen_mlir.passmanager import PassManager
 from lumen_mlir.storage.cache import Cache
 from lumen_mlir.support.interrupts import interrupts_held
@@ -57,8 +58,12 @@ class ObjectCompiler:
         on_stage: Callable[[str], None] | None = None,
         on_object: OnObject | None = None,
     ):
-        self._generate = Compiler(target, options, stages=(pipelines.KERNEL_TO_LLVM,))
-        self._recipe = (pipelines.KERNEL_TO_LLVM.pipeline, pipelines.LLVM_PASSES, options.opt_level, identity)
+        to_llvm = pipelines.KERNEL_TO_LLVM
+        self._stage = pipelines.KERNEL_TO_SPIRV if launches(target) else to_llvm
+        self._generate = Compiler(target, options, stages=(self._stage,))
+        # What launches kernels is code for this machine.
+        self._calls = Compiler(targets.HOST if launches(target) else target, options, stages=(to_llvm,))
+        self._recipe = (self._stage.pipeline, pipelines.LLVM_PASSES, options.opt_level, identity)
         self._cache = cache
         self._on_stage = on_stage or (lambda name: None)
         self._on_object = on_object or (lambda done, total: None)
@@ -97,7 +102,7 @@ class ObjectCompiler:
             try:
                 # One context and one pipeline for all: to make them takes as long as a small kernel.
                 with ir.Context():
-                    manager = PassManager.parse(pipelines.KERNEL_TO_LLVM.pipeline)
+                    manager = PassManager.parse(self._stage.pipeline)
                     # Kernels were verified when they were parsed. LLVM verifies what comes out.
                     manager.enable_verifier(False)
                     while (number := _next(queue)) is not None:
@@ -119,7 +124,7 @@ class ObjectCompiler:
                     with interrupts_held():
                         helper.start()
                         helpers.append(helper)
-            calls = self._generate.compile(rest)
+            calls = self._calls.compile(rest)
             work()
         finally:
             queue.clear()

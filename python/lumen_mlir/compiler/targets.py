@@ -231,6 +231,25 @@ def _cuda(name: str, processors: int) -> Target:
     )
 
 
+def _vulkan(name: str) -> Target:
+    """A row of GPUs of any maker, by Vulkan 1.3: a workgroup is a warp."""
+    return Target(
+        name=name,
+        triple="spirv64-unknown-vulkan1.3",
+        cpu="generic",
+        needs=("vulkan1.3",),
+        vector_registers=128,
+        vector_bits=1024,
+        fma=True,
+        f16=True,
+        cache_line=128,
+        dot=_DOT_4X8,
+        warp=32,
+        rows=32,
+        tokens=4,
+    )
+
+
 def _vnni(bits: int) -> dict[str, Dot]:
     """``vpdpbusd`` and ``vpdpwssd`` on vectors of so many bits."""
     return {"dot": Dot(1, bits // 32, 4), "pair_dot": Dot(1, bits // 32, 2, "si16", "si16")}
@@ -263,6 +282,8 @@ _SDOT = Dot(1, 4, 4, rhs="si8")
 _DP4A = Dot(1, 32, 4, rhs="si8")
 # ``mma.sync``: 16 rows by 8 tokens, whose operands are spread over the threads of a warp.
 _MMA_SYNC = Dot(16, 8, 32, rhs="si8", weights_left=True)
+# ``OpSDot`` and ``OpSUDot`` on words of four codes.
+_DOT_4X8 = Dot(1, 32, 4, rhs="si8")
 # ``smmla``: 2 tokens by 2 rows.
 _SMMLA = Dot(2, 2, 8, rhs="si8")
 _SMLAL = Dot(1, 8, 1, rhs="si8", acc="i16")
@@ -294,10 +315,14 @@ TARGETS = (
     _wasm("wasm32-simd128", rows=8, tokens=4),
     _cuda("sm_90", 132),
     _cuda("sm_80", 108),
+    _vulkan("vulkan"),
     # Plain vector arithmetic for the machine that compiles, whichever it is: how a port begins. It relies on
     # few registers and no instruction.
     Target(name="generic", triple="", cpu="generic", **_SSE, rows=8, tokens=2),
 )
+
+HOST = TARGETS[-1]
+"""Runs on any machine that compiles."""
 
 
 def names() -> tuple[str, ...]:

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import functools
 import re
 import weakref
@@ -20,11 +19,10 @@ from lumen_mlir.run.code import Code, Held, Passed
 from lumen_mlir.run.copies import Copies
 from lumen_mlir.run.cuda_driver import CudaDriver, count, load_bindings, version_text
 from lumen_mlir.run.device_name import DeviceName
+from lumen_mlir.run.driver_memory import DriverMemory
 
 # Of a block: each finds 128 registers.
 _WARPS = 16
-# Buffers begin at the same place of a page as in this process.
-_PAGE = 4096
 
 
 class Driver(Protocol):
@@ -126,7 +124,7 @@ class _CudaCode:
         self._is_lost = False
         # Addresses of functions are numbers of this list, from 1 on.
         self._functions: list[Any] = []
-        self._memory = _CudaMemory(driver)
+        self._memory = DriverMemory(driver)
         # To give memory back and to take it waits for the GPU.
         self._copies = Copies(self._memory, exact=False)
         # Objects of the driver outlive this one.
@@ -189,50 +187,10 @@ class _CudaCode:
             raise LumenError("a forked process cannot use code that was loaded on a GPU before")
 
 
-def _release(driver: Driver, code: Any, memory: _CudaMemory) -> None:
+def _release(driver: Driver, code: Any, memory: DriverMemory) -> None:
     """Gives back what code had on a GPU. What fails then is lost with it."""
     for address in memory.addresses():
         with contextlib.suppress(LumenError):
             memory.free(address)
     with contextlib.suppress(LumenError):
         driver.unload(code)
-
-
-class _CudaMemory:
-    """The memory of a GPU, as ``Copies`` wants it."""
-
-    def __init__(self, driver: Driver):
-        self._driver = driver
-        # What the driver gave, by what was given on.
-        self._blocks: dict[int, int] = {}
-
-    def allocate(self, size: int, place: int) -> int:
-        block = self._driver.allocate(size + 2 * _PAGE)
-        address = block + (place - block) % _PAGE
-        self._blocks[address] = block
-        return address
-
-    def free(self, address: int) -> None:
-        self._driver.free(self._blocks[address])
-        # (What cannot be given back now is tried again at the end.)
-        del self._blocks[address]
-
-    def addresses(self) -> list[int]:
-        """What is not freed."""
-        return list(self._blocks)
-
-    def write(self, address: int, data: memoryview) -> None:
-        if len(data):
-            # (Copies' views may be written; what is constant is copied first.)
-            held = data if not data.readonly else bytearray(data)
-            source = (ctypes.c_char * len(data)).from_buffer(held)
-            self._driver.write(address, ctypes.addressof(source), len(data))
-
-    def clear(self, address: int, size: int) -> None:
-        self._driver.clear(address, size)
-
-    def read(self, places: Sequence[tuple[int, memoryview]]) -> None:
-        for address, data in places:
-            if len(data):
-                target = (ctypes.c_char * len(data)).from_buffer(data)
-                self._driver.read(address, ctypes.addressof(target), len(data))

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from lumen_mlir import ir, pipelines
 from lumen_mlir._mlir import __file__ as _EXTENSION
-from lumen_mlir.compiler.driver import Compiler, CompilerOptions, stages_of
+from lumen_mlir.compiler.driver import Compiler, CompilerOptions, launches, stages_of
 from lumen_mlir.compiler.objects import ObjectCompiler, OnObject
 from lumen_mlir.compiler.signature import Signature, from_json, read_signatures, to_json
 from lumen_mlir.compiler.targets import Target
@@ -76,9 +76,9 @@ class Program:
         )
 
 
-def stages_after(form: str, options: CompilerOptions) -> tuple[pipelines.Stage, ...]:
+def stages_after(form: str, options: CompilerOptions, target: Target) -> tuple[pipelines.Stage, ...]:
     """The stages that a module in ``form`` has before it. ``LumenError`` where there is no such form."""
-    stages = stages_of(options)
+    stages = stages_of(options, target)
     names = (pipelines.INPUT, *(stage.name for stage in stages))
     # Behind "vector" there are no buffers left to read the signatures from.
     usable = names[: names.index("vector") + 1]
@@ -102,7 +102,7 @@ def compiled(
 
     The other arguments and the errors are those of ``engine.compile``.
     """
-    stages = stages_after(form, options)
+    stages = stages_after(form, options, target)
     if cache is None:
         return build(module, target, options, form, on_stage, on_signatures, on_object, None), False
     key = key_of(str(module), target, options, stages)
@@ -129,9 +129,9 @@ def build(
     ``cache``: where the objects of kernels are kept, if anywhere.
     """
     begin = time.perf_counter()
-    stages = stages_after(form, options)
+    stages = stages_after(form, options, target)
     is_gpu = target.triple.startswith("nvptx")
-    if is_gpu and options.profile:
+    if (is_gpu or launches(target)) and options.profile:
         raise LumenError("kernels are profiled on CPUs only")
     if isinstance(module, str):
         try:
@@ -145,7 +145,7 @@ def build(
     cut, names = len(stages) - 1, [stage.name for stage in stages]
     formed = names.index("fused") + 1 if "fused" in names else 0
     to_fused = Compiler(target, options, stages=stages[:formed], on_stage=on_stage)
-    split = pipelines.vector_to_kernels(options.profile)
+    split = pipelines.VECTOR_TO_LAUNCHES if launches(target) else pipelines.vector_to_kernels(options.profile)
     to_kernels = Compiler(target, options, stages=(*stages[formed:cut], split), on_stage=on_stage)
     to_objects = ObjectCompiler(target, options, compiler_identity(), cache, on_stage, on_object)
     fused = to_fused.run(module) if formed else module

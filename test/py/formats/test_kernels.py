@@ -25,7 +25,7 @@ from lumen_mlir.testing.random_blocks import random_weights
 TARGETS = tuple(
     pytest.param(name, marks=marks_of(name))
     for name in targets.names()
-    if name != "native" and not targets.get(name).triple.startswith("nvptx")
+    if name != "native" and not targets.get(name).triple.startswith(("nvptx", "spirv"))
 )
 TOKENS = (1, 2, 3, 8, 17)
 ROWS = 37

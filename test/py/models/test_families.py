@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from emulated import EMULATED, EMULATED_GPU, WASM
+from emulated import EMULATED, EMULATED_GPU, VULKAN, WASM, marks_of
 
 from lumen_mlir.models import Model
 from lumen_mlir.reference import ReferenceSession
@@ -26,18 +26,19 @@ FEW = ("qwen3-window", "hyperclovax-bias", "qwen2moe", "exaone4")
 def on_other_architectures() -> list:
     """Families with targets of other architectures and activations.
 
-    Each family with one of those in an emulator, in turn; with WebAssembly and with a GPU those of ``FEW``.
+    Each family with one of those in an emulator, in turn; with WebAssembly, GPUs and Vulkan those of ``FEW``.
     """
     result = []
-    groups = ((EMULATED, pytest.mark.emulated), (WASM, pytest.mark.wasm), ((EMULATED_GPU,), pytest.mark.gpu))
-    for group, mark in groups:
+    groups = (EMULATED, WASM, (EMULATED_GPU,), (VULKAN,))
+    for group in groups:
         kinds = [(target.name, activations) for target in group for activations in ("int8", "exact")]
         for number, name in enumerate(FAMILIES):
             for place, kind in enumerate(kinds):
                 usual = place == number % len(kinds) and (group is EMULATED or name in FEW)
-                result.append(
-                    pytest.param(name, *kind, marks=[mark, *([] if usual else [pytest.mark.matrix])])
-                )
+                if group == (VULKAN,) and not usual:
+                    continue
+                marks = [*marks_of(kind[0]), *([] if usual else [pytest.mark.matrix])]
+                result.append(pytest.param(name, *kind, marks=marks))
     return result
 
 
