@@ -187,9 +187,7 @@ uint32_t lumen_gpu_prmt(uint32_t low, uint32_t high, uint32_t selector) {
 }
 
 /// What is fetched must be there.
-void lumen_gpu_prefetch_L2(const volatile char *address) {
-  (void)*address;
-}
+void lumen_gpu_prefetch_L2(const volatile char *address) { (void)*address; }
 
 void lumen_grid_barrier(void *) { meet(grid->all); }
 void *lumen_scratch() { return current().warp->scratch.data(); }
