@@ -24,9 +24,12 @@ TARGETS = tuple(
     pytest.param(name, marks=marks_of(name))
     for name in (
         *("x86-64-v4", "x86-64-v3", "x86-64-v2", "generic"),
-        *(each.name for each in (*EMULATED[-1:], *WASM[-1:], EMULATED_GPU, VULKAN)),
+        *(each.name for each in (*EMULATED[-1:], *WASM[-1:], EMULATED_GPU)),
     )
 )
+
+# (What these tests compile for Vulkan takes a CPU in the place of a GPU seconds for each kernel.)
+WITH_VULKAN = (*TARGETS, pytest.param(VULKAN.name, marks=marks_of(VULKAN.name)))
 
 # For tests that take an emulator long: there they are left to the matrix.
 RARELY_EMULATED = tuple(

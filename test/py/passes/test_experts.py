@@ -11,7 +11,7 @@ import resource
 import numpy as np
 import pytest
 from emulated import EMULATED_GPU
-from kernel_runner import TARGETS, Kernel, on_targets, relative_error
+from kernel_runner import WITH_VULKAN, Kernel, on_targets, relative_error
 from matrix_target import MATRICES
 
 from lumen_mlir import formats
@@ -38,7 +38,7 @@ def route_text(experts, used, gating, bias, normalized):
     }}"""
 
 
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("target", WITH_VULKAN)
 @pytest.mark.parametrize(
     ("experts", "used", "gating", "bias", "normalized"),
     [
@@ -188,7 +188,9 @@ FEW_EXPERTS = [(3, 2, 96, 64, "q8_0"), (3, 2, 256, 256, "q6_k")]
         for name, target, marks in (("matrices", MATRICES, []), ("warps", EMULATED_GPU, [pytest.mark.gpu]))
         for mixture in FEW_EXPERTS
     ]
-    + on_targets(MIXTURES, [mixture for mixture in MIXTURES if mixture[-1] in ("q8_0", "q4_k", "f16")]),
+    + on_targets(
+        MIXTURES, [mixture for mixture in MIXTURES if mixture[-1] in ("q8_0", "q4_k", "f16")], WITH_VULKAN
+    ),
 )
 def test_mixture(experts, used, width, hidden, kind, target):
     mixture = Mixture(experts, used, width, hidden, kind, target)

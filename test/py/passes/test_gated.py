@@ -6,7 +6,7 @@ Two that meet in their kernel: all tokens together, and a single one, whose weig
 
 import numpy as np
 import pytest
-from kernel_runner import Kernel, on_targets, relative_error
+from kernel_runner import WITH_VULKAN, Kernel, on_targets, relative_error
 from matrix_target import MATRICES
 
 from lumen_mlir import formats
@@ -57,7 +57,7 @@ PAIRS = [
 
 @pytest.mark.parametrize(
     ("activation", "gate", "up", "rows", "bias", "order", "residual", "target"),
-    [*on_targets(PAIRS, PAIRS[:2]), pytest.param(*PAIRS[0], MATRICES, id="matrices")],
+    [*on_targets(PAIRS, PAIRS[:2], WITH_VULKAN), pytest.param(*PAIRS[0], MATRICES, id="matrices")],
 )
 def test_gated_products(activation, gate, up, rows, bias, order, residual, target):
     chosen = [formats.get(name) for name in (gate, up)]
@@ -96,7 +96,7 @@ def test_gated_products(activation, gate, up, rows, bias, order, residual, targe
         np.testing.assert_array_equal(run(slice(3, 4), threads), whole[3:4])
 
 
-@pytest.mark.parametrize(("activation", "target"), on_targets(["silu", "gelu"], ["gelu"]))
+@pytest.mark.parametrize(("activation", "target"), on_targets(["silu", "gelu"], ["gelu"], WITH_VULKAN))
 def test_activation_of_one_product(activation, target):
     """Without a gate: the activation of a product with its bias."""
     rows, fmt = 37, formats.get("q8_0")

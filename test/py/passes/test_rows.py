@@ -3,7 +3,7 @@
 
 import numpy as np
 import pytest
-from kernel_runner import TARGETS, Kernel, on_targets, relative_error
+from kernel_runner import WITH_VULKAN, Kernel, on_targets, relative_error
 from sequences import numbers
 
 from lumen_mlir import formats
@@ -41,7 +41,7 @@ def norm_quantize(width, group, sum_group):
     }}"""
 
 
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("target", WITH_VULKAN)
 @pytest.mark.parametrize(
     ("width", "group", "sum_group"),
     [(32, 32, 32), (96, 32, 16), (896, 32, 32), (320, 64, 4), (512, 256, 32), (768, 256, 16)],
@@ -71,7 +71,7 @@ def test_norm_and_quantization(width, group, sum_group, target):
         np.testing.assert_array_equal(normed[:1], alone)
 
 
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("target", WITH_VULKAN)
 def test_two_groups_of_one_value(target):
     """Products with other blocks read other codes of the same row, which one kernel makes."""
     width, groups = 768, (256, 32)
@@ -96,7 +96,7 @@ def test_two_groups_of_one_value(target):
             np.testing.assert_array_equal(mine, reference)
 
 
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("target", WITH_VULKAN)
 @pytest.mark.parametrize("width", [2, 64, 131])
 def test_rounding_to_bf16(width, target):
     """The nearest one, ties to even, whatever the bits are; on rows of a buffer and of another op."""
@@ -120,7 +120,7 @@ def test_rounding_to_bf16(width, target):
         np.testing.assert_array_equal(results[2], ops.to_bf16(results[1]))
 
 
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("target", WITH_VULKAN)
 def test_quantization_of_extremes(target):
     text = """
     func.func @f(%x: tensor<?x32xf32>)
@@ -143,7 +143,7 @@ def test_quantization_of_extremes(target):
     assert not results[0][4].any()
 
 
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("target", WITH_VULKAN)
 @pytest.mark.parametrize("width", [1, 7, 64, 100, 131])
 def test_odd_widths(width, target):
     """Widths that fill no vector; of one result only chosen rows are computed."""
@@ -176,7 +176,7 @@ def test_odd_widths(width, target):
 EXTREMES = [np.inf, -np.inf, np.nan, 3e38, -3e38, 1e20, -1e20, 200, -200, 90, -90, 1e-30, -1e-38, 0.0, -0.0]
 
 
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("target", WITH_VULKAN)
 @pytest.mark.parametrize("activation", ["silu", "gelu"])
 def test_activation_functions(activation, target):
     """One width fills no vector, the other one is several."""
@@ -215,7 +215,7 @@ def heads(query_heads, kv_heads, size, rotated, style, element):
     }}"""
 
 
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("target", WITH_VULKAN)
 @pytest.mark.parametrize(
     ("query_heads", "kv_heads", "size", "rotated", "style", "element"),
     [
@@ -267,7 +267,8 @@ def test_rope_and_cache(query_heads, kv_heads, size, rotated, style, element, ta
 
 
 @pytest.mark.parametrize(
-    ("name", "target"), on_targets(["q8_0", "q4_0", "q4_k", "q6_k", "q5_1", "iq4_nl"], ["q4_k", "iq4_nl"])
+    ("name", "target"),
+    on_targets(["q8_0", "q4_0", "q4_k", "q6_k", "q5_1", "iq4_nl"], ["q4_k", "iq4_nl"], WITH_VULKAN),
 )
 def test_quantized_embedding(name, target):
     """Rows of a quantized table have the very values of the format's NumPy reading."""
@@ -292,7 +293,7 @@ def test_quantized_embedding(name, target):
         np.testing.assert_array_equal(x, expected[ids])
 
 
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("target", WITH_VULKAN)
 @pytest.mark.parametrize("element", ["f32", "f16", "bf16"])
 def test_float_embedding(element, target):
     vocabulary, width = 5, 70
@@ -316,7 +317,7 @@ def test_float_embedding(element, target):
     np.testing.assert_array_equal(x, expected[ids])
 
 
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("target", WITH_VULKAN)
 @pytest.mark.parametrize(("count", "size", "style"), [(3, 32, "neox"), (1, 24, "norm"), (2, 128, "neox")])
 def test_normalized_heads(count, size, style, target):
     """Every head is normalized on its own before it turns; scaled rows follow in the same loop."""

@@ -19,6 +19,7 @@ from reference_data import TINY, distance, greedy, partings, tiny
 
 from lumen_mlir import LLM
 from lumen_mlir.compiler import targets
+from lumen_mlir.compiler.driver import launches
 from lumen_mlir.compiler.objects import ObjectCompiler
 from lumen_mlir.data import embedded_model_path
 from lumen_mlir.errors import LumenError
@@ -39,7 +40,7 @@ from lumen_mlir.testing.synthetic import SHAPES, Shape, write_synthetic
 ODD = Shape(96, 2, 3, 1, 32, 160, 301, 1024, False)
 LENGTHS = (1, 2, 7, 8, 9, 511, 512, 513)
 
-runnable = [targets.get(name) for name in targets.names() if name != "native"]
+runnable = [target for target in targets.TARGETS if not launches(target)]
 
 
 @pytest.fixture(scope="module")
