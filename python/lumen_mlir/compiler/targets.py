@@ -109,7 +109,9 @@ class Target:
         if self.bf16_dot:
             shapes += "bf16_dot = true, "
         if self.warp > 1:
-            shapes += f"warp = {self.warp}, workers = {self.workers}, "
+            shapes += f"warp = {self.warp}, "
+        if self.workers > 1:
+            shapes += f"workers = {self.workers}, "
         return (
             f'#lumen.target<name = "{self.name}", triple = "{self.triple}", cpu = "{self.cpu}", '
             f'features = "{self.features}", vector_registers = {self.vector_registers}, '

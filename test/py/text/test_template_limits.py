@@ -85,7 +85,8 @@ def test_sources_that_do_not_compile(source):
     ],
 )
 def test_too_much(source):
-    assert "makes more than 16 MB" in failure(source)
+    # (On a busy machine, its time may be up first.)
+    assert re.search("makes more than 16 MB|takes longer than 1 s", failure(source))
 
 
 @pytest.mark.parametrize(
