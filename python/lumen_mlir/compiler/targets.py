@@ -218,18 +218,11 @@ def _cuda(name: str, processors: int) -> Target:
         cpu=name,
         features="+ptx80",
         needs=("ptx80",),
-        vector_registers=128,
-        vector_bits=1024,
-        fma=True,
-        f16=True,
-        cache_line=128,
         dot=_DP4A,
         mma=_MMA_SYNC,
-        warp=32,
         # Of a processor, so that each finds 128 registers.
         workers=16 * processors,
-        rows=32,
-        tokens=4,
+        **_WARP,
     )
 
 
@@ -240,15 +233,8 @@ def _vulkan(name: str) -> Target:
         triple="spirv64-unknown-vulkan1.3",
         cpu="generic",
         needs=("vulkan1.3",),
-        vector_registers=128,
-        vector_bits=1024,
-        fma=True,
-        f16=True,
-        cache_line=128,
         dot=_DOT_4X8,
-        warp=32,
-        rows=32,
-        tokens=4,
+        **_WARP,
     )
 
 
@@ -280,6 +266,11 @@ _WASM_RELAXED = Dot(1, 4, 4)
 # ``sdot``, and ``smlal``, whose products are not added to each other. With ``usdot``, sums of codes that are
 # less by 128 would start from those of the activations.
 _SDOT = Dot(1, 4, 4, rhs="si8")
+# A warp is a vector of 32 lanes of 32 bits.
+_WARP: dict[str, Any] = {
+    **{"vector_registers": 128, "vector_bits": 1024, "fma": True, "f16": True, "cache_line": 128},
+    **{"warp": 32, "rows": 32, "tokens": 4},
+}
 # ``dp4a`` in each of 32 threads.
 _DP4A = Dot(1, 32, 4, rhs="si8")
 # ``mma.sync``: 16 rows by 8 tokens, whose operands are spread over the threads of a warp.

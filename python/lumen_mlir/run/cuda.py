@@ -15,11 +15,11 @@ import numpy as np
 from lumen_mlir.compiler import targets
 from lumen_mlir.compiler.targets import Target
 from lumen_mlir.errors import LumenError
-from lumen_mlir.run.code import Code, Held, Passed
-from lumen_mlir.run.copies import Copies
+from lumen_mlir.run.code import Code, Passed
 from lumen_mlir.run.cuda_driver import CudaDriver, count, load_bindings, version_text
 from lumen_mlir.run.device_name import DeviceName
 from lumen_mlir.run.driver_memory import DriverMemory
+from lumen_mlir.run.gpu_code import GpuCode
 
 # Of a block: each finds 128 registers.
 _WARPS = 16
@@ -113,20 +113,15 @@ class Cuda:
         return max(self._driver.memory_info()[0] - self._driver.reserved, 0)
 
 
-class _CudaCode:
+class _CudaCode(GpuCode):
     """Code on a GPU."""
 
-    shares_memory = False
-
     def __init__(self, objects: Sequence[bytes], driver: Driver):
+        super().__init__(driver)
         self._driver = driver
         self._code = driver.load(objects)
-        self._is_lost = False
         # Addresses of functions are numbers of this list, from 1 on.
         self._functions: list[Any] = []
-        self._memory = DriverMemory(driver)
-        # To give memory back and to take it waits for the GPU.
-        self._copies = Copies(self._memory, exact=False)
         # Objects of the driver outlive this one.
         weakref.finalize(self, _release, driver, self._code, self._memory).atexit = False
         scratch = self.read_i64("lumen_scratch_size")
@@ -149,16 +144,6 @@ class _CudaCode:
         self._driver.read(self.lookup(name), value.ctypes.data, value.nbytes)
         return int(value[0])
 
-    def set_threads(self, threads: int) -> None:
-        """A GPU has the threads that it has, whatever ``threads`` is."""
-
-    def team(self) -> None:
-        return None
-
-    def hold(self, slots: np.ndarray, passed: Passed) -> Held:
-        self._check()
-        return self._copies.hold(slots, passed)
-
     def run(self, entry: int, slots: np.ndarray, passed: Passed) -> None:
         self._check()
         if not self._team:
@@ -176,21 +161,9 @@ class _CudaCode:
             function, arguments = self._functions[entry - 1], (self._words, self._team)
             self._driver.launch(function, self._warps, self._shared, arguments)
 
-    def counters(self, name: str, count: int) -> np.ndarray:
-        raise LumenError("kernels are profiled only where their code runs in this process, not on a GPU")
-
-    def forget_threads(self) -> None:
-        self._is_lost = True
-
-    def _check(self) -> None:
-        if self._is_lost:
-            raise LumenError("a forked process cannot use code that was loaded on a GPU before")
-
 
 def _release(driver: Driver, code: Any, memory: DriverMemory) -> None:
     """Gives back what code had on a GPU. What fails then is lost with it."""
-    for address in memory.addresses():
-        with contextlib.suppress(LumenError):
-            memory.free(address)
+    memory.free_all()
     with contextlib.suppress(LumenError):
         driver.unload(code)

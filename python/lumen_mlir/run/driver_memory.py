@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 from collections.abc import Sequence
 from typing import Protocol
+
+from lumen_mlir.errors import LumenError
 
 # Buffers begin at the same place of a page as in this process.
 _PAGE = 4096
@@ -40,9 +43,11 @@ class DriverMemory:
         # (What cannot be given back now is tried again at the end.)
         del self._blocks[address]
 
-    def addresses(self) -> list[int]:
-        """What is not freed."""
-        return list(self._blocks)
+    def free_all(self) -> None:
+        """Frees what is left. What cannot be given back is lost."""
+        for address in list(self._blocks):
+            with contextlib.suppress(LumenError):
+                self.free(address)
 
     def write(self, address: int, data: memoryview) -> None:
         if len(data):

@@ -22,10 +22,10 @@ from lumen_mlir.compiler.driver import launches
 from lumen_mlir.compiler.targets import Target
 from lumen_mlir.errors import LumenError
 from lumen_mlir.run import driver_memory
-from lumen_mlir.run.code import Code, Held, Passed
-from lumen_mlir.run.copies import Copies
+from lumen_mlir.run.code import Code, Passed
 from lumen_mlir.run.device_name import DeviceName
 from lumen_mlir.run.driver_memory import DriverMemory
+from lumen_mlir.run.gpu_code import GpuCode
 from lumen_mlir.run.vulkan_driver import VulkanDriver, count_devices
 
 _WORD = 8
@@ -95,22 +95,17 @@ class Vulkan:
         return _VulkanCode(objects, self._driver)
 
 
-class _VulkanCode:
+class _VulkanCode(GpuCode):
     """Shaders, and code of this process that says which of them run."""
 
-    shares_memory = False
-    own_bytes = 0
-
     def __init__(self, objects: Sequence[bytes], driver: Driver):
+        super().__init__(driver)
         *shaders, calls = objects
         self._driver = driver
         self._calls = codegen.ObjectFile(calls)
-        self._is_lost = False
         self._shaders = driver.load(shaders)
         # By entry: which launches were recorded, and their commands.
         self._recorded: _Recorded = {}
-        self._memory = DriverMemory(driver)
-        self._copies = Copies(self._memory, exact=False)
         # Objects of the driver outlive this one.
         weakref.finalize(self, _release, driver, self._shaders, self._recorded, self._memory).atexit = False
         # As the code writes it: how many words follow, and launches.
@@ -123,16 +118,6 @@ class _VulkanCode:
 
     def read_i64(self, name: str) -> int:
         return self._calls.read_i64(name)
-
-    def set_threads(self, threads: int) -> None:
-        """A device has the threads that it has, whatever ``threads`` is."""
-
-    def team(self) -> None:
-        return None
-
-    def hold(self, slots: np.ndarray, passed: Passed) -> Held:
-        self._check()
-        return self._copies.hold(slots, passed)
 
     def run(self, entry: int, slots: np.ndarray, passed: Passed) -> None:
         self._check()
@@ -161,24 +146,14 @@ class _VulkanCode:
             self._recorded[entry] = launches, commands
         return commands
 
-    def counters(self, name: str, count: int) -> np.ndarray:
-        raise LumenError("kernels are profiled only where their code runs in this process, not on a GPU")
-
-    def forget_threads(self) -> None:
-        self._is_lost = True
-
-    def _check(self) -> None:
-        if self._is_lost:
-            raise LumenError("a forked process cannot use code that was loaded on a GPU before")
-
 
 def _release(driver: Driver, shaders: Any, recorded: _Recorded, memory: DriverMemory) -> None:
     """Gives back what code had on a device. What fails then is lost with it."""
-    with contextlib.suppress(LumenError):
-        for _, commands in recorded.values():
+    for _, commands in recorded.values():
+        with contextlib.suppress(LumenError):
             driver.forget(commands)
-        for address in memory.addresses():
-            memory.free(address)
+    memory.free_all()
+    with contextlib.suppress(LumenError):
         driver.unload(shaders)
 
 
