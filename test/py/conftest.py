@@ -40,6 +40,8 @@ def pytest_configure(config):
     # What is looked up at home is looked up here, where nothing may be written.
     own = tempfile.mkdtemp(prefix="home-", dir=folder)
     os.environ |= {"HOME": own, "XDG_CACHE_HOME": f"{own}/cache"}
+    # What drivers of Vulkan compile, they keep here.
+    os.environ["MESA_SHADER_CACHE_DIR"] = str(emulated.ROOT / "build" / "test-cache" / "shaders")
 
 
 def pytest_unconfigure(config):

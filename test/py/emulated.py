@@ -91,8 +91,6 @@ def check_installed() -> None:
 
 def check_vulkan() -> None:
     """Skips a test where there is no device of Vulkan; fails where ``make test-gpu`` has installed one."""
-    # What drivers compile, they keep there.
-    os.environ["MESA_SHADER_CACHE_DIR"] = str(ROOT / "build" / "test-cache" / "shaders")
     try:
         open_gpu(0)
     except LumenError as error:
