@@ -9,9 +9,8 @@ bytes of weights in flight on a processor (of all its products), how often all t
 a layer, and the time of a token: the limit by memory, and what it is if nothing overlaps.
 
 Bytes in flight are counted in the machine code: what the 16 warps of a processor have asked for, at the most,
-between two uses of a weight. The time adds up what is read and, for each barrier, what was measured on
-comparable GPUs: 1.3 µs for all threads to meet, and twice 0.7 µs until memory answers (activations, then
-weights).
+between two uses of a weight. The time adds up what is read, at 4.3 TB/s, and what is assumed of each barrier:
+1.3 µs for all threads to meet, and twice 0.7 µs until memory answers (activations, then weights).
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ from lumen_mlir.models import Model
 from lumen_mlir.testing.synthetic import SHAPES, matrix_type, write_synthetic
 
 MODELS = ("qwen2.5-0.5b:q8_0", "llama-3.1-8b:q4_k_m", "llama-3.1-8b:q8_0")
-# Bytes a second that an H200 copies in its own memory.
+# Bytes a second that an H200 is assumed to read.
 _MEMORY = 4.3e12
 _BARRIER, _ANSWER = 1.3e-6, 0.7e-6
 _BARRIERS = 5
