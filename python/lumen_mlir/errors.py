@@ -91,6 +91,11 @@ def about_extension(error: ImportError) -> ExtensionError | None:
     return None
 
 
+def about_missing(error: ImportError, what: str, extra: str) -> LumenError:
+    """What to do where ``what`` needs a package that is not there; ``extra`` installs it."""
+    return LumenError(f"{what} needs {error.name or error}: pip install 'lumen-mlir[{extra}]'")
+
+
 def one_line(text: object, limit: int | None = None) -> str:
     """Any text, such as the message of an exception, in one line of at most ``limit`` characters."""
     return " ".join(str(text).split())[:limit]

@@ -14,8 +14,8 @@ from lumen_mlir.errors import LumenError, about_extension, one_line
 
 # Each is the attribute ``command`` of a module beside this one: of that name, or as ``_MODULES`` says.
 COMMANDS = (
-    "generate", "chat", "batch", "pull", "list", "rm", "tokenize", "detokenize", "inspect", "convert",
-    "quantize", "perplexity", "compile", "bench", "tune", "devices", "formats", "cache",
+    "generate", "chat", "serve", "batch", "pull", "list", "rm", "tokenize", "detokenize", "inspect",
+    "convert", "quantize", "perplexity", "compile", "bench", "tune", "devices", "formats", "cache",
 )  # fmt: skip
 
 # In the package, a module ``list`` would stand in the way of Python's own.

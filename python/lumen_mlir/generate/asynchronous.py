@@ -33,13 +33,16 @@ class AsyncGeneration(AsyncIterator[str]):
 
     Attributes:
       generation: the same as ``LLM`` has it, with tokens, ``finish_reason`` and so on.
+      tokens_read: how many of its tokens the pieces so far came of, those too that are held back.
     """
 
     def __init__(self, generation: Generation, reader: _Reader):
         self.generation = generation
         self._reader = reader
         self._loop = asyncio.get_running_loop()
-        self._news: asyncio.Queue[str | BaseException | None] = asyncio.Queue()
+        # Each with the number of tokens.
+        self._news: asyncio.Queue[tuple[str | BaseException | None, int]] = asyncio.Queue()
+        self.tokens_read = 0
         self._begun = self._over = False
 
     async def __anext__(self) -> str:
@@ -49,7 +52,7 @@ class AsyncGeneration(AsyncIterator[str]):
         if self._over:
             raise StopAsyncIteration
         try:
-            news = await self._news.get()
+            news, self.tokens_read = await self._news.get()
         except asyncio.CancelledError:
             self.generation.close()
             raise
@@ -77,11 +80,12 @@ class AsyncGeneration(AsyncIterator[str]):
             ended = self.generation.finish_reason is not None
         except BaseException as error:
             piece, ended, last = "", True, error
+        tokens = len(self.generation.tokens)
         try:
             if piece:
-                self._loop.call_soon_threadsafe(self._news.put_nowait, piece)
+                self._loop.call_soon_threadsafe(self._news.put_nowait, (piece, tokens))
             if ended:
-                self._loop.call_soon_threadsafe(self._news.put_nowait, last)
+                self._loop.call_soon_threadsafe(self._news.put_nowait, (last, tokens))
         except RuntimeError:
             # The loop is closed: nobody waits any more.
             self.generation.close()
@@ -154,10 +158,14 @@ class AsyncLLM:
         self, prompt: str | Iterable[int], max_tokens: int | None = 256, **parameters: Unpack[Parameters]
     ) -> AsyncGeneration:
         """See ``LLM.generate``."""
-        return AsyncGeneration(self.llm.generate(prompt, max_tokens, **parameters), self._reader)
+        return self.reading(self.llm.generate(prompt, max_tokens, **parameters))
+
+    def reading(self, generation: Generation) -> AsyncGeneration:
+        """A text of ``llm`` that nobody has begun to read, to be read by the running loop."""
+        return AsyncGeneration(generation, self._reader)
 
     def chat(
         self, messages: str | Sequence[Mapping[str, Any]], max_tokens: int | None = None, **parameters: Any
     ) -> AsyncGeneration:
         """See ``LLM.chat``."""
-        return AsyncGeneration(self.llm.chat(messages, max_tokens, **parameters), self._reader)
+        return self.reading(self.llm.chat(messages, max_tokens, **parameters))

@@ -161,6 +161,8 @@ class Generation(Iterator[str]):
       tokens: token ids generated so far, without an end or stop token that ended the text.
       logprobs: one record for each of ``tokens``; None where none were asked for. It is there when the token
         is drawn, so before the text that is held back for a stop string.
+      prompt_logprobs: records of the tokens of the prompt but the first, as far as it is computed; None where
+        none were asked for.
       output: the text given out so far.
       finish_reason: None while running, then "end" (an end token), "stop" (a stop string or token), "length"
         (``max_tokens``), "context" (no room for another token) or "closed".
@@ -183,6 +185,7 @@ class Generation(Iterator[str]):
         stop: str | Iterable[str] | None = None,
         stop_token_ids: Iterable[int] | None = None,
         logprobs: int | None = None,
+        prompt_logprobs: bool = False,
         ignore_eos: bool = False,
         special: bool = False,
         priority: int = 0,
@@ -223,12 +226,33 @@ class Generation(Iterator[str]):
         deadline = None if timeout is None else time.monotonic() + positive_number("timeout", timeout)
         priority = whole_number("priority", priority)
         self._request = Request(list(prompt), self._draw, room, priority, deadline, guess=guess)
+        self.prompt_logprobs: list[TokenLogprob] | None = None
+        if flag("prompt_logprobs", prompt_logprobs):
+            self._record_prompt(recorder)
         self._give_up = weakref.finalize(self, batcher.cancel, self._request)
         self._give_up.atexit = False
         self._begun = False
         self._pieces = self._read()
         # A generator of Python cannot be asked by two threads at once.
         self._turn = threading.RLock()
+
+    def _record_prompt(self, recorder: LogprobRecorder | None) -> None:
+        """Has the tokens of the prompt recorded, also where nothing is written behind it."""
+        if recorder is None:
+            raise LumenError("prompt_logprobs needs logprobs")
+        from lumen_mlir.generate.logprobs import PromptRecorder
+
+        request, receiver = self._request, PromptRecorder(recorder, self.prompt)
+        self.prompt_logprobs = receiver.records
+        # Its logits come in order; those of guesses would stand between.
+        request.receive, request.guess, self.guess = receiver, None, None
+        if self._max_tokens == 0:
+            request.draw, request.most = _draw_nothing, len(self.prompt) + 1
+
+    @property
+    def _is_idle(self) -> bool:
+        """True where nothing is to be computed."""
+        return self._max_tokens == 0 and self.prompt_logprobs is None
 
     def __next__(self) -> str:
         with self._turn:
@@ -252,7 +276,7 @@ class Generation(Iterator[str]):
     def begin(self) -> None:
         """Lets it be computed along with what others wait for, before it is read."""
         with self._turn:
-            if not self._begun and self.finish_reason is None and self._max_tokens != 0:
+            if not self._begun and self.finish_reason is None and not self._is_idle:
                 # Before the request can be drawn from.
                 self._sampler.accept(self.prompt)
                 self._begun = True
@@ -269,7 +293,7 @@ class Generation(Iterator[str]):
     @property
     def has_news(self) -> bool:
         """True where ``poll`` has something to say."""
-        return self._request.is_ready or self.finish_reason is not None or self._max_tokens == 0
+        return self._request.is_ready or self.finish_reason is not None or self._is_idle
 
     @property
     def request(self) -> Request:
@@ -289,7 +313,7 @@ class Generation(Iterator[str]):
 
     def _pieces_of_tokens(self) -> Iterator[str | None]:
         decoder = self._tokenizer.stream(self._special)
-        if self._max_tokens == 0:
+        if self._is_idle:
             self.finish_reason = "length"
         while self.finish_reason is None:
             if not self._request.is_ready:
@@ -350,6 +374,10 @@ class Generation(Iterator[str]):
             self.finish_reason = "length"
         else:
             self.finish_reason = "context"
+
+
+def _draw_nothing(logits: np.ndarray) -> None:
+    """Ends a text behind its prompt."""
 
 
 def stop_strings(stop: str | Iterable[str] | None) -> list[str]:

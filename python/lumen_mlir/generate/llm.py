@@ -265,6 +265,7 @@ class LLM(Network):
         stop: str | Iterable[str] | None = None,
         stop_token_ids: Iterable[int] | None = None,
         logprobs: int | None = None,
+        prompt_logprobs: bool = False,
         ignore_eos: bool = False,
         special: bool = False,
         priority: int = 0,
@@ -280,9 +281,10 @@ class LLM(Network):
         Those that are None are the model's own (``sampling``). Generation ends at an end token (unless
         ``ignore_eos``, which bans them), before a ``stop`` string, at one of ``stop_token_ids``, after
         ``max_tokens`` (None: no limit) or where the context is full. ``logprobs``: record how likely each
-        token was, and so many of the likeliest (``Generation.logprobs``). ``special``: control tokens are
-        part of the text; a stop string may have them in it in any case. An empty text stands for the token
-        that begins one. Where much is asked for at a time, what has a higher ``priority`` goes first.
+        token was, and so many of the likeliest (``Generation.logprobs``); ``prompt_logprobs``: the tokens of
+        the prompt, too. ``special``: control tokens are part of the text; a stop string may have them in it
+        in any case. An empty text stands for the token that begins one. Where much is asked for at a time,
+        what has a higher ``priority`` goes first.
         ``timeout``: seconds after which a text that is not at its end is given up with an error.
         ``speculate``: guess what comes next, and compute it along where that pays; it changes no text. The
         draft guesses, and what stood behind the same tokens before does. None is True where there is a draft.
@@ -314,6 +316,7 @@ class LLM(Network):
                 stop=stop,
                 stop_token_ids=stop_token_ids,
                 logprobs=logprobs,
+                prompt_logprobs=prompt_logprobs,
                 ignore_eos=ignore_eos,
                 special=special,
                 priority=priority,

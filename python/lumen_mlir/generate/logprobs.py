@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -75,3 +76,21 @@ class LogprobRecorder:
         known = token < len(self._tokenizer)
         text = self._tokenizer.token_bytes(token, special=True) if known else b""
         return Logprob(token, text, (float(logits[token]) - softmax[0]) - softmax[1])
+
+
+class PromptRecorder:
+    """Records how likely the tokens of ``prompt`` were, from logits that come in order.
+
+    Attributes:
+      records: of its tokens but the first, before which there is nothing.
+    """
+
+    def __init__(self, recorder: LogprobRecorder, prompt: Sequence[int]):
+        self._recorder, self._tokens = recorder, iter(prompt[1:])
+        self.records: list[TokenLogprob] = []
+
+    def __call__(self, logits: np.ndarray) -> None:
+        """Takes the logits behind the next tokens, float32 [tokens, vocabulary]."""
+        # (What comes behind the prompt is left over.)
+        for row, token in zip(logits, self._tokens, strict=False):
+            self.records.append(self._recorder.record(row, token))

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from lumen_mlir.errors import LumenError, did_you_mean, shown
@@ -114,25 +114,27 @@ def answer(url: str, generation: Generation, usage: Mapping[str, Any], model: st
     if url == CHAT:
         choice["message"] = {"role": "assistant", "content": generation.output}
         if records is not None:
-            choice["logprobs"] = {"content": [_chat_record(record) for record in records]}
+            choice["logprobs"] = {"content": chat_records(records)}
     else:
         choice["text"] = generation.output
         if records is not None:
-            choice["logprobs"] = _completion_records(records)
+            choice["logprobs"] = completion_records(records)
     kind = "chat.completion" if url == CHAT else "text_completion"
     return {"object": kind, "model": model or "lumen", "choices": [choice], "usage": dict(usage)}
 
 
-def _chat_record(record: TokenLogprob) -> dict[str, Any]:
-    return {**_token(record), "top_logprobs": [_token(each) for each in record.top]}
+def chat_records(records: Sequence[TokenLogprob]) -> list[dict[str, Any]]:
+    """How likely the tokens of an answer were."""
+    return [{**_token(record), "top_logprobs": [_token(each) for each in record.top]} for record in records]
 
 
 def _token(record: Logprob) -> dict[str, Any]:
     return {"token": record.text, "logprob": record.logprob, "bytes": list(record.bytes)}
 
 
-def _completion_records(records: list[TokenLogprob]) -> dict[str, Any]:
-    offsets, end = [], 0
+def completion_records(records: Sequence[TokenLogprob], begin: int = 0) -> dict[str, Any]:
+    """How likely the tokens of a text were, the first of which stands at ``begin``."""
+    offsets, end = [], begin
     for record in records:
         offsets.append(end)
         end += len(record.text)

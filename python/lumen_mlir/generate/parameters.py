@@ -23,6 +23,7 @@ class Parameters(TypedDict, total=False):
     stop: str | Iterable[str] | None
     stop_token_ids: Iterable[int] | None
     logprobs: int | None
+    prompt_logprobs: bool
     ignore_eos: bool
     special: bool
     priority: int

@@ -173,7 +173,9 @@ class Request:
     @property
     def computed(self) -> int:
         """Tokens whose keys and values are there."""
-        return len(self.stored.tokens) if self.stored is not None else 0
+        # (Another thread may ask, while the request ends.)
+        stored = self.stored
+        return len(stored.tokens) if stored is not None else 0
 
     def release(self) -> None:
         """Gives up its keys and values, and those of its guesses."""

@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``POST /v1/chat/completions``."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import AsyncGenerator
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from lumen_mlir.generate.openai_body import chat_records
+from lumen_mlir.serve import json_body
+from lumen_mlir.serve.chat import ChatAsk, begin_chat
+from lumen_mlir.serve.completion import Completion, End, Piece, Progress, Text
+from lumen_mlir.serve.openai_format import output_format
+from lumen_mlir.serve.problem import Problem
+from lumen_mlir.serve.sampling_fields import SamplingFields, max_tokens
+from lumen_mlir.serve.server import Server
+from lumen_mlir.serve.streams import finished, streamed
+from lumen_mlir.serve.usage import progress, timings, usage
+from lumen_mlir.text.answer_delta import Delta
+
+
+class ChatBody(SamplingFields, kw_only=True):
+    """See OpenAI's reference; what stands last is llama-server's and vLLM's."""
+
+    messages: list[dict[str, Any]]
+    max_tokens: int | None = None
+    max_completion_tokens: int | None = None
+    logprobs: bool | None = None
+    top_logprobs: int | None = None
+    tools: list[dict[str, Any]] | None = None
+    tool_choice: str | dict[str, Any] | None = None
+    parallel_tool_calls: bool | None = None
+    response_format: dict[str, Any] | None = None
+    reasoning_effort: str | None = None
+    modalities: list[str] | None = None
+    audio: Any = None
+    functions: Any = None
+    function_call: Any = None
+    user: Any = None
+    metadata: Any = None
+    store: Any = None
+    service_tier: Any = None
+    chat_template_kwargs: dict[str, Any] | None = None
+    enable_thinking: bool | None = None
+    thinking_budget: int | None = None
+    add_generation_prompt: bool | None = None
+    grammar: str | None = None
+    guided_regex: str | None = None
+
+
+async def chat_completions(request: Request) -> Response:
+    """Answers a conversation."""
+    body = await json_body.read(request, ChatBody)
+    _check(body)
+    server = Server.of(request)
+    ask = ChatAsk(
+        messages=body.messages,
+        parameters={**body.sampling(), **_logprobs(body)},
+        max_tokens=max_tokens(body.max_completion_tokens, body.max_tokens),
+        count=body.texts,
+        tools=body.tools,
+        tool_choice=body.tool_choice,
+        parallel_calls=body.parallel_tool_calls is not False,
+        thinking=body.enable_thinking,
+        effort=body.reasoning_effort,
+        budget=body.thinking_budget,
+        variables=body.chat_template_kwargs,
+        grammar=output_format(body.response_format, body.grammar, body.guided_regex),
+    )
+    frame = _Frame(body)
+    if body.stream:
+        return await streamed(request, _events(request, body, ask, frame), frame.failure)
+
+    async def work() -> dict[str, Any]:
+        async with server.catalog.using(body.model) as model:
+            completion = await begin_chat(server, model, ask)
+            frame.model = model.name
+            return frame.whole(completion, await completion.texts())
+
+    return json_body.answer(await finished(request, work()))
+
+
+def _check(body: ChatBody) -> None:
+    if body.functions is not None or body.function_call is not None:
+        raise Problem(400, "functions are not known; tools are", field="functions")
+    if body.audio is not None or "audio" in (body.modalities or ()):
+        raise Problem(400, "answers are text; audio is not known", field="modalities")
+    if body.add_generation_prompt is False:
+        raise Problem(
+            400, "add_generation_prompt is false; only true is known", field="add_generation_prompt"
+        )
+
+
+def _logprobs(body: ChatBody) -> dict[str, int]:
+    if not body.logprobs:
+        if body.top_logprobs:
+            raise Problem(400, "top_logprobs needs logprobs", field="top_logprobs")
+        return {}
+    return {"logprobs": body.top_logprobs or 0}
+
+
+async def _events(
+    request: Request, body: ChatBody, ask: ChatAsk, frame: _Frame
+) -> AsyncGenerator[bytes, None]:
+    server = Server.of(request)
+    async with server.catalog.using(body.model) as model:
+        completion = await begin_chat(server, model, ask)
+        frame.model = model.name
+        first = {"role": "assistant", "content": ""}
+        for choice in range(ask.count):
+            yield frame.chunk(choice, first)
+        calls = [-1] * ask.count
+        async for event in completion.events(progress=bool(body.return_progress)):
+            if isinstance(event, Progress):
+                yield frame.event(choices=[], prompt_progress=progress(event))
+            elif isinstance(event, Piece):
+                more: dict[str, Any] = {"timings": timings(completion)} if body.timings_per_token else {}
+                for part in _parts(event):
+                    yield frame.chunk(event.choice, _delta(part, calls, event.choice), part, **more)
+            elif isinstance(event, End):
+                yield frame.chunk(event.choice, {}, reason=event.reason)
+        if body.stream_options is not None and body.stream_options.include_usage:
+            yield frame.event(choices=[], usage=usage(completion), timings=timings(completion))
+        yield b"data: [DONE]\n\n"
+
+
+def _parts(piece: Piece) -> list[Any]:
+    """The deltas of a piece; the records of its tokens stand at the first of them."""
+    deltas = list(piece.deltas) or [Delta()]
+    return [(delta, piece.records if number == 0 else ()) for number, delta in enumerate(deltas)]
+
+
+def _delta(part: Any, calls: list[int], choice: int) -> dict[str, Any]:
+    """A delta in the form of OpenAI; ``calls`` are the numbers of the last call of each text."""
+    delta, _ = part
+    if delta.name is not None:
+        calls[choice] += 1
+        function = {"name": delta.name, "arguments": delta.arguments}
+        call = {"index": calls[choice], "id": delta.id, "type": "function", "function": function}
+        return {"tool_calls": [call]}
+    if delta.arguments:
+        return {"tool_calls": [{"index": calls[choice], "function": {"arguments": delta.arguments}}]}
+    if delta.reasoning:
+        return {"reasoning_content": delta.reasoning}
+    return {"content": delta.content}
+
+
+class _Frame:
+    """What stands around the parts of an answer."""
+
+    def __init__(self, body: ChatBody):
+        self._id, self._created = f"chatcmpl-{uuid.uuid4().hex}", int(time.time())
+        self._logprobs, self._timings = bool(body.logprobs), body.timings_per_token is not None
+        self._usage = body.stream_options is not None and bool(body.stream_options.include_usage)
+        self.model = body.model or ""
+
+    def _head(self, kind: str) -> dict[str, Any]:
+        return {"id": self._id, "object": kind, "created": self._created, "model": self.model}
+
+    def event(self, **fields: Any) -> bytes:
+        """A chunk of a stream."""
+        head = self._head("chat.completion.chunk")
+        if self._usage:
+            head["usage"] = None
+        return b"data: " + json_body.encoded({**head, **fields}) + b"\n\n"
+
+    def chunk(
+        self,
+        choice: int,
+        delta: dict[str, Any],
+        part: Any = None,
+        reason: str | None = None,
+        **more: Any,
+    ) -> bytes:
+        """A chunk with a part of text number ``choice``."""
+        records = part[1] if part is not None else ()
+        logprobs = {"content": chat_records(records)} if self._logprobs and records else None
+        one = {"index": choice, "delta": delta, "logprobs": logprobs, "finish_reason": reason}
+        return self.event(choices=[one], **more)
+
+    def failure(self, problem: Problem) -> bytes:
+        """The event of an error."""
+        return b"data: " + json_body.encoded(problem.openai()) + b"\n\n"
+
+    def whole(self, completion: Completion, texts: list[Text]) -> dict[str, Any]:
+        """The answer at once."""
+        choices = []
+        for number, text in enumerate(texts):
+            message: dict[str, Any] = {"role": "assistant", "content": text.content}
+            if text.reasoning:
+                message["reasoning_content"] = text.reasoning
+            if text.calls:
+                message["content"] = text.content or None
+                message["tool_calls"] = [
+                    {"id": call.id, "type": "function", "function": _function(call)} for call in text.calls
+                ]
+            logprobs = {"content": chat_records(text.records)} if self._logprobs else None
+            choices.append(
+                {"index": number, "message": message, "logprobs": logprobs, "finish_reason": text.reason}
+            )
+        head = self._head("chat.completion")
+        return {**head, "choices": choices, "usage": usage(completion), "timings": timings(completion)}
+
+
+def _function(call: Any) -> dict[str, Any]:
+    return {"name": call.name, "arguments": call.arguments or "{}"}

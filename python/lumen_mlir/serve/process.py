@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A server as a process: sockets, signals, the log."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from types import FrameType
+
+import uvicorn
+
+from lumen_mlir.errors import LumenError
+from lumen_mlir.serve.app import create_app
+from lumen_mlir.serve.connections import Connection
+from lumen_mlir.serve.server import Server
+
+# Seconds that a connection may be silent between two requests.
+_KEEP_ALIVE = 75
+# Seconds that the ends of answers may take which are cut.
+_LAST_WORDS = 2.0
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A socket that listens. Raises ``LumenError`` where that is not possible."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listening = socket.socket(family, kind, protocol)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+        listening.listen(1024)
+        listening.setblocking(False)
+    except (OSError, OverflowError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise LumenError(f"cannot listen at {host}, port {port}: {why}") from None
+    return listening
+
+
+def serve(server: Server, listening: socket.socket) -> None:
+    """Answers requests until a signal tells it to stop; a second one ends it at once."""
+    settings = server.settings
+    config = uvicorn.Config(
+        create_app(server),
+        http=Connection,
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=_KEEP_ALIVE,
+        timeout_graceful_shutdown=max(1, round(settings.grace + _LAST_WORDS)),
+    )
+    _Process(config, server).run(sockets=[listening])
+
+
+class _Process(uvicorn.Server):
+    """Tells the answers when they have to end."""
+
+    def __init__(self, config: uvicorn.Config, server: Server):
+        super().__init__(config)
+        self._server = server
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """The first signal: what has begun may end within the time of grace."""
+        if not self.should_exit:
+            loop = self._loop
+            loop.call_soon_threadsafe(self._server.stopping.set)
+            loop.call_soon_threadsafe(loop.call_later, self._server.settings.grace, self._server.cut.set)
+        super().handle_exit(sig, frame)
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        """See ``uvicorn.Server``."""
+        self._loop = asyncio.get_running_loop()
+        await super().serve(sockets)

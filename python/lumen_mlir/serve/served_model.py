@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A model that is loaded, as requests see it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from lumen_mlir.generate.asynchronous import AsyncGeneration, AsyncLLM
+from lumen_mlir.generate.generation import Generation
+from lumen_mlir.generate.llm import LLM
+from lumen_mlir.gguf.description import size_text
+
+T = TypeVar("T")
+
+# Threads that render templates and cut texts into tokens.
+_HELPERS = 2
+
+
+class ServedModel:
+    """An open model under its name.
+
+    Attributes:
+      name: what clients call it.
+      llm: itself.
+      created: when it was loaded, in seconds of Unix time.
+    """
+
+    def __init__(self, name: str, llm: LLM):
+        self.name, self.llm = name, llm
+        self.created = int(time.time())
+        self._async = AsyncLLM(llm)
+        self._helpers = ThreadPoolExecutor(_HELPERS, "lumen-prompts")
+
+    async def call(self, function: Callable[..., T], *arguments: Any) -> T:
+        """Calls what takes long for the loop, such as a chat template, in another thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._helpers, function, *arguments)
+
+    def reading(self, generation: Generation) -> AsyncGeneration:
+        """``generation``, to be read by the running loop."""
+        return self._async.reading(generation)
+
+    async def close(self) -> None:
+        """Lets the model go."""
+        await self._async.close()
+        self._helpers.shutdown(wait=False)
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of its weights, as the file has them."""
+        return sum(tensor.nbytes for tensor in self.llm.model.tensors.values())
+
+    @property
+    def kv_capacity(self) -> int:
+        """Tokens that its KV cache has room for."""
+        return getattr(self.llm.executor, "capacity", self.llm.context)
+
+    @property
+    def description(self) -> str:
+        """For the log."""
+        config = self.llm.model.config
+        return (
+            f"{config.architecture}, {config.layers} layers of width {config.width}, "
+            f"context {self.llm.context}, {size_text(self.weight_bytes)} of weights"
+        )

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Begins the texts that a request asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from lumen_mlir.generate.generation import Generation, stop_strings
+from lumen_mlir.generate.llm import LLM
+from lumen_mlir.serve.completion import Completion
+from lumen_mlir.serve.served_model import ServedModel
+from lumen_mlir.serve.server import Server
+from lumen_mlir.text.answer_delta import AnswerParser
+
+# Seeds are smaller.
+_SEEDS = 1 << 63
+
+
+async def begin(
+    server: Server,
+    model: ServedModel,
+    prompt: str | Sequence[int],
+    parameters: dict[str, Any],
+    *,
+    count: int = 1,
+    stops: Sequence[str] = (),
+    echo: bool = False,
+    parser: Callable[[], AnswerParser] | None = None,
+) -> Completion:
+    """``count`` texts behind ``prompt``; ``parameters`` are those of ``LLM.generate``.
+
+    ``echo``: the prompt is wanted as text, with log probabilities where the parameters ask for them.
+    Text number i has the seed that is asked for and i, so the first is what a request for one gets.
+    Raises ``LumenError`` where something is wrong with them.
+    """
+    if stops:
+        parameters = {**parameters, "stop": [*stop_strings(parameters.get("stop")), *stops]}
+    if server.settings.request_timeout is not None:
+        parameters = {"timeout": server.settings.request_timeout, **parameters}
+    generations = await model.call(_generations, model.llm, prompt, parameters, count)
+    parsers = None if parser is None else [parser() for _ in generations]
+    prompt_text = ""
+    if echo:
+        ids = generations[0].prompt
+        prompt_text = prompt if isinstance(prompt, str) else model.llm.detokenize(ids, special=True)
+    return Completion(model, generations, server.metrics, parsers, prompt_text)
+
+
+def _generations(
+    llm: LLM, prompt: str | Sequence[int], parameters: dict[str, Any], count: int
+) -> list[Generation]:
+    ids = llm.prompts.of_text(prompt)
+    seed = parameters.get("seed")
+    made = []
+    for number in range(count):
+        if seed is not None and seed >= 0:
+            parameters = {**parameters, "seed": (seed + number) % _SEEDS}
+        made.append(llm.generate(ids, **parameters))
+        # They have the prompt in common.
+        parameters = {**parameters, "prompt_logprobs": False}
+    return made

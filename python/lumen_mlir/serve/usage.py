@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a request took, in the forms of OpenAI and llama-server."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lumen_mlir.serve.completion import Completion, Progress
+
+
+def usage(completion: Completion) -> dict[str, Any]:
+    """Tokens, as OpenAI counts them."""
+    prompt, written = completion.prompt_tokens, completion.tokens
+    return {
+        "prompt_tokens": prompt,
+        "completion_tokens": written,
+        "total_tokens": prompt + written,
+        "prompt_tokens_details": {"cached_tokens": completion.cached_tokens},
+        "completion_tokens_details": {"reasoning_tokens": completion.reasoning_tokens},
+    }
+
+
+def timings(completion: Completion) -> dict[str, Any]:
+    """Times in milliseconds and tokens in a second, as llama-server says them."""
+    cached = completion.cached_tokens
+    computed, written = completion.prompt_tokens - cached, completion.tokens
+    prompt, decode = completion.prompt_seconds, completion.decode_seconds
+    decoded = max(written - 1, 0)  # the first comes with the prompt
+    return {
+        "cache_n": cached,
+        "prompt_n": computed,
+        "prompt_ms": round(prompt * 1e3, 3),
+        "prompt_per_token_ms": round(prompt * 1e3 / max(computed, 1), 3),
+        "prompt_per_second": round(computed / prompt, 3) if prompt else 0.0,
+        "predicted_n": written,
+        "predicted_ms": round(decode * 1e3, 3),
+        "predicted_per_token_ms": round(decode * 1e3 / max(decoded, 1), 3),
+        "predicted_per_second": round(decoded / decode, 3) if decode else 0.0,
+    }
+
+
+def progress(event: Progress) -> dict[str, Any]:
+    """How much of a prompt is there, as llama-server says it."""
+    return {
+        "total": event.total,
+        "cache": event.cached,
+        "processed": event.processed,
+        "time_ms": round(event.seconds * 1e3),
+    }
