@@ -64,7 +64,9 @@ class Running:
         """The sum of the values of a metric."""
         lines = self.get("/metrics").text.splitlines()
         wanted = [f'{label}="{value}"' for label, value in labels.items()]
-        found = [line for line in lines if line.partition("{")[0] == name and all(each in line for each in wanted)]
+        found = [
+            line for line in lines if line.partition("{")[0] == name and all(each in line for each in wanted)
+        ]
         return sum(float(line.rpartition(" ")[2]) for line in found)
 
     @staticmethod
@@ -91,15 +93,15 @@ class Running:
 @contextlib.contextmanager
 def serving(*models: str | None, options: dict[str, Any] | None = None, **settings: Any) -> Iterator[Running]:
     """A server of models (the one that comes with Lumen); ``options`` are those of ``LLM``."""
-    settings = Settings(**{"grace": 5.0, **settings})
+    chosen = Settings(**{"grace": 5.0, **settings})
     catalog = Catalog(
-        ModelName.parse_all([model for model in models if model is not None]),
+        ModelName.parse_all(models),
         lambda source: LLM(source, **(options or {})),
-        idle=settings.idle,
-        most=settings.max_models,
-        any_name=settings.any_name,
+        idle=chosen.idle,
+        most=chosen.max_models,
+        any_name=chosen.any_name,
     )
-    running = Running(Server(settings, catalog))
+    running = Running(Server(chosen, catalog))
     try:
         Running.wait(lambda: catalog.first.state in ("loaded", "failed"))
         yield running

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from lumen_mlir.serve import about, openai_chat, openai_text, token_routes
+from lumen_mlir.serve import about, openai_chat, openai_text, sessions, token_routes
 from lumen_mlir.serve.background import running
 from lumen_mlir.serve.guards import Guards
 from lumen_mlir.serve.problem import Problem
@@ -32,6 +32,10 @@ _ROUTES = (
     ("POST", "/tokenize", token_routes.tokenize),
     ("POST", "/detokenize", token_routes.detokenize),
     ("POST", "/apply-template", token_routes.apply_template),
+    ("GET", "/sessions", sessions.list_sessions),
+    ("POST", "/sessions/{name}/save", sessions.save),
+    ("POST", "/sessions/{name}/restore", sessions.restore),
+    ("DELETE", "/sessions/{name}", sessions.erase),
 )
 
 

@@ -69,7 +69,9 @@ def test_several_texts_of_several_prompts(server, llm):
     answer = ask(server, **body)
     texts = [choice["text"] for choice in answer["choices"]]
     expected = [
-        llm.generate(prompt, TOKENS, temperature=1.0, seed=seed).text() for prompt in prompts for seed in (7, 8)
+        llm.generate(prompt, TOKENS, temperature=1.0, seed=seed).text()
+        for prompt in prompts
+        for seed in (7, 8)
     ]
     assert texts == expected
     assert [choice["index"] for choice in answer["choices"]] == [0, 1, 2, 3]
@@ -99,8 +101,14 @@ def test_echo_has_the_probabilities_of_the_prompt(server, llm):
     assert logprobs["text_offset"] == [
         sum(map(len, logprobs["tokens"][:place])) for place in range(len(logprobs["tokens"]))
     ]
-    streamed = server.events(PATH, {"prompt": ids, "temperature": 0, "echo": True, "logprobs": 1, "max_tokens": 3})
-    joined = [value for event in streamed for value in (event["choices"][0]["logprobs"] or {}).get("token_logprobs", [])]
+    streamed = server.events(
+        PATH, {"prompt": ids, "temperature": 0, "echo": True, "logprobs": 1, "max_tokens": 3}
+    )
+    joined = [
+        value
+        for event in streamed
+        for value in (event["choices"][0]["logprobs"] or {}).get("token_logprobs", [])
+    ]
     assert joined == logprobs["token_logprobs"]
 
 

@@ -22,7 +22,9 @@ OPTIONS = {"context": 1024}
 @pytest.fixture(scope="module")
 def server():
     limits = dict(max_requests=2, max_connections=30, max_body=10_000, read_timeout=0.5)
-    with serving(options=OPTIONS, api_keys=("one", "two"), origins=("https://page.example",), **limits) as running:
+    with serving(
+        options=OPTIONS, api_keys=("one", "two"), origins=("https://page.example",), **limits
+    ) as running:
         running.client.headers["Authorization"] = "Bearer two"
         yield running
 
@@ -81,7 +83,9 @@ def test_too_large(server):
     assert answer.status_code == 413
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'"x"', b"\xff\xfe", b'{"prompt": NaN}', b"[" * 5000, b"nul"])
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[]", b'"x"', b"\xff\xfe", b'{"prompt": NaN}', b"[" * 5000, b"nul"]
+)
 def test_no_json(server, content):
     answer = server.client.post(COMPLETIONS, content=content)
     assert answer.status_code == 400, answer.text
@@ -93,11 +97,17 @@ def test_no_json(server, content):
     [
         (b"GARBAGE\r\n\r\n", b"400"),
         (b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: nine\r\n\r\n", b"400"),
-        (b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nConnection: close\r\n\r\n{", b"4"),
+        (
+            b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nConnection: close\r\n\r\n{",
+            b"4",
+        ),
         (b"GET /" + b"x" * 100_000 + b" HTTP/1.1\r\n\r\n", b"400"),
         (b"", b"408"),
         (b"GET /health HT", b"408"),
-        (b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer one\r\nContent-Length: 99\r\n\r\n{", b"408"),
+        (
+            b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer one\r\nContent-Length: 99\r\n\r\n{",
+            b"408",
+        ),
     ],
 )
 def test_malformed_and_unfinished_requests(server, data, status):
@@ -128,9 +138,10 @@ def test_a_half_closed_connection(server):
 
 
 def test_too_many_requests(server):
-    with server.client.stream("POST", COMPLETIONS, json=LONG) as one, server.client.stream(
-        "POST", COMPLETIONS, json=LONG
-    ) as two:
+    with (
+        server.client.stream("POST", COMPLETIONS, json=LONG) as one,
+        server.client.stream("POST", COMPLETIONS, json=LONG) as two,
+    ):
         assert one.status_code == two.status_code == 200
         refused = server.post(COMPLETIONS, BODY)
         assert refused.status_code == 429 and int(refused.headers["Retry-After"]) >= 1
@@ -196,7 +207,9 @@ def test_it_cuts_what_takes_too_long():
     with serving(options={"context": 2048}, grace=0.3) as server:
         whole: list = []
         body = {**LONG, "max_tokens": 2000}
-        asking = threading.Thread(target=lambda: whole.append(server.post(COMPLETIONS, {**body, "stream": False})))
+        asking = threading.Thread(
+            target=lambda: whole.append(server.post(COMPLETIONS, {**body, "stream": False}))
+        )
         asking.start()
         with server.client.stream("POST", COMPLETIONS, json=body) as response:
             lines = response.iter_lines()

@@ -16,7 +16,15 @@ from server_fixture import serving
 
 COMPLETIONS = "/v1/completions"
 PROMPT = "오늘 본 영화는"
-PROMPTS = ["이 영화는", "주말에 가족들과", "배우의 연기가", "감독의 다음 작품은", "음악이", "결말이", "처음에는"]
+PROMPTS = [
+    "이 영화는",
+    "주말에 가족들과",
+    "배우의 연기가",
+    "감독의 다음 작품은",
+    "음악이",
+    "결말이",
+    "처음에는",
+]
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +50,9 @@ def test_the_context_is_not_shared_out(server, llm):
     ids = llm.tokenize("영화 이야기 " * 1000)[:920]
     bodies = [{"prompt": ids, "max_tokens": 8}] + [{"prompt": each, "max_tokens": 40} for each in PROMPTS[:3]]
     texts = together(server, bodies)
-    assert texts == [llm.generate(each["prompt"], each["max_tokens"], temperature=0).text() for each in bodies]
+    assert texts == [
+        llm.generate(each["prompt"], each["max_tokens"], temperature=0).text() for each in bodies
+    ]
 
 
 def test_too_little_room_changes_no_text(llm):
@@ -69,7 +79,9 @@ def test_windows_keep_what_was_computed(tmp_path, name):
     with serving(str(tmp_path / "model.gguf"), options={"context": 256}) as server:
         first = [token % 50 + 10 for token in range(230)]
         server.text(first, max_tokens=8, ignore_eos=True)
-        answer = server.post(COMPLETIONS, {"prompt": [*first, 20, 21, 22], "max_tokens": 2, "ignore_eos": True})
+        answer = server.post(
+            COMPLETIONS, {"prompt": [*first, 20, 21, 22], "max_tokens": 2, "ignore_eos": True}
+        )
         usage = answer.json()["usage"]
         assert usage["prompt_tokens_details"]["cached_tokens"] > 0.9 * usage["prompt_tokens"]
 
@@ -117,9 +129,10 @@ def test_whoever_goes_takes_nothing(server, stream):
 
 def test_whoever_goes_while_waiting_takes_nothing():
     body = {"prompt": PROMPT, "max_tokens": 1000, "ignore_eos": True, "stream": True}
-    with serving(options={"context": 1024, "sequences": 1}) as server, server.client.stream(
-        "POST", COMPLETIONS, json=body
-    ) as response:
+    with (
+        serving(options={"context": 1024, "sequences": 1}) as server,
+        server.client.stream("POST", COMPLETIONS, json=body) as response,
+    ):
         lines = (line for line in response.iter_lines() if line.startswith("data: {"))
         next(lines)
         closed_after(server, body, lambda _: server.metric("vllm:num_requests_waiting") == 1)
@@ -140,7 +153,14 @@ def test_whoever_goes_amid_a_prompt_takes_nothing(server, llm):
 
 def test_the_same_seed_is_the_same_text(server):
     """Alone and beside seven others, to the last bit of its probabilities."""
-    body = {"prompt": PROMPT, "max_tokens": 40, "seed": 11, "temperature": 1.0, "logprobs": 3, "ignore_eos": True}
+    body = {
+        "prompt": PROMPT,
+        "max_tokens": 40,
+        "seed": 11,
+        "temperature": 1.0,
+        "logprobs": 3,
+        "ignore_eos": True,
+    }
     alone = server.post(COMPLETIONS, body).json()["choices"]
     others = [{"prompt": each, "max_tokens": 60, "seed": number} for number, each in enumerate(PROMPTS)]
     with ThreadPoolExecutor(8) as pool:
