@@ -47,7 +47,7 @@ class RestoreBody(msgspec.Struct, kw_only=True):
 async def list_sessions(request: Request) -> Response:
     """``GET /sessions``: those that were saved, the latest first."""
     folder = _folder(Server.of(request))
-    found = []
+    found: list[dict[str, Any]] = []
     for path in folder.glob(f"*/*{_SUFFIX}"):
         try:
             status = path.stat()

@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 
 import pytest
+from server_fixture import serving
 
 from lumen_mlir.errors import LumenError
 from lumen_mlir.serve.settings import ModelName
 from lumen_mlir.testing.scripted import write_scripted
-from server_fixture import serving
 
 OPTIONS = {"engine": "reference"}
 COMPLETIONS = "/v1/completions"
@@ -84,7 +85,7 @@ def test_one_that_cannot_be_loaded(tmp_path, models):
         assert server.text("?", model="one") == "I am one"
         assert states(server)["broken"] == "failed"
         # Once it is mended, it is loaded.
-        broken.write_bytes(open(models[1], "rb").read())
+        broken.write_bytes(Path(models[1]).read_bytes())
         assert server.text("?", model="broken") == "I am two"
 
 

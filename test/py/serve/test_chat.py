@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 import pytest
+from server_fixture import serving
 
 from lumen_mlir.testing.scripted import write_scripted
-from server_fixture import serving
 
 PATH = "/v1/chat/completions"
 TEMPLATE = (

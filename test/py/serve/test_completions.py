@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from server_fixture import serving
 
 from lumen_mlir import LLM
-from server_fixture import serving
 
 PATH = "/v1/completions"
 PROMPT = "오늘 본 영화는"

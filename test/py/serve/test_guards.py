@@ -10,7 +10,6 @@ import threading
 import time
 
 import pytest
-
 from server_fixture import serving
 
 COMPLETIONS = "/v1/completions"
@@ -105,7 +104,8 @@ def test_no_json(server, content):
         (b"", b"408"),
         (b"GET /health HT", b"408"),
         (
-            b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer one\r\nContent-Length: 99\r\n\r\n{",
+            b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer one\r\n"
+            b"Content-Length: 99\r\n\r\n{",
             b"408",
         ),
     ],

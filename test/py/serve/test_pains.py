@@ -9,10 +9,10 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from server_fixture import serving
 
 from lumen_mlir import LLM
 from lumen_mlir.testing.families import write_family
-from server_fixture import serving
 
 COMPLETIONS = "/v1/completions"
 PROMPT = "오늘 본 영화는"

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import pytest
-
 from server_fixture import serving
 
 OPTIONS = {"context": 512}
