@@ -15,13 +15,13 @@ from lumen_mlir.generate.openai_body import chat_records
 from lumen_mlir.serve import json_body
 from lumen_mlir.serve.chat import ChatAsk, begin_chat
 from lumen_mlir.serve.completion import Completion, End, Piece, Progress, Text
+from lumen_mlir.serve.deltas import Delta
 from lumen_mlir.serve.openai_format import output_format
 from lumen_mlir.serve.problem import Problem
 from lumen_mlir.serve.sampling_fields import SamplingFields, max_tokens
 from lumen_mlir.serve.server import Server
 from lumen_mlir.serve.streams import finished, streamed
 from lumen_mlir.serve.usage import progress, timings, usage
-from lumen_mlir.text.answer_delta import Delta
 
 
 class ChatBody(SamplingFields, kw_only=True):
