@@ -109,9 +109,9 @@ class CallGrammar:
 
     def _json(self, schema: Any) -> str:
         """Any value that fits ``schema``, written as the template does."""
-        separators = self._form.writing.separators
-        if separators is not None and isinstance(schema, Mapping):
-            item, key = separators
+        if isinstance(schema, Mapping):
+            # Without, a model could write white space without end.
+            item, key = self._form.writing.separators or (", ", ": ")
             how = {"whitespace_flexible": False, "item_separator": item, "key_separator": key}
             schema = {**schema, "x-guidance": how}
         return f"%json {json.dumps(schema, ensure_ascii=False)}"
@@ -157,7 +157,10 @@ class CallGrammar:
             choices = " | ".join(_quoted(text) for text in texts)
             return self._rule(rule, f"({choices}) {end}")
         if quoted or (types and "string" not in types):
-            return self._rule(rule, f"{self._json(schema)} {end}".strip())
+            # Templates that write values one by one may write these as Python does.
+            words = (["True", "False"] if "boolean" in types else []) + (["None"] if "null" in types else [])
+            choices = " | ".join([self._json(schema), *map(_quoted, words)])
+            return self._rule(rule, f"({choices}) {end}".strip())
         return self._rule(rule, self._until(f"{rule}_text", pairs.value_end))
 
 
