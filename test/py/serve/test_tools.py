@@ -43,7 +43,13 @@ def parrot(tmp_path):
     def started(*tokens: str, template: str = QWEN3, **options):
         path = tmp_path / "parrot.gguf"
         write_scripted(
-            path, script(*tokens), control=CONTROL, user_defined=MARKS, eos="<|im_end|>", template=template
+            path,
+            script(*tokens),
+            control=CONTROL,
+            user_defined=MARKS,
+            eos="<|im_end|>",
+            template=template,
+            context=2048,
         )
         return serving(str(path), options={"engine": "reference", **options})
 
