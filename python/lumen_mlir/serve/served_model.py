@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -46,7 +47,7 @@ class ServedModel:
 
     def behind_reasoning(self, grammar: Grammar, prompt: str) -> Grammar:
         """``grammar``, for an answer to ``prompt`` before which the model may think."""
-        return grammar
+        return dataclasses.replace(grammar, lead=self.llm.answer_format.lead_rules(prompt))
 
     async def close(self) -> None:
         """Lets the model go."""

@@ -21,6 +21,7 @@ from lumen_mlir.text.answers.parser import AnswerParser, Start
 from lumen_mlir.text.answers.pieces import Marker, is_tag, pieces_of
 from lumen_mlir.text.answers.probe import SAID, TOOLS, Probe
 from lumen_mlir.text.answers.reasoning import find_reasoning
+from lumen_mlir.text.answers.rules import lead_rules
 from lumen_mlir.text.answers.thinking import (
     ThinkingBudget,
     ThinkingVariables,
@@ -147,6 +148,10 @@ class AnswerFormat:
             raise ChatError(self.tools_problem or "the model's chat template writes no calls")
         grammar = CallGrammar(self.tools, self.reasoning, self.control, self.ends)
         return grammar.text(tools, choice, parallel, self.start(prompt))
+
+    def lead_rules(self, prompt: str) -> str:
+        """What an answer to the rendered ``prompt`` may begin with, as rules for ``Grammar.lead``: reasoning."""
+        return lead_rules(self.reasoning, self.control, self.start(prompt))
 
     def closing_tokens(self, tokenizer: Tokenizer) -> list[int]:
         """The tokens that end reasoning; none where the model does not think."""
