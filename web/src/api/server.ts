@@ -6,7 +6,7 @@ import { EventParser } from "./sse.ts";
 /** What went wrong: `status` is 0 where the server did not answer at all. */
 export class ServerError extends Error {
   constructor(
-    readonly kind: "unreachable" | "refused" | "key" | "broken",
+    readonly kind: "unreachable" | "interrupted" | "refused" | "key" | "broken",
     message: string,
     readonly status = 0,
   ) {
@@ -70,9 +70,9 @@ export class Server {
     try {
       for (;;) {
         const { done, value } = await reader.read().catch((error) => {
-          throw signal.aborted ? error : new ServerError("unreachable", String(error));
+          throw signal.aborted ? error : new ServerError("interrupted", String(error));
         });
-        if (done) throw new ServerError("unreachable", "the stream has no end");
+        if (done) throw new ServerError("interrupted", "the stream has no end");
         for (const data of parser.push(decoder.decode(value, { stream: true }))) {
           if (data === "[DONE]") return;
           yield chunkOf(data);

@@ -46,7 +46,10 @@ export class Chat {
   ) {
     // What is there of an answer when the page goes.
     addEventListener("pagehide", () => {
-      for (const live of this.live.value.values()) this.save(live, "stopped");
+      for (const live of this.live.value.values()) {
+        const [conversation, message] = this.withAnswer(live, "stopped") ?? [];
+        if (conversation !== undefined && message !== undefined) library.putLast(conversation, [message]);
+      }
     });
   }
 
@@ -85,7 +88,8 @@ export class Chat {
     const messages: Message[] = [];
     for (const [toolCall, content] of results) {
       const parent = messages.at(-1)?.id ?? message.id;
-      messages.push({ ...userMessage(parent, content), role: "tool", toolCall });
+      const given = userMessage(parent, content);
+      messages.push({ ...given, role: "tool", toolCall, created: given.created + messages.length });
     }
     this.ask(conversation, messages);
   }
@@ -110,7 +114,8 @@ export class Chat {
     added: readonly Message[],
     instead?: Message,
   ): Conversation {
-    const now = Date.now();
+    // What answers a message comes after it, also within a millisecond.
+    const now = Math.max(Date.now(), (conversation.messages.get(parent ?? "")?.created ?? 0) + 1);
     const message: Message = {
       id: instead?.id ?? identifier(),
       parent,
@@ -161,19 +166,12 @@ export class Chat {
       end = endOf(live.answer);
     } catch (reason) {
       end = live.controller.signal.aborted ? "stopped" : "error";
-      if (end === "error") error = this.errorOf(reason, live.answer);
+      if (end === "error") error = errorText(reason)(this.preferences.strings);
+      if (reason instanceof ServerError && reason.kind === "key") this.connection.askKey();
     } finally {
       clearInterval(timer);
     }
     this.finish(live, end, error);
-  }
-
-  private errorOf(reason: unknown, answer: Answer): string {
-    const t = this.preferences.strings;
-    if (reason instanceof ServerError && reason.kind === "key") this.connection.askKey();
-    const begun = answer.content !== "" || answer.reasoning !== "" || answer.progress !== null;
-    if (begun && reason instanceof ServerError && reason.kind === "unreachable") return t.interrupted;
-    return errorText(reason)(t);
   }
 
   private finish(live: Live, end: End, error: string | undefined): void {
@@ -186,11 +184,18 @@ export class Chat {
   }
 
   private save(live: Live, end: End, error?: string): void {
+    const [conversation, message] = this.withAnswer(live, end, error) ?? [];
+    // It was deleted.
+    if (conversation === undefined || message === undefined) return live.controller.abort();
+    void this.library.put(conversation, [message]);
+  }
+
+  private withAnswer(live: Live, end: End, error?: string): [Conversation, Message] | null {
     const conversation = this.library.get(live.conversation);
-    if (conversation === undefined) return live.controller.abort();
+    if (conversation === undefined) return null;
     const message = messageOf(live, end, error);
     const messages = new Map(conversation.messages).set(message.id, message);
-    void this.library.put({ ...conversation, messages, updated: message.updated }, [message]);
+    return [{ ...conversation, messages, updated: message.updated }, message];
   }
 }
 

@@ -68,6 +68,7 @@ export function errorText(error: unknown): (t: Strings) => string {
   if (!(error instanceof ServerError)) return () => String(error);
   if (error.status === 503) return (t) => t.loading;
   if (error.kind === "unreachable") return (t) => t.unreachable;
+  if (error.kind === "interrupted") return (t) => t.interrupted;
   if (error.kind === "broken") return (t) => t.broken;
   return (t) => t.refused(error.message);
 }

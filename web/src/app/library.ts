@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The conversations: the list, the one that is shown, and how both stay as they are in storage and in other tabs.
 
-import { type Conversation, type Message, type Summary } from "../chat/tree.ts";
+import { type Conversation, type Message, pathTo, type Summary } from "../chat/tree.ts";
 import { Deleted, Memory, openDatabase, type Storage, summaryOf } from "../storage/database.ts";
 import { Cell } from "./cell.ts";
 import type { Notices } from "./notices.ts";
@@ -69,6 +69,15 @@ export class Library {
         this.forget(conversation.id);
         this.notices.add("gone", (t) => t.goneElsewhere);
       } else this.notices.add("save", (t) => t.notSaved(isFull(error) ? t.full : String(error)));
+    }
+  }
+
+  /** Writes what is new of a conversation as the page goes. */
+  putLast(conversation: Conversation, changed: readonly Message[]): void {
+    try {
+      this.storage.saveLast(conversation, changed);
+    } catch {
+      // The page cannot say it any more.
     }
   }
 
@@ -141,12 +150,15 @@ export class Library {
     const stored = await this.storage.conversation(id).catch(() => null);
     const now = this.loaded.get(id);
     if (stored === null || now === undefined) return;
-    // What this tab writes is newer here; and each tab shows the branch that was chosen in it.
+    // What this tab writes is newer here.
     const messages = new Map(stored.messages);
     for (const message of now.messages.values()) {
       if (message.updated >= (messages.get(message.id)?.updated ?? 0)) messages.set(message.id, message);
     }
-    this.take({ ...stored, messages, head: now.head ?? stored.head });
+    const merged = { ...stored, messages };
+    // Each tab shows the branch that was chosen in it, which may have become longer.
+    const goesOn = pathTo(merged, stored.head).some((message) => message.id === now.head);
+    this.take(goesOn ? merged : { ...merged, head: now.head });
   }
 }
 

@@ -17,7 +17,10 @@ export class FileError extends Error {}
 
 /** The text of a file with these conversations. */
 export function write(conversations: readonly Conversation[], now: Date): string {
-  const list = conversations.map((each) => ({ ...each, messages: [...each.messages.values()] }));
+  const list = conversations.map((each) => ({
+    ...each,
+    messages: [...each.messages.values()].sort((a, b) => a.created - b.created || (a.id < b.id ? -1 : 1)),
+  }));
   return `${JSON.stringify({ format: FORMAT, version: VERSION, exported: now.toISOString(), conversations: list }, null, 1)}\n`;
 }
 

@@ -9,7 +9,8 @@ import { strong } from "./strong.ts";
 // Tags that Markdown has no words for. Other tags are shown as text: a model that writes List<String> means that.
 const TAG = /^<\/?(?:br|sub|sup|kbd|mark|u)\s*\/?>$/i;
 
-const marked = new Marked({ gfm: true });
+// Lines end where the model ended them, as in poems.
+const marked = new Marked({ gfm: true, breaks: true });
 
 marked.use({
   extensions: [blockMath, inlineMath, strong],

@@ -21,6 +21,8 @@ export interface Storage {
   create(conversation: Conversation): Promise<void>;
   /** Writes the summary and these messages; `Deleted` where the conversation is gone. */
   save(summary: Summary, messages: readonly Message[]): Promise<void>;
+  /** Writes as the page goes: at once, without a word of how it ended. */
+  saveLast(summary: Summary, messages: readonly Message[]): void;
   remove(id: string): Promise<void>;
 }
 
@@ -107,6 +109,14 @@ export class Database implements Storage {
     if (gone) throw new Deleted();
   }
 
+  saveLast(summary: Summary, messages: readonly Message[]): void {
+    const transaction = this.database.transaction(["conversations", "messages"], "readwrite");
+    transaction.objectStore("conversations").put(summaryOf(summary));
+    this.put(transaction, summary.id, messages);
+    // Nothing that waits for an answer is done any more.
+    transaction.commit();
+  }
+
   async remove(id: string): Promise<void> {
     const transaction = this.database.transaction(["conversations", "messages"], "readwrite");
     transaction.objectStore("conversations").delete(id);
@@ -153,6 +163,8 @@ export class Memory implements Storage {
     for (const message of messages) together.set(message.id, message);
     this.all.set(summary.id, { ...summaryOf(summary), messages: together });
   }
+
+  saveLast(): void {}
 
   async remove(id: string): Promise<void> {
     this.all.delete(id);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import { useCell } from "../app/cell.ts";
 import type { Summary } from "../chat/tree.ts";
 import { DeleteDialog } from "./Dialog.tsx";
@@ -45,7 +45,7 @@ function Rename({ summary, onEnd }: { summary: Summary; onEnd: () => void }) {
   const t = useStrings();
   const [title, setTitle] = useState(summary.title);
   const field = useRef<HTMLInputElement>(null);
-  useEffect(() => field.current?.select(), []);
+  useLayoutEffect(() => field.current?.select(), []);
   const save = async () => {
     onEnd();
     const [conversation] = await library.all([summary.id]);

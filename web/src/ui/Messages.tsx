@@ -70,7 +70,10 @@ function useEnd(scroller: { current: HTMLDivElement | null }, conversation: stri
     follow(true);
   };
   // A new answer is what the reader asked for.
-  useEffect(toEnd, [conversation, answer]);
+  useEffect(() => {
+    if (answer !== null) toEnd();
+  }, [answer]);
+  useEffect(toEnd, [conversation]);
   useEffect(() => {
     const element = scroller.current;
     if (element === null) return;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import type { Children, Conversation, Message } from "../chat/tree.ts";
 import { Branches } from "./Branches.tsx";
 import { CopyButton } from "./CopyButton.tsx";
@@ -50,7 +50,7 @@ function Editor({ conversation, message, busy, onEnd }: EditorProps) {
   const t = useStrings();
   const [text, setText] = useState(message.content);
   const area = useRef<HTMLTextAreaElement>(null);
-  useEffect(() => {
+  useLayoutEffect(() => {
     area.current?.focus();
     area.current?.setSelectionRange(text.length, text.length);
   }, []);
