@@ -31,7 +31,7 @@ def context(chromium_browser):
 
 @pytest.fixture
 def chat(context, script):
-    """The page in Korean. At the end nothing may have been fetched from elsewhere, nor been complained about."""
+    """The page in Korean. Nothing may be fetched from elsewhere, nor be complained about."""
     from page_driver import ChatPage
 
     page = ChatPage(context, script)

@@ -9,7 +9,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, expect, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Page,
+    Request,
+    expect,
+    sync_playwright,
+)
 from scripted_server import Script
 
 CHROMIUM = "/usr/bin/chromium"
@@ -115,7 +123,9 @@ def compose(tab: Page, syllables: list[str], keys_between: list[str]) -> None:
     """
     session = tab.context.new_cdp_session(tab)
     for text in syllables:
-        session.send("Input.imeSetComposition", {"text": text, "selectionStart": len(text), "selectionEnd": len(text)})
+        session.send(
+            "Input.imeSetComposition", {"text": text, "selectionStart": len(text), "selectionEnd": len(text)}
+        )
     for key in keys_between:
         # 229: an input method works on it.
         pressed = {"key": key, "code": key, "windowsVirtualKeyCode": 229, "nativeVirtualKeyCode": 229}

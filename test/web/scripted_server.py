@@ -131,7 +131,9 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         if self.path == "/":
             page = PAGE.read_text()
-            self._send(200, page.encode(), "text/html; charset=utf-8", {"Content-Security-Policy": policy(page)})
+            self._send(
+                200, page.encode(), "text/html; charset=utf-8", {"Content-Security-Policy": policy(page)}
+            )
         elif self._allowed():
             if self.path == "/v1/models":
                 self._json(200, {"object": "list", "data": [{"id": name} for name in self.script.models]})

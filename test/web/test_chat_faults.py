@@ -131,7 +131,9 @@ $$\class{messages}{y} \htmlStyle{position:fixed}{z}$$
 
 
 def test_text_that_means_harm(chat, script):
-    chat.tab.evaluate("addEventListener('securitypolicyviolation', (event) => { globalThis.violation = event.violatedDirective; })")
+    chat.tab.evaluate(
+        "addEventListener('securitypolicyviolation', (event) => { globalThis.violation = event.violatedDirective; })"
+    )
     script.answer = lambda request: words(HARM)
     chat.ask(HARM)
     chat.tab.reload()

@@ -231,7 +231,10 @@ def test_tools(chat, script):
     chat.wait_for_request(2)
     assert chat.answer() == "맑습니다."
     sent = script.requests[1]["messages"]
-    assert [call["function"]["arguments"] for call in sent[1]["tool_calls"]] == ['{"city":"서울"}', '{"city": ']
+    assert [call["function"]["arguments"] for call in sent[1]["tool_calls"]] == [
+        '{"city":"서울"}',
+        '{"city": ',
+    ]
     assert sent[1]["reasoning_content"] == "물어보자."
     assert sent[2:] == [
         {"role": "tool", "tool_call_id": "a", "content": '{"sky":"clear"}'},
