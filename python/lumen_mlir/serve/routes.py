@@ -10,7 +10,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from lumen_mlir.serve import about, openai_chat, openai_text, sessions, token_routes
+from lumen_mlir.serve import about, openai_chat, openai_text, page, sessions, token_routes
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -35,6 +35,7 @@ class Route:
 
 
 ROUTES = (
+    Route("GET", "/", page.page),
     Route("GET", "/health", about.health),
     Route("GET", "/ready", about.ready),
     Route("GET", "/metrics", about.metrics),
