@@ -150,6 +150,7 @@ def command(models: tuple[str, ...], dry_run: bool, quiet: bool, verbose: bool, 
     """
     log_format, keys_file = options.pop("log_format"), options.pop("api_key_file")
     given = _settings(options, keys_file)
+    template = options.pop("chat_template")
     named = ModelName.parse_all(models)
     _check(named)
     if dry_run:
@@ -169,7 +170,7 @@ def command(models: tuple[str, ...], dry_run: bool, quiet: bool, verbose: bool, 
     def open_model(source: str | None) -> LLM:
         from lumen_mlir.generate.llm import LLM
 
-        return LLM(source, **options)
+        return LLM(source, chat_template=template, **options)
 
     catalog = Catalog(
         named, open_model, idle=settings.idle, most=settings.max_models, any_name=settings.any_name

@@ -15,15 +15,19 @@ from lumen_mlir.testing.scripted import write_scripted
 
 DOCS = Path(__file__).resolve().parents[3] / "docs"
 PAGES = ("server.md", "server-apis.md", "tools.md", "structured-output.md")
+_BLOCK = re.compile(r"^```\w*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _CURL = re.compile(r"^curl .*$", re.MULTILINE)
 
 
 def curls(page: str) -> list[str]:
     path = DOCS / page
-    text = re.sub(r"\\\n\s*", " ", path.read_text()) if path.exists() else ""
-    # A body may stand on several lines, in quotes.
-    text = re.sub(r"'[^']*'", lambda quoted: re.sub(r"\n\s*", " ", quoted[0]), text)
-    return _CURL.findall(text)
+    found = []
+    for block in _BLOCK.findall(path.read_text()) if path.exists() else ():
+        text = re.sub(r"\\\n\s*", " ", block)
+        # A body may stand on several lines, in quotes.
+        text = re.sub(r"'[^']*'", lambda quoted: re.sub(r"\n\s*", " ", quoted[0]), text)
+        found += _CURL.findall(text)
+    return found
 
 
 REQUESTS = [(page, number, curl) for page in PAGES for number, curl in enumerate(curls(page))]
