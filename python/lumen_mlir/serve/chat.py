@@ -7,10 +7,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from lumen_mlir.errors import shown
 from lumen_mlir.serve import texts
 from lumen_mlir.serve.completion import Completion
+from lumen_mlir.serve.problem import Problem
 from lumen_mlir.serve.served_model import ServedModel
 from lumen_mlir.serve.server import Server
+
+# Words of APIs, by those that templates know.
+_EFFORTS = {
+    "none": "none",
+    "minimal": "low",
+    "low": "low",
+    "medium": "medium",
+    "high": "high",
+    "xhigh": "high",
+    "max": "high",
+}
 
 
 @dataclass
@@ -62,3 +75,13 @@ async def prompt_of(model: ServedModel, ask: ChatAsk) -> tuple[list[int], list[s
         if thinking is None and "enable_thinking" in known:
             thinking = ask.effort != "none"
     return await model.call(model.llm.prompts.of_messages, ask.messages, ask.tools, thinking, variables, True)
+
+
+def effort_of(given: str | None, field: str) -> str | None:
+    """How much is to be reasoned, as ``ChatAsk`` has it. Raises ``Problem``, which names ``field``."""
+    if given is None:
+        return None
+    if given not in _EFFORTS:
+        known = ", ".join(_EFFORTS)
+        raise Problem(400, f"{field} is {shown(given)}; one of {known} was expected", field=field)
+    return _EFFORTS[given]
