@@ -1,38 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The routes of a server."""
+"""The application of a server."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator
 
+from starlette import routing
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
-from lumen_mlir.serve import about, openai_chat, openai_text, token_routes
 from lumen_mlir.serve.background import running
 from lumen_mlir.serve.guards import Guards
+from lumen_mlir.serve.openapi import openapi
 from lumen_mlir.serve.problem import Problem
+from lumen_mlir.serve.routes import ROUTES
 from lumen_mlir.serve.server import Server
-
-_ROUTES = (
-    ("GET", "/health", about.health),
-    ("GET", "/ready", about.ready),
-    ("GET", "/metrics", about.metrics),
-    ("GET", "/props", about.props),
-    ("GET", "/v1/models", about.models),
-    ("GET", "/v1/models/{name:path}", about.model),
-    ("POST", "/v1/chat/completions", openai_chat.chat_completions),
-    ("POST", "/v1/completions", openai_text.completions),
-    ("POST", "/tokenize", token_routes.tokenize),
-    ("POST", "/detokenize", token_routes.detokenize),
-    ("POST", "/apply-template", token_routes.apply_template),
-)
 
 
 def create_app(server: Server) -> Starlette:
@@ -43,7 +30,8 @@ def create_app(server: Server) -> Starlette:
         async with running(server):
             yield
 
-    routes = [Route(path, endpoint, methods=[method]) for method, path, endpoint in _ROUTES]
+    routes = [routing.Route(each.path, each.endpoint, methods=[each.method]) for each in ROUTES]
+    routes.append(routing.Route("/openapi.json", openapi))
     middleware = []
     if server.settings.origins:
         middleware.append(

@@ -156,7 +156,7 @@ class Completion:
 
     def prompt_token(self, number: int) -> str:
         """The text of a token of the prompt."""
-        return self.model.llm.tokenizer.token_text(self._generations[0].prompt[number])
+        return self.model.token_bytes(self._generations[0].prompt[number]).decode("utf-8", "replace")
 
     @property
     def cached_tokens(self) -> int:

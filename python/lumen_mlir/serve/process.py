@@ -39,6 +39,11 @@ def bind(host: str, port: int) -> socket.socket:
 
 def serve(server: Server, listening: socket.socket) -> None:
     """Answers requests until a signal tells it to stop; a second one ends it at once."""
+    process_of(server).run(sockets=[listening])
+
+
+def process_of(server: Server) -> Process:
+    """What answers the requests of ``server``."""
     settings = server.settings
     config = uvicorn.Config(
         create_app(server),
@@ -51,10 +56,10 @@ def serve(server: Server, listening: socket.socket) -> None:
         timeout_keep_alive=_KEEP_ALIVE,
         timeout_graceful_shutdown=max(1, round(settings.grace + _LAST_WORDS)),
     )
-    _Process(config, server).run(sockets=[listening])
+    return Process(config, server)
 
 
-class _Process(uvicorn.Server):
+class Process(uvicorn.Server):
     """Tells the answers when they have to end."""
 
     def __init__(self, config: uvicorn.Config, server: Server):
@@ -64,10 +69,14 @@ class _Process(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """The first signal: what has begun may end within the time of grace."""
         if not self.should_exit:
-            loop = self._loop
-            loop.call_soon_threadsafe(self._server.stopping.set)
-            loop.call_soon_threadsafe(loop.call_later, self._server.settings.grace, self._server.cut.set)
+            self._loop.call_soon_threadsafe(self.stop)
         super().handle_exit(sig, frame)
+
+    def stop(self) -> None:
+        """Takes no more requests; what has begun may end within the time of grace. In its loop."""
+        self.should_exit = True
+        self._server.stopping.set()
+        self._loop.call_later(self._server.settings.grace, self._server.cut.set)
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
         """See ``uvicorn.Server``."""

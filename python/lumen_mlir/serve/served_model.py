@@ -53,6 +53,12 @@ class ServedModel:
         """Bytes of its weights, as the file has them."""
         return sum(tensor.nbytes for tensor in self.llm.model.tensors.values())
 
+    def token_bytes(self, token: int) -> bytes:
+        """What a token stands for, of control tokens their name."""
+        tokenizer = self.llm.tokenizer
+        # Embedding tables may have more rows than the vocabulary has tokens.
+        return tokenizer.token_bytes(token, special=True) if token < len(tokenizer) else b""
+
     @property
     def kv_capacity(self) -> int:
         """Tokens that its KV cache has room for."""

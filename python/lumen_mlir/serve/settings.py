@@ -41,7 +41,7 @@ class ModelName:
         return ModelName(base.removesuffix(".gguf") or text, text)
 
     @staticmethod
-    def parse_all(texts: Sequence[str]) -> tuple[ModelName, ...]:
+    def parse_all(texts: Sequence[str | None]) -> tuple[ModelName, ...]:
         """Those of a command line; without any, the model that comes with Lumen."""
         names = tuple(ModelName.parse(text) for text in texts or (None,))
         for index, each in enumerate(names):

@@ -54,7 +54,7 @@ def _generations(
     seed = parameters.get("seed")
     made = []
     for number in range(count):
-        if seed is not None and seed >= 0:
+        if seed is not None and seed >= 0 and number:
             parameters = {**parameters, "seed": (seed + number) % _SEEDS}
         made.append(llm.generate(ids, **parameters))
         # They have the prompt in common.

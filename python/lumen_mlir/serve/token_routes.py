@@ -63,9 +63,16 @@ async def tokenize(request: Request) -> Response:
             ids, _ = await prompt_of(model, ChatAsk(body.messages or [], {}, tools=body.tools))
         answer: dict[str, Any] = {"tokens": ids, "count": len(ids), "max_model_len": model.llm.context}
         if body.with_pieces:
-            tokenizer = model.llm.tokenizer
-            answer["tokens"] = [{"id": token, "piece": tokenizer.token_text(token)} for token in ids]
+            answer["tokens"] = [{"id": token, "piece": _piece(model.token_bytes(token))} for token in ids]
         return json_body.answer(answer)
+
+
+def _piece(data: bytes) -> str | list[int]:
+    """A token as text; as numbers where it is a part of a character."""
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return list(data)
 
 
 async def detokenize(request: Request) -> Response:
