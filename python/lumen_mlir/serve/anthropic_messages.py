@@ -47,7 +47,7 @@ class OutputConfig(msgspec.Struct, kw_only=True):
 class MessagesBody(SamplingFields, kw_only=True):
     """See Anthropic's reference; the names of ``SamplingFields`` are taken besides."""
 
-    messages: list[Any]
+    messages: list[dict[str, Any]]
     max_tokens: int | None = None
     system: str | list[Any] | None = None
     tools: list[Any] | None = None
@@ -104,7 +104,7 @@ def _format(given: dict[str, Any] | None) -> dict[str, Any] | None:
 
 
 async def messages(request: Request) -> Response:
-    """Answers a conversation."""
+    """``POST /v1/messages``: answers a conversation."""
     body = await json_body.read(request, MessagesBody)
     if body.max_tokens is None or body.max_tokens < 1:
         said = "is missing" if body.max_tokens is None else f"is {body.max_tokens}"
@@ -121,7 +121,7 @@ async def messages(request: Request) -> Response:
 
 
 async def count_tokens(request: Request) -> Response:
-    """How many tokens a conversation is as a prompt."""
+    """``POST /v1/messages/count_tokens``: how many tokens a conversation is as a prompt."""
     body = await json_body.read(request, MessagesBody)
     ask = body.ask()
     async with Server.of(request).catalog.using(body.model) as model:

@@ -115,7 +115,7 @@ class ResponseBody(SamplingFields, kw_only=True):
         }
 
 
-async def create(request: Request) -> Response:
+async def create_response(request: Request) -> Response:
     """``POST /v1/responses``: answers a conversation."""
     body = await json_body.read(request, ResponseBody)
     body.check()
@@ -134,13 +134,13 @@ async def create(request: Request) -> Response:
     )
 
 
-async def retrieve(request: Request) -> Response:
+async def get_response(request: Request) -> Response:
     """``GET /v1/responses/ID``: one that was kept."""
     kept = Server.of(request).responses.response(request.path_params["name"])
     return Response(kept, media_type="application/json")
 
 
-async def delete(request: Request) -> Response:
+async def delete_response(request: Request) -> Response:
     """``DELETE /v1/responses/ID``: lets one go."""
     name = request.path_params["name"]
     Server.of(request).responses.remove(name)
