@@ -14,12 +14,15 @@ from lumen_mlir.version import __version__
 if TYPE_CHECKING:
     from lumen_mlir.generate.asynchronous import AsyncLLM
     from lumen_mlir.generate.llm import LLM
+    from lumen_mlir.grammar.grammar import Grammar, GrammarError
     from lumen_mlir.run.engine import compile
 
-__all__ = ["LLM", "AsyncLLM", "LumenError", "__version__", "compile"]
+__all__ = ["LLM", "AsyncLLM", "Grammar", "GrammarError", "LumenError", "__version__", "compile"]
 
 _LAZY = {
     "AsyncLLM": "lumen_mlir.generate.asynchronous",
+    "Grammar": "lumen_mlir.grammar.grammar",
+    "GrammarError": "lumen_mlir.grammar.grammar",
     "LLM": "lumen_mlir.generate.llm",
     "compile": "lumen_mlir.run.engine",
 }

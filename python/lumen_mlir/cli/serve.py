@@ -117,6 +117,19 @@ if TYPE_CHECKING:
     metavar="FOLDER",
     help="Where /sessions saves what was computed.  [default: nowhere]",
 )
+@click.option(
+    "--tls-cert",
+    "tls_certificate",
+    metavar="FILE",
+    shell_complete=shared.complete_files,
+    help="A certificate (PEM): speak HTTPS.",
+)
+@click.option(
+    "--tls-key",
+    metavar="FILE",
+    shell_complete=shared.complete_files,
+    help="Its key, where it is not in the same file.",
+)
 @click.option("--log-format", default="text", show_default=True, help="text, or json (one object in a line).")
 @click.option("--log-prompts", is_flag=True, help="Write what is asked and answered to the log.")
 @click.option("--chat-template", metavar="NAME|TEXT", help="In place of the models' own chat template.")
@@ -166,6 +179,7 @@ def command(models: tuple[str, ...], dry_run: bool, quiet: bool, verbose: bool, 
         named, open_model, idle=settings.idle, most=settings.max_models, any_name=settings.any_name
     )
     server = Server(settings, catalog)
+    process.check_tls(settings)
     listening = process.bind(settings.host, settings.port)
     logs.configure(log_format, "debug" if verbose else "warning" if quiet else "info")
     host, port = listening.getsockname()[:2]
@@ -179,7 +193,8 @@ def _settings(options: dict[str, Any], keys_file: str | None) -> dict[str, Any]:
 
     names = (
         "host", "port", "api_keys", "origins", "max_requests", "max_connections", "max_body", "read_timeout",
-        "request_timeout", "grace", "idle", "max_models", "any_name", "session_folder", "log_prompts",
+        "request_timeout", "grace", "idle", "max_models", "any_name", "session_folder", "tls_certificate",
+        "tls_key", "log_prompts",
     )  # fmt: skip
     given = {name: options.pop(name) for name in names}
     for name, least in (("max_requests", 1), ("max_connections", 1), ("max_models", 1)):
@@ -220,6 +235,7 @@ def _welcome(server: Server, host: str, port: int, quiet: bool) -> None:
     if quiet:
         return
     names = ", ".join(server.catalog.entries)
-    tell(f"lumen: {names} at http://{host}:{port} (Ctrl-C ends it)")
+    scheme = "http" if server.settings.tls_certificate is None else "https"
+    tell(f"lumen: {names} at {scheme}://{host}:{port} (Ctrl-C ends it)")
     if host not in ("127.0.0.1", "localhost", "[::1]") and not server.settings.api_keys:
         tell("lumen: warning: other machines can ask without a key; --api-key sets one")

@@ -8,22 +8,20 @@ import threading
 import time
 import weakref
 from bisect import bisect_left
-from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from lumen_mlir.errors import LumenError, shown
-from lumen_mlir.generate.request import Cancelled, Guess, Request, draw_in_turn
-from lumen_mlir.generate.sampling import Sampler, sample_batch
+from lumen_mlir.generate.request import Cancelled, Guess, Request
+from lumen_mlir.generate.sampling import Sampler
+from lumen_mlir.generate.token_draw import TokenDraw
 from lumen_mlir.support.arguments import flag, positive_number, tokens_of, whole_number
 from lumen_mlir.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from lumen_mlir.generate.batcher import Batcher
-    from lumen_mlir.generate.logprobs import LogprobRecorder, TokenLogprob
-    from lumen_mlir.support.threads import ThreadTeam
+    from lumen_mlir.generate.logprobs import TokenLogprob
+    from lumen_mlir.grammar.state import GrammarState
 
 # Each piece of text is compared with all of them.
 _MOST_STOPS = 1024
@@ -31,71 +29,6 @@ _MOST_STOPS = 1024
 
 class ContextError(LumenError):
     """A prompt that is longer than the context."""
-
-
-class TokenDraw:
-    """Draws the tokens of a text. It knows nothing of who reads them, who may be gone.
-
-    Attributes:
-      ended_by: the end or stop token that ended the text.
-      is_end: it is an end token.
-      records: of the tokens that nobody has read yet.
-    """
-
-    def __init__(
-        self,
-        tokenizer: Tokenizer,
-        sampler: Sampler,
-        stops: frozenset[int],
-        recorder: LogprobRecorder | None,
-        ignore_eos: bool,
-    ):
-        self._sampler, self._stops, self._recorder = sampler, stops, recorder
-        self._ends = frozenset() if ignore_eos else frozenset(tokenizer.end_tokens)
-        self._banned = np.fromiter(tokenizer.end_tokens, np.int64) if ignore_eos else None
-        self.ended_by: int | None = None
-        self.is_end = False
-        self.records: deque[TokenLogprob] = deque()
-
-    def __call__(self, logits: np.ndarray) -> int | None:
-        said = self._ban(logits)
-        return self._accept(self._sampler.sample(logits), said)
-
-    @staticmethod
-    def together(
-        team: Callable[[], ThreadTeam | None], draws: Sequence[TokenDraw], logits: np.ndarray
-    ) -> list[int | None | Exception]:
-        """What each of ``draws`` draws from its row of ``logits``, or what it raises.
-
-        ``team`` says which threads do it.
-        """
-        if len(draws) < 2 or not all(isinstance(draw, TokenDraw) for draw in draws):
-            return draw_in_turn(draws, logits)
-        said = [draw._ban(row) for draw, row in zip(draws, logits, strict=True)]
-        drawn: list[int | None | Exception] = []
-        tokens = sample_batch([draw._sampler for draw in draws], logits, team=team())
-        for draw, token, row in zip(draws, tokens, said, strict=True):
-            try:
-                drawn.append(token if isinstance(token, Exception) else draw._accept(token, row))
-            except Exception as error:
-                drawn.append(error)
-        return drawn
-
-    def _ban(self, logits: np.ndarray) -> np.ndarray:
-        """Makes tokens impossible that are not to be drawn; the logits that are to be recorded."""
-        said = logits if self._recorder is None or self._banned is None else logits.copy()
-        if self._banned is not None:
-            logits[self._banned] = -np.inf
-        return said
-
-    def _accept(self, token: int, said: np.ndarray) -> int | None:
-        """Notes a token that was drawn; None where it ends the text."""
-        if token in self._ends or token in self._stops:
-            self.ended_by, self.is_end = token, token in self._ends
-            return None
-        if self._recorder is not None:
-            self.records.append(self._recorder.record(said, token))
-        return token
 
 
 class StopFilter:
@@ -164,8 +97,8 @@ class Generation(Iterator[str]):
       prompt_logprobs: records of the tokens of the prompt but the first, as far as it is computed; None where
         none were asked for.
       output: the text given out so far.
-      finish_reason: None while running, then "end" (an end token), "stop" (a stop string or token), "length"
-        (``max_tokens``), "context" (no room for another token) or "closed".
+      finish_reason: None while running, then "end" (an end token, or the end of its grammar), "stop" (a stop
+        string or token), "length" (``max_tokens``), "context" (no room for another token) or "closed".
       stopped_by: the stop string, or the id of the end or stop token, that ended the text; else None.
       evaluated: prompt tokens that were computed (the others were still in the KV cache).
       prompt_seconds: time that was waited for the prompt, and what was computed with it.
@@ -191,6 +124,7 @@ class Generation(Iterator[str]):
         priority: int = 0,
         timeout: float | None = None,
         guess: Guess | None = None,
+        grammar: GrammarState | None = None,
     ):
         if not prompt:
             raise LumenError("the prompt is empty: there is nothing to continue")
@@ -220,7 +154,9 @@ class Generation(Iterator[str]):
 
             recorder = LogprobRecorder(tokenizer, logprobs)
         stop_tokens = _stop_tokens(stop_token_ids, len(tokenizer))
-        self._draw = TokenDraw(tokenizer, sampler, stop_tokens, recorder, flag("ignore_eos", ignore_eos))
+        self._draw = TokenDraw(
+            tokenizer, sampler, stop_tokens, recorder, flag("ignore_eos", ignore_eos), grammar
+        )
         room = batcher.context + 1
         room = room if most is None else min(len(prompt) + most, room)
         deadline = None if timeout is None else time.monotonic() + positive_number("timeout", timeout)
@@ -366,10 +302,14 @@ class Generation(Iterator[str]):
         return token
 
     def _note_end(self) -> None:
-        if self._draw.ended_by is not None:
-            self.finish_reason = "end" if self._draw.is_end else "stop"
-            self.stopped_by = self._draw.ended_by
+        # (What ends a run of tokens does not count where there was no room for all of it.)
+        draw, is_whole = self._draw, len(self.tokens) == self._draw.count
+        if draw.ended_by is not None and is_whole:
+            self.finish_reason = "end" if draw.is_end else "stop"
+            self.stopped_by = draw.ended_by
             self.decoded += bool(self.tokens)
+        elif draw.is_complete and is_whole:
+            self.finish_reason = "end"
         elif len(self.tokens) == self._max_tokens:
             self.finish_reason = "length"
         else:

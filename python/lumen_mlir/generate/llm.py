@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, overload
 from lumen_mlir.errors import LumenError, shown
 from lumen_mlir.generate.batcher import Batcher
 from lumen_mlir.generate.engines import check_engine, open_engine
-from lumen_mlir.generate.generation import Generation, TokenDraw, stop_strings
+from lumen_mlir.generate.generation import Generation, stop_strings
 from lumen_mlir.generate.model_source import open_model_file
 from lumen_mlir.generate.network import Network
 from lumen_mlir.generate.prompts import Prompts, is_list_of_prompts
@@ -28,11 +28,14 @@ from lumen_mlir.generate.sampling import Sampler, Sampling
 from lumen_mlir.generate.scheduler import Scheduler
 from lumen_mlir.generate.speculation import NgramGuess
 from lumen_mlir.generate.steps import steps_of
+from lumen_mlir.generate.token_draw import TokenDraw
 from lumen_mlir.gguf.description import label
+from lumen_mlir.grammar.grammar import Grammar, GrammarError
 from lumen_mlir.models import Model
 from lumen_mlir.run.session_options import Progress, SessionOptions, Timings, silent
 from lumen_mlir.storage.cache import Cache
 from lumen_mlir.support.arguments import flag
+from lumen_mlir.support.locks import turn_lock
 from lumen_mlir.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -42,6 +45,7 @@ if TYPE_CHECKING:
     from lumen_mlir.generate.many import Generations
     from lumen_mlir.generate.parameters import Parameters
     from lumen_mlir.generate.session import Session
+    from lumen_mlir.grammar.compiler import CompiledGrammar, GrammarCompiler
     from lumen_mlir.text.chat import ChatTemplate
 
 
@@ -137,6 +141,8 @@ class LLM(Network):
         steps = steps_of(self.executor, self.options.chunk)
         draw = partial(TokenDraw.together, steps.team)
         self._batcher = Batcher(Scheduler(steps, draw=draw, guesser=guesser))
+        self._grammars: GrammarCompiler | None = None
+        self._grammar_turn = turn_lock()
         self.sampling = Sampling.of_metadata(self.model.file.path, self.model.file.metadata)
 
     def _fitted(
@@ -271,6 +277,7 @@ class LLM(Network):
         priority: int = 0,
         timeout: float | None = None,
         speculate: bool | None = None,
+        grammar: Grammar | CompiledGrammar | None = None,
     ) -> Generation | Generations:
         """Continues ``prompt`` (text or token ids): an iterator of text pieces.
 
@@ -288,6 +295,8 @@ class LLM(Network):
         ``timeout``: seconds after which a text that is not at its end is given up with an error.
         ``speculate``: guess what comes next, and compute it along where that pays; it changes no text. The
         draft guesses, and what stood behind the same tokens before does. None is True where there is a draft.
+        ``grammar``: what the text must match as a whole; it ends where nothing more can follow, also with
+        ``ignore_eos``. One that is not compiled yet is compiled now (``compile_grammar``).
         Raises ``LumenError`` at once for parameters out of range and a prompt longer than the context.
         """
         chosen = self.sampling.chosen(
@@ -305,6 +314,7 @@ class LLM(Network):
         for token in biases:
             if token >= vocabulary:
                 raise LumenError(f"token id {token} is outside the vocabulary of {vocabulary} tokens")
+        compiled = None if grammar is None else self._compiled(grammar)
 
         def make(prompt: str | Iterable[int]) -> Generation:
             return Generation(
@@ -322,6 +332,7 @@ class LLM(Network):
                 priority=priority,
                 timeout=timeout,
                 guess=self._guess(speculate),
+                grammar=None if compiled is None else compiled.start(),
             )
 
         if not is_list_of_prompts(prompt):
@@ -329,6 +340,33 @@ class LLM(Network):
         from lumen_mlir.generate.many import Generations
 
         return Generations.of(prompt, make, self._batcher, self.options.sequences)
+
+    def compile_grammar(self, grammar: Grammar) -> CompiledGrammar:
+        """What ``generate`` takes as ``grammar``, for many texts. The last 32 are kept, by their text.
+
+        The first one takes a second more, for a table of all tokens. Any thread may call it; texts that are
+        being written go on meanwhile. Raises ``GrammarError`` (a ``LumenError``) that says what is wrong with
+        the grammar and where, and where compiling it takes more than ten seconds.
+        """
+        with self._grammar_turn:
+            tokenizer = self.tokenizer
+            if self._grammars is None:
+                # Few texts have one.
+                from lumen_mlir.grammar.compiler import GrammarCompiler
+
+                self._grammars = GrammarCompiler(tokenizer, self.options.thread_count())
+            grammars = self._grammars
+        return grammars.compile(grammar)
+
+    def _compiled(self, grammar: Grammar | CompiledGrammar) -> CompiledGrammar:
+        """The grammar, for this model. Raises ``GrammarError``."""
+        if isinstance(grammar, Grammar):
+            return self.compile_grammar(grammar)
+        if getattr(grammar, "compiler", None) is None:
+            raise GrammarError(f"grammar is {shown(grammar)}; a Grammar was expected")
+        if grammar.compiler is not self._grammars:
+            raise GrammarError("the grammar was compiled for another model")
+        return grammar
 
     def _guess(self, speculate: bool | None) -> Guess | None:
         if not (self.draft is not None if speculate is None else flag("speculate", speculate)):

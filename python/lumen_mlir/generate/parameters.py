@@ -4,7 +4,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TypedDict
+from typing import TYPE_CHECKING, TypedDict
+
+if TYPE_CHECKING:
+    from lumen_mlir.grammar.compiler import CompiledGrammar
+    from lumen_mlir.grammar.grammar import Grammar
 
 
 class Parameters(TypedDict, total=False):
@@ -29,3 +33,4 @@ class Parameters(TypedDict, total=False):
     priority: int
     timeout: float | None
     speculate: bool | None
+    grammar: Grammar | CompiledGrammar | None

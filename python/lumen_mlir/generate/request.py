@@ -16,8 +16,29 @@ from lumen_mlir.generate.cost_curve import CostCurve
 
 WAITING, RUNNING, DONE = "waiting", "running", "done"
 
-Draw = Callable[[np.ndarray], "int | None"]
-"""The next token for its logits, or None where the text ends."""
+
+@dataclass(frozen=True)
+class Run:
+    """A token that was drawn, and those that follow it in any case.
+
+    Attributes:
+      tokens: at least one.
+      ends: the text is at its end behind them.
+    """
+
+    tokens: Sequence[int]
+    ends: bool = False
+
+
+Drawn = int | None | Run
+"""The next token, or None where the text ends; where more than that is known, a run."""
+
+Draw = Callable[[np.ndarray], Drawn]
+"""What comes next, for its logits."""
+
+# Tokens of a run that are computed as one that was drawn is: nobody waits for more of them than for one of a
+# prompt.
+_SHORT_RUN = 16
 
 # A text is written no further than so many tokens ahead of who reads it.
 _AHEAD = 4
@@ -117,6 +138,7 @@ class Request:
       state: "waiting", "running" or "done".
       unread: tokens that were drawn and that nobody has taken yet.
       error: what has ended it, other than its end.
+      behind: so many of ``ids``, the last ones, came along with a token that was drawn.
       known: tokens of the prompt that did not have to be computed.
       preempted: how often it had to begin again.
       cancelled: it is given up at the next step.
@@ -137,6 +159,7 @@ class Request:
     state: str = WAITING
     unread: deque[int] = field(default_factory=deque)
     error: BaseException | None = None
+    behind: int = 0
     known: int = 0
     preempted: int = 0
     cancelled: bool = False
@@ -165,6 +188,16 @@ class Request:
         return len(self.unread) >= self.read_ahead and not self.cancelled
 
     @property
+    def missing(self) -> int:
+        """Tokens to compute before the next one can be drawn."""
+        return len(self.ids) - self.computed
+
+    @property
+    def is_written(self) -> bool:
+        """True where nothing is missing but what was drawn last. Otherwise a prompt is read."""
+        return self.missing <= 1 + min(self.behind, _SHORT_RUN)
+
+    @property
     def sequence(self) -> Stored:
         """Its keys and values, while it runs."""
         assert self.stored is not None
@@ -186,9 +219,9 @@ class Request:
             self.guess.release()
 
 
-def draw_in_turn(draws: Sequence[Draw], logits: np.ndarray) -> list[int | None | Exception]:
+def draw_in_turn(draws: Sequence[Draw], logits: np.ndarray) -> list[Drawn | Exception]:
     """What each of ``draws`` draws from its row of ``logits``, or what it raises."""
-    drawn: list[int | None | Exception] = []
+    drawn: list[Drawn | Exception] = []
     for draw, row in zip(draws, logits, strict=True):
         try:
             drawn.append(draw(row))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
@@ -25,9 +25,11 @@ from lumen_mlir.generate.request import (
     WAITING,
     Cancelled,
     Draw,
+    Drawn,
     Guesser,
     Late,
     Request,
+    Run,
     Stored,
     common_blocks,
     draw_in_turn,
@@ -75,7 +77,7 @@ class Steps(Protocol):
 
 def _reads(request: Request) -> bool:
     """True where it goes on to read its prompt."""
-    return request.state == RUNNING and len(request.ids) - request.computed > 1 and not request.is_ahead
+    return request.state == RUNNING and not request.is_written and not request.is_ahead
 
 
 @dataclass
@@ -124,7 +126,7 @@ class Scheduler:
         self,
         steps: Steps,
         clock: Callable[[], float] = time.monotonic,
-        draw: Callable[[Sequence[Draw], np.ndarray], list[int | None | Exception]] = draw_in_turn,
+        draw: Callable[[Sequence[Draw], np.ndarray], list[Drawn | Exception]] = draw_in_turn,
         guesser: Guesser | None = None,
     ):
         self.steps = steps
@@ -316,14 +318,21 @@ class Scheduler:
         """What the next step computes, with guesses or without."""
         chunk = self.steps.chunk
         order = sorted((each for each in self._running if not each.is_ahead), key=self._order)
-        writing = [request for request in order if len(request.ids) - request.computed == 1][:chunk]
-        plan = [_Planned(request, len(request.ids) - 1, 1, 0, []) for request in writing]
-        reading = [request for request in order if len(request.ids) - request.computed > 1]
+        writing = [request for request in order if request.is_written]
+        reading = [request for request in order if not request.is_written]
+        plan, total, pairs = [], 0, 0.0
+        for request in writing:
+            position, count = request.computed, min(request.missing, chunk - total)
+            if count < 1:
+                break
+            first = count - 1 if count == request.missing else count
+            plan.append(_Planned(request, position, count, first, []))
+            total += count
+        del writing[len(plan) :]
         limit = self._limit(writing) if reading else None
-        total, pairs = len(plan), 0.0
-        logits = max(_LOGITS // self.steps.vocabulary - total, 1)
+        logits = max(_LOGITS // self.steps.vocabulary - len(plan), 1)
         for request in reading:
-            missing, position = len(request.ids) - request.computed, request.computed
+            missing, position = request.missing, request.computed
             count = min(missing, chunk - total)
             if limit is not None:
                 least = min(max(len(writing) + _LEAST_PROMPT - total, 0), count)
@@ -404,31 +413,38 @@ class Scheduler:
                 request.receive(logits)
                 request.first_logits += len(logits)
             if end == len(request.ids):
-                drawn = self._draw(request, logits[len(logits) - 1 - len(planned.drafts) :], planned.drafts)
+                rows = logits[len(logits) - 1 - len(planned.drafts) :]
+                right = self._draw(request, rows, planned.drafts)
                 if planned.drafts and request.guess is not None:
-                    request.guess.learn(len(planned.drafts), drawn - 1)
+                    request.guess.learn(len(planned.drafts), right)
                 if request.state == RUNNING:
-                    request.sequence.truncate(len(request.ids) - 1)
+                    request.sequence.truncate(min(end + right, len(request.ids) - 1))
         except Exception as error:
             self._finish(request, error)
 
     def _draw(self, request: Request, logits: np.ndarray, drafts: Sequence[int]) -> int:
-        """Draws tokens as long as they are what was guessed; how many."""
-        guesses: Iterator[int | None] = iter([*drafts, None])
-        for drawn, row in enumerate(logits, 1):
-            token = request.draw(row)
-            self._add(request, token)
-            if request.state != RUNNING or token != next(guesses):
-                return drawn
-        return len(logits)
+        """Draws tokens as long as they are what was guessed; how many are."""
+        right = 0
+        while True:
+            drawn = request.draw(logits[right])
+            for token in self._add(request, drawn):
+                if right == len(drafts) or token != drafts[right]:
+                    return right
+                right += 1
+            if drawn is None or request.state != RUNNING:
+                return right
 
-    def _add(self, request: Request, token: int | None) -> None:
-        """Adds what was drawn to a text, which may end by it."""
-        if token is not None:
-            request.ids.append(token)
-            request.unread.append(token)
-        if token is None or len(request.ids) >= request.most:
+    def _add(self, request: Request, drawn: Drawn) -> Sequence[int]:
+        """Adds what was drawn to a text, which may end by it; the tokens."""
+        tokens = () if drawn is None else drawn.tokens if isinstance(drawn, Run) else (drawn,)
+        tokens = tokens[: request.most - len(request.ids)]
+        request.ids.extend(tokens)
+        request.unread.extend(tokens)
+        request.behind = max(len(tokens) - 1, 0)
+        ends = drawn is None or (isinstance(drawn, Run) and drawn.ends)
+        if ends or len(request.ids) >= request.most:
             self._finish(request)
+        return tokens
 
     def _finish(self, request: Request, error: BaseException | None = None) -> None:
         (self._running if request.state == RUNNING else self._waiting).remove(request)

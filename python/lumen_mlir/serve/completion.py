@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 
 from lumen_mlir.errors import LumenError
@@ -141,6 +141,7 @@ class Completion:
         self._called = [False] * len(self._generations)
         self.prompt_tokens = len(self._generations[0].prompt)
         self.reasoning_tokens = 0
+        self._done: list[Callable[[], None]] = []
         self._start = time.perf_counter()
         self._first: float | None = None
         self._last = self._start
@@ -173,6 +174,10 @@ class Completion:
     @property
     def decode_seconds(self) -> float:
         return 0.0 if self._first is None else self._last - self._first
+
+    def when_done(self, tell: Callable[[], None]) -> None:
+        """Calls ``tell`` once all texts are done, or given up."""
+        self._done.append(tell)
 
     async def events(self, progress: bool = False) -> AsyncIterator[Event]:
         """What comes, as it comes; with ``progress``, first how much of the prompt is there.
@@ -210,6 +215,8 @@ class Completion:
             for generation in self._generations:
                 generation.close()
             watch.finish(outcome, self)
+            for tell in self._done:
+                tell()
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.gather(*tasks, return_exceptions=True)
 

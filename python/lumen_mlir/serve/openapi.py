@@ -31,7 +31,9 @@ def document() -> dict[str, Any]:
     paths: dict[str, Any] = {}
     for route in ROUTES:
         path = _PARAMETER.sub(r"{\1}", route.path)
-        paths.setdefault(path, {})[route.method.lower()] = _operation(route, schema_of.get(route.body))
+        paths.setdefault(path, {})[route.method.lower()] = _operation(
+            route, schema_of.get(route.body) if route.body else None
+        )
     return {
         "openapi": "3.1.0",
         "info": {"title": "Lumen", "version": __version__},

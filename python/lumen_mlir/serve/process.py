@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
+import ssl
 from types import FrameType
 
 import uvicorn
@@ -13,6 +15,7 @@ from lumen_mlir.errors import LumenError
 from lumen_mlir.serve.app import create_app
 from lumen_mlir.serve.connections import Connection
 from lumen_mlir.serve.server import Server
+from lumen_mlir.serve.settings import Settings
 
 # Seconds that a connection may be silent between two requests.
 _KEEP_ALIVE = 75
@@ -37,6 +40,23 @@ def bind(host: str, port: int) -> socket.socket:
     return listening
 
 
+def check_tls(settings: Settings) -> None:
+    """Raises ``LumenError`` where the certificate and its key cannot be used."""
+    if settings.tls_certificate is None:
+        if settings.tls_key is not None:
+            raise LumenError("--tls-key needs --tls-cert")
+        return
+    for path in (settings.tls_certificate, settings.tls_key):
+        if path is not None and not os.path.isfile(path):
+            raise LumenError(f"{path}: no such file")
+    try:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        # (Without a password it would ask for one, where the key has one.)
+        context.load_cert_chain(settings.tls_certificate, settings.tls_key, password="")
+    except (OSError, ValueError) as error:
+        raise LumenError(f"{settings.tls_certificate}: is no certificate with its key: {error}") from None
+
+
 def serve(server: Server, listening: socket.socket) -> None:
     """Answers requests until a signal tells it to stop; a second one ends it at once."""
     process_of(server).run(sockets=[listening])
@@ -54,6 +74,8 @@ def process_of(server: Server) -> Process:
         access_log=False,
         server_header=False,
         timeout_keep_alive=_KEEP_ALIVE,
+        ssl_certfile=settings.tls_certificate,
+        ssl_keyfile=settings.tls_key,
         timeout_graceful_shutdown=max(1, round(settings.grace + _LAST_WORDS)),
     )
     return Process(config, server)

@@ -68,6 +68,7 @@ class Settings:
       max_models: models that are loaded at a time; None for as many as there is memory for.
       any_name: requests that name no model of the server get the first.
       session_folder: where ``/sessions`` saves; None: nothing is saved.
+      tls_certificate, tls_key: files in PEM, with which it speaks HTTPS.
       log_prompts: the log has texts in it.
     """
 
@@ -85,4 +86,6 @@ class Settings:
     max_models: int | None = None
     any_name: bool = False
     session_folder: str | None = None
+    tls_certificate: str | None = None
+    tls_key: str | None = None
     log_prompts: bool = False

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,6 +13,8 @@ from lumen_mlir.serve.completion import Completion
 from lumen_mlir.serve.served_model import ServedModel
 from lumen_mlir.serve.server import Server
 from lumen_mlir.text.answer_delta import AnswerParser
+
+logger = logging.getLogger(__name__)
 
 # Seeds are smaller.
 _SEEDS = 1 << 63
@@ -44,7 +47,17 @@ async def begin(
     if echo:
         ids = generations[0].prompt
         prompt_text = prompt if isinstance(prompt, str) else model.llm.detokenize(ids, special=True)
-    return Completion(model, generations, server.metrics, parsers, prompt_text)
+    completion = Completion(model, generations, server.metrics, parsers, prompt_text)
+    if server.settings.log_prompts:
+        completion.when_done(lambda: _log(model, generations))
+    return completion
+
+
+def _log(model: ServedModel, generations: Sequence[Generation]) -> None:
+    """Writes to the log what was asked and answered."""
+    prompt = model.llm.detokenize(generations[0].prompt, special=True)
+    texts = [generation.output for generation in generations]
+    logger.info("texts", extra={"fields": {"model": model.name, "prompt": prompt, "texts": texts}})
 
 
 def _generations(

@@ -117,6 +117,13 @@ class ChatTemplate:
         fitted = self._habits.fitted(normalized(messages))
         return self._render(fitted, {**variables, "add_generation_prompt": add_generation_prompt})
 
+    def probe(
+        self, messages: Sequence[Mapping[str, Any]], add_generation_prompt: bool = False, **variables: Any
+    ) -> str:
+        """``render`` to find something out, in a quarter of its time; what is left out is no error."""
+        fitted = self._habits.fitted(normalized(messages))
+        return self._rendered(fitted, {**variables, "add_generation_prompt": add_generation_prompt}, SHARE)
+
     def render_hidden(
         self, messages: Sequence[Mapping[str, Any]], special: SpecialTexts, escape: bool, **variables: Any
     ) -> tuple[str, Hidden]:

@@ -262,6 +262,13 @@ class Tokenizer:
             found = self._bytes[token] = self._model.piece(token)
         return b"" if not special and self.is_control(token) else found
 
+    def pieces(self) -> list[bytes]:
+        """The bytes of each token, of control tokens their names; none of those that are not used, or that
+        the embedding table lacks."""
+        unused = (self._types == UNUSED) | (np.arange(len(self)) >= self._rows)
+        piece = self._model.piece
+        return [b"" if lacks else piece(token) for token, lacks in enumerate(unused.tolist())]
+
     def is_control(self, token: int) -> bool:
         """Whether ``token`` steers the model instead of standing for text."""
         self.token_text(token)  # checks the range

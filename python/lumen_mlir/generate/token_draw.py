@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Draws the tokens of texts: from their logits, and as their grammars allow."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lumen_mlir.generate.request import Drawn, Run, draw_in_turn
+from lumen_mlir.generate.sampling import Sampler, sample_batch
+from lumen_mlir.text.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from lumen_mlir.generate.logprobs import LogprobRecorder, TokenLogprob
+    from lumen_mlir.grammar.state import GrammarState
+    from lumen_mlir.support.threads import ThreadTeam
+
+
+class TokenDraw:
+    """Draws the tokens of a text. It knows nothing of who reads them, who may be gone.
+
+    Where the grammar forces what follows, that comes along with a token. It is drawn one by one where
+    probabilities are recorded, since these need the logits of each place. The text is the same.
+
+    Attributes:
+      count: tokens so far.
+      ended_by: the end or stop token that ended the text.
+      is_end: it is an end token.
+      is_complete: nothing can follow by the grammar.
+      records: of the tokens that nobody has read yet.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        sampler: Sampler,
+        stops: frozenset[int],
+        recorder: LogprobRecorder | None,
+        ignore_eos: bool,
+        grammar: GrammarState | None = None,
+    ):
+        self._sampler, self._stops, self._recorder = sampler, stops, recorder
+        self._ends = frozenset() if ignore_eos else frozenset(tokenizer.end_tokens)
+        self._banned = np.fromiter(tokenizer.end_tokens, np.int64) if ignore_eos else None
+        self._grammar = grammar
+        self.count = 0
+        self.ended_by: int | None = None
+        self.is_end = self.is_complete = False
+        self.records: deque[TokenLogprob] = deque()
+
+    def __call__(self, logits: np.ndarray) -> Drawn:
+        (drawn,) = TokenDraw.together(lambda: None, [self], logits[np.newaxis])
+        if isinstance(drawn, Exception):
+            raise drawn
+        return drawn
+
+    @staticmethod
+    def together(
+        team: Callable[[], ThreadTeam | None], draws: Sequence[TokenDraw], logits: np.ndarray
+    ) -> list[Drawn | Exception]:
+        """What each of ``draws`` draws from its row of ``logits``, or what it raises.
+
+        ``team`` says which threads do it.
+        """
+        if not all(isinstance(draw, TokenDraw) for draw in draws):
+            return draw_in_turn(draws, logits)
+        masks, drawn = _masks(draws)
+        # (Where the grammar leaves nothing but an end that is to be ignored, the text ends.)
+        places = [
+            place
+            for place, draw in enumerate(draws)
+            if drawn[place] is None and not draw._leaves_nothing(masks[place])
+        ]
+        if not places:
+            return drawn
+        rows = logits if len(places) == len(draws) else logits[places]
+        chosen = [draws[place] for place in places]
+        said = [draw._ban(row) for draw, row in zip(chosen, rows, strict=True)]
+        samplers, allowed = [draw._sampler for draw in chosen], [masks[place] for place in places]
+        tokens = sample_batch(samplers, rows, allowed, team() if len(chosen) > 1 else None)
+        for place, draw, token, row in zip(places, chosen, tokens, said, strict=True):
+            try:
+                drawn[place] = token if isinstance(token, Exception) else draw._accept(token, row)
+            except Exception as error:
+                drawn[place] = error
+        return drawn
+
+    def _leaves_nothing(self, mask: np.ndarray | None) -> bool:
+        """True where no token can be drawn; takes end tokens that are ignored out of the mask."""
+        if mask is None or self._banned is None:
+            return False
+        words = mask.view(np.uint32)
+        for token in self._banned.tolist():
+            words[token >> 5] &= np.uint32(~(1 << (token & 31)) & 0xFFFFFFFF)
+        self.is_complete = not mask.any()
+        return self.is_complete
+
+    def _ban(self, logits: np.ndarray) -> np.ndarray:
+        """Makes tokens impossible that are not to be drawn; the logits that are to be recorded."""
+        said = logits if self._recorder is None or self._banned is None else logits.copy()
+        if self._banned is not None:
+            logits[self._banned] = -np.inf
+        return said
+
+    def _accept(self, token: int, said: np.ndarray) -> Drawn:
+        """Notes a token that was drawn, and what the grammar forces behind it; None at the end."""
+        if self._is_last(token):
+            return None
+        if self._recorder is not None:
+            self.records.append(self._recorder.record(said, token))
+        self.count += 1
+        if self._grammar is None:
+            return token
+        self._grammar.accept(token)
+        tokens = [token]
+        for forced in self._grammar.forced() if self._recorder is None else ():
+            if self._is_last(forced):
+                break
+            self._grammar.accept(forced)
+            tokens.append(forced)
+        if len(tokens) > 1:
+            self._sampler.accept(tokens[1:], written=True)
+            self._sampler.number += len(tokens) - 1
+            self.count += len(tokens) - 1
+        self.is_complete = self.ended_by is None and self._grammar.is_complete
+        return Run(tokens, ends=self.is_complete or self.ended_by is not None)
+
+    def _is_last(self, token: int) -> bool:
+        """Notes a token that ends the text, if it does."""
+        if token not in self._ends and token not in self._stops:
+            return False
+        self.ended_by, self.is_end = token, token in self._ends
+        return True
+
+
+def _masks(draws: Sequence[TokenDraw]) -> tuple[list[np.ndarray | None], list[Drawn | Exception]]:
+    """The tokens that the grammar of each text allows, None where it has none; and what is raised for it."""
+    masks: list[np.ndarray | None] = [None] * len(draws)
+    raised: list[Drawn | Exception] = [None] * len(draws)
+    places = [place for place, draw in enumerate(draws) if draw._grammar is not None]
+    states = [grammar for draw in draws if (grammar := draw._grammar) is not None]
+    if states:
+        for place, mask in zip(places, states[0].masks(states), strict=True):
+            if isinstance(mask, Exception):
+                raised[place] = mask
+            else:
+                masks[place] = mask
+    return masks, raised

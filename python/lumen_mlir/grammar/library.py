@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Grammars in the words of llguidance, and how far it may go with them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from lumen_mlir.errors import one_line
+from lumen_mlir.grammar.grammar import GBNF, JSON_SCHEMA, LARK, REGEX, Grammar, GrammarError
+
+# Between the parts of JSON stands a space, or a new line and what indents it: a text cannot go on with
+# nothing but space. (A schema may say otherwise in "x-guidance".)
+_SPACE: Any = {"whitespace_pattern": r" |\n[ \t]{0,40}"}
+
+
+def limits() -> Any:
+    """So that a grammar takes 0.1 s at most for a mask, and 50 MB."""
+    import llguidance
+
+    return llguidance.LLParserLimits(step_max_items=20_000, max_lexer_states=20_000, verbose_errors=False)
+
+
+def library_text(grammar: Grammar) -> str:
+    """The text that ``llguidance.LLMatcher`` takes. Raises ``GrammarError``."""
+    import llguidance
+
+    if grammar.kind == JSON_SCHEMA:
+        schema = json.loads(grammar.text)
+        if schema is False:
+            raise GrammarError(f"the {JSON_SCHEMA} is false, which nothing fits")
+        text = "{}" if schema is True else grammar.text
+        return llguidance.LLMatcher.grammar_from_json_schema(text, defaults=_SPACE)
+    if grammar.kind == REGEX:
+        return llguidance.LLMatcher.grammar_from_regex(grammar.text)
+    if grammar.kind == GBNF:
+        return _lark_of_gbnf(grammar.text)
+    if grammar.kind == LARK:
+        # The library would read a list of grammars, with options of its own.
+        if grammar.text.lstrip().startswith("{"):
+            raise GrammarError(f"the {LARK} begins with {{; rules were expected")
+        return grammar.text
+    raise GrammarError(f"'{grammar.kind}' is no kind of grammar")
+
+
+def _lark_of_gbnf(text: str) -> str:
+    from llguidance.gbnf_to_lark import gbnf_to_lark
+
+    try:
+        return gbnf_to_lark(text)
+    except RecursionError:
+        raise GrammarError(f"the {GBNF} is nested too deeply") from None
+    except Exception as error:  # the library has no class for all of them
+        raise GrammarError(f"the {GBNF} cannot be read: {one_line(error, 300)}") from None

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The tokens of a model as llguidance wants them."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from lumen_mlir.errors import LumenError
+
+
+class Vocabulary(Protocol):
+    """What is asked of a tokenizer: ``text.tokenizer.Tokenizer`` is one."""
+
+    end_tokens: frozenset[int]
+
+    def pieces(self) -> list[bytes]:
+        """The bytes of each token, of control tokens their names; none of those that cannot be drawn."""
+
+    def is_control(self, token: int) -> bool:
+        """Whether a token is no text."""
+
+    def encode(self, text: str, special: bool, add_bos: bool, add_eos: bool, begins: bool) -> list[int]:
+        """The tokens of a text."""
+
+
+class _Wrapper:
+    """What ``llguidance.LLTokenizer`` asks for."""
+
+    is_tokenizer_wrapper = True
+    bos_token_id = None
+
+    def __init__(self, vocabulary: Vocabulary):
+        self._vocabulary = vocabulary
+        self.tokens = vocabulary.pieces()
+        # Without an end token, the library adds one to its own list, which is never drawn.
+        self.eos_token_id = min(vocabulary.end_tokens, default=None)
+        numbers = range(len(self.tokens))
+        self.special_token_ids = [
+            token for token in numbers if vocabulary.is_control(token) or token in vocabulary.end_tokens
+        ]
+        self.own: Any = None
+
+    def __call__(self, text: str) -> list[int]:
+        """The tokens of what a grammar forces, in the middle of a text. Raises nothing."""
+        try:
+            ids = self._vocabulary.encode(text, special=False, add_bos=False, add_eos=False, begins=False)
+            if b"".join(self.tokens[token] for token in ids) == text.encode():
+                return ids
+        except LumenError:
+            pass
+        # Some tokenizers change a text first (NFC, say), or have tokens that the model lacks.
+        return self.own.greedy_tokenize(text)
+
+
+def library_tokenizer(vocabulary: Vocabulary) -> Any:
+    """The ``llguidance.LLTokenizer`` of a vocabulary: a trie of all tokens, made in about a second."""
+    import llguidance
+
+    # (It is one by what it has, and no subclass, whose module would have to be imported.)
+    wrapper: Any = _Wrapper(vocabulary)
+    ends = sorted(vocabulary.end_tokens)
+    wrapper.own = llguidance.LLTokenizer(wrapper, eos_token=ends or None)
+    return wrapper.own

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reads back answers that a template has written: what is found out about it must give the same again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from lumen_mlir.text.answers.deltas import Answer
+from lumen_mlir.text.answers.parser import AnswerParser
+from lumen_mlir.text.answers.probe import KEYS, NAMES, SAID, THOUGHT, VALUES, Probe
+from lumen_mlir.text.answers.values import to_json
+
+# Arguments of every type, with what is written in a special way somewhere.
+TYPED = {
+    "text": 'He said "안녕"\n\t<b>&amp;</b> {x} [y], it\'s \\n 👨‍👩‍👧',
+    "integer": -7,
+    "number": 0.5,
+    "boolean": True,
+    "array": [1, "둘", None],
+    "object": {"k": {"n": []}, "t": "a\nb"},
+    "null": None,
+}
+_ONE = (NAMES[0], {KEYS[0]: VALUES[0]})
+_CALLS: Sequence[tuple[str, Sequence[tuple[str, Mapping[str, Any]]]]] = (
+    ("one call", [_ONE]),
+    ("a call without arguments", [(NAMES[0], {})]),
+    ("arguments of all types", [(NAMES[1], TYPED)]),
+    ("two calls", [_ONE, (NAMES[1], TYPED)]),
+)
+
+Parse = Callable[[str], AnswerParser]
+"""Makes a parser for the answer to a prompt."""
+
+
+def check_calls(probe: Probe, parse: Parse, field: str | None, parallel: bool) -> str | None:
+    """What goes wrong with calls, in words; None where nothing does."""
+    for what, calls in _CALLS:
+        if len(calls) > 1 and not parallel:
+            continue
+        for content, thought in ((None, None), (SAID, None), (None, THOUGHT), (SAID, THOUGHT)):
+            if thought is not None and field is None:
+                continue
+            given = {} if field is None or thought is None else {field: thought}
+            wrong = _read_back(probe, parse, content, calls, given)
+            if wrong:
+                return f"{what}, {wrong}"
+    return None
+
+
+def check_reasoning(probe: Probe, parse: Parse, field: str | None) -> str | None:
+    """What goes wrong with reasoning, in words; None where nothing does."""
+    if field is None:
+        return None
+    return _read_back(probe, parse, SAID, [], {field: THOUGHT})
+
+
+def _read_back(
+    probe: Probe,
+    parse: Parse,
+    content: str | None,
+    calls: Sequence[tuple[str, Mapping[str, Any]]],
+    thought: Mapping[str, str],
+) -> str | None:
+    full = probe.full(content, calls, thought)
+    if full is None:
+        # Clients cannot send it either.
+        return None if content or thought else "which the template refuses"
+    text = full[probe.base :]
+    wanted = [(name, to_json(arguments)) for name, arguments in calls]
+    texts = [(text, full[: probe.base])]
+    if full.startswith(probe.prompt):
+        texts.append((full[len(probe.prompt) :], probe.prompt))
+    for written, prompt in texts:
+        parser = parse(prompt)
+        answer = Answer.of([*parser.feed(written), *parser.finish()])
+        found = [(call.name, call.arguments) for call in answer.calls]
+        if found != wanted:
+            return f"written as {written!r}, read as {found}"
+        if answer.content != (SAID if SAID in written else ""):
+            return f"written as {written!r}, with the text {answer.content!r}"
+        if answer.reasoning != (THOUGHT if THOUGHT in written else ""):
+            return f"written as {written!r}, with the reasoning {answer.reasoning!r}"
+    return None
