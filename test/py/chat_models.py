@@ -5,16 +5,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import re
 from collections.abc import Coroutine, Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, TypeVar
 
 import pytest
 from server_fixture import Running, serving
 
+from lumen_mlir.serve import texts
+from lumen_mlir.serve.completion import Completion
+from lumen_mlir.serve.served_model import ServedModel
+from lumen_mlir.serve.server import Server
 from lumen_mlir.testing.scripted import write_scripted
+from lumen_mlir.text import answer_format
 from lumen_mlir.text.answer_delta import Delta
+from lumen_mlir.text.answers import deltas
 
 T = TypeVar("T")
 
@@ -42,47 +48,39 @@ PARAMETERS = {"type": "object", "properties": {"도시": {"type": "string"}}, "r
 CALLER_TOKENS = [*["<think>", *REASONED, "</think>"], *SAID, *["<tool_call>", *CALL, "</tool_call>", "</s>"]]
 
 
-class MarkedParser:
-    """Tells apart what stands between ``MARKS``, as the template writes it."""
+class Answers:
+    """The parser that the chat template tells, with the deltas of servers."""
 
     reasons = False
 
-    def __init__(self) -> None:
-        self._text, self._place, self._call = "", CONTENT, ""
+    def __init__(self, parser: answer_format.AnswerParser):
+        self._parser = parser
 
     def feed(self, text: str) -> Sequence[Delta]:
         """See ``AnswerParser``."""
-        deltas = []
-        # (Marks are tokens, so they come whole.)
-        for piece in re.split(f"({'|'.join(MARKS)})", text):
-            if piece in MARKS:
-                self._place, self._call = piece, ""
-            elif piece:
-                deltas += self._part(piece)
-        return deltas
-
-    def _part(self, text: str) -> list[Delta]:
-        if self._place == "<think>":
-            return [Delta(reasoning=text)]
-        if self._place != "<tool_call>":
-            return [Delta(content=text)]
-        before, self._call = self._call, self._call + text
-        head = re.match(r'\{"name": "(.*?)", "arguments": ', self._call)
-        if head is None:
-            return []
-        deltas = [Delta(name=head[1], id="call_1")] if len(before) < head.end() else []
-        # The brace of the call itself comes last.
-        new = (
-            self._call[head.end() :].removesuffix("}")
-            if self._call.endswith("}}")
-            else self._call[head.end() :]
-        )
-        old = before[head.end() :]
-        return [*deltas, Delta(arguments=new[len(old) :])] if new[len(old) :] else deltas
+        return [_delta(delta) for delta in self._parser.feed(text)]
 
     def finish(self) -> Sequence[Delta]:
         """See ``AnswerParser``."""
-        return []
+        return [_delta(delta) for delta in self._parser.finish()]
+
+
+def _delta(delta: deltas.Delta) -> Delta:
+    if isinstance(delta, deltas.CallBegin):
+        return Delta(name=delta.name, id=delta.id)
+    if isinstance(delta, deltas.CallArguments):
+        return Delta(arguments=delta.text)
+    reasons = isinstance(delta, deltas.ReasoningText)
+    return Delta(reasoning=delta.text) if reasons else Delta(content=delta.text)
+
+
+async def _begin(server: Server, model: ServedModel, prompt: Any, *given: Any, **options: Any) -> Completion:
+    """``texts.begin`` for chats, whose answers are taken apart."""
+    if options.get("parser") is None:
+        form = answer_format.AnswerFormat.of(model.llm.chat_template, model.llm.tokenizer)
+        text = model.llm.detokenize(prompt, special=True)
+        options["parser"] = lambda: Answers(form.parser(text, True))
+    return await texts.begin(server, model, prompt, *given, **options)
 
 
 def write_models(folder: Path) -> list[str]:
@@ -98,7 +96,7 @@ def write_models(folder: Path) -> list[str]:
 def serving_both(folder: Path, **settings: object) -> Iterator[Running]:
     """A server of both models."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("lumen_mlir.serve.completion.PlainParser", MarkedParser)
+        patch.setattr("lumen_mlir.serve.chat.texts", SimpleNamespace(begin=_begin))
         with serving(*write_models(folder), options={"engine": "reference"}, **settings) as running:
             yield running
 
@@ -106,3 +104,15 @@ def serving_both(folder: Path, **settings: object) -> Iterator[Running]:
 def call(server: Running, work: Coroutine[Any, Any, T]) -> T:
     """What ``work`` gives in the loop of the server."""
     return asyncio.run_coroutine_threadsafe(work, server._process._loop).result(60)
+
+
+def check_given_up(server: Running, path: str, body: dict[str, Any]) -> None:
+    """A text that takes long is not written to its end for a client that goes amid it."""
+    name, labels = "vllm:request_success_total", {"finished_reason": "abort"}
+    before = server.metric(name, **labels)
+    with server.client.stream("POST", path, json=body) as response:
+        for line in response.iter_lines():
+            if "delta" in line or "response" in line:
+                break
+    server.wait(lambda: server.metric(name, **labels) == before + 1)
+    assert server.server.metrics.open_requests == 0

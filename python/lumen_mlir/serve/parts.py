@@ -73,18 +73,22 @@ class Parts:
         self.parts: list[Part] = []
         self.reason = "stop"
         self.stop: str | None = None
+        # Of content that is to come.
         self._records: list[TokenLogprob] = []
 
     async def read(self, completion: Completion) -> AsyncIterator[Change]:
         """What happens, in order; at the end every part is done."""
         async for event in completion.events():
             if isinstance(event, Piece):
-                self._records += event.records
+                self._records += event.records[event.marks :]
                 for delta in event.deltas:
                     for change in self._added(delta):
                         yield change
             elif isinstance(event, End):
                 self.reason, self.stop = event.reason, event.stop
+        if self._records and self.parts and self.parts[-1].kind == CONTENT:
+            # Of tokens that are no part of what is shown, such as those of a stop string.
+            yield self._more("")
         for change in self._done():
             yield change
 
@@ -111,10 +115,11 @@ class Parts:
 
     def _more(self, text: str) -> Change:
         part = self.parts[-1]
-        # Those of tokens that were held back stand at what came of them.
-        records, self._records = self._records, []
         part.text += text
+        records: list[TokenLogprob] = []
         if part.kind == CONTENT:
+            # (Of several deltas that came together, they stand at the first.)
+            records, self._records = self._records, []
             part.records += records
         return Change(MORE, len(self.parts) - 1, part, text, records)
 
