@@ -5,22 +5,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Coroutine, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, TypeVar
 
-import pytest
 from server_fixture import Running, serving
 
-from lumen_mlir.serve import texts
-from lumen_mlir.serve.completion import Completion
-from lumen_mlir.serve.served_model import ServedModel
-from lumen_mlir.serve.server import Server
 from lumen_mlir.testing.scripted import write_scripted
-from lumen_mlir.text import answer_format
-from lumen_mlir.text.answer_delta import Delta
-from lumen_mlir.text.answers import deltas
 
 T = TypeVar("T")
 
@@ -48,41 +39,6 @@ PARAMETERS = {"type": "object", "properties": {"도시": {"type": "string"}}, "r
 CALLER_TOKENS = [*["<think>", *REASONED, "</think>"], *SAID, *["<tool_call>", *CALL, "</tool_call>", "</s>"]]
 
 
-class Answers:
-    """The parser that the chat template tells, with the deltas of servers."""
-
-    reasons = False
-
-    def __init__(self, parser: answer_format.AnswerParser):
-        self._parser = parser
-
-    def feed(self, text: str) -> Sequence[Delta]:
-        """See ``AnswerParser``."""
-        return [_delta(delta) for delta in self._parser.feed(text)]
-
-    def finish(self) -> Sequence[Delta]:
-        """See ``AnswerParser``."""
-        return [_delta(delta) for delta in self._parser.finish()]
-
-
-def _delta(delta: deltas.Delta) -> Delta:
-    if isinstance(delta, deltas.CallBegin):
-        return Delta(name=delta.name, id=delta.id)
-    if isinstance(delta, deltas.CallArguments):
-        return Delta(arguments=delta.text)
-    reasons = isinstance(delta, deltas.ReasoningText)
-    return Delta(reasoning=delta.text) if reasons else Delta(content=delta.text)
-
-
-async def _begin(server: Server, model: ServedModel, prompt: Any, *given: Any, **options: Any) -> Completion:
-    """``texts.begin`` for chats, whose answers are taken apart."""
-    if options.get("parser") is None:
-        form = answer_format.AnswerFormat.of(model.llm.chat_template, model.llm.tokenizer)
-        text = model.llm.detokenize(prompt, special=True)
-        options["parser"] = lambda: Answers(form.parser(text, True))
-    return await texts.begin(server, model, prompt, *given, **options)
-
-
 def write_models(folder: Path) -> list[str]:
     """The files of both: "parrot" says ``TEXT``, "caller" calls a tool."""
     paths = [folder / "parrot.gguf", folder / "caller.gguf"]
@@ -95,10 +51,8 @@ def write_models(folder: Path) -> list[str]:
 @contextlib.contextmanager
 def serving_both(folder: Path, **settings: object) -> Iterator[Running]:
     """A server of both models."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("lumen_mlir.serve.chat.texts", SimpleNamespace(begin=_begin))
-        with serving(*write_models(folder), options={"engine": "reference"}, **settings) as running:
-            yield running
+    with serving(*write_models(folder), options={"engine": "reference"}, **settings) as running:
+        yield running
 
 
 def call(server: Running, work: Coroutine[Any, Any, T]) -> T:

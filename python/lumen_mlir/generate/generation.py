@@ -11,6 +11,8 @@ from bisect import bisect_left
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from lumen_mlir.errors import LumenError, shown
 from lumen_mlir.generate.request import Cancelled, Guess, Request
 from lumen_mlir.generate.sampling import Sampler
@@ -20,7 +22,8 @@ from lumen_mlir.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from lumen_mlir.generate.batcher import Batcher
-    from lumen_mlir.generate.logprobs import TokenLogprob
+    from lumen_mlir.generate.logprobs import LogprobRecorder, TokenLogprob
+    from lumen_mlir.generate.token_draw import Force
     from lumen_mlir.grammar.state import GrammarState
 
 # Each piece of text is compared with all of them.
@@ -125,6 +128,7 @@ class Generation(Iterator[str]):
         timeout: float | None = None,
         guess: Guess | None = None,
         grammar: GrammarState | None = None,
+        force: Force | None = None,
     ):
         if not prompt:
             raise LumenError("the prompt is empty: there is nothing to continue")
@@ -155,7 +159,7 @@ class Generation(Iterator[str]):
             recorder = LogprobRecorder(tokenizer, logprobs)
         stop_tokens = _stop_tokens(stop_token_ids, len(tokenizer))
         self._draw = TokenDraw(
-            tokenizer, sampler, stop_tokens, recorder, flag("ignore_eos", ignore_eos), grammar
+            tokenizer, sampler, stop_tokens, recorder, flag("ignore_eos", ignore_eos), grammar, force
         )
         room = batcher.context + 1
         room = room if most is None else min(len(prompt) + most, room)

@@ -45,7 +45,9 @@ if TYPE_CHECKING:
     from lumen_mlir.generate.many import Generations
     from lumen_mlir.generate.parameters import Parameters
     from lumen_mlir.generate.session import Session
+    from lumen_mlir.generate.token_draw import Force
     from lumen_mlir.grammar.compiler import CompiledGrammar, GrammarCompiler
+    from lumen_mlir.text.answer_format import AnswerFormat
     from lumen_mlir.text.chat import ChatTemplate
 
 
@@ -278,6 +280,7 @@ class LLM(Network):
         timeout: float | None = None,
         speculate: bool | None = None,
         grammar: Grammar | CompiledGrammar | None = None,
+        force: Force | None = None,
     ) -> Generation | Generations:
         """Continues ``prompt`` (text or token ids): an iterator of text pieces.
 
@@ -291,12 +294,13 @@ class LLM(Network):
         token was, and so many of the likeliest (``Generation.logprobs``); ``prompt_logprobs``: the tokens of
         the prompt, too. ``special``: control tokens are part of the text; a stop string may have them in it
         in any case. An empty text stands for the token that begins one. Where much is asked for at a time,
-        what has a higher ``priority`` goes first.
-        ``timeout``: seconds after which a text that is not at its end is given up with an error.
+        what has a higher ``priority`` goes first. ``timeout``: seconds after which a text that is not at its
+        end is given up with an error.
         ``speculate``: guess what comes next, and compute it along where that pays; it changes no text. The
         draft guesses, and what stood behind the same tokens before does. None is True where there is a draft.
         ``grammar``: what the text must match as a whole; it ends where nothing more can follow, also with
-        ``ignore_eos``. One that is not compiled yet is compiled now (``compile_grammar``).
+        ``ignore_eos``. One that is not compiled yet is compiled now (``compile_grammar``). ``force``: says
+        which tokens must come; it belongs to a single text.
         Raises ``LumenError`` at once for parameters out of range and a prompt longer than the context.
         """
         chosen = self.sampling.chosen(
@@ -333,6 +337,7 @@ class LLM(Network):
                 timeout=timeout,
                 guess=self._guess(speculate),
                 grammar=None if compiled is None else compiled.start(),
+                force=force,
             )
 
         if not is_list_of_prompts(prompt):
@@ -410,6 +415,14 @@ class LLM(Network):
     @chat_template.setter
     def chat_template(self, template: ChatTemplate) -> None:
         self.prompts.chat_template = template
+
+    @property
+    def answer_format(self) -> AnswerFormat:
+        """How the model writes reasoning and calls, found out from its template; ``ChatError`` without one.
+
+        The first time it takes up to some seconds.
+        """
+        return self.prompts.answer_format
 
 
 # What ``LLM.close`` lets go.

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, TypedDict
 
 if TYPE_CHECKING:
+    from lumen_mlir.generate.token_draw import Force
     from lumen_mlir.grammar.compiler import CompiledGrammar
     from lumen_mlir.grammar.grammar import Grammar
 
@@ -34,3 +35,4 @@ class Parameters(TypedDict, total=False):
     timeout: float | None
     speculate: bool | None
     grammar: Grammar | CompiledGrammar | None
+    force: Force | None

@@ -17,6 +17,7 @@ from lumen_mlir.support.arguments import tokens_of
 from lumen_mlir.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
+    from lumen_mlir.text.answer_format import AnswerFormat
     from lumen_mlir.text.chat import ChatTemplate
     from lumen_mlir.text.special_text import SpecialTexts
 
@@ -113,6 +114,13 @@ class Prompts:
         if self._given is not None:
             return ChatTemplate.given(self._given, self._tokenizer)
         return ChatTemplate.from_gguf(self._file, self._tokenizer)
+
+    @cached_property
+    def answer_format(self) -> AnswerFormat:
+        """How answers are written; ``ChatError`` where there is no chat template."""
+        from lumen_mlir.text.answer_format import AnswerFormat
+
+        return AnswerFormat.of(self.tool_template, self._tokenizer)
 
     @cached_property
     def tool_template(self) -> ChatTemplate:

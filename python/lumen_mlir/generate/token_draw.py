@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -17,6 +17,16 @@ if TYPE_CHECKING:
     from lumen_mlir.generate.logprobs import LogprobRecorder, TokenLogprob
     from lumen_mlir.grammar.state import GrammarState
     from lumen_mlir.support.threads import ThreadTeam
+
+
+class Force(Protocol):
+    """Says which tokens must come next in a text, whatever is drawn."""
+
+    def first(self) -> list[int]:
+        """Those that it begins with."""
+
+    def __call__(self, token: int) -> list[int]:
+        """Those that follow ``token``, which has come, and those that were said before."""
 
 
 class TokenDraw:
@@ -41,11 +51,14 @@ class TokenDraw:
         recorder: LogprobRecorder | None,
         ignore_eos: bool,
         grammar: GrammarState | None = None,
+        force: Force | None = None,
     ):
         self._sampler, self._stops, self._recorder = sampler, stops, recorder
         self._ends = frozenset() if ignore_eos else frozenset(tokenizer.end_tokens)
         self._banned = np.fromiter(tokenizer.end_tokens, np.int64) if ignore_eos else None
-        self._grammar = grammar
+        self._grammar, self._force = grammar, force
+        # What has to come next, whatever was drawn.
+        self._forced: deque[int] = deque(() if force is None else force.first())
         self.count = 0
         self.ended_by: int | None = None
         self.is_end = self.is_complete = False
@@ -107,6 +120,9 @@ class TokenDraw:
 
     def _accept(self, token: int, said: np.ndarray) -> Drawn:
         """Notes a token that was drawn, and what the grammar forces behind it; None at the end."""
+        if self._force is not None:
+            token = self._forced.popleft() if self._forced else token
+            self._forced.extend(self._force(token))
         if self._is_last(token):
             return None
         if self._recorder is not None:

@@ -14,7 +14,7 @@ from lumen_mlir.errors import shown
 from lumen_mlir.serve import json_body
 from lumen_mlir.serve.answers import answered
 from lumen_mlir.serve.anthropic_input import choice_of, messages_of, tools_of
-from lumen_mlir.serve.chat import ChatAsk, begin_chat, effort_of, prompt_of
+from lumen_mlir.serve.chat import ChatAsk, begin_chat, prompt_of
 from lumen_mlir.serve.completion import Completion
 from lumen_mlir.serve.openai_format import output_format
 from lumen_mlir.serve.parts import BEGIN, CALL, CONTENT, MORE, REASONING, Change, Part, Parts, new_id
@@ -23,6 +23,8 @@ from lumen_mlir.serve.sampling_fields import SamplingFields
 from lumen_mlir.serve.server import Server
 from lumen_mlir.serve.usage import messages_usage
 
+# Those that templates do not know.
+_EFFORTS = {"xhigh": "high", "max": "high"}
 _DELTAS = {
     CONTENT: ("text_delta", "text"),
     REASONING: ("thinking_delta", "thinking"),
@@ -75,7 +77,7 @@ class MessagesBody(SamplingFields, kw_only=True):
             tool_choice=choice,
             parallel_calls=parallel,
             thinking=thinking,
-            effort=effort_of(output.effort, "output_config"),
+            effort=_EFFORTS.get(output.effort, output.effort) if output.effort else None,
             budget=budget,
             grammar=output_format(_format(output.format), None, None),
         )

@@ -13,11 +13,12 @@ from lumen_mlir.errors import LumenError
 from lumen_mlir.generate.asynchronous import AsyncGeneration
 from lumen_mlir.generate.generation import Generation
 from lumen_mlir.generate.logprobs import TokenLogprob
+from lumen_mlir.serve.deltas import Delta, Parser, PlainParser
 from lumen_mlir.serve.metrics import Metrics
 from lumen_mlir.serve.problem import Problem
 from lumen_mlir.serve.recorded import Parsed, RecordedParser
 from lumen_mlir.serve.served_model import ServedModel
-from lumen_mlir.text.answer_delta import AnswerParser, Delta, PlainParser
+from lumen_mlir.serve.thinking import ThinkingCounter
 
 # Seconds between two looks at how much of a prompt is computed.
 _LOOK = 0.1
@@ -119,6 +120,7 @@ class Completion:
       parsers: tell content, reasoning and calls apart, one for each; None where all is content.
       metrics: are told of it.
       prompt_text: the prompt, where it is to be echoed.
+      counters: count the tokens of reasoning, one for each.
 
     Attributes:
       count: of texts.
@@ -133,12 +135,13 @@ class Completion:
         model: ServedModel,
         generations: Sequence[Generation],
         metrics: Metrics,
-        parsers: Sequence[AnswerParser] | None = None,
+        parsers: Sequence[Parser] | None = None,
         prompt_text: str = "",
+        counters: Sequence[ThinkingCounter] = (),
     ):
         self.model, self._metrics, self.prompt_text = model, metrics, prompt_text
         self._generations = list(generations)
-        self._parsers: list[AnswerParser | RecordedParser] = [PlainParser() for _ in generations]
+        self._parsers: list[Parser | RecordedParser] = [PlainParser() for _ in generations]
         if parsers is not None:
             recorded = self._generations[0].logprobs is not None
             self._parsers = [RecordedParser(parser) if recorded else parser for parser in parsers]
@@ -146,7 +149,7 @@ class Completion:
         self._counted = [0] * len(self._generations)
         self._called = [False] * len(self._generations)
         self.prompt_tokens = len(self._generations[0].prompt)
-        self.reasoning_tokens = 0
+        self._counters = list(counters)
         self._done: list[Callable[[], None]] = []
         self._start = time.perf_counter()
         self._first: float | None = None
@@ -168,6 +171,10 @@ class Completion:
     @property
     def cached_tokens(self) -> int:
         return min((generation.request.known for generation in self._generations), default=0)
+
+    @property
+    def reasoning_tokens(self) -> int:
+        return sum(counter.tokens for counter in self._counters)
 
     @property
     def tokens(self) -> int:
@@ -253,6 +260,9 @@ class Completion:
         if count > 0:
             now = time.perf_counter()
             watch.tokens(number, count)
+            if self._counters:
+                for token in text.generation.tokens[self._counted[number] : text.tokens_read]:
+                    self._counters[number].feed(token)
             self._counted[number] += count
             self._first = now if self._first is None else self._first
             self._last = now

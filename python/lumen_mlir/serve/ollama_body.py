@@ -10,7 +10,8 @@ from typing import Any
 import msgspec
 
 from lumen_mlir.errors import shown
-from lumen_mlir.serve.chat import ChatAsk, effort_of
+from lumen_mlir.grammar.grammar import Grammar
+from lumen_mlir.serve.chat import ChatAsk
 from lumen_mlir.serve.fields import string_of, wrong
 from lumen_mlir.serve.openai_format import output_format
 from lumen_mlir.serve.problem import Problem
@@ -107,7 +108,7 @@ class TextBody(msgspec.Struct, kw_only=True):
             parameters["logprobs"] = self.top_logprobs or 0
         return parameters
 
-    def grammar(self) -> Any:
+    def grammar(self) -> Grammar | None:
         """That the answer has to follow. Raises ``Problem``."""
         if isinstance(self.format, dict) and self.format:
             schema = {"type": "json_schema", "json_schema": {"name": "format", "schema": self.format}}
@@ -125,7 +126,7 @@ class TextBody(msgspec.Struct, kw_only=True):
             max_tokens=self.chosen.max_tokens,
             tools=tools,
             thinking=thinking,
-            effort=effort_of(self.think, "think") if isinstance(self.think, str) else None,
+            effort=self.think if isinstance(self.think, str) else None,
             grammar=self.grammar(),
         )
 

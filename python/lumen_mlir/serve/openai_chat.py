@@ -14,13 +14,13 @@ from starlette.responses import Response
 from lumen_mlir.generate.openai_body import chat_records
 from lumen_mlir.serve import json_body
 from lumen_mlir.serve.answers import answered
-from lumen_mlir.serve.chat import ChatAsk, begin_chat, effort_of
+from lumen_mlir.serve.chat import ChatAsk, begin_chat
 from lumen_mlir.serve.completion import Completion, End, Piece, Progress
+from lumen_mlir.serve.deltas import Delta
 from lumen_mlir.serve.openai_format import output_format
 from lumen_mlir.serve.problem import Problem
 from lumen_mlir.serve.sampling_fields import SamplingFields, max_tokens
 from lumen_mlir.serve.usage import progress, timings, usage
-from lumen_mlir.text.answer_delta import Delta
 
 
 class ChatBody(SamplingFields, kw_only=True):
@@ -65,7 +65,7 @@ async def chat_completions(request: Request) -> Response:
         tool_choice=body.tool_choice,
         parallel_calls=body.parallel_tool_calls is not False,
         thinking=body.enable_thinking,
-        effort=effort_of(body.reasoning_effort, "reasoning_effort"),
+        effort=body.reasoning_effort,
         budget=body.thinking_budget,
         variables=body.chat_template_kwargs,
         grammar=output_format(body.response_format, body.grammar, body.guided_regex),

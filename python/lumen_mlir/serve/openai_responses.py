@@ -12,7 +12,7 @@ from starlette.responses import Response
 from lumen_mlir.errors import shown
 from lumen_mlir.serve import json_body
 from lumen_mlir.serve.answers import answered
-from lumen_mlir.serve.chat import ChatAsk, begin_chat, effort_of
+from lumen_mlir.serve.chat import ChatAsk, begin_chat
 from lumen_mlir.serve.openai_format import output_format
 from lumen_mlir.serve.problem import Problem
 from lumen_mlir.serve.response_form import ResponseForm
@@ -91,7 +91,7 @@ class ResponseBody(SamplingFields, kw_only=True):
             tools=tools_of(self.tools),
             tool_choice=choice_of(self.tool_choice),
             parallel_calls=self.parallel_tool_calls is not False,
-            effort=effort_of(reasoning.effort, "reasoning"),
+            effort=reasoning.effort,
             grammar=output_format(format_of(text.format), None, None),
         )
 

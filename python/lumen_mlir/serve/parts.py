@@ -11,7 +11,7 @@ from typing import Any
 
 from lumen_mlir.generate.logprobs import TokenLogprob
 from lumen_mlir.serve.completion import Completion, End, Piece
-from lumen_mlir.text.answer_delta import Delta
+from lumen_mlir.serve.deltas import Delta
 
 REASONING, CONTENT, CALL = "reasoning", "content", "call"
 BEGIN, MORE, DONE = "begin", "more", "done"

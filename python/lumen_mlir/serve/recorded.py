@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from lumen_mlir.generate.logprobs import TokenLogprob
-from lumen_mlir.text.answer_delta import AnswerParser, Delta
+from lumen_mlir.serve.deltas import Delta, Parser
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class RecordedParser:
     The text has all tokens in it, control tokens by their names.
     """
 
-    def __init__(self, parser: AnswerParser):
+    def __init__(self, parser: Parser):
         self._parser = parser
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         # Tokens whose text is not all there: with so many characters that are missing.

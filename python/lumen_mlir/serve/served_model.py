@@ -13,6 +13,7 @@ from lumen_mlir.generate.asynchronous import AsyncGeneration, AsyncLLM
 from lumen_mlir.generate.generation import Generation
 from lumen_mlir.generate.llm import LLM
 from lumen_mlir.gguf.description import size_text
+from lumen_mlir.grammar.grammar import Grammar
 
 T = TypeVar("T")
 
@@ -44,6 +45,10 @@ class ServedModel:
     def reading(self, generation: Generation) -> AsyncGeneration:
         """``generation``, to be read by the running loop."""
         return self._async.reading(generation)
+
+    def behind_reasoning(self, grammar: Grammar, prompt: str) -> Grammar:
+        """``grammar``, for an answer to ``prompt`` before which the model may think."""
+        return grammar
 
     async def close(self) -> None:
         """Lets the model go."""

@@ -9,10 +9,12 @@ from typing import Any
 
 from lumen_mlir.generate.generation import Generation, stop_strings
 from lumen_mlir.generate.llm import LLM
+from lumen_mlir.generate.token_draw import Force
 from lumen_mlir.serve.completion import Completion
+from lumen_mlir.serve.deltas import Parser
 from lumen_mlir.serve.served_model import ServedModel
 from lumen_mlir.serve.server import Server
-from lumen_mlir.text.answer_delta import AnswerParser
+from lumen_mlir.serve.thinking import ThinkingCounter
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +31,9 @@ async def begin(
     count: int = 1,
     stops: Sequence[str] = (),
     echo: bool = False,
-    parser: Callable[[], AnswerParser] | None = None,
+    parser: Callable[[], Parser] | None = None,
+    force: Callable[[], Force] | None = None,
+    counter: Callable[[], ThinkingCounter] | None = None,
 ) -> Completion:
     """``count`` texts behind ``prompt``; ``parameters`` are those of ``LLM.generate``.
 
@@ -41,13 +45,14 @@ async def begin(
         parameters = {**parameters, "stop": [*stop_strings(parameters.get("stop")), *stops]}
     if server.settings.request_timeout is not None:
         parameters = {"timeout": server.settings.request_timeout, **parameters}
-    generations = await model.call(_generations, model.llm, prompt, parameters, count)
+    generations = await model.call(_generations, model.llm, prompt, parameters, count, force)
     parsers = None if parser is None else [parser() for _ in generations]
     prompt_text = ""
     if echo:
         ids = generations[0].prompt
         prompt_text = prompt if isinstance(prompt, str) else model.llm.detokenize(ids, special=True)
-    completion = Completion(model, generations, server.metrics, parsers, prompt_text)
+    counters = () if counter is None else [counter() for _ in generations]
+    completion = Completion(model, generations, server.metrics, parsers, prompt_text, counters)
     if server.settings.log_prompts:
         completion.when_done(lambda: _log(model, generations))
     return completion
@@ -61,7 +66,11 @@ def _log(model: ServedModel, generations: Sequence[Generation]) -> None:
 
 
 def _generations(
-    llm: LLM, prompt: str | Sequence[int], parameters: dict[str, Any], count: int
+    llm: LLM,
+    prompt: str | Sequence[int],
+    parameters: dict[str, Any],
+    count: int,
+    force: Callable[[], Force] | None,
 ) -> list[Generation]:
     ids = llm.prompts.of_text(prompt)
     seed = parameters.get("seed")
@@ -69,6 +78,8 @@ def _generations(
     for number in range(count):
         if seed is not None and seed >= 0 and number:
             parameters = {**parameters, "seed": (seed + number) % _SEEDS}
+        if force is not None:
+            parameters = {**parameters, "force": force()}
         made.append(llm.generate(ids, **parameters))
         # They have the prompt in common.
         parameters = {**parameters, "prompt_logprobs": False}

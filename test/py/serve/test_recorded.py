@@ -9,14 +9,14 @@ import chat_models as models
 import pytest
 
 from lumen_mlir.generate.logprobs import TokenLogprob
+from lumen_mlir.serve.deltas import Delta
 from lumen_mlir.serve.recorded import RecordedParser
-from lumen_mlir.text.answer_delta import Delta
 
 
 class Marked:
     """What stands between < and > is reasoning; blanks are held back until something follows."""
 
-    reasons = False
+    is_thinking = False
 
     def __init__(self):
         self._inside, self._held = False, ""
