@@ -22,8 +22,12 @@ TEMPLATE = (
     "{% for call in m.tool_calls or [] %}<tool_call>"
     '{"name": "{{ call.function.name }}", "arguments": {{ call.function.arguments | tojson }}}'
     "</tool_call>{% endfor %}<|end|>{% endfor %}<|assistant|>"
-    "{% if enable_thinking is defined and not enable_thinking %}{% endif %}"
+    "{% if enable_thinking is defined and not enable_thinking %}<think></think>{% endif %}"
 )
+# Of a model that does not think.
+PLAIN = TEMPLATE.replace(
+    "{% if m.reasoning_content %}<think>{{ m.reasoning_content }}</think>{% endif %}", ""
+).partition("{% if enable_thinking")[0]
 CONTROL = ["<|system|>", "<|user|>", "<|assistant|>", "<|tool|>", "<|end|>", "</s>"]
 MARKS = ["<think>", "</think>", "<tool_call>", "</tool_call>"]
 
@@ -35,16 +39,20 @@ SAID = ["잠시만", "요."]
 CALL = ['{"name": "날씨",', ' "arguments": ', '{"도시":', ' "서울 🌤️"', "}}"]
 REASONING, CONTENT = "".join(REASONED), "".join(SAID)
 NAME, ARGUMENTS, INPUT = "날씨", '{"도시": "서울 🌤️"}', {"도시": "서울 🌤️"}
-PARAMETERS = {"type": "object", "properties": {"도시": {"type": "string"}}, "required": ["도시"]}
+PARAMETERS = {
+    "type": "object",
+    "properties": {"도시": {"type": "string", "enum": ["부산", "서울 🌤️"]}},
+    "required": ["도시"],
+}
 CALLER_TOKENS = [*["<think>", *REASONED, "</think>"], *SAID, *["<tool_call>", *CALL, "</tool_call>", "</s>"]]
 
 
 def write_models(folder: Path) -> list[str]:
     """The files of both: "parrot" says ``TEXT``, "caller" calls a tool."""
     paths = [folder / "parrot.gguf", folder / "caller.gguf"]
-    described = {"control": CONTROL, "user_defined": MARKS, "eos": "</s>", "template": TEMPLATE}
-    for path, script in zip(paths, (ANSWER, CALLER_TOKENS), strict=True):
-        write_scripted(path, ["<|assistant|>", *script], context=512, **described)
+    described = {"control": CONTROL, "user_defined": MARKS, "eos": "</s>", "context": 512}
+    for path, script, template in zip(paths, (ANSWER, CALLER_TOKENS), (PLAIN, TEMPLATE), strict=True):
+        write_scripted(path, ["<|assistant|>", *script], template=template, **described)
     return [str(path) for path in paths]
 
 

@@ -82,6 +82,7 @@ def test_an_answer(server):
 @pytest.mark.parametrize("model", ["parrot", "caller"])
 @pytest.mark.parametrize("more", [{}, {"max_tokens": 3}, {"stop_sequences": ["요"]}])
 def test_a_stream_is_the_answer(server, model, more):
+    more = {**more, "tools": TOOLS}
     ask(server, model=model, **more)  # then the prompt is known to both
     whole = ask(server, model=model, **more)
     came = events(server, model=model, **more)
@@ -118,6 +119,43 @@ def test_reasoning_and_calls(server):
     assert cut["stop_reason"] == "max_tokens"
 
 
+def kinds(answer):
+    return [block["type"] for block in answer["content"]]
+
+
+def test_how_long_is_reasoned(server):
+    off = ask(server, model="caller", thinking={"type": "disabled"})
+    assert kinds(off) == ["text"] and off["content"][0]["text"].startswith(models.CONTENT)
+    free = {"type": "enabled", "budget_tokens": 1024}
+    assert ask(server, model="caller", thinking=free)["content"][0]["thinking"] == models.REASONING
+    short = ask(server, model="caller", thinking={"type": "enabled", "budget_tokens": 2})
+    assert short["content"][0]["thinking"] == models.REASONED[0]
+    assert short["content"][1]["text"].startswith(models.CONTENT)
+    adaptive = ask(server, model="caller", thinking={"type": "adaptive"}, output_config={"effort": "max"})
+    assert kinds(adaptive)[0] == "thinking"
+    # One that does not think need not be told.
+    assert ask(server, thinking={"type": "disabled"})["content"][0]["text"] == models.TEXT
+
+
+def test_which_tools_are_called(server):
+    single = {"disable_parallel_tool_use": True}
+    choices = {"auto": "end_turn", "none": "end_turn", "any": "tool_use"}
+    for choice, reason in choices.items():
+        answer = ask(server, tools=TOOLS, tool_choice={"type": choice, **single})
+        assert answer["stop_reason"] == reason
+    named = ask(server, tools=TOOLS, tool_choice={"type": "tool", "name": models.NAME, **single})
+    assert named["content"][-1]["name"] == models.NAME and set(named["content"][-1]["input"]) == {"도시"}
+    text = ask(server, model="caller", tools=TOOLS, tool_choice={"type": "none"})
+    assert kinds(text) == ["thinking", "text"] and "<tool_call>" in text["content"][1]["text"]
+
+
+def test_formats(server):
+    schema = {"type": "object", "properties": {"색": {"enum": ["빨강", "파랑"]}}, "required": ["색"]}
+    schema["additionalProperties"] = False
+    answer = ask(server, output_config={"format": {"type": "json_schema", "schema": schema}})
+    assert json.loads(answer["content"][0]["text"])["색"] in ("빨강", "파랑")
+
+
 def test_a_conversation_becomes_a_prompt(server):
     """The same prompt as that of the same conversation in OpenAI's form."""
     result = {"type": "tool_result", "tool_use_id": "call_1", "content": [{"type": "text", "text": "맑음"}]}
@@ -128,6 +166,7 @@ def test_a_conversation_becomes_a_prompt(server):
         {"type": "tool_use", "id": "call_1", "name": models.NAME, "input": models.INPUT},
     ]
     body = {
+        "model": "caller",
         "system": [{"type": "text", "text": "짧게 "}, {"type": "text", "text": "말해요"}],
         "messages": [
             *ASKED,
@@ -139,6 +178,7 @@ def test_a_conversation_becomes_a_prompt(server):
     function = {"name": models.NAME, "parameters": models.PARAMETERS, "description": "오늘의 날씨"}
     call = {"id": "call_1", "type": "function", "function": {"name": models.NAME, "arguments": models.INPUT}}
     same = {
+        "model": "caller",
         "messages": [
             {"role": "system", "content": "짧게 말해요"},
             *ASKED,
@@ -179,7 +219,7 @@ def test_a_conversation_becomes_a_prompt(server):
         ({"tool_choice": {"type": "tool"}}, "tool_choice.name"),
         ({"thinking": {"type": "enabled"}}, "budget_tokens"),
         ({"thinking": {"type": "always"}}, "thinking.type"),
-        ({"output_config": {"effort": "huge"}}, "output_config is 'huge'"),
+        ({"output_config": {"effort": "huge"}}, "the effort is 'huge'"),
         ({"temperature": "hot"}, "temperature: Expected"),
         ({"messages": [{"role": "user", "content": "x" * 600}]}, "the context is 512 tokens"),
     ],

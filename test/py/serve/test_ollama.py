@@ -66,6 +66,7 @@ def test_a_chat(server):
     "more", [{}, {"options": {**GREEDY, "num_predict": 3}}, {"logprobs": True, "top_logprobs": 1}]
 )
 def test_a_stream_is_the_answer(server, model, path, more):
+    more = {**more, "tools": TOOLS} if path == CHAT else more
     whole = ask(server, path, model=model, **more)
     came = lines(server, path, model=model, **more)
     assert [line["done"] for line in came] == [False] * (len(came) - 1) + [True]
@@ -109,6 +110,29 @@ def test_reasoning_and_calls(server):
     assert "tool_calls" not in cut["message"] and cut["done_reason"] == "length"
 
 
+@pytest.mark.parametrize("path", [CHAT, GENERATE])
+def test_whether_is_reasoned(server, path):
+    on, off = (ask(server, path, model="caller", think=think) for think in (True, False))
+    on, off = (answer.get("message", answer) for answer in (on, off))
+    assert on["thinking"] == models.REASONING and "thinking" not in off
+    name = "content" if path == CHAT else "response"
+    assert on[name] == off[name] and off[name].startswith(models.CONTENT)
+
+
+@pytest.mark.parametrize("path", [CHAT, GENERATE])
+def test_formats(server, path):
+    schema = {"type": "object", "properties": {"색": {"enum": ["빨강", "파랑"]}}, "required": ["색"]}
+    schema["additionalProperties"] = False
+    answer = ask(server, path, format=schema)
+    text = answer["message"]["content"] if path == CHAT else answer["response"]
+    assert json.loads(text)["색"] in ("빨강", "파랑")
+    answer = ask(server, path, format="json", options={**GREEDY, "num_predict": 100})
+    text = answer["message"]["content"] if path == CHAT else answer["response"]
+    assert text.lstrip()[0] == "{"
+    raw = ask(server, GENERATE, prompt="x", raw=True, format=schema)["response"]
+    assert json.loads(raw)["색"] in ("빨강", "파랑")
+
+
 def test_a_conversation_becomes_a_prompt(server):
     messages = [
         {"role": "system", "content": "짧게"},
@@ -123,8 +147,8 @@ def test_a_conversation_becomes_a_prompt(server):
     ]
     same = [dict(message) for message in messages]
     same[2]["reasoning_content"] = same[2].pop("thinking")
-    counted = server.post("/tokenize", {"messages": same, "tools": TOOLS}).json()["count"]
-    assert ask(server, messages=messages, tools=TOOLS)["prompt_eval_count"] == counted
+    counted = server.post("/tokenize", {"model": "caller", "messages": same, "tools": TOOLS}).json()["count"]
+    assert ask(server, model="caller", messages=messages, tools=TOOLS)["prompt_eval_count"] == counted
 
 
 def test_texts(server):
@@ -232,7 +256,7 @@ def test_what_is_known_of_models(server):
         (CHAT, {"options": {"repeat_last_n": 9, "repeat_penalty": 1.2}}, "repeat_last_n is 9"),
         (CHAT, {"options": {"temperature": "hot"}}, "options.temperature"),
         (CHAT, {"format": "xml"}, "format is 'xml'"),
-        (CHAT, {"think": "deeply"}, "think is 'deeply'"),
+        (CHAT, {"think": "deeply"}, "the effort is 'deeply'"),
         (CHAT, {"keep_alive": "long"}, "keep_alive is 'long'"),
         (CHAT, {"messages": [{"role": "user", "content": "x" * 600}]}, "the context is 512 tokens"),
         (GENERATE, {"suffix": "x"}, "suffix is given"),

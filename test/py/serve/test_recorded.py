@@ -121,6 +121,7 @@ def test_chats_have_all_records(server):
 
 
 def test_records_of_content(server):
-    body = {"model": "caller", "input": "?", "temperature": 0, "top_logprobs": 1}
+    tools = [{"type": "function", "name": models.NAME, "parameters": models.PARAMETERS}]
+    body = {"model": "caller", "input": "?", "temperature": 0, "top_logprobs": 1, "tools": tools}
     message = server.post("/v1/responses", body).json()["output"][1]
     assert [record["token"] for record in message["content"][0]["logprobs"]] == models.SAID

@@ -66,6 +66,7 @@ def test_an_answer(server):
 @pytest.mark.parametrize("model", ["parrot", "caller"])
 @pytest.mark.parametrize("more", [{}, {"max_output_tokens": 3}, {"top_logprobs": 2}])
 def test_a_stream_is_the_answer(server, model, more):
+    more = {**more, "tools": [TOOL]}
     ask(server, model=model, **more)  # then the prompt is known to both
     whole = ask(server, model=model, **more)
     came = events(server, model=model, **more)
@@ -114,6 +115,27 @@ def test_reasoning_and_calls(server):
     assert message["content"][0]["text"] == models.CONTENT
     assert (call["type"], call["name"], call["arguments"]) == ("function_call", models.NAME, models.ARGUMENTS)
     assert call["call_id"] and call["call_id"] != call["id"]
+
+
+def test_which_tools_are_called(server):
+    for choice in ("required", {"type": "function", "name": models.NAME}):
+        call = ask(server, tools=[TOOL], tool_choice=choice, parallel_tool_calls=False)["output"][-1]
+        assert (call["type"], call["name"]) == ("function_call", models.NAME)
+        assert set(json.loads(call["arguments"])) == {"도시"}
+    none = ask(server, model="caller", tools=[TOOL], tool_choice="none", reasoning={"effort": "none"})
+    (message,) = none["output"]
+    assert message["content"][0]["text"].startswith(f"{models.CONTENT}<tool_call>")
+
+
+def test_formats(server):
+    schema = {"type": "object", "properties": {"색": {"enum": ["빨강", "파랑"]}}, "required": ["색"]}
+    schema["additionalProperties"] = False
+    given = {"format": {"type": "json_schema", "name": "color", "schema": schema, "strict": True}}
+    answer = ask(server, text=given)
+    assert json.loads(answer["output"][0]["content"][0]["text"])["색"] in ("빨강", "파랑")
+    assert answer["text"] == given
+    free = ask(server, text={"format": {"type": "json_object"}, "verbosity": "low"}, max_output_tokens=200)
+    assert free["output"][0]["content"][0]["text"].lstrip()[0] == "{"
 
 
 def test_a_conversation_goes_on(server):
@@ -222,7 +244,7 @@ def test_what_is_kept_is_bounded():
         ({"tools": [{"type": "function"}]}, "tools[0].name"),
         ({"tool_choice": {"type": "file_search"}}, "tool_choice is"),
         ({"tool_choice": "maybe"}, "tool_choice is 'maybe'"),
-        ({"reasoning": {"effort": "huge"}}, "reasoning is 'huge'"),
+        ({"reasoning": {"effort": "huge"}}, "the effort is 'huge'"),
         ({"background": True}, "background"),
         ({"conversation": "conv_1"}, "conversation"),
         ({"prompt": {"id": "x"}}, "prompt"),
