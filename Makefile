@@ -6,7 +6,8 @@
 #   make test-arm    the part of it that is for 64-bit ARM, in an emulator
 #   make test-gpu    the part of it that is for GPUs: an emulator, NVIDIA's assembler, Vulkan (installs them)
 #   make fuzz        try millions of inputs; stopped, it goes on where it was (KINDS="folders templates", TIMES=10)
-#   make test-web    the page of examples/web in Chromium (installs it, and what compiles C++ for WebAssembly)
+#   make test-web    the chat page and that of examples/web in Chromium (installs it, Node, and what makes WebAssembly)
+#   make page        build the chat page from web/
 #   make test-asan   tests of lumen-opt, the extension, the thread team and bundles under sanitizers
 #   make test-peers  compare with transformers and llama.cpp (installs and builds them first)
 #   make wheel       wheels without any need of LLVM, in dist/ (PYTHONS="python3.10 python3.12")
@@ -39,14 +40,14 @@ export CMAKE_GENERATOR ?= Ninja
 
 PACKAGES := libmlir-22-dev mlir-22-tools llvm-22-dev llvm-22-tools clang-22 cmake ninja-build \
 	libclang-rt-22-dev g++ python3 python3-dev python3-venv
-WEB := chromium lld-22 wasi-libc libc++-22-dev-wasm32 libc++abi-22-dev-wasm32 libclang-rt-22-dev-wasm32
+WEB := chromium nodejs npm lld-22 wasi-libc libc++-22-dev-wasm32 libc++abi-22-dev-wasm32 libclang-rt-22-dev-wasm32
 EMULATOR := qemu-user g++-aarch64-linux-gnu lld-22
 VULKAN := libvulkan1 mesa-vulkan-drivers spirv-tools
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 SOURCES := $(shell find cmake dialect licences passes pipelines runtime tools python CMakeLists.txt pyproject.toml \
 	-type f ! -name '*.pyc' ! -name '*.so' 2>/dev/null)
 
-.PHONY: help run install test test-matrix test-arm test-gpu test-web test-asan test-peers fuzz fuzz-coverage lint wheel wheel-aarch64 test-wheel docs site clean
+.PHONY: help run install test test-matrix test-arm test-gpu page test-web test-asan test-peers fuzz fuzz-coverage lint wheel wheel-aarch64 test-wheel docs site clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -83,7 +84,7 @@ build/.emulator: Makefile
 build/.vulkan: Makefile
 	$(call install_packages,$(VULKAN))
 
-# For the page of examples/web.
+# For the pages in Chromium.
 build/.web: Makefile
 	$(call install_packages,$(WEB))
 
@@ -121,7 +122,17 @@ test-gpu: install build/.vulkan
 	$(BIN)/pip install -q --disable-pip-version-check nvidia-cuda-nvcc==13.0.88 'lumen-mlir[vulkan]'
 	LUMEN_TEST_PTXAS=1 LUMEN_TEST_VULKAN=1 $(BIN)/pytest -q -n auto -m gpu $(ARGS)
 
-test-web: install build/.web
+# No package of npm runs a program when it is installed.
+web/node_modules/.installed: build/.web web/package-lock.json
+	@$(STEP) "Installing packages of npm" npm --prefix web ci --ignore-scripts
+	@touch $@
+
+# Writes the chat page, which is part of the sources.
+page: web/node_modules/.installed
+	@npm --prefix web run --silent build
+
+test-web: install build/.web web/node_modules/.installed
+	@$(BIN)/pip install -q --disable-pip-version-check 'lumen-mlir[web]'
 	$(BIN)/pytest -q $(ARGS) test/web
 
 # Builds what it tests in build/tsan and build/asan.

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 _HERMES_TOOLS = (
     "{% if tools %}{{ '<|im_start|>system\n# Tools\n<tools>' }}{% for t in tools %}{{ '\n' ~ (t | tojson) }}{% endfor %}"
-    "{{ '\n</tools>\nAnswer with <tool_call>\n{\"name\": …, \"arguments\": …}\n</tool_call><|im_end|>\n' }}{% endif %}"
+    '{{ \'\n</tools>\nAnswer with <tool_call>\n{"name": …, "arguments": …}\n</tool_call><|im_end|>\n\' }}{% endif %}'
 )
 _HERMES_CALLS = (
     "{% for call in m.tool_calls or [] %}{% set f = call.function or call %}"
@@ -118,7 +118,9 @@ EXAONE4 = (
     "{% for m in messages %}{{ '[|' ~ m.role ~ '|]\n' }}{% if m.role == 'assistant' %}{% set content = m.content or '' %}"
     "{% set thought = m.reasoning_content or '' %}{% if '</think>' in content %}{% set content = content.split('</think>')[-1].strip() %}{% endif %}"
     "{% if loop.last and thought %}{{ '<think>\n' ~ thought.strip() ~ '\n</think>\n\n' }}{% else %}{{ '<think>\n\n</think>\n\n' }}{% endif %}"
-    "{{ content }}{% if m.tool_calls %}{{ '\n' if content }}" + _EXAONE4_CALLS + "{% endif %}{{ '[|endofturn|]\n' }}"
+    "{{ content }}{% if m.tool_calls %}{{ '\n' if content }}"
+    + _EXAONE4_CALLS
+    + "{% endif %}{{ '[|endofturn|]\n' }}"
     "{% elif m.role == 'tool' %}{{ '<tool_result>' ~ m.content ~ '</tool_result>[|endofturn|]\n' }}"
     "{% else %}{{ m.content ~ '[|endofturn|]\n' }}{% endif %}{% endfor %}{% if add_generation_prompt %}{{ '[|assistant|]\n' }}"
     "{% if enable_thinking is defined and enable_thinking is true %}{{ '<think>\n' }}{% else %}{{ '<think>\n\n</think>\n\n' }}{% endif %}{% endif %}"
@@ -180,7 +182,7 @@ _MISTRAL_LAST = (
 MISTRAL = (
     _MISTRAL_LAST + "{% if m.tool_calls %}{{ '[TOOL_CALLS] [' }}{% for call in m.tool_calls %}"
     "{% if call.id is undefined or call.id | length != 9 %}{{ raise_exception('ids of 9 characters') }}{% endif %}"
-    "{{ '{\"name\": \"' ~ call.function.name ~ '\", \"arguments\": ' ~ (call.function.arguments | tojson) ~ ', \"id\": \"' ~ call.id ~ '\"}' }}"
+    '{{ \'{"name": "\' ~ call.function.name ~ \'", "arguments": \' ~ (call.function.arguments | tojson) ~ \', "id": "\' ~ call.id ~ \'"}\' }}'
     "{{ ', ' if not loop.last }}{% endfor %}{{ ']</s>' }}" + _MISTRAL_TURNS
 )
 MISTRAL_ARGS = (
@@ -258,7 +260,7 @@ FAMILIES = {
     "a.x-4.0": Family(AX4, ("<|im_end|>",), _IM, "<tool_call>"),
     "solar-10.7b": Family(SOLAR, ("</s>",)),
     "solar-open": Family(
-        SOLAR_OPEN, ("<|end|>", "<|calls|>", "<|flush|>"), _SOLAR_TOKENS, "<|tool_calls|><|tool_call:begin|>",
+        SOLAR_OPEN, ("<|flush|>", "<|calls|>"), ("<|end|>", *_SOLAR_TOKENS), "<|tool_calls|><|tool_call:begin|>",
         reasoning=("<|think|>", "<|end|><|begin|>assistant"),
     ),
     "mistral": Family(MISTRAL, ("</s>",), ("[INST]", "[/INST]", "[TOOL_CALLS]"), "[TOOL_CALLS][", bos="<s>"),

@@ -65,7 +65,11 @@ def test_list_of_contents(tmp_path):
     assert document["bomFormat"] == "CycloneDX" and document["specVersion"] == "1.6"
     assert document["metadata"]["timestamp"] == "2023-11-14T22:13:20Z"
     components = {entry["name"]: entry for entry in document["components"]}
-    assert set(components) == {"LLVM", "MLIR", "llama.cpp", "lumen-ko-comments-7m", "nanobind", "robin-map"}
+    page = json.loads((ROOT / "web" / "package.json").read_text())["dependencies"]
+    others = {"LLVM", "MLIR", "llama.cpp", "lumen-ko-comments-7m", "nanobind", "robin-map"}
+    assert set(components) == {*others, *page}
+    for name, version in page.items():
+        assert components[name]["version"] == version
     assert components["MLIR"]["version"] in components["MLIR"]["purl"]
     assert "22.1" in components["MLIR"]["version"]
     assert components["LLVM"]["licenses"] == [{"expression": "Apache-2.0 WITH LLVM-exception"}]

@@ -34,6 +34,15 @@ ARCHIVES = {
     ),
 }
 
+# The same for what the chat page contains, by the names of the packages in web/package.json.
+PAGE = {
+    "dompurify": ("Apache-2.0", "dompurify.txt"),
+    "highlight.js": ("BSD-3-Clause", "highlight.js.txt"),
+    "marked": ("MIT AND BSD-3-Clause", "marked.txt"),
+    "preact": ("MIT", "preact.txt"),
+    "temml": ("MIT", "temml.txt"),
+}
+
 
 def packages_of(archives: list[Path], root: Path) -> dict[str, tuple[str, str]]:
     """The Debian packages that the files below ``root`` are of: versions and architectures by name."""
@@ -73,12 +82,26 @@ def linked(archives: list[Path], root: Path) -> list[dict[str, object]]:
     return found
 
 
+def of_page() -> list[dict[str, object]]:
+    """The components that the chat page is built from."""
+    found = []
+    for name, version in json.loads((ROOT / "web" / "package.json").read_text())["dependencies"].items():
+        if name not in PAGE:
+            sys.exit(f"sbom.py: the page contains {name}, but its licence is not listed here")
+        licence, text = PAGE[name]
+        if not (ROOT / "licences" / text).exists():
+            sys.exit(f"sbom.py: licences/{text} is missing")
+        found.append(component(name, licence, version=version, purl=f"pkg:npm/{name}@{version}"))
+    return found
+
+
 def bill(archives: list[Path], root: Path, model: Path, version: str, time: int) -> dict[str, object]:
     """The whole document, of this time in seconds."""
     nanobind = importlib.metadata.version("nanobind")
     content = hashlib.sha256(model.read_bytes()).hexdigest()
     components = [
         *linked(archives, root),
+        *of_page(),
         component("nanobind", "BSD-3-Clause", version=nanobind, purl=f"pkg:pypi/nanobind@{nanobind}"),
         component("robin-map", "MIT", description="a part of nanobind"),
         component("llama.cpp", "MIT", description="codebooks and byte layouts of formats"),

@@ -31,10 +31,12 @@ class Grammar:
     Attributes:
       kind: in words, such as "JSON schema".
       text: the schema as JSON, the pattern, or the rules.
+      lead: rules in the form of Lark; what stands before the text must match their rule ``lead``.
     """
 
     kind: str
     text: str
+    lead: str = ""
 
     def __post_init__(self) -> None:
         if not isinstance(self.text, str):

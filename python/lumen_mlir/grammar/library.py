@@ -23,6 +23,16 @@ def limits() -> Any:
 
 def library_text(grammar: Grammar) -> str:
     """The text that ``llguidance.LLMatcher`` takes. Raises ``GrammarError``."""
+    text = _without_lead(grammar)
+    if not grammar.lead:
+        return text
+    # A list of grammars, of which the first refers to the second.
+    inner = json.loads(text)["grammars"][0] if text.startswith("{") else {"lark_grammar": text}
+    outer = f"%llguidance {{}}\nstart: lead @text\n{grammar.lead}"
+    return json.dumps({"grammars": [{"lark_grammar": outer}, {**inner, "name": "text"}]})
+
+
+def _without_lead(grammar: Grammar) -> str:
     import llguidance
 
     if grammar.kind == JSON_SCHEMA:

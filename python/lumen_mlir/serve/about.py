@@ -87,6 +87,7 @@ async def props(request: Request) -> Response:
         return json_body.answer(
             {
                 "model": found.name,
+                **found.abilities,
                 "context": llm.context,
                 "parallel": llm.options.sequences,
                 "kv_capacity": found.kv_capacity,

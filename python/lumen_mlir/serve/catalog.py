@@ -143,16 +143,21 @@ class Catalog:
         entry.state, entry.error, start = "loading", None, time.perf_counter()
         logger.info("loading %s", entry.name)
         try:
-            llm = await asyncio.to_thread(self._open_model, entry.source)
+            model = await asyncio.to_thread(self._opened, entry)
         except Exception as error:
             entry.state, entry.error = "failed", str(error)
             logger.error("%s could not be loaded: %s", entry.name, error)
             if isinstance(error, (LumenError, OSError, MemoryError)):
                 raise Problem(503, f"the model {entry.name} cannot be loaded: {error}") from error
             raise
-        entry.model, entry.state, entry.used = ServedModel(entry.name, llm), "loaded", time.monotonic()
+        entry.model, entry.state, entry.used = model, "loaded", time.monotonic()
         seconds = time.perf_counter() - start
-        logger.info("loaded %s in %.1f s: %s", entry.name, seconds, entry.model.description)
+        logger.info("loaded %s in %.1f s: %s", entry.name, seconds, model.description)
+
+    def _opened(self, entry: Entry) -> ServedModel:
+        model = ServedModel(entry.name, self._open_model(entry.source))
+        model.prepare()
+        return model
 
     async def unload(self, entry: Entry) -> None:
         """Lets a model go; texts that it is writing end with an error."""

@@ -19,7 +19,6 @@ from lumen_mlir.serve.catalog import Entry
 from lumen_mlir.serve.problem import Problem
 from lumen_mlir.serve.served_model import ServedModel
 from lumen_mlir.serve.server import Server
-from lumen_mlir.text.chat import ChatTemplate
 from lumen_mlir.text.chat_messages import ChatError
 from lumen_mlir.version import __version__
 
@@ -78,9 +77,9 @@ async def ollama_show(request: Request) -> Response:
     async with catalog.using(entry.name) as model:
         metadata = model.llm.model.file.metadata
         try:
-            template: ChatTemplate | None = model.llm.chat_template
+            template = model.llm.chat_template.source
         except ChatError:
-            template = None
+            template = ""
         described = _described(entry)
         info = {
             key: None if metadata.is_array(key) and not body.verbose else _plain(metadata[key])
@@ -91,12 +90,12 @@ async def ollama_show(request: Request) -> Response:
             {
                 "modelfile": f"FROM {entry.name}",
                 "parameters": "\n".join(f"{each} {getattr(sampling, each)}" for each in sampling.from_model),
-                "template": "" if template is None else template.source,
+                "template": template,
                 "license": str(info.get("general.license") or ""),
                 "modified_at": described["modified_at"],
                 "details": described["details"],
                 "model_info": info,
-                "capabilities": ["completion", *_capabilities(template)],
+                "capabilities": _capabilities(model),
             }
         )
 
@@ -108,10 +107,9 @@ def _plain(value: Any) -> Any:
     return value.to_list() if hasattr(value, "to_list") else value
 
 
-def _capabilities(template: ChatTemplate | None) -> list[str]:
-    asked = frozenset() if template is None else template.variables
-    found = ["tools"] if "tools" in asked else []
-    return found + (["thinking"] if asked & {"enable_thinking", "reasoning_effort"} else [])
+def _capabilities(model: ServedModel) -> list[str]:
+    names = {"tools": "tools", "reasoning": "thinking"}
+    return ["completion", *(name for ability, name in names.items() if model.abilities[ability])]
 
 
 def _described(entry: Entry) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from lumen_mlir.serve import (
     openai_chat,
     openai_responses,
     openai_text,
+    page,
     sessions,
     token_routes,
 )
@@ -46,6 +47,7 @@ class Route:
 
 
 ROUTES = (
+    Route("GET", "/", page.page),
     Route("GET", "/health", about.health),
     Route("GET", "/ready", about.ready),
     Route("GET", "/metrics", about.metrics),

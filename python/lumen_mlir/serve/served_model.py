@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +16,9 @@ from lumen_mlir.generate.generation import Generation
 from lumen_mlir.generate.llm import LLM
 from lumen_mlir.gguf.description import size_text
 from lumen_mlir.grammar.grammar import Grammar
+from lumen_mlir.text.chat_messages import ChatError
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -38,6 +43,27 @@ class ServedModel:
         self._async = AsyncLLM(llm)
         self._helpers = ThreadPoolExecutor(_HELPERS, "lumen-prompts")
 
+    def prepare(self) -> None:
+        """Finds out how the model writes its answers, and says what was not found out. Takes a while."""
+        try:
+            format = self.llm.answer_format
+        except ChatError as error:
+            logger.warning("%s: conversations are refused: %s", self.name, error)
+            return
+        if format.reasoning_problem is not None:
+            logger.warning("%s: reasoning is not told apart: %s", self.name, format.reasoning_problem)
+        if format.tools_problem is not None:
+            logger.info("%s: tools are refused: %s", self.name, format.tools_problem)
+
+    @property
+    def abilities(self) -> dict[str, bool]:
+        """Whether it talks, reasons and calls tools."""
+        try:
+            format = self.llm.answer_format
+        except ChatError:
+            return {"chat": False, "reasoning": False, "tools": False}
+        return {"chat": True, "reasoning": format.reasoning is not None, "tools": format.tools is not None}
+
     async def call(self, function: Callable[..., T], *arguments: Any) -> T:
         """Calls what takes long for the loop, such as a chat template, in another thread."""
         return await asyncio.get_running_loop().run_in_executor(self._helpers, function, *arguments)
@@ -48,7 +74,7 @@ class ServedModel:
 
     def behind_reasoning(self, grammar: Grammar, prompt: str) -> Grammar:
         """``grammar``, for an answer to ``prompt`` before which the model may think."""
-        return grammar
+        return dataclasses.replace(grammar, lead=self.llm.answer_format.lead_rules(prompt))
 
     async def close(self) -> None:
         """Lets the model go."""

@@ -20,7 +20,8 @@ from lumen_mlir.text.answers.grammar import CallGrammar
 from lumen_mlir.text.answers.parser import AnswerParser, Start
 from lumen_mlir.text.answers.pieces import Marker, is_tag, pieces_of
 from lumen_mlir.text.answers.probe import SAID, TOOLS, Probe
-from lumen_mlir.text.answers.reasoning import FoundReasoning, find_reasoning
+from lumen_mlir.text.answers.reasoning import find_reasoning
+from lumen_mlir.text.answers.rules import lead_rules
 from lumen_mlir.text.answers.thinking import (
     ThinkingBudget,
     ThinkingVariables,
@@ -66,8 +67,7 @@ class AnswerFormat:
 
         Without a tokenizer a grammar has no control tokens.
         """
-        control = {} if tokenizer is None else dict(tokenizer.control_tokens)
-        ends = () if tokenizer is None else tuple(map(tokenizer.token_text, tokenizer.end_tokens))
+        control, ends = ({}, ()) if tokenizer is None else _control_tokens(tokenizer)
         try:
             probe = Probe(template)
             probe.settle(template.source)
@@ -85,16 +85,16 @@ class AnswerFormat:
         )
         format = format._with_reasoning_checked(probe)
         thinking = find_variables(probe, template.variables, format.reasoning)
-        return replace(format._with_tools(probe, template, found), thinking=thinking)
+        return replace(format._with_tools(probe, template), thinking=thinking)
 
     def _with_reasoning_checked(self, probe: Probe) -> AnswerFormat:
-        wrong = check_reasoning(probe, self.parser, self.reasoning_field)
+        wrong = check_reasoning(probe, self.parser, self.reasoning_field, self.ends)
         if wrong is None:
             return self
         problem = f"reasoning is not read back as the chat template writes it: {wrong}"
         return replace(self, reasoning=None, reasoning_problem=one_line(problem))
 
-    def _with_tools(self, probe: Probe, template: ChatTemplate, found: FoundReasoning) -> AnswerFormat:
+    def _with_tools(self, probe: Probe, template: ChatTemplate) -> AnswerFormat:
         if "tools" not in template.variables:
             return replace(self, tools_problem="the model's chat template takes no tools")
         try:
@@ -102,8 +102,10 @@ class AnswerFormat:
         except (UnknownFormError, ChatError) as error:
             return replace(self, tools_problem=one_line(str(error)))
         format = replace(self, tools=tools)
+        # What is not told apart from content cannot be read back.
+        thought = None if self.reasoning is None else self.reasoning_field
         wrong = check_calls(
-            probe, lambda prompt: format.parser(prompt, TOOLS), self.reasoning_field, tools.parallel
+            probe, lambda prompt: format.parser(prompt, TOOLS), thought, tools.parallel, self.ends
         )
         if wrong is None:
             return format
@@ -114,9 +116,7 @@ class AnswerFormat:
         """Where an answer to ``prompt`` begins: the prompt may have begun or ended the reasoning."""
         return Start.of(prompt, self.reasoning)
 
-    def parser(
-        self, prompt: str, tools: Sequence[Mapping[str, Any]] | bool | None = None
-    ) -> AnswerParser:
+    def parser(self, prompt: str, tools: Sequence[Mapping[str, Any]] | bool | None = None) -> AnswerParser:
         """A parser for the answer to the rendered ``prompt``.
 
         ``tools``: those of the request, whose schemas say of which type arguments are; True where nothing is
@@ -136,11 +136,11 @@ class AnswerFormat:
     def grammar(
         self, tools: Sequence[Mapping[str, Any]], choice: str, parallel: bool = True, prompt: str = ""
     ) -> str | None:
-        """A grammar of llguidance (Lark) for an answer that calls functions whose arguments fit their schemas.
+        """A grammar (Lark, of llguidance) for an answer that calls functions, with arguments as they need.
 
-        ``choice``: "required", or the name of a function; None for "auto" and "none". ``prompt``: the rendered
-        prompt, which may have begun the reasoning. Reasoning stays free. Raises ``ChatError`` where the format
-        of calls is not known, and ``LumenError`` for a function that is not among the tools.
+        ``choice``: "required", or the name of a function; None for "auto" and "none". ``prompt``: the
+        rendered prompt, which may have begun the reasoning. Reasoning stays free. Raises ``ChatError`` where
+        the format of calls is not known, and ``LumenError`` for a function that is not among the tools.
         """
         if choice in ("auto", "none"):
             return None
@@ -149,9 +149,21 @@ class AnswerFormat:
         grammar = CallGrammar(self.tools, self.reasoning, self.control, self.ends)
         return grammar.text(tools, choice, parallel, self.start(prompt))
 
+    def lead_rules(self, prompt: str) -> str:
+        """What an answer to the rendered ``prompt`` may begin with, as rules for ``Grammar.lead``: reasoning."""
+        return lead_rules(self.reasoning, self.control, self.start(prompt))
+
     def closing_tokens(self, tokenizer: Tokenizer) -> list[int]:
         """The tokens that end reasoning; none where the model does not think."""
         return [] if self.reasoning is None else closing_tokens(self.reasoning, tokenizer)
+
+
+def _control_tokens(tokenizer: Tokenizer) -> tuple[dict[str, int], tuple[str, ...]]:
+    """The ids of the tokens that are no text, and the texts of those that end an answer."""
+    ends = tokenizer.end_tokens
+    found = tokenizer.control_tokens.items()
+    control = {text: id for text, id in found if id in ends or tokenizer.is_control(id)}
+    return control, tuple(map(tokenizer.token_text, sorted(ends)))
 
 
 def _turn_end(probe: Probe) -> Marker:

@@ -15,6 +15,9 @@ from lumen_mlir.errors import LumenError, shown
 
 _TEXT_PARTS = ("text", "input_text", "output_text")
 
+THOUGHTS = ("reasoning_content", "reasoning", "thinking")
+"""Fields of the model's messages in which clients send what it thought, and templates look for it."""
+
 # Levels of lists and objects in a message.
 _DEPTH = 64
 

@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from lumen_mlir.text.chat_messages import mapped
+from lumen_mlir.text.chat_messages import THOUGHTS, mapped
 from lumen_mlir.text.tokenizer import Tokenizer
 
 # Letters without case that Python prints as they are: Anatolian and Egyptian hieroglyphs.
@@ -52,7 +52,7 @@ class SpecialTexts:
         anywhere, framing = hidden.hiding(self._all), hidden.hiding(self._framing)
 
         def changed(message: dict[str, Any]) -> dict[str, Any]:
-            own = ("content", "reasoning_content", "thinking") if message["role"] == "assistant" else ()
+            own = ("content", *THOUGHTS) if message["role"] == "assistant" else ()
             return {
                 anywhere(name): mapped(value, framing if name in own else anywhere)
                 for name, value in message.items()

@@ -17,7 +17,7 @@ from functools import cached_property
 from typing import Any
 
 from lumen_mlir.text import template_limits
-from lumen_mlir.text.chat_messages import Arguments, ChatError
+from lumen_mlir.text.chat_messages import THOUGHTS, Arguments, ChatError
 from lumen_mlir.text.special_text import LETTERS
 
 logger = logging.getLogger(__name__)
@@ -90,6 +90,17 @@ class TemplateHabits:
         found = [self._call_arrives(content, short) for content in (None, "", "a")]
         return Calls(found[0], found[1], found[2], short_ids=found != [None] * 3)
 
+    @cached_property
+    def thought_field(self) -> str | None:
+        """The field of a message in which the template looks for what was thought; None where it does not."""
+        for name in THOUGHTS:
+            try:
+                if _MARK in self._tried([_QUESTION, {"role": "assistant", "content": "a", name: _MARK}]):
+                    return name
+            except ChatError:
+                continue
+        return None
+
     def _call_arrives(self, content: str | None, id: str) -> bool | None:
         function = {"name": f"f{_MARK}", "arguments": Arguments({"a": _MARK})}
         asked = {
@@ -116,10 +127,15 @@ class TemplateHabits:
             self._left -= time.thread_time() - start
 
     def fitted(self, messages: list[Message]) -> list[Message]:
-        """``messages`` with the contents and ids of calls that the template expects."""
+        """``messages`` with the contents, ids of calls and names of fields that the template expects."""
         return [self._fitted(message) for message in messages]
 
     def _fitted(self, message: Message) -> Message:
+        given = next((name for name in THOUGHTS if isinstance(message.get(name), str)), None)
+        if given is not None and message["role"] == "assistant":
+            field = self.thought_field
+            if field not in (None, given):
+                message = {field if name == given else name: value for name, value in message.items()}
         if "tool_call_id" in message and self.calls.short_ids:
             message = {**message, "tool_call_id": _short_id(message["tool_call_id"])}
         if not message.get("tool_calls"):

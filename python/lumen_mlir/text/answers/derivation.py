@@ -115,8 +115,9 @@ def _paths(value: Any, path: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]
     found: dict[tuple[str, ...], Any] = {}
     if isinstance(value, dict) and len(path) < 4:
         for name, part in value.items():
-            found[(*path, name)] = part
-            found |= _paths(part, (*path, name))
+            inner = (*path, name)
+            found[inner] = part
+            found |= _paths(part, inner)
     return found
 
 

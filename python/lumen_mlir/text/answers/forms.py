@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lumen_mlir.text.answers.pieces import Marker
+from lumen_mlir.text.answers.pieces import NOTHING, Marker
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,11 @@ class ReasoningFormat:
 class Lead:
     """What begins what a model says, behind the prompt or behind its reasoning: a marker, or white space."""
 
-    marker: Marker = Marker()
+    marker: Marker = NOTHING
     space: str = ""
+
+
+NO_LEAD = Lead()
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ class JsonUnit:
 
 @dataclass(frozen=True)
 class Pairs:
-    """Arguments one by one: ``begin`` (``key`` NAME ``value`` VALUE ``value_end``, ``separator`` between them).
+    """Arguments one by one: behind ``begin``, each is ``key`` NAME ``value`` VALUE ``value_end``.
 
     ``quoted``: values are literals; without, strings stand there as they are, between ``padding``.
     """

@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lumen_mlir.errors import LumenError
 from lumen_mlir.text.answers.forms import PairsWriting, ReasoningFormat, ToolFormat
 from lumen_mlir.text.answers.parser import Start
+from lumen_mlir.text.answers.rules import Rules, quoted
 from lumen_mlir.text.answers.schemas import ToolSchemas, property_schemas, types_of
 
 _ID = "/[0-9A-Za-z]{9}/"
@@ -18,7 +18,7 @@ _ID = "/[0-9A-Za-z]{9}/"
 _OPEN_SCHEMA = ("additionalProperties", "patternProperties", "allOf", "anyOf", "oneOf", "$ref", "if")
 
 
-class CallGrammar:
+class CallGrammar(Rules):
     """Writes the grammar of one format.
 
     Args:
@@ -32,12 +32,10 @@ class CallGrammar:
         control: Mapping[str, int],
         ends: Sequence[str],
     ):
-        self._form, self._reasoning, self._control = form, reasoning, control
-        texts = sorted(filter(None, control), key=len, reverse=True)
-        self._finder = re.compile("(" + "|".join(map(re.escape, texts)) + ")") if texts else None
+        super().__init__(reasoning, control)
+        self._form = form
         last = [place for end in ends if (place := form.writing.close.find(end)) >= 0] if ends else []
         self._close = form.writing.close[: min(last, default=len(form.writing.close))].rstrip()
-        self._rules: list[str] = []
 
     def text(
         self, tools: Sequence[Mapping[str, Any]], choice: str, parallel: bool, start: Start = Start.ANSWER
@@ -50,44 +48,12 @@ class CallGrammar:
                 raise LumenError(f"tool_choice names the function '{name}', which is not among the tools")
         if not names:
             raise LumenError("a call is required, and there are no tools")
-        self._rules = []
+        self.rules = []
         writing = self._form.writing
         calls = " | ".join(self._call(index, name, schemas[name]) for index, name in enumerate(names))
-        more = f" ({self._literal(writing.between)} call)*" if parallel and self._form.parallel else ""
-        whole = f"{self._thought(start)}{self._literal(writing.open)} call{more} {self._literal(self._close)}"
-        return "\n".join(["%llguidance {}", f"start: {whole.strip()}", f"call: {calls}", *self._rules]) + "\n"
-
-    def _rule(self, name: str, body: str) -> str:
-        self._rules.append(f"{name}: {body or _quoted('')}")
-        return name.partition("[")[0]
-
-    def _literal(self, text: str) -> str:
-        """``text``, with control tokens as such."""
-        parts = self._finder.split(text) if self._finder is not None else [text]
-        return " ".join(
-            f"<[{self._control[part]}]>" if index % 2 else _quoted(part)
-            for index, part in enumerate(parts)
-            if part
-        )
-
-    def _until(self, name: str, end: str) -> str:
-        """Any text up to ``end``, and this."""
-        first = self._finder.match(end) if self._finder is not None else None
-        if first is None:
-            text = (self._finder.split(end) if self._finder is not None else [end])[0]
-            rule = self._rule(f"{name}[suffix={_quoted(text)}]", "/(?s:.*)/")
-            return f"{rule} {self._literal(end[len(text) :])}".strip()
-        return f"{self._rule(name, '/(?s:.*)/')} {self._literal(end)}"
-
-    def _thought(self, start: Start) -> str:
-        if self._reasoning is None or start is Start.CONTENT:
-            return ""
-        self._rule("SPACE", "/[ \\n]{1,4}/")
-        closing = self._reasoning.closing.strip()
-        thought = f"{self._until('thought', closing)} SPACE?"
-        if start is Start.REASONING:
-            return f"{thought} "
-        return f"({self._literal(self._reasoning.opening)} {thought})? "
+        more = f" ({self.literal(writing.between)} call)*" if parallel and self._form.parallel else ""
+        whole = f"{self.thought(start)}{self.literal(writing.open)} call{more} {self.literal(self._close)}"
+        return "\n".join(["%llguidance {}", f"start: {whole.strip()}", f"call: {calls}", *self.rules]) + "\n"
 
     def _call(self, index: int, name: str, schema: Mapping[str, Any]) -> str:
         writing = self._form.writing
@@ -100,18 +66,18 @@ class CallGrammar:
             elif part == "name":
                 text += shown
             else:
-                body += [self._literal(text), _ID if part == "id" else self._json(_closed(schema))]
+                body += [self.literal(text), _ID if part == "id" else self._json(_closed(schema))]
                 text = ""
-        body.append(self._literal(text))
+        body.append(self.literal(text))
         if writing.pairs is not None:
             body.append(self._arguments(f"arguments_{index}", writing.pairs, schema))
-        return self._rule(f"call_{index}", " ".join(filter(None, body)))
+        return self.rule(f"call_{index}", " ".join(filter(None, body)))
 
     def _json(self, schema: Any) -> str:
         """Any value that fits ``schema``, written as the template does."""
-        separators = self._form.writing.separators
-        if separators is not None and isinstance(schema, Mapping):
-            item, key = separators
+        if isinstance(schema, Mapping):
+            # Without, a model could write white space without end.
+            item, key = self._form.writing.separators or (", ", ": ")
             how = {"whitespace_flexible": False, "item_separator": item, "key_separator": key}
             schema = {**schema, "x-guidance": how}
         return f"%json {json.dumps(schema, ensure_ascii=False)}"
@@ -119,7 +85,7 @@ class CallGrammar:
     def _arguments(self, name: str, pairs: PairsWriting, schema: Mapping[str, Any]) -> str:
         """Arguments one by one: all that must be there, in the order of the schema."""
         properties = list(property_schemas(schema).items())
-        first = self._literal(pairs.begin)
+        first = self.literal(pairs.begin)
         return f"{first} {self._following(name, pairs, schema, properties, False)}".strip()
 
     def _following(
@@ -134,31 +100,34 @@ class CallGrammar:
             return ""
         key, (schema, needed) = properties[0]
         rule = f"{name}_{len(properties)}{'b' if any_before else 'a'}"
-        if any(each.startswith(f"{rule}:") for each in self._rules):
+        if any(each.startswith(f"{rule}:") for each in self.rules):
             return rule
         before = pairs.separator if any_before else pairs.gap
-        head = self._literal(f"{before}{pairs.key}{key}{pairs.value}")
+        head = self.literal(f"{before}{pairs.key}{key}{pairs.value}")
         value = self._value(f"{name}_value_{len(properties)}", pairs, schema, root)
         with_it = f"{head} {value} {self._following(name, pairs, root, properties[1:], True)}".strip()
         without = self._following(name, pairs, root, properties[1:], any_before)
-        return self._rule(rule, with_it if needed else f"{with_it} | {without or _quoted('')}")
+        return self.rule(rule, with_it if needed else f"{with_it} | {without or quoted('')}")
 
     def _value(self, rule: str, pairs: PairsWriting, schema: Any, root: Mapping[str, Any]) -> str:
         """The value of an argument and what ends it."""
-        if any(each.startswith(rule) for each in self._rules):
+        if any(each.startswith(rule) for each in self.rules):
             return rule
         quoted = self._form.has_quoted_values
-        end = self._literal(pairs.value_end)
+        end = self.literal(pairs.value_end)
         given = schema if isinstance(schema, Mapping) else {}
         values = given.get("enum", [given["const"]] if "const" in given else None)
         types = types_of(schema, root)
         if values and not quoted:
             texts = [each if isinstance(each, str) else json.dumps(each) for each in values]
-            choices = " | ".join(_quoted(text) for text in texts)
-            return self._rule(rule, f"({choices}) {end}")
+            choices = " | ".join(quoted(text) for text in texts)
+            return self.rule(rule, f"({choices}) {end}")
         if quoted or (types and "string" not in types):
-            return self._rule(rule, f"{self._json(schema)} {end}".strip())
-        return self._rule(rule, self._until(f"{rule}_text", pairs.value_end))
+            # Templates that write values one by one may write these as Python does.
+            words = (["True", "False"] if "boolean" in types else []) + (["None"] if "null" in types else [])
+            choices = " | ".join([self._json(schema), *map(quoted, words)])
+            return self.rule(rule, f"({choices}) {end}".strip())
+        return self.rule(rule, self.until(f"{rule}_text", pairs.value_end))
 
 
 def _closed(schema: Mapping[str, Any]) -> dict[str, Any]:
@@ -167,7 +136,3 @@ def _closed(schema: Mapping[str, Any]) -> dict[str, Any]:
     if "properties" in closed and not any(name in closed for name in _OPEN_SCHEMA):
         closed["additionalProperties"] = False
     return closed
-
-
-def _quoted(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)

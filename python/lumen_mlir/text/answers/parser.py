@@ -11,8 +11,8 @@ from uuid import uuid4
 
 from lumen_mlir.errors import LumenError
 from lumen_mlir.text.answers.deltas import CallArguments, CallBegin, ContentText, Delta, ReasoningText
-from lumen_mlir.text.answers.forms import JsonUnit, Lead, ReasoningFormat, ToolFormat
-from lumen_mlir.text.answers.pieces import MORE, Marker
+from lumen_mlir.text.answers.forms import NO_LEAD, JsonUnit, Lead, ReasoningFormat, ToolFormat
+from lumen_mlir.text.answers.pieces import MORE, NOTHING, Marker
 from lumen_mlir.text.answers.reader import Reading, Source, next_character, read_call, skip
 from lumen_mlir.text.answers.schemas import ToolSchemas
 from lumen_mlir.text.answers.values import to_json
@@ -55,8 +55,8 @@ class AnswerParser:
         form: ToolFormat | None,
         start: Start,
         tools: Sequence[Mapping[str, Any]] | bool | None = None,
-        lead: Lead = Lead(),
-        turn_end: Marker = Marker(),
+        lead: Lead = NO_LEAD,
+        turn_end: Marker = NOTHING,
         new_id: Callable[[], str] = lambda: f"call_{uuid4().hex[:24]}",
     ):
         self._reasoning, self._start, self._lead, self._turn_end = reasoning, start, lead, turn_end
@@ -127,7 +127,7 @@ class AnswerParser:
         source, form = self._source, self._form
         if form is not None and not form.is_marked:
             yield from self._read_bare_calls(form)
-        markers = {}
+        markers: dict[Marker, str] = {}
         if form is not None:
             markers |= dict.fromkeys(form.openers, "call")
         if self._reasoning is not None and self._reasoning.end.is_distinctive:

@@ -120,3 +120,6 @@ class Marker:
         """Whether ``text`` ends with it, but for white space."""
         found = pieces_of(text[-8 * sum(map(len, self.pieces)) - 64 :])
         return bool(self.pieces) and found[-len(self.pieces) :] == self.pieces
+
+
+NOTHING = Marker()

@@ -8,16 +8,13 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from lumen_mlir.text.answers.pieces import common_length
-from lumen_mlir.text.chat_messages import ChatError
+from lumen_mlir.text.chat_messages import THOUGHTS, ChatError
 
 if TYPE_CHECKING:
     from lumen_mlir.text.chat import ChatTemplate
 
 # Seconds that all renderings of a template may take.
 SECONDS = 2.0
-
-# Fields of a message in which templates look for what was thought.
-FIELDS = ("reasoning_content", "reasoning", "thinking")
 
 # Texts that stand nowhere else.
 ASKED = "Zq0asked"
@@ -28,22 +25,19 @@ KEYS = ("zq7_key", "zq8_other")
 VALUES = ("Zq9value", "Zq0other")
 
 QUESTION = {"role": "user", "content": ASKED}
+_PROPERTIES = {
+    **{key: {"type": "string", "description": "d"} for key in (*KEYS, "text")},
+    **{name: {"type": name, "description": "d"} for name in ("integer", "number", "boolean")},
+    "array": {"type": "array", "description": "d", "items": {"type": "string"}},
+    "object": {"type": "object", "description": "d", "properties": {"k": {"type": "string"}}},
+}
 TOOLS = [
     {
         "type": "function",
         "function": {
             "name": name,
             "description": "d",
-            "parameters": {
-                "type": "object",
-                "properties": {
-                    **{key: {"type": "string", "description": "d"} for key in (*KEYS, "text")},
-                    **{
-                        name: {"type": name, "description": "d"}
-                        for name in ("integer", "number", "boolean", "array", "object", "null")
-                    },
-                },
-            },
+            "parameters": {"type": "object", "properties": _PROPERTIES, "required": [KEYS[0]]},
         },
     }
     for name in NAMES
@@ -71,7 +65,7 @@ class Probe:
     def settle(self, source: str) -> None:
         """Finds out where answers begin, from answers of every kind."""
         self.full(SAID)
-        for field in FIELDS:
+        for field in THOUGHTS:
             if field in source:
                 self.full(SAID, thought={field: THOUGHT})
         if "tools" in self._variables:
@@ -101,8 +95,10 @@ class Probe:
         calls: Sequence[tuple[str, Mapping[str, Any]]] = (),
         thought: Mapping[str, str] | None = None,
     ) -> str | None:
-        """A conversation that ends with an answer; None where the template fails. Raises ``ChatError`` where the
-        answer changes what stands before it."""
+        """A conversation that ends with an answer; None where the template fails.
+
+        Raises ``ChatError`` where the answer changes what stands before it.
+        """
         message: dict[str, Any] = {"role": "assistant", "content": content, **(thought or {})}
         if calls:
             message["tool_calls"] = [
@@ -117,6 +113,6 @@ class Probe:
                 continue
             self.base = min(self.base, common_length(self.prompt, text))
             if ASKED in text[self.base :]:
-                raise ChatError("the model's chat template writes a question in another way once it is answered")
+                raise ChatError("the model's chat template writes a question anew once it is answered")
             return text
         return None

@@ -126,7 +126,10 @@ def _read_fields(
 
 
 def _read_name(source: Source, following: Marker) -> Reading[str]:
-    """The text before ``following``, or before white space, a brace or a tag where that is empty; "" for none."""
+    """The text before ``following``; "" for none.
+
+    Where that is empty, the text ends before white space, a brace or a tag.
+    """
     yield from next_character(source)
     if following:
         text = yield from _read_until(source, following, _LONGEST_NAME)
@@ -147,7 +150,7 @@ def _read_name(source: Source, following: Marker) -> Reading[str]:
 
 
 def _read_until(source: Source, marker: Marker, most: int | None = None) -> Reading[str | None]:
-    """The text before ``marker``, which is read too; None where it is not there within ``most`` characters."""
+    """The text before ``marker``, which is read too; None where it does not come in ``most`` characters."""
     begin = at = source.at
     while most is None or at - begin <= most:
         at = source.text.find(marker.first, at)

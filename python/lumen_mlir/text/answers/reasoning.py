@@ -8,13 +8,14 @@ from dataclasses import dataclass
 
 from lumen_mlir.text.answers.forms import Lead, ReasoningFormat
 from lumen_mlir.text.answers.pieces import Marker, pieces_of, split_pieces
-from lumen_mlir.text.answers.probe import FIELDS, QUESTION, SAID, THOUGHT, Probe
-from lumen_mlir.text.chat_messages import ChatError
+from lumen_mlir.text.answers.probe import QUESTION, SAID, THOUGHT, Probe
+from lumen_mlir.text.chat_messages import THOUGHTS, ChatError
 
 # What ends reasoning in templates that take it out of a text: the end of a tag.
 _ENDS = re.compile(r"</([\w:]+)>|\[/([A-Z_]+)\]")
 # What may begin it at the end of a prompt.
 _BEGIN = re.compile(r"<[\w:]+>|\[[A-Z_]+\]")
+_THOUGHT = re.compile("think|thought|reasoning", re.IGNORECASE)
 _MOST_TAGS = 16
 
 
@@ -31,7 +32,7 @@ def find_reasoning(probe: Probe, source: str) -> FoundReasoning:
     """How reasoning is written by the template of ``source``."""
     said = probe.full(SAID)
     lead = _between(said, probe.base, SAID) if said is not None else None
-    for field in FIELDS:
+    for field in THOUGHTS:
         if field not in source:
             continue
         full = probe.full(SAID, thought={field: THOUGHT})
@@ -94,8 +95,8 @@ def _closes(end: str, begin: str) -> bool:
 
 
 def _tags_of_texts(probe: Probe, source: str) -> tuple[str, str] | None:
-    """The tags of reasoning that stands in a text: the template takes it out of what was said earlier, or
-    begins it in the prompt."""
+    """The tags of reasoning that stands in a text: the template takes it out of what was said earlier, names
+    the tags, or begins it in the prompt."""
     ends = list(dict.fromkeys(found[0] for found in _ENDS.finditer(source)))[:_MOST_TAGS]
     for end in ends:
         begin = end.replace("/", "", 1)
@@ -105,6 +106,11 @@ def _tags_of_texts(probe: Probe, source: str) -> tuple[str, str] | None:
         except ChatError:
             continue
         if SAID in text and THOUGHT not in text:
+            return begin, end
+    for end in ends:
+        # Templates that only speak of it, in what they tell the model.
+        begin = end.replace("/", "", 1)
+        if begin in source and _THOUGHT.search(end):
             return begin, end
     last = pieces_of(probe.prompt[-64:])[-1:]
     if last and _BEGIN.fullmatch(last[0]) and probe.base < len(probe.prompt.rstrip()):

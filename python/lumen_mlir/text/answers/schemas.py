@@ -104,4 +104,4 @@ def type_of(value: Any) -> set[str]:
         return {"number", "integer"} if value.is_integer() else {"number"}
     if value is None:
         return {"null"}
-    return {{str: "string", dict: "object"}.get(type(value), "array")}
+    return {"string" if isinstance(value, str) else "object" if isinstance(value, dict) else "array"}

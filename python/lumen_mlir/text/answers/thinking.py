@@ -45,7 +45,8 @@ class ThinkingVariables:
             elif effort == "none":
                 enable = False if enable is None else enable
             elif self.efforts:
-                raise ChatError(f"the effort is '{effort}'; the model's chat template knows {_of(self.efforts)}")
+                known = ", ".join(self.efforts)
+                raise ChatError(f"the effort is '{effort}'; the model's chat template knows {known}")
             elif effort not in _EFFORTS:
                 raise ChatError(f"the effort is '{effort}'; expected one of {', '.join(_EFFORTS)}")
         if enable is False and self.off is None:
@@ -53,10 +54,6 @@ class ThinkingVariables:
         if enable is not None:
             variables.update((self.on if enable else self.off) or {})
         return variables
-
-
-def _of(names: Mapping[str, Any]) -> str:
-    return ", ".join(names)
 
 
 def find_variables(
