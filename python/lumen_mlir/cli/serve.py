@@ -14,6 +14,7 @@ from lumen_mlir.cli.dry_run import report
 from lumen_mlir.cli.report import Reporter
 from lumen_mlir.cli.streams import tell
 from lumen_mlir.errors import LumenError, about_missing
+from lumen_mlir.serve.settings import ModelName, Settings
 
 if TYPE_CHECKING:
     from lumen_mlir.generate.llm import LLM
@@ -149,31 +150,27 @@ def command(models: tuple[str, ...], dry_run: bool, quiet: bool, verbose: bool, 
     """
     log_format, keys_file = options.pop("log_format"), options.pop("api_key_file")
     given = _settings(options, keys_file)
+    template = options.pop("chat_template")
+    named = ModelName.parse_all(models)
+    _check(named)
     if dry_run:
-        for model in models or (None,):
-            report(
-                model if model is None else model.partition("=")[2] or model,
-                Reporter(quiet, verbose),
-                options,
-            )
+        for each in named:
+            report(each.source, Reporter(quiet, verbose), options)
         return
     try:
         from lumen_mlir.serve import logs, process
         from lumen_mlir.serve.catalog import Catalog
         from lumen_mlir.serve.server import Server
-        from lumen_mlir.serve.settings import ModelName, Settings
     except ImportError as error:
         raise about_missing(error, "lumen serve", "serve") from None
     settings = Settings(**given)
-    named = ModelName.parse_all(models)
-    _check(named)
     if log_format not in logs.FORMATS:
         raise LumenError(f"--log-format is '{log_format}'; {' or '.join(logs.FORMATS)} was expected")
 
     def open_model(source: str | None) -> LLM:
         from lumen_mlir.generate.llm import LLM
 
-        return LLM(source, **options)
+        return LLM(source, chat_template=template, **options)
 
     catalog = Catalog(
         named, open_model, idle=settings.idle, most=settings.max_models, any_name=settings.any_name

@@ -150,7 +150,7 @@ class AnswerFormat:
         return grammar.text(tools, choice, parallel, self.start(prompt))
 
     def lead_rules(self, prompt: str) -> str:
-        """What an answer to the rendered ``prompt`` may begin with, as rules for ``Grammar.lead``: reasoning."""
+        """The reasoning with which an answer to the rendered ``prompt`` may begin, as rules (``Grammar.lead``)."""
         return lead_rules(self.reasoning, self.control, self.start(prompt))
 
     def closing_tokens(self, tokenizer: Tokenizer) -> list[int]:

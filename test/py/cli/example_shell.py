@@ -47,6 +47,8 @@ _FOLDER = re.compile(r"[A-Z][\w.-]*?\d[BM](-\w+)?")
 _SMALLER = {
     "bench": ("-r", "1"),
     "bench kernels": ("--formats", "q4_0", "--shape", "64x256", "--rows", "1,8", "-r", "1"),
+    # It would not end.
+    "serve": ("--dry-run",),
 }
 _TOOLS = [{"type": "function", "function": {"name": "f", "description": "", "parameters": {}}}]
 # Tokens that the models take: enough for the benchmarks of the pages.
@@ -138,6 +140,8 @@ class Shell:
         paths = [word for word in words[1:] if not word.startswith("-")]
         writes = words[0] in ("quantize", "convert")
         read = [path for path in paths if path != paths[-1]] if writes and len(paths) > 1 else paths
+        if words[0] == "serve":
+            read = [path.partition("=")[2] or path for path in read]
         stands_in = provide(self.folder, self._model, read, self._hub)
         name = " ".join(words[:2]) if words[:2] == ["bench", "kernels"] else words[0]
         return [*words, *_SMALLER.get(name, ())], stands_in
