@@ -9,7 +9,7 @@
 #   make test-web    the chat page and that of examples/web in Chromium (installs it, Node, and what makes WebAssembly)
 #   make page        build the chat page from web/
 #   make test-asan   tests of lumen-opt, the extension, the thread team and bundles under sanitizers
-#   make test-peers  compare with transformers and llama.cpp (installs and builds them first)
+#   make test-peers  compare with transformers and llama.cpp, and ask the server with other clients (installs them)
 #   make wheel       wheels without any need of LLVM, in dist/ (PYTHONS="python3.10 python3.12")
 #   make wheel-aarch64  the same for 64-bit ARM, on another machine
 #   make test-wheel  install them on small systems without LLVM, and try them (SYSTEMS="bookworm trixie")

@@ -6,11 +6,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import os
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 
+from lumen_mlir.data import embedded_model_path
 from lumen_mlir.errors import LumenError, did_you_mean, shown
 from lumen_mlir.generate.llm import LLM
 from lumen_mlir.serve.problem import Problem
@@ -39,6 +41,7 @@ class Entry:
       model: while it is loaded.
       users: requests that use it.
       used: when the last of them ended, by the monotonic clock.
+      keep: seconds that it stays while nobody asks for it, where a client said so; inf is for ever.
       lock: held while it is loaded or unloaded.
     """
 
@@ -49,7 +52,22 @@ class Entry:
     model: ServedModel | None = None
     users: int = 0
     used: float = 0.0
+    keep: float | None = None
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    @property
+    def path(self) -> str | None:
+        """The file or folder; None where there is none on this machine."""
+        path = embedded_model_path() if self.source is None else self.source
+        return os.fspath(path) if os.path.exists(path) else None
+
+    @property
+    def file_size(self) -> int:
+        """Bytes of the file; 0 where they are not known before it is opened."""
+        try:
+            return os.path.getsize(self.path) if self.path is not None and os.path.isfile(self.path) else 0
+        except OSError:
+            return 0
 
 
 class Catalog:
@@ -144,7 +162,7 @@ class Catalog:
     async def unload(self, entry: Entry) -> None:
         """Lets a model go; texts that it is writing end with an error."""
         async with entry.lock:
-            model, entry.model = entry.model, None
+            model, entry.model, entry.keep = entry.model, None, None
             if model is not None:
                 entry.state = "unloaded"
                 await model.close()
@@ -152,7 +170,7 @@ class Catalog:
 
     async def _make_room(self, entry: Entry) -> None:
         """Unloads what nobody uses, the longest unused first, until there is room for ``entry``."""
-        need = int(_size(entry.source) * _NEED)
+        need = int(entry.file_size * _NEED)
         while True:
             loaded = [other for other in self.entries.values() if other.model is not None]
             free = available_memory()
@@ -171,12 +189,17 @@ class Catalog:
         """Unloads what nobody asks for, from time to time. Ends when it is cancelled."""
         while True:
             await asyncio.sleep(_LOOK)
-            if self._idle is None:
-                continue
             for entry in self.entries.values():
-                unused = time.monotonic() - entry.used
-                if entry.model is not None and not entry.users and unused >= self._idle:
+                left = self.seconds_left(entry)
+                if entry.model is not None and not entry.users and left is not None and left <= 0:
                     await self.unload(entry)
+
+    def seconds_left(self, entry: Entry) -> float | None:
+        """After which a model is unloaded if nobody asks for it; None where it stays."""
+        keep = self._idle if entry.keep is None else entry.keep
+        if keep is None or keep == math.inf:
+            return None
+        return keep if entry.users else keep - (time.monotonic() - entry.used)
 
     async def close(self) -> None:
         """Unloads all."""
@@ -187,11 +210,3 @@ class Catalog:
     def loaded(self) -> list[ServedModel]:
         """Those that are."""
         return [entry.model for entry in self.entries.values() if entry.model is not None]
-
-
-def _size(source: str | None) -> int:
-    """Bytes of a model's file; 0 where it is not known before it is opened."""
-    try:
-        return os.path.getsize(source) if source is not None and os.path.isfile(source) else 0
-    except OSError:
-        return 0

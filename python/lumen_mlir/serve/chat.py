@@ -115,7 +115,11 @@ def _prompt(model: ServedModel, ask: ChatAsk) -> tuple[list[int], list[str]]:
     tools = ask.tools if ask.choice != NONE else None
     if tools and format.tools is None:
         raise Problem(400, f"{model.name} takes no tools: {format.tools_problem}", field="tools")
-    chosen = format.thinking.chosen(ask.thinking, ask.effort)
+    thinking, effort = ask.thinking, ask.effort
+    if format.reasoning is None and format.reasoning_problem is None:
+        # A model that does not think need not be kept from it.
+        thinking, effort = thinking or None, None if effort == NONE else effort
+    chosen = format.thinking.chosen(thinking, effort)
     variables = {**chosen, **(ask.variables or {})}
     if tools and not ask.parallel_calls and "parallel_tool_calls" in model.llm.chat_template.variables:
         variables.setdefault("parallel_tool_calls", False)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from lumen_mlir.errors import LumenError
@@ -16,6 +16,7 @@ from lumen_mlir.generate.logprobs import TokenLogprob
 from lumen_mlir.serve.deltas import Delta, Parser, PlainParser
 from lumen_mlir.serve.metrics import Metrics
 from lumen_mlir.serve.problem import Problem
+from lumen_mlir.serve.recorded import Parsed, RecordedParser
 from lumen_mlir.serve.served_model import ServedModel
 from lumen_mlir.serve.thinking import ThinkingCounter
 
@@ -45,11 +46,13 @@ class Piece:
     Attributes:
       deltas: of its content, its reasoning and its calls.
       records: of the tokens that it came of, where log probabilities are asked for.
+      marks: so many of them, the first ones, are of tokens that no content came of.
     """
 
     choice: int
     deltas: Sequence[Delta]
     records: Sequence[TokenLogprob] = ()
+    marks: int = 0
 
 
 @dataclass(frozen=True)
@@ -138,7 +141,10 @@ class Completion:
     ):
         self.model, self._metrics, self.prompt_text = model, metrics, prompt_text
         self._generations = list(generations)
-        self._parsers = list(parsers) if parsers else [PlainParser() for _ in generations]
+        self._parsers: list[Parser | RecordedParser] = [PlainParser() for _ in generations]
+        if parsers is not None:
+            recorded = self._generations[0].logprobs is not None
+            self._parsers = [RecordedParser(parser) if recorded else parser for parser in parsers]
         self._recorded = [0] * len(self._generations)
         self._counted = [0] * len(self._generations)
         self._called = [False] * len(self._generations)
@@ -208,10 +214,10 @@ class Completion:
                 self._note(watch, number, text)
                 if isinstance(piece, BaseException):
                     outcome = "error"
-                    raise piece
-                deltas, records = self._parsed(number, text, piece)
-                if deltas or records:
-                    yield Piece(number, deltas, records)
+                    raise _unloaded() if self.model.closed else piece
+                for parsed in self._parsed(number, text, piece):
+                    self._called[number] |= any(delta.name is not None for delta in parsed.deltas)
+                    yield Piece(number, parsed.deltas, parsed.records, parsed.marks)
                 if piece is None:
                     left -= 1
                     yield self._end(number)
@@ -261,27 +267,33 @@ class Completion:
             self._first = now if self._first is None else self._first
             self._last = now
 
-    def _parsed(
-        self, number: int, text: AsyncGeneration, piece: str | None
-    ) -> tuple[Sequence[Delta], list[TokenLogprob]]:
+    def _parsed(self, number: int, text: AsyncGeneration, piece: str | None) -> Iterator[Parsed]:
+        """What becomes certain by a piece; by the end of the text, where it is None."""
+        records: Sequence[TokenLogprob] = ()
+        if text.generation.logprobs is not None:
+            before, self._recorded[number] = self._recorded[number], text.tokens_read
+            records = text.generation.logprobs[before : text.tokens_read]
         parser = self._parsers[number]
-        deltas = parser.feed(piece) if piece is not None else parser.finish()
-        self._called[number] |= any(delta.name is not None for delta in deltas)
-        records = text.generation.logprobs
-        if records is None:
-            return deltas, []
-        before, self._recorded[number] = self._recorded[number], text.tokens_read
-        return deltas, records[before : text.tokens_read]
+        if isinstance(parser, RecordedParser):
+            yield from parser.finish(records) if piece is None else parser.feed(piece, records)
+            return
+        deltas = parser.finish() if piece is None else parser.feed(piece)
+        if deltas or records:
+            yield Parsed(deltas, records)
 
     def _end(self, number: int) -> End:
         generation = self._generations[number]
         if generation.finish_reason == "closed":
-            raise Problem(503, "the model was unloaded", retry_after=1)
+            raise _unloaded()
         stop = generation.stopped_by if isinstance(generation.stopped_by, str) else None
         reason = "stop" if generation.finish_reason in ("end", "stop") else "length"
         if reason == "stop" and self._called[number]:
             reason = "tool_calls"
         return End(number, reason, stop)
+
+
+def _unloaded() -> Problem:
+    return Problem(503, "the model was unloaded", code="unloaded", retry_after=1)
 
 
 def _ended_by_token(generation: Generation) -> bool:

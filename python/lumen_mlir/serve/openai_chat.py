@@ -13,14 +13,13 @@ from starlette.responses import Response
 
 from lumen_mlir.generate.openai_body import chat_records
 from lumen_mlir.serve import json_body
+from lumen_mlir.serve.answers import answered
 from lumen_mlir.serve.chat import ChatAsk, begin_chat
-from lumen_mlir.serve.completion import Completion, End, Piece, Progress, Text
+from lumen_mlir.serve.completion import Completion, End, Piece, Progress
 from lumen_mlir.serve.deltas import Delta
 from lumen_mlir.serve.openai_format import output_format
 from lumen_mlir.serve.problem import Problem
 from lumen_mlir.serve.sampling_fields import SamplingFields, max_tokens
-from lumen_mlir.serve.server import Server
-from lumen_mlir.serve.streams import finished, streamed
 from lumen_mlir.serve.usage import progress, timings, usage
 
 
@@ -57,7 +56,6 @@ async def chat_completions(request: Request) -> Response:
     """Answers a conversation."""
     body = await json_body.read(request, ChatBody)
     _check(body)
-    server = Server.of(request)
     ask = ChatAsk(
         messages=body.messages,
         parameters={**body.sampling(), **_logprobs(body)},
@@ -72,17 +70,13 @@ async def chat_completions(request: Request) -> Response:
         variables=body.chat_template_kwargs,
         grammar=output_format(body.response_format, body.grammar, body.guided_regex),
     )
-    frame = _Frame(body)
-    if body.stream:
-        return await streamed(request, _events(request, body, ask, frame), frame.failure)
-
-    async def work() -> dict[str, Any]:
-        async with server.catalog.using(body.model) as model:
-            completion = await begin_chat(server, model, ask)
-            frame.model = model.name
-            return frame.whole(completion, await completion.texts())
-
-    return json_body.answer(await finished(request, work()))
+    return await answered(
+        request,
+        body.model,
+        lambda server, model: begin_chat(server, model, ask),
+        _Frame(body),
+        stream=bool(body.stream),
+    )
 
 
 def _check(body: ChatBody) -> None:
@@ -102,31 +96,6 @@ def _logprobs(body: ChatBody) -> dict[str, int]:
             raise Problem(400, "top_logprobs needs logprobs", field="top_logprobs")
         return {}
     return {"logprobs": body.top_logprobs or 0}
-
-
-async def _events(
-    request: Request, body: ChatBody, ask: ChatAsk, frame: _Frame
-) -> AsyncGenerator[bytes, None]:
-    server = Server.of(request)
-    async with server.catalog.using(body.model) as model:
-        completion = await begin_chat(server, model, ask)
-        frame.model = model.name
-        first = {"role": "assistant", "content": ""}
-        for choice in range(ask.count):
-            yield frame.chunk(choice, first)
-        calls = [-1] * ask.count
-        async for event in completion.events(progress=bool(body.return_progress)):
-            if isinstance(event, Progress):
-                yield frame.event(choices=[], prompt_progress=progress(event))
-            elif isinstance(event, Piece):
-                more: dict[str, Any] = {"timings": timings(completion)} if body.timings_per_token else {}
-                for part in _parts(event):
-                    yield frame.chunk(event.choice, _delta(part, calls, event.choice), part, **more)
-            elif isinstance(event, End):
-                yield frame.chunk(event.choice, {}, reason=event.reason)
-        if body.stream_options is not None and body.stream_options.include_usage:
-            yield frame.event(choices=[], usage=usage(completion), timings=timings(completion))
-        yield b"data: [DONE]\n\n"
 
 
 def _parts(piece: Piece) -> list[Any]:
@@ -151,16 +120,37 @@ def _delta(part: Any, calls: list[int], choice: int) -> dict[str, Any]:
 
 
 class _Frame:
-    """What stands around the parts of an answer."""
+    """What stands around the parts of an answer; see ``Form``."""
 
     def __init__(self, body: ChatBody):
         self._id, self._created = f"chatcmpl-{uuid.uuid4().hex}", int(time.time())
-        self._logprobs, self._timings = bool(body.logprobs), body.timings_per_token is not None
+        self._logprobs, self._timings = bool(body.logprobs), bool(body.timings_per_token)
         self._usage = body.stream_options is not None and bool(body.stream_options.include_usage)
-        self.model = body.model or ""
+        self._progress = bool(body.return_progress)
+        self._model = ""
+
+    async def stream(self, completion: Completion) -> AsyncGenerator[bytes, None]:
+        """See ``Form``."""
+        self._model = completion.model.name
+        first = {"role": "assistant", "content": ""}
+        for choice in range(completion.count):
+            yield self.chunk(choice, first)
+        calls = [-1] * completion.count
+        async for event in completion.events(progress=self._progress):
+            if isinstance(event, Progress):
+                yield self.event(choices=[], prompt_progress=progress(event))
+            elif isinstance(event, Piece):
+                more: dict[str, Any] = {"timings": timings(completion)} if self._timings else {}
+                for part in _parts(event):
+                    yield self.chunk(event.choice, _delta(part, calls, event.choice), part, **more)
+            elif isinstance(event, End):
+                yield self.chunk(event.choice, {}, reason=event.reason)
+        if self._usage:
+            yield self.event(choices=[], usage=usage(completion), timings=timings(completion))
+        yield b"data: [DONE]\n\n"
 
     def _head(self, kind: str) -> dict[str, Any]:
-        return {"id": self._id, "object": kind, "created": self._created, "model": self.model}
+        return {"id": self._id, "object": kind, "created": self._created, "model": self._model}
 
     def event(self, **fields: Any) -> bytes:
         """A chunk of a stream."""
@@ -187,10 +177,11 @@ class _Frame:
         """The event of an error."""
         return b"data: " + json_body.encoded(problem.openai()) + b"\n\n"
 
-    def whole(self, completion: Completion, texts: list[Text]) -> dict[str, Any]:
-        """The answer at once."""
+    async def whole(self, completion: Completion) -> dict[str, Any]:
+        """See ``Form``."""
+        self._model = completion.model.name
         choices = []
-        for number, text in enumerate(texts):
+        for number, text in enumerate(await completion.texts()):
             message: dict[str, Any] = {"role": "assistant", "content": text.content}
             if text.reasoning:
                 message["reasoning_content"] = text.reasoning

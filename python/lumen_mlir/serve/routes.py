@@ -10,7 +10,19 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from lumen_mlir.serve import about, openai_chat, openai_text, page, sessions, token_routes
+from lumen_mlir.serve import (
+    about,
+    anthropic_messages,
+    ollama_body,
+    ollama_models,
+    ollama_text,
+    openai_chat,
+    openai_responses,
+    openai_text,
+    page,
+    sessions,
+    token_routes,
+)
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -44,6 +56,22 @@ ROUTES = (
     Route("GET", "/v1/models/{name:path}", about.model),
     Route("POST", "/v1/chat/completions", openai_chat.chat_completions, openai_chat.ChatBody),
     Route("POST", "/v1/completions", openai_text.completions, openai_text.CompletionBody),
+    Route("POST", "/v1/responses", openai_responses.create_response, openai_responses.ResponseBody),
+    Route("GET", "/v1/responses/{name}", openai_responses.get_response),
+    Route("DELETE", "/v1/responses/{name}", openai_responses.delete_response),
+    Route("POST", "/v1/messages", anthropic_messages.messages, anthropic_messages.MessagesBody),
+    Route(
+        "POST",
+        "/v1/messages/count_tokens",
+        anthropic_messages.count_tokens,
+        anthropic_messages.MessagesBody,
+    ),
+    Route("POST", "/api/chat", ollama_text.ollama_chat, ollama_body.OllamaChatBody),
+    Route("POST", "/api/generate", ollama_text.ollama_generate, ollama_body.GenerateBody),
+    Route("GET", "/api/tags", ollama_models.ollama_tags),
+    Route("POST", "/api/show", ollama_models.ollama_show, ollama_models.ShowBody),
+    Route("GET", "/api/ps", ollama_models.ollama_ps),
+    Route("GET", "/api/version", ollama_models.ollama_version),
     Route("POST", "/tokenize", token_routes.tokenize, token_routes.TokenizeBody),
     Route("POST", "/detokenize", token_routes.detokenize, token_routes.DetokenizeBody),
     Route("GET", "/tokenizer_info", token_routes.tokenizer_info, query=("model",)),

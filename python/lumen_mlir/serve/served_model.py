@@ -33,11 +33,13 @@ class ServedModel:
       name: what clients call it.
       llm: itself.
       created: when it was loaded, in seconds of Unix time.
+      closed: it is let go; texts that it was writing fail.
     """
 
     def __init__(self, name: str, llm: LLM):
         self.name, self.llm = name, llm
         self.created = int(time.time())
+        self.closed = False
         self._async = AsyncLLM(llm)
         self._helpers = ThreadPoolExecutor(_HELPERS, "lumen-prompts")
 
@@ -76,6 +78,7 @@ class ServedModel:
 
     async def close(self) -> None:
         """Lets the model go."""
+        self.closed = True
         await self._async.close()
         self._helpers.shutdown(wait=False)
 

@@ -10,6 +10,7 @@ from starlette.requests import HTTPConnection
 
 from lumen_mlir.serve.catalog import Catalog
 from lumen_mlir.serve.metrics import Metrics
+from lumen_mlir.serve.response_store import ResponseStore
 from lumen_mlir.serve.settings import Settings
 
 
@@ -21,6 +22,7 @@ class Server:
       settings: how it is run.
       catalog: its models.
       metrics: of its requests.
+      responses: that it keeps.
       stopping: set once it is told to stop; requests that come then are refused.
       cut: set when answers that are not done have to end.
     """
@@ -28,6 +30,7 @@ class Server:
     settings: Settings
     catalog: Catalog
     metrics: Metrics = field(default_factory=Metrics)
+    responses: ResponseStore = field(default_factory=ResponseStore)
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     cut: asyncio.Event = field(default_factory=asyncio.Event)
 

@@ -52,6 +52,7 @@ async def streamed(
     pieces: AsyncGenerator[bytes, None],
     failure: Callable[[Problem], bytes],
     media_type: str = SSE,
+    ping: bytes | None = None,
 ) -> Stream:
     """The response of ``pieces``, whose first is there: what goes wrong before it has a status of its own."""
     try:
@@ -59,7 +60,7 @@ async def streamed(
     except BaseException:
         await pieces.aclose()
         raise
-    return Stream(request, first, pieces, failure, media_type)
+    return Stream(request, first, pieces, failure, media_type, ping)
 
 
 class Stream(Response):
@@ -70,6 +71,7 @@ class Stream(Response):
       first, pieces: whole events or lines, as bytes. ``pieces`` is closed where the client goes.
       failure: the event that tells of an error that came amid them.
       media_type: ``SSE`` or ``NDJSON``.
+      ping: is sent where nothing comes for long; by default what means nothing, if there is such a thing.
     """
 
     def __init__(
@@ -79,12 +81,14 @@ class Stream(Response):
         pieces: AsyncGenerator[bytes, None],
         failure: Callable[[Problem], bytes],
         media_type: str = SSE,
+        ping: bytes | None = None,
     ):
         # (Reverse proxies would hold back what they buffer.)
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         super().__init__(b"", 200, headers, media_type)
         self._server, self._failure = Server.of(request), failure
         self._first, self._pieces = first, pieces
+        self._ping = _PING.get(media_type) if ping is None else ping
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = [pair for pair in self.raw_headers if pair[0] != b"content-length"]
@@ -114,8 +118,8 @@ class Stream(Response):
                 coming = coming or asyncio.ensure_future(pieces.__anext__())
                 done, _ = await asyncio.wait([coming], timeout=_SILENCE)
                 if not done:
-                    if self.media_type in _PING:
-                        await self._send(send, _PING[self.media_type])
+                    if self._ping is not None:
+                        await self._send(send, self._ping)
                     continue
                 try:
                     piece = coming.result()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a request took, in the forms of OpenAI and llama-server."""
+"""What a request took, in the forms of OpenAI, llama-server, Anthropic and ollama."""
 
 from __future__ import annotations
 
@@ -46,4 +46,37 @@ def progress(event: Progress) -> dict[str, Any]:
         "cache": event.cached,
         "processed": event.processed,
         "time_ms": round(event.seconds * 1e3),
+    }
+
+
+def messages_usage(completion: Completion) -> dict[str, Any]:
+    """Tokens, as Anthropic counts them: what was known is not part of the input."""
+    cached = completion.cached_tokens
+    return {
+        "input_tokens": completion.prompt_tokens - cached,
+        "cache_creation_input_tokens": 0,
+        "cache_read_input_tokens": cached,
+        "output_tokens": completion.tokens,
+    }
+
+
+def responses_usage(completion: Completion) -> dict[str, Any]:
+    """Tokens, as OpenAI's Responses count them."""
+    prompt, written = completion.prompt_tokens, completion.tokens
+    return {
+        "input_tokens": prompt,
+        "input_tokens_details": {"cached_tokens": completion.cached_tokens, "cache_write_tokens": 0},
+        "output_tokens": written,
+        "output_tokens_details": {"reasoning_tokens": completion.reasoning_tokens},
+        "total_tokens": prompt + written,
+    }
+
+
+def durations(completion: Completion) -> dict[str, int]:
+    """Tokens, and times in nanoseconds, as ollama says them."""
+    return {
+        "prompt_eval_count": completion.prompt_tokens,
+        "prompt_eval_duration": round(completion.prompt_seconds * 1e9),
+        "eval_count": completion.tokens,
+        "eval_duration": round(completion.decode_seconds * 1e9),
     }
