@@ -150,7 +150,7 @@ class AnswerFormat:
         return grammar.text(tools, choice, parallel, self.start(prompt))
 
     def lead_rules(self, prompt: str) -> str:
-        """The reasoning with which an answer to the rendered ``prompt`` may begin, as rules (``Grammar.lead``)."""
+        """The reasoning that an answer to the rendered ``prompt`` may begin with, for ``Grammar.lead``."""
         return lead_rules(self.reasoning, self.control, self.start(prompt))
 
     def closing_tokens(self, tokenizer: Tokenizer) -> list[int]:
