@@ -17,6 +17,10 @@ from lumen_mlir.text.answers.reader import Reading, Source, next_character, read
 from lumen_mlir.text.answers.schemas import ToolSchemas
 from lumen_mlir.text.answers.values import to_json
 
+# Calls of an answer that may be malformed before the rest of it counts as text: a model that repeats itself
+# must not keep the parser busy.
+_MOST_FAILED = 64
+
 
 class Start(Enum):
     """Where an answer begins, which follows from the end of its prompt."""
@@ -66,6 +70,7 @@ class AnswerParser:
         self._source, self._deltas = Source(), list[Delta]()
         self._ids: list[str] = []
         self._thought = self._said = False
+        self._gap = ""
         self.is_thinking = start is Start.REASONING
         """Whether the model thinks, as far as the text is known."""
         self._machine = self._run()
@@ -134,7 +139,7 @@ class AnswerParser:
             markers.setdefault(self._reasoning.end, "stray")
         if self._turn_end:
             markers.setdefault(self._turn_end, "turn")
-        look = source.at
+        look, failed = source.at, 0
         while (found := (yield from self._say_until(markers, ContentText, look))) is not None:
             place, end, kind = found
             if kind == "turn":
@@ -142,14 +147,14 @@ class AnswerParser:
                 source.at = end
             elif kind == "stray" and not (self._thought and self._said):
                 source.at = end
-                yield from next_character(source)
-            elif kind == "call":
+                yield from self._go_on()
+            elif kind == "call" and failed < _MOST_FAILED:
                 held, source.at = source.at, end
                 if form is not None and (yield from self._read_calls(form)):
-                    yield from next_character(source)
+                    yield from self._go_on()
                 else:
-                    source.at = held
-                    look = place + 1
+                    source.at, look = held, place + 1
+                    failed += 1
                     continue
             else:
                 look = place + 1
@@ -200,8 +205,15 @@ class AnswerParser:
             text = text.rstrip()
         if text:
             self._source.at += len(text)
+            if kind is ContentText and self._gap:
+                text, self._gap = self._gap + text, ""
             self._deltas.append(kind(text))
             self._said = self._said or kind is ContentText
+
+    def _go_on(self) -> Reading[None]:
+        """Reads white space behind what is no content; what is said there begins a line of its own."""
+        yield from next_character(self._source)
+        self._gap = "\n" if self._said else ""
 
     def _read_bare_calls(self, form: ToolFormat) -> Reading[None]:
         """Calls at the beginning of an answer, where nothing announces them."""
@@ -210,7 +222,7 @@ class AnswerParser:
             if (yield from skip(source, marker)):
                 break
         if (yield from self._read_calls(form, bare=True)):
-            yield from next_character(source)
+            yield from self._go_on()
         else:
             source.at = before
 
