@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from answer_templates import FAMILIES, LLAMA3, QWEN2
@@ -228,3 +229,29 @@ def test_example():
         '<tool_call>\n{"name": "NAME", "arguments": {…}}\n</tool_call><|im_end|>\n'
     )
     assert "<parameter=KEY>\nVALUE\n</parameter>" in opened("qwen3-coder").tools.example
+
+
+def row(name: str) -> str:
+    """The line of the table in ``docs/tools.md``."""
+    format, none = opened(name), "none"
+    reasoning, tools = format.reasoning, format.tools
+    thinks = none if reasoning is None else f"{shown(reasoning.opening)} … {shown(reasoning.closing)}"
+    calls = none
+    if tools is not None:
+        example = tools.example
+        for end in FAMILIES[name].ends:
+            example = example.partition(end)[0]
+        calls = shown(example) + ("" if tools.parallel else ", one at a time")
+    return f"| {name} | {thinks} | {calls} |"
+
+
+def shown(text: str) -> str:
+    """``text`` as code in a table."""
+    text = text.strip().replace("\n", "⏎").replace("|", "\\|")
+    return f"```` {text} ````" if "`" in text else f"`{text}`"
+
+
+def test_page():
+    page = Path(__file__).parents[3] / "docs" / "tools.md"
+    table = page.read_text().partition("<!-- families -->\n")[2].partition("<!-- end -->")[0]
+    assert table.splitlines()[2:] == [row(name) for name in FAMILIES]

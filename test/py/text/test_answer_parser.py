@@ -14,7 +14,9 @@ from answer_vocabulary import ByteVocabulary
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lumen_mlir import LLM
 from lumen_mlir.errors import LumenError
+from lumen_mlir.testing.scripted import write_scripted
 from lumen_mlir.text.answer_format import AnswerFormat
 from lumen_mlir.text.answers.deltas import Answer, CallArguments, CallBegin, ContentText
 from lumen_mlir.text.answers.reader import Source
@@ -398,3 +400,47 @@ def test_source_forgets_what_is_read():
     source.text, source.at = "abc", 2
     source.drop()
     assert (source.text, source.at) == ("c", 0)
+
+
+def test_a_model_that_calls(tmp_path):
+    """From the question to the call, and with its result to the answer."""
+    call = '{"name": "weather", "arguments": {"city": "서울 👩"}}'
+    script = ["\n", "<think>", "음", "</think>", "<tool_call>", call, "</tool_call>", "<|im_end|>"]
+    path = tmp_path / "model.gguf"
+    family = FAMILIES["qwen3"]
+    write_scripted(
+        path,
+        script,
+        control=["<|im_start|>", "<|im_end|>"],
+        user_defined=["<think>", "</think>", "<tool_call>", "</tool_call>"],
+        eos="<|im_end|>",
+        template=family.source,
+        context=4096,
+    )
+    with LLM(path, engine="reference") as llm:
+        format = AnswerFormat.of(llm.chat_template, llm.tokenizer)
+        assert format.tools_problem is None and set(format.control) == {"<|im_start|>", "<|im_end|>"}
+        answer = llm.chat([QUESTION], 100, tools=TOOLS, temperature=0)
+        prompt = llm.detokenize(answer.prompt)
+        pieces = list(answer)
+        assert answer.finish_reason == "end"
+        found = read(format, prompt, pieces)
+        assert parts(found) == ("음", "", [("weather", {"city": "서울 👩"})])
+        # By the token, whatever characters tokens cut.
+        text = "".join(pieces)
+        stream = llm.tokenizer.stream(special=True)
+        ids = llm.tokenizer.encode(text, special=True, add_bos=False, add_eos=False)
+        assert parts(read(format, prompt, [*(stream.feed(i) for i in ids), stream.finish()])) == parts(found)
+        sent = {
+            "role": "assistant",
+            "content": None,
+            "reasoning_content": found.reasoning,
+            "tool_calls": [
+                {"id": c.id, "type": "function", "function": {"name": c.name, "arguments": c.arguments}}
+                for c in found.calls
+            ],
+        }
+        result = {"role": "tool", "tool_call_id": found.calls[0].id, "content": "맑음"}
+        more = llm.chat([QUESTION, sent, result], 0, tools=TOOLS)
+        # The template writes the call as the model did.
+        assert call in llm.detokenize(more.prompt) and "맑음" in llm.detokenize(more.prompt)
