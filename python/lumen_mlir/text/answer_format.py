@@ -17,10 +17,11 @@ from lumen_mlir.text.answers.deltas import Answer
 from lumen_mlir.text.answers.derivation import UnknownFormError, find_calls
 from lumen_mlir.text.answers.forms import Lead, ReasoningFormat, ToolFormat
 from lumen_mlir.text.answers.grammar import CallGrammar
-from lumen_mlir.text.answers.parser import AnswerParser, Start
+from lumen_mlir.text.answers.parser import AnswerParser
 from lumen_mlir.text.answers.pieces import Marker, is_tag, pieces_of
 from lumen_mlir.text.answers.probe import SAID, TOOLS, Probe
 from lumen_mlir.text.answers.reasoning import find_reasoning
+from lumen_mlir.text.answers.start import Start
 from lumen_mlir.text.answers.thinking import (
     ThinkingBudget,
     ThinkingVariables,

@@ -13,7 +13,7 @@ from answer_vocabulary import ByteVocabulary
 from lumen_mlir.errors import LumenError
 from lumen_mlir.text.answer_format import AnswerFormat
 from lumen_mlir.text.answers.forms import ToolFormat
-from lumen_mlir.text.answers.parser import Start
+from lumen_mlir.text.answers.start import Start
 from lumen_mlir.text.chat import ChatTemplate
 
 QUESTION = {"role": "user", "content": "?"}

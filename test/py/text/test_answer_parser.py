@@ -20,6 +20,7 @@ from lumen_mlir.testing.scripted import write_scripted
 from lumen_mlir.text.answer_format import AnswerFormat
 from lumen_mlir.text.answers.deltas import Answer, CallArguments, CallBegin, ContentText
 from lumen_mlir.text.answers.reader import Source
+from lumen_mlir.text.answers.values import NoValueError, from_literal
 from lumen_mlir.text.chat import ChatTemplate
 from lumen_mlir.text.special_text import LETTERS
 
@@ -203,6 +204,7 @@ def same_text(content, text, format):
         ("qwen3", '<tool_call>{"name": "weather", "arguments": [1]}</tool_call>'),
         ("qwen3", '<tool_call>{"name": 3, "arguments": {}}</tool_call>'),
         ("qwen3", '<tool_call>{"name": "weather", "arguments": {"days": NaN}}</tool_call>'),
+        ("qwen3", '<tool_call>{"name": "weather", "arguments": {"days": 1e999}}</tool_call>'),
         ("qwen3", "<tool_call>" + "{" * 1000 + "}" * 1000),
         ("qwen3", "<tool_call>" * 500),
         ("qwen3-coder", "<tool_call>\n<function=weather>\n<parameter=city>\nx\n</function>\n</tool_call>"),
@@ -277,6 +279,35 @@ def test_reasoning(text, prompt, expected):
         parser = format.parser(prompt)
         answer = Answer.of([d for piece in pieces for d in parser.feed(piece)] + parser.finish())
         assert (answer.reasoning, answer.content) == expected
+
+
+def test_what_is_said_has_a_marker_of_its_own():
+    format = opened("solar-open")[1]
+    for prompt in ("<|begin|>assistant", "<|begin|>assistant<|think|><|end|><|begin|>assistant"):
+        for text in ("<|content|>said<|end|>", "<|content|>said"):
+            for pieces in ([text], list(text)):
+                assert read(format, prompt, pieces) == Answer(content="said")
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        None,
+        [],
+        {"properties": 3, "required": 3},
+        {"properties": {"city": 3, "days": {"type": 5}}, "required": [{}, "city"]},
+        {"properties": {"city": {"$ref": "#/$defs/a"}}, "$defs": {"a": {"$ref": "#/$defs/a"}}},
+        {"properties": {"city": {"enum": [[], {}]}}},
+    ],
+)
+def test_strange_schemas(schema):
+    """What is wrong with them says who compiles the grammar."""
+    tools = [{"name": "weather", "parameters": schema}]
+    for name in ("qwen3", "qwen3-coder", "llama-pythonic"):
+        format = opened(name)[1]
+        assert "weather" in format.grammar(tools, "required")
+        _, text = written(name, None, None, CALLS[:1])
+        assert read(format, "", [text], tools).calls[0].name == "weather"
 
 
 def test_it_is_known_whether_the_model_thinks():
@@ -357,6 +388,8 @@ def test_forms_that_models_write_besides():
     call = '{"name": "weather", "parameters": {"city": "x"}}'
     for text in (call, f" \n{call}\n", f"<|python_tag|>{call}<|eom_id|>"):
         assert parts(read(opened("llama-3")[1], "", list(text)))[2] == [("weather", {"city": "x"})]
+    other = ' -> tool/function_call\n[{"name": "f", "parameters": {"a": 1}}]'
+    assert parts(read(opened("hyperclovax-think")[1], "", [other], True))[2] == [("f", {"a": 1})]
     twice = read(
         opened("qwen3")[1], "", ['<tool_call>{"name": "weather", "arguments": "{\\"city\\": \\"x\\"}"}']
     )
@@ -369,6 +402,31 @@ def test_forms_that_models_write_besides():
     ]
     half = read(opened("qwen3")[1], "", ['<tool_call>{"name": "weather", "arguments": {"city": "\\ud83d"}}'])
     assert half.calls[0].arguments == '{"city": "\\ud83d"}'
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("'it\\'s \\x41\\uac00\\d\\n'", "it's A가\\d\n"),
+        ('"a\nb"', "a\nb"),
+        ("[1, (2, 'x',), {'a': True, \"b\": None,},]", [1, [2, "x"], {"a": True, "b": None}]),
+        ("'None (True)'", "None (True)"),
+        ("-0.5e3", -500.0),
+        ("true", True),
+    ],
+)
+def test_literals(text, value):
+    assert from_literal(text) == value
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "x", "'a", "'\\'" * 50000, "1e999", "NaN", "{1, 2}", "[" * 100000, "f()", "-" * 99999],
+    ids=range(10),
+)
+def test_no_literals(text):
+    with pytest.raises(NoValueError):
+        from_literal(text)
 
 
 def test_no_time_is_lost_on_repetition():

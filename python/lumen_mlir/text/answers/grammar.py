@@ -10,8 +10,8 @@ from typing import Any
 
 from lumen_mlir.errors import LumenError
 from lumen_mlir.text.answers.forms import PairsWriting, ReasoningFormat, ToolFormat
-from lumen_mlir.text.answers.parser import Start
 from lumen_mlir.text.answers.schemas import ToolSchemas, property_schemas, types_of
+from lumen_mlir.text.answers.start import Start
 
 _ID = "/[0-9A-Za-z]{9}/"
 # Schemas that say more about their properties elsewhere.

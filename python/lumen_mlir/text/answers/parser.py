@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from enum import Enum
 from typing import Any
 from uuid import uuid4
 
@@ -15,29 +14,12 @@ from lumen_mlir.text.answers.forms import NO_LEAD, JsonUnit, Lead, ReasoningForm
 from lumen_mlir.text.answers.pieces import MORE, NOTHING, Marker
 from lumen_mlir.text.answers.reader import Reading, Source, next_character, read_call, skip
 from lumen_mlir.text.answers.schemas import ToolSchemas
+from lumen_mlir.text.answers.start import Start
 from lumen_mlir.text.answers.values import to_json
 
 # Calls of an answer that may be malformed before the rest of it counts as text: a model that repeats itself
 # must not keep the parser busy.
 _MOST_FAILED = 64
-
-
-class Start(Enum):
-    """Where an answer begins, which follows from the end of its prompt."""
-
-    ANSWER = "the model may think first"
-    REASONING = "the prompt has begun the reasoning"
-    CONTENT = "the prompt has ended the reasoning"
-
-    @staticmethod
-    def of(prompt: str, reasoning: ReasoningFormat | None) -> Start:
-        """Where an answer to ``prompt`` begins."""
-        if reasoning is None:
-            return Start.ANSWER
-        if reasoning.begin and reasoning.begin.ends(prompt):
-            return Start.REASONING
-        both = Marker(reasoning.begin.pieces + reasoning.end.pieces)
-        return Start.CONTENT if reasoning.begin and both.ends(prompt) else Start.ANSWER
 
 
 class AnswerParser:
@@ -106,7 +88,7 @@ class AnswerParser:
                 self.is_thinking = True
                 yield from self._read_reasoning(reasoning)
                 self.is_thinking, self._thought = False, True
-        if self._start is not Start.CONTENT:
+        if self._start is not Start.CONTENT or self._lead.marker:
             yield from self._read_lead()
         yield from self._read_answer()
 

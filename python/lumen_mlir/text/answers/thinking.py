@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from lumen_mlir.text.answers.forms import ReasoningFormat
-from lumen_mlir.text.answers.parser import AnswerParser, Start
+from lumen_mlir.text.answers.parser import AnswerParser
 from lumen_mlir.text.answers.probe import QUESTION, Probe
+from lumen_mlir.text.answers.start import Start
 from lumen_mlir.text.chat_messages import ChatError
 
 if TYPE_CHECKING:
