@@ -4,14 +4,16 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from pathlib import Path
 
 import pytest
-from answer_templates import FAMILIES, LLAMA3, QWEN2
+from answer_templates import FAMILIES, LLAMA3, QWEN2, QWEN3
 from answer_vocabulary import ByteVocabulary
 
 from lumen_mlir.errors import LumenError
 from lumen_mlir.text.answer_format import AnswerFormat
+from lumen_mlir.text.answers import probe
 from lumen_mlir.text.answers.forms import ToolFormat
 from lumen_mlir.text.answers.start import Start
 from lumen_mlir.text.chat import ChatTemplate
@@ -37,11 +39,13 @@ TOOLS = [
 ]
 
 
+@cache
 def template(name: str) -> ChatTemplate:
     family = FAMILIES[name]
     return ChatTemplate(family.source, family.bos, family.ends[0])
 
 
+@cache
 def opened(name: str) -> AnswerFormat:
     return AnswerFormat.of(template(name), ByteVocabulary(FAMILIES[name]))
 
@@ -222,6 +226,20 @@ def test_a_call_that_a_template_refuses():
         ChatTemplate(LLAMA3).render(
             [QUESTION, {"role": "assistant", "content": None, "tool_calls": [call, call]}], tools=TOOLS
         )
+
+
+def test_a_slow_template(monkeypatch):
+    monkeypatch.setattr(probe, "SECONDS", 1e-9)
+    format = AnswerFormat.of(template("qwen3"))
+    assert (format.reasoning, format.tools) == (None, None)
+    assert format.reasoning_problem == format.tools_problem == "the template is too slow to be tried"
+
+
+def test_a_template_that_fails_with_tools():
+    source = QWEN3.replace("{% if tools %}", "{% if tools %}{{ tools[0].nothing.here }}", 1)
+    format = AnswerFormat.of(ChatTemplate(source))
+    assert format.tools is None and "nothing" in format.tools_problem
+    assert format.reasoning is not None and format.reasoning_problem is None
 
 
 def test_example():

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import pytest
 from answer_templates import FAMILIES, SOLAR_OPEN
 from answer_vocabulary import ByteVocabulary
@@ -14,6 +16,7 @@ from lumen_mlir.text.chat import ChatTemplate
 QUESTION = {"role": "user", "content": "?"}
 
 
+@cache
 def opened(name):
     family = FAMILIES[name]
     vocabulary = ByteVocabulary(family)
