@@ -228,6 +228,11 @@ def test_a_call_that_a_template_refuses():
         )
 
 
+def test_nobody_is_warned_of_what_is_only_tried(caplog):
+    AnswerFormat.of(ChatTemplate(LLAMA3))
+    assert caplog.messages == []
+
+
 def test_a_slow_template(monkeypatch):
     monkeypatch.setattr(probe, "SECONDS", 1e-9)
     format = AnswerFormat.of(template("qwen3"))
