@@ -17,11 +17,12 @@ from lumen_mlir.text.answers.deltas import Answer
 from lumen_mlir.text.answers.derivation import UnknownFormError, find_calls
 from lumen_mlir.text.answers.forms import Lead, ReasoningFormat, ToolFormat
 from lumen_mlir.text.answers.grammar import CallGrammar
-from lumen_mlir.text.answers.parser import AnswerParser, Start
+from lumen_mlir.text.answers.parser import AnswerParser
 from lumen_mlir.text.answers.pieces import Marker, is_tag, pieces_of
 from lumen_mlir.text.answers.probe import SAID, TOOLS, Probe
 from lumen_mlir.text.answers.reasoning import find_reasoning
 from lumen_mlir.text.answers.rules import lead_rules
+from lumen_mlir.text.answers.start import Start
 from lumen_mlir.text.answers.thinking import (
     ThinkingBudget,
     ThinkingVariables,
@@ -68,24 +69,32 @@ class AnswerFormat:
         Without a tokenizer a grammar has no control tokens.
         """
         control, ends = ({}, ()) if tokenizer is None else _control_tokens(tokenizer)
+        format = AnswerFormat(control=control, ends=ends)
         try:
-            probe = Probe(template)
-            probe.settle(template.source)
-            found = find_reasoning(probe, template.source)
+            return format._found(template, "tools" in template.variables)
         except ChatError as error:
             problem = one_line(str(error))
-            return AnswerFormat(None, None, problem, problem, control=control, ends=ends)
-        format = AnswerFormat(
+        try:
+            return replace(format._found(template, False), tools_problem=problem)
+        except ChatError:
+            return replace(format, reasoning_problem=problem, tools_problem=problem)
+
+    def _found(self, template: ChatTemplate, with_tools: bool) -> AnswerFormat:
+        """The format of ``template``. Raises ``ChatError`` where it fails, or is too slow."""
+        probe = Probe(template, with_tools)
+        probe.settle(template.source)
+        found = find_reasoning(probe, template.source)
+        format = replace(
+            self,
             reasoning=found.format,
             reasoning_field=found.field,
             lead=found.lead,
             turn_end=_turn_end(probe),
-            control=control,
-            ends=ends,
-        )
-        format = format._with_reasoning_checked(probe)
-        thinking = find_variables(probe, template.variables, format.reasoning)
-        return replace(format._with_tools(probe, template), thinking=thinking)
+        )._with_reasoning_checked(probe)
+        format = replace(format, thinking=find_variables(probe, template.variables, format.reasoning))
+        if not with_tools:
+            return replace(format, tools_problem="the model's chat template takes no tools")
+        return format._with_tools(probe, template)
 
     def _with_reasoning_checked(self, probe: Probe) -> AnswerFormat:
         wrong = check_reasoning(probe, self.parser, self.reasoning_field, self.ends)
@@ -95,11 +104,9 @@ class AnswerFormat:
         return replace(self, reasoning=None, reasoning_problem=one_line(problem))
 
     def _with_tools(self, probe: Probe, template: ChatTemplate) -> AnswerFormat:
-        if "tools" not in template.variables:
-            return replace(self, tools_problem="the model's chat template takes no tools")
         try:
             tools = find_calls(probe, template.source, self.reasoning)
-        except (UnknownFormError, ChatError) as error:
+        except UnknownFormError as error:
             return replace(self, tools_problem=one_line(str(error)))
         format = replace(self, tools=tools)
         # What is not told apart from content cannot be read back.

@@ -121,7 +121,7 @@ class ChatTemplate:
         self, messages: Sequence[Mapping[str, Any]], add_generation_prompt: bool = False, **variables: Any
     ) -> str:
         """``render`` to find something out, in a quarter of its time; what is left out is no error."""
-        fitted = self._habits.fitted(normalized(messages))
+        fitted = self._habits.fitted(normalized(messages), warns=False)
         return self._rendered(fitted, {**variables, "add_generation_prompt": add_generation_prompt}, SHARE)
 
     def render_hidden(

@@ -126,11 +126,14 @@ class TemplateHabits:
         finally:
             self._left -= time.thread_time() - start
 
-    def fitted(self, messages: list[Message]) -> list[Message]:
-        """``messages`` with the contents, ids of calls and names of fields that the template expects."""
-        return [self._fitted(message) for message in messages]
+    def fitted(self, messages: list[Message], warns: bool = True) -> list[Message]:
+        """``messages`` with the contents, ids of calls and names of fields that the template expects.
 
-    def _fitted(self, message: Message) -> Message:
+        ``warns``: a text that is left out is worth a warning, once.
+        """
+        return [self._fitted(message, warns) for message in messages]
+
+    def _fitted(self, message: Message, warns: bool) -> Message:
         given = next((name for name in THOUGHTS if isinstance(message.get(name), str)), None)
         if given is not None and message["role"] == "assistant":
             field = self.thought_field
@@ -145,7 +148,7 @@ class TemplateHabits:
             content = "" if calls.empty or not calls.null else None
         elif not calls.text and calls.null:
             content = None
-            if not self._warned:
+            if warns and not self._warned:
                 self._warned = True
                 logger.warning("%s: the template has no place for a text beside calls", self._where)
         message = {**message, "content": content}

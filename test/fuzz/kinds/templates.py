@@ -2,7 +2,8 @@
 """Chat templates, as makers write them, changed, or made up, get conversations, sound or not.
 
 A fault is anything but a prompt within the limits or a ``ChatError``; and with an unchanged template a prompt
-that does not have what the user said, or in which a control token that a message has in it is one.
+that does not have what the user said, or in which a control token that a message has in it is one. So is an
+error where it is found out how answers are written, and an answer that its pieces change.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from pathlib import Path
 
 from fuzz import template_texts
 from lumen_mlir.text import template_limits
+from lumen_mlir.text.answer_format import AnswerFormat
+from lumen_mlir.text.answers.deltas import Answer
 from lumen_mlir.text.chat import ChatTemplate
 from lumen_mlir.text.chat_messages import ChatError
 from lumen_mlir.text.special_text import SpecialTexts
@@ -46,6 +49,8 @@ def attempt(state: list[ChatTemplate], rng: random.Random) -> str:
     except ChatError as error:
         assert "\n" not in str(error)
         return "no template"
+    if rng.random() < 0.1:
+        return _answers(template, rng)
     try:
         if rng.random() < 0.5:
             prompt = template.render(messages, **variables)
@@ -56,6 +61,21 @@ def attempt(state: list[ChatTemplate], rng: random.Random) -> str:
         return "refused"
     assert isinstance(prompt, str) and len(prompt) <= template_limits.SIZE
     return "rendered"
+
+
+def _answers(template: ChatTemplate, rng: random.Random) -> str:
+    format = AnswerFormat.of(template)
+    for problem in (format.reasoning_problem, format.tools_problem):
+        assert problem is None or "\n" not in problem
+    marks = ["<tool_call>", '{"name": "f", "arguments": {', "}", "</tool_call>", "<think>", "</think>", "\n"]
+    text = "".join(rng.choice([*marks, template_texts.text(rng)]) for _ in range(rng.randrange(12)))
+    prompt = rng.choice(["", "<think>\n"])
+    whole = format.parse(text, prompt, True)
+    parser = format.parser(prompt, True)
+    pieces = Answer.of([delta for piece in text for delta in parser.feed(piece)] + parser.finish())
+    assert (pieces.reasoning, pieces.content) == (whole.reasoning, whole.content), "pieces change an answer"
+    assert [call.name for call in pieces.calls] == [call.name for call in whole.calls]
+    return "answers"
 
 
 def _as_it_is(template: ChatTemplate, messages: list, variables: dict) -> str:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import random
 import re
+from functools import cache
 
 import pytest
 from answer_templates import FAMILIES
@@ -51,6 +52,7 @@ CALLS = [
 WITH_CALLS = [name for name, family in FAMILIES.items() if family.calls is not None]
 
 
+@cache
 def opened(name):
     family = FAMILIES[name]
     vocabulary = ByteVocabulary(family)

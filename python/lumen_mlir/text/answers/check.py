@@ -8,9 +8,11 @@ from typing import Any
 
 from lumen_mlir.text.answers.deltas import Answer
 from lumen_mlir.text.answers.parser import AnswerParser
-from lumen_mlir.text.answers.probe import KEYS, NAMES, SAID, THOUGHT, VALUES, Probe
+from lumen_mlir.text.answers.probe import KEYS, NAMES, VALUES, Probe
 from lumen_mlir.text.answers.values import to_json
 
+# Other texts than those that were compared, so that nothing of these can be part of a marker.
+SAID, THOUGHT = "Zq5other\n\n- words", "Zq6more\n\nthan one line"
 # Arguments of every type.
 PLAIN = {
     "text": "Zq 안녕 👨‍👩‍👧",

@@ -9,9 +9,9 @@ from typing import Any
 
 from lumen_mlir.errors import LumenError
 from lumen_mlir.text.answers.forms import PairsWriting, ReasoningFormat, ToolFormat
-from lumen_mlir.text.answers.parser import Start
 from lumen_mlir.text.answers.rules import Rules, quoted
 from lumen_mlir.text.answers.schemas import ToolSchemas, property_schemas, types_of
+from lumen_mlir.text.answers.start import Start
 
 _ID = "/[0-9A-Za-z]{9}/"
 # Schemas that say more about their properties elsewhere.
@@ -113,16 +113,16 @@ class CallGrammar(Rules):
         """The value of an argument and what ends it."""
         if any(each.startswith(rule) for each in self.rules):
             return rule
-        quoted = self._form.has_quoted_values
+        literal = self._form.has_quoted_values
         end = self.literal(pairs.value_end)
         given = schema if isinstance(schema, Mapping) else {}
         values = given.get("enum", [given["const"]] if "const" in given else None)
         types = types_of(schema, root)
-        if values and not quoted:
+        if values and not literal:
             texts = [each if isinstance(each, str) else json.dumps(each) for each in values]
             choices = " | ".join(quoted(text) for text in texts)
             return self.rule(rule, f"({choices}) {end}")
-        if quoted or (types and "string" not in types):
+        if literal or (types and "string" not in types):
             # Templates that write values one by one may write these as Python does.
             words = (["True", "False"] if "boolean" in types else []) + (["None"] if "null" in types else [])
             choices = " | ".join([self._json(schema), *map(quoted, words)])

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from enum import Enum
 from typing import Any
 from uuid import uuid4
 
@@ -15,25 +14,12 @@ from lumen_mlir.text.answers.forms import NO_LEAD, JsonUnit, Lead, ReasoningForm
 from lumen_mlir.text.answers.pieces import MORE, NOTHING, Marker
 from lumen_mlir.text.answers.reader import Reading, Source, next_character, read_call, skip
 from lumen_mlir.text.answers.schemas import ToolSchemas
+from lumen_mlir.text.answers.start import Start
 from lumen_mlir.text.answers.values import to_json
 
-
-class Start(Enum):
-    """Where an answer begins, which follows from the end of its prompt."""
-
-    ANSWER = "the model may think first"
-    REASONING = "the prompt has begun the reasoning"
-    CONTENT = "the prompt has ended the reasoning"
-
-    @staticmethod
-    def of(prompt: str, reasoning: ReasoningFormat | None) -> Start:
-        """Where an answer to ``prompt`` begins."""
-        if reasoning is None:
-            return Start.ANSWER
-        if reasoning.begin and reasoning.begin.ends(prompt):
-            return Start.REASONING
-        both = Marker(reasoning.begin.pieces + reasoning.end.pieces)
-        return Start.CONTENT if reasoning.begin and both.ends(prompt) else Start.ANSWER
+# Calls of an answer that may be malformed before the rest of it counts as text: a model that repeats itself
+# must not keep the parser busy.
+_MOST_FAILED = 64
 
 
 class AnswerParser:
@@ -66,6 +52,7 @@ class AnswerParser:
         self._source, self._deltas = Source(), list[Delta]()
         self._ids: list[str] = []
         self._thought = self._said = False
+        self._gap = ""
         self.is_thinking = start is Start.REASONING
         """Whether the model thinks, as far as the text is known."""
         self._machine = self._run()
@@ -101,7 +88,7 @@ class AnswerParser:
                 self.is_thinking = True
                 yield from self._read_reasoning(reasoning)
                 self.is_thinking, self._thought = False, True
-        if self._start is not Start.CONTENT:
+        if self._start is not Start.CONTENT or self._lead.marker:
             yield from self._read_lead()
         yield from self._read_answer()
 
@@ -134,7 +121,7 @@ class AnswerParser:
             markers.setdefault(self._reasoning.end, "stray")
         if self._turn_end:
             markers.setdefault(self._turn_end, "turn")
-        look = source.at
+        look, failed = source.at, 0
         while (found := (yield from self._say_until(markers, ContentText, look))) is not None:
             place, end, kind = found
             if kind == "turn":
@@ -142,14 +129,14 @@ class AnswerParser:
                 source.at = end
             elif kind == "stray" and not (self._thought and self._said):
                 source.at = end
-                yield from next_character(source)
-            elif kind == "call":
+                yield from self._go_on()
+            elif kind == "call" and failed < _MOST_FAILED:
                 held, source.at = source.at, end
                 if form is not None and (yield from self._read_calls(form)):
-                    yield from next_character(source)
+                    yield from self._go_on()
                 else:
-                    source.at = held
-                    look = place + 1
+                    source.at, look = held, place + 1
+                    failed += 1
                     continue
             else:
                 look = place + 1
@@ -200,8 +187,15 @@ class AnswerParser:
             text = text.rstrip()
         if text:
             self._source.at += len(text)
+            if kind is ContentText and self._gap:
+                text, self._gap = self._gap + text, ""
             self._deltas.append(kind(text))
             self._said = self._said or kind is ContentText
+
+    def _go_on(self) -> Reading[None]:
+        """Reads white space behind what is no content; what is said there begins a line of its own."""
+        yield from next_character(self._source)
+        self._gap = "\n" if self._said else ""
 
     def _read_bare_calls(self, form: ToolFormat) -> Reading[None]:
         """Calls at the beginning of an answer, where nothing announces them."""
@@ -210,7 +204,7 @@ class AnswerParser:
             if (yield from skip(source, marker)):
                 break
         if (yield from self._read_calls(form, bare=True)):
-            yield from next_character(source)
+            yield from self._go_on()
         else:
             source.at = before
 

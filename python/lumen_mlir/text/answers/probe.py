@@ -45,18 +45,16 @@ TOOLS = [
 
 
 class Probe:
-    """Renders answers of a template. Raises ``ChatError`` where it fails.
+    """Renders answers of a template, with or without tools. Raises ``ChatError`` where it fails.
 
     Attributes:
       prompt: the prompt for an answer.
       base: where answers begin in a conversation, as far as ``full`` has rendered any.
     """
 
-    def __init__(self, template: ChatTemplate):
+    def __init__(self, template: ChatTemplate, with_tools: bool):
         self._template = template
-        self._variables: dict[str, Any] = {}
-        if "tools" in template.variables:
-            self._variables["tools"] = TOOLS
+        self._variables: dict[str, Any] = {"tools": TOOLS} if with_tools else {}
         self._left = SECONDS
         self.base = 0
         self.prompt = self.rendered([QUESTION], True)
@@ -110,6 +108,8 @@ class Probe:
             try:
                 text = self.rendered(messages)
             except ChatError:
+                if self._left <= 0:
+                    raise
                 continue
             self.base = min(self.base, common_length(self.prompt, text))
             if ASKED in text[self.base :]:

@@ -71,6 +71,10 @@ def read_call(source: Source, form: ToolFormat, schemas: ToolSchemas) -> Reading
 def _read_json(source: Source, unit: JsonUnit) -> Reading[tuple[str, str, Any] | None]:
     value = yield from _read_object(source)
     name, arguments = _at(value, unit.name), _at(value, unit.arguments)
+    if arguments is None:
+        # Models of one family take the name of another's field.
+        others = (_at(value, (*unit.arguments[:-1], other)) for other in ("arguments", "parameters"))
+        arguments = next((each for each in others if each is not None), None)
     id = "" if unit.id is None else _at(value, unit.id)
     if isinstance(arguments, str):
         # Some models write the object as a string.

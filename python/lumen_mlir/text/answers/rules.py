@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 
 from lumen_mlir.text.answers.forms import ReasoningFormat
-from lumen_mlir.text.answers.parser import Start
+from lumen_mlir.text.answers.start import Start
 
 
 class Rules:

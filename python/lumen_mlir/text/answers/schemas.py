@@ -60,7 +60,8 @@ def property_schemas(schema: Mapping[str, Any]) -> dict[str, tuple[Any, bool]]:
     """
     properties = schema.get("properties")
     required = schema.get("required")
-    must = set(required) if isinstance(required, (list, tuple)) else set()
+    names = required if isinstance(required, (list, tuple)) else ()
+    must = {name for name in names if isinstance(name, str)}
     shared = {name: schema[name] for name in ("$defs", "definitions") if name in schema}
     return {
         name: ({**part, **shared} if isinstance(part, Mapping) else part, name in must)
@@ -73,8 +74,10 @@ def types_of(schema: Any, root: Mapping[str, Any], steps: int = _STEPS) -> set[s
     if not isinstance(schema, Mapping) or steps == 0:
         return set()
     given = schema.get("type")
-    if given is not None:
-        return {given} if isinstance(given, str) else {name for name in given if isinstance(name, str)}
+    if isinstance(given, str):
+        return {given}
+    if isinstance(given, (list, tuple)):
+        return {name for name in given if isinstance(name, str)}
     reference = schema.get("$ref")
     if isinstance(reference, str) and reference.startswith("#/"):
         found: Any = root

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from lumen_mlir.text.answers.forms import ReasoningFormat
-from lumen_mlir.text.answers.parser import AnswerParser, Start
+from lumen_mlir.text.answers.parser import AnswerParser
 from lumen_mlir.text.answers.probe import QUESTION, Probe
+from lumen_mlir.text.answers.start import Start
 from lumen_mlir.text.chat_messages import ChatError
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ class ThinkingBudget:
 
     def __init__(self, closing: list[int], parser: AnswerParser, tokens: int):
         self._closing, self._parser, self._left = closing, parser, tokens
-        self._is_used_up = False
+        self._is_used_up = self._was_thinking = False
 
     def forced(self) -> list[int]:
         """Tokens that must come next, before any other is drawn; most often none.
@@ -116,6 +117,7 @@ class ThinkingBudget:
         To be asked before the first token, and after each that was drawn and whose text the parser has been
         fed. After they were given once, the text of these tokens is fed to the parser like any other.
         """
+        self._was_thinking = self._parser.is_thinking
         if self._is_used_up or self._left > 0 or not self._parser.is_thinking:
             return []
         self._is_used_up = True
@@ -124,9 +126,9 @@ class ThinkingBudget:
     def drawn(self, is_whole: bool = True) -> None:
         """Counts a token that was drawn; ``is_whole``: no character lacks bytes behind it.
 
-        A budget ends only behind a whole character.
+        A budget ends only behind a whole character. What begins the reasoning does not count.
         """
-        if self._parser.is_thinking:
+        if self._was_thinking:
             self._left = max(self._left - 1, 0 if is_whole else 1)
 
 

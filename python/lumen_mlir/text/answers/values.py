@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-import ast
 import json
+import math
 import re
 from typing import Any
 
@@ -14,6 +14,16 @@ FAILED = -1
 _DEPTH = 200
 _OPEN, _CLOSED = "([{", ")]}"
 _INSIDE = {quote: re.compile(rf"[\\{quote}]") for quote in "\"'"}
+
+
+# What Python writes otherwise than JSON; a comma before a bracket is left out.
+_PYTHON = re.compile(
+    r"""(?P<string>'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")|(?P<stray>['"])"""
+    r"""|\b(?P<word>True|False|None)\b|(?P<bracket>[()])|,\s*(?=[\])}])""",
+    re.DOTALL,
+)
+_ESCAPE = re.compile(r"\\(?:(?P<code>x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4})|.)", re.DOTALL)
+_ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f", "\\": "\\", "'": "'", '"': '"', "\n": ""}
 
 
 class NoValueError(ValueError):
@@ -74,26 +84,48 @@ class ValueEnd:
 def from_json(text: str) -> Any:
     """The value of JSON. Raises ``NoValueError``, also for numbers that JSON does not have."""
     try:
-        return json.loads(text, parse_constant=_no_constant)
+        return json.loads(text, parse_constant=_no_number, parse_float=_number)
     except (ValueError, RecursionError) as error:
         raise NoValueError(str(error)) from None
 
 
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON")
+def _no_number(name: str) -> None:
+    raise NoValueError(f"{name} is no JSON")
+
+
+def _number(text: str) -> float:
+    value = float(text)
+    return value if math.isfinite(value) else _no_number(text)  # type: ignore[return-value]
 
 
 def from_literal(text: str) -> Any:
-    """The value of JSON, or of a literal of Python that JSON can hold. Raises ``NoValueError``."""
+    """The value of JSON, or of a literal of Python that JSON can hold. Raises ``NoValueError``.
+
+    (Python's own parser prints warnings for escapes that it does not know.)
+    """
     try:
         return from_json(text)
     except NoValueError:
-        pass
-    try:
-        value = ast.literal_eval(text.strip())
-        return from_json(json.dumps(value, allow_nan=False))
-    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
-        raise NoValueError(str(error)) from None
+        return from_json(_PYTHON.sub(_as_json, text))
+
+
+def _as_json(found: re.Match) -> str:
+    string, word, bracket, stray = found.group("string", "word", "bracket", "stray")
+    if stray:
+        raise NoValueError(f"nothing ends a string: {stray}")
+    if string:
+        return json.dumps(_ESCAPE.sub(_unescaped, string[1:-1]))
+    if word:
+        return {"True": "true", "False": "false", "None": "null"}[word]
+    return {"(": "[", ")": "]"}[bracket] if bracket else ""
+
+
+def _unescaped(found: re.Match) -> str:
+    code = found["code"]
+    if code:
+        return chr(int(code[1:], 16))
+    # An escape that Python does not know stands for itself.
+    return _ESCAPES.get(found[0][1:], found[0])
 
 
 def to_json(value: Any) -> str:
