@@ -10,7 +10,7 @@ from lumen_mlir.errors import one_line
 from lumen_mlir.grammar.grammar import GBNF, JSON_SCHEMA, LARK, REGEX, Grammar, GrammarError
 
 # Between the parts of JSON stands a space, or a new line and what indents it: a text cannot go on with
-# nothing but space. (A schema may say otherwise in "x-guidance".)
+# nothing but space. A schema may say otherwise in "x-guidance", which is llguidance's.
 _SPACE: Any = {"whitespace_pattern": r" |\n[ \t]{0,40}"}
 
 
@@ -30,8 +30,14 @@ def library_text(grammar: Grammar) -> str:
         if schema is False:
             raise GrammarError(f"the {JSON_SCHEMA} is false, which nothing fits")
         text = "{}" if schema is True else grammar.text
-        return llguidance.LLMatcher.grammar_from_json_schema(text, defaults=_SPACE)
+        own = schema is not True and "x-guidance" in schema
+        return llguidance.LLMatcher.grammar_from_json_schema(text, defaults=None if own else _SPACE)
     if grammar.kind == REGEX:
+        # (The library puts it between slashes, the last of which would be escaped.)
+        if (len(grammar.text) - len(grammar.text.rstrip("\\"))) % 2:
+            raise GrammarError(
+                f"the {REGEX} cannot be used: incomplete escape (at its character {len(grammar.text)})"
+            )
         return llguidance.LLMatcher.grammar_from_regex(grammar.text)
     if grammar.kind == GBNF:
         return _lark_of_gbnf(grammar.text)

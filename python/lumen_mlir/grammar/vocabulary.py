@@ -46,16 +46,28 @@ class _Wrapper:
 
     def __call__(self, text: str) -> list[int]:
         """The tokens of what a grammar forces, in the middle of a text. Raises nothing."""
-        vocabulary = self._vocabulary
-        try:
-            ids = vocabulary.encode(text, special=False, add_bos=False, add_eos=False, begins=False)
-            if b"".join(vocabulary.token_bytes(token, special=True) for token in ids) == text.encode():
+        # (A line feed takes the space that some tokenizers put before a text.)
+        for before in ("", "\n"):
+            ids = self._behind(before, text)
+            if ids is not None:
                 return ids
-        except LumenError:
-            pass
         # Some tokenizers change a text first (NFC, say), or have tokens that the model lacks.
         holder = self._holder()
         return [] if holder is None else holder.tokenizer.greedy_tokenize(text)
+
+    def _behind(self, before: str, text: str) -> list[int] | None:
+        """The tokens of a text behind another one; None where they stand for something else."""
+        vocabulary = self._vocabulary
+        try:
+            ids = vocabulary.encode(before + text, special=False, add_bos=False, add_eos=False, begins=False)
+        except LumenError:
+            return None
+        pieces = [vocabulary.token_bytes(token, special=True) for token in ids]
+        begin, said = 0, b""
+        while before and begin < len(ids) and said not in (before.encode(), b" " + before.encode()):
+            said += pieces[begin]
+            begin += 1
+        return ids[begin:] if b"".join(pieces[begin:]) == text.encode() else None
 
 
 class LibraryTokenizer:

@@ -17,8 +17,13 @@ from lumen_mlir.grammar.compiler import GrammarCompiler
 
 
 @pytest.fixture(scope="module")
-def compile(tmp_path_factory):
-    return GrammarCompiler(byte_tokenizer(tmp_path_factory.mktemp("v")), 1).compile
+def vocabulary(tmp_path_factory):
+    return byte_tokenizer(tmp_path_factory.mktemp("v"))
+
+
+@pytest.fixture(scope="module")
+def compile(vocabulary):
+    return GrammarCompiler(vocabulary, 1).compile
 
 
 def test_grammars_are_values():
@@ -45,6 +50,9 @@ for _ in range(5000):
         (lambda: Grammar.gbnf(None), "the GBNF grammar is None; text was expected"),
         (lambda: Grammar.regex("\ud800"), r"not valid Unicode: character 0 is U\+D800"),
         (lambda: Grammar.regex("a" * 262_145), "has 262,145 characters; at most 262,144 may be"),
+        (lambda: Grammar.choice("ab"), "the choice is 'ab'; a list of texts was expected"),
+        (lambda: Grammar.choice([]), r"the choice is \[\]; a list of texts was expected"),
+        (lambda: Grammar.choice(["a", 1]), "the choice has 1; text was expected"),
         (lambda: Grammar.json_schema("{"), "the JSON schema is no JSON: .* line 1 column 2"),
         (lambda: Grammar.json_schema("[" * 100_000), "the JSON schema is no JSON: "),
         (lambda: Grammar.json_schema("3"), "the JSON schema is 3; an object was expected"),
@@ -72,7 +80,10 @@ def test_what_is_no_grammar(make, message):
         (Grammar.json_schema({"type": "string", "pattern": "(?=a)"}), "look-around"),
         (Grammar.json_schema({"const": "\ud800"}), "the JSON schema cannot be used: "),
         (Grammar.json_schema(False), "the JSON schema is false, which nothing fits"),
-        (Grammar.regex("a(b"), r"the regular expression cannot be used: .*unclosed group"),
+        (Grammar.regex("a(b"), r"expression cannot be used: unclosed group \(at its character 2\)$"),
+        (Grammar.regex("가\n나[b"), r"expression cannot be used: unclosed character class"),
+        (Grammar.regex("a\\"), r"expression cannot be used: incomplete escape \(at its character 2\)$"),
+        (Grammar.regex("a\\\\\\"), "incomplete escape"),
         (Grammar.regex(r"(a)\1"), "backreferences are not supported"),
         (Grammar.lark('start: "a" b\n'), r'the Lark grammar cannot be used: at 1\(8\): unknown name: "b"'),
         (Grammar.lark('start: "a" \nb: "c'), r"2\(\d+\): lexer error"),
@@ -95,6 +106,45 @@ def test_what_is_wrong_with_a_grammar(compile, grammar, message):
         assert "\n" not in str(caught.value) and len(str(caught.value)) < 400
     # Another one is not affected.
     compile(Grammar.regex("a"))
+
+
+@pytest.mark.parametrize(
+    ("grammar", "fits", "others"),
+    [
+        (Grammar.regex("a/b"), ["a/b"], ["ab", "a\\/b"]),
+        (Grammar.regex(r"a\/b"), ["a/b"], ["a\\/b"]),
+        (Grammar.regex(r"a\\/b"), ["a\\/b"], ["a/b"]),
+        (Grammar.regex("a\\\\"), ["a\\"], ["a", "a\\\\"]),
+        (Grammar.regex('a\nb|//|"'), ["a\nb", "//", '"'], ["a", "b", ""]),
+        (Grammar.regex(""), [""], ["a"]),
+        (
+            Grammar.choice(["a|b", "(", "한 국", "a\n.", "\\"]),
+            ["a|b", "(", "한 국", "a\n.", "\\"],
+            ["a", "b", "ab"],
+        ),
+        (Grammar.choice(["a", "ab", "abc"]), ["a", "ab", "abc"], ["", "b", "abcd"]),
+        (Grammar.json_schema(True), ["1", '{"a": [null]}', '"x"'], ["", "{", "1 "]),
+        (Grammar.json_object(), ["{}", '{"a": {"b": 1}}', '{\n  "a": 1\n}'], ["[]", "1", '{"a": 01}']),
+        (
+            Grammar.json_schema({"type": "object", "x-guidance": {"whitespace_flexible": False}}),
+            ["{}"],
+            ["{ }"],
+        ),
+        (Grammar.rules('root ::= "a" [0-9]'), ["a1"], ["a", "1"]),
+        (Grammar.rules('start: "a" DIGIT\nDIGIT: /[0-9]/'), ["a1"], ["a", "1"]),
+        (Grammar.rules('start: "x ::= y"'), ["x ::= y"], ["y"]),
+    ],
+)
+def test_what_a_grammar_allows(compile, vocabulary, grammar, fits, others):
+    for texts, expected in ((fits, True), (others, False)):
+        for text in texts:
+            state, allowed = compile(grammar).start(), True
+            for token in vocabulary.encode(text, special=False, add_bos=False) if text else ():
+                (mask,) = state.masks([state])
+                allowed = allowed and bool(mask[token >> 5] >> (token & 31) & 1)
+                if allowed:
+                    state.accept(token)
+            assert (allowed and (state.is_complete or state.is_accepting)) == expected, text
 
 
 def test_what_was_compiled_is_kept(compile):
