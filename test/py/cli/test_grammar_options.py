@@ -76,7 +76,7 @@ def test_chats(lumen, files):
         (["--json-schema", "{"], 1, "the JSON schema is no JSON: "),
         (["--json-schema", '{"type": "x"}'], 1, "the JSON schema cannot be used: Invalid type: x"),
         (["--regex", "("], 1, "the regular expression cannot be used: unclosed group"),
-        (["--grammar", "root ::= x"], 1, "the GBNF grammar cannot be read: Rule 'x' not found"),
+        (["--grammar", "root ::= x"], 1, "the GBNF grammar cannot be used: line 1: there is no rule 'x'"),
     ],
 )
 @pytest.mark.parametrize("command", [GENERATE, ("chat", "--chat-template", "plain", "-p", "a")])
