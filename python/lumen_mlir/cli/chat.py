@@ -13,6 +13,7 @@ import click
 
 from lumen_mlir.cli import options as shared
 from lumen_mlir.cli.dry_run import report
+from lumen_mlir.cli.grammar_options import grammar_of, grammar_options
 from lumen_mlir.cli.repl.display import AnswerWriter
 from lumen_mlir.cli.report import Reporter
 from lumen_mlir.cli.table import columns
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
     help="Print control tokens in answers, which mark reasoning and calls.",
 )
 @click.option("-st", "--single-turn", is_flag=True, help="On a terminal: end after one answer.")
+@grammar_options
 @shared.sampling_options
 @shared.engine_options
 @shared.verbosity_options
@@ -96,8 +98,10 @@ def command(
         "variables": dict(map(_variable, variables)),
     }
     asked = {"enable_thinking": enable_thinking, "special": special}
-    sampling = shared.sampling_of(options)
+    sampling, grammar = shared.sampling_of(options), grammar_of(options)
     fixed |= {name: sampling.pop(name) for name in ("logit_bias", "speculate")}
+    if grammar is not None:
+        fixed["grammar"] = grammar
     template = None if chat_template is None else _template(chat_template)
     reporter = Reporter(quiet, verbose)
     if dry_run:
@@ -111,6 +115,8 @@ def command(
     llm = opener.first(model)
     if message is not None and not message.strip():
         raise LumenError("there is no message: pass -p TEXT or -f FILE, or pipe a text in")
+    if grammar is not None:
+        llm.compile_grammar(grammar)  # a wrong one is refused before anything is asked
     reporter.sampling(llm, sampling)
     if message is None:
         settings = {

@@ -11,6 +11,7 @@ import click
 
 from lumen_mlir.cli import options as shared
 from lumen_mlir.cli.dry_run import report
+from lumen_mlir.cli.grammar_options import grammar_of, grammar_options
 from lumen_mlir.cli.report import Reporter
 from lumen_mlir.cli.text import texts_of, unescaped
 
@@ -46,6 +47,7 @@ _TOGETHER = 16
     metavar="N",
     help="Print a line of JSON for each token: how likely it was, and the N likeliest.",
 )
+@grammar_options
 @shared.sampling_options
 @shared.engine_options
 @shared.verbosity_options
@@ -71,7 +73,7 @@ def command(
     """
     if echo and logprobs is not None:
         raise click.UsageError("--echo cannot be used with --logprobs", click.get_current_context())
-    sampling = shared.sampling_of(options)
+    sampling, grammar = shared.sampling_of(options), grammar_of(options)
     reporter = Reporter(quiet, verbose)
     if dry_run:
         report(model, reporter, options)
@@ -85,6 +87,8 @@ def command(
         options["sequences"] = min(len(texts), _TOGETHER)
     llm = reporter.open(model, **options)
     parameters = {"max_tokens": shared.token_limit(max_tokens), "special": special, **sampling}
+    if grammar is not None:
+        parameters["grammar"] = llm.compile_grammar(grammar)
     if len(texts) > 1:
         from lumen_mlir.cli.several_texts import write_texts
 

@@ -125,6 +125,8 @@ SPELLINGS = (
     _same("--stop", "-r", "--reverse-prompt"),
     _same("--system", "--system-prompt"),
     _same("--chat-template", "--chat-template-file"),
+    _same("--grammar", "--grammar-file"),
+    _same("--json-schema", "-j", "-jf", "--json-schema-file"),
     _same("--special", "-sp", value=False),
     _same("--draft", "-md", "--model-draft"),
     _means("--chunk", "the smaller of -b and -ub", lambda value: [], *_BATCHES),
@@ -201,7 +203,6 @@ SPELLINGS = (
     _refused(
         "the order is penalties, top-k, typical, top-p, min-p, temperature", "--samplers", "--sampling-seq"
     ),
-    _refused("answers have no forced form", "--grammar", "--grammar-file", "-j", "--json-schema"),
     _refused("positions are those of the file", "--rope-scaling", "--rope-scale"),
     _refused("positions are those of the file", "--rope-freq-base", "--rope-freq-scale"),
     _refused("weights are those of the file", "--lora", "--lora-scaled", "--control-vector"),

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from lumen_mlir.errors import LumenError, did_you_mean, shown
-from lumen_mlir.generate import openai_body
+from lumen_mlir.generate import grammar_body, openai_body
 from lumen_mlir.generate.parameters import Parameters
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ BEGINNINGS = (b'{"index": ', b'{"id": "batch_req_')
 
 _PARAMETERS = ("max_tokens", *Parameters.__annotations__)
 _CHAT = ("tools", "enable_thinking")
-_OWN = ("prompt", "messages", "custom_id", *_CHAT, *_PARAMETERS)
+_OWN = ("prompt", "messages", "custom_id", *_CHAT, *_PARAMETERS, *grammar_body.FIELDS)
 _OPENAI = ("custom_id", "method", "url", "body")
 
 
@@ -90,7 +90,10 @@ class BatchRequest:
         for name in _CHAT:
             if name in fields and "prompt" in fields:
                 raise LumenError(f"{name} is for messages, and not for a prompt")
-        self.parameters = fields
+        grammar = grammar_body.grammar_of(fields)
+        self.parameters = {name: each for name, each in fields.items() if name not in grammar_body.FIELDS}
+        if grammar is not None:
+            self.parameters["grammar"] = grammar
 
     def begin(self, llm: LLM, defaults: Mapping[str, Any]) -> Generation:
         """Its text, to be computed along with others. Raises ``LumenError``.

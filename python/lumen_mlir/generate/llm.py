@@ -426,4 +426,4 @@ class LLM(Network):
 
 
 # What ``LLM.close`` lets go.
-_CLOSED = ("executor", "draft", "model", "tokenizer", "module", "prompts", "_batcher")
+_CLOSED = ("executor", "draft", "model", "tokenizer", "module", "prompts", "_batcher", "_grammars")

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from lumen_mlir.errors import LumenError, did_you_mean, shown
+from lumen_mlir.generate import grammar_body
 
 if TYPE_CHECKING:
     from lumen_mlir.generate.generation import Generation
@@ -30,7 +31,6 @@ _FIXED: dict[str, tuple[Any, ...]] = {
     "echo": (False,),
     "suffix": ("",),
     "tool_choice": ("auto",),
-    "response_format": ({"type": "text"},),
 }
 _OWN = {
     COMPLETIONS: ("prompt", "max_tokens", "logprobs", "logit_bias"),
@@ -61,7 +61,7 @@ def parameters(url: str, body: Any) -> tuple[str | None, dict[str, Any]]:
     if not isinstance(body, dict):
         raise LumenError(f"body is {shown(body)}; a JSON object was expected")
     body = {name: value for name, value in body.items() if value is not None}
-    known = (*_OWN[url], *_SAME, *_IDLE, *_FIXED)
+    known = (*_OWN[url], *_SAME, *_IDLE, *_FIXED, *grammar_body.FIELDS)
     for name, value in body.items():
         if name not in known:
             raise LumenError(f"unknown field {shown(name)}{did_you_mean(name, known)}")
@@ -79,6 +79,8 @@ def parameters(url: str, body: Any) -> tuple[str | None, dict[str, Any]]:
             chosen["max_tokens"] = body[name]
     if "logit_bias" in body:
         chosen["logit_bias"] = biases(body["logit_bias"])
+    if (grammar := grammar_body.grammar_of(body)) is not None:
+        chosen["grammar"] = grammar
     if (count := _logprobs(url, body)) is not None:
         chosen["logprobs"] = count
     model = body.get("model")

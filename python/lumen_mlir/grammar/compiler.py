@@ -14,7 +14,7 @@ from lumen_mlir.grammar.grammar import Grammar, GrammarError
 from lumen_mlir.grammar.library import library_text, limits
 from lumen_mlir.grammar.masks import Masks
 from lumen_mlir.grammar.state import GrammarState, reason
-from lumen_mlir.grammar.vocabulary import Vocabulary, library_tokenizer
+from lumen_mlir.grammar.vocabulary import LibraryTokenizer, Vocabulary
 from lumen_mlir.support.locks import turn_lock
 
 # Grammars that are kept.
@@ -82,7 +82,8 @@ class GrammarCompiler:
         except ImportError:
             raise GrammarError("grammars need llguidance: pip install 'lumen-mlir[serve]'") from None
         self._library = llguidance
-        self._tokenizer = library_tokenizer(vocabulary)
+        self._holder = LibraryTokenizer(vocabulary)
+        self._tokenizer = self._holder.tokenizer
         self._limits = limits()
         self.masks = Masks(-(-self._tokenizer.vocab_size // 32), threads)
         self._lock = turn_lock()

@@ -4,13 +4,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from lumen_mlir.errors import LumenError, shown
 
 JSON_SCHEMA, REGEX, LARK, GBNF = "JSON schema", "regular expression", "Lark grammar", "GBNF grammar"
+
+# Rules of Lark have a colon there.
+_GBNF_RULE = re.compile(r"^[ \t]*[\w-]+[ \t]*::=", re.M)
 
 # Characters of a grammar.
 _MOST = 1 << 18
@@ -83,6 +87,21 @@ class Grammar:
     def regex(pattern: str) -> Grammar:
         """A text that a regular expression matches as a whole, in the syntax of Rust's ``regex``."""
         return Grammar(REGEX, pattern)
+
+    @staticmethod
+    def choice(texts: Sequence[str]) -> Grammar:
+        """One of several texts, which is a regular expression."""
+        if isinstance(texts, str) or not isinstance(texts, Sequence) or not texts:
+            raise GrammarError(f"the choice is {shown(texts)}; a list of texts was expected")
+        for text in texts:
+            if not isinstance(text, str):
+                raise GrammarError(f"the choice has {shown(text)}; text was expected")
+        return Grammar.regex("|".join(map(re.escape, texts)))
+
+    @staticmethod
+    def rules(text: str) -> Grammar:
+        """A Lark grammar, or a GBNF grammar, whose rules have ``::=`` in them."""
+        return Grammar.gbnf(text) if isinstance(text, str) and _GBNF_RULE.search(text) else Grammar.lark(text)
 
     @staticmethod
     def lark(text: str) -> Grammar:

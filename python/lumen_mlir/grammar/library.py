@@ -6,11 +6,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from lumen_mlir.errors import one_line
+from lumen_mlir.grammar.gbnf import lark_of_gbnf
 from lumen_mlir.grammar.grammar import GBNF, JSON_SCHEMA, LARK, REGEX, Grammar, GrammarError
 
 # Between the parts of JSON stands a space, or a new line and what indents it: a text cannot go on with
-# nothing but space. (A schema may say otherwise in "x-guidance".)
+# nothing but space. A schema may say otherwise in "x-guidance", which is llguidance's.
 _SPACE: Any = {"whitespace_pattern": r" |\n[ \t]{0,40}"}
 
 
@@ -40,25 +40,20 @@ def _without_lead(grammar: Grammar) -> str:
         if schema is False:
             raise GrammarError(f"the {JSON_SCHEMA} is false, which nothing fits")
         text = "{}" if schema is True else grammar.text
-        return llguidance.LLMatcher.grammar_from_json_schema(text, defaults=_SPACE)
+        own = schema is not True and "x-guidance" in schema
+        return llguidance.LLMatcher.grammar_from_json_schema(text, defaults=None if own else _SPACE)
     if grammar.kind == REGEX:
+        # (The library puts it between slashes, the last of which would be escaped.)
+        if (len(grammar.text) - len(grammar.text.rstrip("\\"))) % 2:
+            raise GrammarError(
+                f"the {REGEX} cannot be used: incomplete escape (at its character {len(grammar.text)})"
+            )
         return llguidance.LLMatcher.grammar_from_regex(grammar.text)
     if grammar.kind == GBNF:
-        return _lark_of_gbnf(grammar.text)
+        return lark_of_gbnf(grammar.text)
     if grammar.kind == LARK:
         # The library would read a list of grammars, with options of its own.
         if grammar.text.lstrip().startswith("{"):
             raise GrammarError(f"the {LARK} begins with {{; rules were expected")
         return grammar.text
     raise GrammarError(f"'{grammar.kind}' is no kind of grammar")
-
-
-def _lark_of_gbnf(text: str) -> str:
-    from llguidance.gbnf_to_lark import gbnf_to_lark
-
-    try:
-        return gbnf_to_lark(text)
-    except RecursionError:
-        raise GrammarError(f"the {GBNF} is nested too deeply") from None
-    except Exception as error:  # the library has no class for all of them
-        raise GrammarError(f"the {GBNF} cannot be read: {one_line(error, 300)}") from None

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from time import perf_counter
 from typing import Any
@@ -14,6 +15,14 @@ from lumen_mlir.grammar.grammar import GrammarError
 
 # Seconds that a text's grammar may take, at once and for each token; as a rule that is 0.0001.
 _SECONDS, _SECONDS_A_TOKEN = 2.0, 0.02
+
+# What an error in a regular expression looks like, and what stands before it where that is the whole
+# grammar; lines that show a place in what was read.
+_IN_REGEX = re.compile(
+    r"(?P<before>.*?)regex parse error:\n    .*\n(?P<mark> {4,})\^+\n *error: (?P<what>[^\n]*)", re.S
+)
+_WHOLE_REGEX = re.compile(r'^at 1\(8\): invalid regex ".*" \(in regex\): ', re.S)
+_POINTS = re.compile(r"\s*(\d+ \|.*|\^*)$")
 
 
 class GrammarState:
@@ -97,5 +106,10 @@ class GrammarState:
 
 
 def reason(message: str) -> str:
-    """What the library says is wrong, in one line."""
-    return one_line(message.replace("<non-verbose/>", ""), 300)
+    """What the library says is wrong, in one line: without the lines that point at places in others."""
+    message = message.replace("<non-verbose/>", "")
+    if (found := _IN_REGEX.search(message)) is not None:
+        place = len(found["mark"]) - 3  # of an indented line, counted from 1
+        message = f"{found['before']}{found['what']} (at its character {place})"
+    lines = (line for line in message.splitlines() if not _POINTS.match(line))
+    return one_line(_WHOLE_REGEX.sub("", " ".join(lines)), 300)

@@ -127,7 +127,6 @@ def test_without_effect(arguments, model, said, capsys):
         ("-ctk q8_0", "-ctk is 'q8_0' and -ctv 'f16'; keys and values have one type: --kv-type q8_0"),
         ("-ctk q8_0 -ctv f32", "-ctk is 'q8_0' and -ctv 'f32'; "),
         ("--mirostat 2", "--mirostat is llama.cpp's: it has no place among Lumen's ways to draw tokens"),
-        ("--grammar root", "--grammar is llama.cpp's: answers have no forced form"),
         ("-cnv", "-cnv is llama.cpp's: 'lumen chat' talks with a model"),
         ("--context-shift", "--context-shift is llama.cpp's: a full context ends the text"),
         ("--reasoning-budget 100", "--reasoning-budget is '100'; 0 (none) or -1 (any) was expected"),

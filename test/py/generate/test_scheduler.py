@@ -11,7 +11,7 @@ import pytest
 from lumen_mlir.errors import LumenError
 from lumen_mlir.generate import scheduler
 from lumen_mlir.generate.cost_curve import CostCurve
-from lumen_mlir.generate.request import Cancelled, Late, Request
+from lumen_mlir.generate.request import Cancelled, Late, Request, Run
 from lumen_mlir.generate.scheduler import Scheduler
 from lumen_mlir.run.pages import NoRoomError
 
@@ -94,16 +94,21 @@ class FakeSteps:
         return np.array(rows).reshape(-1, 2)
 
 
-def request(prompt, answer, **options) -> Request:
-    """Continues a prompt by so many tokens, each of which depends on all before it."""
+def request(prompt, answer, runs=lambda: 1, **options) -> Request:
+    """Continues a prompt by so many tokens, each of which depends on all before it.
+
+    ``runs``: how many of them come at once.
+    """
     left = [answer]
 
     def draw(logits):
         assert logits[1] == len(made.ids) and logits[0] == sum(made.ids), "other tokens were computed"
         if not left[0]:
             return None
-        left[0] -= 1
-        return int(logits[0] * 7 + 1) % 97
+        count = min(runs(), left[0])
+        left[0] -= count
+        tokens = expected(made.ids, count)[len(made.ids) :]
+        return tokens[0] if count == 1 else Run(tokens, ends=not left[0])
 
     made = Request(list(prompt), draw, most=10**9, read_ahead=10**9, **options)
     return made
@@ -361,6 +366,60 @@ def test_guesses_that_are_right_save_steps():
     assert all(0 < guess.right < guess.proposed for guess in guesses)
 
 
+def test_runs_are_computed_together():
+    """Tokens that come along with one that was drawn take no step of their own."""
+    engine = FakeSteps()
+    made = request(range(5), 60, runs=lambda: 6)
+    run(engine, made)
+    assert made.ids == expected(range(5), 60) and made.error is None
+    assert [size for size, _ in engine.sizes] == [5, *[6] * 9]
+
+
+@pytest.mark.parametrize("most", range(1, 13))
+def test_runs_end_where_there_is_room_for_no_more(most):
+    made = request(range(5), 60, runs=lambda: 6)
+    made.most = 5 + most
+    run(FakeSteps(), made)
+    assert made.ids == expected(range(5), most) and list(made.unread) == made.ids[5:]
+
+
+@pytest.mark.parametrize("length", [4, 200])
+def test_runs_are_no_prompts_and_long_ones_hold_nobody_up(length):
+    """While a prompt is read, a text goes on by a run each step; others do not wait for a long one."""
+    engine = FakeSteps(chunk=256, context=8192, capacity=30_000)
+    chosen = Scheduler(engine, lambda: engine.now)
+    writer, runner = request(range(3), 3000), request(range(4), 3000, runs=lambda: length)
+    chosen.submit(writer)
+    for _ in range(20):
+        chosen.step()
+    idle = engine.now
+    chosen.step()
+    idle = engine.now - idle
+    chosen.submit(runner)
+    while len(runner.ids) == 4:
+        chosen.step()
+    chosen.submit(request(range(4000), 5, priority=1))
+    for _ in range(60):
+        before, lengths = engine.now, (len(writer.ids), len(runner.ids))
+        chosen.step()
+        assert engine.now - before <= 3 * idle and len(writer.ids) == lengths[0] + 1
+        # A short one does not wait for the prompt, which comes first.
+        assert length > 4 or len(runner.ids) == lengths[1] + 4
+
+
+def test_guesses_and_runs():
+    """Guesses are right or wrong, whatever comes of a run."""
+    for seed in range(300):
+        rng = random.Random(seed)
+        engine = FakeSteps()
+        made = request(range(3), 40, runs=lambda rng=rng: rng.choice((1, 1, 2, 5)))
+        made.guess, made.most = SomeGuess(rng), 3 + rng.choice((20, 39, 40, 100))
+        run(engine, made)
+        assert made.ids == expected(range(3), min(40, made.most - 3)) and made.error is None
+        assert engine.free == engine.capacity // PAGE
+    assert made.guess.right > 0
+
+
 @pytest.mark.parametrize("count", [1, 3])
 def test_guesses_take_nobody_s_room(count):
     """Where pages are few, a step goes without guesses before anyone begins again or fails."""
@@ -401,7 +460,9 @@ def test_random_schedules(part):
             prompt, answer = [rng.randrange(97) for _ in range(size)], rng.randrange(12)
             if made and rng.random() < 0.4:
                 prompt[: size // 2] = made[0][1][: size // 2]
-            each = request(prompt, answer, priority=rng.randrange(3))
+            most = rng.choice((1, 1, 3, 30))
+            runs = lambda rng=rng, n=most: rng.randint(1, n)  # noqa: E731
+            each = request(prompt, answer, runs, priority=rng.randrange(3))
             each.most = min(engine.context, size + 12)
             if rng.random() < 0.4:
                 each.guess = SomeGuess(random.Random(rng.random()))
