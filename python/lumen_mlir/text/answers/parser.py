@@ -78,7 +78,7 @@ class AnswerParser:
         return deltas
 
     def _run(self) -> Reading[None]:
-        source, reasoning = self._source, self._reasoning
+        reasoning = self._reasoning
         if reasoning is not None:
             thinks = self._start is Start.REASONING
             if self._start is not Start.CONTENT and reasoning.begin:
