@@ -281,6 +281,13 @@ def test_reasoning(text, prompt, expected):
         assert (answer.reasoning, answer.content) == expected
 
 
+def test_a_marker_is_a_whole_word():
+    format = opened("hyperclovax-think")[1]
+    for text, expected in (("/thinking aloud", Answer(content="/thinking aloud")), ("/think", Answer())):
+        for pieces in ([text], list(text)):
+            assert read(format, "<|im_start|>assistant", pieces) == expected
+
+
 def test_what_is_said_has_a_marker_of_its_own():
     format = opened("solar-open")[1]
     for prompt in ("<|begin|>assistant", "<|begin|>assistant<|think|><|end|><|begin|>assistant"):

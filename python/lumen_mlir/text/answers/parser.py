@@ -78,12 +78,12 @@ class AnswerParser:
         return deltas
 
     def _run(self) -> Reading[None]:
-        source, reasoning = self._source, self._reasoning
+        reasoning = self._reasoning
         if reasoning is not None:
             thinks = self._start is Start.REASONING
             if self._start is not Start.CONTENT and reasoning.begin:
                 # A model may write again what its prompt ends with.
-                thinks = (yield from skip(source, reasoning.begin)) or thinks
+                thinks = (yield from self._begins(reasoning.begin)) or thinks
             if thinks:
                 self.is_thinking = True
                 yield from self._read_reasoning(reasoning)
@@ -91,6 +91,20 @@ class AnswerParser:
         if self._start is not Start.CONTENT or self._lead.marker:
             yield from self._read_lead()
         yield from self._read_answer()
+
+    def _begins(self, marker: Marker) -> Reading[bool]:
+        """Reads ``marker``, unless it ends with a word that goes on ("/think", "/thinking")."""
+        source, before = self._source, self._source.at
+        if not (yield from skip(source, marker)):
+            return False
+        if not marker.pieces[-1][-1].isalnum():
+            return True
+        while source.at == len(source.text) and not source.ended:
+            yield
+        if source.text[source.at : source.at + 1].isalnum():
+            source.at = before
+            return False
+        return True
 
     def _read_lead(self) -> Reading[None]:
         source, lead = self._source, self._lead
