@@ -74,6 +74,7 @@ ROUTES = (
     Route("GET", "/api/version", ollama_models.ollama_version),
     Route("POST", "/tokenize", token_routes.tokenize, token_routes.TokenizeBody),
     Route("POST", "/detokenize", token_routes.detokenize, token_routes.DetokenizeBody),
+    Route("GET", "/tokenizer_info", token_routes.tokenizer_info, query=("model",)),
     Route("POST", "/apply-template", token_routes.apply_template, token_routes.TemplateBody),
     Route("GET", "/sessions", sessions.list_sessions, statuses=(501,)),
     Route("POST", "/sessions/{name}/save", sessions.save, sessions.SaveBody, statuses=(501,)),

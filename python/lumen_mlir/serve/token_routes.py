@@ -13,6 +13,7 @@ from lumen_mlir.serve import json_body
 from lumen_mlir.serve.chat import ChatAsk, prompt_of
 from lumen_mlir.serve.problem import Problem
 from lumen_mlir.serve.server import Server
+from lumen_mlir.text.chat_messages import ChatError
 
 
 class TokenizeBody(msgspec.Struct, kw_only=True):
@@ -85,6 +86,21 @@ async def detokenize(request: Request) -> Response:
 
 def _text(llm: Any, ids: list[int], special: bool) -> str:
     return llm.detokenize(llm.prompts.checked(ids) if ids else [], special=special)
+
+
+async def tokenizer_info(request: Request) -> Response:
+    """``GET /tokenizer_info?model=NAME``: the tokens that begin and end a text, as vLLM tells them."""
+    async with Server.of(request).catalog.using(request.query_params.get("model")) as model:
+        tokenizer = model.llm.tokenizer
+        names = {"bos_token": tokenizer.bos, "eos_token": tokenizer.eos}
+        info: dict[str, Any] = {
+            name: None if token is None else tokenizer.token_text(token) for name, token in names.items()
+        }
+        try:
+            info["chat_template"] = model.llm.chat_template.source
+        except ChatError:
+            info["chat_template"] = None
+        return json_body.answer({**info, "model_max_length": model.llm.context})
 
 
 async def apply_template(request: Request) -> Response:
