@@ -3,34 +3,35 @@
 
 import importlib.util
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "py")]
 
-# The clients of servers need nothing of what the models are compared with.
-_CLIENTS = "test_clients.py"
-_NEEDED = {
-    "test_*.py": ("gguf", "llama_cpp", "torch", "transformers"),
-    _CLIENTS: ("anthropic", "ollama", "openai"),
+# What each file needs; tests of the server need nothing of what models are compared with.
+_MODELS = ("gguf", "llama_cpp", "torch", "transformers")
+_SERVER = {
+    "test_clients.py": ("anthropic", "ollama", "openai"),
+    "test_server_clients.py": ("langchain_openai", "lm_eval", "schemathesis"),
+    "test_server_load.py": (),
 }
-_MISSING = {
-    files: [name for name in names if importlib.util.find_spec(name) is None]
-    for files, names in _NEEDED.items()
-}
+
+
+def _missing(names: Iterable[str]) -> list[str]:
+    return [name for name in names if importlib.util.find_spec(name) is None]
 
 
 def pytest_ignore_collect(collection_path: Path) -> bool | None:
     """Leaves out the files whose peers are not there."""
     if not collection_path.match("test_*.py"):
         return None
-    return bool(_MISSING[_CLIENTS if collection_path.name == _CLIENTS else "test_*.py"]) or None
+    return bool(_missing(_SERVER.get(collection_path.name, _MODELS))) or None
 
 
 def pytest_terminal_summary(terminalreporter):
-    missing = [name for names in _MISSING.values() for name in names]
+    missing = _missing(name for names in (_MODELS, *_SERVER.values()) for name in names)
     if missing:
         terminalreporter.write_line(
             f"peer tests skipped: {', '.join(missing)} not installed (see test/peers/requirements.txt)"

@@ -8,6 +8,8 @@ import json
 import chat_models as models
 import pytest
 
+from lumen_mlir.serve import streams
+
 PATH = "/v1/messages"
 ASKED = [{"role": "user", "content": "누구세요?"}]
 TOOLS = [{"name": models.NAME, "description": "오늘의 날씨", "input_schema": models.PARAMETERS}]
@@ -90,6 +92,15 @@ def test_a_stream_is_the_answer(server, model, more):
     assert [kinds[0], *kinds[-2:]] == ["message_start", "message_delta", "message_stop"]
     assert "ping" in kinds
     assert nameless(folded(came)) == nameless(whole)
+
+
+def test_silence(server, monkeypatch):
+    """Who hears nothing for long is told that something is still to come."""
+    whole = ask(server)
+    monkeypatch.setattr(streams, "_SILENCE", 1e-5)
+    came = events(server)
+    assert [event["type"] for event in came].count("ping") > 1
+    assert folded(came)["content"] == whole["content"]
 
 
 def test_reasons(server):

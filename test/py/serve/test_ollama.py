@@ -10,6 +10,7 @@ import math
 import chat_models as models
 import pytest
 
+from lumen_mlir.serve import streams
 from lumen_mlir.serve.ollama_body import seconds_of
 from lumen_mlir.serve.problem import Problem
 from lumen_mlir.version import __version__
@@ -85,6 +86,12 @@ def test_a_stream_is_the_answer(server, model, path, more):
     assert records == whole.get("logprobs", []) and bool(records) == ("logprobs" in more)
     for name in ("done_reason", "eval_count", "prompt_eval_count"):
         assert came[-1][name] == whole[name]
+
+
+def test_silence(server, monkeypatch):
+    """Every line is a part of the answer, however long it takes."""
+    monkeypatch.setattr(streams, "_SILENCE", 1e-5)
+    assert "".join(line["message"]["content"] for line in lines(server)) == models.TEXT
 
 
 def test_options(server):
