@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A server with the API of ``lumen serve`` that answers as a test says: slowly, with faults, with calls of tools."""
+"""A server with the API of ``lumen serve`` that answers as a test says: slowly, with faults, with calls."""
 
 from __future__ import annotations
 
@@ -116,8 +116,8 @@ def policy(page: str) -> str:
         return " ".join(f"'sha256-{digest}'" for digest in digests)
 
     return (
-        f"default-src 'self'; script-src {hashes('script')}; style-src {hashes('style')}; img-src 'self' data:; "
-        "object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        f"default-src 'self'; script-src {hashes('script')}; style-src {hashes('style')}; "
+        "img-src 'self' data:; object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
 
 

@@ -110,7 +110,7 @@ HARM = r"""
 
 ![d](https://evil.example/pixel.png) ![e](http://evil.example/"onerror="globalThis.harmed=1)
 
-$\href{javascript:globalThis.harmed=1}{x}$ $\includegraphics{https://evil.example/a.png}$ $\style{color:red}{x}$
+$\href{javascript:globalThis.harmed=1}{x}$ $\includegraphics{https://evil.example/a.png}$
 
 $$\class{messages}{y} \htmlStyle{position:fixed}{z}$$
 
@@ -129,11 +129,13 @@ $$\class{messages}{y} \htmlStyle{position:fixed}{z}$$
 <a href="https://evil.example" style="position:fixed;inset:0">cover</a>
 """
 
+WATCH = """
+addEventListener("securitypolicyviolation", (event) => { globalThis.violation = event.violatedDirective; });
+"""
+
 
 def test_text_that_means_harm(chat, script):
-    chat.tab.evaluate(
-        "addEventListener('securitypolicyviolation', (event) => { globalThis.violation = event.violatedDirective; })"
-    )
+    chat.tab.evaluate(WATCH)
     script.answer = lambda request: words(HARM)
     chat.ask(HARM)
     chat.tab.reload()
