@@ -161,7 +161,18 @@ def test_search(chat):
     expect(chat.tab.locator(".list .muted")).to_have_text("이 제목의 대화가 없습니다.")
 
 
+# Lets a tab hear nothing of the others for a while, as if it were slow.
+DEAF = """
+const Channel = BroadcastChannel;
+globalThis.BroadcastChannel = class extends Channel {
+  set onmessage(call) { super.onmessage = (event) => globalThis.deaf || call(event); }
+};
+"""
+
+
 def test_several_tabs(chat, context, script):
+    context.add_init_script(DEAF)
+    chat.tab.reload()
     chat.ask("하나")
     other = ChatPage(context, script)
     other.tab.click("nav li a")
@@ -178,6 +189,8 @@ def test_several_tabs(chat, context, script):
         yield from words("!")
 
     script.answer = waits
+    for page in (chat, other):
+        page.tab.evaluate("globalThis.deaf = true")
     chat.send("왼쪽")
     other.send("오른쪽")
     chat.wait_for_request(4)
