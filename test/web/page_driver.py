@@ -116,19 +116,19 @@ class ChatPage:
         ]
 
 
-def compose(tab: Page, syllables: list[str], keys_between: list[str]) -> None:
+def compose(tab: Page, syllables: list[str], keys_between: dict[str, int]) -> None:
     """Writes a text as an input method does: each step of a syllable replaces the one before.
 
-    ``keys_between`` are pressed before the last syllable is complete; input methods take them as their own.
+    ``keys_between``, with their codes, are pressed before the last syllable is complete; input methods take
+    them as their own. The code is 229 where the system says so, and that of the key elsewhere.
     """
     session = tab.context.new_cdp_session(tab)
     for text in syllables:
         session.send(
             "Input.imeSetComposition", {"text": text, "selectionStart": len(text), "selectionEnd": len(text)}
         )
-    for key in keys_between:
-        # 229: an input method works on it.
-        pressed = {"key": key, "code": key, "windowsVirtualKeyCode": 229, "nativeVirtualKeyCode": 229}
+    for key, code in keys_between.items():
+        pressed = {"key": key, "code": key, "windowsVirtualKeyCode": code, "nativeVirtualKeyCode": code}
         session.send("Input.dispatchKeyEvent", {"type": "rawKeyDown", **pressed})
         session.send("Input.dispatchKeyEvent", {"type": "keyUp", **pressed})
     session.send("Input.insertText", {"text": syllables[-1]})

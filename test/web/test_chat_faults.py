@@ -9,7 +9,7 @@ import time
 import pytest
 from page_driver import MESSAGE, SEND, ChatPage
 from playwright.sync_api import expect
-from scripted_server import Drop, Fault, content, words
+from scripted_server import Drop, Fault, content, end, words
 
 
 def test_an_error_in_the_midst_of_an_answer(chat, script):
@@ -69,6 +69,18 @@ def test_a_server_that_loads_its_model(context, script):
     chat.tab.press(MESSAGE, "Enter")
     chat.wait_for_request(1)
     assert chat.answer() == "예."
+
+
+def test_a_model_without_a_chat_template(context, script):
+    script.props["chat"] = False
+    chat = ChatPage(context, script)
+    expect(chat.tab.locator(".notice")).to_contain_text("--chat-template")
+
+
+def test_an_empty_answer(chat, script):
+    script.answer = lambda request: iter([end()])
+    chat.send("?")
+    expect(chat.tab.locator(".answer .note")).to_have_text("빈 답변입니다.")
 
 
 def test_a_key(context, script):

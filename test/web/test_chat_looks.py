@@ -160,7 +160,7 @@ def test_the_keyboard_alone(chat, script):
     button = chat.tab.get_by_label("설정")
     button.focus()
     chat.tab.keyboard.press("Enter")
-    expect(chat.tab.locator("dialog")).to_be_visible()
+    expect(chat.tab.get_by_role("dialog", name="설정")).to_be_visible()
     for _ in range(40):
         chat.tab.keyboard.press("Tab")
         # Behind the last stop comes the browser itself.

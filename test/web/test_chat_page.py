@@ -22,12 +22,12 @@ def test_a_conversation_in_korean(chat, script):
     assert chat.tab.locator("html").get_attribute("lang") == "ko"
     chat.tab.focus(MESSAGE)
     # The last syllable is still being composed when Enter comes: it is the input method's.
-    compose(chat.tab, ["ㅇ", "아", "안"], [])
-    compose(chat.tab, ["ㄴ", "녀", "녕"], ["Enter"])
+    compose(chat.tab, ["ㅇ", "아", "안"], {"Enter": 13})
+    compose(chat.tab, ["ㄴ", "녀", "녕"], {"Enter": 229})
     assert chat.tab.input_value(MESSAGE) == "안녕"
     assert script.requests == []
     chat.tab.press(MESSAGE, "Shift+Enter")
-    compose(chat.tab, ["하", "하"], [])
+    compose(chat.tab, ["ㅎ", "하"], {})
     chat.tab.press(MESSAGE, "Enter")
     chat.wait_for_request(1)
     assert messages(script.requests[0]) == [("user", "안녕\n하")]

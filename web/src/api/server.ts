@@ -19,6 +19,8 @@ export interface Props {
   /** Tokens, or null where the server does not say. */
   context: number | null;
   model: string;
+  /** Whether it takes messages: some models have no chat template. */
+  chat: boolean;
   /** The parameters that hold where a request says nothing. */
   sampling: Record<string, number>;
   reasoning: boolean;
@@ -50,6 +52,7 @@ export class Server {
         string,
         number
       >,
+      chat: props.chat !== false,
       reasoning: props.reasoning === true,
       tools: props.tools === true,
     };

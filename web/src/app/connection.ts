@@ -49,6 +49,7 @@ export class Connection {
     if (attempt.signal.aborted) return;
     this.notices.remove("server");
     if (failure !== undefined) this.failed(failure, attempt.signal);
+    else if (this.props.value?.chat === false) this.notices.add("server", (t) => t.noChat);
   }
 
   /** The model that answers: what was chosen, where the server has it. */
