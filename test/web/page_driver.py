@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -29,10 +31,12 @@ MESSAGE, SEND, STOP = "#message", "button.send[aria-label=보내기]", "button.s
 @contextlib.contextmanager
 def browser() -> Iterator[Browser]:
     """A Chromium without a window."""
-    with sync_playwright() as playwright:
+    with sync_playwright() as playwright, tempfile.TemporaryDirectory() as home:
         # Root has no sandbox, and containers have little of /dev/shm.
         options = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"]
-        started = playwright.chromium.launch(executable_path=CHROMIUM, args=options)
+        # It writes settings and caches into the home folder.
+        environment = {**os.environ, "HOME": home}
+        started = playwright.chromium.launch(executable_path=CHROMIUM, args=options, env=environment)
         yield started
         started.close()
 
