@@ -40,7 +40,9 @@ export CMAKE_GENERATOR ?= Ninja
 
 PACKAGES := libmlir-22-dev mlir-22-tools llvm-22-dev llvm-22-tools clang-22 cmake ninja-build \
 	libclang-rt-22-dev g++ python3 python3-dev python3-venv
-WEB := chromium nodejs npm lld-22 wasi-libc libc++-22-dev-wasm32 libc++abi-22-dev-wasm32 libclang-rt-22-dev-wasm32
+WEB := chromium lld-22 wasi-libc libc++-22-dev-wasm32 libc++abi-22-dev-wasm32 libclang-rt-22-dev-wasm32
+# Node from elsewhere brings npm along.
+NODE := $(shell command -v npm >/dev/null || echo nodejs npm)
 EMULATOR := qemu-user g++-aarch64-linux-gnu lld-22
 VULKAN := libvulkan1 mesa-vulkan-drivers spirv-tools
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
@@ -122,8 +124,12 @@ test-gpu: install build/.vulkan
 	$(BIN)/pip install -q --disable-pip-version-check nvidia-cuda-nvcc==13.0.88 'lumen-mlir[vulkan]'
 	LUMEN_TEST_PTXAS=1 LUMEN_TEST_VULKAN=1 $(BIN)/pytest -q -n auto -m gpu $(ARGS)
 
+# For building the chat page.
+build/.node: Makefile
+	$(call install_packages,$(NODE))
+
 # No package of npm runs a program when it is installed.
-web/node_modules/.installed: build/.web web/package-lock.json
+web/node_modules/.installed: build/.node web/package-lock.json
 	@$(STEP) "Installing packages of npm" npm --prefix web ci --ignore-scripts
 	@touch $@
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -29,10 +31,12 @@ MESSAGE, SEND, STOP = "#message", "button.send[aria-label=보내기]", "button.s
 @contextlib.contextmanager
 def browser() -> Iterator[Browser]:
     """A Chromium without a window."""
-    with sync_playwright() as playwright:
+    with sync_playwright() as playwright, tempfile.TemporaryDirectory() as home:
         # Root has no sandbox, and containers have little of /dev/shm.
         options = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"]
-        started = playwright.chromium.launch(executable_path=CHROMIUM, args=options)
+        # It writes settings and caches into the home folder.
+        environment = {**os.environ, "HOME": home}
+        started = playwright.chromium.launch(executable_path=CHROMIUM, args=options, env=environment)
         yield started
         started.close()
 
@@ -116,19 +120,19 @@ class ChatPage:
         ]
 
 
-def compose(tab: Page, syllables: list[str], keys_between: list[str]) -> None:
+def compose(tab: Page, syllables: list[str], keys_between: dict[str, int]) -> None:
     """Writes a text as an input method does: each step of a syllable replaces the one before.
 
-    ``keys_between`` are pressed before the last syllable is complete; input methods take them as their own.
+    ``keys_between``, with their codes, are pressed before the last syllable is complete; input methods take
+    them as their own. The code is 229 where the system says so, and that of the key elsewhere.
     """
     session = tab.context.new_cdp_session(tab)
     for text in syllables:
         session.send(
             "Input.imeSetComposition", {"text": text, "selectionStart": len(text), "selectionEnd": len(text)}
         )
-    for key in keys_between:
-        # 229: an input method works on it.
-        pressed = {"key": key, "code": key, "windowsVirtualKeyCode": 229, "nativeVirtualKeyCode": 229}
+    for key, code in keys_between.items():
+        pressed = {"key": key, "code": key, "windowsVirtualKeyCode": code, "nativeVirtualKeyCode": code}
         session.send("Input.dispatchKeyEvent", {"type": "rawKeyDown", **pressed})
         session.send("Input.dispatchKeyEvent", {"type": "keyUp", **pressed})
     session.send("Input.insertText", {"text": syllables[-1]})

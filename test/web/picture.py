@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Takes the picture of the chat page for the documentation: ``python test/web/picture.py docs/images/chat-page.png``.
+"""Takes the picture of the chat page: ``python test/web/picture.py docs/images/chat-page.png``.
 
 It takes a font for Korean, such as Debian's ``fonts-noto-cjk``.
 """
@@ -15,8 +15,8 @@ from scripted_server import content, end, reasoning, serving, words
 
 TITLES = ["회의록 세 줄 요약", "파이썬으로 CSV 읽기", "부산 여행 일정"]
 QUESTION = "4비트 양자화가 무엇인지 짧게 설명해 줘."
-ANSWER = """**양자화(quantization)**는 가중치를 적은 비트로 나타내는 일입니다. 가중치 $w$를 그룹으로 나누고, 그룹마다 \
-배율 $s$와 최솟값 $m$을 정합니다.
+ANSWER = """**양자화(quantization)**는 가중치를 적은 비트로 나타내는 일입니다. \
+가중치 $w$를 그룹으로 나누고, 그룹마다 배율 $s$와 최솟값 $m$을 정합니다.
 
 $$w \\approx s \\cdot q - m, \\qquad q \\in \\{0, 1, \\dots, 15\\}$$
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A server with the API of ``lumen serve`` that answers as a test says: slowly, with faults, with calls of tools."""
+"""A server with the API of ``lumen serve`` that answers as a test says: slowly, with faults, with calls."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 PAGE = Path(__file__).parents[2] / "python" / "lumen_mlir" / "serve" / "page.html"
 
@@ -100,7 +101,11 @@ class Script:
             "tools": True,
         }
     )
+    # What differs from it, by the queries.
+    more: dict[str, dict[str, Any]] = field(default_factory=dict)
     loading: bool = False
+    # Cleared while a model is loaded that is asked about.
+    tell: threading.Event = field(default_factory=threading.Event)
     requests: list[dict[str, Any]] = field(default_factory=list)
     # Set when a page goes away in the midst of an answer.
     left: threading.Event = field(default_factory=threading.Event)
@@ -116,8 +121,9 @@ def policy(page: str) -> str:
         return " ".join(f"'sha256-{digest}'" for digest in digests)
 
     return (
-        f"default-src 'self'; script-src {hashes('script')}; style-src {hashes('style')}; img-src 'self' data:; "
-        "object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        f"default-src 'none'; connect-src 'self'; script-src {hashes('script')}; "
+        f"style-src {hashes('style')}; img-src 'self' data:; object-src 'none'; base-uri 'none'; "
+        "form-action 'none'; frame-ancestors 'none'"
     )
 
 
@@ -129,6 +135,7 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
     def do_GET(self) -> None:
+        address = urlsplit(self.path)
         if self.path == "/":
             page = PAGE.read_text()
             self._send(
@@ -137,8 +144,9 @@ class _Handler(BaseHTTPRequestHandler):
         elif self._allowed():
             if self.path == "/v1/models":
                 self._json(200, {"object": "list", "data": [{"id": name} for name in self.script.models]})
-            elif self.path == "/props":
-                self._json(200, self.script.props)
+            elif address.path == "/props":
+                self.script.tell.wait(30)
+                self._json(200, self.script.props | self.script.more.get(unquote(address.query), {}))
             else:
                 self._fault(404, "no such page")
 
@@ -213,6 +221,7 @@ class _Server(ThreadingHTTPServer):
 def serving() -> Iterator[Script]:
     """A running server, and its script."""
     script = Script()
+    script.tell.set()
     handler = type("Handler", (_Handler,), {"script": script})
     with _Server(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()

@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -21,7 +23,11 @@ def npm(*words: str) -> str:
     """What a command prints in the folder of the sources."""
     program = shutil.which("npm") or pytest.fail("npm is missing: `make test-web` installs it")
     assert (WEB / "node_modules").exists(), "`make test-web` installs packages of npm"
-    done = subprocess.run([program, *words], cwd=WEB, capture_output=True, text=True, timeout=600)
+    with tempfile.TemporaryDirectory() as home:
+        # It writes logs into the home folder.
+        environment = {**os.environ, "HOME": home}
+        command = [program, *words]
+        done = subprocess.run(command, cwd=WEB, env=environment, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

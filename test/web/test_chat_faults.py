@@ -9,7 +9,7 @@ import time
 import pytest
 from page_driver import MESSAGE, SEND, ChatPage
 from playwright.sync_api import expect
-from scripted_server import Drop, Fault, content, words
+from scripted_server import Drop, Fault, content, end, words
 
 
 def test_an_error_in_the_midst_of_an_answer(chat, script):
@@ -71,6 +71,18 @@ def test_a_server_that_loads_its_model(context, script):
     assert chat.answer() == "예."
 
 
+def test_a_model_without_a_chat_template(context, script):
+    script.props["chat"] = False
+    chat = ChatPage(context, script)
+    expect(chat.tab.locator(".notice")).to_contain_text("--chat-template")
+
+
+def test_an_empty_answer(chat, script):
+    script.answer = lambda request: iter([end()])
+    chat.send("?")
+    expect(chat.tab.locator(".answer .note")).to_have_text("빈 답변입니다.")
+
+
 def test_a_key(context, script):
     script.key = "비밀-1".encode().hex()
     chat = ChatPage(context, script)
@@ -110,7 +122,7 @@ HARM = r"""
 
 ![d](https://evil.example/pixel.png) ![e](http://evil.example/"onerror="globalThis.harmed=1)
 
-$\href{javascript:globalThis.harmed=1}{x}$ $\includegraphics{https://evil.example/a.png}$ $\style{color:red}{x}$
+$\href{javascript:globalThis.harmed=1}{x}$ $\includegraphics{https://evil.example/a.png}$
 
 $$\class{messages}{y} \htmlStyle{position:fixed}{z}$$
 
@@ -129,11 +141,13 @@ $$\class{messages}{y} \htmlStyle{position:fixed}{z}$$
 <a href="https://evil.example" style="position:fixed;inset:0">cover</a>
 """
 
+WATCH = """
+addEventListener("securitypolicyviolation", (event) => { globalThis.violation = event.violatedDirective; });
+"""
+
 
 def test_text_that_means_harm(chat, script):
-    chat.tab.evaluate(
-        "addEventListener('securitypolicyviolation', (event) => { globalThis.violation = event.violatedDirective; })"
-    )
+    chat.tab.evaluate(WATCH)
     script.answer = lambda request: words(HARM)
     chat.ask(HARM)
     chat.tab.reload()

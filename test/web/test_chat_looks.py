@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How the chat page looks and is used without a mouse: languages, light and dark, narrow screens, accessibility."""
+"""How the chat page looks, and how it is used without a mouse and on narrow screens."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ $$\\sum_{i=1}^n i$$
 | Q8_0 | 8.5 |
 
 ```python
-def f(x: int) -> str:  # 아주 긴 줄 아주 긴 줄 아주 긴 줄 아주 긴 줄 아주 긴 줄 아주 긴 줄 아주 긴 줄 아주 긴 줄
+def f(x: int) -> str:  # 아주 긴 줄 아주 긴 줄 아주 긴 줄 아주 긴 줄 아주 긴 줄
     return f"{x}" + 'y'
 ```
 
@@ -74,6 +74,9 @@ def test_accessibility(chromium_browser, script, scheme, language):
         assert chat.complaints == []
 
 
+WIDER = "({ scrollWidth, clientWidth }) => scrollWidth > clientWidth"
+
+
 def test_a_narrow_screen(chromium_browser, script):
     script.answer = everything
     with chromium_browser.new_context(
@@ -90,15 +93,8 @@ def test_a_narrow_screen(chromium_browser, script):
         chat.wait_until_idle()
         # Only code, tables and formulas scroll sideways, within themselves.
         for selector in ("html", ".scroller", ".messages"):
-            assert (
-                chat.tab.locator(selector).evaluate(
-                    "({ scrollWidth, clientWidth }) => scrollWidth - clientWidth"
-                )
-                <= 0
-            )
-        assert chat.tab.locator("pre code").evaluate(
-            "({ scrollWidth, clientWidth }) => scrollWidth > clientWidth"
-        )
+            assert not chat.tab.locator(selector).evaluate(WIDER), selector
+        assert chat.tab.locator("pre code").evaluate(WIDER)
         assert chat.faults() == []
         chat.tab.get_by_label("대화 목록 보기").tap()
         expect(chat.tab.locator("nav")).to_be_visible()
@@ -164,20 +160,17 @@ def test_the_keyboard_alone(chat, script):
     button = chat.tab.get_by_label("설정")
     button.focus()
     chat.tab.keyboard.press("Enter")
-    expect(chat.tab.locator("dialog")).to_be_visible()
+    expect(chat.tab.get_by_role("dialog", name="설정")).to_be_visible()
     for _ in range(40):
         chat.tab.keyboard.press("Tab")
-        assert chat.tab.evaluate(
-            "document.activeElement === document.body || !!document.activeElement.closest('dialog')"
-        )
+        # Behind the last stop comes the browser itself.
+        assert chat.tab.evaluate("document.activeElement.matches('body, dialog, dialog *')")
     chat.tab.keyboard.press("Escape")
     expect(button).to_be_focused()
     # What appears when one points at it appears for the keyboard, too.
-    chat.tab.get_by_label("수정", exact=True).focus()
-    assert (
-        chat.tab.get_by_label("수정", exact=True).evaluate("element => getComputedStyle(element).opacity")
-        == "1"
-    )
+    edit = chat.tab.get_by_label("수정", exact=True)
+    edit.focus()
+    expect(edit).to_have_css("opacity", "1")
     # An answer says that it is being written.
     script.answer = slow
     chat.send("둘")

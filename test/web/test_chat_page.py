@@ -22,12 +22,12 @@ def test_a_conversation_in_korean(chat, script):
     assert chat.tab.locator("html").get_attribute("lang") == "ko"
     chat.tab.focus(MESSAGE)
     # The last syllable is still being composed when Enter comes: it is the input method's.
-    compose(chat.tab, ["ㅇ", "아", "안"], [])
-    compose(chat.tab, ["ㄴ", "녀", "녕"], ["Enter"])
+    compose(chat.tab, ["ㅇ", "아", "안"], {"Enter": 13})
+    compose(chat.tab, ["ㄴ", "녀", "녕"], {"Enter": 229})
     assert chat.tab.input_value(MESSAGE) == "안녕"
     assert script.requests == []
     chat.tab.press(MESSAGE, "Shift+Enter")
-    compose(chat.tab, ["하", "하"], [])
+    compose(chat.tab, ["ㅎ", "하"], {})
     chat.tab.press(MESSAGE, "Enter")
     chat.wait_for_request(1)
     assert messages(script.requests[0]) == [("user", "안녕\n하")]
@@ -281,8 +281,19 @@ def test_models(context, script):
     from page_driver import ChatPage
 
     script.models = ["하나", "둘"]
+    script.more = {"model=둘": {"sampling": {"temperature": 0.1, "typical_p": 1}, "tools": False}}
     chat = ChatPage(context, script)
+    expect(chat.tab.locator(SEND)).to_be_visible()
+    script.tell.clear()
     chat.tab.get_by_label("모델").select_option("둘")
+    # The server loads it, as it can tell nothing of it before.
+    expect(chat.tab.locator(".notice")).to_have_text("서버가 모델을 불러오는 중입니다…")
+    script.tell.set()
+    expect(chat.tab.locator(".notice")).to_have_count(0)
+    chat.settings()
+    expect(chat.tab.get_by_label("온도")).to_have_attribute("placeholder", "0.1")
+    assert chat.tab.get_by_label("Top-k").count() == chat.tab.get_by_label("도구", exact=True).count() == 0
+    chat.tab.keyboard.press("Escape")
     chat.ask("?")
     chat.tab.reload()
     chat.ask("?")

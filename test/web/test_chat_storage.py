@@ -113,7 +113,7 @@ def test_export_and_import(chat, script):
         (b"\xff\xfe\x00", "이 파일을 가져올 수 없습니다 (not JSON)."),
         ('{"format": "lumen-conversations", "version": 9}', "version: expected 1, got 9"),
         (
-            '{"format": "lumen-conversations", "version": 1, "conversations": [{"messages": [{"id": "<b>"}]}]}',
+            '{"format": "lumen-conversations", "version": 1, "conversations": [{"messages": [{"id": "<"}]}]}',
             "conversations[0].messages[0].id: expected 1 to 64 letters and digits",
         ),
     ],
@@ -161,7 +161,18 @@ def test_search(chat):
     expect(chat.tab.locator(".list .muted")).to_have_text("이 제목의 대화가 없습니다.")
 
 
+# Lets a tab hear nothing of the others for a while, as if it were slow.
+DEAF = """
+const Channel = BroadcastChannel;
+globalThis.BroadcastChannel = class extends Channel {
+  set onmessage(call) { super.onmessage = (event) => globalThis.deaf || call(event); }
+};
+"""
+
+
 def test_several_tabs(chat, context, script):
+    context.add_init_script(DEAF)
+    chat.tab.reload()
     chat.ask("하나")
     other = ChatPage(context, script)
     other.tab.click("nav li a")
@@ -178,6 +189,8 @@ def test_several_tabs(chat, context, script):
         yield from words("!")
 
     script.answer = waits
+    for page in (chat, other):
+        page.tab.evaluate("globalThis.deaf = true")
     chat.send("왼쪽")
     other.send("오른쪽")
     chat.wait_for_request(4)
@@ -208,11 +221,15 @@ def test_several_tabs(chat, context, script):
 
 
 REFUSES = {
-    "no database": "Object.defineProperty(globalThis, 'indexedDB', { get() { throw new DOMException('no', 'SecurityError'); } })",
+    "no database": """
+        const get = () => { throw new DOMException('no', 'SecurityError'); };
+        Object.defineProperty(globalThis, 'indexedDB', { get });
+    """,
     "nothing at all": """
         Object.defineProperty(globalThis, 'indexedDB', { value: undefined });
-        for (const name of ['localStorage', 'sessionStorage'])
-          Object.defineProperty(globalThis, name, { get() { throw new DOMException('no', 'SecurityError'); } });
+        const get = () => { throw new DOMException('no', 'SecurityError'); };
+        Object.defineProperty(globalThis, 'localStorage', { get });
+        Object.defineProperty(globalThis, 'sessionStorage', { get });
     """,
     "a later version": """
         const open = indexedDB.open.bind(indexedDB);

@@ -46,7 +46,7 @@ test("tools", () => {
 });
 
 test("a request says what was chosen, and leaves the rest to the server", () => {
-  const props = { context: 1, model: "m", sampling: { temperature: 1, top_k: 4 }, reasoning: true, tools: true };
+  const props = { context: 1, model: "m", chat: true, sampling: { temperature: 1, top_k: 4 }, reasoning: true, tools: true };
   assert.deepEqual(offered(props).map(({ name }) => name), ["temperature", "top_k", "max_tokens", "seed"]);
   const plain = {
     model: "m",

@@ -19,6 +19,8 @@ export interface Props {
   /** Tokens, or null where the server does not say. */
   context: number | null;
   model: string;
+  /** Whether it takes messages: some models have no chat template. */
+  chat: boolean;
   /** The parameters that hold where a request says nothing. */
   sampling: Record<string, number>;
   reasoning: boolean;
@@ -38,8 +40,10 @@ export class Server {
     return list.data.map((model) => String(model?.id ?? "")).filter((id) => id !== "");
   }
 
-  async props(signal?: AbortSignal): Promise<Props> {
-    const props = ((await this.json("props", signal)) ?? {}) as Record<string, unknown>;
+  /** What is to be known of a model, which the server may load for that. */
+  async props(model: string, signal?: AbortSignal): Promise<Props> {
+    const query = model === "" ? "" : `?${new URLSearchParams({ model })}`;
+    const props = ((await this.json(`props${query}`, signal)) ?? {}) as Record<string, unknown>;
     const sampling = Object.entries((props.sampling ?? {}) as Record<string, unknown>);
     return {
       context: typeof props.context === "number" && props.context > 0 ? props.context : null,
@@ -48,6 +52,7 @@ export class Server {
         string,
         number
       >,
+      chat: props.chat !== false,
       reasoning: props.reasoning === true,
       tools: props.tools === true,
     };

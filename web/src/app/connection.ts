@@ -8,6 +8,7 @@ import type { Notices } from "./notices.ts";
 import type { Preferences } from "./preferences.ts";
 
 const AGAIN_MS = 2000;
+const SLOW_MS = 700;
 
 export class Connection {
   readonly server: Server;
@@ -15,7 +16,7 @@ export class Connection {
   readonly models = new Cell<readonly string[]>([]);
   /** Whether the reader is asked for a key; "wrong" where the server refused the one that was given. */
   readonly asksKey = new Cell<"no" | "first" | "wrong">("no");
-  private timer: ReturnType<typeof setTimeout> | undefined;
+  private attempt: AbortController | null = null;
 
   constructor(
     base: string,
@@ -23,18 +24,32 @@ export class Connection {
     private readonly notices: Notices,
   ) {
     this.server = new Server(base, () => preferences.settings.value.key);
+    let { model } = preferences.settings.value;
+    preferences.settings.follow(() => {
+      if (preferences.settings.value.model !== model) void this.connect();
+      model = preferences.settings.value.model;
+    });
   }
 
   async connect(): Promise<void> {
-    clearTimeout(this.timer);
+    this.attempt?.abort();
+    const attempt = new AbortController();
+    this.attempt = attempt;
+    this.props.set(null);
+    // The server may have to load the model before it can tell of it.
+    const slow = setTimeout(() => this.notices.add("server", (t) => t.loading), SLOW_MS);
+    let failure: unknown;
     try {
-      const [models, props] = await Promise.all([this.server.models(), this.server.props()]);
-      this.models.set(models);
-      this.props.set(props);
-      this.notices.remove("server");
+      this.models.set(await this.server.models(attempt.signal));
+      this.props.set(await this.server.props(this.model, attempt.signal));
     } catch (error) {
-      this.failed(error);
+      failure = error;
     }
+    clearTimeout(slow);
+    if (attempt.signal.aborted) return;
+    this.notices.remove("server");
+    if (failure !== undefined) this.failed(failure, attempt.signal);
+    else if (this.props.value?.chat === false) this.notices.add("server", (t) => t.noChat);
   }
 
   /** The model that answers: what was chosen, where the server has it. */
@@ -54,12 +69,14 @@ export class Connection {
     await this.connect();
   }
 
-  private failed(error: unknown): void {
+  private failed(error: unknown, signal: AbortSignal): void {
     if (error instanceof ServerError && error.kind === "key") return this.askKey();
     this.notices.add("server", errorText(error));
     // A server that loads a model, or starts again, answers later.
     const later = error instanceof ServerError && (error.kind === "unreachable" || error.status === 503);
-    if (later) this.timer = setTimeout(() => void this.connect(), AGAIN_MS);
+    if (!later) return;
+    const timer = setTimeout(() => void this.connect(), AGAIN_MS);
+    signal.addEventListener("abort", () => clearTimeout(timer));
   }
 }
 

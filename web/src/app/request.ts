@@ -10,6 +10,7 @@ export const PARAMETERS: readonly { name: string; low: number; high: number; who
   { name: "top_k", low: 0, high: 1_000_000, whole: true },
   { name: "top_p", low: 0, high: 1, whole: false },
   { name: "min_p", low: 0, high: 1, whole: false },
+  { name: "typical_p", low: 0, high: 1, whole: false },
   { name: "repeat_penalty", low: 0.01, high: 10, whole: false },
   { name: "presence_penalty", low: -2, high: 2, whole: false },
   { name: "frequency_penalty", low: -2, high: 2, whole: false },

@@ -87,7 +87,8 @@ function Ending({ message, busy, onRetry }: { message: Message; busy: boolean; o
   const t = useStrings();
   if (message.end === "stopped") return <p class="note">{t.stoppedNote}</p>;
   if (message.end === "length") return <p class="note">{t.lengthNote}</p>;
-  if (message.end !== "error") return null;
+  const empty = message.content === "" && (message.toolCalls ?? []).length === 0;
+  if (message.end !== "error") return empty ? <p class="note">{t.emptyNote}</p> : null;
   return (
     <div class="failure">
       <p>
