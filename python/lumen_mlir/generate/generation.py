@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lumen_mlir.errors import LumenError, shown
+from lumen_mlir.generate.largest_draw import LargestDraw
 from lumen_mlir.generate.request import Cancelled, Guess, Request, draw_in_turn
 from lumen_mlir.generate.sampling import Sampler, sample_batch
 from lumen_mlir.support.arguments import flag, positive_number, tokens_of, whole_number
@@ -52,7 +53,7 @@ class TokenDraw:
     ):
         self._sampler, self._stops, self._recorder = sampler, stops, recorder
         self._ends = frozenset() if ignore_eos else frozenset(tokenizer.end_tokens)
-        self._banned = np.fromiter(tokenizer.end_tokens, np.int64) if ignore_eos else None
+        self._banned = np.fromiter(tokenizer.end_tokens, np.int32) if ignore_eos else None
         self.ended_by: int | None = None
         self.is_end = False
         self.records: deque[TokenLogprob] = deque()
@@ -60,6 +61,12 @@ class TokenDraw:
     def __call__(self, logits: np.ndarray) -> int | None:
         said = self._ban(logits)
         return self._accept(self._sampler.sample(logits), said)
+
+    def ask(self, vocabulary: int) -> LargestDraw | None:
+        """What asks a step for the largest of ``vocabulary`` logits; None where all are needed."""
+        if self._recorder is not None:
+            return None
+        return LargestDraw.of(self._sampler, vocabulary, self._banned, self._accept)
 
     @staticmethod
     def together(
@@ -88,12 +95,12 @@ class TokenDraw:
             logits[self._banned] = -np.inf
         return said
 
-    def _accept(self, token: int, said: np.ndarray) -> int | None:
-        """Notes a token that was drawn; None where it ends the text."""
+    def _accept(self, token: int, said: np.ndarray | None = None) -> int | None:
+        """Notes a token that was drawn, from logits that are to be recorded; None where it ends the text."""
         if token in self._ends or token in self._stops:
             self.ended_by, self.is_end = token, token in self._ends
             return None
-        if self._recorder is not None:
+        if self._recorder is not None and said is not None:
             self.records.append(self._recorder.record(said, token))
         return token
 

@@ -33,11 +33,19 @@ def tensor_type(info: TensorInfo) -> ir.Type:
 class ModuleBuilder:
     """Writes one module; ``build`` is called once, with a context entered."""
 
-    def __init__(self, config: ModelConfig, tensors: Mapping[str, TensorInfo], kv_type: str, layers: range):
+    def __init__(
+        self,
+        config: ModelConfig,
+        tensors: Mapping[str, TensorInfo],
+        kv_type: str,
+        layers: range,
+        selects: bool,
+    ):
         self.architecture = architecture.get(config.architecture)
         self.config = config
         self.tensors = tensors
         self.layers = layers
+        self.selects = selects
         # Keys and values of the layers of each window.
         self.caches = {
             window: [
@@ -66,17 +74,20 @@ class ModuleBuilder:
         hidden, numbers = lumen.rows_type(config.width), lumen.numbers_type()
         caches = [kind for pair in self.caches.values() for kind in pair]
         fixed = [numbers if is_first else hidden, numbers, *([numbers] if is_last else [])]
+        selected = [lumen.rows_type(64), lumen.numbers_type(lumen.DYNAMIC, 1)] if self.selects else []
+        fixed += [numbers, numbers] if self.selects else []
         fixed += [lumen.runs_type(), *self.where * len(self.caches), *self.ropes.values(), *caches]
         named = [{"lumen.name": ir.StringAttr.get(name)} for name in self.tensors]
         block = func.func(
             "step",
             [*fixed, *map(tensor_type, self.tensors.values())],
-            [lumen.rows_type(config.vocabulary) if is_last else hidden, *caches],
+            [lumen.rows_type(config.vocabulary) if is_last else hidden, *selected, *caches],
             argument_attributes=[*({} for _ in fixed), *named],
         )
         arguments = iter(block.arguments)
         x, positions = next(arguments), next(arguments)
         rows = next(arguments) if is_last else None
+        asked = [next(arguments), next(arguments)] if self.selects else []
         runs = next(arguments)
         where = {window: [next(arguments), next(arguments)] for window in self.caches}
         ropes = {rope: next(arguments) for rope in self.ropes}
@@ -102,7 +113,8 @@ class ModuleBuilder:
                 x, *held[window] = func.call(function, results, values)
             if rows is not None:
                 x = self.architecture.head(scope, lumen.select_rows(x, rows))
-            func.return_([x, *(value for pair in held.values() for value in pair)])
+            made = [x, *(lumen.largest_groups(x, lumen.group_keys(x), *asked) if self.selects else [])]
+            func.return_([*made, *(value for pair in held.values() for value in pair)])
 
     def layer(self, index: int, tensors: Mapping[str, TensorInfo]) -> str:
         """The name of the function of layer ``index``, which is written unless an earlier one serves."""
@@ -150,6 +162,7 @@ def build_module(
     target: ir.Attribute | None = None,
     max_tokens: int | None = None,
     layers: range | None = None,
+    selects: bool = False,
 ) -> ir.Module:
     """The ``lumen`` stage of a model, in the current context.
 
@@ -161,8 +174,11 @@ def build_module(
       target: the module attribute ``lumen.target``.
       max_tokens: the module attribute ``lumen.max_tokens``: most tokens of one step.
       layers: of the module; by default all.
+      selects: ``@step`` also gives groups of the largest logits (``lumen.largest_groups``), behind the
+        logits, for the rows and ranks that it is given behind ``rows``. It must have the last layer then,
+        and at least 64 logits.
     """
-    module = ModuleBuilder(config, tensors, kv_type, layers or range(config.layers)).build()
+    module = ModuleBuilder(config, tensors, kv_type, layers or range(config.layers), selects).build()
     attributes = module.operation.attributes
     if target is not None:
         attributes["lumen.target"] = target

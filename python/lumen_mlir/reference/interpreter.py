@@ -212,6 +212,8 @@ class Interpreter:
                 return self._embedding
             case "lumen.linear":
                 return self._linear
+            case "lumen.largest_groups":
+                return ops.largest_groups
             case "lumen.route":
                 gating, normalized, scale = number("gating"), number("normalized"), number("scale")
                 used = op.results[0].type.shape[1]
