@@ -139,11 +139,11 @@ static std::optional<int32_t>
 findLargest(SharedSampler &self, const Logits &values, const Tokens &numbers,
             size_t vocabulary, const Tokens &banned,
             const std::optional<Tokens> &allowed) {
-  constexpr size_t size = LogitGroups::kSize;
-  if (values.shape(1) != size || values.shape(0) != numbers.size())
-    throw nb::value_error("each group has 64 logits and a number");
+  const size_t size = values.shape(1);
+  if (size < 1 || values.shape(0) != numbers.size())
+    throw nb::value_error("each group has logits and a number");
   if (vocabulary < size || vocabulary > INT32_MAX)
-    throw nb::value_error("there are at least 64 logits");
+    throw nb::value_error("a row has no fewer logits than a group");
   std::vector<int32_t> sorted(numbers.data(), numbers.data() + numbers.size());
   std::sort(sorted.begin(), sorted.end());
   bool isTwice =
@@ -158,7 +158,7 @@ findLargest(SharedSampler &self, const Logits &values, const Tokens &numbers,
   Use use({&self});
   return translated([&] {
     return self.findLargest(
-        {values.data(), numbers.data(), numbers.size(), vocabulary},
+        {size, values.data(), numbers.data(), numbers.size(), vocabulary},
         banned.data(), banned.size(), mask);
   });
 }
@@ -212,7 +212,7 @@ void mlir::lumen::python::bindSampling(nb::module_ &m) {
       .def("find_largest", &findLargest, nb::arg("values").noconvert(),
            nb::arg("numbers"), nb::arg("vocabulary"), nb::arg("banned"),
            nb::arg("allowed").none(),
-           "What `sample` draws, where that follows from groups of 64 logits: "
+           "What `sample` draws, where that follows from groups of logits: "
            "`values` (float32) and `numbers` (int32) as lumen.largest_groups "
            "makes them of a row, all ranks from 0 on. The logits of tokens "
            "`banned` count as -inf. Otherwise None. The token is not accepted.")

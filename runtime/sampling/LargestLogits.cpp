@@ -12,10 +12,9 @@
 
 using namespace mlir::lumen;
 
-constexpr size_t kSize = LogitGroups::kSize;
-
 LargestLogits::LargestLogits(const LogitGroups &groups, Scratch &scratch)
     : scratch(scratch), vocabulary(groups.vocabulary) {
+  const size_t size = groups.size;
   std::vector<uint32_t> &order = scratch.places;
   order.resize(groups.count);
   std::iota(order.begin(), order.end(), 0);
@@ -25,20 +24,20 @@ LargestLogits::LargestLogits(const LogitGroups &groups, Scratch &scratch)
   scratch.ids.clear();
   scratch.values.clear();
   for (uint32_t place : order) {
-    size_t first = size_t(groups.numbers[place]) * kSize;
-    size_t begin = std::min(first, vocabulary - kSize);
-    const float *values = groups.values + place * kSize;
-    for (size_t i = first - begin; i < kSize; ++i) {
+    size_t first = size_t(groups.numbers[place]) * size;
+    size_t begin = std::min(first, vocabulary - size);
+    const float *values = groups.values + place * size;
+    for (size_t i = first - begin; i < size; ++i) {
       scratch.ids.push_back(int32_t(begin + i));
       scratch.values.push_back(values[i]);
     }
     if (place == groups.count - 1) {
-      const float *own = values + (first - begin), *behind = values + kSize;
+      const float *own = values + (first - begin), *behind = values + size;
       bound = *std::max_element(own, behind);
       // No number is larger than one that is NaN, so nothing is certain.
       if (std::any_of(own, behind, [](float x) { return std::isnan(x); }))
         bound = NAN;
-      end = int32_t(begin + kSize);
+      end = int32_t(begin + size);
     }
   }
 }

@@ -14,12 +14,12 @@
 
 namespace mlir::lumen {
 
-/// Groups of 64 logits of a row, as `lumen.largest_groups` makes them: those of
-/// the largest values, in their order. There are at least 64 logits.
+/// Groups of `size` logits of a row, as `lumen.largest_groups` makes them:
+/// those of the largest values, in their order. A row has at least as many
+/// logits.
 struct LogitGroups {
-  static constexpr size_t kSize = 64;
-
-  /// 64 of each group; of the last group of a row, the last 64 of the row.
+  size_t size;
+  /// Of each group; of the last group of a row, the last ones of the row.
   const float *values;
   const int32_t *numbers;
   size_t count;

@@ -11,21 +11,25 @@
 using namespace mlir;
 using namespace mlir::lumen;
 
-constexpr int64_t kGroup = GroupKeysOp::kGroup, kStep = GroupKeysOp::kStep;
+constexpr int64_t kStep = GroupKeysOp::kStep;
 constexpr int64_t kSign = int64_t(1) << 31;
 
-/// Groups of the columns of `x`.
-static int64_t countGroups(Value x) {
-  return llvm::divideCeil(rankedType(x).getDimSize(1), kGroup);
-}
+/// The columns of `x` in groups.
+struct ColumnGroups {
+  ColumnGroups(Value x, int64_t size)
+      : columns(rankedType(x).getDimSize(1)), size(size) {}
 
-/// The column that a group is read from: 64 are there, so the last group is
-/// read with columns of the one before.
-static Value emitBegin(KernelBuilder &b, Value x, Value group) {
-  int64_t last = rankedType(x).getDimSize(1) - kGroup;
-  Value begin = b.multiply(group, kGroup);
-  return arith::MinUIOp::create(b, begin, b.index(last));
-}
+  int64_t count() const { return llvm::divideCeil(columns, size); }
+
+  /// The column that a group is read from: as many are there as a group has, so
+  /// the last one is read with columns of the one before.
+  Value emitBegin(KernelBuilder &b, Value group) const {
+    Value begin = b.multiply(group, size);
+    return arith::MinUIOp::create(b, begin, b.index(columns - size));
+  }
+
+  int64_t columns, size;
+};
 
 static Value toI32(KernelBuilder &b, Value index) {
   return arith::IndexCastUIOp::create(b, b.getI32Type(), index);
@@ -61,9 +65,9 @@ class GroupKeysEmitter final : public RowOpEmitterOf<GroupKeysOp> {
 
   void emitStores(RowEmitter &rows, ColumnTile &tile) override {
     KernelBuilder &b = rows.b;
-    Value group = tile.base, x = op.getX();
+    Value group = tile.base;
     Value isGroup = arith::CmpIOp::create(b, arith::CmpIPredicate::ult, group,
-                                          b.index(countGroups(x)));
+                                          b.index(getGroups().count()));
     Value key = b.choose(
         isGroup, b.getI32Type(),
         [&] { return emitLargest(b, rows.row, group); },
@@ -72,15 +76,18 @@ class GroupKeysEmitter final : public RowOpEmitterOf<GroupKeysOp> {
       b.store(key, buffer, {rows.row, group});
   }
 
+  ColumnGroups getGroups() { return ColumnGroups(op.getX(), op.getGroup()); }
+
   Value emitLargest(KernelBuilder &b, Value row, Value group) {
-    Value begin = emitBegin(b, op.getX(), group);
+    int64_t size = op.getGroup();
+    Value begin = getGroups().emitBegin(b, group);
     Value keys =
-        emitKeys(b, b.load(kGroup, getSourceBuffer(op.getX()), {row, begin}));
+        emitKeys(b, b.load(size, getSourceBuffer(op.getX()), {row, begin}));
     // What belongs to the group before counts for nothing.
-    Value foreign = arith::SubIOp::create(b, b.multiply(group, kGroup), begin);
-    Value isOwn = arith::CmpIOp::create(b, arith::CmpIPredicate::uge,
-                                        b.laneNumbers(kGroup),
-                                        b.broadcast(toI32(b, foreign), kGroup));
+    Value foreign = arith::SubIOp::create(b, b.multiply(group, size), begin);
+    Value isOwn =
+        arith::CmpIOp::create(b, arith::CmpIPredicate::uge, b.laneNumbers(size),
+                              b.broadcast(toI32(b, foreign), size));
     keys = arith::SelectOp::create(b, isOwn, keys, b.zero(keys.getType()));
     return vector::ReductionOp::create(b, vector::CombiningKind::MAXUI, keys);
   }
@@ -89,15 +96,17 @@ class GroupKeysEmitter final : public RowOpEmitterOf<GroupKeysOp> {
 class LargestGroupsEmitter final : public RowOpEmitterOf<LargestGroupsOp> {
   using RowOpEmitterOf::RowOpEmitterOf;
 
-  void addWidths(ColumnWidths &widths) override { widths.requirePiece(kGroup); }
+  void addWidths(ColumnWidths &widths) override {
+    widths.requirePiece(op.getGroup());
+  }
 
   void emitPrologue(RowEmitter &rows) override;
 
   SmallVector<Value> emitPieces(RowEmitter &rows, ColumnTile &tile) override {
     KernelBuilder &b = rows.b;
-    Value begin = emitBegin(b, op.getX(), group);
+    Value begin = getGroups().emitBegin(b, group);
     Value first = arith::AddIOp::create(b, begin, tile.base);
-    return {b.load(kGroup, getSourceBuffer(op.getX()), {row, first})};
+    return {b.load(op.getGroup(), getSourceBuffer(op.getX()), {row, first})};
   }
 
   void emitStores(RowEmitter &rows, ColumnTile &tile) override {
@@ -106,6 +115,8 @@ class LargestGroupsEmitter final : public RowOpEmitterOf<LargestGroupsOp> {
     for (Value buffer : getDestinations(op.getNumbers()))
       b.store(toI32(b, group), buffer, {rows.row, b.index(0)});
   }
+
+  ColumnGroups getGroups() { return ColumnGroups(op.getX(), op.getGroup()); }
 
   /// `combine(acc, keys, numbers)` of all keys of the row, with the numbers of
   /// their groups.
@@ -173,7 +184,7 @@ Value LargestGroupsEmitter::emitFindKey(KernelBuilder &b, Value rank) {
 Value LargestGroupsEmitter::emitFindGroup(KernelBuilder &b, Value key,
                                           Value which) {
   Type i32 = b.getI32Type();
-  int64_t last = countGroups(op.getX()) - 1;
+  int64_t last = getGroups().count() - 1;
   auto found = b.accumulate(
       b.add(b.toIndex(which), 1), b.integer(i32, -1),
       [&](Value, ValueRange before) -> SmallVector<Value> {

@@ -169,8 +169,9 @@ def _largest_groups(asked: Demands, op: ir.Operation, operands: list[Any]) -> li
     _rows_alike(asked, op, (x, keys))
     _rows_alike(asked, op, (rows, ranks))
     asked.elements(rows, x.rows, "rows")
-    asked.elements(ranks, Count(-(-x.sizes[1].constant // 64)), "groups")
-    return _like(op, rows.rows)
+    values, numbers = _like(op, rows.rows)
+    asked.elements(ranks, Count(-(-x.sizes[1].constant // values.sizes[1].constant)), "groups")
+    return [values, numbers]
 
 
 def _gather_rows(asked: Demands, op: ir.Operation, operands: list[Any]) -> list[Any]:

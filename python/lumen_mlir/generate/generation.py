@@ -66,7 +66,7 @@ class TokenDraw:
         """What asks a step for the largest of ``vocabulary`` logits; None where all are needed."""
         if self._recorder is not None:
             return None
-        return LargestDraw.of(self._sampler, vocabulary, self._banned, self._accept)
+        return LargestDraw.of(self._sampler, vocabulary, self._accept, self._banned)
 
     @staticmethod
     def together(

@@ -93,7 +93,7 @@ class Model:
         kv_type: str = "f16",
         target: ir.Attribute | None = None,
         max_tokens: int | None = None,
-        selects: bool = False,
+        logit_group: int = 0,
     ) -> ir.Module:
         """The ``lumen`` stage of the model, in the current ``ir.Context``; see ``build_module``."""
         return build_module(
@@ -103,7 +103,7 @@ class Model:
             target=target,
             max_tokens=max_tokens,
             layers=self.layers,
-            selects=selects,
+            logit_group=logit_group,
         )
 
     def weight(self, name: str) -> np.ndarray:

@@ -213,7 +213,8 @@ class Interpreter:
             case "lumen.linear":
                 return self._linear
             case "lumen.largest_groups":
-                return ops.largest_groups
+                group = op.results[0].type.shape[1]
+                return lambda *operands: ops.largest_groups(*operands, group)
             case "lumen.route":
                 gating, normalized, scale = number("gating"), number("normalized"), number("scale")
                 used = op.results[0].type.shape[1]

@@ -14,7 +14,7 @@ from lumen_mlir.compiler.targets import Target
 from lumen_mlir.formats.packing import Tile
 from lumen_mlir.models import Model
 from lumen_mlir.run import tuning
-from lumen_mlir.run.ask import LOGIT_GROUP
+from lumen_mlir.run.ask import logit_group
 from lumen_mlir.run.device import Place, place_of
 from lumen_mlir.run.engine import Engine
 from lumen_mlir.run.packed_weights import pack_module
@@ -80,7 +80,7 @@ def step_program(
     """Compiles the step of ``model`` for ``target``, which need not be this machine's."""
     with ir.Context():
         module = model.module(
-            kv_type=options.kv_type, max_tokens=options.chunk, selects=selects(model, target)
+            kv_type=options.kv_type, max_tokens=options.chunk, logit_group=selected_group(model, target)
         )
         key = tuning.key(str(module), target, options.activations)
         if tuned is None:
@@ -127,9 +127,9 @@ def packer_program(kinds: Iterable[tuple[str, Tile]], target: Target, cache: Cac
     return program
 
 
-def selects(model: Model, target: Target) -> bool:
-    """Whether a step also gives the largest logits of rows: where these lie on a GPU, and are not few."""
-    return target.warp > 1 and model.is_last and model.config.vocabulary >= LOGIT_GROUP
+def selected_group(model: Model, target: Target) -> int:
+    """How many logits are a group where a step also gives the largest ones: on GPUs. Elsewhere 0."""
+    return logit_group(model.config.vocabulary) if target.warp > 1 and model.is_last else 0
 
 
 def step_of(signatures: Iterable[Signature]) -> Signature:

@@ -13,7 +13,7 @@ import numpy as np
 from lumen_mlir.formats import kv_cache
 from lumen_mlir.models import Model, Rope
 from lumen_mlir.run import packed_weights
-from lumen_mlir.run.compiled_step import compile_step, selects, step_of
+from lumen_mlir.run.compiled_step import compile_step, selected_group, step_of
 from lumen_mlir.run.device import Place
 from lumen_mlir.run.engine import Call, Engine
 from lumen_mlir.run.memory import check_room
@@ -135,7 +135,7 @@ class Section:
         ropes = [arrays.ropes[rope] for rope in self.model.ropes]
         numbers = [*begin, arrays.runs[:1], *where]
         inputs = [*numbers, *ropes, *caches, *self.weights]
-        outs = [out, *(Selection.outs() if self._selects else [])]
+        outs = [out, *(Selection.outs(self.model.config.vocabulary) if self._selects else [])]
         self._call = self.engine.bind("step", *inputs, outs=outs)
         self._call.check()
         held = len(numbers) + len(ropes)
@@ -188,7 +188,7 @@ class Section:
         self, cache: Cache, progress: Progress, tuned: Tuning | None, loader: WeightLoader, timings: Timings
     ) -> None:
         start = time.perf_counter()
-        self._selects = selects(self.model, self.place.target)
+        self._selects = bool(selected_group(self.model, self.place.target))
         step = compile_step(
             self.model,
             self._options,

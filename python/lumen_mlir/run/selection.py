@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lumen_mlir.run.ask import LOGIT_GROUP, Ask
+from lumen_mlir.run.ask import Ask, logit_group
 from lumen_mlir.run.engine import Call, address_of
 
 
@@ -26,11 +26,11 @@ class Selection:
         self._call, self._logits, self._vocabulary = call, logits, vocabulary
         self._inputs = [call.words(rows), call.words(rows + 1)]
         self._outs = [call.words(logits + 1), call.words(logits + 2)]
-        self._groups = -(-vocabulary // LOGIT_GROUP)
+        group = logit_group(vocabulary)
+        self._groups = -(-vocabulary // group)
         self._counts: list[int] = []
         self._rows, self._ranks = np.empty(0, np.int32), np.empty(0, np.int32)
-        self._values = np.empty((0, LOGIT_GROUP), np.float32)
-        self._numbers = np.empty((0, 1), np.int32)
+        self._values, self._numbers = np.empty((0, group), np.float32), np.empty((0, 1), np.int32)
 
     @staticmethod
     def inputs() -> list[np.ndarray]:
@@ -38,9 +38,9 @@ class Selection:
         return [np.zeros(1, np.int32), np.zeros(1, np.int32)]
 
     @staticmethod
-    def outs() -> list[np.ndarray]:
+    def outs(vocabulary: int) -> list[np.ndarray]:
         """Room for one group."""
-        return [np.empty((1, LOGIT_GROUP), np.float32), np.empty((1, 1), np.int32)]
+        return [np.empty((1, logit_group(vocabulary)), np.float32), np.empty((1, 1), np.int32)]
 
     def ask(self, asks: Sequence[Ask | None]) -> None:
         """Asks for the groups of the first rows, and of no others, in the next run."""
@@ -48,7 +48,7 @@ class Selection:
         total = sum(self._counts)
         if total > len(self._rows):
             self._rows, self._ranks = np.empty(total, np.int32), np.empty(total, np.int32)
-            self._values = np.empty((total, LOGIT_GROUP), np.float32)
+            self._values = np.empty((total, self._values.shape[1]), np.float32)
             self._numbers = np.empty((total, 1), np.int32)
         begin = 0
         for row, count in enumerate(self._counts):

@@ -34,11 +34,11 @@ CHANGES = (
 )
 
 
-def groups_of(logits: np.ndarray, wanted: int) -> tuple[np.ndarray, np.ndarray]:
+def groups_of(logits: np.ndarray, wanted: int, size: int = 64) -> tuple[np.ndarray, np.ndarray]:
     """The groups that a step gives of one row."""
     rows = logits[np.newaxis]
-    ranks = np.arange(min(wanted, -(-logits.size // 64)))
-    values, numbers = ops.largest_groups(rows, ops.group_keys(rows), np.zeros_like(ranks), ranks)
+    ranks = np.arange(min(wanted, -(-logits.size // size)))
+    values, numbers = ops.largest_groups(rows, ops.group_keys(rows, size), np.zeros_like(ranks), ranks, size)
     return values, numbers[:, 0]
 
 
@@ -63,7 +63,8 @@ def row(rng: np.random.Generator, size: int, kind: str) -> np.ndarray:
 
 def both(sampler: Sampler, logits: np.ndarray, wanted: int, banned: np.ndarray | None = None):
     """What is drawn from the groups, and from all logits. The sampler has drawn once."""
-    found = sampler.find_largest(*groups_of(logits, wanted), logits.size, banned)
+    groups = groups_of(logits, wanted, 128 if logits.size % 2 and logits.size > 1000 else 64)
+    found = sampler.find_largest(*groups, logits.size, banned)
     other = sampler.fork()
     if found is not None:
         other.accept_drawn(found)
@@ -110,6 +111,24 @@ def test_too_few_groups_give_nothing_else():
         assert found in (None, expected)
 
 
+def test_masks():
+    """A mask leaves out some of the largest: where too many, all logits are needed."""
+    rng = np.random.default_rng(3)
+    drawn = missed = 0
+    for choice, share in itertools.product(CHOICES, (0.01, 0.3, 0.9, 1.0)):
+        sampler = Sampler(**choice, seed=2)
+        draw = LargestDraw.of(sampler, 20_000, int, allowed=np.zeros(1, np.int32))
+        assert draw is not None and draw.wanted == sampler.wanted + 32
+        for _ in range(3):
+            logits = row(rng, 5000, "any")
+            words = np.packbits(rng.random(4992) < share, bitorder="little").view(np.int32)
+            found = sampler.find_largest(*groups_of(logits, sampler.wanted + 32), logits.size, allowed=words)
+            token = sampler.sample(logits, allowed=words)
+            assert found in (None, token)
+            drawn, missed = drawn + (found is not None), missed + (found is None)
+    assert drawn > missed > 0
+
+
 def test_what_needs_all_logits():
     rng = np.random.default_rng(0)
     logits = row(rng, 4999, "any")
@@ -131,9 +150,9 @@ def test_groups_that_are_none():
     sampler = Sampler(temperature=0)
     assert sampler.find_largest(values, numbers, 300) == 299
     for wrong, message in (
-        ((values[:1], numbers, 300), "each group has 64 logits and a number"),
-        ((values[:, :32].copy(), numbers, 300), "each group has 64 logits and a number"),
-        ((values, numbers, 63), "there are at least 64 logits"),
+        ((values[:1], numbers, 300), "each group has logits and a number"),
+        ((values[:, :0].copy(), numbers, 300), "each group has logits and a number"),
+        ((values, numbers, 63), "a row has no fewer logits than a group"),
         ((values, numbers * 0, 300), "no numbers of groups"),
         ((values, numbers + 1, 300), "no numbers of groups"),
         ((values, numbers - 5, 300), "no numbers of groups"),
@@ -147,7 +166,8 @@ def test_a_draw_is_accepted_when_it_is_used():
     """A step may be lost before; then the same token is drawn again."""
     given = []
     sampler = Sampler(top_k=5, seed=3, repeat_penalty=1.5)
-    draw = LargestDraw.of(sampler, 4999, np.array([8], np.int32), lambda token: given.append(token) or token)
+    banned = np.array([8], np.int32)
+    draw = LargestDraw.of(sampler, 4999, lambda token: given.append(token) or token, banned)
     assert draw is not None and draw.wanted == 6
     logits = row(np.random.default_rng(2), 4999, "any")
     assert draw.take(*groups_of(logits, draw.wanted)) and draw.take(*groups_of(logits, draw.wanted))
@@ -157,7 +177,7 @@ def test_a_draw_is_accepted_when_it_is_used():
     logits[8] = -np.inf
     assert Sampler(top_k=5, seed=3, repeat_penalty=1.5).sample(logits) == token
     # Where nearly all are needed, or all.
-    assert LargestDraw.of(sampler, 128 * 6, None, lambda token: token) is not None
-    assert LargestDraw.of(sampler, 128 * 6 - 1, None, lambda token: token) is None
-    assert LargestDraw.of(Sampler(top_k=0), 4999, None, lambda token: token) is None
+    assert LargestDraw.of(sampler, 128 * 6, int) is not None
+    assert LargestDraw.of(sampler, 128 * 6 - 1, int) is None
+    assert LargestDraw.of(Sampler(top_k=0), 4999, int) is None
     assert not draw.take(*(array[:0] for array in groups_of(logits, 1)))

@@ -15,7 +15,7 @@ from lumen_mlir.generate.generation import TokenDraw
 from lumen_mlir.models import Model
 from lumen_mlir.reference import ops
 from lumen_mlir.run import device
-from lumen_mlir.run.compiled_step import selects
+from lumen_mlir.run.compiled_step import selected_group
 from lumen_mlir.run.cuda import Cuda
 from lumen_mlir.run.executor import Executor, Part
 from lumen_mlir.run.session_options import SessionOptions
@@ -108,7 +108,7 @@ def check_rows(executor: Executor) -> None:
     shape = (8, executor.model.config.vocabulary)
     sequence, expected = executor.open(), np.empty(shape, np.float32)
     executor.run([Part(sequence, tokens, 0, 2)], expected)
-    keys = ops.group_keys(expected)
+    keys = ops.group_keys(expected, 64)
     for asks in (
         [],
         [Note(2, True)],
@@ -124,7 +124,7 @@ def check_rows(executor: Executor) -> None:
             np.testing.assert_array_equal(out[row], 99 if is_taken else expected[row])
             if ask is not None:
                 ranks = np.arange(min(ask.wanted, -(-shape[1] // 64)))
-                values, numbers = ops.largest_groups(expected, keys, np.full_like(ranks, row), ranks)
+                values, numbers = ops.largest_groups(expected, keys, np.full_like(ranks, row), ranks, 64)
                 np.testing.assert_array_equal(ask.values, values)
                 np.testing.assert_array_equal(ask.numbers, numbers[:, 0])
     # A step of which no logits are wanted.
@@ -160,7 +160,9 @@ def test_where_logits_are_at_hand(tmp_path, model):
 def test_which_steps_select(model):
     """Those that compute logits, on GPUs; where there are too few for a group, none does."""
     whole = Model.open(model)
-    assert selects(whole, EMULATED_GPU) and selects(whole, VULKAN)
-    assert not selects(whole, targets.get("generic"))
-    assert not selects(replace(whole, layers=range(0)), EMULATED_GPU)
-    assert not selects(replace(whole, config=replace(whole.config, vocabulary=63)), EMULATED_GPU)
+    assert selected_group(whole, EMULATED_GPU) == selected_group(whole, VULKAN) == 64
+    assert not selected_group(whole, targets.get("generic"))
+    assert not selected_group(replace(whole, layers=range(0)), EMULATED_GPU)
+    for vocabulary, group in ((63, 0), (64, 64), (1 << 17, 64), (151936, 128), (262144, 128), (10**6, 256)):
+        other = replace(whole, config=replace(whole.config, vocabulary=vocabulary))
+        assert selected_group(other, EMULATED_GPU) == group
