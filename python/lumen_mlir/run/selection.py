@@ -81,4 +81,4 @@ class Selection:
 
     def _read(self, number: int, place: int, array: np.ndarray) -> None:
         if array.size:
-            self._call.read_held(number, [(place, memoryview(array).cast("B"))])
+            self._call.read_held(number, [(place, array.data.cast("B"))])

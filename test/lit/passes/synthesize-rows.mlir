@@ -181,7 +181,7 @@ func.func private @embedding_q4_0(%tokens: memref<?xi32>, %bytes: memref<540xi8>
 // CHECK:         scf.if
 // CHECK:           %[[BEGIN:.*]] = arith.minui %{{.*}}, %c136
 // CHECK:           vector.load %{{.*}}[%{{.*}}, %[[BEGIN]]] : memref<?x200xf32>, vector<64xf32>
-// CHECK:           arith.cmpi uge
+// CHECK:           arith.cmpi ule
 // CHECK:           vector.reduction <maxui>, %{{.*}} : vector<64xi32> into i32
 // CHECK:         memref.store %{{.*}}, %{{.*}}[%{{.*}}, %[[G]]] : memref<?x128xi32>
 func.func private @group_keys_200(%x: memref<?x200xf32>, %keys: memref<?x128xi32>)
@@ -195,7 +195,7 @@ func.func private @group_keys_200(%x: memref<?x200xf32>, %keys: memref<?x128xi32
 
 // The key of a rank is found bit by bit, then its group: the first of equal ones,
 // the next one as often as the rank says.
-// CHECK-LABEL: func.func private @largest_groups_200
+// CHECK-LABEL: func.func private @largest_groups_9000
 // CHECK:       scf.for %{{.*}} = %c0 to %c32 step %c1 iter_args
 // CHECK:         scf.for
 // CHECK:           arith.cmpi uge
@@ -204,18 +204,18 @@ func.func private @group_keys_200(%x: memref<?x200xf32>, %keys: memref<?x128xi32
 // CHECK:       scf.for {{.*}} iter_args
 // CHECK:         arith.cmpi eq
 // CHECK:         vector.reduction <minsi>
-// CHECK:       vector.load %{{.*}} : memref<?x200xf32>, vector<64xf32>
+// CHECK:       vector.load %{{.*}} : memref<?x9000xf32>, vector<64xf32>
 // CHECK:       vector.store {{.*}} : memref<?x64xf32>, vector<64xf32>
 // CHECK:       memref.store {{.*}} : memref<?x1xi32>
-func.func private @largest_groups_200(%x: memref<?x200xf32>, %keys: memref<?x128xi32>,
+func.func private @largest_groups_9000(%x: memref<?x9000xf32>, %keys: memref<?x256xi32>,
     %rows: memref<?xi32>, %ranks: memref<?xi32>, %values: memref<?x64xf32>, %numbers: memref<?x1xi32>)
     attributes {lumen.kernel = "rows"} {
-  %0 = bufferization.to_tensor %x restrict : memref<?x200xf32> to tensor<?x200xf32>
-  %1 = bufferization.to_tensor %keys restrict : memref<?x128xi32> to tensor<?x128xi32>
+  %0 = bufferization.to_tensor %x restrict : memref<?x9000xf32> to tensor<?x9000xf32>
+  %1 = bufferization.to_tensor %keys restrict : memref<?x256xi32> to tensor<?x256xi32>
   %2 = bufferization.to_tensor %rows restrict : memref<?xi32> to tensor<?xi32>
   %3 = bufferization.to_tensor %ranks restrict : memref<?xi32> to tensor<?xi32>
   %4:2 = lumen.largest_groups %0, %1, %2, %3
-    : tensor<?x200xf32>, tensor<?x128xi32>, tensor<?xi32>, tensor<?xi32>
+    : tensor<?x9000xf32>, tensor<?x256xi32>, tensor<?xi32>, tensor<?xi32>
     -> tensor<?x64xf32>, tensor<?x1xi32>
   bufferization.materialize_in_destination %4#0 in restrict writable %values
     : (tensor<?x64xf32>, memref<?x64xf32>) -> ()
