@@ -18,6 +18,7 @@ from typing import Protocol
 import numpy as np
 
 from lumen_mlir.errors import LumenError
+from lumen_mlir.generate.asked_draw import LogitsAsk, ask_of, finish_or_draw
 from lumen_mlir.generate.cost_curve import CostCurve, pairs_of
 from lumen_mlir.generate.request import (
     DONE,
@@ -27,13 +28,10 @@ from lumen_mlir.generate.request import (
     Draw,
     Guesser,
     Late,
-    LogitsAsk,
     Request,
     Stored,
-    ask_of,
     common_blocks,
     draw_in_turn,
-    finish_or_draw,
 )
 from lumen_mlir.generate.speculation import EachGuesses
 from lumen_mlir.run.ask import Ask
