@@ -54,7 +54,7 @@ class Parrot:
     ):
         self.script = [*text, END]
         self.chunk, self.context, self.capacity, self.vocabulary = chunk, context, context, END + 1
-        self.prompt, self.sequences = prompt, sequences
+        self.prompt, self.sequences, self.selects = prompt, sequences, False
         self.calls = self.open_sequences = 0
 
     def batcher(self) -> Batcher:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from lumen_mlir.generate.largest_draw import LargestDraw
 from lumen_mlir.generate.request import Drawn, Run, draw_in_turn
 from lumen_mlir.generate.sampling import Sampler, sample_batch
 from lumen_mlir.text.tokenizer import Tokenizer
@@ -55,7 +56,7 @@ class TokenDraw:
     ):
         self._sampler, self._stops, self._recorder = sampler, stops, recorder
         self._ends = frozenset() if ignore_eos else frozenset(tokenizer.end_tokens)
-        self._banned = np.fromiter(tokenizer.end_tokens, np.int64) if ignore_eos else None
+        self._banned = np.fromiter(tokenizer.end_tokens, np.int32) if ignore_eos else None
         self._grammar, self._force = grammar, force
         # What has to come next, whatever was drawn.
         self._forced: deque[int] = deque(() if force is None else force.first())
@@ -69,6 +70,12 @@ class TokenDraw:
         if isinstance(drawn, Exception):
             raise drawn
         return drawn
+
+    def ask(self, vocabulary: int) -> LargestDraw | None:
+        """What asks a step for the largest of ``vocabulary`` logits; None where all are needed."""
+        if self._recorder is not None or self._grammar is not None or self._force is not None:
+            return None
+        return LargestDraw.of(self._sampler, vocabulary, self._accept, self._banned)
 
     @staticmethod
     def together(
@@ -118,14 +125,15 @@ class TokenDraw:
             logits[self._banned] = -np.inf
         return said
 
-    def _accept(self, token: int, said: np.ndarray) -> Drawn:
-        """Notes a token that was drawn, and what the grammar forces behind it; None at the end."""
+    def _accept(self, token: int, said: np.ndarray | None = None) -> Drawn:
+        """Notes a token that was drawn, from logits that are to be recorded, and what the grammar forces
+        behind it; None at the end."""
         if self._force is not None:
             token = self._forced.popleft() if self._forced else token
             self._forced.extend(self._force(token))
         if self._is_last(token):
             return None
-        if self._recorder is not None:
+        if self._recorder is not None and said is not None:
             self.records.append(self._recorder.record(said, token))
         self.count += 1
         if self._grammar is None:

@@ -60,7 +60,7 @@ def product(name: str, target: str) -> str:
 def step(target: str) -> str:
     """The PTX of a step of the embedded model."""
     with ir.Context():
-        module = Model.open(embedded_model_path()).module(kv_type="f16", max_tokens=512)
+        module = Model.open(embedded_model_path()).module(kv_type="f16", max_tokens=512, logit_group=64)
         return str(Compiler(targets.get(target)).emit(module, "asm"))
 
 
