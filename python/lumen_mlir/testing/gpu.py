@@ -229,6 +229,7 @@ class EmulatedDriver:
         words, team = arguments
         if code is None:
             return
+        self._check(words, ctypes.sizeof(ctypes.c_uint64))
         self._check(team, code.team_bytes(self.processors))
         if shared < warps * code.scratch:
             raise LumenError(f"{warps} warps have {shared} bytes of memory to share")

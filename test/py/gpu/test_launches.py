@@ -116,6 +116,31 @@ def test_launches_of_a_step(path, cache):
     assert counts[0] == counts[1] <= 12 * SHAPE.layers + 4
 
 
+def test_layers_on_both(path, cache):
+    """One layer on the GPU as launches, the other on the CPU: the tokens of the CPU alone."""
+    driver = refusing()
+    with device.using(EmulatedCuda(driver), "cuda"):
+        models = [
+            lumen_mlir.LLM(path, device=name, gpu_layers=layers, chunk=16, cache=cache)
+            for name, layers in (("cpu", "auto"), ("cuda", "1"))
+        ]
+    found = []
+    for llm in models:
+        generation = llm.generate([5, 6, 7], 4, temperature=0, ignore_eos=True)
+        generation.text()
+        found.append(list(generation.tokens))
+    assert found[0] == found[1] and driver.launched
+
+
+def test_a_fork_is_refused(path, cache):
+    with device.using(EmulatedCuda(refusing()), "cuda"):
+        llm = lumen_mlir.LLM(path, device="cuda", chunk=16, cache=cache)
+    for section in llm.executor.sections:
+        section.engine._code.forget_threads()
+    with pytest.raises(LumenError, match="a forked process cannot use code"):
+        llm.generate([5, 6, 7], 2).text()
+
+
 def test_who_asks_for_it(path, cache):
     """By its target, where a step could be one kernel, too."""
     driver = EmulatedDriver(ROOT, RUNNERS)

@@ -31,6 +31,11 @@ from lumen_mlir.compiler.driver import Compiler
 from lumen_mlir.data import embedded_model_path
 from lumen_mlir.errors import LumenError
 from lumen_mlir.models import Model
+from lumen_mlir.run import cuda_probe
+from lumen_mlir.run.compiled_step import step_program
+from lumen_mlir.run.session_options import SessionOptions
+from lumen_mlir.storage.cache import Cache
+from lumen_mlir.testing.synthetic import Shape, write_synthetic
 
 TABLE = Path(__file__).parents[1] / "data" / "ptx_code.json"
 TARGETS = ("sm_80", "sm_90")
@@ -147,6 +152,35 @@ def test_who_arrives_shows_what_it_wrote():
     for place in places:
         assert any("fence.acq_rel.gpu" in line for line in lines[place - 3 : place]), lines[place - 3 : place]
         assert "fence.acq_rel.gpu" in lines[place + 1]
+
+
+@pytest.mark.gpu
+@pytest.mark.matrix
+@needs_ptxas
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_probe_is_as_large_as_a_step(tmp_path, target):
+    """All registers that a thread of a step may have, and nothing in memory for want of them."""
+    code = assemble(tmp_path, cuda_probe.probe(), target)
+    assert (code.registers, code.stores, code.loads) == (128, 0, 0)
+    assert all(".maxntid 512" in text for text in (cuda_probe.probe(), product("q4_0", target)))
+
+
+@pytest.mark.parametrize("target", ["sm_90", "sm_90-launches"])
+def test_progress(tmp_path, target):
+    """Of a step: it is told of every stage, and ends."""
+    write_synthetic(path := tmp_path / "model.gguf", Shape(64, 1, 2, 1, 32, 96, 301, 64, True), seed=1)
+    told: list[int] = []
+    made = step_program(
+        Model.open(path),
+        SessionOptions(),
+        targets.get(target),
+        Cache(tmp_path / "cache"),
+        progress=lambda what, done, total: told.append(done),
+    )
+    assert told == sorted(told) and len(told) > 4 and told[-1] == 100
+    assert b".target sm_90" in made.program.objects[0] and len(made.program.objects) == 1 + (
+        target != "sm_90"
+    )
 
 
 def test_no_object():
