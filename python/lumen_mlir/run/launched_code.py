@@ -28,7 +28,6 @@ _WORD = 8
 Launches = list[tuple[int, int]]
 """The number of a kernel, and the address on the device of what it takes."""
 
-_Recorded = dict[int, tuple[Launches, Any]]
 _Entry = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)
 
 
@@ -43,11 +42,11 @@ class Driver(driver_memory.Driver, Protocol):
 
 def read_launches(words: np.ndarray, address: int) -> Launches:
     """The launches of a list, which is or will be at an address of the device."""
-    values, at = words.tolist(), 1
     launches: Launches = []
-    while at <= values[0]:
-        launches.append((values[at], address + _WORD * (at + 2)))
-        at += 2 + values[at + 1]
+    at = 1
+    while at <= words[0]:
+        launches.append((int(words[at]), address + _WORD * (at + 2)))
+        at += 2 + int(words[at + 1])
     return launches
 
 
@@ -70,8 +69,8 @@ class LaunchedCode(GpuCode):
         self._calls = codegen.ObjectFile(calls)
         self._launcher = driver
         self._kernels = driver.load(kernels)
-        # By entry: which launches were recorded, and what the driver made of them.
-        self._recorded: _Recorded = {}
+        # By entry: what the driver made of its launches.
+        self._recorded: dict[int, Any] = {}
         # Objects of the driver outlive this one.
         weakref.finalize(self, _release, driver, self._kernels, self._recorded, self._memory).atexit = False
         # As the code writes it: how many words follow, and launches.
@@ -89,9 +88,10 @@ class LaunchedCode(GpuCode):
         with self._copies.passed(slots, passed) as words:
             self._list[0] = 0
             _Entry(entry)(words.ctypes.data, self._list.ctypes.data)
-            recorded = self._recording(entry, read_launches(self._list, self._words))
-            self._launcher.write(self._words, self._list.ctypes.data, self._list.nbytes)
-            self._launcher.run(recorded)
+            if entry not in self._recorded:
+                self._recorded[entry] = self._record(read_launches(self._list, self._words))
+            self._launcher.write(self._words, self._list.ctypes.data, _WORD * (int(self._list[0]) + 1))
+            self._launcher.run(self._recorded[entry])
 
     def _make_room(self, size: int) -> int:
         """The address of memory of the device for the list."""
@@ -101,20 +101,10 @@ class LaunchedCode(GpuCode):
         """What the driver runs when it is to launch these."""
         raise NotImplementedError
 
-    def _recording(self, entry: int, launches: Launches) -> Any:
-        known, recorded = self._recorded.get(entry, ([], None))
-        if recorded is None or known != launches:
-            if recorded is not None:
-                del self._recorded[entry]
-                self._launcher.forget(recorded)
-            recorded = self._record(launches)
-            self._recorded[entry] = launches, recorded
-        return recorded
 
-
-def _release(driver: Driver, kernels: Any, recorded: _Recorded, memory: DriverMemory) -> None:
+def _release(driver: Driver, kernels: Any, recorded: dict[int, Any], memory: DriverMemory) -> None:
     """Gives back what code had on a device. What fails then is lost with it."""
-    for _, each in recorded.values():
+    for each in recorded.values():
         with contextlib.suppress(LumenError):
             driver.forget(each)
     memory.free_all()
