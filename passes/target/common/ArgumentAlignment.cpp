@@ -49,6 +49,9 @@ SmallVector<int64_t> getOwn(func::FuncOp function) {
     auto known = function.getArgAttrOfType<IntegerAttr>(
         i, LLVM::LLVMDialect::getAlignAttrName());
     bool isArena = function.getArgAttr(i, LumenDialect::kArenaAttr) != nullptr;
+    // (What else an attribute of this name may be, others complain about.)
+    if (known && !known.getType().isSignlessInteger(64))
+      known = {};
     own.push_back(known                  ? known.getInt()
                   : isArena              ? kAlignment
                   : function.isPrivate() ? 0
