@@ -190,9 +190,7 @@ def _speed(options: argparse.Namespace, model: str, chain: bool = False) -> dict
         with device.using(emulated.GPU):
             return _measure(options, model, target.name, tests)
     target = targets.get(Results(options.folder / "results.json").all["machine"]["target"])
-    if chain and not target.launches:
-        target = targets.launched(target)
-    return _measure(options, model, target.name, tests)
+    return _measure(options, model, (targets.launched(target) if chain else target).name, tests)
 
 
 def _measure(options: argparse.Namespace, model: str, target: str, tests: dict[str, Any]) -> dict[str, float]:

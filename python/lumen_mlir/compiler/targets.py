@@ -236,7 +236,7 @@ def _cuda(name: str, processors: int) -> Target:
 
 def launched(target: Target) -> Target:
     """The row of the same GPU with a step as launches of kernels, in place of one kernel."""
-    return replace(target, name=f"{target.name}-launches", launches=True)
+    return target if target.launches else replace(target, name=f"{target.name}-launches", launches=True)
 
 
 def _vulkan(name: str) -> Target:

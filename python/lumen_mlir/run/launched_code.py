@@ -75,7 +75,8 @@ class LaunchedCode(GpuCode):
         weakref.finalize(self, _release, driver, self._kernels, self._recorded, self._memory).atexit = False
         # As the code writes it: how many words follow, and launches.
         self._list = np.zeros(self._calls.read_i64("lumen_launch_words"), np.uint64)
-        self._words = self._make_room(self._list.nbytes)
+        # Its address on the device, from the first run on: what is free is counted before.
+        self._words = 0
 
     def lookup(self, name: str) -> int:
         return self._calls.lookup(name)
@@ -88,6 +89,8 @@ class LaunchedCode(GpuCode):
         with self._copies.passed(slots, passed) as words:
             self._list[0] = 0
             _Entry(entry)(words.ctypes.data, self._list.ctypes.data)
+            if not self._words:
+                self._words = self._make_room(self._list.nbytes)
             if entry not in self._recorded:
                 self._recorded[entry] = self._record(read_launches(self._list, self._words))
             self._launcher.write(self._words, self._list.ctypes.data, _WORD * (int(self._list[0]) + 1))
