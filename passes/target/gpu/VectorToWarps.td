@@ -170,7 +170,8 @@ def RecordLaunchesPass : Pass<"lumen-record-launches", "::mlir::ModuleOp"> {
     What calls kernels is code for the host. It has no kernels to call, but writes a list:
     the first word says how many words follow. A launch is the number of a kernel, how
     many words it takes, and these: numbers, addresses, and sizes of buffers. Kernels have
-    numbers in the order in which they stand. They become public, and wait for nobody.
+    numbers in the order in which they stand, and a constant has their names. They become
+    public, and wait for nobody. Shaders get their constants in the list, too.
 
     Before:
 
@@ -184,6 +185,7 @@ def RecordLaunchesPass : Pass<"lumen-record-launches", "::mlir::ModuleOp"> {
     After:
 
     ```mlir
+    llvm.mlir.global external constant @lumen_launch_names("kernel\0A\00") : !llvm.array<8 x i8>
     llvm.mlir.global external constant @lumen_launch_words(5 : i64) : i64
     func.func @step(%a: memref<?xf32>, %launches: !llvm.ptr {lumen.worker}) {
       %used = llvm.load %launches : !llvm.ptr -> i64
@@ -195,6 +197,29 @@ def RecordLaunchesPass : Pass<"lumen-record-launches", "::mlir::ModuleOp"> {
   }];
   let dependentDialects = ["::mlir::lumen::LumenDialect", "::mlir::arith::ArithDialect",
     "::mlir::LLVM::LLVMDialect", "::mlir::memref::MemRefDialect"];
+}
+
+def KeepSidePass : Pass<"lumen-keep-side", "::mlir::ModuleOp"> {
+  let summary = "leave kernels alone, or what launches them";
+  let description = [{
+    Behind `lumen-record-launches`, kernels and what calls them are code for different
+    machines. `side=device` leaves the kernels and the loops that they share, `side=host`
+    the other functions.
+
+    Before:
+
+    ```mlir
+    func.func @step(%a: memref<?xf32>, %launches: !llvm.ptr {lumen.worker}) { … }
+    func.func @kernel(%a: memref<?xf32>) attributes {lumen.kernel = "rows"} { … }
+    ```
+
+    After `side=device`:
+
+    ```mlir
+    func.func @kernel(%a: memref<?xf32>) attributes {lumen.kernel = "rows"} { … }
+    ```
+  }];
+  let options = [Option<"side", "side", "std::string", "\"\"", "device or host">];
 }
 
 def LowerWarpsPass : Pass<"lumen-lower-warps", "::mlir::ModuleOp"> {

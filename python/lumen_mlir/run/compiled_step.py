@@ -91,8 +91,9 @@ def step_program(
             tile_tokens=tuned.tile_tokens,
             block_bytes=tuned.block_bytes,
         )
-        # The first half is stages on the module, the second the objects of its kernels.
-        stages = ["fused", "loops", "vector", "kernels", "obj"]
+        # The first half is stages on the module (which of them depends on the target), the second the objects
+        # of its kernels.
+        stages = ["fused", "loops", "vector", "kernels", "llvm", "asm", "obj"]
         half = _PROGRESS_STEPS // 2
 
         def tell(done: int, total: int) -> None:
