@@ -122,6 +122,7 @@ class Generation(Iterator[str]):
         timeout: float | None = None,
         guess: Guess | None = None,
         grammar: GrammarState | None = None,
+        grammar_after: str | None = None,
     ):
         if not prompt:
             raise LumenError("the prompt is empty: there is nothing to continue")
@@ -151,9 +152,10 @@ class Generation(Iterator[str]):
 
             recorder = LogprobRecorder(tokenizer, logprobs)
         stop_tokens = _stop_tokens(stop_token_ids, len(tokenizer))
-        self._draw = TokenDraw(
-            tokenizer, sampler, stop_tokens, recorder, flag("ignore_eos", ignore_eos), grammar
-        )
+        if grammar_after is not None and (not isinstance(grammar_after, str) or not grammar_after):
+            raise LumenError(f"grammar_after is {shown(grammar_after)}; a text was expected")
+        ignore = flag("ignore_eos", ignore_eos)
+        self._draw = TokenDraw(tokenizer, sampler, stop_tokens, recorder, ignore, grammar, grammar_after)
         room = batcher.context + 1
         room = room if most is None else min(len(prompt) + most, room)
         deadline = None if timeout is None else time.monotonic() + positive_number("timeout", timeout)

@@ -277,6 +277,7 @@ class LLM(Network):
         timeout: float | None = None,
         speculate: bool | None = None,
         grammar: Grammar | CompiledGrammar | None = None,
+        grammar_after: str | None = None,
     ) -> Generation | Generations:
         """Continues ``prompt`` (text or token ids): an iterator of text pieces.
 
@@ -294,7 +295,8 @@ class LLM(Network):
         ``speculate``: guess what comes next, and compute it along where that pays; it changes no text. The
         draft guesses, and what stood behind the same tokens before does. None is True where there is a draft.
         ``grammar``: what the text must match as a whole; it ends where nothing more can follow, also with
-        ``ignore_eos``. One that is not compiled yet is compiled now (``compile_grammar``).
+        ``ignore_eos``. One that is not compiled yet is compiled now (``compile_grammar``). ``grammar_after``:
+        it holds for what comes behind this text, such as ``</think>``; before that, anything may be written.
         Raises ``LumenError`` at once for parameters out of range and a prompt longer than the context.
         """
         chosen = self.sampling.chosen(
@@ -330,6 +332,7 @@ class LLM(Network):
                 timeout=timeout,
                 guess=self._guess(speculate),
                 grammar=None if compiled is None else compiled.start(),
+                grammar_after=grammar_after,
             )
 
         if not is_list_of_prompts(prompt):

@@ -33,3 +33,4 @@ class Parameters(TypedDict, total=False):
     timeout: float | None
     speculate: bool | None
     grammar: Grammar | CompiledGrammar | None
+    grammar_after: str | None
