@@ -52,13 +52,19 @@ class TokenDraw:
         recorder: LogprobRecorder | None,
         ignore_eos: bool,
         grammar: GrammarState | None = None,
+        grammar_after: str | None = None,
         force: Force | None = None,
     ):
         self._sampler, self._stops, self._recorder = sampler, stops, recorder
         self._ends = frozenset() if ignore_eos else frozenset(tokenizer.end_tokens)
         self._banned = np.fromiter(tokenizer.end_tokens, np.int32) if ignore_eos else None
-        self._grammar, self._force = grammar, force
+        # The grammar waits for the end of a text, such as that of what a model thinks first.
+        self._later = grammar if grammar_after is not None else None
+        self._grammar = grammar if grammar_after is None else None
+        self._after, self._said = (grammar_after or "").encode(), b""
+        self._token_bytes = tokenizer.token_bytes
         # What has to come next, whatever was drawn.
+        self._force = force
         self._forced: deque[int] = deque(() if force is None else force.first())
         self.count = 0
         self.ended_by: int | None = None
@@ -73,7 +79,8 @@ class TokenDraw:
 
     def ask(self, vocabulary: int) -> LargestDraw | None:
         """What asks a step for the largest of ``vocabulary`` logits; None where all are needed."""
-        if self._recorder is not None or self._grammar is not None or self._force is not None:
+        constrained = self._grammar is not None or self._later is not None or self._force is not None
+        if self._recorder is not None or constrained:
             return None
         return LargestDraw.of(self._sampler, vocabulary, self._accept, self._banned)
 
@@ -137,6 +144,7 @@ class TokenDraw:
             self.records.append(self._recorder.record(said, token))
         self.count += 1
         if self._grammar is None:
+            self._wait(token)
             return token
         self._grammar.accept(token)
         tokens = [token]
@@ -151,6 +159,14 @@ class TokenDraw:
             self.count += len(tokens) - 1
         self.is_complete = self.ended_by is None and self._grammar.is_complete
         return Run(tokens, ends=self.is_complete or self.ended_by is not None)
+
+    def _wait(self, token: int) -> None:
+        """Lets the grammar begin behind a token, where what it waits for is written."""
+        if self._later is not None:
+            self._said += self._token_bytes(token, special=True)
+            if self._after in self._said:
+                self._grammar, self._later = self._later, None
+            self._said = self._said[-len(self._after) :]
 
     def _is_last(self, token: int) -> bool:
         """Notes a token that ends the text, if it does."""
