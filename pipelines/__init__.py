@@ -153,6 +153,8 @@ _TO_LLVM = (
     # The memrefs built from pointers, and their uses by now-flat calls, cancel out.
     "reconcile-unrealized-casts",
     _nested("llvm.func", "canonicalize", "cse"),
+    # What lives across calls is known when all addresses are computed.
+    "lumen-park-values",
     "lumen-emulate-gpu",
     "lumen-define-gpu-runtime",
     "lumen-check-stage{stage=llvm}",

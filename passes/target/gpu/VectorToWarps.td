@@ -223,6 +223,38 @@ def LowerWarpsPass : Pass<"lumen-lower-warps", "::mlir::ModuleOp"> {
     "::mlir::LLVM::LLVMDialect", "::mlir::vector::VectorDialect"];
 }
 
+def ParkValuesPass : Pass<"lumen-park-values", "::mlir::ModuleOp"> {
+  let summary = "keep in the lanes of a register what lives across a tile";
+  let description = [{
+    The function of a tile (`lumen.loop`) takes all registers of a thread. What a kernel
+    needs behind its call is mostly the same in all threads of a warp: counters, sizes and
+    addresses. Each would be stored in the memory of every thread. In place of that, thread
+    k keeps word k of them in one register, from which all take it back with
+    `shfl.sync`.
+
+    What depends on the lane stays as it is.
+
+    Before:
+
+    ```mlir
+    llvm.call @loop_5d38b6c7ec5d9e3a(%w) : (!llvm.ptr) -> ()
+    %next = llvm.add %i, %count : i32
+    ```
+
+    After:
+
+    ```mlir
+    %second = llvm.icmp "eq" %lane, %c1 : i32
+    %own = llvm.select %second, %count, %i : i1, i32
+    llvm.call @loop_5d38b6c7ec5d9e3a(%w) : (!llvm.ptr) -> ()
+    %i2 = llvm.call_intrinsic "llvm.nvvm.shfl.sync.idx.i32"(%all, %own, %c0, %last) : (i32, i32, i32, i32) -> i32
+    %count2 = llvm.call_intrinsic "llvm.nvvm.shfl.sync.idx.i32"(%all, %own, %c1, %last) : (i32, i32, i32, i32) -> i32
+    %next = llvm.add %i2, %count2 : i32
+    ```
+  }];
+  let dependentDialects = ["::mlir::LLVM::LLVMDialect"];
+}
+
 def EmulateGpuPass : Pass<"lumen-emulate-gpu", "::mlir::ModuleOp"> {
   let summary = "call an emulator in place of a GPU's instructions";
   let description = [{
