@@ -145,6 +145,8 @@ _TO_LLVM = (
         # Views become address arithmetic, which expands into affine.apply.
         "expand-strided-metadata",
         "lower-affine",
+        # When all of it is there, while loops still show how far they count.
+        "lumen-narrow-indices",
         "convert-scf-to-cf",
         # Lowers multi-dimensional vectors, which convert-to-llvm does not.
         "convert-vector-to-llvm",

@@ -5,12 +5,14 @@
 #include "dialect/layout/FormatLayout.h"
 #include "passes/Passes.h"
 #include "passes/support/CallOrder.h"
+#include "passes/support/Warps.h"
 
 #include "mlir/Conversion/LLVMCommon/MemRefBuilder.h"
 #include "mlir/Conversion/LLVMCommon/TypeConverter.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
 #include "mlir/IR/ImplicitLocOpBuilder.h"
 #include "mlir/IR/Matchers.h"
 #include "mlir/Interfaces/SideEffectInterfaces.h"
@@ -36,6 +38,8 @@ struct Facts {
   /// Bytes; 1 where nothing is known.
   SmallVector<int64_t> alignment;
   BitVector written;
+  /// Of these, sizes are not passed.
+  BitVector sizeless;
   /// Workers meet inside the function: what one wrote, others read.
   bool hasPhases = false;
 };
@@ -105,6 +109,16 @@ void findWritten(func::FuncOp function, Facts &facts,
   facts.hasPhases = barriers > 1;
 }
 
+/// Whether a function of warps needs to know how many rows a buffer has. Its
+/// callers would keep that in registers.
+bool needsSize(BlockArgument argument) {
+  auto type = cast<MemRefType>(argument.getType());
+  return type.getNumDynamicDims() != 1 || !type.isDynamicDim(0) ||
+         !llvm::all_of(argument.getUsers(), llvm::IsaPred<memref::LoadOp,
+                                                          memref::StoreOp,
+                                                          vector::LoadOp>);
+}
+
 class Flattener {
 public:
   explicit Flattener(ModuleOp module)
@@ -140,6 +154,11 @@ LogicalResult Flattener::run() {
       return failure();
     Facts own;
     findWritten(function, own, facts);
+    own.sizeless.resize(function.getNumArguments());
+    if (hasWarps(module) && function->hasAttr(LumenDialect::kLoopAttr))
+      for (BlockArgument argument : function.getArguments())
+        if (isa<MemRefType>(argument.getType()) && !needsSize(argument))
+          own.sizeless.set(argument.getArgNumber());
     // Callers lower the alignment of private functions to what they give.
     for (unsigned i = 0; i < function.getNumArguments(); ++i) {
       auto known = function.getArgAttrOfType<IntegerAttr>(
@@ -326,7 +345,9 @@ void Flattener::flatten(func::FuncOp function) {
     Value pointer =
         body.addArgument(getPointerType(function), argument.getLoc());
     SmallVector<Value> sizes;
-    for (int64_t dim = 0; dim < type.getNumDynamicDims(); ++dim) {
+    if (facts[function].sizeless[i])
+      sizes.push_back(arith::ConstantIndexOp::create(b, 0));
+    for (int64_t dim = sizes.size(); dim < type.getNumDynamicDims(); ++dim) {
       sizes.push_back(body.addArgument(b.getIndexType(), argument.getLoc()));
       attrs.push_back(nullptr);
     }
@@ -347,11 +368,12 @@ void Flattener::flatten(func::FuncOp function) {
 void Flattener::flatten(func::CallOp call) {
   b.setInsertionPoint(call);
   b.setLoc(call.getLoc());
-  Type pointerType =
-      getPointerType(SymbolTable::lookupNearestSymbolFrom<func::FuncOp>(
-          call, call.getCalleeAttr()));
+  auto callee = SymbolTable::lookupNearestSymbolFrom<func::FuncOp>(
+      call, call.getCalleeAttr());
+  Type pointerType = getPointerType(callee);
+  auto known = facts.find(callee);
   SmallVector<Value> operands;
-  for (Value operand : call.getOperands()) {
+  for (auto [i, operand] : llvm::enumerate(call.getOperands())) {
     auto type = dyn_cast<MemRefType>(operand.getType());
     if (!type) {
       operands.push_back(operand);
@@ -362,6 +384,8 @@ void Flattener::flatten(func::CallOp call) {
                        .getResult(0);
     operands.push_back(castPointer(
         MemRefDescriptor(packed).alignedPtr(b, b.getLoc()), pointerType));
+    if (known != facts.end() && known->second.sizeless[i])
+      continue;
     for (int64_t dim = 0; dim < type.getRank(); ++dim)
       if (type.isDynamicDim(dim))
         operands.push_back(memref::DimOp::create(b, operand, dim));

@@ -223,6 +223,39 @@ def LowerWarpsPass : Pass<"lumen-lower-warps", "::mlir::ModuleOp"> {
     "::mlir::LLVM::LLVMDialect", "::mlir::vector::VectorDialect"];
 }
 
+def NarrowIndicesPass : Pass<"lumen-narrow-indices", "::mlir::func::FuncOp"> {
+  let summary = "count in 32 bits what cannot be more";
+  let description = [{
+    Registers of a GPU have 32 bits, and divisions of longer numbers take ten times as
+    long. So loops, and what is computed of numbers of tokens, tiles and workers, are
+    narrowed where their range shows that nothing is lost. Offsets in large weights keep
+    64 bits. Buffers have at most 2^30 rows, and a GPU runs at most 2^16 blocks.
+
+    Before:
+
+    ```mlir
+    %tokens = memref.dim %x, %c0 : memref<?x64xf32>
+    scf.for %i = %c0 to %tokens step %c8 {
+      %block = arith.divui %i, %c32 : index
+      …
+    }
+    ```
+
+    After:
+
+    ```mlir
+    %tokens = memref.dim %x, %c0 : memref<?x64xf32>
+    %end = arith.index_cast %tokens : index to i32
+    scf.for %i = %c0_i32 to %end step %c8_i32 : i32 {
+      %narrow = arith.divui %i, %c32_i32 : i32
+      %block = arith.index_castui %narrow : i32 to index
+      …
+    }
+    ```
+  }];
+  let dependentDialects = ["::mlir::arith::ArithDialect"];
+}
+
 def ParkValuesPass : Pass<"lumen-park-values", "::mlir::ModuleOp"> {
   let summary = "keep in the lanes of a register what lives across a tile";
   let description = [{
