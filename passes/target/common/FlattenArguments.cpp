@@ -114,9 +114,9 @@ void findWritten(func::FuncOp function, Facts &facts,
 bool needsSize(BlockArgument argument) {
   auto type = cast<MemRefType>(argument.getType());
   return type.getNumDynamicDims() != 1 || !type.isDynamicDim(0) ||
-         !llvm::all_of(argument.getUsers(), llvm::IsaPred<memref::LoadOp,
-                                                          memref::StoreOp,
-                                                          vector::LoadOp>);
+         !llvm::all_of(
+             argument.getUsers(),
+             llvm::IsaPred<memref::LoadOp, memref::StoreOp, vector::LoadOp>);
 }
 
 class Flattener {

@@ -82,7 +82,7 @@ private:
           .Case("llvm.nvvm.read.ptx.sreg.ctaid.x", kMostBlocks - 1)
           .Case("llvm.nvvm.read.ptx.sreg.nctaid.x", kMostBlocks)
           .Default(std::nullopt);
-    // What is left of a number, without it without its remainder.
+    // A number less what it is without its remainder is this remainder.
     auto left = dyn_cast<arith::SubIOp>(op);
     auto multiple =
         left ? left.getRhs().getDefiningOp<arith::SubIOp>() : nullptr;
@@ -159,7 +159,7 @@ std::optional<std::pair<int64_t, int64_t>> getRange(DataFlowSolver &solver,
 /// It counts up to a step beyond what is less than its end.
 void NarrowIndicesPass::narrow(scf::ForOp loop, DataFlowSolver &solver) {
   Value variable = loop.getInductionVar();
-  if (!variable.getType().isIndex())
+  if (!variable.getType().isIndex() || loop.getUnsignedCmp())
     return;
   auto first = getRange(solver, loop.getLowerBound()),
        end = getRange(solver, loop.getUpperBound()),
@@ -175,20 +175,18 @@ void NarrowIndicesPass::narrow(scf::ForOp loop, DataFlowSolver &solver) {
   SmallVector<Value> bounds;
   for (Value bound :
        {loop.getLowerBound(), loop.getUpperBound(), loop.getStep()})
-    bounds.push_back(
-        arith::IndexCastOp::create(b, loop.getLoc(), word, bound));
+    bounds.push_back(arith::IndexCastOp::create(b, loop.getLoc(), word, bound));
   loop.setLowerBound(bounds[0]);
   loop.setUpperBound(bounds[1]);
   loop.setStep(bounds[2]);
   variable.setType(word);
   b.setInsertionPointToStart(loop.getBody());
-  Value wide =
-      first->first < 0
-          ? arith::IndexCastOp::create(b, loop.getLoc(), b.getIndexType(),
-                                       variable)
-                .getResult()
-          : arith::IndexCastUIOp::create(b, loop.getLoc(), b.getIndexType(),
-                                         variable);
+  Value wide = first->first < 0
+                   ? arith::IndexCastOp::create(b, loop.getLoc(),
+                                                b.getIndexType(), variable)
+                         .getResult()
+                   : arith::IndexCastUIOp::create(b, loop.getLoc(),
+                                                  b.getIndexType(), variable);
   variable.replaceAllUsesExcept(wide, wide.getDefiningOp());
   auto *state = solver.getOrCreateState<IntegerValueRangeLattice>(wide);
   (void)state->join(range);
@@ -198,8 +196,9 @@ void NarrowIndicesPass::runOnOperation() {
   func::FuncOp function = getOperation();
   if (!hasWarps(function) || function.isExternal())
     return;
-  auto tokens = function->getParentOfType<ModuleOp>()->getAttrOfType<IntegerAttr>(
-      LumenDialect::kMaxTokensAttr);
+  auto tokens =
+      function->getParentOfType<ModuleOp>()->getAttrOfType<IntegerAttr>(
+          LumenDialect::kMaxTokensAttr);
   if (tokens && tokens.getInt() > kMostRows) {
     function.emitError("counts at most ")
         << kMostRows << " tokens on a GPU, got " << LumenDialect::kMaxTokensAttr

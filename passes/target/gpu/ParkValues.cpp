@@ -79,8 +79,8 @@ private:
   }
   Value number(int64_t value) { return integer(b.getI32Type(), value); }
   Value call(StringRef intrinsic, ValueRange arguments) {
-    return LLVM::CallIntrinsicOp::create(
-               b, b.getI32Type(), b.getStringAttr(intrinsic), arguments)
+    return LLVM::CallIntrinsicOp::create(b, b.getI32Type(),
+                                         b.getStringAttr(intrinsic), arguments)
         .getResult(0);
   }
 
@@ -128,8 +128,8 @@ void Parker::makeSlot(Value value) {
     return;
   OpBuilder::InsertionGuard guard(b);
   b.setInsertionPointToStart(&function.getBody().front());
-  slot = LLVM::AllocaOp::create(
-      b, LLVM::LLVMPointerType::get(b.getContext()), value.getType(), number(1));
+  slot = LLVM::AllocaOp::create(b, LLVM::LLVMPointerType::get(b.getContext()),
+                                value.getType(), number(1));
   SmallVector<OpOperand *> uses;
   for (OpOperand &use : value.getUses())
     uses.push_back(&use);
@@ -194,8 +194,7 @@ void Parker::park(LLVM::CallOp op, ArrayRef<Value> values) {
     }
     Value isOwn = LLVM::ICmpOp::create(b, LLVM::ICmpPredicate::eq, lane,
                                        number(i % kWarp));
-    registers.back() =
-        LLVM::SelectOp::create(b, isOwn, word, registers.back());
+    registers.back() = LLVM::SelectOp::create(b, isOwn, word, registers.back());
   }
   b.setInsertionPointAfter(op);
   for (auto [i, word] : llvm::enumerate(words))

@@ -104,7 +104,6 @@ void UniformValues::visit(Block &block) {
     }
   }
   for (OpOperand &operand : end->getOpOperands())
-    if (!given[operand.getOperandNumber()] &&
-        differing.contains(operand.get()))
+    if (!given[operand.getOperandNumber()] && differing.contains(operand.get()))
       return markWays(&block);
 }

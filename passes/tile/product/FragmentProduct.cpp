@@ -208,8 +208,7 @@ FragmentProduct::Matrices FragmentProduct::emitBlocks(Value number, Value first,
           groups = int64_t(weight.source.format.getBlock()) / kSpan / spans;
   return b.accumulate(
       b.multiply(first, groups), b.multiply(end, groups), 1,
-      zeros(b.getF32Type()),
-      [&](Value group, ValueRange carried) {
+      zeros(b.getF32Type()), [&](Value group, ValueRange carried) {
         Value position = b.divide(group, groups);
         return emitGroup({number, position, b.multiply(group, spans)},
                          Matrices(carried));
