@@ -154,6 +154,8 @@ _TO_LLVM = (
         # Views become address arithmetic, which expands into affine.apply.
         "expand-strided-metadata",
         "lower-affine",
+        # When all of it is there, while loops still show how far they count.
+        "lumen-narrow-indices",
         "convert-scf-to-cf",
         # Lowers multi-dimensional vectors, which convert-to-llvm does not.
         "convert-vector-to-llvm",
@@ -162,6 +164,8 @@ _TO_LLVM = (
     # The memrefs built from pointers, and their uses by now-flat calls, cancel out.
     "reconcile-unrealized-casts",
     _nested("llvm.func", "canonicalize", "cse"),
+    # What lives across calls is known when all addresses are computed.
+    "lumen-park-values",
     "lumen-emulate-gpu",
     "lumen-define-gpu-runtime",
     "lumen-check-stage{stage=llvm}",

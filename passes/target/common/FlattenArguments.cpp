@@ -5,6 +5,7 @@
 #include "dialect/layout/FormatLayout.h"
 #include "passes/Passes.h"
 #include "passes/support/CallOrder.h"
+#include "passes/support/Warps.h"
 #include "passes/target/common/ArgumentAlignment.h"
 
 #include "mlir/Conversion/LLVMCommon/MemRefBuilder.h"
@@ -12,6 +13,7 @@
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
 #include "mlir/IR/ImplicitLocOpBuilder.h"
 #include "mlir/Interfaces/SideEffectInterfaces.h"
 #include "mlir/Interfaces/ViewLikeInterface.h"
@@ -34,6 +36,8 @@ struct Facts {
   /// Bytes; 1 where nothing is known.
   SmallVector<int64_t> alignment;
   BitVector written;
+  /// Of these, sizes are not passed.
+  BitVector sizeless;
   /// Inside the function, workers read what others wrote.
   bool hasPhases = false;
 };
@@ -106,6 +110,16 @@ void findWritten(func::FuncOp function, Facts &facts,
   facts.hasPhases = barriers > 1 || hasArrivals;
 }
 
+/// Whether a function of warps needs to know how many rows a buffer has. Its
+/// callers would keep that in registers.
+bool needsSize(BlockArgument argument) {
+  auto type = cast<MemRefType>(argument.getType());
+  return type.getNumDynamicDims() != 1 || !type.isDynamicDim(0) ||
+         !llvm::all_of(
+             argument.getUsers(),
+             llvm::IsaPred<memref::LoadOp, memref::StoreOp, vector::LoadOp>);
+}
+
 class Flattener {
 public:
   explicit Flattener(ModuleOp module)
@@ -139,6 +153,11 @@ LogicalResult Flattener::run() {
       return failure();
     Facts own;
     findWritten(function, own, facts);
+    own.sizeless.resize(function.getNumArguments());
+    if (hasWarps(module) && function->hasAttr(LumenDialect::kLoopAttr))
+      for (BlockArgument argument : function.getArguments())
+        if (isa<MemRefType>(argument.getType()) && !needsSize(argument))
+          own.sizeless.set(argument.getArgNumber());
     facts[function] = std::move(own);
   }
   for (auto &[function, alignment] : findAlignments(*order))
@@ -274,7 +293,9 @@ void Flattener::flatten(func::FuncOp function) {
     Value pointer =
         body.addArgument(getPointerType(function), argument.getLoc());
     SmallVector<Value> sizes;
-    for (int64_t dim = 0; dim < type.getNumDynamicDims(); ++dim) {
+    if (facts[function].sizeless[i])
+      sizes.push_back(arith::ConstantIndexOp::create(b, 0));
+    for (int64_t dim = sizes.size(); dim < type.getNumDynamicDims(); ++dim) {
       sizes.push_back(body.addArgument(b.getIndexType(), argument.getLoc()));
       attrs.push_back(nullptr);
     }
@@ -295,11 +316,12 @@ void Flattener::flatten(func::FuncOp function) {
 void Flattener::flatten(func::CallOp call) {
   b.setInsertionPoint(call);
   b.setLoc(call.getLoc());
-  Type pointerType =
-      getPointerType(SymbolTable::lookupNearestSymbolFrom<func::FuncOp>(
-          call, call.getCalleeAttr()));
+  auto callee = SymbolTable::lookupNearestSymbolFrom<func::FuncOp>(
+      call, call.getCalleeAttr());
+  Type pointerType = getPointerType(callee);
+  auto known = facts.find(callee);
   SmallVector<Value> operands;
-  for (Value operand : call.getOperands()) {
+  for (auto [i, operand] : llvm::enumerate(call.getOperands())) {
     auto type = dyn_cast<MemRefType>(operand.getType());
     if (!type) {
       operands.push_back(operand);
@@ -310,6 +332,8 @@ void Flattener::flatten(func::CallOp call) {
                        .getResult(0);
     operands.push_back(castPointer(
         MemRefDescriptor(packed).alignedPtr(b, b.getLoc()), pointerType));
+    if (known != facts.end() && known->second.sizeless[i])
+      continue;
     for (int64_t dim = 0; dim < type.getRank(); ++dim)
       if (type.isDynamicDim(dim))
         operands.push_back(memref::DimOp::create(b, operand, dim));

@@ -248,6 +248,71 @@ def LowerWarpsPass : Pass<"lumen-lower-warps", "::mlir::ModuleOp"> {
     "::mlir::LLVM::LLVMDialect", "::mlir::vector::VectorDialect"];
 }
 
+def NarrowIndicesPass : Pass<"lumen-narrow-indices", "::mlir::func::FuncOp"> {
+  let summary = "count in 32 bits what cannot be more";
+  let description = [{
+    Registers of a GPU have 32 bits, and divisions of longer numbers take ten times as
+    long. So loops, and what is computed of numbers of tokens, tiles and workers, are
+    narrowed where their range shows that nothing is lost. Offsets in large weights keep
+    64 bits. Buffers have at most 2^30 rows, and a GPU runs at most 2^16 blocks.
+
+    Before:
+
+    ```mlir
+    %tokens = memref.dim %x, %c0 : memref<?x64xf32>
+    scf.for %i = %c0 to %tokens step %c8 {
+      %block = arith.divui %i, %c32 : index
+      …
+    }
+    ```
+
+    After:
+
+    ```mlir
+    %tokens = memref.dim %x, %c0 : memref<?x64xf32>
+    %end = arith.index_cast %tokens : index to i32
+    scf.for %i = %c0_i32 to %end step %c8_i32 : i32 {
+      %narrow = arith.divui %i, %c32_i32 : i32
+      %block = arith.index_castui %narrow : i32 to index
+      …
+    }
+    ```
+  }];
+  let dependentDialects = ["::mlir::arith::ArithDialect"];
+}
+
+def ParkValuesPass : Pass<"lumen-park-values", "::mlir::ModuleOp"> {
+  let summary = "keep in the lanes of a register what lives across a tile";
+  let description = [{
+    The function of a tile (`lumen.loop`) takes all registers of a thread. What a kernel
+    needs behind its call is mostly the same in all threads of a warp: counters, sizes and
+    addresses. Each would be stored in the memory of every thread. In place of that, thread
+    k keeps word k of them in one register, from which all take it back with
+    `shfl.sync`.
+
+    What depends on the lane stays as it is.
+
+    Before:
+
+    ```mlir
+    llvm.call @loop_5d38b6c7ec5d9e3a(%w) : (!llvm.ptr) -> ()
+    %next = llvm.add %i, %count : i32
+    ```
+
+    After:
+
+    ```mlir
+    %second = llvm.icmp "eq" %lane, %c1 : i32
+    %own = llvm.select %second, %count, %i : i1, i32
+    llvm.call @loop_5d38b6c7ec5d9e3a(%w) : (!llvm.ptr) -> ()
+    %i2 = llvm.call_intrinsic "llvm.nvvm.shfl.sync.idx.i32"(%all, %own, %c0, %last) : (i32, i32, i32, i32) -> i32
+    %count2 = llvm.call_intrinsic "llvm.nvvm.shfl.sync.idx.i32"(%all, %own, %c1, %last) : (i32, i32, i32, i32) -> i32
+    %next = llvm.add %i2, %count2 : i32
+    ```
+  }];
+  let dependentDialects = ["::mlir::LLVM::LLVMDialect"];
+}
+
 def EmulateGpuPass : Pass<"lumen-emulate-gpu", "::mlir::ModuleOp"> {
   let summary = "call an emulator in place of a GPU's instructions";
   let description = [{

@@ -5,9 +5,9 @@
 
 The table holds, for products of each format and for a step of the embedded model, the registers of a thread,
 and the bytes that products store for want of them, and load. The functions of their tiles of matrices come
-next, apart: what lives in a product across their calls lies in memory. Then it has their `mma.sync`, and how
-many other instructions each one has beside it in the loop with most of them. Code that takes fewer passes.
-Where a step is launches, the table has that step alone: its products are the same but for what calls them.
+next, apart. Then it has their `mma.sync`, and how many other instructions each one has beside it in the
+loop with most of them. Code that takes fewer passes. Where a step is launches, the table has that step
+alone: its products are the same but for what calls them.
 """
 
 from __future__ import annotations
@@ -208,17 +208,44 @@ def test_what_the_assembler_says(tmp_path, name, target):
 
 
 def test_registers():
-    """512 threads run on a processor. Loops of products keep all in registers: arguments are loaded."""
-    table = json.loads(TABLE.read_text(encoding="utf-8"))
-    assert set(table) == {*TARGETS, *LAUNCHES}
-    for target, of_target in table.items():
+    """512 threads run on a processor. Products keep all in registers, for sm_90 nearly all."""
+    tables = json.loads(TABLE.read_text(encoding="utf-8"))
+    assert set(tables) == {*TARGETS, *LAUNCHES}
+    for target, of_target in tables.items():
         assert set(of_target) == ({STEP} if target in LAUNCHES else {*FORMATS, STEP})
-        for each in of_target.values():
+        for name, each in of_target.items():
             code = Code(*each)
-            assert code.registers <= 128 and code.stores <= 512 and code.loads <= 1280
-            assert code.tile_stores <= 400 and code.tile_loads <= 400
+            assert code.registers <= 128
             assert code.matrices
             assert code.others <= 34
+            spills = (code.stores, code.loads, code.tile_stores, code.tile_loads)
+            if target == "sm_80" and name != STEP:
+                assert not any(spills), name
+            else:
+                assert max(spills) <= (144 if name == STEP else 88), name
+    spilling = [name for name, each in tables["sm_90"].items() if any(each[1:5])]
+    assert len(spilling) <= 15
+
+
+def test_what_lives_across_a_tile():
+    """A tile takes a number of a token. What a kernel needs behind it waits in the lanes of two registers."""
+    text = product("q4_0", "sm_80")
+    kernel, tiles = text[text.index("\n.func qlinear_q4_0_256x1024(") :], r"call\.uni loop_\w+, \((.*)\);"
+    given = [len(each.split(",")) for each in re.findall(tiles, kernel)]
+    assert len(given) == 3 and max(given) <= 12
+    for behind in re.split(tiles, kernel)[2::2]:
+        exchanges = [line for line in behind[: behind.index("ld.shared")].splitlines() if "shfl" in line]
+        assert 8 <= len(exchanges) <= 48
+        assert len({re.split(r"[ ,]+", line)[2] for line in exchanges}) <= 2
+    # What a kernel stores is known to be in the memory of all threads.
+    assert not re.search(r"\bst\.b32", kernel[: kernel.index("\n}")])
+
+
+def test_divisions_of_products_have_32_bits():
+    """Longer ones are a function of their own."""
+    for text in (product("q4_k", "sm_80"), product("q8_0", "sm_90")):
+        kernels = re.findall(r"^\.func qlinear\w*\((?:.|\n)*?^}", text, re.MULTILINE)
+        assert kernels and not [each for each in kernels if re.search(r"\b(div|rem)\.[us]64", each)]
 
 
 def main() -> None:
