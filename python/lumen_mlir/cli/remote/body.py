@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from lumen_mlir.errors import LumenError
+from lumen_mlir.errors import LumenError, shown
 from lumen_mlir.grammar.grammar import GBNF, JSON_SCHEMA, LARK, REGEX, Grammar
 
 # What is called the same; ``top_k`` and others are no names of OpenAI's, but of many servers.
@@ -22,15 +22,17 @@ _HERE = ("special", "speculate")
 def body_of(parameters: Mapping[str, Any]) -> dict[str, Any]:
     """The body of a request with these parameters; those that are None are left out.
 
-    Raises ``LumenError`` for a parameter that the API does not have.
+    Values are checked by the server. Raises ``LumenError`` for a parameter that the API does not have.
     """
     given = {name: value for name, value in parameters.items() if value is not None and name not in _HERE}
     body = {name: given.pop(name) for name in _SAME if name in given}
-    if given.get("seed", -1) >= 0:
-        body["seed"] = given["seed"]
-    given.pop("seed", None)
+    if (seed := given.pop("seed", -1)) != -1:
+        body["seed"] = seed
     if "logit_bias" in given:
-        body["logit_bias"] = {str(token): bias for token, bias in given.pop("logit_bias").items()}
+        biases = given.pop("logit_bias")
+        if not isinstance(biases, Mapping):
+            raise LumenError(f"logit_bias is {shown(biases)}; ids of tokens with numbers were expected")
+        body["logit_bias"] = {str(token): bias for token, bias in biases.items()}
     variables = dict(given.pop("variables", {}))
     if "enable_thinking" in given:
         variables["enable_thinking"] = given.pop("enable_thinking")
