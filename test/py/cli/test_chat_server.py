@@ -52,7 +52,7 @@ def ask(lumen, server):
 def test_single_messages(ask, server):
     done = ask(input="안녕?\n")
     assert (done.returncode, done.stdout) == (0, SHOWN), done.stderr
-    assert done.stderr.startswith("lumen: 7 tokens at ") and done.stderr.endswith(f"parrot at {server.url}\n")
+    assert done.stderr.startswith("lumen: 7 tokens") and done.stderr.endswith(f"parrot at {server.url}\n")
     done = ask("-p", "안녕?", "-q", "--api-key", "secret", env={})
     assert (done.stdout, done.stderr) == (SHOWN, "")
     assert ask("-p", "x", "--no-special").stdout == "hm\n\n네, 그래요.\n"

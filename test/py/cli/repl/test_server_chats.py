@@ -107,7 +107,7 @@ def test_a_conversation(talk):
     # What both prompts begin with is computed once.
     assert chat.last.work().computed < chat.last.work().prompt
     lines = out.splitlines()
-    assert "answer 6 tokens at " in lines[-2] and "of 400 tokens (" in lines[-2] and lines[-1] == "2 turns"
+    assert "answer 6 tokens" in lines[-2] and "of 400 tokens (" in lines[-2] and lines[-1] == "2 turns"
 
 
 def test_taking_back(talk):
@@ -254,3 +254,24 @@ def test_a_server_that_is_gone(talk):
     chat = Chat(model, Reporter(), Lines(["one?", "/model it"]), opener.another)
     converse(chat)
     assert chat.conversation.request() == [] and chat.model is model
+
+
+def test_calls_in_conversations_that_were_loaded(talk, tmp_path):
+    """Servers take the arguments of a call as text, in whatever form a file has them."""
+    path = tmp_path / "talk.json"
+    calls = [
+        {"type": "function", "function": {"name": "날씨", "arguments": each}}
+        for each in ({"x": 1}, '{"y": 2}')
+    ]
+    question = {"role": "user", "content": "one?"}
+    answered = {"role": "assistant", "content": "So:", "tool_calls": calls}
+    path.write_text(json.dumps([question, answered]))
+    with scripted(said("Hi") + event({}, "stop") + DONE) as other:
+        out, err, _ = talk(f"/load {path}", "/show messages", "two?", url=other.url)
+    shown = [
+        f'<tool_call>\n{{"name": "날씨", "arguments": {each}}}\n</tool_call>\n'
+        for each in ('{"x": 1}', '{"y": 2}')
+    ]
+    assert out == f"user: one?\nassistant: So:\n{''.join(shown)}\nHi\n" and len(err) == 1
+    sent = other.asked[-1].body["messages"][1]["tool_calls"]
+    assert [each["function"]["arguments"] for each in sent] == ['{"x": 1}', '{"y": 2}']
