@@ -59,8 +59,8 @@ class Steps(Protocol):
     """Most tokens of a sequence."""
     capacity: int
     """Tokens of all sequences that there is room for."""
-    vocabulary: int
-    """Logits of a token."""
+    row_width: int
+    """Logits of a token, or what else a step makes of it."""
 
     def open(self) -> Stored:
         """A sequence without tokens. Raises ``NoRoomError`` where there are too many."""
@@ -330,7 +330,7 @@ class Scheduler:
             total += count
         del writing[len(plan) :]
         limit = self._limit(writing) if reading else None
-        logits = max(_LOGITS // self.steps.vocabulary - len(plan), 1)
+        logits = max(_LOGITS // self.steps.row_width - len(plan), 1)
         for request in reading:
             missing, position = request.missing, request.computed
             count = min(missing, chunk - total)

@@ -6,7 +6,8 @@ equal types (and which the architecture writes alike) share one function, so tha
 not grow with the depth of the model.
 
 A module can have some of the layers, too. Then hidden states take the place of what other modules compute:
-of the tokens where the first layer is missing, and of the logits where the last one is.
+of the tokens where the first layer is missing, and of the logits where the last one is. A module without its
+head ends in the last norm.
 """
 
 from __future__ import annotations
@@ -33,11 +34,18 @@ def tensor_type(info: TensorInfo) -> ir.Type:
 class ModuleBuilder:
     """Writes one module; ``build`` is called once, with a context entered."""
 
-    def __init__(self, config: ModelConfig, tensors: Mapping[str, TensorInfo], kv_type: str, layers: range):
+    def __init__(
+        self,
+        config: ModelConfig,
+        tensors: Mapping[str, TensorInfo],
+        kv_type: str,
+        layers: range,
+        has_head: bool = True,
+    ):
         self.architecture = architecture.get(config.architecture)
         self.config = config
         self.tensors = tensors
-        self.layers = layers
+        self.layers, self.has_head = layers, has_head
         # Keys and values of the layers of each window.
         self.caches = {
             window: [
@@ -71,7 +79,7 @@ class ModuleBuilder:
         block = func.func(
             "step",
             [*fixed, *map(tensor_type, self.tensors.values())],
-            [lumen.rows_type(config.vocabulary) if is_last else hidden, *caches],
+            [lumen.rows_type(config.vocabulary) if is_last and self.has_head else hidden, *caches],
             argument_attributes=[*({} for _ in fixed), *named],
         )
         arguments = iter(block.arguments)
@@ -101,7 +109,8 @@ class ModuleBuilder:
                 results = [x.type, *self.caches[window]]
                 x, *held[window] = func.call(function, results, values)
             if rows is not None:
-                x = self.architecture.head(scope, lumen.select_rows(x, rows))
+                end = self.architecture.head if self.has_head else self.architecture.last_norm
+                x = end(scope, lumen.select_rows(x, rows))
             func.return_([x, *(value for pair in held.values() for value in pair)])
 
     def layer(self, index: int, tensors: Mapping[str, TensorInfo]) -> str:
@@ -150,6 +159,7 @@ def build_module(
     target: ir.Attribute | None = None,
     max_tokens: int | None = None,
     layers: range | None = None,
+    has_head: bool = True,
 ) -> ir.Module:
     """The ``lumen`` stage of a model, in the current context.
 
@@ -161,8 +171,9 @@ def build_module(
       target: the module attribute ``lumen.target``.
       max_tokens: the module attribute ``lumen.max_tokens``: most tokens of one step.
       layers: of the module; by default all.
+      has_head: it ends in logits; else in the last norm.
     """
-    module = ModuleBuilder(config, tensors, kv_type, layers or range(config.layers)).build()
+    module = ModuleBuilder(config, tensors, kv_type, layers or range(config.layers), has_head).build()
     attributes = module.operation.attributes
     if target is not None:
         attributes["lumen.target"] = target

@@ -25,7 +25,7 @@ from lumen_mlir.run.page_memory import PageMemory
 from lumen_mlir.run.pages import NoRoomError, PagePool, SequencePages
 from lumen_mlir.run.placement import Assignment, assign, smaller_assignments, text_of
 from lumen_mlir.run.prefix_tree import PrefixTree
-from lumen_mlir.run.section import Section, StepArrays, Zeros
+from lumen_mlir.run.section import Section, StepArrays, Weights, Zeros
 from lumen_mlir.run.sequence import Part, Sequence, check_parts
 from lumen_mlir.run.session_options import AUTO, Progress, SessionOptions, Timings, check_count, silent
 from lumen_mlir.run.step_arguments import check_logits
@@ -68,6 +68,8 @@ class Executor:
       progress: told of the work that the cache does not save.
       timings: filled in.
       tuned: how products are cut; None for what ``lumen tune`` has found for this model, if it has.
+      beside: an executor of the same file. Weights that it has in this machine's memory, packed alike, are
+        used here too, and steps of the two take turns.
 
     Sequences take pages of the KV cache as they grow, and none has a share of its own.
     """
@@ -82,6 +84,7 @@ class Executor:
     _free: list[int]
     memories: list[PageMemory]
     era: object
+    lock: threading.RLock
 
     def __init__(
         self,
@@ -96,6 +99,7 @@ class Executor:
         progress: Progress = silent,
         timings: Timings | None = None,
         tuned: Tuning | None = None,
+        beside: Executor | None = None,
     ):
         check_count("sequences", sequences)
         if pool is not None:
@@ -107,7 +111,9 @@ class Executor:
         asked = place_of(self.options.device, self.options.target)
         self._cache = Cache() if cache is None else cache
         room = replace(self.options, sequences=sequences, kv_pool=pool)
+        self._lent = {} if beside is None else beside.weights
         self.sections, assigned = self._open_sections(room, progress, tuned)
+        self._lent = {}
         first, last = self.sections[0], self.sections[-1]
         self.engine, self.tuning = first.engine, first.tuning
         self.tuning_keys = [section.tuning_key for section in self.sections]
@@ -119,7 +125,7 @@ class Executor:
         windows = list(zip(self._pools, model.windows, strict=True))
         copies = all(memory.is_reachable for memory in self.memories)
         self._tree = PrefixTree(windows, copies, self._tier) if prefixes else None
-        self.lock = self.engine.lock
+        self.lock = self.engine.lock if beside is None else beside.lock
         self.era = object()
 
     @property
@@ -131,6 +137,11 @@ class Executor:
     def kernels(self) -> str:
         """What was chosen for the device: target, dot product, rows x tokens of a register tile."""
         return " and ".join(map(_kernels, self.sections))
+
+    @property
+    def weights(self) -> Weights:
+        """What lies in this machine's memory, by name and tile."""
+        return {key: array for section in self.sections for key, array in section.weights.items()}
 
     @cached_property
     def identity(self) -> KvIdentity:
@@ -212,7 +223,8 @@ class Executor:
     def run(self, parts: Several[Part], out: np.ndarray) -> None:
         """Runs a step. What a part computes does not depend on the others.
 
-        ``out`` gets the logits that are wanted, part by part: float32 [rows, vocabulary]. The tokens of all
+        ``out`` gets the logits that are wanted, part by part: float32 [rows, vocabulary] (of a model
+        without its head, hidden states: [rows, width]). The tokens of all
         parts are at most ``options.chunk``, and those of a sequence end within the context, which callers
         have checked. Raises ``LumenError`` where the KV cache has too few pages, or no longer what a part
         attends to.
@@ -220,7 +232,7 @@ class Executor:
         Where a step fails, its sequences still have their tokens before the positions that it began at.
         """
         logits = sum(len(part.tokens) - part.first for part in parts)
-        check_logits(out, (logits, self.model.config.vocabulary))
+        check_logits(out, (logits, self.model.row_width))
         # Of a subclass, the array itself.
         memory = np.asarray(out)
         # An interrupt waits for the end of the step, as it does while code runs.
@@ -295,7 +307,7 @@ class Executor:
     ) -> list[Section]:
         timings = self.timings
         timings.compile_cached = timings.pack_cached = True
-        more = (self.options, room, self._cache, progress, timings, tuned)
+        more = (self.options, room, self._cache, progress, timings, tuned, self._lent)
         # The last one first: it may find that its device has no room.
         return [Section(each.model, each.place, *more) for each in reversed(assigned)][::-1]
 
@@ -322,7 +334,7 @@ class Executor:
         )
         self._rope_rows = 0
         self._hidden = [zeros((chunk, width), np.float32) for _ in self.sections[1:]]
-        logits = np.empty((1, model.config.vocabulary), np.float32)
+        logits = np.empty((1, model.row_width), np.float32)
         given, made = [self._tokens, *self._hidden], [*(x[:1] for x in self._hidden), logits]
         counts = dict(zip(windows, pages, strict=True))
         caches = [
@@ -365,14 +377,14 @@ def _kernels(section: Section) -> str:
 
 
 class LogitsMemory(threading.local):
-    """Memory for logits. Each thread has its own, so that steps of others leave it alone."""
+    """Memory for rows of logits, or of hidden states. Each thread has its own, which others leave alone."""
 
-    def __init__(self, vocabulary: int):
-        self._vocabulary = vocabulary
-        self._logits = np.empty((0, vocabulary), np.float32)
+    def __init__(self, width: int):
+        self._width = width
+        self._logits = np.empty((0, width), np.float32)
 
     def rows(self, count: int) -> np.ndarray:
-        """float32 [count, vocabulary], used again by the thread's next call."""
+        """float32 [count, width], used again by the thread's next call."""
         if len(self._logits) < count:
-            self._logits = np.empty((count, self._vocabulary), np.float32)
+            self._logits = np.empty((count, self._width), np.float32)
         return self._logits[:count]
