@@ -12,6 +12,7 @@ Steps, in this order:
   model ...  a file with random weights, made from a seed.
   speed ...  prompts and single tokens of that model, and the shares of the limits.
   peer ...   llama.cpp's, by llama-bench built with CUDA, in the same run.
+  chain ...  the speed where a step is a chain of launches, in place of one kernel.
 
 Each result is kept in a file when it is there. A step that fails is tried again by the next run; the others
 go on. No step begins that might not end in time (--seconds).
@@ -40,7 +41,7 @@ from lumen_mlir.storage.atomic_file import replacing
 MODELS = ("qwen2.5-0.5b:q8_0", "llama-3.1-8b:q4_k_m", "llama-3.1-8b:q8_0")
 TINY = ("tiny:q8_0", "tiny:q4_k_m")
 # Seconds that a step may take, at most.
-_LEAST = {"machine": 20, "check": 240, "model": 60, "speed": 60, "peer": 60}
+_LEAST = {"machine": 20, "check": 240, "model": 60, "speed": 60, "peer": 60, "chain": 60}
 
 
 class Results:
@@ -109,6 +110,9 @@ def _steps(options: argparse.Namespace) -> list[tuple[str, Callable[[], Any]]]:
         steps.append((f"speed {model}", lambda model=model: _speed(options, model)))
         if options.llama_bench:
             steps.append((f"peer {model}", lambda model=model: _peer(options, model)))
+    # Last: what a GPU does that can run a step as one kernel is the point.
+    for model in options.models:
+        steps.append((f"chain {model}", lambda model=model: _speed(options, model, chain=True)))
     return steps
 
 
@@ -119,11 +123,12 @@ def _path(options: argparse.Namespace, model: str) -> Path:
 def _machine(options: argparse.Namespace) -> dict[str, Any]:
     if options.emulate:
         return {"gpu": "an emulator", "target": "sm_80-emulated", "bytes": 0}
+    from lumen_mlir.run.cuda import Cuda
     from lumen_mlir.run.cuda_driver import CudaDriver
 
     driver = CudaDriver(0)
-    able = [target for target in targets.TARGETS if target.name.startswith("sm_")]
-    target = next(each for each in able if driver.capability >= int(each.name[3:]))
+    gpu = Cuda(driver)
+    target = next(target for target in targets.TARGETS if not gpu.missing(target))
     return {"gpu": driver.name, "target": target.name, "bytes": _copied(driver)}
 
 
@@ -170,8 +175,8 @@ def _write(options: argparse.Namespace, model: str) -> int:
     return write_synthetic(_path(options, model), shape, form)
 
 
-def _speed(options: argparse.Namespace, model: str) -> dict[str, float]:
-    """Tokens a second of prompts and of single tokens behind 128 others."""
+def _speed(options: argparse.Namespace, model: str, chain: bool = False) -> dict[str, float]:
+    """Tokens a second of prompts and of single tokens. ``chain``: steps are chains of launches."""
     from lumen_mlir.measure.bench import Test
 
     tests = {"prompt": Test(options.prompt, 0, 0), "generate": Test(0, options.generate, 16)}
@@ -181,10 +186,11 @@ def _speed(options: argparse.Namespace, model: str) -> dict[str, float]:
 
         from lumen_mlir.run import device
 
+        target = emulated.EMULATED_LAUNCHES if chain else emulated.EMULATED_GPU
         with device.using(emulated.GPU):
-            return _measure(options, model, emulated.EMULATED_GPU.name, tests)
-    target = Results(options.folder / "results.json").all["machine"]["target"]
-    return _measure(options, model, target, tests)
+            return _measure(options, model, target.name, tests)
+    target = targets.get(Results(options.folder / "results.json").all["machine"]["target"])
+    return _measure(options, model, (targets.launched(target) if chain else target).name, tests)
 
 
 def _measure(options: argparse.Namespace, model: str, target: str, tests: dict[str, Any]) -> dict[str, float]:
@@ -214,7 +220,7 @@ def _table(options: argparse.Namespace, results: dict[str, Any]) -> str:
         ours = results.get(f"speed {model}")
         if not ours:
             continue
-        peer = results.get(f"peer {model}", {})
+        peer, chain = results.get(f"peer {model}", {}), results.get(f"chain {model}", {})
         read = ours["generate"] * results[f"model {model}"]
         rows.append(
             (
@@ -224,10 +230,14 @@ def _table(options: argparse.Namespace, results: dict[str, Any]) -> str:
                 f"{ours['generate'] / peer['generate']:.2f}" if peer else "",
                 f"{ours['prompt']:,.0f}",
                 f"{ours['prompt'] / peer['prompt']:.2f}" if peer else "",
+                *(f"{chain[test] / ours[test]:.2f}" if chain else "" for test in ("generate", "prompt")),
             )
         )
-    header = ("model", "tokens/s", "of memory", "x llama.cpp", "prompt tokens/s", "x llama.cpp")
-    return f"{results.get('machine', {}).get('gpu', '')}\n\n{markdown(header, rows, range(1, 6))}"
+    header = (
+        *("model", "tokens/s", "of memory", "x llama.cpp", "prompt tokens/s", "x llama.cpp"),
+        *("chain: tokens", "chain: prompt"),
+    )
+    return f"{results.get('machine', {}).get('gpu', '')}\n\n{markdown(header, rows, range(1, 8))}"
 
 
 if __name__ == "__main__":

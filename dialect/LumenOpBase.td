@@ -45,6 +45,7 @@ def Lumen_Sums : 2DTensorOf<[F32, I16]>;  // T x K/sum_group
 def Lumen_WeightElement : AnyTypeOf<[Lumen_QuantType, F32, F16, BF16]>;
 def Lumen_Slots : 2DTensorOf<[I32]>;      // T x used experts
 def Lumen_Groups : 2DTensorOf<[I32]>;     // (experts + 1) x 2
+def Lumen_Keys : 2DTensorOf<[I32]>;       // T x groups of columns, ordered as unsigned
 def Lumen_Weight : 2DTensorOf<[Lumen_WeightElement]>;  // N x K, raw or packed
 def Lumen_Quantized : 2DTensorOf<[Lumen_QuantType]>;
 def Lumen_FloatWeight : 2DTensorOf<[F32, F16, BF16]>;

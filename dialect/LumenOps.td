@@ -8,6 +8,7 @@ include "dialect/ProductOps.td"
 include "dialect/RowOps.td"
 include "dialect/AttentionOps.td"
 include "dialect/ExpertOps.td"
+include "dialect/SelectionOps.td"
 
 // Inside of its kernels.
 include "dialect/KernelOps.td"

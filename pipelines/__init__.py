@@ -31,12 +31,17 @@ def _pipeline(*passes: str) -> str:
 
 
 def stages(
-    activations: str = "int8", profile: bool = False, tile_tokens: int = 0, block_bytes: int = 0
+    activations: str = "int8",
+    profile: bool = False,
+    tile_tokens: int = 0,
+    block_bytes: int = 0,
+    launches: bool = False,
 ) -> tuple[Stage, ...]:
     """All stages in order. ``activations``: what quantized weights meet, ``int8`` codes or ``exact`` f32.
     (With ``int8`` weights in bf16 meet bf16, where the target has an instruction for it.)
     ``profile``: the code counts the calls and the time of its kernels. ``tile_tokens``, ``block_bytes``: how
     products are cut, options of ``lumen-synthesize-product``; 0 for what the pass does by itself.
+    ``launches``: kernels are launched one after the other, so that the last stage has kernels only.
 
     Everything else that the passes want to know is in the module: its ``lumen.target`` and
     ``lumen.max_tokens``.
@@ -44,8 +49,8 @@ def stages(
     return (
         lumen_to_fused(activations),
         fused_to_loops(tile_tokens, block_bytes),
-        LOOPS_TO_VECTOR,
-        vector_to_llvm(profile),
+        loops_to_vector(launches),
+        VECTOR_TO_LAUNCHED if launches else vector_to_llvm(profile),
     )
 
 
@@ -92,20 +97,24 @@ def fused_to_loops(tile_tokens: int, block_bytes: int) -> Stage:
     )
 
 
-LOOPS_TO_VECTOR = Stage(
-    "vector",
-    _pipeline(
-        "lumen-vectorize-product",
-        # While the buffers of a function are apart; it decides how long these are in use.
-        "lumen-repeat-rows",
-        # Any time after bufferization would do; here the vector stage shows where each buffer lies.
-        "lumen-plan-memory",
-        # Unrolled tiles repeat their constants: merged first, canonicalization takes a hundredth of the time.
-        _nested("func.func", "cse", "canonicalize", "cse"),
-        "lumen-check-stage{stage=vector}",
-    ),
-)
-"""Registers and memory: vectors, ``lumen.dot4``, buffers in one arena; the same for every thread count."""
+def loops_to_vector(launches: bool) -> Stage:
+    """Registers and memory: vectors, ``lumen.dot4``, buffers in one arena; alike for every thread count."""
+    # While the buffers of a function are apart; it decides how long these are in use. (Between launches,
+    # there is no memory of a block.)
+    repeat = () if launches else ("lumen-repeat-rows",)
+    return Stage(
+        "vector",
+        _pipeline(
+            "lumen-vectorize-product",
+            *repeat,
+            # Any time after bufferization would do; here the vector stage shows where each buffer lies.
+            "lumen-plan-memory",
+            # Unrolled tiles repeat their constants: merged first, canonicalization takes a hundredth of the
+            # time.
+            _nested("func.func", "cse", "canonicalize", "cse"),
+            "lumen-check-stage{stage=vector}",
+        ),
+    )
 
 
 def _shared_out(profile: bool) -> tuple[str, ...]:
@@ -145,6 +154,8 @@ _TO_LLVM = (
         # Views become address arithmetic, which expands into affine.apply.
         "expand-strided-metadata",
         "lower-affine",
+        # When all of it is there, while loops still show how far they count.
+        "lumen-narrow-indices",
         "convert-scf-to-cf",
         # Lowers multi-dimensional vectors, which convert-to-llvm does not.
         "convert-vector-to-llvm",
@@ -153,6 +164,8 @@ _TO_LLVM = (
     # The memrefs built from pointers, and their uses by now-flat calls, cancel out.
     "reconcile-unrealized-casts",
     _nested("llvm.func", "canonicalize", "cse"),
+    # What lives across calls is known when all addresses are computed.
+    "lumen-park-values",
     "lumen-emulate-gpu",
     "lumen-define-gpu-runtime",
     "lumen-check-stage{stage=llvm}",
@@ -179,13 +192,38 @@ _TO_LAUNCHES = (
     # Kernels end where all workers meet. What calls them then has no kernels to call, but a list to write.
     "lumen-split-phases",
     "lumen-record-launches",
-    "lumen-split-kernels",
 )
 
-VECTOR_TO_LAUNCHES = Stage("kernels", _pipeline(*_TO_LAUNCHES, "lumen-flatten-arguments"))
-"""In place of ``vector_to_kernels`` for hosts that launch kernels one after the other.
+VECTOR_TO_LAUNCHES = Stage("kernels", _pipeline("lumen-share-loops", *_TO_LAUNCHES))
+"""In place of ``vector_to_kernels`` for hosts that launch kernels one after the other: NVIDIA's GPUs.
 
-What calls kernels is then code for the host, which ``KERNEL_TO_LLVM`` takes.
+Kernels are then code for the device, for ``KERNELS_TO_LLVM``, and what calls them is code for the host, for
+``CALLS_TO_LLVM``.
+"""
+
+_TO_KERNELS = (
+    "lumen-keep-side{side=device}",
+    # The team is an argument of each kernel.
+    "lumen-lower-team",
+    "lumen-flatten-arguments",
+    *_TO_LLVM,
+)
+
+KERNELS_TO_LLVM = Stage("llvm", _pipeline(*_TO_KERNELS))
+"""All kernels in one module, each of which can be launched."""
+
+CALLS_TO_LLVM = Stage("llvm", _pipeline("lumen-keep-side{side=host}", "lumen-flatten-arguments", *_TO_LLVM))
+"""What writes the list of launches."""
+
+VECTOR_TO_LAUNCHED = Stage("llvm", _pipeline("lumen-share-loops", *_TO_LAUNCHES, *_TO_KERNELS))
+"""``VECTOR_TO_LAUNCHES`` and ``KERNELS_TO_LLVM``."""
+
+VECTOR_TO_SHADERS = Stage(
+    "kernels", _pipeline(*_TO_LAUNCHES, "lumen-split-kernels", "lumen-flatten-arguments")
+)
+"""The same for Vulkan: each kernel in a module of its own.
+
+What calls kernels is code for the host, which ``KERNEL_TO_LLVM`` takes.
 """
 
 _TO_SPIRV = (
@@ -206,7 +244,9 @@ _TO_SPIRV = (
 KERNEL_TO_SPIRV = Stage("spirv", _pipeline(*_TO_SPIRV))
 """A shader for Vulkan, of the module of a kernel."""
 
-VECTOR_TO_SPIRV = Stage("spirv", _pipeline(*_TO_LAUNCHES, _nested("builtin.module", *_TO_SPIRV)))
+VECTOR_TO_SPIRV = Stage(
+    "spirv", _pipeline(*_TO_LAUNCHES, "lumen-split-kernels", _nested("builtin.module", *_TO_SPIRV))
+)
 """All shaders, each in a module inside of the one that has what launches them."""
 
 

@@ -135,6 +135,34 @@ sample(const std::vector<SharedSampler *> &samplers, const Logits &logits,
   return {std::move(batch.tokens), std::move(batch.errors)};
 }
 
+static std::optional<int32_t>
+findLargest(SharedSampler &self, const Logits &values, const Tokens &numbers,
+            size_t vocabulary, const Tokens &banned,
+            const std::optional<Tokens> &allowed) {
+  const size_t size = values.shape(1);
+  if (size < 1 || values.shape(0) != numbers.size())
+    throw nb::value_error("each group has logits and a number");
+  if (vocabulary < size || vocabulary > INT32_MAX)
+    throw nb::value_error("a row has no fewer logits than a group");
+  std::vector<int32_t> sorted(numbers.data(), numbers.data() + numbers.size());
+  std::sort(sorted.begin(), sorted.end());
+  bool isTwice =
+      std::adjacent_find(sorted.begin(), sorted.end()) != sorted.end();
+  if (sorted.size() && (isTwice || sorted.front() < 0 ||
+                        size_t(sorted.back()) >= countPieces(vocabulary, size)))
+    throw nb::value_error("these are no numbers of groups");
+  AllowedTokens mask;
+  if (allowed)
+    mask = {reinterpret_cast<const uint32_t *>(allowed->data()),
+            allowed->size()};
+  Use use({&self});
+  return translated([&] {
+    return self.findLargest(
+        {size, values.data(), numbers.data(), numbers.size(), vocabulary},
+        banned.data(), banned.size(), mask);
+  });
+}
+
 static SharedSampler *
 newSampler(double temperature, int topK, double typicalP, double topP,
            double minP, double repeatPenalty, int repeatLast,
@@ -176,6 +204,18 @@ void mlir::lumen::python::bindSampling(nb::module_ &m) {
           nb::arg("tokens"), nb::arg("written"),
           "Counts tokens (int32) among the last ones, and perhaps among those "
           "that were written.")
+      .def_prop_ro(
+          "wanted",
+          [](const SharedSampler &self) { return self.countWanted(); },
+          "From how many groups of largest logits the next token can probably "
+          "be drawn; 0 where it needs all logits.")
+      .def("find_largest", &findLargest, nb::arg("values").noconvert(),
+           nb::arg("numbers"), nb::arg("vocabulary"), nb::arg("banned"),
+           nb::arg("allowed").none(),
+           "What `sample` draws, where that follows from groups of logits: "
+           "`values` (float32) and `numbers` (int32) as lumen.largest_groups "
+           "makes them of a row, all ranks from 0 on. The logits of tokens "
+           "`banned` count as -inf. Otherwise None. The token is not accepted.")
       .def_prop_rw(
           "number", [](const SharedSampler &self) { return self.getNumber(); },
           [](SharedSampler &self, uint64_t number) { self.setNumber(number); },

@@ -33,8 +33,10 @@ template <typename T> static T *room(std::vector<T> &vector, size_t count) {
   return vector.data();
 }
 
-Candidates::Candidates(const float *logits, size_t count, Scratch &scratch)
-    : scratch(scratch), all(count), values(logits), count(count) {
+Candidates::Candidates(const float *logits, const int32_t *ids, size_t count,
+                       size_t vocabulary, Scratch &scratch)
+    : scratch(scratch), all(vocabulary), values(logits), ids(ids),
+      count(count) {
   size_t groups = countPieces(count, kGroup);
   float *maxima = room(scratch.maxima, groups);
   hasNaN = !findMaxima(logits, count, maxima);
@@ -46,13 +48,21 @@ int32_t Candidates::findBest() const {
   if (hasNaN) {
     while (!std::isnan(values[best]))
       ++best;
-    return int32_t(best);
+    return ids ? ids[best] : int32_t(best);
   }
   for (const float *group = scratch.maxima.data(); *group != largest; ++group)
     best += kGroup;
   while (values[best] != largest)
     ++best;
-  return int32_t(best);
+  return ids ? ids[best] : int32_t(best);
+}
+
+std::pair<float, int32_t> Candidates::findWorst() const {
+  size_t worst = 0;
+  for (size_t i = 1; i < count; ++i)
+    if (values[i] <= values[worst])
+      worst = i;
+  return {values[worst], ids ? ids[worst] : int32_t(worst)};
 }
 
 void Candidates::keepPlaces(size_t kept) {
@@ -233,10 +243,12 @@ void Candidates::keepNucleusOfMany(double total, double target) {
   count = kept;
 }
 
+float Candidates::getLeast(double minP) const {
+  return minP > 0 ? float(double(largest) + logarithm(minP)) : -INFINITY;
+}
+
 int32_t Candidates::draw(double minP, double temperature, double place) const {
-  float least = -INFINITY;
-  if (minP > 0)
-    least = float(double(largest) + logarithm(minP));
+  float least = getLeast(minP);
   WeightScale scale(largest, temperature, least, all);
   size_t blocks = countPieces(count, kBlock);
   double *sums = room(scratch.sums, blocks);

@@ -9,6 +9,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <utility>
 #include <vector>
 
 namespace mlir::lumen {
@@ -26,11 +27,22 @@ struct Scratch {
 class Candidates {
 public:
   /// All tokens. `logits` stay as they are, and alive.
-  Candidates(const float *logits, size_t count, Scratch &scratch);
+  Candidates(const float *logits, size_t count, Scratch &scratch)
+      : Candidates(logits, nullptr, count, count, scratch) {}
+  /// Some of the tokens of a vocabulary, by id. Logits and ids stay as they are
+  /// (they may be those of `scratch`).
+  Candidates(const float *logits, const int32_t *ids, size_t count,
+             size_t vocabulary, Scratch &scratch);
 
   /// The token of the largest logit, the first of equals; that of the first
   /// NaN where there is one.
   int32_t findBest() const;
+  /// The largest logit, where none is NaN.
+  float getLargest() const { return largest; }
+  bool containsNaN() const { return hasNaN; }
+  /// The token that was the last to be chosen where the largest were: its logit
+  /// is the least, and of equals its id the largest.
+  std::pair<float, int32_t> findWorst() const;
 
   /// Top-k: the `most` largest logits, the first of equals.
   void keepLargest(size_t most);
@@ -40,6 +52,9 @@ public:
   /// Top-p: the likeliest, until they have that share of the probability.
   void keepNucleus(double share);
 
+  /// The least logit of a token that is at least `minP` times as likely as the
+  /// likeliest.
+  float getLeast(double minP) const;
   /// The token at a place, in [0, 1), of the probabilities by id. Tokens less
   /// likely than the likeliest times `minP` are left out.
   int32_t draw(double minP, double temperature, double place) const;

@@ -19,6 +19,10 @@
 using namespace mlir::lumen;
 
 static constexpr int kMostRecent = 1 << 20;
+/// Groups of logits that likely tokens are in, as a rule.
+static constexpr size_t kFewGroups = 64;
+/// Groups that are asked for because logits are changed.
+static constexpr size_t kMostChanges = 128;
 
 lumen_sampling mlir::lumen::getDefaultSampling() {
   lumen_sampling sampling = {};
@@ -101,6 +105,23 @@ void Sampler::accept(const int32_t *tokens, int count, bool written) {
       recentCounts.erase(oldest);
 }
 
+template <typename Visit> void Sampler::visitChanges(Visit visit) const {
+  for (auto [token, bias] : biases)
+    visit(token, [bias = bias](float &value) { value += bias; });
+  const float repeat = float(
+      std::clamp(sampling.repeat_penalty, double(FLT_MIN), double(FLT_MAX)));
+  for (auto [token, times] : recentCounts)
+    visit(token, [repeat](float &value) {
+      value = value > 0 ? value / repeat : value * repeat;
+    });
+  const float presence = float(sampling.presence_penalty);
+  const float frequency = float(sampling.frequency_penalty);
+  for (auto [token, times] : writtenCounts)
+    visit(token, [penalty = float(times) * frequency + presence](float &value) {
+      value -= penalty;
+    });
+}
+
 int32_t Sampler::sample(const float *logits, int count, AllowedTokens allowed) {
   if (!logits || count < 1)
     fail(LUMEN_ERROR_ARGUMENT, "there are no logits to draw from");
@@ -114,46 +135,92 @@ int32_t Sampler::sample(const float *logits, int count, AllowedTokens allowed) {
   if (sampling.temperature > 0) {
     if (sampling.top_k > 0)
       candidates.keepLargest(sampling.top_k);
-    if (sampling.typical_p < 1)
-      candidates.keepTypical(sampling.typical_p);
-    if (sampling.top_p < 1)
-      candidates.keepNucleus(sampling.top_p);
-    token = candidates.draw(sampling.min_p, sampling.temperature,
-                            getRandom(seed, number));
+    token = draw(candidates);
   }
   accept(&token, 1, /*written=*/true);
   ++number;
   return token;
 }
 
+int32_t Sampler::draw(Candidates &candidates) const {
+  if (sampling.typical_p < 1)
+    candidates.keepTypical(sampling.typical_p);
+  if (sampling.top_p < 1)
+    candidates.keepNucleus(sampling.top_p);
+  return candidates.draw(sampling.min_p, sampling.temperature,
+                         getRandom(seed, number));
+}
+
+/// Only the likeliest, in relation to the likeliest of all, are drawn.
+static bool hasMinPOnly(const lumen_sampling &sampling) {
+  return sampling.min_p > 0 && sampling.top_p == 1 && sampling.typical_p == 1;
+}
+
+size_t Sampler::countWanted() const {
+  size_t tokens = 1;
+  if (sampling.temperature > 0) {
+    if (sampling.top_k < 1 && !hasMinPOnly(sampling))
+      return 0;
+    tokens = sampling.top_k > 0 ? sampling.top_k : kFewGroups;
+  }
+  // Each change can make one of the largest smaller. Of many, few do.
+  size_t changes = biases.size() + recentCounts.size() + writtenCounts.size();
+  return tokens + std::min(changes, kMostChanges);
+}
+
+std::optional<int32_t> Sampler::findLargest(const LogitGroups &groups,
+                                            const int32_t *banned,
+                                            size_t bannedCount,
+                                            AllowedTokens allowed) const {
+  if (!countWanted() || !groups.count)
+    return std::nullopt;
+  static thread_local Scratch scratch;
+  LargestLogits logits(groups, scratch);
+  for (size_t i = 0; i < bannedCount; ++i)
+    if (float *logit = logits.find(banned[i]))
+      *logit = -INFINITY;
+  visitChanges([&](int32_t token, auto change) {
+    if (token >= 0 && size_t(token) < groups.vocabulary)
+      change(logits.getOrBound(token));
+  });
+  if (allowed.words)
+    logits.keepAllowed(
+        [allowed](int32_t token) { return allowed.contains(token); });
+  Candidates candidates = logits.getCandidates();
+  if (candidates.containsNaN() || !std::isfinite(candidates.getLargest()))
+    return std::nullopt;
+  if (sampling.temperature == 0) {
+    int32_t token = candidates.findBest();
+    if (!logits.isAmongLargest(candidates.getLargest(), token))
+      return std::nullopt;
+    return token;
+  }
+  if (sampling.top_k > 0) {
+    if (size_t(sampling.top_k) > logits.size() && !logits.hasAll())
+      return std::nullopt;
+    candidates.keepLargest(sampling.top_k);
+    auto [value, token] = candidates.findWorst();
+    if (!logits.isAmongLargest(value, token))
+      return std::nullopt;
+  } else if (!logits.hasAllFrom(candidates.getLeast(sampling.min_p))) {
+    return std::nullopt;
+  }
+  return draw(candidates);
+}
+
 const float *Sampler::edit(const float *logits, int count,
                            AllowedTokens allowed, Scratch &scratch) const {
-  if (biases.empty() && recentCounts.empty() && writtenCounts.empty() &&
-      !allowed.words)
+  if (!changesLogits() && !allowed.words)
     return logits;
   std::vector<float> &edited = scratch.logits;
   edited.assign(logits, logits + count);
-  auto isKnown = [count](int32_t token) { return token >= 0 && token < count; };
-  for (auto [token, bias] : biases)
-    if (isKnown(token))
-      edited[token] += bias;
-  const float repeat = float(
-      std::clamp(sampling.repeat_penalty, double(FLT_MIN), double(FLT_MAX)));
-  for (auto [token, times] : recentCounts)
-    if (isKnown(token)) {
-      float &value = edited[token];
-      value = value > 0 ? value / repeat : value * repeat;
-    }
-  const float presence = float(sampling.presence_penalty);
-  const float frequency = float(sampling.frequency_penalty);
-  for (auto [token, times] : writtenCounts)
-    if (isKnown(token))
-      edited[token] -= float(times) * frequency + presence;
+  visitChanges([&edited, count](int32_t token, auto change) {
+    if (token >= 0 && token < count)
+      change(edited[token]);
+  });
   if (allowed.words)
-    for (int token = 0; token < count; ++token) {
-      size_t word = size_t(token) / 32;
-      if (word >= allowed.count || !(allowed.words[word] >> token % 32 & 1))
+    for (int token = 0; token < count; ++token)
+      if (!allowed.contains(token))
         edited[token] = -INFINITY;
-    }
   return edited.data();
 }

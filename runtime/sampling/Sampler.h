@@ -8,9 +8,10 @@
 #define LUMEN_RUNTIME_SAMPLING_SAMPLER_H
 
 #include "runtime/embed/Failure.h"
-#include "runtime/sampling/Candidates.h"
+#include "runtime/sampling/LargestLogits.h"
 
 #include <deque>
+#include <optional>
 #include <unordered_map>
 #include <utility>
 #include <vector>
@@ -22,6 +23,11 @@ namespace mlir::lumen {
 struct AllowedTokens {
   const uint32_t *words = nullptr;
   size_t count = 0;
+
+  bool contains(int32_t token) const {
+    size_t word = size_t(token) / 32;
+    return word < count && words[word] >> token % 32 & 1;
+  }
 };
 
 /// Draws the tokens of one text. Logits are changed by biases, the repeat
@@ -46,11 +52,31 @@ public:
   int32_t sample(const float *logits, int count,
                  AllowedTokens allowed = AllowedTokens());
 
+  /// From how many groups of largest logits the next token can probably be
+  /// drawn; 0 where it needs all logits.
+  size_t countWanted() const;
+
+  /// What `sample` would draw, from some of the logits (see LargestLogits).
+  /// `banned` are tokens whose logits count as -inf. Nothing where others could
+  /// matter, or none can be drawn. The token is not accepted.
+  std::optional<int32_t> findLargest(const LogitGroups &groups,
+                                     const int32_t *banned, size_t bannedCount,
+                                     AllowedTokens allowed) const;
+
   /// Of the next token.
   uint64_t getNumber() const { return number; }
   void setNumber(uint64_t next) { number = next; }
 
 private:
+  /// Calls `visit(token, change)` for each bias and penalty, in their order;
+  /// `change` changes a logit.
+  template <typename Visit> void visitChanges(Visit visit) const;
+  bool changesLogits() const {
+    return !biases.empty() || !recentCounts.empty() || !writtenCounts.empty();
+  }
+  /// The filters behind top-k, and the draw.
+  int32_t draw(Candidates &candidates) const;
+
   /// The logits to draw from: those given, or a changed copy.
   const float *edit(const float *logits, int count, AllowedTokens allowed,
                     Scratch &scratch) const;

@@ -10,7 +10,11 @@ import types
 class Status(enum.IntEnum):
     CUDA_SUCCESS = 0
     CUDA_ERROR_NO_DEVICE = 100
+    CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES = 701
     CUDA_ERROR_LAUNCH_FAILED = 719
+    CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE = 720
+    CUDA_ERROR_NOT_PERMITTED = 800
+    CUDA_ERROR_NOT_SUPPORTED = 801
 
 
 # What functions of the driver return besides their status.
@@ -25,6 +29,12 @@ _ANSWERS = {
     "cuDevicePrimaryCtxRetain": (0,),
     "cuDriverGetVersion": (13_000,),
     "cuFuncSetAttribute": (),
+    "cuGraphAddKernelNode": ("node",),
+    "cuGraphCreate": ("graph",),
+    "cuGraphDestroy": (),
+    "cuGraphExecDestroy": (),
+    "cuGraphInstantiate": ("ready",),
+    "cuGraphLaunch": (),
     "cuInit": (),
     "cuLaunchCooperativeKernel": (),
     "cuMemAlloc": (0,),
@@ -36,6 +46,7 @@ _ANSWERS = {
     "cuModuleGetGlobal": (0, 8),
     "cuModuleLoadData": (0,),
     "cuModuleUnload": (),
+    "cuOccupancyMaxActiveBlocksPerMultiprocessor": (1,),
 }
 
 
@@ -44,13 +55,14 @@ class _Names:
         return name
 
 
-def bindings(capability: int = 90, **answers) -> types.SimpleNamespace:
+def bindings(capability: int = 90, cooperative: bool = True, **answers) -> types.SimpleNamespace:
     """Bindings of a driver with one GPU: every function succeeds, but for ``answers``.
 
     An answer is what a function returns besides its status, a ``Status`` that is an error, or an exception.
     ``calls`` of what is returned has the calls so far.
     """
     attributes = {"MAJOR": capability // 10, "MINOR": capability % 10, "COUNT": 132, "OPTIN": 232448}
+    attributes["LAUNCH"] = int(cooperative)
     calls = []
 
     def function(name):
@@ -68,6 +80,7 @@ def bindings(capability: int = 90, **answers) -> types.SimpleNamespace:
         return call
 
     return types.SimpleNamespace(
+        CUDA_KERNEL_NODE_PARAMS=types.SimpleNamespace,
         CUdevice_attribute=_Names(),
         CUfunction_attribute=_Names(),
         calls=calls,

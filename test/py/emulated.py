@@ -23,7 +23,7 @@ from lumen_mlir.run.code import Device
 from lumen_mlir.run.vulkan import open_gpu
 from lumen_mlir.testing.emulation import EMULATORS, Emulated
 from lumen_mlir.testing.gpu import EMULATED as EMULATED_GPU
-from lumen_mlir.testing.gpu import EmulatedGpu
+from lumen_mlir.testing.gpu import EMULATED_LAUNCHES, EmulatedGpu
 from lumen_mlir.testing.wasm import ARCHITECTURE, Wasmtime
 
 ROOT = Path(__file__).parents[2]
@@ -37,12 +37,13 @@ if os.environ.get("LUMEN_TEST_CUDA"):
 
     GPU = open_gpu(0)
     EMULATED_GPU = next(target for target in targets.TARGETS if not GPU.missing(target))
+    EMULATED_LAUNCHES = targets.launched(EMULATED_GPU)
 
 VULKAN = targets.get("vulkan")
 
 # Tests name targets. (The last one is what a port begins with.)
 if EMULATED_GPU not in targets.TARGETS:
-    targets.TARGETS = (*targets.TARGETS[:-1], EMULATED_GPU, targets.TARGETS[-1])
+    targets.TARGETS = (*targets.TARGETS[:-1], EMULATED_GPU, EMULATED_LAUNCHES, targets.TARGETS[-1])
 
 
 def is_emulated(target: Target) -> bool:
@@ -71,6 +72,8 @@ def marks_of(name: str) -> list[pytest.MarkDecorator]:
         return [pytest.mark.wasm]
     if target == EMULATED_GPU:
         return [pytest.mark.gpu]
+    if target == EMULATED_LAUNCHES:
+        return [pytest.mark.gpu, pytest.mark.matrix]
     if target == VULKAN:
         return [pytest.mark.gpu, pytest.mark.vulkan, pytest.mark.matrix]
     missing = target.missing()

@@ -12,7 +12,7 @@ from emulated import EMULATED, EMULATED_GPU, VULKAN, WASM, marks_of
 
 from lumen_mlir import ir
 from lumen_mlir.compiler import targets
-from lumen_mlir.compiler.driver import Compiler, CompilerOptions, launches
+from lumen_mlir.compiler.driver import Compiler, CompilerOptions
 from lumen_mlir.run import device
 from lumen_mlir.run.code import Buffer
 from lumen_mlir.run.program import build
@@ -81,7 +81,7 @@ class Kernel:
     def __init__(self, text: str, target: str):
         chosen = targets.get(target)
         with ir.Context():
-            if launches(chosen):
+            if chosen.launches:
                 objects = build(text, chosen, CompilerOptions(), "lumen", None, None, None, None).objects
             else:
                 objects = (Compiler(chosen).compile(ir.Module.parse(text)),)

@@ -5,18 +5,18 @@
 #include "dialect/layout/FormatLayout.h"
 #include "passes/Passes.h"
 #include "passes/support/CallOrder.h"
+#include "passes/support/Warps.h"
+#include "passes/target/common/ArgumentAlignment.h"
 
 #include "mlir/Conversion/LLVMCommon/MemRefBuilder.h"
 #include "mlir/Conversion/LLVMCommon/TypeConverter.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
 #include "mlir/IR/ImplicitLocOpBuilder.h"
-#include "mlir/IR/Matchers.h"
 #include "mlir/Interfaces/SideEffectInterfaces.h"
 #include "mlir/Interfaces/ViewLikeInterface.h"
-
-#include <numeric>
 
 namespace mlir::lumen {
 #define GEN_PASS_DEF_FLATTENARGUMENTSPASS
@@ -36,7 +36,9 @@ struct Facts {
   /// Bytes; 1 where nothing is known.
   SmallVector<int64_t> alignment;
   BitVector written;
-  /// Workers meet inside the function: what one wrote, others read.
+  /// Of these, sizes are not passed.
+  BitVector sizeless;
+  /// Inside the function, workers read what others wrote.
   bool hasPhases = false;
 };
 
@@ -47,9 +49,9 @@ Value getRoot(Value buffer) {
   return buffer;
 }
 
-/// Whether a worker sees behind the op what others wrote.
+/// Whether workers wait for each other at the op.
 bool isBarrier(Operation *op) {
-  if (isa<BarrierOp, LLVM::AtomicRMWOp>(op))
+  if (isa<BarrierOp>(op))
     return true;
   auto call = dyn_cast<LLVM::CallOp>(op);
   return call && (call.getCallee() == LumenDialect::kBarrierFunction ||
@@ -71,8 +73,11 @@ void findWritten(func::FuncOp function, Facts &facts,
       facts.written.set(); // it may be any of them
   };
   unsigned barriers = 0;
+  bool hasArrivals = false;
   function.walk([&](Operation *op) {
     barriers += isBarrier(op);
+    // Behind it the last worker sees what others wrote before.
+    hasArrivals |= isa<LLVM::AtomicRMWOp>(op);
     // A prefetch, be it for a store, changes nothing.
     if (isa<ViewLikeOpInterface, memref::DimOp, memref::PrefetchOp,
             func::FuncOp>(op))
@@ -102,7 +107,17 @@ void findWritten(func::FuncOp function, Facts &facts,
           isa<MemRefType>(effect.getValue().getType()))
         mark(effect.getValue());
   });
-  facts.hasPhases = barriers > 1;
+  facts.hasPhases = barriers > 1 || hasArrivals;
+}
+
+/// Whether a function of warps needs to know how many rows a buffer has. Its
+/// callers would keep that in registers.
+bool needsSize(BlockArgument argument) {
+  auto type = cast<MemRefType>(argument.getType());
+  return type.getNumDynamicDims() != 1 || !type.isDynamicDim(0) ||
+         !llvm::all_of(
+             argument.getUsers(),
+             llvm::IsaPred<memref::LoadOp, memref::StoreOp, vector::LoadOp>);
 }
 
 class Flattener {
@@ -115,8 +130,6 @@ public:
 
 private:
   LogicalResult verify(func::FuncOp function);
-  void findAlignment(func::FuncOp caller);
-  int64_t getAlignment(Value buffer, const Facts &caller);
   void flatten(func::FuncOp function);
   void flatten(func::CallOp call);
   /// How a function takes buffers.
@@ -140,21 +153,15 @@ LogicalResult Flattener::run() {
       return failure();
     Facts own;
     findWritten(function, own, facts);
-    // Callers lower the alignment of private functions to what they give.
-    for (unsigned i = 0; i < function.getNumArguments(); ++i) {
-      auto known = function.getArgAttrOfType<IntegerAttr>(
-          i, LLVM::LLVMDialect::getAlignAttrName());
-      bool isArena =
-          function.getArgAttr(i, LumenDialect::kArenaAttr) != nullptr;
-      own.alignment.push_back(known                  ? known.getInt()
-                              : isArena              ? kAlignment
-                              : function.isPrivate() ? 0
-                                                     : 1);
-    }
+    own.sizeless.resize(function.getNumArguments());
+    if (hasWarps(module) && function->hasAttr(LumenDialect::kLoopAttr))
+      for (BlockArgument argument : function.getArguments())
+        if (isa<MemRefType>(argument.getType()) && !needsSize(argument))
+          own.sizeless.set(argument.getArgNumber());
     facts[function] = std::move(own);
   }
-  for (func::FuncOp function : llvm::reverse(*order))
-    findAlignment(function);
+  for (auto &[function, alignment] : findAlignments(*order))
+    facts[function].alignment = alignment;
   for (func::FuncOp function : *order)
     flatten(function);
   return success();
@@ -184,46 +191,6 @@ LogicalResult Flattener::verify(func::FuncOp function) {
   if (llvm::any_of(function.getResultTypes(), llvm::IsaPred<BaseMemRefType>))
     return function.emitError("returns a buffer; results are out arguments");
   return success();
-}
-
-/// 0 stands for "any", the alignment of what no caller has given yet.
-int64_t Flattener::getAlignment(Value buffer, const Facts &caller) {
-  // Views from the first element on.
-  while (isa_and_nonnull<memref::CastOp, memref::ExpandShapeOp,
-                         memref::CollapseShapeOp>(buffer.getDefiningOp()))
-    buffer = buffer.getDefiningOp<ViewLikeOpInterface>().getViewSource();
-  if (auto argument = dyn_cast<BlockArgument>(buffer))
-    return isa<func::FuncOp>(argument.getOwner()->getParentOp()) &&
-                   argument.getOwner()->isEntryBlock()
-               ? caller.alignment[argument.getArgNumber()]
-               : 1;
-  if (auto either = buffer.getDefiningOp<arith::SelectOp>())
-    return std::gcd(getAlignment(either.getTrueValue(), caller),
-                    getAlignment(either.getFalseValue(), caller));
-  if (buffer.getDefiningOp<UnrealizedConversionCastOp>())
-    return kAlignment;
-  auto view = buffer.getDefiningOp<memref::ViewOp>();
-  IntegerAttr offset;
-  if (!view || !matchPattern(view.getByteShift(), m_Constant(&offset)))
-    return 1;
-  return std::gcd(getAlignment(view.getSource(), caller), offset.getInt());
-}
-
-void Flattener::findAlignment(func::FuncOp caller) {
-  Facts &own = facts[caller];
-  for (int64_t &alignment : own.alignment)
-    alignment = alignment ? alignment : 1;
-  caller.walk([&](func::CallOp call) {
-    auto callee = SymbolTable::lookupNearestSymbolFrom<func::FuncOp>(
-        call, call.getCalleeAttr());
-    auto found = facts.find(callee);
-    if (found == facts.end() || callee.isPublic())
-      return;
-    for (auto [operand, alignment] :
-         llvm::zip(call.getOperands(), found->second.alignment))
-      if (isa<MemRefType>(operand.getType()))
-        alignment = std::gcd(alignment, getAlignment(operand, own));
-  });
 }
 
 /// What LLVM may assume of a buffer. The buffers of a kernel's arguments are
@@ -326,7 +293,9 @@ void Flattener::flatten(func::FuncOp function) {
     Value pointer =
         body.addArgument(getPointerType(function), argument.getLoc());
     SmallVector<Value> sizes;
-    for (int64_t dim = 0; dim < type.getNumDynamicDims(); ++dim) {
+    if (facts[function].sizeless[i])
+      sizes.push_back(arith::ConstantIndexOp::create(b, 0));
+    for (int64_t dim = sizes.size(); dim < type.getNumDynamicDims(); ++dim) {
       sizes.push_back(body.addArgument(b.getIndexType(), argument.getLoc()));
       attrs.push_back(nullptr);
     }
@@ -347,11 +316,12 @@ void Flattener::flatten(func::FuncOp function) {
 void Flattener::flatten(func::CallOp call) {
   b.setInsertionPoint(call);
   b.setLoc(call.getLoc());
-  Type pointerType =
-      getPointerType(SymbolTable::lookupNearestSymbolFrom<func::FuncOp>(
-          call, call.getCalleeAttr()));
+  auto callee = SymbolTable::lookupNearestSymbolFrom<func::FuncOp>(
+      call, call.getCalleeAttr());
+  Type pointerType = getPointerType(callee);
+  auto known = facts.find(callee);
   SmallVector<Value> operands;
-  for (Value operand : call.getOperands()) {
+  for (auto [i, operand] : llvm::enumerate(call.getOperands())) {
     auto type = dyn_cast<MemRefType>(operand.getType());
     if (!type) {
       operands.push_back(operand);
@@ -362,6 +332,8 @@ void Flattener::flatten(func::CallOp call) {
                        .getResult(0);
     operands.push_back(castPointer(
         MemRefDescriptor(packed).alignedPtr(b, b.getLoc()), pointerType));
+    if (known != facts.end() && known->second.sizeless[i])
+      continue;
     for (int64_t dim = 0; dim < type.getRank(); ++dim)
       if (type.isDynamicDim(dim))
         operands.push_back(memref::DimOp::create(b, operand, dim));

@@ -55,18 +55,37 @@ memref::ReinterpretCastOp getPlane(Value value) {
              : memref::ReinterpretCastOp();
 }
 
+/// A number that follows from another one and a constant.
+bool isOffset(Value value) {
+  Operation *op = value.getDefiningOp();
+  return isa_and_nonnull<arith::AddIOp, arith::MulIOp>(op) &&
+         value.getType().isIndex() && isConstant(op->getOperand(1)) &&
+         !isConstant(op->getOperand(0));
+}
+
 /// The values from outside that the loop needs, by what becomes of them.
 struct Needs {
   /// The function is given them.
   SetVector<Value> arguments;
   /// It makes them itself: constants, and views of its arguments.
   SetVector<Value> constants, planes;
+  /// For warps numbers too, what they follow from last: more arguments would
+  /// take registers, and an offset from a common one takes none.
+  SetVector<Value> offsets;
 
   explicit Needs(Operation *op) {
     SetVector<Value> all(op->operand_begin(), op->operand_end());
     getUsedValuesDefinedAbove(op->getRegions(), all);
-    for (Value value : all) {
-      if (isConstant(value)) {
+    SmallVector<Value> values(all.begin(), all.end());
+    bool takesOffsets = hasWarps(op);
+    for (size_t i = 0; i < values.size(); ++i) {
+      Value value = values[i];
+      if (takesOffsets && isOffset(value)) {
+        // Behind all that follow from it.
+        offsets.remove(value);
+        offsets.insert(value);
+        llvm::append_range(values, value.getDefiningOp()->getOperands());
+      } else if (isConstant(value)) {
         constants.insert(value);
       } else if (auto plane = getPlane(value)) {
         planes.insert(value);
@@ -187,6 +206,8 @@ void ShareLoopsPass::share(Operation *op, SymbolTable &symbols) {
   for (auto [i, value] : llvm::enumerate(needs.arguments))
     mapping.map(value, function.getArgument(i));
   for (Value value : needs.constants)
+    b.clone(*value.getDefiningOp(), mapping);
+  for (Value value : llvm::reverse(needs.offsets))
     b.clone(*value.getDefiningOp(), mapping);
   for (auto [i, value] : llvm::enumerate(needs.planes)) {
     memref::ReinterpretCastOp plane = getPlane(value);

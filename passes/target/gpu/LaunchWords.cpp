@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "passes/target/gpu/LaunchWords.h"
 
+#include "dialect/LumenDialect.h"
+
 using namespace mlir;
 using namespace mlir::lumen;
 
@@ -14,6 +16,10 @@ static void sortByName(SmallVector<memref::GlobalOp> &constants) {
   llvm::sort(constants, [](memref::GlobalOp a, memref::GlobalOp b) {
     return a.getSymName() < b.getSymName();
   });
+}
+
+bool mlir::lumen::hasShaders(Operation *op) {
+  return TargetAttr::lookup(op).getArchitecture() == llvm::Triple::spirv64;
 }
 
 FailureOr<SmallVector<memref::GlobalOp>>

@@ -13,6 +13,14 @@ namespace mlir::lumen {
 /// Bytes of a word.
 constexpr int64_t kWordBytes = 8;
 
+/// Name of the constant with the names of kernels in the order of their
+/// numbers: each ends in a line break, and all of them in a zero.
+inline constexpr llvm::StringLiteral kLaunchNamesGlobal = "lumen_launch_names";
+
+/// Whether the kernels of the module around `op` are shaders. A launch hands on
+/// their constants, for which they have no memory. (Other code has its own.)
+bool hasShaders(Operation *op);
+
 /// The constants that a kernel refers to, in the order in which they stand
 /// behind the arguments, each from a word on. Fails where one is no constant.
 FailureOr<SmallVector<memref::GlobalOp>> findConstants(func::FuncOp kernel);

@@ -5,10 +5,12 @@
 //
 //   struct lumen_launches { uint64_t used; uint64_t words[]; };
 //   // In words: the number of a kernel, how many words follow, and these:
-//   // arguments, and constants that the kernel reads.
+//   // arguments, and constants that a shader reads.
+#include "dialect/layout/FormatLayout.h"
 #include "passes/Passes.h"
 #include "passes/support/CallOrder.h"
 #include "passes/support/Warps.h"
+#include "passes/target/common/ArgumentAlignment.h"
 #include "passes/target/gpu/LaunchWords.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -36,6 +38,7 @@ private:
   LogicalResult record(func::FuncOp function);
   FailureOr<int64_t> record(func::CallOp call, func::FuncOp kernel, Value list);
   FailureOr<SmallVector<Value>> getWords(func::CallOp call);
+  void keepAlignments(ArrayRef<func::FuncOp> order);
 
   /// The numbers of kernels, which follow from the order in which they stand.
   DenseMap<Operation *, int64_t> numbers;
@@ -81,7 +84,10 @@ FailureOr<SmallVector<Value>> RecordLaunchesPass::getWords(func::CallOp call) {
 FailureOr<int64_t> RecordLaunchesPass::record(func::CallOp call,
                                               func::FuncOp kernel, Value list) {
   FailureOr<SmallVector<Value>> arguments = getWords(call);
-  FailureOr<SmallVector<memref::GlobalOp>> constants = findConstants(kernel);
+  FailureOr<SmallVector<memref::GlobalOp>> constants =
+      SmallVector<memref::GlobalOp>();
+  if (hasShaders(kernel))
+    constants = findConstants(kernel);
   if (failed(arguments) || failed(constants))
     return failure();
   ImplicitLocOpBuilder b(call.getLoc(), call);
@@ -162,6 +168,19 @@ LogicalResult RecordLaunchesPass::record(func::FuncOp function) {
   return success();
 }
 
+/// What is known of the buffers of kernels, which follows from their callers.
+void RecordLaunchesPass::keepAlignments(ArrayRef<func::FuncOp> order) {
+  Builder b(&getContext());
+  for (auto &[function, alignments] : findAlignments(order))
+    for (auto [i, alignment] : llvm::enumerate(alignments)) {
+      auto kernel = cast<func::FuncOp>(function);
+      if (numbers.contains(kernel) && alignment > 1 &&
+          isa<MemRefType>(kernel.getArgument(i).getType()))
+        kernel.setArgAttr(i, LLVM::LLVMDialect::getAlignAttrName(),
+                          b.getI64IntegerAttr(std::min(alignment, kAlignment)));
+    }
+}
+
 void RecordLaunchesPass::runOnOperation() {
   ModuleOp module = getOperation();
   if (!hasWarps(module))
@@ -171,16 +190,23 @@ void RecordLaunchesPass::runOnOperation() {
     return signalPassFailure();
   numbers.clear();
   words.clear();
+  std::string names;
   for (auto function : module.getOps<func::FuncOp>()) {
     if (function.isExternal() || !function->hasAttr(LumenDialect::kKernelAttr))
       continue;
     numbers.try_emplace(function, int64_t(numbers.size()));
-    // Whoever launches it finds it.
-    function.setPublic();
+    names += function.getSymName().str() + '\n';
   }
+  if (!hasShaders(module))
+    keepAlignments(*order);
+  // Whoever launches them finds them.
+  for (auto &[kernel, number] : numbers)
+    cast<func::FuncOp>(kernel).setPublic();
   int64_t most = 0;
   for (func::FuncOp function : *order) {
-    if (numbers.contains(function))
+    // (Kernels call loops themselves.)
+    if (numbers.contains(function) ||
+        function->hasAttr(LumenDialect::kLoopAttr))
       continue;
     if (failed(record(function)))
       return signalPassFailure();
@@ -192,6 +218,12 @@ void RecordLaunchesPass::runOnOperation() {
                          LLVM::Linkage::External,
                          LumenDialect::kLaunchWordsGlobal,
                          atStart.getI64IntegerAttr(most + 1));
+  names.push_back('\0');
+  LLVM::GlobalOp::create(
+      atStart,
+      LLVM::LLVMArrayType::get(atStart.getI8Type(), unsigned(names.size())),
+      /*isConstant=*/true, LLVM::Linkage::External, kLaunchNamesGlobal,
+      atStart.getStringAttr(names));
 }
 
 } // namespace

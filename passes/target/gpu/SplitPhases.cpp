@@ -112,6 +112,12 @@ DenseSet<Value> findWritten(func::FuncOp kernel) {
     for (const MemoryEffects::EffectInstance &each : effects)
       written.insert(each.getValue() ? getRoot(each.getValue()) : Value());
   });
+  // A loop that kernels share may write whatever it is given.
+  kernel.walk([&](func::CallOp call) {
+    for (Value operand : call.getOperands())
+      if (isa<MemRefType>(operand.getType()))
+        written.insert(getRoot(operand));
+  });
   return written;
 }
 

@@ -170,7 +170,8 @@ def RecordLaunchesPass : Pass<"lumen-record-launches", "::mlir::ModuleOp"> {
     What calls kernels is code for the host. It has no kernels to call, but writes a list:
     the first word says how many words follow. A launch is the number of a kernel, how
     many words it takes, and these: numbers, addresses, and sizes of buffers. Kernels have
-    numbers in the order in which they stand. They become public, and wait for nobody.
+    numbers in the order in which they stand, and a constant has their names. They become
+    public, and wait for nobody. Shaders get their constants in the list, too.
 
     Before:
 
@@ -184,6 +185,7 @@ def RecordLaunchesPass : Pass<"lumen-record-launches", "::mlir::ModuleOp"> {
     After:
 
     ```mlir
+    llvm.mlir.global external constant @lumen_launch_names("kernel\0A\00") : !llvm.array<8 x i8>
     llvm.mlir.global external constant @lumen_launch_words(5 : i64) : i64
     func.func @step(%a: memref<?xf32>, %launches: !llvm.ptr {lumen.worker}) {
       %used = llvm.load %launches : !llvm.ptr -> i64
@@ -195,6 +197,29 @@ def RecordLaunchesPass : Pass<"lumen-record-launches", "::mlir::ModuleOp"> {
   }];
   let dependentDialects = ["::mlir::lumen::LumenDialect", "::mlir::arith::ArithDialect",
     "::mlir::LLVM::LLVMDialect", "::mlir::memref::MemRefDialect"];
+}
+
+def KeepSidePass : Pass<"lumen-keep-side", "::mlir::ModuleOp"> {
+  let summary = "leave kernels alone, or what launches them";
+  let description = [{
+    Behind `lumen-record-launches`, kernels and what calls them are code for different
+    machines. `side=device` leaves the kernels and the loops that they share, `side=host`
+    the other functions.
+
+    Before:
+
+    ```mlir
+    func.func @step(%a: memref<?xf32>, %launches: !llvm.ptr {lumen.worker}) { … }
+    func.func @kernel(%a: memref<?xf32>) attributes {lumen.kernel = "rows"} { … }
+    ```
+
+    After `side=device`:
+
+    ```mlir
+    func.func @kernel(%a: memref<?xf32>) attributes {lumen.kernel = "rows"} { … }
+    ```
+  }];
+  let options = [Option<"side", "side", "std::string", "\"\"", "device or host">];
 }
 
 def LowerWarpsPass : Pass<"lumen-lower-warps", "::mlir::ModuleOp"> {
@@ -221,6 +246,71 @@ def LowerWarpsPass : Pass<"lumen-lower-warps", "::mlir::ModuleOp"> {
   }];
   let dependentDialects = ["::mlir::lumen::LumenDialect", "::mlir::arith::ArithDialect",
     "::mlir::LLVM::LLVMDialect", "::mlir::vector::VectorDialect"];
+}
+
+def NarrowIndicesPass : Pass<"lumen-narrow-indices", "::mlir::func::FuncOp"> {
+  let summary = "count in 32 bits what cannot be more";
+  let description = [{
+    Registers of a GPU have 32 bits, and divisions of longer numbers take ten times as
+    long. So loops, and what is computed of numbers of tokens, tiles and workers, are
+    narrowed where their range shows that nothing is lost. Offsets in large weights keep
+    64 bits. Buffers have at most 2^30 rows, and a GPU runs at most 2^16 blocks.
+
+    Before:
+
+    ```mlir
+    %tokens = memref.dim %x, %c0 : memref<?x64xf32>
+    scf.for %i = %c0 to %tokens step %c8 {
+      %block = arith.divui %i, %c32 : index
+      …
+    }
+    ```
+
+    After:
+
+    ```mlir
+    %tokens = memref.dim %x, %c0 : memref<?x64xf32>
+    %end = arith.index_cast %tokens : index to i32
+    scf.for %i = %c0_i32 to %end step %c8_i32 : i32 {
+      %narrow = arith.divui %i, %c32_i32 : i32
+      %block = arith.index_castui %narrow : i32 to index
+      …
+    }
+    ```
+  }];
+  let dependentDialects = ["::mlir::arith::ArithDialect"];
+}
+
+def ParkValuesPass : Pass<"lumen-park-values", "::mlir::ModuleOp"> {
+  let summary = "keep in the lanes of a register what lives across a tile";
+  let description = [{
+    The function of a tile (`lumen.loop`) takes all registers of a thread. What a kernel
+    needs behind its call is mostly the same in all threads of a warp: counters, sizes and
+    addresses. Each would be stored in the memory of every thread. In place of that, thread
+    k keeps word k of them in one register, from which all take it back with
+    `shfl.sync`.
+
+    What depends on the lane stays as it is.
+
+    Before:
+
+    ```mlir
+    llvm.call @loop_5d38b6c7ec5d9e3a(%w) : (!llvm.ptr) -> ()
+    %next = llvm.add %i, %count : i32
+    ```
+
+    After:
+
+    ```mlir
+    %second = llvm.icmp "eq" %lane, %c1 : i32
+    %own = llvm.select %second, %count, %i : i1, i32
+    llvm.call @loop_5d38b6c7ec5d9e3a(%w) : (!llvm.ptr) -> ()
+    %i2 = llvm.call_intrinsic "llvm.nvvm.shfl.sync.idx.i32"(%all, %own, %c0, %last) : (i32, i32, i32, i32) -> i32
+    %count2 = llvm.call_intrinsic "llvm.nvvm.shfl.sync.idx.i32"(%all, %own, %c1, %last) : (i32, i32, i32, i32) -> i32
+    %next = llvm.add %i2, %count2 : i32
+    ```
+  }];
+  let dependentDialects = ["::mlir::LLVM::LLVMDialect"];
 }
 
 def EmulateGpuPass : Pass<"lumen-emulate-gpu", "::mlir::ModuleOp"> {

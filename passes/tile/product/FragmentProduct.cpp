@@ -201,21 +201,17 @@ FragmentProduct::Matrices FragmentProduct::emitGroup(const SpanPosition &at,
   return acc;
 }
 
+/// One loop: each one around it would have addresses of its own in registers.
 FragmentProduct::Matrices FragmentProduct::emitBlocks(Value number, Value first,
                                                       Value end) {
-  int64_t block = int64_t(weight.source.format.getBlock()),
-          spans = operands.getSpansOfScale();
+  int64_t spans = operands.getSpansOfScale(),
+          groups = int64_t(weight.source.format.getBlock()) / kSpan / spans;
   return b.accumulate(
-      first, end, 1, zeros(b.getF32Type()),
-      [&](Value position, ValueRange carried) {
-        Value first = b.multiply(position, block / kSpan);
-        return carry(
-            block / kSpan / spans, Matrices(carried),
-            [&](Value i, Matrices carried) {
-              Value span =
-                  arith::AddIOp::create(b, first, b.multiply(i, spans));
-              return emitGroup({number, position, span}, std::move(carried));
-            });
+      b.multiply(first, groups), b.multiply(end, groups), 1,
+      zeros(b.getF32Type()), [&](Value group, ValueRange carried) {
+        Value position = b.divide(group, groups);
+        return emitGroup({number, position, b.multiply(group, spans)},
+                         Matrices(carried));
       });
 }
 

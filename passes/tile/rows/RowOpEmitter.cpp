@@ -190,9 +190,9 @@ RowOpEmitterPtr lumen::createEmitter(ToBf16Op op) {
 
 RowOpEmitterPtr lumen::createRowOpEmitter(KernelOpInterface op) {
   return llvm::TypeSwitch<Operation *, RowOpEmitterPtr>(op)
-      .Case<CombineOp, EmbeddingOp, GateOp, GatherRowsOp, KvAppendOp,
-            QuantizeOp, RmsNormOp, RopeOp, SelectRowsOp, ToBf16Op>(
-          [](auto op) { return createEmitter(op); })
+      .Case<CombineOp, EmbeddingOp, GateOp, GatherRowsOp, GroupKeysOp,
+            KvAppendOp, LargestGroupsOp, QuantizeOp, RmsNormOp, RopeOp,
+            SelectRowsOp, ToBf16Op>([](auto op) { return createEmitter(op); })
       .Default([&](Operation *) {
         return std::make_unique<ElementwiseEmitter>(op);
       });

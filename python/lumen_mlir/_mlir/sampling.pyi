@@ -30,6 +30,21 @@ class Sampler:
         written: bool,
     ) -> None: ...
     @property
+    def wanted(self) -> int: ...
+    def find_largest(
+        self,
+        values: Annotated[
+            NDArray[numpy.float32], dict(shape=(None, None), order="C", device="cpu", writable=False)
+        ],
+        numbers: Annotated[
+            NDArray[numpy.int32], dict(shape=(None,), order="C", device="cpu", writable=False)
+        ],
+        vocabulary: int,
+        banned: Annotated[NDArray[numpy.int32], dict(shape=(None,), order="C", device="cpu", writable=False)],
+        allowed: Annotated[NDArray[numpy.int32], dict(shape=(None,), order="C", device="cpu", writable=False)]
+        | None,
+    ) -> int | None: ...
+    @property
     def number(self) -> int: ...
     @number.setter
     def number(self, arg: int, /) -> None: ...

@@ -2,7 +2,7 @@
 """The command ``lumen``: one module per subcommand, imported when it is called.
 
 Here belongs what a command reads, prints and draws; what it does stands in the other packages. Imports
-``aot``, ``measure``, ``generate`` and what stands below them; nothing imports it.
+``aot``, ``measure``, ``serve``, ``generate`` and what stands below them; nothing imports it.
 """
 
 from __future__ import annotations

@@ -139,11 +139,14 @@ def _module(
     source: str | None, options: SessionOptions, reporter: Reporter, opening: dict[str, str | None]
 ) -> ir.Module:
     from lumen_mlir import ir
+    from lumen_mlir.compiler import targets
     from lumen_mlir.models import Model
+    from lumen_mlir.run.compiled_step import selected_group
 
     if source is None or not source.endswith(".mlir"):
         model = Model.open(reporter.open_file(source, read_weights=False, **opening))
-        return model.module(kv_type=options.kv_type, max_tokens=options.chunk)
+        group = selected_group(model, targets.get(options.target))
+        return model.module(kv_type=options.kv_type, max_tokens=options.chunk, logit_group=group)
     try:
         with open(source, encoding="utf-8") as file:
             return ir.Module.parse(file.read())

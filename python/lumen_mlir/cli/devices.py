@@ -22,6 +22,9 @@ def command(as_json: bool) -> None:
     """List the CPU and the GPUs of this machine: their memory, and the target that Lumen compiles for.
 
     What stands in the first column is for --device. Of what cannot be used, a line below says why.
+
+    On NVIDIA's GPUs a step is one kernel, whose blocks wait for each other. Where the driver refuses that, it
+    is a chain of launches, for a target such as sm_90-launches; a line says why.
     """
     from lumen_mlir.run.device_list import list_devices
 
@@ -36,8 +39,11 @@ def command(as_json: bool) -> None:
     ]
     show([("device", "name", "has", "memory", "target"), *rows], header=True)
     unusable = [info for info in found if info.reason]
-    if unusable:
+    if unusable or any(info.note for info in found):
         say("")
+    for info in found:
+        if info.note:
+            say(f"{info.device} ({info.name}): {info.note}")
     for info in unusable:
         name = f" ({info.name})" if info.name else ""
         say(f"{info.device}{name} cannot be used: {info.reason}")
@@ -51,7 +57,7 @@ def _fields(info: DeviceInfo) -> dict[str, object]:
 
 def _facts(info: DeviceInfo) -> str:
     words = {"threads": "{} threads", "processors": "{} processors", "capability": "capability {}"}
-    words["driver"] = "driver for {}"
+    words |= {"driver": "driver for {}", "step": "a step is {}"}
     return ", ".join(words.get(name, name + " {}").format(value) for name, value in info.facts.items()) or "-"
 
 

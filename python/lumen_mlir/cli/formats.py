@@ -176,6 +176,8 @@ def _sections(fmt: QuantFormat, target: Target) -> Iterator[str]:
     rows = [
         (each.name, each.arithmetic, tile.rows, f"{fmt.packed_bits_per_weight(tile.rows):.4g}")
         for each in targets.TARGETS
+        # (Products are the same where a step of a GPU is launches.)
+        if each.has_shaders or not each.launches
         for tile in [each.tile(fmt)]
     ]
     header = ("target", "codes are multiplied by", "rows of a tile", "packed bits per weight")

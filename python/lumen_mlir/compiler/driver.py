@@ -35,6 +35,12 @@ class Target(Protocol):
     @property
     def features(self) -> str: ...
 
+    @property
+    def launches(self) -> bool: ...
+
+    @property
+    def has_shaders(self) -> bool: ...
+
     def attribute(self) -> str:
         """The text of the ``#lumen.target<...>`` attribute."""
 
@@ -123,7 +129,7 @@ class Compiler:
         """The module at one of ``emit_names``, as text; ``obj`` as bytes."""
         if name not in CODE_KINDS:
             return str(self.run(module, stop_after=name))
-        if launches(self.target):
+        if self.target.has_shaders:
             raise LumenError("code for Vulkan is a shader for each kernel: its last form is spirv")
         code = self._generate(self.run(module), name)
         return code if name == "obj" else code.decode()
@@ -210,15 +216,11 @@ def llvm_passes(opt_level: int) -> str | None:
     return pipelines.LLVM_PASSES if opt_level else None
 
 
-def launches(target: Target) -> bool:
-    """Whether a host launches its kernels one after the other: what calls them is code for a CPU."""
-    return target.triple.startswith("spirv")
-
-
 def stages_of(options: CompilerOptions, target: Target) -> tuple[Stage, ...]:
     """The stages that a compilation with ``options`` goes through."""
-    stages = pipelines.stages(options.activations, options.profile, options.tile_tokens, options.block_bytes)
-    return (*stages[:-1], pipelines.VECTOR_TO_SPIRV) if launches(target) else stages
+    cut = options.tile_tokens, options.block_bytes
+    stages = pipelines.stages(options.activations, options.profile, *cut, launches=target.launches)
+    return (*stages[:-1], pipelines.VECTOR_TO_SPIRV) if target.has_shaders else stages
 
 
 def _lumen_opt() -> str:

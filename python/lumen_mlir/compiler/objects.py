@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from lumen_mlir import ir, pipelines
 from lumen_mlir.compiler import targets
-from lumen_mlir.compiler.driver import Compiler, CompilerOptions, Target, launches
+from lumen_mlir.compiler.driver import Compiler, CompilerOptions, Target
 from lumen_mlir.passmanager import PassManager
 from lumen_mlir.storage.cache import Cache
 from lumen_mlir.support.interrupts import interrupts_held
@@ -59,10 +59,10 @@ class ObjectCompiler:
         on_object: OnObject | None = None,
     ):
         to_llvm = pipelines.KERNEL_TO_LLVM
-        self._stage = pipelines.KERNEL_TO_SPIRV if launches(target) else to_llvm
+        self._stage = pipelines.KERNEL_TO_SPIRV if target.has_shaders else to_llvm
         self._generate = Compiler(target, options, stages=(self._stage,))
         # What launches kernels is code for this machine.
-        self._calls = Compiler(targets.HOST if launches(target) else target, options, stages=(to_llvm,))
+        self._calls = Compiler(targets.HOST if target.has_shaders else target, options, stages=(to_llvm,))
         self._recipe = (self._stage.pipeline, pipelines.LLVM_PASSES, options.opt_level, identity)
         self._cache = cache
         self._on_stage = on_stage or (lambda name: None)

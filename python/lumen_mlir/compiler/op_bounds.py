@@ -160,6 +160,20 @@ def _group_tokens(asked: Demands, op: ir.Operation, operands: list[Any]) -> list
     ]
 
 
+def _group_keys(asked: Demands, op: ir.Operation, operands: list[Any]) -> list[Any]:
+    return _like(op, operands[0].rows)
+
+
+def _largest_groups(asked: Demands, op: ir.Operation, operands: list[Any]) -> list[Any]:
+    x, keys, rows, ranks = operands
+    _rows_alike(asked, op, (x, keys))
+    _rows_alike(asked, op, (rows, ranks))
+    asked.elements(rows, x.rows, "rows")
+    values, numbers = _like(op, rows.rows)
+    asked.elements(ranks, Count(-(-x.sizes[1].constant // values.sizes[1].constant)), "groups")
+    return [values, numbers]
+
+
 def _gather_rows(asked: Demands, op: ir.Operation, operands: list[Any]) -> list[Any]:
     x, source = operands
     asked.elements(source, x.rows, "rows")
@@ -203,6 +217,8 @@ _OPS: dict[str, Callable[[Demands, ir.Operation, list[Any]], list[Value]]] = {
     "lumen.attention": _attention,
     "lumen.route": _route,
     "lumen.group_tokens": _group_tokens,
+    "lumen.group_keys": _group_keys,
+    "lumen.largest_groups": _largest_groups,
     "lumen.gather_rows": _gather_rows,
     "lumen.combine": _combine,
     "lumen.pack": _pack,

@@ -6,7 +6,7 @@ Importing the table loads neither MLIR nor LLVM, so that the command line can na
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from lumen_mlir.errors import LumenError, shown
@@ -76,6 +76,8 @@ class Target:
       bf16_dot: whether an instruction multiplies pairs of bf16 and adds them to lanes of f32, for weights in
         bf16.
       warp: threads that run the same code, each with a lane of every vector; 1 where a thread has all of it.
+      launches: a step is kernels that a host launches one after the other; otherwise all workers run
+        one function, and wait for each other in it.
       workers: warps that the largest of these processors runs at the same time, into as many pieces of which
         products of few tokens are cut; 1 where a worker is a thread.
       rows, tokens: a register tile of a product is ``rows`` outputs (lanes of 32 bits) by ``tokens``, as many
@@ -98,6 +100,7 @@ class Target:
     mma: Dot | None = None
     bf16_dot: bool = False
     warp: int = 1
+    launches: bool = False
     workers: int = 1
     rows: int
     tokens: int
@@ -142,6 +145,11 @@ class Target:
         from lumen_mlir._mlir import codegen
 
         return codegen.architecture(self.triple)
+
+    @property
+    def has_shaders(self) -> bool:
+        """Whether each kernel is a shader in SPIR-V."""
+        return self.triple.startswith("spirv")
 
     def is_foreign(self) -> bool:
         """Whether its code is for another architecture than this machine's."""
@@ -226,6 +234,11 @@ def _cuda(name: str, processors: int) -> Target:
     )
 
 
+def launched(target: Target) -> Target:
+    """The row of the same GPU with a step as launches of kernels, in place of one kernel."""
+    return target if target.launches else replace(target, name=f"{target.name}-launches", launches=True)
+
+
 def _vulkan(name: str) -> Target:
     """A row of GPUs of any maker, by Vulkan 1.3: a workgroup is a warp."""
     return Target(
@@ -233,6 +246,7 @@ def _vulkan(name: str) -> Target:
         triple="spirv64-unknown-vulkan1.3",
         cpu="generic",
         needs=("vulkan1.3",),
+        launches=True,
         dot=_DOT_4X8,
         **_WARP,
     )
@@ -284,6 +298,9 @@ _SMLAL = Dot(1, 8, 1, rhs="si8", acc="i16")
 _TDPBSSD = Dot(16, 16, 32, rhs="si8", step=4)
 _AMX = ("avx512vnni", "amx-tile", "amx-int8")
 
+_SM_90 = _cuda("sm_90", 132)
+_SM_80 = _cuda("sm_80", 108)
+
 # From the most capable to the least: the first one that a machine can run is its native target.
 # A register tile is two vectors of rows by 4 tokens: an activation spread over the lanes serves two vectors,
 # and what is unpacked of a weight serves 4 tokens. With 32 registers all of it stays in them, and where a
@@ -306,8 +323,10 @@ TARGETS = (
     _arm("armv8-a", dot=_SMLAL, rows=8, tokens=3),
     _wasm("wasm32-relaxed-simd", "relaxed-simd", dot=_WASM_RELAXED, rows=8, tokens=4),
     _wasm("wasm32-simd128", rows=8, tokens=4),
-    _cuda("sm_90", 132),
-    _cuda("sm_80", 108),
+    _SM_90,
+    _SM_80,
+    launched(_SM_90),
+    launched(_SM_80),
     _vulkan("vulkan"),
     # Plain vector arithmetic for the machine that compiles, whichever it is: how a port begins. It relies on
     # few registers and no instruction.

@@ -226,6 +226,27 @@ def select_rows(x: ir.Value, rows: ir.Value) -> ir.Value:
     return _create("select_rows", x.type, [x, rows])
 
 
+def group_keys(x: ir.Value, group: int) -> ir.Value:
+    """Whole numbers in the order of the largest values of groups of so many columns of ``x`` [T, K].
+
+    i32 [T, groups, up to a multiple of 128], to be seen as unsigned.
+    """
+    groups = -(-_columns(x) // group)
+    kind = rows_type(-(-groups // 128) * 128, ir.IntegerType.get_signless(32))
+    return _create("group_keys", kind, [x], group=_i64(group))
+
+
+def largest_groups(
+    x: ir.Value, keys: ir.Value, rows: ir.Value, ranks: ir.Value, group: int
+) -> list[ir.Value]:
+    """Of row ``rows[i]`` of ``x``, the group of columns that is number ``ranks[i]`` by its ``group_keys``.
+
+    Its values, float32 [N, group], and its number, i32 [N, 1].
+    """
+    results = [rows_type(group), rows_type(1, ir.IntegerType.get_signless(32))]
+    return list(ir.Operation.create("lumen.largest_groups", results, [x, keys, rows, ranks], {}).results)
+
+
 def packed(tile: Tile) -> ir.Attribute:
     """``#lumen.packed``, the encoding of the type of a packed weight."""
     return ir.Attribute.parse(str(tile))

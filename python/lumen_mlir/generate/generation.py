@@ -129,6 +129,7 @@ class Generation(Iterator[str]):
         guess: Guess | None = None,
         grammar: GrammarState | None = None,
         force: Force | None = None,
+        grammar_after: str | None = None,
     ):
         if not prompt:
             raise LumenError("the prompt is empty: there is nothing to continue")
@@ -158,8 +159,11 @@ class Generation(Iterator[str]):
 
             recorder = LogprobRecorder(tokenizer, logprobs)
         stop_tokens = _stop_tokens(stop_token_ids, len(tokenizer))
+        if grammar_after is not None and (not isinstance(grammar_after, str) or not grammar_after):
+            raise LumenError(f"grammar_after is {shown(grammar_after)}; a text was expected")
+        ignore = flag("ignore_eos", ignore_eos)
         self._draw = TokenDraw(
-            tokenizer, sampler, stop_tokens, recorder, flag("ignore_eos", ignore_eos), grammar, force
+            tokenizer, sampler, stop_tokens, recorder, ignore, grammar, grammar_after, force
         )
         room = batcher.context + 1
         room = room if most is None else min(len(prompt) + most, room)

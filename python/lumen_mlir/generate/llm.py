@@ -284,6 +284,7 @@ class LLM(Network):
         speculate: bool | None = None,
         grammar: Grammar | CompiledGrammar | None = None,
         force: Force | None = None,
+        grammar_after: str | None = None,
     ) -> Generation | Generations:
         """Continues ``prompt`` (text or token ids): an iterator of text pieces.
 
@@ -302,8 +303,9 @@ class LLM(Network):
         ``speculate``: guess what comes next, and compute it along where that pays; it changes no text. The
         draft guesses, and what stood behind the same tokens before does. None is True where there is a draft.
         ``grammar``: what the text must match as a whole; it ends where nothing more can follow, also with
-        ``ignore_eos``. One that is not compiled yet is compiled now (``compile_grammar``). ``force``: says
-        which tokens must come; it belongs to a single text.
+        ``ignore_eos``. One that is not compiled yet is compiled now (``compile_grammar``). ``grammar_after``:
+        it holds for what comes behind this text, such as ``</think>``; before that, anything may be written.
+        ``force``: says which tokens must come; it belongs to a single text.
         Raises ``LumenError`` at once for parameters out of range and a prompt longer than the context.
         """
         chosen = self.sampling.chosen(
@@ -341,6 +343,7 @@ class LLM(Network):
                 guess=self._guess(speculate),
                 grammar=None if compiled is None else compiled.start(),
                 force=force,
+                grammar_after=grammar_after,
             )
 
         if not is_list_of_prompts(prompt):

@@ -36,3 +36,4 @@ class Parameters(TypedDict, total=False):
     speculate: bool | None
     grammar: Grammar | CompiledGrammar | None
     force: Force | None
+    grammar_after: str | None

@@ -174,6 +174,37 @@ class Sampler:
         except ValueError as error:
             raise SamplingError(str(error)) from None
 
+    @property
+    def wanted(self) -> int:
+        """From how many groups of largest logits the next token can probably be drawn; 0 if it needs all."""
+        return self._native.wanted
+
+    def find_largest(
+        self,
+        values: np.ndarray,
+        numbers: np.ndarray,
+        vocabulary: int,
+        banned: np.ndarray | None = None,
+        allowed: np.ndarray | None = None,
+    ) -> int | None:
+        """The token that ``sample`` would draw from all logits, from some groups of the largest ones.
+
+        None where others could matter, or ``sample`` would raise. Nothing is accepted (``accept_drawn``).
+        ``values`` (float32 [groups, size]) and ``numbers`` (int32 [groups]) are as ``run.ask`` says: all
+        groups up to some rank, of a row of ``vocabulary`` logits. ``banned`` (int32) are tokens whose logits
+        count as -inf, and ``allowed`` is as for ``sample``.
+        """
+        banned = np.empty(0, np.int32) if banned is None else banned
+        try:
+            return self._native.find_largest(values, numbers, vocabulary, banned, _mask(allowed))
+        except (TypeError, ValueError) as error:
+            raise SamplingError(f"groups of logits: {error}") from None
+
+    def accept_drawn(self, token: int) -> None:
+        """Counts ``token`` as drawn, as ``sample`` does."""
+        self.accept([token], written=True)
+        self._native.number += 1
+
     def fork(self) -> Sampler:
         """Another sampler in the same state: it draws the same tokens, and neither changes the other."""
         other = copy.copy(self)

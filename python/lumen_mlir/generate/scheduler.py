@@ -18,6 +18,7 @@ from typing import Protocol
 import numpy as np
 
 from lumen_mlir.errors import LumenError
+from lumen_mlir.generate.asked_draw import LogitsAsk, ask_of, finish_or_draw
 from lumen_mlir.generate.cost_curve import CostCurve, pairs_of
 from lumen_mlir.generate.request import (
     DONE,
@@ -35,6 +36,7 @@ from lumen_mlir.generate.request import (
     draw_in_turn,
 )
 from lumen_mlir.generate.speculation import EachGuesses
+from lumen_mlir.run.ask import Ask
 from lumen_mlir.run.pages import NoRoomError
 
 # A step with prompts is to take so many times what one without them takes. Some take longer than expected,
@@ -68,8 +70,16 @@ class Steps(Protocol):
     def forget(self) -> None:
         """Makes the KV cache empty. What sequences there are must not be used any more."""
 
-    def run(self, parts: Sequence[tuple[Stored, np.ndarray, int, int]]) -> np.ndarray:
+    selects: bool
+    """Whether the largest logits can be asked for instead of all (``run.selection``)."""
+
+    def run(
+        self, parts: Sequence[tuple[Stored, np.ndarray, int, int]], asks: Sequence[Ask | None] = ()
+    ) -> np.ndarray:
         """Runs (sequence, tokens, position, first) of each part; the logits that were asked for.
+
+        Where it ``selects``, ``asks`` are given the largest logits of the first rows. A row that one of them
+        takes holds anything.
 
         Raises ``NoRoomError`` where there is no room, and has changed nothing then.
         """
@@ -218,9 +228,10 @@ class Scheduler:
         guesses = True
         while plan := self._plan(guesses):
             parts = [each.part() for each in plan]
+            asks = self._asks(plan)
             start = self._clock()
             try:
-                logits = self.steps.run(parts)
+                logits = self.steps.run(parts, asks) if asks else self.steps.run(parts)
             except NoRoomError as error:
                 # Guesses take nobody's room.
                 if any(each.drafts for each in plan):
@@ -235,9 +246,16 @@ class Scheduler:
                 return True
             self._learn(plan, self._clock() - start)
             self._steps_done += 1
-            self._use_all(plan, logits)
+            self._use_all(plan, logits, asks)
             return True
         return False
+
+    def _asks(self, plan: Sequence[_Planned]) -> list[LogitsAsk | None]:
+        """What is asked of the rows of texts that are written without guesses, where it need not be all."""
+        if not self.steps.selects:
+            return []
+        together = itertools.takewhile(_has_one_row, plan)
+        return [ask_of(each.request.draw, self.steps.row_width) for each in together]
 
     def _learn(self, plan: Sequence[_Planned], seconds: float) -> None:
         """Notes how long a step took."""
@@ -389,10 +407,13 @@ class Scheduler:
         request.state, request.preempted = WAITING, request.preempted + 1
         self._waiting.append(request)
 
-    def _use_all(self, plan: Sequence[_Planned], logits: np.ndarray) -> None:
+    def _use_all(
+        self, plan: Sequence[_Planned], logits: np.ndarray, asks: Sequence[LogitsAsk | None]
+    ) -> None:
         """Uses the logits of a step. Texts that are written without guesses are drawn together."""
         together = list(itertools.takewhile(_has_one_row, plan))
-        drawn = self._draw_all([each.request.draw for each in together], logits[: len(together)])
+        draws, rows = [each.request.draw for each in together], logits[: len(together)]
+        drawn = finish_or_draw(draws, asks, rows, self._draw_all) if asks else self._draw_all(draws, rows)
         for each, token in zip(together, drawn, strict=True):
             if isinstance(token, Exception):
                 self._finish(each.request, token)

@@ -13,6 +13,7 @@ from lumen_mlir.run.pages import NoRoomError
 
 if TYPE_CHECKING:
     from lumen_mlir.reference import ReferenceSession
+    from lumen_mlir.run.ask import Ask
     from lumen_mlir.run.executor import Executor
 
 
@@ -26,6 +27,7 @@ class CompiledSteps:
         self._executor, self._part = executor, Part
         self.chunk, self.context = executor.options.chunk, executor.context
         self.capacity, self.row_width = executor.capacity, executor.model.row_width
+        self.selects = executor.selects
         self._logits = LogitsMemory(self.row_width)
         self.team = executor.engine.team
         # Those that are computed at a time.
@@ -44,15 +46,19 @@ class CompiledSteps:
         self._open = []
         self._executor.forget()
 
-    def run(self, parts: Sequence[tuple[Any, np.ndarray, int, int]]) -> np.ndarray:
+    def run(
+        self, parts: Sequence[tuple[Any, np.ndarray, int, int]], asks: Sequence[Ask | None] = ()
+    ) -> np.ndarray:
         """See ``Steps.run``."""
         logits = self._logits.rows(sum(len(tokens) - first for _, tokens, _, first in parts))
-        self._executor.run([self._part(*part) for part in parts], logits)
+        self._executor.run([self._part(*part) for part in parts], logits, asks)
         return logits
 
 
 class ReferenceSteps:
     """Those of ``reference.ReferenceSession``, which has one sequence."""
+
+    selects = False
 
     def __init__(self, session: ReferenceSession, chunk: int):
         self._session = session
@@ -82,7 +88,9 @@ class ReferenceSteps:
         if sequence is self._current:
             self._current, self.held = None, sequence.tokens
 
-    def run(self, parts: Sequence[tuple[Any, np.ndarray, int, int]]) -> np.ndarray:
+    def run(
+        self, parts: Sequence[tuple[Any, np.ndarray, int, int]], asks: Sequence[Ask | None] = ()
+    ) -> np.ndarray:
         """See ``Steps.run``."""
         ((sequence, tokens, position, first),) = parts
         self.held = []

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from lumen_mlir.generate.largest_draw import LargestDraw
 from lumen_mlir.generate.request import Drawn, Run, draw_in_turn
 from lumen_mlir.generate.sampling import Sampler, sample_batch
 from lumen_mlir.text.tokenizer import Tokenizer
@@ -51,13 +52,19 @@ class TokenDraw:
         recorder: LogprobRecorder | None,
         ignore_eos: bool,
         grammar: GrammarState | None = None,
+        grammar_after: str | None = None,
         force: Force | None = None,
     ):
         self._sampler, self._stops, self._recorder = sampler, stops, recorder
         self._ends = frozenset() if ignore_eos else frozenset(tokenizer.end_tokens)
-        self._banned = np.fromiter(tokenizer.end_tokens, np.int64) if ignore_eos else None
-        self._grammar, self._force = grammar, force
+        self._banned = np.fromiter(tokenizer.end_tokens, np.int32) if ignore_eos else None
+        # The grammar waits for the end of a text, such as that of what a model thinks first.
+        self._later = grammar if grammar_after is not None else None
+        self._grammar = grammar if grammar_after is None else None
+        self._after, self._said = (grammar_after or "").encode(), b""
+        self._token_bytes = tokenizer.token_bytes
         # What has to come next, whatever was drawn.
+        self._force = force
         self._forced: deque[int] = deque(() if force is None else force.first())
         self.count = 0
         self.ended_by: int | None = None
@@ -69,6 +76,13 @@ class TokenDraw:
         if isinstance(drawn, Exception):
             raise drawn
         return drawn
+
+    def ask(self, vocabulary: int) -> LargestDraw | None:
+        """What asks a step for the largest of ``vocabulary`` logits; None where all are needed."""
+        constrained = self._grammar is not None or self._later is not None or self._force is not None
+        if self._recorder is not None or constrained:
+            return None
+        return LargestDraw.of(self._sampler, vocabulary, self._accept, self._banned)
 
     @staticmethod
     def together(
@@ -118,17 +132,19 @@ class TokenDraw:
             logits[self._banned] = -np.inf
         return said
 
-    def _accept(self, token: int, said: np.ndarray) -> Drawn:
-        """Notes a token that was drawn, and what the grammar forces behind it; None at the end."""
+    def _accept(self, token: int, said: np.ndarray | None = None) -> Drawn:
+        """Notes a token that was drawn, from logits that are to be recorded, and what the grammar forces
+        behind it; None at the end."""
         if self._force is not None:
             token = self._forced.popleft() if self._forced else token
             self._forced.extend(self._force(token))
         if self._is_last(token):
             return None
-        if self._recorder is not None:
+        if self._recorder is not None and said is not None:
             self.records.append(self._recorder.record(said, token))
         self.count += 1
         if self._grammar is None:
+            self._wait(token)
             return token
         self._grammar.accept(token)
         tokens = [token]
@@ -143,6 +159,14 @@ class TokenDraw:
             self.count += len(tokens) - 1
         self.is_complete = self.ended_by is None and self._grammar.is_complete
         return Run(tokens, ends=self.is_complete or self.ended_by is not None)
+
+    def _wait(self, token: int) -> None:
+        """Lets the grammar begin behind a token, where what it waits for is written."""
+        if self._later is not None:
+            self._said += self._token_bytes(token, special=True)
+            if self._after in self._said:
+                self._grammar, self._later = self._later, None
+            self._said = self._said[-len(self._after) :]
 
     def _is_last(self, token: int) -> bool:
         """Notes a token that ends the text, if it does."""

@@ -41,11 +41,13 @@ class ModuleBuilder:
         kv_type: str,
         layers: range,
         has_head: bool = True,
+        logit_group: int = 0,
     ):
         self.architecture = architecture.get(config.architecture)
         self.config = config
         self.tensors = tensors
         self.layers, self.has_head = layers, has_head
+        self.logit_group = logit_group
         # Keys and values of the layers of each window.
         self.caches = {
             window: [
@@ -74,17 +76,21 @@ class ModuleBuilder:
         hidden, numbers = lumen.rows_type(config.width), lumen.numbers_type()
         caches = [kind for pair in self.caches.values() for kind in pair]
         fixed = [numbers if is_first else hidden, numbers, *([numbers] if is_last else [])]
+        group = self.logit_group
+        groups = [lumen.rows_type(group), lumen.numbers_type(lumen.DYNAMIC, 1)] if group else []
+        fixed += [numbers, numbers] if group else []
         fixed += [lumen.runs_type(), *self.where * len(self.caches), *self.ropes.values(), *caches]
         named = [{"lumen.name": ir.StringAttr.get(name)} for name in self.tensors]
         block = func.func(
             "step",
             [*fixed, *map(tensor_type, self.tensors.values())],
-            [lumen.rows_type(config.vocabulary) if is_last and self.has_head else hidden, *caches],
+            [lumen.rows_type(config.vocabulary) if is_last and self.has_head else hidden, *groups, *caches],
             argument_attributes=[*({} for _ in fixed), *named],
         )
         arguments = iter(block.arguments)
         x, positions = next(arguments), next(arguments)
         rows = next(arguments) if is_last else None
+        asked = [next(arguments), next(arguments)] if group else []
         runs = next(arguments)
         where = {window: [next(arguments), next(arguments)] for window in self.caches}
         ropes = {rope: next(arguments) for rope in self.ropes}
@@ -111,7 +117,8 @@ class ModuleBuilder:
             if rows is not None:
                 end = self.architecture.head if self.has_head else self.architecture.last_norm
                 x = end(scope, lumen.select_rows(x, rows))
-            func.return_([x, *(value for pair in held.values() for value in pair)])
+            largest = lumen.largest_groups(x, lumen.group_keys(x, group), *asked, group) if group else []
+            func.return_([x, *largest, *(value for pair in held.values() for value in pair)])
 
     def layer(self, index: int, tensors: Mapping[str, TensorInfo]) -> str:
         """The name of the function of layer ``index``, which is written unless an earlier one serves."""
@@ -160,6 +167,7 @@ def build_module(
     max_tokens: int | None = None,
     layers: range | None = None,
     has_head: bool = True,
+    logit_group: int = 0,
 ) -> ir.Module:
     """The ``lumen`` stage of a model, in the current context.
 
@@ -172,8 +180,12 @@ def build_module(
       max_tokens: the module attribute ``lumen.max_tokens``: most tokens of one step.
       layers: of the module; by default all.
       has_head: it ends in logits; else in the last norm.
+      logit_group: if not 0, ``@step`` also gives groups of so many of the largest logits, behind the logits
+        (``lumen.largest_groups``), for the rows and ranks that it is given behind ``rows``. It must have the
+        last layer then, and logits for a group.
     """
-    module = ModuleBuilder(config, tensors, kv_type, layers or range(config.layers), has_head).build()
+    layers = layers or range(config.layers)
+    module = ModuleBuilder(config, tensors, kv_type, layers, has_head, logit_group).build()
     attributes = module.operation.attributes
     if target is not None:
         attributes["lumen.target"] = target

@@ -106,7 +106,12 @@ class Model:
         return self.config.ropes_of(self.layers)
 
     def module(
-        self, *, kv_type: str = "f16", target: ir.Attribute | None = None, max_tokens: int | None = None
+        self,
+        *,
+        kv_type: str = "f16",
+        target: ir.Attribute | None = None,
+        max_tokens: int | None = None,
+        logit_group: int = 0,
     ) -> ir.Module:
         """The ``lumen`` stage of the model, in the current ``ir.Context``; see ``build_module``."""
         return build_module(
@@ -117,6 +122,7 @@ class Model:
             max_tokens=max_tokens,
             layers=self.layers,
             has_head=self.has_head,
+            logit_group=logit_group,
         )
 
     def weight(self, name: str) -> np.ndarray:

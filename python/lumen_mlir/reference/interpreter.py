@@ -212,6 +212,9 @@ class Interpreter:
                 return self._embedding
             case "lumen.linear":
                 return self._linear
+            case "lumen.largest_groups":
+                group = op.results[0].type.shape[1]
+                return lambda *operands: ops.largest_groups(*operands, group)
             case "lumen.route":
                 gating, normalized, scale = number("gating"), number("normalized"), number("scale")
                 used = op.results[0].type.shape[1]

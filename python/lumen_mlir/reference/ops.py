@@ -260,6 +260,36 @@ def select_rows(x: np.ndarray, rows: np.ndarray) -> np.ndarray:
 
 
 @_meaning
+def group_keys(x: np.ndarray, group: int) -> np.ndarray:
+    """What orders groups of columns of x f32 [T, K] by their largest values: i32 [T, groups, padded].
+
+    Unsigned integers in the order of the values, where NaN is larger than any number and -0 is 0. Behind
+    the groups there are zeros up to a multiple of 128.
+    """
+    bits = np.where(x == 0, np.float32(0), x).view(np.uint32)
+    keys = np.where(bits >> np.uint32(31), ~bits, bits | np.uint32(1 << 31))
+    keys[np.isnan(x)] = 0xFFFFFFFF
+    groups = -(-x.shape[1] // group)
+    padded = np.zeros((len(x), -(-groups // 128) * 128 * group), np.uint32)
+    padded[:, : x.shape[1]] = keys
+    return padded.reshape(len(x), -1, group).max(axis=2).view(np.int32)
+
+
+def largest_groups(
+    x: np.ndarray, keys: np.ndarray, rows: np.ndarray, ranks: np.ndarray, group: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Of row rows[i] of x, the group that is number ranks[i] by its keys: f32 [N, group], i32 [N, 1].
+
+    Equal keys are in the order of the groups. Of the last group there are the last columns of the row.
+    """
+    order = np.argsort(~keys.view(np.uint32), axis=1, kind="stable")
+    numbers = order[rows, ranks].astype(np.int32)
+    begins = np.minimum(numbers * group, x.shape[1] - group)
+    values = x[rows[:, np.newaxis], begins[:, np.newaxis] + np.arange(group)]
+    return values, numbers[:, np.newaxis]
+
+
+@_meaning
 def gather_rows(x: np.ndarray, source: np.ndarray) -> np.ndarray:
     """The rows ``source`` i32 [T, slots] of x f32 [T, K], side by side: f32 [T, slots * K]."""
     return x[source].reshape(len(x), -1)

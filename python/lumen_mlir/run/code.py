@@ -30,6 +30,7 @@ class Buffer:
       zero: kept, and only zeros before the first run.
       version: of a kept buffer: another one where its bytes were changed nevertheless.
       scratch: what is there before and after a run matters to nobody.
+      on_demand: written as a whole, and read back only where somebody asks for it.
     """
 
     slot: int
@@ -39,6 +40,7 @@ class Buffer:
     zero: bool = False
     version: int = 0
     scratch: bool = False
+    on_demand: bool = False
 
 
 class Passed(Protocol):
@@ -49,7 +51,7 @@ class Passed(Protocol):
 
 
 class Held(Protocol):
-    """What a call keeps in the memory of a device. Its methods raise ``LumenError``."""
+    """What a call has in the memory of a device, after its runs, too. Its methods raise ``LumenError``."""
 
     def read(self, slot: int, places: Sequence[tuple[int, memoryview]]) -> None:
         """Copies bytes from places of the buffer of a word into memory of this process."""

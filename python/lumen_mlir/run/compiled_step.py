@@ -14,6 +14,7 @@ from lumen_mlir.compiler.targets import Target
 from lumen_mlir.formats.packing import Tile
 from lumen_mlir.models import Model
 from lumen_mlir.run import tuning
+from lumen_mlir.run.ask import logit_group
 from lumen_mlir.run.device import Place, place_of
 from lumen_mlir.run.engine import Engine
 from lumen_mlir.run.packed_weights import pack_module
@@ -78,7 +79,9 @@ def step_program(
 ) -> StepProgram:
     """Compiles the step of ``model`` for ``target``, which need not be this machine's."""
     with ir.Context():
-        module = model.module(kv_type=options.kv_type, max_tokens=options.chunk)
+        module = model.module(
+            kv_type=options.kv_type, max_tokens=options.chunk, logit_group=selected_group(model, target)
+        )
         key = tuning.key(str(module), target, options.activations)
         if tuned is None:
             tuned = tuning.load(cache, key)
@@ -88,8 +91,9 @@ def step_program(
             tile_tokens=tuned.tile_tokens,
             block_bytes=tuned.block_bytes,
         )
-        # The first half is stages on the module, the second the objects of its kernels.
-        stages = ["fused", "loops", "vector", "kernels", "obj"]
+        # The first half is stages on the module (which of them depends on the target), the second the objects
+        # of its kernels.
+        stages = ["fused", "loops", "vector", "kernels", "llvm", "asm", "obj"]
         half = _PROGRESS_STEPS // 2
 
         def tell(done: int, total: int) -> None:
@@ -122,6 +126,12 @@ def packer_program(kinds: Iterable[tuple[str, Tile]], target: Target, cache: Cac
         program, _ = compiled(pack_module(kinds), target, CompilerOptions(), cache=cache)
     codegen.release_memory()
     return program
+
+
+def selected_group(model: Model, target: Target) -> int:
+    """How many logits are a group where a step also gives the largest ones: on GPUs. Elsewhere 0."""
+    gives_logits = model.is_last and model.has_head
+    return logit_group(model.config.vocabulary) if target.warp > 1 and gives_logits else 0
 
 
 def step_of(signatures: Iterable[Signature]) -> Signature:

@@ -82,7 +82,7 @@ class Copies:
             copy = held[buffer.slot] = _Copy(whole + begin, layout, is_part=True)
             if not buffer.scratch:
                 self._fill(copy, buffer, address)
-        return HeldCopies(self._memory, {slot: copy.address for slot, copy in held.items()})
+        return HeldCopies(self._memory, held)
 
     @contextmanager
     def passed(self, slots: np.ndarray, call: Passed) -> Iterator[np.ndarray]:
@@ -96,7 +96,7 @@ class Copies:
             address = int(slots[buffer.slot])
             copy = self._copy(held, buffer.slot, (buffer.size, address % _PAGE))
             words[buffer.slot] = copy.address
-            if buffer.scratch:
+            if buffer.scratch or buffer.on_demand:
                 continue
             self._fill(copy, buffer, address)
             if buffer.written and not buffer.kept:
@@ -141,18 +141,18 @@ class Copies:
 
 
 class HeldCopies:
-    """``Held`` in the other memory. ``addresses``: of the buffers, by words."""
+    """``Held`` in the other memory. ``copies``: of the call, by words, as they are now."""
 
-    def __init__(self, memory: Memory, addresses: dict[int, int]):
-        self._memory, self._addresses = memory, addresses
+    def __init__(self, memory: Memory, copies: dict[int, _Copy]):
+        self._memory, self._copies = memory, copies
 
     def read(self, slot: int, places: Sequence[tuple[int, memoryview]]) -> None:
-        begin = self._addresses[slot]
+        begin = self._copies[slot].address
         self._memory.read([(begin + place, data) for place, data in places])
 
     def write(self, slot: int, places: Sequence[tuple[int, memoryview]]) -> None:
         for place, data in places:
-            self._memory.write(self._addresses[slot] + place, data)
+            self._memory.write(self._copies[slot].address + place, data)
 
 
 def _bytes_at(address: int, size: int) -> memoryview:

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""NVIDIA's GPUs: a device that keeps weights and KV caches in its memory, and runs a step as one kernel."""
+"""NVIDIA's GPUs: devices that keep weights and KV caches in their memory, and run a step as one kernel.
+
+Where a GPU cannot do that, a step is a chain of launches (``Target.launches``).
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ import functools
 import re
 import weakref
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,14 +19,17 @@ import numpy as np
 from lumen_mlir.compiler import targets
 from lumen_mlir.compiler.targets import Target
 from lumen_mlir.errors import LumenError
+from lumen_mlir.run import cuda_probe
 from lumen_mlir.run.code import Code, Passed
-from lumen_mlir.run.cuda_driver import CudaDriver, count, load_bindings, version_text
+from lumen_mlir.run.cuda_driver import CudaDriver, DriverError, count, load_bindings, version_text
 from lumen_mlir.run.device_name import DeviceName
 from lumen_mlir.run.driver_memory import DriverMemory
 from lumen_mlir.run.gpu_code import GpuCode
+from lumen_mlir.run.launched_code import LaunchedCode, Launches, read_names
 
 # Of a block: each finds 128 registers.
 _WARPS = 16
+_CHAIN = "a chain of launches"
 
 
 class Driver(Protocol):
@@ -33,6 +40,7 @@ class Driver(Protocol):
     processors: int
     reserved: int
     shared: int
+    is_cooperative: bool
 
     def memory_info(self) -> tuple[int, int]: ...
     def allocate(self, size: int) -> int: ...
@@ -45,6 +53,10 @@ class Driver(Protocol):
     def find_function(self, code: Any, name: str) -> Any: ...
     def find_global(self, code: Any, name: str) -> int: ...
     def launch(self, function: Any, warps: int, shared: int, arguments: Sequence[int]) -> None: ...
+    def occupancy(self, function: Any, warps: int, shared: int) -> int: ...
+    def record(self, launches: Sequence[tuple[Any, Sequence[int]]], warps: int, shared: int) -> Any: ...
+    def run(self, graph: Any) -> None: ...
+    def forget(self, graph: Any) -> None: ...
 
 
 @functools.cache
@@ -62,9 +74,9 @@ def describe_gpu(number: int) -> dict[str, Any]:
     """The fields of ``DeviceInfo`` of a GPU."""
     driver = CudaDriver(number)
     gpu = Cuda(driver, number)
-    target = next((target for target in targets.TARGETS if not gpu.missing(target)), None)
     capability = f"{driver.capability // 10}.{driver.capability % 10}"
     with contextlib.closing(driver):
+        target = next((target for target in targets.TARGETS if not gpu.missing(target)), None)
         free, total = driver.memory_info()
     return {
         "device": gpu.name,
@@ -76,7 +88,9 @@ def describe_gpu(number: int) -> dict[str, Any]:
             "processors": driver.processors,
             "capability": capability,
             "driver": f"CUDA {version_text(driver.version)}",
+            **({} if target is None else {"step": _CHAIN if target.launches else "one kernel"}),
         },
+        "note": f"a step is {_CHAIN}: {gpu.refusal}" if target is not None and target.launches else "",
         "reason": "" if target else f"its compute capability is {capability}; Lumen needs 8.0 or more",
     }
 
@@ -102,32 +116,53 @@ class Cuda:
             return (target.architecture,)
         wanted = re.match(r"sm_(\d+)", target.name)
         able = wanted is not None and self._driver.capability >= int(wanted[1])
-        return () if able else (target.name,)
+        return self._missing_launch(target) if able else (target.name,)
+
+    def _missing_launch(self, target: Target) -> tuple[str, ...]:
+        return ("cooperative launches",) if not target.launches and self.refusal else ()
+
+    @functools.cached_property
+    def refusal(self) -> str:
+        """Why a step cannot be one kernel; "" where it can. Raises ``LumenError``."""
+        return cuda_probe.refusal(self._driver)
 
     def load(self, objects: Sequence[bytes], target: Target) -> Code:
         """``Device.load``."""
-        return _CudaCode(objects, self._driver)
+        if target.launches:
+            return _CudaLaunches(objects, self._driver)
+        return _CudaStep(objects, self._driver, instead=targets.launched(target))
 
     def free_memory(self) -> int:
         """``Device.free_memory``; some is left for what the driver takes by itself, for launches and code."""
         return max(self._driver.memory_info()[0] - self._driver.reserved, 0)
 
 
-class _CudaCode(GpuCode):
-    """Code on a GPU."""
+@dataclass(frozen=True)
+class _Block:
+    """Warps of a block, and bytes of its shared memory."""
 
-    def __init__(self, objects: Sequence[bytes], driver: Driver):
+    warps: int
+    shared: int
+
+    @staticmethod
+    def of(driver: Driver, scratch: int) -> _Block:
+        """As many warps with so many bytes each as share the memory of a block."""
+        warps = max(1, min(_WARPS, driver.shared // max(scratch, 1)))
+        return _Block(warps, warps * scratch)
+
+
+class _CudaStep(GpuCode):
+    """Code on a GPU that runs as one kernel. ``instead``: the target of code that runs as launches."""
+
+    def __init__(self, objects: Sequence[bytes], driver: Driver, instead: Target):
         super().__init__(driver)
-        self._driver = driver
+        self._driver, self._instead = driver, instead
         self._code = driver.load(objects)
         # Addresses of functions are numbers of this list, from 1 on.
         self._functions: list[Any] = []
         # Objects of the driver outlive this one.
         weakref.finalize(self, _release, driver, self._code, self._memory).atexit = False
-        scratch = self.read_i64("lumen_scratch_size")
-        # As many as share the memory of a block.
-        self._warps = max(1, min(_WARPS, driver.shared // max(scratch, 1)))
-        self._shared = self._warps * scratch
+        self._block = _Block.of(driver, self.read_i64("lumen_scratch_size"))
         # What all count in, and the memory of each block.
         self._counters = self.read_i64("lumen_team_size")
         self.own_bytes = self._counters + driver.processors * self.read_i64("lumen_block_size")
@@ -159,7 +194,43 @@ class _CudaCode(GpuCode):
                 self._words, self._room = self._memory.allocate(len(data), 0), len(data)
             self._memory.write(self._words, memoryview(data))
             function, arguments = self._functions[entry - 1], (self._words, self._team)
-            self._driver.launch(function, self._warps, self._shared, arguments)
+            try:
+                self._driver.launch(function, self._block.warps, self._block.shared, arguments)
+            except DriverError as error:
+                if error.status in cuda_probe.REFUSALS:
+                    error.hints = (f"code for target {self._instead.name} needs no cooperative launch",)
+                raise
+
+
+class _CudaLaunches(LaunchedCode):
+    """Kernels on a GPU, which a graph launches one after the other."""
+
+    def __init__(self, objects: Sequence[bytes], driver: Driver):
+        kernels, calls = objects
+        self._driver = driver
+        super().__init__(driver, [kernels], calls)
+        self._names = read_names(self._calls)
+        self._functions: dict[int, Any] = {}
+        self._block = _Block.of(driver, self.read_i64("lumen_scratch_size"))
+        # What the warps of a launch count in; each leaves zeros.
+        self._counters = self.read_i64("lumen_team_size")
+        self.own_bytes = self._counters + self._list.nbytes
+        self._team = 0
+
+    def _record(self, launches: Launches) -> Any:
+        if not self._team:
+            team = self._memory.allocate(self._counters, 0)
+            self._memory.clear(team, self._counters)
+            self._team = team
+        calls = [(self._function(number), (words, self._team)) for number, words in launches]
+        return self._driver.record(calls, self._block.warps, self._block.shared)
+
+    def _function(self, number: int) -> Any:
+        function = self._functions.get(number)
+        if function is None:
+            name = f"lumen_entry_{self._names[number]}"
+            function = self._functions[number] = self._driver.find_function(self._kernels, name)
+        return function
 
 
 def _release(driver: Driver, code: Any, memory: DriverMemory) -> None:

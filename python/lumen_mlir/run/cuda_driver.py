@@ -6,6 +6,7 @@ It is called through ``cuda-bindings`` (of the extra ``cuda``), which is importe
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import importlib
 from collections.abc import Sequence
@@ -16,6 +17,14 @@ from lumen_mlir.errors import LumenError, one_line
 _MODULE = "cuda.bindings.driver"
 # What compiled code is written in, PTX 8.0, came with CUDA 12.0.
 _LEAST_VERSION = 12_000
+
+
+class DriverError(LumenError):
+    """A function of the driver has failed. ``status``: the name of its ``CUresult``."""
+
+    def __init__(self, message: str, status: str):
+        super().__init__(message)
+        self.status = status
 
 
 def load_bindings() -> Any:
@@ -65,6 +74,11 @@ def _call(bindings: Any, what: str, name: str, *arguments: Any) -> Any:
     return results[0] if len(results) == 1 else tuple(results) or None
 
 
+def _values(arguments: Sequence[int]) -> tuple[tuple[int, ...], tuple[type, ...]]:
+    """Addresses, as the bindings take what a function is given."""
+    return tuple(arguments), tuple(ctypes.c_void_p for _ in arguments)
+
+
 def _check(bindings: Any, what: str, status: Any) -> None:
     if int(status) == 0:
         return
@@ -75,7 +89,7 @@ def _check(bindings: Any, what: str, status: Any) -> None:
         text = found.decode(errors="replace") if int(known) == 0 else ""
     except Exception:
         text = ""
-    raise LumenError(f"the GPU fails at {what}: {text or name} ({name})")
+    raise DriverError(f"the GPU fails at {what}: {text or name} ({name})", name)
 
 
 class CudaDriver:
@@ -91,6 +105,7 @@ class CudaDriver:
       processors: how many blocks of threads run at the same time.
       shared: bytes of memory that the threads of a block may share.
       version: of the driver: 12080 for CUDA 12.8.
+      is_cooperative: whether all blocks of a launch can wait for each other.
 
     All methods raise ``LumenError``, which says what the driver says.
     """
@@ -111,6 +126,7 @@ class CudaDriver:
         self.processors = self._attribute("MULTIPROCESSOR_COUNT")
         self.version = _version(self._bindings)
         self.shared = self._attribute("MAX_SHARED_MEMORY_PER_BLOCK_OPTIN")
+        self.is_cooperative = bool(self._attribute("COOPERATIVE_LAUNCH"))
         # It takes memory, so it is made when it is first needed.
         self._context: Any = None
 
@@ -179,14 +195,68 @@ class CudaDriver:
         ``warps``: of a block, of which each processor has one. ``shared``: bytes of its shared memory.
         """
         self._enter()
+        self._allow_shared(function, shared)
+        grid, block = (self.processors, 1, 1), (32 * warps, 1, 1)
+        values = _values(arguments)
+        self._call("starting code", "cuLaunchCooperativeKernel", function, *grid, *block, shared, 0, values)
+        self._call("running code", "cuCtxSynchronize")
+
+    def occupancy(self, function: Any, warps: int, shared: int) -> int:
+        """How many blocks of a function a processor has room for at the same time."""
+        self._enter()
+        self._allow_shared(function, shared)
+        name = "cuOccupancyMaxActiveBlocksPerMultiprocessor"
+        return int(self._call("counting the blocks that fit", name, function, 32 * warps, shared))
+
+    def record(self, launches: Sequence[tuple[Any, Sequence[int]]], warps: int, shared: int) -> Any:
+        """A graph that launches functions one after the other, each when the one before has ended.
+
+        ``launches``: functions, with addresses as arguments. ``warps``, ``shared``: as of ``launch``.
+        """
+        self._enter()
+        graph = self._call("making a graph", "cuGraphCreate", 0)
+        before: list[Any] = []
+        try:
+            for function, arguments in launches:
+                self._allow_shared(function, shared)
+                node = self._node(function, warps, shared, arguments)
+                added = self._call(
+                    "adding to a graph", "cuGraphAddKernelNode", graph, before, len(before), node
+                )
+                before = [added]
+            return self._call("making a graph ready", "cuGraphInstantiate", graph, 0)
+        finally:
+            # (What is ready is a copy of it. What cannot be given back is lost.)
+            with contextlib.suppress(LumenError):
+                self._call("giving a graph back", "cuGraphDestroy", graph)
+
+    def run(self, graph: Any) -> None:
+        """Runs a graph to its end."""
+        self._enter()
+        self._call("starting code", "cuGraphLaunch", graph, 0)
+        self._call("running code", "cuCtxSynchronize")
+
+    def forget(self, graph: Any) -> None:
+        """Gives a graph back."""
+        self._enter()
+        self._call("giving a graph back", "cuGraphExecDestroy", graph)
+
+    def _node(self, function: Any, warps: int, shared: int, arguments: Sequence[int]) -> Any:
+        """A launch, as a graph takes it."""
+        node = self._bindings.CUDA_KERNEL_NODE_PARAMS()
+        node.func = function
+        node.gridDimX, node.gridDimY, node.gridDimZ = self.processors, 1, 1
+        node.blockDimX, node.blockDimY, node.blockDimZ = 32 * warps, 1, 1
+        node.sharedMemBytes = shared
+        node.kernelParams = _values(arguments)
+        return node
+
+    def _allow_shared(self, function: Any, shared: int) -> None:
+        """Lets blocks of a function have so many bytes of shared memory."""
         if shared > self.shared:
             raise LumenError(f"a block needs {shared} bytes of shared memory; this GPU has {self.shared}")
         kind = self._bindings.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
         self._call("setting shared memory", "cuFuncSetAttribute", function, kind, shared)
-        values = (tuple(arguments), tuple(ctypes.c_void_p for _ in arguments))
-        grid, block = (self.processors, 1, 1), (32 * warps, 1, 1)
-        self._call("starting code", "cuLaunchCooperativeKernel", function, *grid, *block, shared, 0, values)
-        self._call("running code", "cuCtxSynchronize")
 
     def _enter(self) -> None:
         """A context belongs to a thread; any thread may call."""

@@ -23,7 +23,8 @@ class DeviceInfo:
       name: as its maker calls it.
       target: what code for it is compiled for, unless another target is asked for; "" for none.
       memory_free, memory_total: bytes; None where nobody knows.
-      facts: more, by names for scripts: "threads", "processors", "capability", "driver".
+      facts: more, by names for scripts: "threads", "processors", "capability", "driver", "step".
+      note: what else there is to know; "" for nothing.
       reason: why it cannot be used; "" where it can.
     """
 
@@ -33,6 +34,7 @@ class DeviceInfo:
     memory_free: int | None = None
     memory_total: int | None = None
     facts: dict[str, int | str] = field(default_factory=dict)
+    note: str = ""
     reason: str = ""
 
 

@@ -257,6 +257,7 @@ class Call:
         self._checked = False
         self._kept: frozenset[int] = frozenset()
         self._zero: frozenset[int] = frozenset()
+        self._on_demand: frozenset[int] = frozenset()
         self._versions: dict[int, int] = {}
         self._held: Held | None = None
         for number, value in enumerate(values):
@@ -312,6 +313,13 @@ class Call:
         self._kept |= {*numbers}
         self._zero |= {*numbers} if zero else set()
 
+    def leave(self, *numbers: int) -> None:
+        """From now on these out arguments are written as a whole, and ``read_held`` reads what is wanted.
+
+        Where code runs with memory of its own, they stay there, until the next run. Others are as ever.
+        """
+        self._on_demand |= {*numbers}
+
     def renew(self, *numbers: int) -> None:
         """What is kept has been changed in the arrays of these arguments. Under the engine's ``lock``."""
         for number in numbers:
@@ -331,7 +339,7 @@ class Call:
             return self._held is not None
 
     def read_held(self, number: int, places: Sequence[tuple[int, memoryview]]) -> None:
-        """Copies bytes from places of what ``hold`` has taken over of an argument."""
+        """Copies bytes from places of what ``hold`` has taken over of an argument, or what a run has left."""
         assert self._held is not None
         with self._engine.lock:
             self._held.read(self._function.starts[number], places)
@@ -353,7 +361,8 @@ class Call:
             size = math.prod(shape) * argument.dtype.itemsize
             written, kept = argument.result is not None, number in self._kept
             version = self._versions.get(number, 0)
-            yield Buffer(starts[number], size, written, kept, number in self._zero, version)
+            left = number in self._on_demand
+            yield Buffer(starts[number], size, written, kept, number in self._zero, version, on_demand=left)
         yield Buffer(starts[-1], self._function.arena_bytes, scratch=True)
 
     @property

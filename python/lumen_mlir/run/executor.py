@@ -17,6 +17,7 @@ from lumen_mlir.errors import LumenError
 from lumen_mlir.formats import kv_cache
 from lumen_mlir.models import Model, rope_table
 from lumen_mlir.run import engine, packed_weights
+from lumen_mlir.run.ask import Ask
 from lumen_mlir.run.device import place_of
 from lumen_mlir.run.device_name import CPU
 from lumen_mlir.run.kv_identity import KvIdentity
@@ -220,7 +221,12 @@ class Executor:
 
     # --- steps ----------------------------------------------------------------------------------------------
 
-    def run(self, parts: Several[Part], out: np.ndarray) -> None:
+    @property
+    def selects(self) -> bool:
+        """Whether the largest logits of rows can be asked for instead of all."""
+        return self.sections[-1].selection is not None
+
+    def run(self, parts: Several[Part], out: np.ndarray, asks: Several[Ask | None] = ()) -> None:
         """Runs a step. What a part computes does not depend on the others.
 
         ``out`` gets the logits that are wanted, part by part: float32 [rows, vocabulary] (of a model
@@ -228,6 +234,9 @@ class Executor:
         parts are at most ``options.chunk``, and those of a sequence end within the context, which callers
         have checked. Raises ``LumenError`` where the KV cache has too few pages, or no longer what a part
         attends to.
+
+        Where it ``selects``, ``asks`` are given the largest logits of the first rows, each of one row. A row
+        that is taken does not come to ``out``, but those for None and for asks that need all logits do.
 
         Where a step fails, its sequences still have their tokens before the positions that it began at.
         """
@@ -244,10 +253,15 @@ class Executor:
             for number, part in enumerate(parts):
                 row = self._add(number, part, begin, row)
                 begin += len(part.tokens)
+            selection = self.sections[-1].selection
+            if selection is not None:
+                selection.ask(asks)
             for section, made in zip(self.sections, [*self._hidden, memory], strict=True):
                 section.run(begin, row, len(parts), engine.address_of(made))
             for part in parts:
                 self._keep(part)
+            if selection is not None:
+                selection.answer(asks, memory)
         for section in self.sections:
             section.check_files()
 

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from lumen_mlir import ir, pipelines
 from lumen_mlir._mlir import __file__ as _EXTENSION
-from lumen_mlir.compiler.driver import Compiler, CompilerOptions, launches, stages_of
+from lumen_mlir.compiler.driver import Compiler, CompilerOptions, stages_of
+from lumen_mlir.compiler.launched import compile_launched
 from lumen_mlir.compiler.objects import ObjectCompiler, OnObject
 from lumen_mlir.compiler.signature import Signature, from_json, read_signatures, to_json
 from lumen_mlir.compiler.targets import Target
@@ -131,7 +132,7 @@ def build(
     begin = time.perf_counter()
     stages = stages_after(form, options, target)
     is_gpu = target.triple.startswith("nvptx")
-    if (is_gpu or launches(target)) and options.profile:
+    if (is_gpu or target.launches) and options.profile:
         raise LumenError("kernels are profiled on CPUs only")
     if isinstance(module, str):
         try:
@@ -145,7 +146,9 @@ def build(
     cut, names = len(stages) - 1, [stage.name for stage in stages]
     formed = names.index("fused") + 1 if "fused" in names else 0
     to_fused = Compiler(target, options, stages=stages[:formed], on_stage=on_stage)
-    split = pipelines.VECTOR_TO_LAUNCHES if launches(target) else pipelines.vector_to_kernels(options.profile)
+    split = (
+        pipelines.VECTOR_TO_SHADERS if target.has_shaders else pipelines.vector_to_kernels(options.profile)
+    )
     to_kernels = Compiler(target, options, stages=(*stages[formed:cut], split), on_stage=on_stage)
     to_objects = ObjectCompiler(target, options, compiler_identity(), cache, on_stage, on_object)
     fused = to_fused.run(module) if formed else module
@@ -165,13 +168,16 @@ def build(
     if on_signatures is not None:
         on_signatures(signatures)
     functions = (op.operation for op in vector.body.operations)
+    objects: tuple[bytes, ...]
     kernels = tuple(op.attributes["sym_name"].value for op in functions if "lumen.kernel" in op.attributes)
-    if is_gpu:
+    if target.launches and not target.has_shaders:
+        objects = compile_launched(vector, target, options, on_stage)
+    elif is_gpu:
         # A step is one kernel, which the driver assembles as a whole.
         whole = Compiler(
             target, options, stages=(pipelines.vector_to_llvm(options.profile),), on_stage=on_stage
         )
-        objects: tuple[bytes, ...] = (str(whole.emit(vector, "asm")).encode(),)
+        objects = (str(whole.emit(vector, "asm")).encode(),)
     else:
         to_kernels.resume(vector, before, source=str(fused))
         objects = to_objects.compile(vector)

@@ -15,12 +15,13 @@ from lumen_mlir.formats import kv_cache
 from lumen_mlir.formats.packing import Tile
 from lumen_mlir.models import Model, Rope
 from lumen_mlir.run import packed_weights
-from lumen_mlir.run.compiled_step import compile_step, step_of
+from lumen_mlir.run.compiled_step import compile_step, selected_group, step_of
 from lumen_mlir.run.device import Place
 from lumen_mlir.run.engine import Call, Engine
 from lumen_mlir.run.memory import check_room
 from lumen_mlir.run.page_memory import ArrayCache, HeldCache, PageCache
 from lumen_mlir.run.placement import read_bytes
+from lumen_mlir.run.selection import Selection
 from lumen_mlir.run.session_options import Progress, SessionOptions, Timings
 from lumen_mlir.run.tuning import Tuning
 from lumen_mlir.run.weight_loader import WeightLoader, packed_layout
@@ -72,6 +73,7 @@ class Section:
       packed_bytes: bytes of the packed weights; ``read_bytes``: of those that one token needs.
       weights: in their order, as long as the device needs the arrays.
       tuning, tuning_key: how products are cut, and what ``lumen tune`` keeps that under.
+      selection: by which the largest logits are asked for; None where logits are where callers want them.
 
     Raises ``memory.RoomError`` where the device has too little memory.
     """
@@ -80,6 +82,7 @@ class Section:
     packed_bytes: int
     read_bytes: int
     weights: Weights
+    selection: Selection | None
     _files: list[MappedFile]
     # The call of the step, and the words of it that change.
     _call: Call
@@ -136,11 +139,13 @@ class Section:
             zeros = partial(packed_weights.zeros, reserved=self.engine.shares_memory)
         caches = [zeros(shape, kv_type.dtype) for shape in shapes]
         begin = [x[:1], arrays.positions[:1]] + ([arrays.rows[:1]] if self.model.is_last else [])
+        begin += Selection.inputs() if self._selects else []
         where = [a for w in windows for a in (arrays.places[w][:1], arrays.tables[w])]
         ropes = [arrays.ropes[rope] for rope in self.model.ropes]
         numbers = [*begin, arrays.runs[:1], *where]
         inputs = [*numbers, *ropes, *caches, *self.weights.values()]
-        self._call = self.engine.bind("step", *inputs, outs=[out])
+        outs = [out, *(Selection.outs(self.model.config.vocabulary) if self._selects else [])]
+        self._call = self.engine.bind("step", *inputs, outs=outs)
         self._call.check()
         held = len(numbers) + len(ropes)
         self._ropes = range(len(numbers), held)
@@ -157,6 +162,13 @@ class Section:
         self._selected = self._call.words(2) if self.model.is_last else None
         self._run_count = self._call.words(len(begin))
         self._out = self._call.words(len(inputs))
+        self.selection = None
+        if self._selects:
+            selection = Selection(self._call, 3, len(inputs), self.model.config.vocabulary)
+            selection.ask([])
+            if is_elsewhere:
+                self._call.leave(*range(len(inputs), len(inputs) + 3))
+                self.selection = selection
         found: list[PageCache] = []
         for number, cache in enumerate(caches, held):
             in_place = self.engine.shares_memory
@@ -185,6 +197,7 @@ class Section:
         self, cache: Cache, progress: Progress, tuned: Tuning | None, loader: WeightLoader, timings: Timings
     ) -> None:
         start = time.perf_counter()
+        self._selects = bool(selected_group(self.model, self.place.target))
         step = compile_step(
             self.model,
             self._options,

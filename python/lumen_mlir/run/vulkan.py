@@ -1,51 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Devices of Vulkan: they keep weights and KV caches in their memory, and run kernels one after the other.
-
-What calls kernels is code for this machine's CPU. It writes down which kernels to launch, and with what
-(``lumen-record-launches``): for an entry always the same kernels, so that a device records them once.
-"""
+"""Devices of Vulkan: they keep weights and KV caches in their memory, and run kernels one after the other."""
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import functools
 import weakref
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-import numpy as np
-
-from lumen_mlir._mlir import codegen
 from lumen_mlir.compiler import targets
-from lumen_mlir.compiler.driver import launches
 from lumen_mlir.compiler.targets import Target
 from lumen_mlir.errors import LumenError
-from lumen_mlir.run import driver_memory
-from lumen_mlir.run.code import Code, Passed
+from lumen_mlir.run import launched_code
+from lumen_mlir.run.code import Code
 from lumen_mlir.run.device_name import DeviceName
-from lumen_mlir.run.driver_memory import DriverMemory
-from lumen_mlir.run.gpu_code import GpuCode
+from lumen_mlir.run.launched_code import LaunchedCode, Launches
 from lumen_mlir.run.vulkan_driver import VulkanDriver, count_devices
 
-_WORD = 8
 
-_Launches = list[tuple[int, int]]
-_Recorded = dict[int, tuple[_Launches, Any]]
-_Entry = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)
-
-
-class Driver(driver_memory.Driver, Protocol):
+class Driver(launched_code.Driver, Protocol):
     """What a device needs of Vulkan: ``VulkanDriver``."""
 
     name: str
 
     def allocate(self, size: int, shared: bool = False) -> int: ...
-    def load(self, objects: Sequence[bytes]) -> Any: ...
-    def unload(self, shaders: Any) -> None: ...
     def record(self, shaders: Any, launches: Sequence[tuple[int, int]]) -> Any: ...
-    def forget(self, commands: Any) -> None: ...
-    def run(self, commands: Any) -> None: ...
 
 
 @functools.cache
@@ -88,73 +68,28 @@ class Vulkan:
 
     def missing(self, target: Target) -> tuple[str, ...]:
         """``Device.missing``."""
-        return () if launches(target) else (target.architecture,)
+        return () if target.has_shaders else (target.architecture,)
 
     def load(self, objects: Sequence[bytes], target: Target) -> Code:
         """``Device.load``: shaders by their number, and the object of what calls them."""
         return _VulkanCode(objects, self._driver)
 
 
-class _VulkanCode(GpuCode):
+class _VulkanCode(LaunchedCode):
     """Shaders, and code of this process that says which of them run."""
 
     def __init__(self, objects: Sequence[bytes], driver: Driver):
-        super().__init__(driver)
         *shaders, calls = objects
         self._driver = driver
-        self._calls = codegen.ObjectFile(calls)
-        self._shaders = driver.load(shaders)
-        # By entry: which launches were recorded, and their commands.
-        self._recorded: _Recorded = {}
-        # Objects of the driver outlive this one.
-        weakref.finalize(self, _release, driver, self._shaders, self._recorded, self._memory).atexit = False
-        # As the code writes it: how many words follow, and launches.
-        self._list = np.zeros(self._calls.read_i64("lumen_launch_words"), np.uint64)
-        self._words = driver.allocate(self._list.nbytes, shared=True)
-        weakref.finalize(self, _free, driver, self._words).atexit = False
+        super().__init__(driver, shaders, calls)
 
-    def lookup(self, name: str) -> int:
-        return self._calls.lookup(name)
+    def _make_room(self, size: int) -> int:
+        address = self._driver.allocate(size, shared=True)
+        weakref.finalize(self, _free, self._driver, address).atexit = False
+        return address
 
-    def read_i64(self, name: str) -> int:
-        return self._calls.read_i64(name)
-
-    def run(self, entry: int, slots: np.ndarray, passed: Passed) -> None:
-        self._check()
-        with self._copies.passed(slots, passed) as words:
-            self._list[0] = 0
-            _Entry(entry)(words.ctypes.data, self._list.ctypes.data)
-            commands = self._commands(entry, self._launches())
-            self._driver.write(self._words, self._list.ctypes.data, self._list.nbytes)
-            self._driver.run(commands)
-
-    def _launches(self) -> _Launches:
-        """The numbers of shaders, and where on the device their words are."""
-        words, at = self._list.tolist(), 1
-        launches: _Launches = []
-        while at <= words[0]:
-            launches.append((words[at], self._words + _WORD * (at + 2)))
-            at += 2 + words[at + 1]
-        return launches
-
-    def _commands(self, entry: int, launches: _Launches) -> Any:
-        known, commands = self._recorded.get(entry, ([], None))
-        if commands is None or known != launches:
-            if commands is not None:
-                self._driver.forget(commands)
-            commands = self._driver.record(self._shaders, launches)
-            self._recorded[entry] = launches, commands
-        return commands
-
-
-def _release(driver: Driver, shaders: Any, recorded: _Recorded, memory: DriverMemory) -> None:
-    """Gives back what code had on a device. What fails then is lost with it."""
-    for _, commands in recorded.values():
-        with contextlib.suppress(LumenError):
-            driver.forget(commands)
-    memory.free_all()
-    with contextlib.suppress(LumenError):
-        driver.unload(shaders)
+    def _record(self, launches: Launches) -> Any:
+        return self._driver.record(self._kernels, launches)
 
 
 def _free(driver: Driver, address: int) -> None:

@@ -11,12 +11,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from lumen_mlir.errors import shown
+from lumen_mlir.generate.grammar_body import grammar_of
 from lumen_mlir.serve import json_body
 from lumen_mlir.serve.answers import answered
 from lumen_mlir.serve.anthropic_input import choice_of, messages_of, tools_of
 from lumen_mlir.serve.chat import ChatAsk, begin_chat, prompt_of
 from lumen_mlir.serve.completion import Completion
-from lumen_mlir.serve.openai_format import output_format
 from lumen_mlir.serve.parts import BEGIN, CALL, CONTENT, MORE, REASONING, Change, Part, Parts, new_id
 from lumen_mlir.serve.problem import Problem
 from lumen_mlir.serve.sampling_fields import SamplingFields
@@ -79,7 +79,7 @@ class MessagesBody(SamplingFields, kw_only=True):
             thinking=thinking,
             effort=_EFFORTS.get(output.effort, output.effort) if output.effort else None,
             budget=budget,
-            grammar=output_format(_format(output.format), None, None),
+            grammar=grammar_of({"response_format": _format(output.format)}),
         )
 
 

@@ -148,7 +148,7 @@ class Completion:
         self._recorded = [0] * len(self._generations)
         self._counted = [0] * len(self._generations)
         self._called = [False] * len(self._generations)
-        self.prompt_tokens = len(self._generations[0].prompt)
+        self.prompt_tokens: int = len(self._generations[0].prompt)
         self._counters = list(counters)
         self._done: list[Callable[[], None]] = []
         self._start = time.perf_counter()

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily
@@ -16,7 +16,6 @@ from lumen_mlir.generate.generation import Generation
 from lumen_mlir.generate.request import RUNNING, WAITING, Request
 
 if TYPE_CHECKING:
-    from lumen_mlir.serve.completion import Completion
     from lumen_mlir.serve.served_model import ServedModel
 
 _FIRST = (
@@ -65,6 +64,19 @@ _WHOLE = (0.1, 0.3, 0.5, 0.8, 1, 1.5, 2, 2.5, 5, 10, 15, 20, 30, 40, 50, 60, 120
 _TOKENS = tuple(scale * digit for scale in (1, 10, 100, 1000, 10_000, 100_000) for digit in (1, 2, 5))
 
 _LABEL = ["model_name"]
+
+
+class Counted(Protocol):
+    """What is counted of a request: tokens of its prompt, those of them that were known, and of its texts."""
+
+    @property
+    def prompt_tokens(self) -> int: ...
+
+    @property
+    def cached_tokens(self) -> int: ...
+
+    @property
+    def tokens(self) -> int: ...
 
 
 class Metrics:
@@ -153,7 +165,7 @@ class Metrics:
                     between.observe((now - last) / count)
             self._last[number] = now
 
-        def finish(self, reason: str, completion: Completion) -> None:
+        def finish(self, reason: str, completion: Counted) -> None:
             """It is done, or given up."""
             metrics, model = self._metrics, self.model
             metrics._open.remove(self)

@@ -13,7 +13,6 @@ from lumen_mlir.errors import shown
 from lumen_mlir.grammar.grammar import Grammar
 from lumen_mlir.serve.chat import ChatAsk
 from lumen_mlir.serve.fields import string_of, wrong
-from lumen_mlir.serve.openai_format import output_format
 from lumen_mlir.serve.problem import Problem
 from lumen_mlir.serve.served_model import ServedModel
 
@@ -111,11 +110,10 @@ class TextBody(msgspec.Struct, kw_only=True):
     def grammar(self) -> Grammar | None:
         """That the answer has to follow. Raises ``Problem``."""
         if isinstance(self.format, dict) and self.format:
-            schema = {"type": "json_schema", "json_schema": {"name": "format", "schema": self.format}}
-            return output_format(schema, None, None)
+            return Grammar.json_schema(self.format)
         if self.format not in (None, "", {}, "json"):
             raise wrong("format", self.format, "json or a JSON Schema")
-        return output_format({"type": "json_object"} if self.format == "json" else None, None, None)
+        return Grammar.json_object() if self.format == "json" else None
 
     def asked(self, messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None) -> ChatAsk:
         """The answer to ``messages`` that is asked for. Raises ``Problem``."""

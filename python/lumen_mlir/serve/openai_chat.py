@@ -17,7 +17,6 @@ from lumen_mlir.serve.answers import answered
 from lumen_mlir.serve.chat import ChatAsk, begin_chat
 from lumen_mlir.serve.completion import Completion, End, Piece, Progress
 from lumen_mlir.serve.deltas import Delta
-from lumen_mlir.serve.openai_format import output_format
 from lumen_mlir.serve.problem import Problem
 from lumen_mlir.serve.sampling_fields import SamplingFields, max_tokens
 from lumen_mlir.serve.usage import progress, timings, usage
@@ -34,7 +33,6 @@ class ChatBody(SamplingFields, kw_only=True):
     tools: list[dict[str, Any]] | None = None
     tool_choice: str | dict[str, Any] | None = None
     parallel_tool_calls: bool | None = None
-    response_format: dict[str, Any] | None = None
     reasoning_effort: str | None = None
     modalities: list[str] | None = None
     audio: Any = None
@@ -48,8 +46,6 @@ class ChatBody(SamplingFields, kw_only=True):
     enable_thinking: bool | None = None
     thinking_budget: int | None = None
     add_generation_prompt: bool | None = None
-    grammar: str | None = None
-    guided_regex: str | None = None
 
 
 async def chat_completions(request: Request) -> Response:
@@ -68,7 +64,7 @@ async def chat_completions(request: Request) -> Response:
         effort=body.reasoning_effort,
         budget=body.thinking_budget,
         variables=body.chat_template_kwargs,
-        grammar=output_format(body.response_format, body.grammar, body.guided_regex),
+        grammar=body.output_grammar(),
     )
     return await answered(
         request,

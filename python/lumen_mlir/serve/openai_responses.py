@@ -10,10 +10,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from lumen_mlir.errors import shown
+from lumen_mlir.generate.grammar_body import grammar_of
 from lumen_mlir.serve import json_body
 from lumen_mlir.serve.answers import answered
 from lumen_mlir.serve.chat import ChatAsk, begin_chat
-from lumen_mlir.serve.openai_format import output_format
 from lumen_mlir.serve.problem import Problem
 from lumen_mlir.serve.response_form import ResponseForm
 from lumen_mlir.serve.response_input import choice_of, format_of, items_of, messages_of, tools_of
@@ -92,7 +92,7 @@ class ResponseBody(SamplingFields, kw_only=True):
             tool_choice=choice_of(self.tool_choice),
             parallel_calls=self.parallel_tool_calls is not False,
             effort=reasoning.effort,
-            grammar=output_format(format_of(text.format), None, None),
+            grammar=grammar_of({"response_format": format_of(text.format)}),
         )
 
     def echo(self) -> dict[str, Any]:

@@ -16,7 +16,6 @@ from lumen_mlir.generate.openai_body import completion_records
 from lumen_mlir.serve import json_body, texts
 from lumen_mlir.serve.completion import Completion, End, Piece, Progress, Text
 from lumen_mlir.serve.merged import Merged
-from lumen_mlir.serve.openai_format import output_format
 from lumen_mlir.serve.problem import Problem
 from lumen_mlir.serve.sampling_fields import SamplingFields, max_tokens
 from lumen_mlir.serve.served_model import ServedModel
@@ -41,9 +40,6 @@ class CompletionBody(SamplingFields, kw_only=True):
     logprobs: int | None = None
     best_of: int | None = None
     user: Any = None
-    response_format: dict[str, Any] | None = None
-    grammar: str | None = None
-    guided_regex: str | None = None
     cache_prompt: Any = None
 
 
@@ -101,7 +97,7 @@ async def _begin(
     if body.logprobs is not None:
         parameters["logprobs"] = body.logprobs
         parameters["prompt_logprobs"] = bool(body.echo)
-    grammar = output_format(body.response_format, body.grammar, body.guided_regex)
+    grammar = body.output_grammar()
     if grammar is not None:
         parameters["grammar"] = grammar
     begun: list[Completion] = []

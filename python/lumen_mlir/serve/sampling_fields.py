@@ -7,7 +7,9 @@ from typing import Any
 
 import msgspec
 
+from lumen_mlir.generate.grammar_body import FIELDS, grammar_of
 from lumen_mlir.generate.openai_body import biases
+from lumen_mlir.grammar.grammar import Grammar
 from lumen_mlir.serve.problem import Problem
 
 # Texts for one prompt.
@@ -34,6 +36,11 @@ class SamplingFields(msgspec.Struct, kw_only=True):
     ignore_eos: bool | None = None
     priority: int | None = None
     n: int | None = None
+    response_format: dict[str, Any] | None = None
+    json_schema: dict[str, Any] | bool | None = None
+    grammar: str | None = None
+    regex: str | None = None
+    structured_outputs: dict[str, Any] | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     return_progress: bool | None = None
@@ -60,6 +67,10 @@ class SamplingFields(msgspec.Struct, kw_only=True):
             "priority": self.priority,
         }
         return {name: value for name, value in chosen.items() if value is not None}
+
+    def output_grammar(self) -> Grammar | None:
+        """That the text has to follow. Raises ``LumenError``."""
+        return grammar_of({name: getattr(self, name) for name in FIELDS})
 
     @property
     def texts(self) -> int:

@@ -20,9 +20,11 @@ import numpy as np
 from lumen_mlir.compiler import targets
 from lumen_mlir.compiler.targets import Target
 from lumen_mlir.errors import LumenError
-from lumen_mlir.run.code import Code, Passed
+from lumen_mlir.run import cuda_probe
+from lumen_mlir.run.code import Code
 from lumen_mlir.run.cuda import Cuda
-from lumen_mlir.run.device import LoadedCode
+from lumen_mlir.run.cuda_driver import DriverError
+from lumen_mlir.testing.emulated_code import EmulatedCode, EmulatedLaunches
 from lumen_mlir.testing.emulation import build_once
 
 EMULATED = dataclasses.replace(
@@ -30,19 +32,19 @@ EMULATED = dataclasses.replace(
 )
 """The row of a GPU, with code for this machine in place of PTX."""
 
+EMULATED_LAUNCHES = targets.launched(EMULATED)
+"""The same, with a step as launches of kernels."""
+
+_NAMES = (EMULATED.name, EMULATED_LAUNCHES.name)
+
 _SOURCES, _HEADERS = ("runtime/emulator/GpuEmulator.cpp",), ("runtime/emulator/GpuEmulator.h",)
 # Fibers leave functions by longjmp, which checked versions of it take for an error.
 _FLAGS = ("-std=c++17", "-O2", "-shared", "-fPIC", "-U_FORTIFY_SOURCE")
 _COMPILERS = ("clang++-22", "c++")
-_ERRORS = {
-    1: "a grid has at least one block of one warp",
-    2: "no memory for the stacks of so many threads",
-    3: "its threads wait for each other for ever",
-}
 
 
 class EmulatedGpu:
-    """A device for ``EMULATED``.
+    """A device for ``EMULATED`` and ``EMULATED_LAUNCHES``.
 
     Args:
       checkout: the sources of the emulator.
@@ -62,11 +64,12 @@ class EmulatedGpu:
 
     def missing(self, target: Target) -> tuple[str, ...]:
         """``Device.missing``."""
-        return () if target.name == EMULATED.name else (target.architecture,)
+        return () if target.name in _NAMES else (target.architecture,)
 
     def load(self, objects: Sequence[bytes], target: Target) -> Code:
         """``Device.load``."""
-        return _EmulatedCode(objects, self, self._library)
+        kind = EmulatedLaunches if target.launches else EmulatedCode
+        return kind(objects, self, self._library)
 
     def free_memory(self) -> None:
         """``Device.free_memory``: its memory is this process's."""
@@ -87,29 +90,56 @@ class EmulatedCuda(Cuda):
 
     def missing(self, target: Target) -> tuple[str, ...]:
         """``Device.missing``."""
-        return () if target.name == EMULATED.name else (target.name,)
+        return self._missing_launch(target) if target.name in _NAMES else (target.name,)
+
+
+_Function = tuple["EmulatedCode | None", int]
+_Launch = tuple[_Function, Sequence[int]]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Graph:
+    """Launches that follow each other."""
+
+    launches: Sequence[_Launch]
+    warps: int
+    shared: int
 
 
 class EmulatedDriver:
     """In place of a GPU's driver (``lumen_mlir.run.cuda.Driver``): memory of its own, and launches.
 
-    It runs code for ``EMULATED``.
+    It runs code for ``EMULATED`` and ``EMULATED_LAUNCHES``.
 
     Args:
       checkout, folder, blocks: as of ``EmulatedGpu``.
       room: bytes of memory.
+      refuses: the status with which it refuses cooperative launches; "" where it does not.
 
     Attributes:
       memory: what was allocated, by address.
       peak: most bytes that were allocated at a time.
       written: bytes that were copied to it.
       loaded: how many pieces of code are.
+      graphs: those that there are; ``recorded``: how many were made.
+      launched: how many launches there were.
+      seed: as of ``EmulatedGpu``.
     """
 
-    name, capability, reserved, shared = "an emulator", 80, 0, 227 << 10
+    name, capability, reserved, shared, is_cooperative = "an emulator", 80, 0, 227 << 10, True
 
-    def __init__(self, checkout: Path, folder: Path, blocks: int = 2, room: int = 1 << 30):
+    def __init__(
+        self,
+        checkout: Path,
+        folder: Path,
+        blocks: int = 2,
+        room: int = 1 << 30,
+        refuses: str = "",
+    ):
         self._gpu = EmulatedGpu(checkout, folder, blocks)
+        self.refuses = refuses
+        self.graphs: list[_Graph] = []
+        self.recorded, self.launched = 0, 0
         self.processors = blocks
         self.memory: dict[int, np.ndarray] = {}
         self.room, self.peak, self.written, self.loaded = room, 0, 0, 0
@@ -142,27 +172,68 @@ class EmulatedDriver:
     def read(self, address: int, target: int, size: int) -> None:
         ctypes.memmove(target, address, size)
 
-    def load(self, objects: Sequence[bytes]) -> _EmulatedCode:
-        self.loaded += 1
-        return _EmulatedCode(objects, self._gpu, self._gpu._library)
+    @property
+    def seed(self) -> int:
+        return self._gpu.seed
 
-    def unload(self, code: _EmulatedCode) -> None:
+    @seed.setter
+    def seed(self, seed: int) -> None:
+        self._gpu.seed = seed
+
+    def load(self, objects: Sequence[bytes]) -> EmulatedCode | None:
+        self.loaded += 1
+        # (There is no assembler for a probe, which does nothing.)
+        if tuple(objects) == (cuda_probe.probe().encode(),):
+            return None
+        return EmulatedCode(objects, self._gpu, self._gpu._library)
+
+    def unload(self, code: EmulatedCode | None) -> None:
         self.loaded -= 1
 
-    def find_function(self, code: _EmulatedCode, name: str) -> tuple[_EmulatedCode, int]:
-        return code, code.lookup(name)
+    def find_function(self, code: EmulatedCode | None, name: str) -> _Function:
+        return code, code.lookup(name) if code else 0
 
-    def find_global(self, code: _EmulatedCode, name: str) -> int:
+    def find_global(self, code: EmulatedCode, name: str) -> int:
         return code.lookup(name)
 
-    def launch(
-        self, function: tuple[_EmulatedCode, int], warps: int, shared: int, arguments: Sequence[int]
-    ) -> None:
+    def occupancy(self, function: _Function, warps: int, shared: int) -> int:
+        return 1
+
+    def launch(self, function: _Function, warps: int, shared: int, arguments: Sequence[int]) -> None:
+        if self.refuses:
+            raise DriverError(f"the GPU fails at starting code: {self.refuses}", self.refuses)
+        self._start(function, warps, shared, arguments)
+
+    def record(self, launches: Sequence[_Launch], warps: int, shared: int) -> _Graph:
+        self.recorded += 1
+        # A copy, as graphs have it.
+        graph = _Graph([(function, tuple(arguments)) for function, arguments in launches], warps, shared)
+        self.graphs.append(graph)
+        return graph
+
+    def forget(self, graph: _Graph) -> None:
+        self.graphs.remove(graph)
+
+    def run(self, graph: _Graph) -> None:
+        if graph not in self.graphs:
+            raise LumenError("a graph that was given back cannot be launched")
+        warps, shared = graph.warps, graph.shared
+        for function, arguments in graph.launches:
+            self._start(function, warps, shared, arguments)
+            # One launch ends before the next one begins, and no thread waits for those of other blocks.
+            if self._gpu.barriers:
+                raise LumenError("blocks of a launch wait for each other")
+
+    def _start(self, function: _Function, warps: int, shared: int, arguments: Sequence[int]) -> None:
         code, entry = function
         words, team = arguments
+        if code is None:
+            return
+        self._check(words, ctypes.sizeof(ctypes.c_uint64))
         self._check(team, code.team_bytes(self.processors))
         if shared < warps * code.scratch:
             raise LumenError(f"{warps} warps have {shared} bytes of memory to share")
+        self.launched += 1
         code.start(entry, words, team)
 
     def _check(self, address: int, size: int) -> None:
@@ -170,63 +241,3 @@ class EmulatedDriver:
             begin <= address and address + size <= begin + each.size for begin, each in self.memory.items()
         ):
             raise LumenError(f"{size} bytes at {address} are not the GPU's")
-
-
-class _EmulatedCode:
-    """Code in this process, which calls the emulator."""
-
-    shares_memory = True
-    own_bytes = 0
-
-    def __init__(self, objects: Sequence[bytes], gpu: EmulatedGpu, library: Path):
-        self._gpu = gpu
-        self._object = LoadedCode(objects, (str(library),))
-        emulator = ctypes.CDLL(str(library))
-        self._start, self._barriers = emulator.lumen_gpu_run, emulator.lumen_gpu_barriers
-        self._barriers.restype = ctypes.c_int64
-        self._start.argtypes = (
-            *(ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, ctypes.c_int),
-            *(ctypes.c_int64, ctypes.c_uint64),
-        )
-        self.scratch = self.read_i64("lumen_scratch_size")
-        counters = self.read_i64("lumen_team_size")
-        self._team = np.full(self.team_bytes(gpu.blocks), 0xCD, np.uint8)
-        self._team[:counters] = 0
-
-    def team_bytes(self, blocks: int) -> int:
-        """What so many blocks count in, and their memory."""
-        return self.read_i64("lumen_team_size") + blocks * self.read_i64("lumen_block_size")
-
-    def lookup(self, name: str) -> int:
-        return self._object.lookup(name)
-
-    def read_i64(self, name: str) -> int:
-        return self._object.read_i64(name)
-
-    def set_threads(self, threads: int) -> None:
-        """A grid is as large as its device says, whatever ``threads`` is."""
-
-    def team(self) -> None:
-        return None
-
-    def hold(self, slots: np.ndarray, passed: Passed) -> None:
-        return None
-
-    def run(self, entry: int, slots: np.ndarray, passed: Passed) -> None:
-        self.start(entry, slots.ctypes.data, self._team.ctypes.data)
-
-    def start(self, entry: int, words: int, team: int) -> None:
-        """Runs an entry with words, and memory for its team, at these addresses."""
-        gpu = self._gpu
-        error = self._start(entry, words, team, gpu.blocks, gpu.warps, self.scratch, gpu.seed)
-        if error:
-            raise LumenError(f"the emulator of a GPU says: {_ERRORS[error]}")
-        gpu.barriers = self._barriers()
-
-    def counters(self, name: str, count: int) -> np.ndarray:
-        raise LumenError(
-            "kernels are profiled only where their code runs in this process, not in an emulator"
-        )
-
-    def forget_threads(self) -> None:
-        pass

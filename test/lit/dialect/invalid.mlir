@@ -1939,3 +1939,138 @@ func.func @f(%logits: tensor<?x4097xf32>) {
     : tensor<?x4097xf32> -> tensor<?x2xi32>, tensor<?x2xf32>
   return
 }
+
+// -----
+
+//===----------------------------------------------------------------------===//
+// lumen.group_keys, lumen.largest_groups
+//===----------------------------------------------------------------------===//
+
+func.func @f(%x: tensor<?x300xf32>) {
+  // expected-error@below {{attribute 'group' failed to satisfy constraint}}
+  %0 = lumen.group_keys %x {group = 48 : i64} : tensor<?x300xf32> -> tensor<?x128xi32>
+  return
+}
+
+// -----
+
+func.func @f(%x: tensor<?x63xf32>) {
+  // expected-error@below {{x must have at least 64 columns, got 63}}
+  %0 = lumen.group_keys %x {group = 64 : i64} : tensor<?x63xf32> -> tensor<?x128xi32>
+  return
+}
+
+// -----
+
+func.func @f(%x: tensor<3x300xf32>) {
+  // expected-error@below {{result rows must be 3, got 4}}
+  %0 = lumen.group_keys %x {group = 64 : i64} : tensor<3x300xf32> -> tensor<4x128xi32>
+  return
+}
+
+// -----
+
+func.func @f(%x: tensor<?x300xf32>) {
+  // expected-error@below {{result columns must be 128, got 5}}
+  %0 = lumen.group_keys %x {group = 64 : i64} : tensor<?x300xf32> -> tensor<?x5xi32>
+  return
+}
+
+// -----
+
+func.func @f(%x: tensor<?x300xf32>, %k: tensor<?x128xi32>, %rows: tensor<?xi32>,
+    %ranks: tensor<?xi32>) {
+  // expected-error@below {{values columns must be a power of 2 from 32 to 256, got 16}}
+  %0:2 = lumen.largest_groups %x, %k, %rows, %ranks
+    : tensor<?x300xf32>, tensor<?x128xi32>, tensor<?xi32>, tensor<?xi32>
+    -> tensor<?x16xf32>, tensor<?x1xi32>
+  return
+}
+
+// -----
+
+func.func @f(%x: tensor<?x300xf32>, %k: tensor<?x128xi32>, %rows: tensor<?xi32>,
+    %ranks: tensor<?xi32>) {
+  // expected-error@below {{values columns must be a power of 2 from 32 to 256, got 96}}
+  %0:2 = lumen.largest_groups %x, %k, %rows, %ranks
+    : tensor<?x300xf32>, tensor<?x128xi32>, tensor<?xi32>, tensor<?xi32>
+    -> tensor<?x96xf32>, tensor<?x1xi32>
+  return
+}
+
+// -----
+
+func.func @f(%x: tensor<?x255xf32>, %k: tensor<?x128xi32>, %rows: tensor<?xi32>,
+    %ranks: tensor<?xi32>) {
+  // expected-error@below {{x must have at least 256 columns, got 255}}
+  %0:2 = lumen.largest_groups %x, %k, %rows, %ranks
+    : tensor<?x255xf32>, tensor<?x128xi32>, tensor<?xi32>, tensor<?xi32>
+    -> tensor<?x256xf32>, tensor<?x1xi32>
+  return
+}
+
+// -----
+
+func.func @f(%x: tensor<3x300xf32>, %k: tensor<4x128xi32>, %rows: tensor<?xi32>,
+    %ranks: tensor<?xi32>) {
+  // expected-error@below {{keys rows must be 3, got 4}}
+  %0:2 = lumen.largest_groups %x, %k, %rows, %ranks
+    : tensor<3x300xf32>, tensor<4x128xi32>, tensor<?xi32>, tensor<?xi32>
+    -> tensor<?x64xf32>, tensor<?x1xi32>
+  return
+}
+
+// -----
+
+func.func @f(%x: tensor<?x300xf32>, %k: tensor<?x5xi32>, %rows: tensor<?xi32>,
+    %ranks: tensor<?xi32>) {
+  // expected-error@below {{keys columns must be 128, got 5}}
+  %0:2 = lumen.largest_groups %x, %k, %rows, %ranks
+    : tensor<?x300xf32>, tensor<?x5xi32>, tensor<?xi32>, tensor<?xi32>
+    -> tensor<?x64xf32>, tensor<?x1xi32>
+  return
+}
+
+// -----
+
+func.func @f(%x: tensor<?x300xf32>, %k: tensor<?x128xi32>, %rows: tensor<3xi32>,
+    %ranks: tensor<4xi32>) {
+  // expected-error@below {{ranks size must be 3, got 4}}
+  %0:2 = lumen.largest_groups %x, %k, %rows, %ranks
+    : tensor<?x300xf32>, tensor<?x128xi32>, tensor<3xi32>, tensor<4xi32>
+    -> tensor<?x64xf32>, tensor<?x1xi32>
+  return
+}
+
+// -----
+
+func.func @f(%x: tensor<?x300xf32>, %k: tensor<?x128xi32>, %rows: tensor<3xi32>,
+    %ranks: tensor<3xi32>) {
+  // expected-error@below {{values rows must be 3, got 4}}
+  %0:2 = lumen.largest_groups %x, %k, %rows, %ranks
+    : tensor<?x300xf32>, tensor<?x128xi32>, tensor<3xi32>, tensor<3xi32>
+    -> tensor<4x64xf32>, tensor<?x1xi32>
+  return
+}
+
+// -----
+
+func.func @f(%x: tensor<?x300xf32>, %k: tensor<?x128xi32>, %rows: tensor<3xi32>,
+    %ranks: tensor<3xi32>) {
+  // expected-error@below {{numbers rows must be 3, got 4}}
+  %0:2 = lumen.largest_groups %x, %k, %rows, %ranks
+    : tensor<?x300xf32>, tensor<?x128xi32>, tensor<3xi32>, tensor<3xi32>
+    -> tensor<3x64xf32>, tensor<4x1xi32>
+  return
+}
+
+// -----
+
+func.func @f(%x: tensor<?x300xf32>, %k: tensor<?x128xi32>, %rows: tensor<?xi32>,
+    %ranks: tensor<?xi32>) {
+  // expected-error@below {{numbers columns must be 1, got 2}}
+  %0:2 = lumen.largest_groups %x, %k, %rows, %ranks
+    : tensor<?x300xf32>, tensor<?x128xi32>, tensor<?xi32>, tensor<?xi32>
+    -> tensor<?x64xf32>, tensor<?x2xi32>
+  return
+}

@@ -125,6 +125,18 @@ func.func @model(
   return %11 : tensor<?x96xf32>
 }
 
+// CHECK-LABEL: func.func @selection
+func.func @selection(%x: tensor<?x8200xf32>, %rows: tensor<?xi32>, %ranks: tensor<?xi32>)
+    -> (tensor<?x64xf32>, tensor<?x1xi32>) {
+  // CHECK: %[[K:.*]] = lumen.group_keys %{{.*}} {group = 64 : i64} : tensor<?x8200xf32> -> tensor<?x256xi32>
+  %k = lumen.group_keys %x {group = 64 : i64} : tensor<?x8200xf32> -> tensor<?x256xi32>
+  // CHECK: lumen.largest_groups %{{.*}}, %[[K]], %{{.*}}, %{{.*}} : tensor<?x8200xf32>, tensor<?x256xi32>, tensor<?xi32>, tensor<?xi32> -> tensor<?x64xf32>, tensor<?x1xi32>
+  %v, %n = lumen.largest_groups %x, %k, %rows, %ranks
+    : tensor<?x8200xf32>, tensor<?x256xi32>, tensor<?xi32>, tensor<?xi32>
+    -> tensor<?x64xf32>, tensor<?x1xi32>
+  return %v, %n : tensor<?x64xf32>, tensor<?x1xi32>
+}
+
 // CHECK-LABEL: func.func @experts
 func.func @experts(%x: tensor<?x64xf32>, %g: tensor<?x1xf32>, %logits: tensor<?x8xf32>,
     %bias: tensor<8xf32>, %w: tensor<256x64xf32>) -> tensor<?x32xf32> {

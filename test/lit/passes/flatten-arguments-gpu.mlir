@@ -38,4 +38,16 @@ func.func private @caller(%x: memref<?xf32> {llvm.align = 64 : i64}, %arena: mem
   call @kernel(%either) : (memref<?xf32>) -> ()
   return
 }
+
+// Who arrives last reads what others wrote, of which no pointer here tells.
+// CHECK-LABEL: func.func private @arrival(
+// CHECK-SAME:    %{{[a-z0-9_]+}}: !llvm.ptr<1> {llvm.noundef}, %{{.*}}: !llvm.ptr<1> {llvm.noalias, llvm.noundef, llvm.readonly}
+func.func private @arrival(%x: memref<8xf32>, %y: memref<8xf32>, %team: !llvm.ptr) attributes {lumen.kernel = "rows"} {
+  %c0 = arith.constant 0 : index
+  %one = arith.constant 1 : i32
+  %z = memref.load %y[%c0] : memref<8xf32>
+  memref.store %z, %x[%c0] : memref<8xf32>
+  %before = llvm.atomicrmw add %team, %one monotonic : !llvm.ptr, i32
+  return
+}
 }

@@ -7,6 +7,7 @@
 // A launch of kernel 1: its number, five words, and these: an address and its
 // rows, a float, and a constant of 12 bytes. (And one word for how many there are.)
 // CHECK:       llvm.mlir.global external constant @lumen_launch_words(10 : i64)
+// CHECK:       llvm.mlir.global external constant @lumen_launch_names("other\0Akernel\0A\00")
 // CHECK-LABEL: func.func @step(%arg0: memref<?x4xf32>, %arg1: f32, %arg2: !llvm.ptr {lumen.worker})
 // CHECK:         call @layer(%arg0, %arg1, %arg2)
 // CHECK-LABEL: func.func private @layer(
@@ -82,6 +83,40 @@ func.func @step(%a: vector<4xf32>) {
   return
 }
 func.func private @kernel(%a: vector<4xf32>) attributes {lumen.kernel = "rows"} {
+  return
+}
+}
+
+// -----
+
+#target = #lumen.target<name = "sm_80", triple = "nvptx64-nvidia-cuda", cpu = "sm_80", features = "+ptx80",
+  vector_registers = 128, vector_bits = 1024, fma = true, f16 = true, cache_line = 128,
+  dot = <m = 1, n = 32, k = 4, lhs = si8, rhs = si8, acc = i32>, warp = 32, workers = 1728, rows = 32, tokens = 4>
+
+// Code for NVIDIA's GPUs has its constants itself, and says where buffers begin.
+// Loops stay what kernels call.
+// CHECK:       llvm.mlir.global external constant @lumen_launch_words(5 : i64)
+// CHECK-LABEL: func.func @step(
+// CHECK-NOT:     llvm.intr.memcpy
+// CHECK-LABEL: func.func @kernel(
+// CHECK-SAME:      %arg0: memref<?x4xf32> {llvm.align = 64 : i64}) attributes {lumen.kernel = "rows"}
+// CHECK:         memref.get_global @table
+// CHECK:         call @loop(%arg0) : (memref<?x4xf32>) -> ()
+// CHECK-LABEL: func.func private @loop(%arg0: memref<?x4xf32>) attributes {lumen.loop}
+module attributes {lumen.target = #target} {
+memref.global "private" constant @table : memref<3xi32> = dense<[1, 2, 3]>
+func.func @step(%rows: index, %arena: memref<4096xi8> {lumen.arena}) {
+  %c64 = arith.constant 64 : index
+  %a = memref.view %arena[%c64][%rows] : memref<4096xi8> to memref<?x4xf32>
+  call @kernel(%a) : (memref<?x4xf32>) -> ()
+  return
+}
+func.func private @kernel(%a: memref<?x4xf32>) attributes {lumen.kernel = "rows"} {
+  %table = memref.get_global @table : memref<3xi32>
+  call @loop(%a) : (memref<?x4xf32>) -> ()
+  return
+}
+func.func private @loop(%a: memref<?x4xf32>) attributes {lumen.loop} {
   return
 }
 }

@@ -114,3 +114,29 @@ func.func private @result() -> index attributes {lumen.kernel = "rows"} {
   return %c0 : index
 }
 }
+
+// -----
+
+#target = #lumen.target<name = "vulkan", triple = "spirv64-unknown-vulkan1.3", cpu = "generic", features = "",
+  vector_registers = 128, vector_bits = 1024, fma = true, f16 = true, cache_line = 128,
+  dot = <m = 1, n = 32, k = 4, lhs = si8, rhs = si8, acc = i32>, warp = 32, rows = 32, tokens = 4>
+
+// What a loop is given, it may write.
+module attributes {lumen.target = #target} {
+func.func private @changed(%a: memref<2xindex>) attributes {lumen.kernel = "rows"} {
+  %c0 = arith.constant 0 : index
+  %c1 = arith.constant 1 : index
+  // expected-error @below {{is used behind a barrier, and reads what the kernel writes}}
+  %before = memref.load %a[%c0] : memref<2xindex>
+  func.call @loop(%a) : (memref<2xindex>) -> ()
+  lumen.barrier
+  memref.store %before, %a[%c1] : memref<2xindex>
+  return
+}
+func.func private @loop(%a: memref<2xindex>) attributes {lumen.loop} {
+  %c0 = arith.constant 0 : index
+  %c1 = arith.constant 1 : index
+  memref.store %c1, %a[%c0] : memref<2xindex>
+  return
+}
+}

@@ -172,3 +172,54 @@ func.func private @embedding_q4_0(%tokens: memref<?xi32>, %bytes: memref<540xi8>
     : (tensor<?x96xf32>, memref<?x96xf32>) -> ()
   return
 }
+
+// A group is one vector, of which the largest key is stored. The last one begins
+// early, and what is not its own counts for nothing. Behind it there are zeros.
+// CHECK-LABEL: func.func private @group_keys_200
+// CHECK:       scf.for %[[G:.*]] = %{{.*}} to %{{.*}} step %c1
+// CHECK:         arith.cmpi ult, %[[G]], %c4
+// CHECK:         scf.if
+// CHECK:           %[[BEGIN:.*]] = arith.minui %{{.*}}, %c136
+// CHECK:           vector.load %{{.*}}[%{{.*}}, %[[BEGIN]]] : memref<?x200xf32>, vector<64xf32>
+// CHECK:           arith.cmpi ule
+// CHECK:           vector.reduction <maxui>, %{{.*}} : vector<64xi32> into i32
+// CHECK:         memref.store %{{.*}}, %{{.*}}[%{{.*}}, %[[G]]] : memref<?x128xi32>
+func.func private @group_keys_200(%x: memref<?x200xf32>, %keys: memref<?x128xi32>)
+    attributes {lumen.kernel = "rows"} {
+  %0 = bufferization.to_tensor %x restrict : memref<?x200xf32> to tensor<?x200xf32>
+  %1 = lumen.group_keys %0 {group = 64 : i64} : tensor<?x200xf32> -> tensor<?x128xi32>
+  bufferization.materialize_in_destination %1 in restrict writable %keys
+    : (tensor<?x128xi32>, memref<?x128xi32>) -> ()
+  return
+}
+
+// The key of a rank is found bit by bit, then its group: the first of equal ones,
+// the next one as often as the rank says.
+// CHECK-LABEL: func.func private @largest_groups_9000
+// CHECK:       scf.for %{{.*}} = %c0 to %c32 step %c1 iter_args
+// CHECK:         scf.for
+// CHECK:           arith.cmpi uge
+// CHECK:         vector.reduction <add>
+// CHECK:       arith.cmpi ugt
+// CHECK:       scf.for {{.*}} iter_args
+// CHECK:         arith.cmpi eq
+// CHECK:         vector.reduction <minsi>
+// CHECK:       vector.load %{{.*}} : memref<?x9000xf32>, vector<64xf32>
+// CHECK:       vector.store {{.*}} : memref<?x64xf32>, vector<64xf32>
+// CHECK:       memref.store {{.*}} : memref<?x1xi32>
+func.func private @largest_groups_9000(%x: memref<?x9000xf32>, %keys: memref<?x256xi32>,
+    %rows: memref<?xi32>, %ranks: memref<?xi32>, %values: memref<?x64xf32>, %numbers: memref<?x1xi32>)
+    attributes {lumen.kernel = "rows"} {
+  %0 = bufferization.to_tensor %x restrict : memref<?x9000xf32> to tensor<?x9000xf32>
+  %1 = bufferization.to_tensor %keys restrict : memref<?x256xi32> to tensor<?x256xi32>
+  %2 = bufferization.to_tensor %rows restrict : memref<?xi32> to tensor<?xi32>
+  %3 = bufferization.to_tensor %ranks restrict : memref<?xi32> to tensor<?xi32>
+  %4:2 = lumen.largest_groups %0, %1, %2, %3
+    : tensor<?x9000xf32>, tensor<?x256xi32>, tensor<?xi32>, tensor<?xi32>
+    -> tensor<?x64xf32>, tensor<?x1xi32>
+  bufferization.materialize_in_destination %4#0 in restrict writable %values
+    : (tensor<?x64xf32>, memref<?x64xf32>) -> ()
+  bufferization.materialize_in_destination %4#1 in restrict writable %numbers
+    : (tensor<?x1xi32>, memref<?x1xi32>) -> ()
+  return
+}

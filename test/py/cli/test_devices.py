@@ -35,6 +35,16 @@ def test_the_list_for_scripts(lumen, old_gpu):
     assert gpu["processors"] == 132 and gpu["memory_total"] == 150_000_000_000 and gpu["target"] == ""
 
 
+def test_why_a_step_is_launches(lumen, monkeypatch):
+    monkeypatch.setattr(cuda_driver, "_MODULE", "bindings_for_tests")
+    monkeypatch.setitem(sys.modules, "bindings_for_tests", bindings(cooperative=False))
+    *_, note = [line for line in lumen("devices").stdout.splitlines() if line.startswith("cuda")]
+    assert note == "cuda:0 (H200): a step is a chain of launches: this GPU has no cooperative launches"
+    gpu = json.loads(lumen("devices", "--json").stdout)[1]
+    assert (gpu["target"], gpu["step"]) == ("sm_90-launches", "a chain of launches")
+    assert gpu["note"] == note.removeprefix("cuda:0 (H200): ")
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

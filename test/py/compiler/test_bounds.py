@@ -57,6 +57,14 @@ func.func @add_some(%x: tensor<?x32xf32>, %y: tensor<?x32xf32>, %w: tensor<32xf3
   %n = lumen.rms_norm %l, %w {{epsilon = 1.0e-06 : f32}} : tensor<?x32xf32>, tensor<32xf32>
   return %n : tensor<?x32xf32>
 }}
+func.func @largest(%x: tensor<?x200xf32>, %rows: tensor<?xi32>, %ranks: tensor<?xi32>)
+    -> (tensor<?x64xf32>, tensor<?x1xi32>) {{
+  %k = lumen.group_keys %x {{group = 64 : i64}} : tensor<?x200xf32> -> tensor<?x128xi32>
+  %v, %n = lumen.largest_groups %x, %k, %rows, %ranks
+    : tensor<?x200xf32>, tensor<?x128xi32>, tensor<?xi32>, tensor<?xi32>
+    -> tensor<?x64xf32>, tensor<?x1xi32>
+  return %v, %n : tensor<?x64xf32>, tensor<?x1xi32>
+}}
 func.func @sort(%e: tensor<?x2xi32>) -> (tensor<?x2xi32>, tensor<?x2xi32>, tensor<5x2xi32>) {{
   %s, %p, %g = lumen.group_tokens %e : tensor<?x2xi32> -> tensor<?x2xi32>, tensor<?x2xi32>, tensor<5x2xi32>
   return %s, %p, %g : tensor<?x2xi32>, tensor<?x2xi32>, tensor<5x2xi32>
@@ -146,6 +154,8 @@ FITS = [
     ("attend", attend(positions=ids(5, 63, 64), runs=ids([1, 2, 0], [0, 1, 1]))),
     ("add_some", [floats(3, 32), floats(3, 32), floats(32), ids(2, 0, 2, 2)]),
     ("add_some", [floats(3, 32), floats(3, 32), floats(32), ids()]),
+    ("largest", [floats(2, 200), ids(1, 0, 1), ids(3, 0, 1)]),
+    ("largest", [floats(2, 200), ids(), ids()]),
     ("sort", [ids([0, 3], [3, 1])]),
     ("mix", mix()),
     ("route_and_mix", [floats(5, 4) * np.float32(np.nan), floats(5, 32), mix()[-1]]),
@@ -210,6 +220,10 @@ REFUSED = [
         "elements from 3 to 3, but there are 3 r",
     ),
     ("add_some", [floats(3, 32), floats(3, 32), floats(32), ids(-1)], "elements from -1 to -1"),
+    ("largest", [floats(2, 200), ids(2), ids(0)], "argument 1: elements from 2 to 2, but there are 2 rows"),
+    ("largest", [floats(2, 200), ids(0), ids(4)], "argument 2: elements from 4 to 4, but there are 4 groups"),
+    ("largest", [floats(2, 200), ids(0), ids(-1)], "elements from -1 to -1"),
+    ("largest", [floats(2, 200), ids(0, 1), ids(0)], r"1 rows beside 2 \(lumen.largest_groups\)"),
     ("sort", [ids([0, 4])], "argument 0: elements from 0 to 4, but there are 4 experts"),
     ("mix", mix(source=ids([0, 2], [0, 1])), "argument 1: elements from 0 to 2, but there are 2 rows"),
     ("mix", mix(place=ids([0, 4], [1, 3])), "argument 2: elements from 0 to 4, but there are 4 rows"),

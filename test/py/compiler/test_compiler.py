@@ -40,6 +40,8 @@ class AnyTarget:
     triple: str = "x86_64-unknown-linux-gnu"
     cpu: str = "x86-64-v3"
     features: str = ""
+    launches: bool = False
+    has_shaders: bool = False
 
     def attribute(self):
         return (

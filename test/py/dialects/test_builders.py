@@ -47,6 +47,9 @@ EXPECTED = """
     %t = lumen.to_bf16 %l : tensor<?x64xf32> -> tensor<?x64xbf16>
     %o = lumen.qlinear activations(%t : tensor<?x64xbf16>) weights(%floats : tensor<96x64xbf16>)
       -> tensor<?x96xf32>
+    %i = lumen.group_keys %y {group = 32 : i64} : tensor<?x96xf32> -> tensor<?x128xi32>
+    %m:2 = lumen.largest_groups %y, %i, %tokens, %tokens
+      : tensor<?x96xf32>, tensor<?x128xi32>, tensor<?xi32>, tensor<?xi32> -> tensor<?x32xf32>, tensor<?x1xi32>
     return %y, %z#0, %z#1, %o, %k2, %v2
       : tensor<?x96xf32>, tensor<?x96xf32>, tensor<?x96xf32>, tensor<?x96xf32>,
         tensor<2x4x?x16x16xf32>, tensor<2x4x?x16x16xf32>
@@ -82,6 +85,7 @@ def build() -> ir.Module:
         p = lumen.pack(w, Tile(8, 4))
         z = lumen.qlinear(lumen.quantize(chosen, sum_group=16), [p, p], [b, b])
         z += lumen.qlinear([lumen.to_bf16(chosen)], [floats])
+        lumen.largest_groups(y, lumen.group_keys(y, 32), tokens, tokens, 32)
         func.return_([y, *z, k2, v2])
     with ir.InsertionPoint(g):
         func.return_(func.call("g", [rows], [g.arguments[0]]))

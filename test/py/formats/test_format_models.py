@@ -6,7 +6,7 @@ Formats that together have every feature that kernels are made by, and the float
 
 import numpy as np
 import pytest
-from emulated import EMULATED, EMULATED_GPU, WASM
+from emulated import EMULATED, EMULATED_GPU, EMULATED_LAUNCHES, WASM
 from format_classes import representatives
 
 from lumen_mlir import formats
@@ -49,6 +49,8 @@ def formats_on_targets() -> list:
             result.append(pytest.param(mixture, target.name, marks=marks))
         marks = [pytest.mark.gpu, *([pytest.mark.matrix] if name not in ("f16", "bf16") else [])]
         result.append(pytest.param(mixture, EMULATED_GPU.name, marks=marks))
+        marks = [pytest.mark.gpu, pytest.mark.matrix]
+        result.append(pytest.param(mixture, EMULATED_LAUNCHES.name, marks=marks))
         for target in WASM:
             left = mixture != "bf16" or target != WASM[-1]
             marks = [pytest.mark.wasm, *([pytest.mark.matrix] if left else [])]

@@ -3,7 +3,7 @@
 
 import numpy as np
 import pytest
-from emulated import EMULATED, EMULATED_GPU, WASM, marks_of
+from emulated import EMULATED, EMULATED_GPU, EMULATED_LAUNCHES, WASM, marks_of
 from format_kernels import Case, Terms, aligned, compile_cases, rounding_bound
 from format_samples import random_rows, same_floats
 from hypothesis import HealthCheck, Phase, given, settings
@@ -77,7 +77,7 @@ def test_kernels(many, seed):
     "target",
     [
         pytest.param(target, marks=marks_of(target.name), id=target.name)
-        for target in (*EMULATED, *WASM, EMULATED_GPU)
+        for target in (*EMULATED, *WASM, EMULATED_GPU, EMULATED_LAUNCHES)
     ],
 )
 @some(2)

@@ -35,7 +35,7 @@ PERSON = {
 
 @pytest.fixture(scope="module")
 def llm():
-    with LLM(context=256, threads=1, sequences=4) as opened:
+    with LLM(context=256, threads=2, sequences=4) as opened:
         yield opened
 
 
@@ -101,6 +101,17 @@ def test_threads(llm):
     for number, text in list(found.items()):
         work(number)
         assert found[number] == text
+
+
+def test_drafts(llm):
+    """Another model guesses, and knows nothing of grammars."""
+    from lumen_mlir.data import embedded_model_path
+
+    grammar = Grammar.json_schema(PERSON)
+    with LLM(context=256, threads=2, draft=embedded_model_path()) as guessed:
+        for seed in range(3):
+            run = guessed.generate("배우들의 연기가", grammar=grammar, seed=seed)
+            assert run.text() == llm.generate("배우들의 연기가", grammar=grammar, seed=seed).text()
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no processes like that here")

@@ -21,7 +21,7 @@ from lumen_mlir.testing.synthetic import Shape, write_synthetic
 SHAPE = Shape(64, 1, 2, 1, 32, 96, 301, 64, True)
 FUNCTIONS = (
     "memory_info", "allocate", "free", "write", "clear", "read", "load", "unload", "find_function",
-    "find_global", "launch",
+    "find_global", "launch", "record", "run", "forget",
 )  # fmt: skip
 
 
@@ -33,8 +33,8 @@ class FailingDriver(EmulatedDriver):
       failed: the functions of those that failed.
     """
 
-    def __init__(self, first: int = sys.maxsize, times: int = 1):
-        super().__init__(ROOT, RUNNERS)
+    def __init__(self, first: int = sys.maxsize, times: int = 1, refuses: str = ""):
+        super().__init__(ROOT, RUNNERS, refuses=refuses)
         self.calls, self.first, self.times = 0, first, times
         self.failed: list[str] = []
         for name in FUNCTIONS:
@@ -78,7 +78,7 @@ def write(llm: lumen_mlir.LLM) -> list[int]:
 
 def check_given_back(driver: EmulatedDriver) -> None:
     gc.collect()
-    assert not driver.memory and not driver.loaded
+    assert not driver.memory and not driver.loaded and not driver.graphs
 
 
 @pytest.fixture(scope="module")
@@ -93,8 +93,8 @@ def expected(path, cache) -> list[int]:
     return tokens
 
 
-def count_calls(path, cache) -> int:
-    driver = FailingDriver()
+def count_calls(path, cache, refuses: str) -> int:
+    driver = FailingDriver(refuses=refuses)
     llm = open_model(path, cache, driver)
     write(llm)
     # (More follow when it goes.)
@@ -102,13 +102,14 @@ def count_calls(path, cache) -> int:
 
 
 @pytest.mark.gpu
+@pytest.mark.parametrize("refuses", ["", "CUDA_ERROR_NOT_SUPPORTED"], ids=["kernel", "launches"])
 @pytest.mark.parametrize("distance", [23, pytest.param(1, marks=pytest.mark.matrix)])
-def test_any_call_may_fail(path, cache, expected, distance):
+def test_any_call_may_fail(path, cache, expected, distance, refuses):
     """… once: an error, nothing is lost, and the next text of the same model is right."""
-    total = count_calls(path, cache)
+    total = count_calls(path, cache, refuses)
     assert total > 100
     for number in range(0, total, distance):
-        driver, llm = FailingDriver(number), None
+        driver, llm = FailingDriver(number, refuses=refuses), None
         try:
             llm = open_model(path, cache, driver)
             write(llm)
@@ -116,7 +117,7 @@ def test_any_call_may_fail(path, cache, expected, distance):
             assert "on purpose" in str(error)
         else:
             # Nobody waits for what gives memory back.
-            assert driver.failed in (["free"], ["unload"]), number
+            assert driver.failed in (["free"], ["unload"], ["forget"]), number
             continue
         if llm is not None:
             assert write(llm) == expected, number

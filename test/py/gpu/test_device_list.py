@@ -43,7 +43,7 @@ def test_a_gpu(installed):
         target="sm_90",
         memory_free=130_000_000_000,
         memory_total=150_000_000_000,
-        facts={"processors": 132, "capability": "9.0", "driver": "CUDA 13.0"},
+        facts={"processors": 132, "capability": "9.0", "driver": "CUDA 13.0", "step": "one kernel"},
     )
     assert gpus() == [expected]
     names = [name for name, *_ in known.calls]

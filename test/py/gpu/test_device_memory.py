@@ -39,8 +39,9 @@ def path(tmp_path_factory):
 
 
 @pytest.fixture
-def driver():
-    return EmulatedDriver(ROOT, RUNNERS)
+def driver(request):
+    """A parameter is the status with which it refuses steps that are one kernel."""
+    return EmulatedDriver(ROOT, RUNNERS, refuses=getattr(request, "param", ""))
 
 
 @pytest.fixture
@@ -57,11 +58,18 @@ def step(executor: Executor, count: int) -> np.ndarray:
     return out
 
 
-@pytest.mark.parametrize("pack_cache", [True, False])
-def test_a_footprint_is_what_is_taken(path, cache, needs, pack_cache):
+@pytest.mark.parametrize(
+    ("driver", "pack_cache"),
+    [("", True), ("", False), ("CUDA_ERROR_NOT_SUPPORTED", True)],
+    indirect=["driver"],
+)
+def test_a_footprint_is_what_is_taken(path, cache, driver, needs, pack_cache):
     """With exactly as much memory it runs, and with less nothing is taken of it."""
     options = replace(OPTIONS, pack_cache=pack_cache)
-    exact, small = (EmulatedDriver(ROOT, RUNNERS, room=needs.total - missing) for missing in (0, 1))
+    exact, small = (
+        EmulatedDriver(ROOT, RUNNERS, room=needs.total - missing, refuses=driver.refuses)
+        for missing in (0, 1)
+    )
     with device.using(EmulatedCuda(exact), "cuda"):
         executor = Executor(Model.open(path), options, sequences=16, cache=cache)
     assert step(executor, 20).any()

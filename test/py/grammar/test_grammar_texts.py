@@ -18,7 +18,7 @@ from dice import Writer, byte_tokenizer
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lumen_mlir import Grammar, GrammarError
+from lumen_mlir import Grammar, GrammarError, LumenError
 from lumen_mlir.generate.speculation import NgramGuess
 from lumen_mlir.grammar import compiler
 from lumen_mlir.grammar import state as compiler_state
@@ -274,6 +274,30 @@ def test_control_tokens_in_a_grammar(bytes_only):
     # As text, a name is written letter by letter.
     run = bytes_only.write(Grammar.lark('start: "<|mark|>" /[0-9]/\n'))
     assert run.output.startswith("<|mark|>") and len(run.tokens) == 9
+
+
+@pytest.mark.parametrize("after", ["<|mark|>", "qu", "한"])
+@pytest.mark.parametrize("logprobs", [None, 0])
+def test_a_grammar_that_begins_later(writer, after, logprobs):
+    """Before it, anything is written; texts are the same together with others, and with guesses."""
+    grammar, begun = Grammar.regex("(가|나)다라[0-9]{3}"), 0
+    likely = {token: 10 for token in writer.tokenizer.encode(after, special=True)}
+    likely[writer.tokenizer.eos] = -100
+    runs = []
+    for seed in range(8):
+        options = dict(logit_bias=likely, special=True, grammar_after=after, logprobs=logprobs, seed=seed)
+        runs.append((writer.begin(grammar, 60, prompt=seed, **options), options))
+        runs[-1][0].begin()
+    for seed, (run, options) in enumerate(runs):
+        run.text()
+        before, found, behind = run.output.partition(after)
+        assert not found or run.finish_reason == "length" or re.fullmatch(grammar.text, behind)
+        begun += run.finish_reason == "end"
+        alone = writer.write(grammar, 60, prompt=seed, guess=NgramGuess(), **options)
+        assert told(alone) == told(run)
+    assert begun
+    with pytest.raises(LumenError, match="grammar_after is ''; a text was expected"):
+        writer.write(grammar, grammar_after="")
 
 
 def test_a_vocabulary_without_an_end(tmp_path):

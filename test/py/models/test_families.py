@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from emulated import EMULATED, EMULATED_GPU, VULKAN, WASM, marks_of
+from emulated import EMULATED, EMULATED_GPU, EMULATED_LAUNCHES, VULKAN, WASM, marks_of
 
 from lumen_mlir.models import Model
 from lumen_mlir.reference import ReferenceSession
@@ -29,7 +29,7 @@ def on_other_architectures() -> list:
     Each family with one of those in an emulator, in turn; with WebAssembly, GPUs and Vulkan those of ``FEW``.
     """
     result = []
-    groups = (EMULATED, WASM, (EMULATED_GPU,), (VULKAN,))
+    groups = (EMULATED, WASM, (EMULATED_GPU,), (EMULATED_LAUNCHES,), (VULKAN,))
     for group in groups:
         kinds = [(target.name, activations) for target in group for activations in ("int8", "exact")]
         for number, name in enumerate(FAMILIES):

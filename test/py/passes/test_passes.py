@@ -35,6 +35,7 @@ def outcomes(text: str, *pipelines: str) -> list[str]:
 
 PASSES = pass_inputs.lumen_passes()
 PASSES["lumen-check-stage"] = "builtin.module(lumen-check-stage{stage=vector})"
+PASSES["lumen-keep-side"] = "builtin.module(lumen-keep-side{side=device})"
 
 
 def test_every_pass_on_every_stage():

@@ -19,7 +19,6 @@ from reference_data import TINY, distance, greedy, partings, tiny
 
 from lumen_mlir import LLM
 from lumen_mlir.compiler import targets
-from lumen_mlir.compiler.driver import launches
 from lumen_mlir.compiler.objects import ObjectCompiler
 from lumen_mlir.data import embedded_model_path
 from lumen_mlir.errors import LumenError
@@ -40,7 +39,7 @@ from lumen_mlir.testing.synthetic import SHAPES, Shape, write_synthetic
 ODD = Shape(96, 2, 3, 1, 32, 160, 301, 1024, False)
 LENGTHS = (1, 2, 7, 8, 9, 511, 512, 513)
 
-runnable = [target for target in targets.TARGETS if not launches(target)]
+runnable = [target for target in targets.TARGETS if not target.launches]
 
 
 @pytest.fixture(scope="module")
@@ -247,7 +246,7 @@ def test_packs_what_the_layout_says(odd, cache):
     ][:1]
     assert entry.stat().st_size > 0
     parameters = [a for a in run.executor.engine.signatures["step"].arguments if a.name]
-    for parameter, weight in zip(parameters, run.executor.sections[0].weights, strict=True):
+    for parameter, weight in zip(parameters, run.executor.sections[0].weights.values(), strict=True):
         if parameter.alignment > 1:
             info = odd.tensors[parameter.name]
             fmt = get_format(info.type)

@@ -134,9 +134,9 @@ def test_a_call_that_is_required(parrot):
         ({"tools": [{"type": "function"}]}, "tool"),
         ({"response_format": {"type": "xml"}}, "'xml'"),
         ({"response_format": {"type": "json_schema", "json_schema": {"schema": 7}}}, "JSON schema"),
-        ({"response_format": {"type": "regex", "pattern": "(["}}, "regular expression"),
+        ({"structured_outputs": {"regex": "(["}}, "regular expression"),
         ({"grammar": "root ::= ("}, "GBNF"),
-        ({"guided_regex": "a", "grammar": 'root ::= "a"'}, "one of response_format"),
+        ({"regex": "a", "grammar": 'root ::= "a"'}, "grammar and regex are given"),
         ({"reasoning_effort": "enormous"}, "the effort is 'enormous'"),
     ],
 )
@@ -199,7 +199,7 @@ def test_a_budget_of_reasoning(parrot):
 
 def test_reasoning_before_an_answer_by_a_grammar(parrot):
     """The grammar is that of the answer; the model may think first."""
-    body = {"guided_regex": "[가-힣]{2}요", "max_tokens": 50}
+    body = {"regex": "[가-힣]{2}요", "max_tokens": 50}
     with parrot("<think>", "\n음", "… {", "\n ", "</think>", "맑아요") as server:
         message = ask(server, **body)["message"]
         assert (message["reasoning_content"].strip(), message["content"]) == ("음… {", "맑아요")
@@ -225,7 +225,7 @@ def test_answers_by_a_grammar(parrot):
         assert value["날씨"] in schema["properties"]["날씨"]["enum"]
         message, _ = streamed(server, **body)
         assert json.loads(message["content"]) == value
-        body = {"guided_regex": "[가-힣]{3}!", "max_tokens": 50, "enable_thinking": False}
+        body = {"regex": "[가-힣]{3}!", "max_tokens": 50, "enable_thinking": False}
         assert len(ask(server, **body)["message"]["content"]) == 4
         choice = ask(server, response_format={"type": "json_object"}, max_tokens=50, enable_thinking=False)
         assert choice["message"]["content"].startswith("{")
