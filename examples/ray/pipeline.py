@@ -4,9 +4,9 @@
     python examples/ray/pipeline.py MODEL.gguf --stages 2 -p "오늘 본 영화는" -p "이 영화는"
 
 Each stage is a Ray actor with a ``lumen_mlir.run.stage.Stage``. This process cuts texts into tokens and draws
-the next ones; hidden states go from stage to stage without it. A single text is computed by one stage after the
-other. Several texts keep all stages busy: they are in groups, and while one stage computes a group, the others
-compute other groups. The texts are those of one process, token by token.
+the next ones; hidden states go from stage to stage without it. A single text is computed by one stage after
+the other. Several texts keep all stages busy: they are in groups, and while one stage computes a group, the
+others compute other groups. The texts are those of one process, token by token.
 """
 
 from __future__ import annotations
@@ -46,6 +46,10 @@ class StageActor:
     def layers(self) -> tuple[int, int]:
         """Which it has, once it is open."""
         return self._stage.model.layers.start, self._stage.model.layers.stop
+
+    def node(self) -> str:
+        """Where it is."""
+        return ray.get_runtime_context().get_node_id()
 
 
 @dataclass

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Layers of a model as a step of their own, so that several processes or machines share a model.
 
-The first stage takes tokens, the last one gives logits, and in between go hidden states. Each has the weights,
-and the keys and values, of its own layers only. What is sent are plain values, which can be pickled.
+The first stage takes tokens, the last one gives logits, and in between go hidden states. Each has the
+weights, and the keys and values, of its own layers only. What is sent are plain values, which can be pickled.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ class Stage:
     """Some layers of a model, and the keys and values of any number of sequences in them.
 
     All stages of a model are given the same work, in the same order, with the same options. Then they compute
-    what one process computes, bit for bit (on targets that are alike). Where a stage fails in a step, the step
-    can be given to all of them once more.
+    what one process computes, bit for bit (on targets that are alike). Where a stage fails in a step, the
+    step can be given to all of them once more.
 
     Args:
-      model: an open model, or the path of a GGUF file that has all layers. Weights of other layers are not read.
+      model: an open model, or the path of a GGUF file, with all layers. Weights of others are not read.
       layers: which follow each other; see ``cut``.
       options: how to run them.
       sequences: how many there may be at a time.
