@@ -185,7 +185,7 @@ def main() -> None:
     parser.add_argument("--stages", type=int, default=2, help="machines, or processes, to cut the layers for")
     parser.add_argument("-p", "--prompt", action="append", required=True, help="several are written together")
     parser.add_argument("-n", "--tokens", type=int, default=64, help="to write, at most")
-    parser.add_argument("-c", "--context", type=int, default=2048, help="tokens of a text")
+    parser.add_argument("-c", "--context", type=int, help="tokens of a text; by default as many as is usual")
     parser.add_argument("-t", "--threads", type=int, default=1, help="of each stage")
     parser.add_argument("--temperature", type=float, default=0.0)
     parser.add_argument("--seed", type=int, default=1)

@@ -29,8 +29,16 @@ from lumen_mlir.serve.catalog import Catalog
 from lumen_mlir.serve.server import Server
 from lumen_mlir.serve.settings import ModelName, Settings
 
-# What a connection says of itself, and does not go on to the other side.
-_OWN_HEADERS = {"connection", "content-length", "keep-alive", "transfer-encoding", "date", "server"}
+# What a connection says of itself, and what Ray Serve says anyway.
+_OWN_HEADERS = {
+    "x-request-id",
+    "connection",
+    "content-length",
+    "keep-alive",
+    "transfer-encoding",
+    "date",
+    "server",
+}
 
 
 @serve.deployment(max_ongoing_requests=1024)
@@ -168,7 +176,7 @@ def main() -> None:
     parser.add_argument("models", nargs="*", help="as for lumen serve; each machine has the files")
     parser.add_argument("--replicas", type=int, default=2)
     parser.add_argument("--cores", type=float, default=1, help="of a machine, for each replica")
-    parser.add_argument("-c", "--context", type=int, default=4096)
+    parser.add_argument("-c", "--context", type=int, help="tokens of a text; by default as many as is usual")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8080)
     parser.add_argument("--address", help="of a Ray cluster; by default one is started on this machine")
