@@ -16,6 +16,7 @@ _SERVER = {
     "test_clients.py": ("anthropic", "ollama", "openai"),
     "test_server_clients.py": ("langchain_openai", "lm_eval", "schemathesis"),
     "test_server_load.py": (),
+    "test_ray.py": ("ray",),
 }
 
 

@@ -85,6 +85,17 @@ def test_openai_texts_and_models(gpt):
         gpt.completions.create(model="parrot", prompt="x" * 600)
 
 
+def test_openai_embeddings(gpt):
+    """The client asks for base64 unless it is told otherwise, and decodes it."""
+    texts = ["안녕", "누구세요?"]
+    answer = gpt.embeddings.create(model="parrot", input=texts, dimensions=8)
+    plain = gpt.embeddings.create(model="parrot", input=texts, dimensions=8, encoding_format="float")
+    assert [each.embedding for each in answer.data] == [each.embedding for each in plain.data]
+    assert [len(each.embedding) for each in answer.data] == [8, 8] and answer.usage.prompt_tokens > 0
+    with pytest.raises(openai.BadRequestError, match="dimensions"):
+        gpt.embeddings.create(model="parrot", input=texts, dimensions=1 << 20)
+
+
 def test_openai_responses(gpt):
     answer = gpt.responses.create(model="parrot", input="누구세요?", temperature=0, top_logprobs=1)
     assert answer.output_text == models.TEXT and answer.status == "completed"

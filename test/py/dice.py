@@ -57,7 +57,7 @@ class Dice(Parrot):
 
     def __init__(self, tokenizer: Tokenizer, liked: bytes = b'"}]', **options):
         super().__init__(b"", **options)
-        self.vocabulary = len(tokenizer)
+        self.row_width = len(tokenizer)
         self.liked = list(liked)
         self.rows: list[int] = []
 
@@ -70,10 +70,10 @@ class Dice(Parrot):
             self.rows.append(len(tokens))
             for end in range(position + first + 1, position + len(tokens) + 1):
                 before = np.array(sequence.tokens[:end], np.int32)
-                logits = np.random.default_rng(zlib.crc32(before.tobytes())).normal(0, 3, self.vocabulary)
+                logits = np.random.default_rng(zlib.crc32(before.tobytes())).normal(0, 3, self.row_width)
                 logits[self.liked] += 4
                 found.append(logits.astype(np.float32))
-        return np.array(found, np.float32).reshape(-1, self.vocabulary)
+        return np.array(found, np.float32).reshape(-1, self.row_width)
 
 
 class Writer:

@@ -53,7 +53,7 @@ class Parrot:
         self, text: bytes, context: int = 10_000, prompt: int = 1, sequences: int = 8, chunk: int = 512
     ):
         self.script = [*text, END]
-        self.chunk, self.context, self.capacity, self.vocabulary = chunk, context, context, END + 1
+        self.chunk, self.context, self.capacity, self.row_width = chunk, context, context, END + 1
         self.prompt, self.sequences, self.selects = prompt, sequences, False
         self.calls = self.open_sequences = 0
 

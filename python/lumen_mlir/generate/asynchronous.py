@@ -14,16 +14,25 @@ import asyncio
 import os
 import threading
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from lumen_mlir.generate.generation import Generation
 from lumen_mlir.generate.llm import LLM
+from lumen_mlir.generate.prompts import is_list_of_prompts
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
+    from lumen_mlir.generate.embeddings import Embeddings
     from lumen_mlir.generate.parameters import Parameters
+
+# Requests for vectors that are computed at a time; others wait their turn.
+_EMBEDDERS = 32
 
 
 class AsyncGeneration(AsyncIterator[str]):
@@ -138,6 +147,8 @@ class AsyncLLM:
     def __init__(self, path: str | os.PathLike[str] | None | LLM = None, **options: Any):
         self.llm = path if isinstance(path, LLM) else LLM(path, **options)
         self._reader = _Reader(self.llm)
+        # Each waits for the vectors of one request: threads begin where there are requests.
+        self._embedders = ThreadPoolExecutor(_EMBEDDERS, "lumen-embeddings")
 
     @staticmethod
     async def open(path: str | os.PathLike[str] | None = None, **options: Any) -> AsyncLLM:
@@ -153,12 +164,35 @@ class AsyncLLM:
     async def close(self) -> None:
         """See ``LLM.close``."""
         await asyncio.to_thread(self.llm.close)
+        self._embedders.shutdown(wait=False)
 
     def generate(
         self, prompt: str | Iterable[int], max_tokens: int | None = 256, **parameters: Unpack[Parameters]
     ) -> AsyncGeneration:
         """See ``LLM.generate``."""
         return self.reading(self.llm.generate(prompt, max_tokens, **parameters))
+
+    async def embed(
+        self,
+        texts: str | Iterable[int] | Sequence[str | Sequence[int]],
+        pooling: str | None = None,
+        dimensions: int | None = None,
+        **parameters: Any,
+    ) -> np.ndarray:
+        """See ``LLM.embed``. A task that is cancelled meanwhile gives the texts up."""
+        several = is_list_of_prompts(texts)
+        given: Any = texts if several else [texts]
+        make = partial(self.llm.embeddings, given, pooling, dimensions, **parameters)
+        found = await self.vectors(await asyncio.to_thread(make))
+        return found if several else found[0]
+
+    async def vectors(self, embeddings: Embeddings) -> np.ndarray:
+        """Those of texts that nobody computes yet; see ``embed``."""
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._embedders, embeddings.vectors)
+        except asyncio.CancelledError:
+            embeddings.cancel()
+            raise
 
     def reading(self, generation: Generation) -> AsyncGeneration:
         """A text of ``llm`` that nobody has begun to read, to be read by the running loop."""

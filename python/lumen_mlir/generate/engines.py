@@ -24,9 +24,18 @@ def check_engine(name: Any) -> str:
 
 
 def open_engine(
-    engine: str, model: Model, options: SessionOptions, cache: Cache, progress: Progress, timings: Timings
+    engine: str,
+    model: Model,
+    options: SessionOptions,
+    cache: Cache,
+    progress: Progress,
+    timings: Timings,
+    beside: Any = None,
 ) -> Any:
-    """``engine`` for ``model``: ``run.executor.Executor`` or ``reference.ReferenceSession``."""
+    """``engine`` for ``model``: ``run.executor.Executor`` or ``reference.ReferenceSession``.
+
+    ``beside``: one for the same file, whose weights are used. Then prefixes are not kept.
+    """
     # Each imports much that the other does not need.
     if engine == "compiled":
         from lumen_mlir.run.executor import Executor
@@ -37,10 +46,11 @@ def open_engine(
             sequences=options.sequences,
             spare=_SPARE,
             pool=options.kv_pool,
-            prefixes=True,
+            prefixes=beside is None,
             cache=cache,
             progress=progress,
             timings=timings,
+            beside=beside,
         )
     from lumen_mlir.reference import ReferenceSession
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from lumen_mlir.errors import LumenError, shown
 from lumen_mlir.generate.batcher import Batcher
+from lumen_mlir.generate.embeddings import Embedder
 from lumen_mlir.generate.engines import check_engine, open_engine
 from lumen_mlir.generate.generation import Generation, stop_strings
 from lumen_mlir.generate.model_source import open_model_file
@@ -143,6 +144,7 @@ class LLM(Network):
         steps = steps_of(self.executor, self.options.chunk)
         draw = partial(TokenDraw.together, steps.team)
         self._batcher = Batcher(Scheduler(steps, draw=draw, guesser=guesser))
+        self._embedder = Embedder(engine, self.model, self.options, cache, self.executor)
         self._grammars: GrammarCompiler | None = None
         self._grammar_turn = turn_lock()
         self.sampling = Sampling.of_metadata(self.model.file.path, self.model.file.metadata)
@@ -195,6 +197,7 @@ class LLM(Network):
         batcher = self.__dict__.get("_batcher")
         if batcher is not None:
             batcher.close(self._closed_error())
+            self._embedder.close(self._closed_error())
         for name in _CLOSED:
             self.__dict__.pop(name, None)
 
@@ -429,4 +432,7 @@ class LLM(Network):
 
 
 # What ``LLM.close`` lets go.
-_CLOSED = ("executor", "draft", "model", "tokenizer", "module", "prompts", "_batcher", "_grammars")
+_CLOSED = (
+    *("executor", "draft", "model", "tokenizer", "module", "prompts"),
+    *("_batcher", "_embedder", "_grammars"),
+)

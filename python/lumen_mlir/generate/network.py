@@ -12,15 +12,18 @@ import numpy as np
 
 from lumen_mlir.errors import LumenError
 from lumen_mlir.generate.batcher import Batcher
-from lumen_mlir.generate.prompts import Prompts
+from lumen_mlir.generate.generation import ContextError
+from lumen_mlir.generate.prompts import Prompts, is_list_of_prompts
 from lumen_mlir.generate.request import Request
 from lumen_mlir.models import Model
 from lumen_mlir.run.session_options import SessionOptions
+from lumen_mlir.support.arguments import positive_number, whole_number
 from lumen_mlir.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from lumen_mlir import ir
     from lumen_mlir.generate.draft_source import Draft
+    from lumen_mlir.generate.embeddings import Embedder, Embeddings
     from lumen_mlir.generate.perplexity import Perplexity
 
 
@@ -36,6 +39,7 @@ class Network:
     tokenizer: Tokenizer
     context: int
     _batcher: Batcher
+    _embedder: Embedder
 
     def tokenize(self, text: str, *, special: bool = True, add_bos: bool | None = None) -> list[int]:
         """The token ids of ``text``; see ``Tokenizer.encode``."""
@@ -55,6 +59,7 @@ class Network:
         executor, draft = self.executor, self.draft
         if self.engine == "compiled":
             executor.set_threads(count)
+            self._embedder.set_threads(count)
             if draft is not None:
                 draft.executor.set_threads(count)
 
@@ -99,6 +104,63 @@ class Network:
         ids, found = self._that_fit(ids), []
         self._batcher.compute(Request(ids, lambda logits: found.append(logits.copy()), len(ids) + 1))
         return found[0]
+
+    def embed(
+        self,
+        texts: str | Iterable[int] | Sequence[str | Sequence[int]],
+        pooling: str | None = None,
+        dimensions: int | None = None,
+        *,
+        priority: int = 0,
+        timeout: float | None = None,
+    ) -> np.ndarray:
+        """A text (or token ids) as a vector of length one: float32 [width]; of a list, [texts, width].
+
+        A vector is pooled from the model's last hidden states, behind the last norm. ``pooling``: "last"
+        takes that of the last token, "mean" the mean of all, "cls" the first one's; by default what the file
+        says, else "last". ``dimensions``: so many of the first numbers, of length one again; for models that
+        are trained for it. Texts end with an end token where the file says so. ``priority`` and ``timeout``
+        are those of ``LLM.generate``.
+
+        All texts are computed together, and none depends on the others. The first call compiles the model
+        without its output matrix, and uses the weights that are in memory. (Those of a GPU it loads again.)
+        Raises ``LumenError`` for parameters out of range, and for a text without tokens or longer than the
+        context.
+        """
+        several = is_list_of_prompts(texts)
+        given: Any = texts if several else [texts]
+        found = self.embeddings(given, pooling, dimensions, priority=priority, timeout=timeout).vectors()
+        return found if several else found[0]
+
+    def embeddings(
+        self,
+        texts: Sequence[str | Iterable[int]],
+        pooling: str | None = None,
+        dimensions: int | None = None,
+        *,
+        priority: int = 0,
+        timeout: float | None = None,
+    ) -> Embeddings:
+        """What ``embed`` computes of a list, before it is computed: another thread can give it up."""
+        from lumen_mlir.generate.embeddings import Embeddings, check_pooling, file_pooling
+
+        pooling = file_pooling(self.model) if pooling is None else check_pooling(pooling)
+        width = self.model.config.width
+        if dimensions is not None and whole_number("dimensions", dimensions, 1) > width:
+            raise LumenError(f"dimensions is {dimensions}, but vectors have {width} numbers")
+        if timeout is not None:
+            timeout = positive_number("timeout", timeout)
+        ids = [self.prompts.of_whole_text(text) for text in texts]
+        if not ids:
+            raise LumenError("there are no texts")
+        for number, each in enumerate(ids):
+            if len(each) > self.context:
+                raise ContextError(
+                    f"text {number} is {len(each)} tokens long, but the context is {self.context} tokens"
+                )
+        return Embeddings(
+            self._embedder, ids, pooling, dimensions, whole_number("priority", priority), timeout
+        )
 
     def stepper(self) -> Any:
         """Runs single steps of one text: a ``Stepper``, to be closed.

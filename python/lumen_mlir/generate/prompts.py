@@ -67,6 +67,10 @@ class Prompts:
         ids = tokenizer.encode(prompt, add_eos=False)
         return ids if ids or tokenizer.bos is None else [tokenizer.bos]
 
+    def of_whole_text(self, text: str | Iterable[int]) -> list[int]:
+        """The ids of a text that nothing follows, with the end token where the file wants one; or ids."""
+        return self.checked(self._tokenizer.encode(text) if isinstance(text, str) else text)
+
     def of_messages(
         self,
         messages: str | Sequence[Mapping[str, Any]],

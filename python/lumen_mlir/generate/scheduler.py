@@ -61,8 +61,8 @@ class Steps(Protocol):
     """Most tokens of a sequence."""
     capacity: int
     """Tokens of all sequences that there is room for."""
-    vocabulary: int
-    """Logits of a token."""
+    row_width: int
+    """Logits of a token, or what else a step makes of it."""
 
     def open(self) -> Stored:
         """A sequence without tokens. Raises ``NoRoomError`` where there are too many."""
@@ -255,7 +255,7 @@ class Scheduler:
         if not self.steps.selects:
             return []
         together = itertools.takewhile(_has_one_row, plan)
-        return [ask_of(each.request.draw, self.steps.vocabulary) for each in together]
+        return [ask_of(each.request.draw, self.steps.row_width) for each in together]
 
     def _learn(self, plan: Sequence[_Planned], seconds: float) -> None:
         """Notes how long a step took."""
@@ -348,7 +348,7 @@ class Scheduler:
             total += count
         del writing[len(plan) :]
         limit = self._limit(writing) if reading else None
-        logits = max(_LOGITS // self.steps.vocabulary - len(plan), 1)
+        logits = max(_LOGITS // self.steps.row_width - len(plan), 1)
         for request in reading:
             missing, position = request.missing, request.computed
             count = min(missing, chunk - total)

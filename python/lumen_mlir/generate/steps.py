@@ -26,9 +26,9 @@ class CompiledSteps:
 
         self._executor, self._part = executor, Part
         self.chunk, self.context = executor.options.chunk, executor.context
-        self.capacity, self.vocabulary = executor.capacity, executor.model.config.vocabulary
+        self.capacity, self.row_width = executor.capacity, executor.model.row_width
         self.selects = executor.selects
-        self._logits = LogitsMemory(self.vocabulary)
+        self._logits = LogitsMemory(self.row_width)
         self.team = executor.engine.team
         # Those that are computed at a time.
         self._open: list[Any] = []
@@ -63,7 +63,7 @@ class ReferenceSteps:
     def __init__(self, session: ReferenceSession, chunk: int):
         self._session = session
         self.chunk, self.context, self.capacity = chunk, session.context, session.context
-        self.vocabulary = session.model.config.vocabulary
+        self.row_width = session.model.row_width
         self._current: _OnlySequence | None = None
         # What the caches hold.
         self.held: list[int] = []

@@ -149,11 +149,15 @@ class Architecture:
         """One decoder layer: f32 [T, width] -> [T, width]."""
         return blocks.pre_norm_layer(scope, x)
 
+    def last_norm(self, scope: Scope, x: ir.Value) -> ir.Value:
+        """The hidden states that logits are made of: f32 [T, width] -> [T, width]."""
+        return scope.rms_norm(x, "output_norm")
+
     def head(self, scope: Scope, x: ir.Value) -> ir.Value:
         """The logits: f32 [T, width] -> [T, vocabulary]. Without an own table, the embedding's is used."""
         tied = "output.weight" not in scope.weights
         # Before the product, where there are fewer numbers to multiply.
-        x = scope.scale(scope.rms_norm(x, "output_norm"), scope.config.logit_scale)
+        x = scope.scale(self.last_norm(scope, x), scope.config.logit_scale)
         return scope.linear(x, "token_embd" if tied else "output")
 
 

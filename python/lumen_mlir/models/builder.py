@@ -6,7 +6,8 @@ equal types (and which the architecture writes alike) share one function, so tha
 not grow with the depth of the model.
 
 A module can have some of the layers, too. Then hidden states take the place of what other modules compute:
-of the tokens where the first layer is missing, and of the logits where the last one is.
+of the tokens where the first layer is missing, and of the logits where the last one is. A module without its
+head ends in the last norm.
 """
 
 from __future__ import annotations
@@ -39,12 +40,13 @@ class ModuleBuilder:
         tensors: Mapping[str, TensorInfo],
         kv_type: str,
         layers: range,
-        logit_group: int,
+        has_head: bool = True,
+        logit_group: int = 0,
     ):
         self.architecture = architecture.get(config.architecture)
         self.config = config
         self.tensors = tensors
-        self.layers = layers
+        self.layers, self.has_head = layers, has_head
         self.logit_group = logit_group
         # Keys and values of the layers of each window.
         self.caches = {
@@ -82,7 +84,7 @@ class ModuleBuilder:
         block = func.func(
             "step",
             [*fixed, *map(tensor_type, self.tensors.values())],
-            [lumen.rows_type(config.vocabulary) if is_last else hidden, *groups, *caches],
+            [lumen.rows_type(config.vocabulary) if is_last and self.has_head else hidden, *groups, *caches],
             argument_attributes=[*({} for _ in fixed), *named],
         )
         arguments = iter(block.arguments)
@@ -113,7 +115,8 @@ class ModuleBuilder:
                 results = [x.type, *self.caches[window]]
                 x, *held[window] = func.call(function, results, values)
             if rows is not None:
-                x = self.architecture.head(scope, lumen.select_rows(x, rows))
+                end = self.architecture.head if self.has_head else self.architecture.last_norm
+                x = end(scope, lumen.select_rows(x, rows))
             largest = lumen.largest_groups(x, lumen.group_keys(x, group), *asked, group) if group else []
             func.return_([x, *largest, *(value for pair in held.values() for value in pair)])
 
@@ -163,6 +166,7 @@ def build_module(
     target: ir.Attribute | None = None,
     max_tokens: int | None = None,
     layers: range | None = None,
+    has_head: bool = True,
     logit_group: int = 0,
 ) -> ir.Module:
     """The ``lumen`` stage of a model, in the current context.
@@ -175,11 +179,13 @@ def build_module(
       target: the module attribute ``lumen.target``.
       max_tokens: the module attribute ``lumen.max_tokens``: most tokens of one step.
       layers: of the module; by default all.
+      has_head: it ends in logits; else in the last norm.
       logit_group: if not 0, ``@step`` also gives groups of so many of the largest logits, behind the logits
         (``lumen.largest_groups``), for the rows and ranks that it is given behind ``rows``. It must have the
         last layer then, and logits for a group.
     """
-    module = ModuleBuilder(config, tensors, kv_type, layers or range(config.layers), logit_group).build()
+    layers = layers or range(config.layers)
+    module = ModuleBuilder(config, tensors, kv_type, layers, has_head, logit_group).build()
     attributes = module.operation.attributes
     if target is not None:
         attributes["lumen.target"] = target

@@ -30,6 +30,7 @@ class Model:
       architecture, config: what it is, with all layers.
       tensors: its weights, in the order of the arguments of ``@step``.
       layers: that it has.
+      has_head: it ends in logits; else in hidden states that the last norm has normalized.
     """
 
     file: ModelFile
@@ -37,6 +38,7 @@ class Model:
     config: ModelConfig
     tensors: dict[str, TensorInfo]
     layers: range
+    has_head: bool = True
 
     @staticmethod
     def open(path: str | os.PathLike[str] | ModelFile) -> Model:
@@ -54,18 +56,29 @@ class Model:
     def part(self, layers: range) -> Model:
         """Some of the layers, which follow each other, with the weights that they need.
 
-        What has the first layer embeds tokens, and what has the last one computes logits. In between go
-        hidden states: float32 [tokens, width].
+        What has the first layer embeds tokens, and what has the last one computes logits (or, without its
+        head, hidden states of the tokens that are wanted). In between go hidden states: float32
+        [tokens, width].
         """
         wanted = {f"blk.{index}" for index in layers}
         if layers.start == 0:
             wanted.add("token_embd")
         if layers.stop == self.config.layers:
-            wanted |= {"output_norm", "output"}
-            if "output.weight" not in self.tensors:
-                wanted.add("token_embd")
-        names = [name for name in self.tensors if _place_of(name) in wanted]
-        return replace(self, tensors={name: self.tensors[name] for name in names}, layers=layers)
+            wanted.add("output_norm")
+            if self.has_head:
+                wanted.add("output" if "output.weight" in self.tensors else "token_embd")
+        return replace(self, tensors=self._tensors_of(wanted), layers=layers)
+
+    def without_head(self) -> Model:
+        """The model up to its last norm: a step gives hidden states, float32 [rows, width], for logits."""
+        places = set(map(_place_of, self.tensors)) - {"output"}
+        if not self.is_first:
+            # There only for the logits.
+            places -= {"token_embd"}
+        return replace(self, tensors=self._tensors_of(places), has_head=False)
+
+    def _tensors_of(self, places: set[str]) -> dict[str, TensorInfo]:
+        return {name: info for name, info in self.tensors.items() if _place_of(name) in places}
 
     @property
     def is_first(self) -> bool:
@@ -74,8 +87,13 @@ class Model:
 
     @property
     def is_last(self) -> bool:
-        """Whether it computes logits."""
+        """Whether it computes logits, or what they are made of."""
         return self.layers.stop == self.config.layers
+
+    @property
+    def row_width(self) -> int:
+        """Numbers in a row of what a step makes: logits, or a hidden state."""
+        return self.config.vocabulary if self.is_last and self.has_head else self.config.width
 
     @property
     def windows(self) -> dict[int | None, int]:
@@ -103,6 +121,7 @@ class Model:
             target=target,
             max_tokens=max_tokens,
             layers=self.layers,
+            has_head=self.has_head,
             logit_group=logit_group,
         )
 

@@ -85,15 +85,14 @@ class ReferenceSession:
         """Runs ``tokens`` at ``position``, ``position`` + 1, … on top of what the KV cache holds before it.
 
         Returns the logits of the tokens from number ``first`` on: float32 [len(tokens) - first, vocabulary],
-        in ``out`` where it is given.
+        in ``out`` where it is given (of a model without its head, hidden states: [.., width]).
         ``LumenError`` where the tokens do not fit the context, or are none of the vocabulary. Steps of
         several threads run one after the other.
         """
-        vocabulary = self.model.config.vocabulary
-        ids = token_ids(tokens, vocabulary, self.context)
+        ids = token_ids(tokens, self.model.config.vocabulary, self.context)
         position, first = place(position, first, len(ids), self.context)
         if out is not None:
-            check_logits(out, (len(ids) - first, vocabulary))
+            check_logits(out, (len(ids) - first, self.model.row_width))
         # The interpreter does not compute arrays without rows.
         computed = min(first, len(ids) - 1)
         with self._lock:

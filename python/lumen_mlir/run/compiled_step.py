@@ -130,7 +130,8 @@ def packer_program(kinds: Iterable[tuple[str, Tile]], target: Target, cache: Cac
 
 def selected_group(model: Model, target: Target) -> int:
     """How many logits are a group where a step also gives the largest ones: on GPUs. Elsewhere 0."""
-    return logit_group(model.config.vocabulary) if target.warp > 1 and model.is_last else 0
+    gives_logits = model.is_last and model.has_head
+    return logit_group(model.config.vocabulary) if target.warp > 1 and gives_logits else 0
 
 
 def step_of(signatures: Iterable[Signature]) -> Signature:

@@ -26,10 +26,10 @@ from lumen_mlir.run.page_memory import PageMemory
 from lumen_mlir.run.pages import NoRoomError, PagePool, SequencePages
 from lumen_mlir.run.placement import Assignment, assign, smaller_assignments, text_of
 from lumen_mlir.run.prefix_tree import PrefixTree
-from lumen_mlir.run.section import Section, StepArrays, Zeros
+from lumen_mlir.run.section import Section, StepArrays, Weights, Zeros
 from lumen_mlir.run.sequence import Part, Sequence, check_parts
 from lumen_mlir.run.session_options import AUTO, Progress, SessionOptions, Timings, check_count, silent
-from lumen_mlir.run.step_arguments import check_logits
+from lumen_mlir.run.step_arguments import check_logits, check_states
 from lumen_mlir.run.tuning import Tuning
 from lumen_mlir.storage.cache import Cache
 from lumen_mlir.support.interrupts import interrupts_held
@@ -69,12 +69,14 @@ class Executor:
       progress: told of the work that the cache does not save.
       timings: filled in.
       tuned: how products are cut; None for what ``lumen tune`` has found for this model, if it has.
+      beside: an executor of the same file. Weights that it has in this machine's memory, packed alike, are
+        used here too, and steps of the two take turns.
 
     Sequences take pages of the KV cache as they grow, and none has a share of its own.
     """
 
-    # What a step is given, and what sections hand on to the next.
-    _tokens: np.ndarray
+    # What a step is given, tokens or hidden states, and what sections hand on to the next.
+    _given: np.ndarray
     _arrays: StepArrays
     _hidden: list[np.ndarray]
     # The KV cache: the pages of each window, whose they are, and which sequences there may be.
@@ -83,6 +85,7 @@ class Executor:
     _free: list[int]
     memories: list[PageMemory]
     era: object
+    lock: threading.RLock
 
     def __init__(
         self,
@@ -97,6 +100,7 @@ class Executor:
         progress: Progress = silent,
         timings: Timings | None = None,
         tuned: Tuning | None = None,
+        beside: Executor | None = None,
     ):
         check_count("sequences", sequences)
         if pool is not None:
@@ -108,7 +112,9 @@ class Executor:
         asked = place_of(self.options.device, self.options.target)
         self._cache = Cache() if cache is None else cache
         room = replace(self.options, sequences=sequences, kv_pool=pool)
+        self._lent = {} if beside is None else beside.weights
         self.sections, assigned = self._open_sections(room, progress, tuned)
+        self._lent = {}
         first, last = self.sections[0], self.sections[-1]
         self.engine, self.tuning = first.engine, first.tuning
         self.tuning_keys = [section.tuning_key for section in self.sections]
@@ -120,7 +126,7 @@ class Executor:
         windows = list(zip(self._pools, model.windows, strict=True))
         copies = all(memory.is_reachable for memory in self.memories)
         self._tree = PrefixTree(windows, copies, self._tier) if prefixes else None
-        self.lock = self.engine.lock
+        self.lock = self.engine.lock if beside is None else beside.lock
         self.era = object()
 
     @property
@@ -132,6 +138,11 @@ class Executor:
     def kernels(self) -> str:
         """What was chosen for the device: target, dot product, rows x tokens of a register tile."""
         return " and ".join(map(_kernels, self.sections))
+
+    @property
+    def weights(self) -> Weights:
+        """What lies in this machine's memory, by name and tile."""
+        return {key: array for section in self.sections for key, array in section.weights.items()}
 
     @cached_property
     def identity(self) -> KvIdentity:
@@ -215,21 +226,32 @@ class Executor:
         """Whether the largest logits of rows can be asked for instead of all."""
         return self.sections[-1].selection is not None
 
-    def run(self, parts: Several[Part], out: np.ndarray, asks: Several[Ask | None] = ()) -> None:
+    def run(
+        self,
+        parts: Several[Part],
+        out: np.ndarray,
+        asks: Several[Ask | None] = (),
+        states: np.ndarray | None = None,
+    ) -> None:
         """Runs a step. What a part computes does not depend on the others.
 
-        ``out`` gets the logits that are wanted, part by part: float32 [rows, vocabulary]. The tokens of all
-        parts are at most ``options.chunk``, and those of a sequence end within the context, which callers
-        have checked. Raises ``LumenError`` where the KV cache has too few pages, or no longer what a part
-        attends to.
+        ``out`` gets the logits that are wanted, part by part: float32 [rows, vocabulary]; of a model without
+        its head, hidden states: [rows, width]; of one without its last layer, those of all tokens. Where the
+        first layer is missing, it begins with the hidden states ``states``: float32 [tokens, width].
+
+        The tokens of all parts are at most ``options.chunk``, and those of a sequence end within the context,
+        which callers have checked. Raises ``LumenError`` where the KV cache has too few pages, or no longer
+        what a part attends to.
 
         Where it ``selects``, ``asks`` are given the largest logits of the first rows, each of one row. A row
         that is taken does not come to ``out``, but those for None and for asks that need all logits do.
 
         Where a step fails, its sequences still have their tokens before the positions that it began at.
         """
-        logits = sum(len(part.tokens) - part.first for part in parts)
-        check_logits(out, (logits, self.model.config.vocabulary))
+        tokens = sum(len(part.tokens) for part in parts)
+        wanted = sum(len(part.tokens) - part.first for part in parts) if self.model.is_last else tokens
+        check_logits(out, (wanted, self.model.row_width))
+        check_states(states, None if self.model.is_first else (tokens, self.model.config.width))
         # Of a subclass, the array itself.
         memory = np.asarray(out)
         # An interrupt waits for the end of the step, as it does while code runs.
@@ -241,6 +263,8 @@ class Executor:
             for number, part in enumerate(parts):
                 row = self._add(number, part, begin, row)
                 begin += len(part.tokens)
+            if states is not None:
+                self._given[:begin] = states
             selection = self.sections[-1].selection
             if selection is not None:
                 selection.ask(asks)
@@ -276,7 +300,9 @@ class Executor:
         own, behind = slice(begin, begin + count), row + count - first
         # (Of single tokens, which most steps have, numbers: arrays of one take longer.)
         positions = part.position if count == 1 else np.arange(part.position, part.position + count)
-        arrays, self._tokens[own] = self._arrays, part.tokens
+        arrays = self._arrays
+        if self.model.is_first:
+            self._given[own] = part.tokens
         arrays.positions[own] = positions
         arrays.rows[row:behind] = begin if count == 1 else np.arange(begin + first, begin + count)
         arrays.runs[number] = begin, count, part.sequence.number
@@ -309,7 +335,7 @@ class Executor:
     ) -> list[Section]:
         timings = self.timings
         timings.compile_cached = timings.pack_cached = True
-        more = (self.options, room, self._cache, progress, timings, tuned)
+        more = (self.options, room, self._cache, progress, timings, tuned, self._lent)
         # The last one first: it may find that its device has no room.
         return [Section(each.model, each.place, *more) for each in reversed(assigned)][::-1]
 
@@ -320,7 +346,8 @@ class Executor:
         pages = pool_pages(model, self.options, sequences, pool)
         sequences += spare
         self.capacity = kv_cache.pages(self.context if pool is None else pool) * kv_cache.PAGE
-        self._tokens, positions, rows = (zeros((chunk,), np.int32) for _ in range(3))
+        self._given = zeros((chunk,), np.int32) if model.is_first else zeros((chunk, width), np.float32)
+        positions, rows = (zeros((chunk,), np.int32) for _ in range(2))
         runs = zeros((min(sequences, chunk), 3), np.int32)
         # One token of the first sequence, with which calls are checked; steps say how many there are.
         runs[0] = 0, 1, 0
@@ -336,8 +363,8 @@ class Executor:
         )
         self._rope_rows = 0
         self._hidden = [zeros((chunk, width), np.float32) for _ in self.sections[1:]]
-        logits = np.empty((1, model.config.vocabulary), np.float32)
-        given, made = [self._tokens, *self._hidden], [*(x[:1] for x in self._hidden), logits]
+        logits = np.empty((1, model.row_width), np.float32)
+        given, made = [self._given, *self._hidden], [*(x[:1] for x in self._hidden), logits]
         counts = dict(zip(windows, pages, strict=True))
         caches = [
             section.bind(x, out, self._arrays, counts, own)
@@ -379,14 +406,14 @@ def _kernels(section: Section) -> str:
 
 
 class LogitsMemory(threading.local):
-    """Memory for logits. Each thread has its own, so that steps of others leave it alone."""
+    """Memory for rows of logits, or of hidden states. Each thread has its own, which others leave alone."""
 
-    def __init__(self, vocabulary: int):
-        self._vocabulary = vocabulary
-        self._logits = np.empty((0, vocabulary), np.float32)
+    def __init__(self, width: int):
+        self._width = width
+        self._logits = np.empty((0, width), np.float32)
 
     def rows(self, count: int) -> np.ndarray:
-        """float32 [count, vocabulary], used again by the thread's next call."""
+        """float32 [count, width], used again by the thread's next call."""
         if len(self._logits) < count:
-            self._logits = np.empty((count, self._vocabulary), np.float32)
+            self._logits = np.empty((count, self._width), np.float32)
         return self._logits[:count]

@@ -53,7 +53,7 @@ class KvIdentity:
         turns = b"".join(rope.frequencies(context).tobytes() for rope in ropes)
         return KvIdentity(
             lumen=__version__,
-            model=f"{model.file.fingerprint()}-{_digest(json.dumps(texts).encode())}",
+            model=f"{model.file.fingerprint()}-{_digest(json.dumps(texts).encode())}{_layers_text(model)}",
             kv_type=options.kv_type,
             activations=options.activations,
             target=" + ".join(f"{name} x {count}" for name, count in targets) if more else targets[0][0],
@@ -71,6 +71,12 @@ class KvIdentity:
                 its = one_line(other.get(name), 80)
                 found.append(f"another {what}" if digest else f"{what} {its}, not {value}")
         return found
+
+
+def _layers_text(model: Model) -> str:
+    """Which layers it has; "" where it has all."""
+    whole = model.is_first and model.is_last
+    return "" if whole else f"-{model.layers.start}-{model.layers.stop}"
 
 
 def _digest(data: bytes) -> str:

@@ -167,7 +167,7 @@ def _footprint(model: Model, options: SessionOptions, engine: Engine) -> Footpri
     context = options.context_of(model)
     tables = sum(4 * context * rope.dimensions for rope in model.ropes)
     hidden = 4 * options.chunk * model.config.width * ((not model.is_first) + (not model.is_last))
-    logits = 4 * model.config.vocabulary if model.is_last else 0
+    logits = 4 * model.row_width if model.is_last else 0
     return Footprint(
         context=context,
         kv_type=options.kv_type,

@@ -35,15 +35,15 @@ def assign(model: Model, options: SessionOptions, layers: int | None = None) -> 
     place = place_of(options.device, options.target)
     if place.device.free_memory() is None:
         return [Assignment(model, place)]
-    count, total = options.gpu_layer_count if layers is None else layers, model.config.layers
+    count, total = options.gpu_layer_count if layers is None else layers, len(model.layers)
     if count is None or count >= total:
         return [Assignment(model, place)]
     if count == 0:
         return [Assignment(model, place_of(CPU))]
     cut = total - count
     return [
-        Assignment(model.part(range(cut)), place_of(CPU)),
-        Assignment(model.part(range(cut, total)), place),
+        Assignment(model.part(model.layers[:cut]), place_of(CPU)),
+        Assignment(model.part(model.layers[cut:]), place),
     ]
 
 
@@ -62,9 +62,9 @@ def layers_that_fit(
 
     ``step``, ``whole``: of all layers, on the same device.
     """
-    total = model.config.layers
-    parts = [_layer_bytes(model.part(range(i, i + 1)), options, step) for i in range(total)]
-    head = model.part(range(total - 1, total))
+    total = len(model.layers)
+    parts = [_layer_bytes(model.part(range(i, i + 1)), options, step) for i in model.layers]
+    head = model.part(model.layers[-1:])
     left = limit - whole.scratch - (_layer_bytes(head, options, step, with_head=True) - parts[-1])
     count = 0
     while count < total - 1 and left >= parts[total - 1 - count]:
@@ -152,7 +152,7 @@ def text_of(assigned: Sequence[Assignment], read: Sequence[int], asked: Place) -
 
     ``read``: bytes of weights that a token needs of each part.
     """
-    total = assigned[0].model.config.layers
+    total = sum(len(each.model.layers) for each in assigned)
     if len(assigned) == 1:
         if assigned[0].place == asked:
             return ""

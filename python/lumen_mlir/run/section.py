@@ -10,7 +10,9 @@ from functools import partial
 
 import numpy as np
 
+from lumen_mlir.compiler.signature import Signature
 from lumen_mlir.formats import kv_cache
+from lumen_mlir.formats.packing import Tile
 from lumen_mlir.models import Model, Rope
 from lumen_mlir.run import packed_weights
 from lumen_mlir.run.compiled_step import compile_step, selected_group, step_of
@@ -22,12 +24,15 @@ from lumen_mlir.run.placement import read_bytes
 from lumen_mlir.run.selection import Selection
 from lumen_mlir.run.session_options import Progress, SessionOptions, Timings
 from lumen_mlir.run.tuning import Tuning
-from lumen_mlir.run.weight_loader import WeightLoader
+from lumen_mlir.run.weight_loader import WeightLoader, packed_layout
 from lumen_mlir.storage.cache import Cache
 from lumen_mlir.storage.mapping import MappedFile, check_unchanged, fetch, files_of
 
 Zeros = Callable[[tuple[int, ...], type], np.ndarray]
 """Makes an array of a shape and a type that holds zeros."""
+
+Weights = dict[tuple[str, Tile | None], np.ndarray]
+"""Weights as a step takes them, by name and by how they are packed, if they are."""
 
 
 @dataclass
@@ -60,12 +65,13 @@ class Section:
       options: how; ``room``: the same, with the sequences and the pool that there will be room for.
       tuned: how products are cut; None for what ``lumen tune`` has found.
       timings: what it takes is added.
+      lent: weights that are there already.
 
     Attributes:
       model, place: as given.
       engine: the compiled code.
       packed_bytes: bytes of the packed weights; ``read_bytes``: of those that one token needs.
-      weights: the arrays of the weights, as long as the device needs them.
+      weights: in their order, as long as the device needs the arrays.
       tuning, tuning_key: how products are cut, and what ``lumen tune`` keeps that under.
       selection: by which the largest logits are asked for; None where logits are where callers want them.
 
@@ -75,7 +81,7 @@ class Section:
     engine: Engine
     packed_bytes: int
     read_bytes: int
-    weights: list[np.ndarray]
+    weights: Weights
     selection: Selection | None
     _files: list[MappedFile]
     # The call of the step, and the words of it that change.
@@ -95,12 +101,15 @@ class Section:
         progress: Progress,
         timings: Timings,
         tuned: Tuning | None = None,
+        lent: Weights | None = None,
     ):
         self.model, self.place, self._options = model, place, options
+        self._lent = lent or {}
         with WeightLoader(model, place, options, cache) as loader:
             self._compile(cache, progress, tuned, loader, timings)
             check_room(model, room, self.engine)
             self._load_weights(progress, loader, timings)
+        self._lent = {}
 
     def check_files(self) -> None:
         """Raises ``LumenError`` where a file changed while its weights were in use."""
@@ -134,7 +143,7 @@ class Section:
         where = [a for w in windows for a in (arrays.places[w][:1], arrays.tables[w])]
         ropes = [arrays.ropes[rope] for rope in self.model.ropes]
         numbers = [*begin, arrays.runs[:1], *where]
-        inputs = [*numbers, *ropes, *caches, *self.weights]
+        inputs = [*numbers, *ropes, *caches, *self.weights.values()]
         outs = [out, *(Selection.outs(self.model.config.vocabulary) if self._selects else [])]
         self._call = self.engine.bind("step", *inputs, outs=outs)
         self._call.check()
@@ -146,7 +155,7 @@ class Section:
         if is_elsewhere:
             # From here on it does not matter what becomes of the files.
             self.check_files()
-            self.weights, self._files = [], []
+            self.weights, self._files = {}, []
             self.model.file.release()
         places = range(len(begin) + 1, len(numbers), 2)
         self._counts = [self._call.words(number) for number in (0, 1, *places)]
@@ -195,29 +204,43 @@ class Section:
             cache,
             progress,
             tuned,
-            lambda signatures: loader.begin_early(step_of(signatures)),
+            lambda signatures: self._begin_early(loader, step_of(signatures)),
             place=self.place,
         )
         self.engine, self.tuning, self.tuning_key = step.engine, step.tuning, step.tuning_key
         timings.compile += time.perf_counter() - start
         timings.compile_cached = timings.compile_cached and self.engine.cached
 
+    def _begin_early(self, loader: WeightLoader, step: Signature) -> None:
+        if not self._is_lent(step):
+            loader.begin_early(step)
+
+    def _is_lent(self, step: Signature) -> bool:
+        """Whether all weights that ``step`` wants packed are there already."""
+        return all((a.name, a.tile) in self._lent for a in step.arguments if a.name and a.tile)
+
+    def _packed(self, step: Signature, progress: Progress, loader: WeightLoader, timings: Timings) -> Weights:
+        """The weights that ``step`` wants packed."""
+        layout, buffer = loader.finish(step, progress)
+        timings.pack_cached = timings.pack_cached and loader.cached
+        return {
+            (name, layout.tiles[name]): buffer[offset : offset + size]
+            for name, (offset, size) in layout.places.items()
+        }
+
     def _load_weights(self, progress: Progress, loader: WeightLoader, timings: Timings) -> None:
         start = time.perf_counter()
         step = step_of(self.engine.program.signatures)
-        layout, buffer = loader.finish(step, progress)
-        timings.pack_cached = timings.pack_cached and loader.cached
-        self.packed_bytes = layout.size
+        found = self._lent if self._is_lent(step) else self._packed(step, progress, loader, timings)
+        self.packed_bytes = packed_layout(self.model, step).size
         self.read_bytes = read_bytes(self.model, step)
-        self.weights = []
+        self.weights = {}
         for parameter in step.arguments:
             name = parameter.name
             if not name:
                 continue
-            if parameter.tile:
-                offset, size = layout.places[name]
-                weight = buffer[offset : offset + size]
-            else:
+            weight = found.get((name, parameter.tile))
+            if weight is None:
                 weight = self.model.weight(name)
                 if weight.ndim == 1:
                     # Vectors lie scattered among matrices: as copies they take less memory than their pages.
@@ -226,8 +249,8 @@ class Section:
                     # Of an embedding table a step uses single rows, and would wait milliseconds for the disk.
                     weight = weight.reshape(-1)
                     fetch(weight)
-            self.weights.append(weight)
+            self.weights[name, parameter.tile] = weight
         check_unchanged(self.model.file.files)
-        self._files = files_of(self.weights)
+        self._files = files_of(self.weights.values())
         self.model.file.release()
         timings.pack += time.perf_counter() - start

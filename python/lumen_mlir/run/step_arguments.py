@@ -42,6 +42,19 @@ def place(position: int, first: int, count: int, context: int) -> tuple[int, int
     return position, first
 
 
+def check_states(states: np.ndarray | None, shape: tuple[int, int] | None) -> None:
+    """Refuses what are no hidden states of ``shape``; None for a step that begins with tokens."""
+    if shape is None:
+        if states is not None:
+            raise LumenError("a step that begins with tokens takes no hidden states")
+        return
+    expected = f"a step of later layers begins with hidden states float32 {list(shape)}"
+    if not isinstance(states, np.ndarray):
+        raise LumenError(f"{expected}, not {type(states).__name__}")
+    if states.shape != shape or states.dtype != np.float32:
+        raise LumenError(f"{expected}, not {one_line(states.dtype, 100)} {list(states.shape)}")
+
+
 def check_logits(out: np.ndarray, shape: tuple[int, int]) -> None:
     """Refuses an array that logits of ``shape`` cannot be written to."""
     if not isinstance(out, np.ndarray):

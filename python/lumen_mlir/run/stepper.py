@@ -60,7 +60,7 @@ class Stepper:
         self.context, self.target = executor.context, executor.target
         self.tuning, self.tuning_keys = executor.tuning, executor.tuning_keys
         self._sequence = executor.open()
-        self._logits = LogitsMemory(executor.model.config.vocabulary)
+        self._logits = LogitsMemory(executor.model.row_width)
 
     def __enter__(self) -> Stepper:
         return self

@@ -122,6 +122,13 @@ class Metrics:
         self._open.append(watch)
         return watch
 
+    def embedded(self, model: str, tokens: int, seconds: float) -> None:
+        """A request for vectors was answered: so many tokens were read, in so many seconds."""
+        self._prompt.labels(model).inc(tokens)
+        self._prompts.labels(model).observe(tokens)
+        self._whole.labels(model).observe(seconds)
+        self._done.labels(model, "stop").inc()
+
     def count(self, model: str, state: str) -> int:
         """Texts of ``model`` that wait, or that are computed."""
         return sum(request.state == state for request in self._requests(model))

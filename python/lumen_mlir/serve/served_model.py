@@ -11,7 +11,10 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
+import numpy as np
+
 from lumen_mlir.generate.asynchronous import AsyncGeneration, AsyncLLM
+from lumen_mlir.generate.embeddings import Embeddings
 from lumen_mlir.generate.generation import Generation
 from lumen_mlir.generate.llm import LLM
 from lumen_mlir.gguf.description import size_text
@@ -71,6 +74,10 @@ class ServedModel:
     def reading(self, generation: Generation) -> AsyncGeneration:
         """``generation``, to be read by the running loop."""
         return self._async.reading(generation)
+
+    async def vectors(self, embeddings: Embeddings) -> np.ndarray:
+        """See ``AsyncLLM.vectors``."""
+        return await self._async.vectors(embeddings)
 
     def behind_reasoning(self, grammar: Grammar, prompt: str) -> Grammar:
         """``grammar``, for an answer to ``prompt`` before which the model may think."""

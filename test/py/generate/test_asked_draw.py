@@ -74,7 +74,7 @@ class Sequence:
 class SelectingSteps:
     """Notes what is asked of each step. The logits of a row are how many rows there were before."""
 
-    chunk, context, capacity, vocabulary, selects = 8, 64, 64, 2, True
+    chunk, context, capacity, row_width, selects = 8, 64, 64, 2, True
 
     def __init__(self):
         self.asked = []

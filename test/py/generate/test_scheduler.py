@@ -53,7 +53,7 @@ class FakeSteps:
         self.sizes: list[tuple[int, int]] = []
         # What a token of a prompt takes for each position that it attends to.
         self.pair = pair
-        self.vocabulary, self.selects = 2, False
+        self.row_width, self.selects = 2, False
 
     def forget(self):
         for sequence in self.live:

@@ -36,7 +36,7 @@ def test_a_footprint_is_what_a_session_takes(model, cache, kv_type):
     assert needs.packed == opened.packed_bytes
     assert (needs.context, needs.kv_type) == (300, kv_type)
     executor = opened.executor
-    weights = sum(weight.nbytes for weight in executor.sections[0].weights)
+    weights = sum(weight.nbytes for weight in executor.sections[0].weights.values())
     unaligned = needs.packed + needs.direct - weights
     assert 0 <= unaligned < 64 * len(executor.sections[0].weights), "packed weights begin at multiples of 64"
     shapes = model.cache_shapes(300, 64, kv_type)

@@ -246,7 +246,7 @@ def test_packs_what_the_layout_says(odd, cache):
     ][:1]
     assert entry.stat().st_size > 0
     parameters = [a for a in run.executor.engine.signatures["step"].arguments if a.name]
-    for parameter, weight in zip(parameters, run.executor.sections[0].weights, strict=True):
+    for parameter, weight in zip(parameters, run.executor.sections[0].weights.values(), strict=True):
         if parameter.alignment > 1:
             info = odd.tensors[parameter.name]
             fmt = get_format(info.type)

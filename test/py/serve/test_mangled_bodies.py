@@ -28,6 +28,12 @@ BODIES: dict[str, dict[str, Any]] = {
         "max_tokens": 1,
         "response_format": {"type": "text"},
     },
+    "/v1/embeddings": {
+        "model": "caller",
+        "input": ["?", [1, 2]],
+        "encoding_format": "float",
+        "dimensions": 8,
+    },
     "/v1/messages": {
         "model": "caller",
         "system": [{"type": "text", "text": "x"}],
