@@ -3,8 +3,8 @@
 
     python benchmarks/serving.py MODEL.gguf --peer path/to/llama-server
 
-Both servers run one after the other, in turns, with the same requests: token ids as prompts, so many tokens, as
-streams. Printed are medians over the turns: tokens per second of all streams, the time to the first
+Both servers run one after the other, in turns, with the same requests: token ids as prompts, so many tokens,
+as streams. Printed are medians over the turns: tokens per second of all streams, the time to the first
 token, and the time between tokens (p50, p99).
 """
 

@@ -139,7 +139,7 @@ def test_how_long_is_reasoned(server):
     assert kinds(off) == ["text"] and off["content"][0]["text"].startswith(models.CONTENT)
     free = {"type": "enabled", "budget_tokens": 1024}
     assert ask(server, model="caller", thinking=free)["content"][0]["thinking"] == models.REASONING
-    short = ask(server, model="caller", thinking={"type": "enabled", "budget_tokens": 2})
+    short = ask(server, model="caller", thinking={"type": "enabled", "budget_tokens": 1})
     assert short["content"][0]["thinking"] == models.REASONED[0]
     assert short["content"][1]["text"].startswith(models.CONTENT)
     adaptive = ask(server, model="caller", thinking={"type": "adaptive"}, output_config={"effort": "max"})
