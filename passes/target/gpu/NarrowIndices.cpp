@@ -222,10 +222,12 @@ void NarrowIndicesPass::runOnOperation() {
   if (failed(solver.initializeAndRun(function)))
     return signalPassFailure();
   // Loops over spans and tokens are left to LLVM: of addresses that count in 64
-  // bits it makes pointers, which take an addition each.
+  // bits it makes pointers, which take an addition each. Tiles need their
+  // registers more.
+  bool isTile = function->hasAttr(LumenDialect::kLoopAttr);
   SmallVector<scf::ForOp> loops;
   function.walk([&](scf::ForOp loop) {
-    if (getDepth(loop) > kPlainLoops)
+    if (isTile || getDepth(loop) > kPlainLoops)
       return loops.push_back(loop);
     loop.walk([&](Operation *op) {
       for (Value result : op->getResults())
