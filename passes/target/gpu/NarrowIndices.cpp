@@ -32,6 +32,9 @@ namespace {
 constexpr unsigned kBits = 32;
 constexpr int64_t kMost = std::numeric_limits<int32_t>::max();
 
+/// So many innermost loops stay as they are.
+constexpr int64_t kPlainLoops = 2;
+
 /// Of a buffer. A GPU has no memory for more.
 constexpr int64_t kMostRows = 1 << 30;
 
@@ -156,6 +159,14 @@ std::optional<std::pair<int64_t, int64_t>> getRange(DataFlowSolver &solver,
   return std::pair(range.smin().getSExtValue(), range.smax().getSExtValue());
 }
 
+/// How many loops lie in each other, this one the outermost.
+int64_t getDepth(scf::ForOp loop) {
+  int64_t inner = 0;
+  loop.getBody()->walk(
+      [&](scf::ForOp each) { inner = std::max(inner, getDepth(each)); });
+  return inner + 1;
+}
+
 /// It counts up to a step beyond what is less than its end.
 void NarrowIndicesPass::narrow(scf::ForOp loop, DataFlowSolver &solver) {
   Value variable = loop.getInductionVar();
@@ -210,8 +221,19 @@ void NarrowIndicesPass::runOnOperation() {
   solver.load<Ranges>();
   if (failed(solver.initializeAndRun(function)))
     return signalPassFailure();
+  // Loops over spans and tokens are left to LLVM: of addresses that count in 64
+  // bits it makes pointers, which take an addition each. Tiles need their
+  // registers more.
+  bool isTile = function->hasAttr(LumenDialect::kLoopAttr);
   SmallVector<scf::ForOp> loops;
-  function.walk([&](scf::ForOp loop) { loops.push_back(loop); });
+  function.walk([&](scf::ForOp loop) {
+    if (isTile || getDepth(loop) > kPlainLoops)
+      return loops.push_back(loop);
+    loop.walk([&](Operation *op) {
+      for (Value result : op->getResults())
+        solver.eraseState(result);
+    });
+  });
   for (scf::ForOp loop : loops)
     narrow(loop, solver);
   RewritePatternSet patterns(&getContext());

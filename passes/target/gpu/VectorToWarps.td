@@ -254,7 +254,8 @@ def NarrowIndicesPass : Pass<"lumen-narrow-indices", "::mlir::func::FuncOp"> {
     Registers of a GPU have 32 bits, and divisions of longer numbers take ten times as
     long. So loops, and what is computed of numbers of tokens, tiles and workers, are
     narrowed where their range shows that nothing is lost. Offsets in large weights keep
-    64 bits. Buffers have at most 2^30 rows, and a GPU runs at most 2^16 blocks.
+    64 bits. Buffers have at most 2^30 rows, and a GPU runs at most 2^16 blocks. Two loops that
+    lie in each other stay as they are: LLVM makes pointers of the addresses in them.
 
     Before:
 
@@ -262,7 +263,9 @@ def NarrowIndicesPass : Pass<"lumen-narrow-indices", "::mlir::func::FuncOp"> {
     %tokens = memref.dim %x, %c0 : memref<?x64xf32>
     scf.for %i = %c0 to %tokens step %c8 {
       %block = arith.divui %i, %c32 : index
-      …
+      scf.for %j = … {
+        scf.for %k = … {
+          …
     }
     ```
 
@@ -274,7 +277,9 @@ def NarrowIndicesPass : Pass<"lumen-narrow-indices", "::mlir::func::FuncOp"> {
     scf.for %i = %c0_i32 to %end step %c8_i32 : i32 {
       %narrow = arith.divui %i, %c32_i32 : i32
       %block = arith.index_castui %narrow : i32 to index
-      …
+      scf.for %j = … {
+        scf.for %k = … {
+          …
     }
     ```
   }];

@@ -6,17 +6,21 @@
 
 module attributes {lumen.target = #target} {
 
-// Numbers of rows and workers have 32 bits, and so does what is counted up to them.
+// Numbers of rows and workers have 32 bits, and so does what is counted up to them. In two loops that lie in
+// each other, LLVM makes pointers of addresses.
 // CHECK-LABEL: func.func @rows(
 // CHECK-SAME:    %[[X:.*]]: memref<?x64xf32>)
-// CHECK:         %[[WORKER:.*]] = arith.divui %{{.*}}, %{{.*}} : i32
 // CHECK:         %[[ROWS:.*]] = memref.dim %[[X]]
 // CHECK:         %[[SHORT:.*]] = arith.index_cast{{(ui)?}} %[[ROWS]] : index to i32
-// CHECK:         %[[END:.*]] = arith.divui %[[SHORT]], %{{.*}} : i32
+// CHECK:         arith.divui %[[SHORT]], %{{.*}} : i32
 // CHECK:         scf.for %[[I:.*]] = %{{.*}} to %{{.*}} step %{{.*}} : i32 {
 // CHECK:           arith.divui %[[I]], %{{.*}} : i32
+// CHECK:           scf.for %[[J:.*]] = %c0 to %c5 step %c1 {
+// CHECK:             scf.for %[[K:.*]] = %c0 to %c8 step %c1 {
+// CHECK:               arith.muli %[[J]], %{{.*}} : index
 func.func @rows(%x: memref<?x64xf32>) {
   %c0 = arith.constant 0 : index
+  %c1 = arith.constant 1 : index
   %c5 = arith.constant 5 : index
   %c8 = arith.constant 8 : index
   %c32 = arith.constant 32 : i32
@@ -28,7 +32,13 @@ func.func @rows(%x: memref<?x64xf32>) {
   %end = arith.divui %rows, %c8 : index
   scf.for %i = %worker to %end step %c8 {
     %at = arith.divui %i, %c5 : index
-    memref.store %v, %x[%at, %c0] : memref<?x64xf32>
+    scf.for %j = %c0 to %c5 step %c1 {
+      scf.for %k = %c0 to %c8 step %c1 {
+        %first = arith.muli %j, %c8 : index
+        %column = arith.addi %first, %k : index
+        memref.store %v, %x[%at, %column] : memref<?x64xf32>
+      }
+    }
   }
   return
 }
@@ -47,34 +57,36 @@ func.func @offsets(%x: memref<8589934592xi8>, %y: memref<5xi8>) {
   scf.for %i = %c0 to %c5 step %c1 {
     %far = arith.muli %i, %large : index
     %near = arith.muli %i, %less : index
-    %a = memref.load %x[%far] : memref<8589934592xi8>
-    %b = memref.load %x[%near] : memref<8589934592xi8>
-    %sum = arith.addi %a, %b : i8
-    memref.store %sum, %y[%i] : memref<5xi8>
+    scf.for %j = %c0 to %c5 step %c1 {
+      scf.for %k = %c0 to %c5 step %c1 {
+        %a = memref.load %x[%far] : memref<8589934592xi8>
+        %b = memref.load %x[%near] : memref<8589934592xi8>
+        %sum = arith.addi %a, %b : i8
+        memref.store %sum, %y[%j] : memref<5xi8>
+      }
+    }
   }
   return
 }
 
 // Of a buffer of one dimension, nobody knows how large it is: it may be a weight.
 // CHECK-LABEL: func.func @bytes(
-// CHECK:         scf.for %{{.*}} = %{{.*}} to %{{.*}} step %{{[a-z0-9]*}} {
-// CHECK-NOT:     i32
-// CHECK:         return
+// CHECK:         %[[SIZE:.*]] = memref.dim
+// CHECK:         arith.divui %[[SIZE]], %{{.*}} : index
 func.func @bytes(%x: memref<?xi8>) {
   %c0 = arith.constant 0 : index
-  %c1 = arith.constant 1 : index
+  %c3 = arith.constant 3 : index
   %v = arith.constant 0 : i8
   %size = memref.dim %x, %c0 : memref<?xi8>
-  scf.for %i = %c0 to %size step %c1 {
-    memref.store %v, %x[%i] : memref<?xi8>
-  }
+  %third = arith.divui %size, %c3 : index
+  memref.store %v, %x[%third] : memref<?xi8>
   return
 }
 
 // A counter that would be a step beyond what 32 bits have: at most 2^31 - 2, and 2 more.
 // CHECK-LABEL: func.func @beyond(
 // CHECK:         scf.for %{{.*}} = %{{.*}} to %{{.*}} step %{{.*}} : i32 {
-// CHECK:         scf.for %{{.*}} = %{{.*}} to %{{.*}} step %{{[a-z0-9]*}} {
+// CHECK:         scf.for %{{.*}} = %c0 to %c2147483647 step %c2 {
 func.func @beyond(%x: memref<1xi8>) {
   %c0 = arith.constant 0 : index
   %c1 = arith.constant 1 : index
@@ -82,10 +94,18 @@ func.func @beyond(%x: memref<1xi8>) {
   %most = arith.constant 2147483647 : index
   %v = arith.constant 0 : i8
   scf.for %i = %c0 to %most step %c1 {
-    memref.store %v, %x[%i] : memref<1xi8>
+    scf.for %j = %c0 to %c2 step %c1 {
+      scf.for %k = %c0 to %c2 step %c1 {
+        memref.store %v, %x[%i] : memref<1xi8>
+      }
+    }
   }
   scf.for %i = %c0 to %most step %c2 {
-    memref.store %v, %x[%i] : memref<1xi8>
+    scf.for %j = %c0 to %c2 step %c1 {
+      scf.for %k = %c0 to %c2 step %c1 {
+        memref.store %v, %x[%i] : memref<1xi8>
+      }
+    }
   }
   return
 }
