@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -90,6 +91,37 @@ def test_langchain(tmp_path):
         assert answer.content == "안녕하세요"
         assert answer.usage_metadata["output_tokens"] == 3
         assert "".join(piece.content for piece in model.stream("안녕?")) == "안녕하세요"
+
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+PROGRAMS = [
+    (page, number, program)
+    for page in ("server.md", "server-apis.md")
+    for number, program in enumerate(
+        re.findall(
+            r"^<!-- not run: asks a server -->\n```python\n(.*?)^```$", (DOCS / page).read_text(), re.M | re.S
+        )
+    )
+]
+
+
+@pytest.fixture(scope="module")
+def parrot(tmp_path_factory):
+    """Answers every model's name with a greeting."""
+    path = tmp_path_factory.mktemp("models") / "parrot.gguf"
+    template = "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}{% endfor %}<|assistant|>"
+    control = ["<|user|>", "<|system|>", "<|assistant|>", "</s>"]
+    script = ["<|assistant|>", "안녕", "하세요", "</s>"]
+    write_scripted(path, script, control=control, eos="</s>", template=template)
+    with serving(str(path), options={"engine": "reference"}, any_name=True) as running:
+        yield running
+
+
+@pytest.mark.parametrize(("page", "number", "program"), PROGRAMS)
+def test_programs_of_pages(parrot, page, number, program, capsys):
+    assert len(PROGRAMS) >= 4
+    exec(compile(program.replace("http://127.0.0.1:8080", parrot.url), f"{page} {number}", "exec"), {})
+    assert capsys.readouterr().out.strip() == "안녕하세요"
 
 
 def test_made_up_requests(tmp_path):

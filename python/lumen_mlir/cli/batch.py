@@ -6,13 +6,14 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 
 from lumen_mlir.cli import options as shared
 from lumen_mlir.cli.dry_run import report
 from lumen_mlir.cli.generate import write
+from lumen_mlir.cli.remote.options import client_of, server_options
 from lumen_mlir.cli.report import Reporter, counted
 from lumen_mlir.cli.text import read_text
 from lumen_mlir.errors import LumenError
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Most requests computed at a time.",
 )
+@server_options
 @shared.kv_pool_option
 @shared.sampling_options
 @shared.engine_options
@@ -57,6 +59,8 @@ def command(
     paths: tuple[str, ...],
     output: str,
     max_tokens: int,
+    server: str | None,
+    api_key: str | None,
     dry_run: bool,
     quiet: bool,
     verbose: bool,
@@ -68,6 +72,7 @@ def command(
     form of OpenAI's batches. Each becomes a line of the output as soon as it is done. The options of sampling
     are for requests that do not say. Run again, the same command goes on where it was stopped.
     """
+    client = client_of(server, api_key, also=("kv_pool",))
     model, path = _model_and_file(paths)
     sampling = {name: value for name, value in shared.sampling_of(options).items() if value not in (None, ())}
     sampling["max_tokens"] = shared.token_limit(max_tokens)
@@ -89,45 +94,60 @@ def command(
         left = _left(requests, log, path, output)
         if len(left) < len(requests):
             reporter.say(f"{output} has {len(requests) - len(left):,} of {len(requests):,} answers already")
-        if left:
-            _answer(model, left, len(requests), log, output, sampling, options, reporter)
+        if left and client is None:
+            from lumen_mlir.generate.batch_answers import BatchAnswers
+
+            with reporter.open(model, **options) as llm:
+                _write(BatchAnswers(llm, left, sampling), left, len(requests), log, output, reporter)
+        elif left and client is not None:
+            from lumen_mlir.cli.remote.batch import RemoteAnswers
+
+            answers = RemoteAnswers(client, model, left, sampling, options["sequences"], reporter.detail)
+            _write(answers, left, len(requests), log, output, reporter)
     finally:
         log.close()
 
 
-def _answer(
-    model: str | None,
+class Answers(Protocol):
+    """What answers requests: see ``BatchAnswers``."""
+
+    prompt_tokens: int
+    tokens: int
+    failed: int
+
+    def lines(self) -> Iterator[str]: ...
+
+    def close(self) -> None: ...
+
+
+def _write(
+    answers: Answers,
     requests: list[BatchRequest],
     total: int,
     log: LineLog | _Stdout,
     output: str,
-    sampling: dict[str, Any],
-    options: dict[str, Any],
     reporter: Reporter,
 ) -> None:
-    from lumen_mlir.generate.batch_answers import BatchAnswers
-
-    with reporter.open(model, **options) as llm:
-        start, done = time.perf_counter(), total - len(requests)
-        answers = BatchAnswers(llm, requests, sampling)
-        # Answers would be written amid the bar.
-        bar = (lambda *what: None) if output == "-" and sys.stdout.isatty() else reporter.progress
-        bar("batch", done, total)
-        try:
-            for line in answers.lines():
-                log.append(line.encode())
-                done += 1
-                rate = answers.tokens / (time.perf_counter() - start)
-                bar("batch", done, total, f"{rate:,.0f} tokens/s")
-        except KeyboardInterrupt:
-            reporter.close()
-            more = "" if output == "-" else "; the same command goes on from there"
-            reporter.say(f"stopped: {done:,} of {counted(total, 'request')} are answered{more}")
-            raise
-        finally:
-            reporter.close()
-            answers.close()
-        seconds = time.perf_counter() - start
+    """Writes answers as they come, and says at the end what they took."""
+    start, done = time.perf_counter(), total - len(requests)
+    # Answers would be written amid the bar.
+    bar = (lambda *what: None) if output == "-" and sys.stdout.isatty() else reporter.progress
+    bar("batch", done, total)
+    try:
+        for line in answers.lines():
+            log.append(line.encode())
+            done += 1
+            rate = answers.tokens / (time.perf_counter() - start)
+            bar("batch", done, total, f"{rate:,.0f} tokens/s")
+    except (KeyboardInterrupt, LumenError):
+        reporter.close()
+        more = "" if output == "-" else "; the same command goes on from there"
+        reporter.say(f"stopped: {done:,} of {counted(total, 'request')} are answered{more}")
+        raise
+    finally:
+        reporter.close()
+        answers.close()
+    seconds = time.perf_counter() - start
     said = f"{counted(answers.tokens, 'token')} at {answers.tokens / seconds:,.0f}/s"
     read = f"prompts of {answers.prompt_tokens:,}"
     reporter.say(f"{counted(len(requests), 'request')}, {said}, {read}, {seconds:.1f} s")

@@ -6,7 +6,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -14,14 +13,15 @@ import click
 from lumen_mlir.cli import options as shared
 from lumen_mlir.cli.dry_run import report
 from lumen_mlir.cli.grammar_options import grammar_of, grammar_options
+from lumen_mlir.cli.remote.options import client_of, server_options
 from lumen_mlir.cli.repl.display import AnswerWriter
 from lumen_mlir.cli.report import Reporter
-from lumen_mlir.cli.table import columns
 from lumen_mlir.cli.text import read_text, text_of, unescaped
 from lumen_mlir.errors import LumenError
 
 if TYPE_CHECKING:
-    from lumen_mlir.generate.llm import LLM
+    from lumen_mlir.cli.remote.client import Client
+    from lumen_mlir.cli.repl.model import Model, Opener
 
 
 @click.command(cls=shared.Command, short_help="Talk with a model.")
@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     help="Print control tokens in answers, which mark reasoning and calls.",
 )
 @click.option("-st", "--single-turn", is_flag=True, help="On a terminal: end after one answer.")
+@server_options
 @grammar_options
 @shared.sampling_options
 @shared.engine_options
@@ -76,6 +77,8 @@ def command(
     variables: tuple[str, ...],
     special: bool,
     single_turn: bool,
+    server: str | None,
+    api_key: str | None,
     dry_run: bool,
     quiet: bool,
     verbose: bool,
@@ -92,7 +95,9 @@ def command(
       lumen chat qwen3.gguf --no-think                 answer at once
       lumen chat base.gguf --chat-template plain       a file without a chat template
       lumen chat model.gguf --tools functions.json     calls are printed as the model writes them
+      lumen chat --server http://127.0.0.1:8080        a model that 'lumen serve' runs
     """
+    client = client_of(server, api_key, also=("chat_template",))
     fixed = {
         "tools": None if tools is None else _read_tools(tools),
         "variables": dict(map(_variable, variables)),
@@ -111,13 +116,11 @@ def command(
     message = None if interactive else text_of(prompt, prompt_file)
     if message is not None and escape:
         message = unescaped(message)
-    opener = _Opener(reporter, template, options)
-    llm = opener.first(model)
+    opener = _opener(client, reporter, template, options)
+    opened = opener.first(model)
     if message is not None and not message.strip():
         raise LumenError("there is no message: pass -p TEXT or -f FILE, or pipe a text in")
-    if grammar is not None:
-        llm.compile_grammar(grammar)  # a wrong one is refused before anything is asked
-    reporter.sampling(llm, sampling)
+    opened.prepare(reporter, sampling, fixed)  # what is wrong is refused before anything is asked
     if message is None:
         settings = {
             **sampling,
@@ -125,90 +128,51 @@ def command(
             "think": enable_thinking,
             "special": special,
         }
-        _converse(llm, opener, settings, system, fixed, single_turn)
+        _converse(opened, opener, reporter, settings, system, fixed, single_turn)
         return
     opening = [] if system is None else [{"role": "system", "content": system}]
     messages = [*opening, {"role": "user", "content": message}]
-    generation = llm.chat(messages, shared.token_limit(max_tokens), **fixed, **asked, **sampling)
-    writer = AnswerWriter(llm, generation)
-    for piece in generation:
-        writer.write(piece)
+    limit = shared.token_limit(max_tokens)
+    _answer(opened, messages, {"max_tokens": limit, **fixed, **asked, **sampling}, reporter)
+
+
+def _opener(
+    client: Client | None, reporter: Reporter, template: str | None, options: dict[str, Any]
+) -> Opener:
+    # Imported here because each needs what the other does not.
+    if client is None:
+        from lumen_mlir.cli.chat_models import LocalOpener
+
+        return LocalOpener(reporter, template, options)
+    from lumen_mlir.cli.remote.model import RemoteOpener
+
+    return RemoteOpener(client)
+
+
+def _answer(
+    model: Model, messages: list[dict[str, Any]], parameters: dict[str, Any], reporter: Reporter
+) -> None:
+    """Writes the answer to a single message."""
+    answer = model.chat(messages, **parameters)
+    writer = AnswerWriter(answer)
+    try:
+        for piece in answer:
+            writer.write(piece)
+    except LumenError:
+        writer.close()  # what came stays, in lines of its own
+        raise
+    finally:
+        answer.close()
     writer.close()
-    if generation.finish_reason == "context":
-        reporter.say("warning: the context is full (-c makes it longer)")
-    reporter.summary(llm, generation)
-
-
-@dataclass(frozen=True)
-class _Opener:
-    """Opens models with the options of the command line; ``template`` is what ``--chat-template`` gave."""
-
-    reporter: Reporter
-    template: str | None
-    options: dict[str, Any]
-
-    def first(self, model: str | None) -> LLM:
-        """The model that the command line names. Raises ``LumenError`` where it has no chat template."""
-        llm = self.reporter.open(model, chat_template=self.template, **self.options)
-        if self.template is None and not _has_template(llm):
-            raise _no_template(llm, model)
-        _ = llm.chat_template  # one that is broken is refused before anything is asked
-        return llm
-
-    def another(self, path: str) -> LLM:
-        """One that is opened during a conversation. Its own template goes first."""
-        # A draft is for one model, and what a folder is quantized to means nothing for a file.
-        options = {**self.options, "draft": None}
-        if not os.path.isdir(path):
-            options["format"] = None
-        llm = self.reporter.open(path, **options)
-        try:
-            if not _has_template(llm):
-                if self.template is None:
-                    raise _no_template(llm, path)
-                from lumen_mlir.text.chat import ChatTemplate
-
-                llm.chat_template = ChatTemplate.given(self.template, llm.tokenizer)
-            _ = llm.chat_template
-        except BaseException:
-            llm.close()
-            raise
-        return llm
-
-
-def _has_template(llm: LLM) -> bool:
-    from lumen_mlir.text.chat import KEY
-
-    return KEY in llm.model.file.metadata
-
-
-def _no_template(llm: LLM, model: str | None) -> LumenError:
-    """Why a model cannot chat, and what to do instead."""
-    from lumen_mlir.text.chat import ChatError
-
-    commands = []
-    if model is None:
-        name = ""
-        error = ChatError(
-            "the model that comes with Lumen continues film reviews; it has not learned to talk"
-        )
-        commands.append(("lumen chat MODEL.gguf", "talk with a model of yours"))
-    else:
-        name = f" {model}"
-        error = ChatError(
-            f"{llm.model.file.path}: the model has no chat template; it may only continue texts"
-        )
-    commands += [
-        (f"lumen generate{name} -p TEXT", "continue a text"),
-        (f"lumen chat{name} --chat-template plain", "try it all the same (or chatml, llama3, gemma, …)"),
-    ]
-    error.hints = tuple(columns(commands).splitlines())
-    return error
+    if answer.finish_reason == "context":
+        reporter.say(f"warning: the context is full ({model.longer})")
+    model.summarize(reporter, answer)
 
 
 def _converse(
-    llm: LLM,
-    opener: _Opener,
+    model: Model,
+    opener: Opener,
+    reporter: Reporter,
     settings: dict[str, Any],
     system: str | None,
     fixed: dict[str, Any],
@@ -219,8 +183,8 @@ def _converse(
     from lumen_mlir.cli.repl.talk import Chat
 
     chat = Chat(
-        llm,
-        opener.reporter,
+        model,
+        reporter,
         open_reader(lambda: chat.settings.get("history")),
         opener.another,
         system=system,
@@ -229,7 +193,7 @@ def _converse(
     )
     converse(chat, single_turn)
     if chat.last is not None:
-        opener.reporter.summary(chat.llm, chat.last)
+        chat.model.summarize(reporter, chat.last)
 
 
 def _template(name: str) -> str:

@@ -132,6 +132,7 @@ if TYPE_CHECKING:
     help="Its key, where it is not in the same file.",
 )
 @click.option("--log-format", default="text", show_default=True, help="text, or json (one object in a line).")
+@click.option("--traces", is_flag=True, help="Send OpenTelemetry traces, to OTEL_EXPORTER_OTLP_ENDPOINT.")
 @click.option("--log-prompts", is_flag=True, help="Write what is asked and answered to the log.")
 @click.option("--chat-template", metavar="NAME|TEXT", help="In place of the models' own chat template.")
 @shared.engine_options
@@ -150,7 +151,7 @@ def command(models: tuple[str, ...], dry_run: bool, quiet: bool, verbose: bool, 
     """
     log_format, keys_file = options.pop("log_format"), options.pop("api_key_file")
     given = _settings(options, keys_file)
-    template = options.pop("chat_template")
+    template, traces = options.pop("chat_template"), options.pop("traces")
     named = ModelName.parse_all(models)
     _check(named)
     if dry_run:
@@ -161,6 +162,7 @@ def command(models: tuple[str, ...], dry_run: bool, quiet: bool, verbose: bool, 
         from lumen_mlir.serve import logs, process
         from lumen_mlir.serve.catalog import Catalog
         from lumen_mlir.serve.server import Server
+        from lumen_mlir.serve.traces import NoTraces, Traces
     except ImportError as error:
         raise about_missing(error, "lumen serve", "serve") from None
     settings = Settings(**given)
@@ -175,7 +177,7 @@ def command(models: tuple[str, ...], dry_run: bool, quiet: bool, verbose: bool, 
     catalog = Catalog(
         named, open_model, idle=settings.idle, most=settings.max_models, any_name=settings.any_name
     )
-    server = Server(settings, catalog)
+    server = Server(settings, catalog, traces=Traces() if traces else NoTraces())
     process.check_tls(settings)
     listening = process.bind(settings.host, settings.port)
     logs.configure(log_format, "debug" if verbose else "warning" if quiet else "info")

@@ -95,22 +95,26 @@ class BatchRequest:
         if grammar is not None:
             self.parameters["grammar"] = grammar
 
-    def begin(self, llm: LLM, defaults: Mapping[str, Any]) -> Generation:
-        """Its text, to be computed along with others. Raises ``LumenError``.
+    def chosen(self, defaults: Mapping[str, Any]) -> dict[str, Any]:
+        """Its parameters, with ``defaults`` for what the line leaves open. Raises ``LumenError``.
 
-        ``defaults`` are parameters for what the line leaves open. A ``seed`` of these is that of the first
-        line; each has the next one.
+        A ``seed`` of the defaults is that of the first line; each has the next one.
         """
         if self.error is not None:
             raise self.error
         chosen = {**defaults, **self.parameters}
         if "seed" not in self.parameters and (chosen.get("seed") or 0) > 0:
             chosen["seed"] += self.index
+        prompt = chosen.get("prompt")
+        if not isinstance(prompt, str) and any(isinstance(each, (str, list)) for each in _items(prompt)):
+            raise LumenError("a line has one prompt: a text, or a list of token ids")
+        return chosen
+
+    def begin(self, llm: LLM, defaults: Mapping[str, Any]) -> Generation:
+        """Its text, to be computed along with others, with ``chosen`` parameters. Raises ``LumenError``."""
+        chosen = self.chosen(defaults)
         if "prompt" in chosen:
-            prompt = chosen.pop("prompt")
-            if not isinstance(prompt, str) and any(isinstance(each, (str, list)) for each in _items(prompt)):
-                raise LumenError("a line has one prompt: a text, or a list of token ids")
-            generation = llm.generate(prompt, **chosen)
+            generation = llm.generate(chosen.pop("prompt"), **chosen)
         else:
             # Calls of tools are known by their control tokens.
             chosen.setdefault("special", bool(chosen.get("tools")))
@@ -131,12 +135,18 @@ class BatchRequest:
         }
         if self.url is not None:
             body = openai_body.answer(self.url, generation, usage, self.model)
-            body = {"id": f"lumen-{self.digest}", **body, "created": int(time.time())}
-            response = {"status_code": 200, "request_id": self.digest, "body": body}
-            return self._line(response=response, error=None)
+            return self.responded({"id": f"lumen-{self.digest}", **body, "created": int(time.time())})
         more = {} if records is None else {"logprobs": [_record(each, each.top) for each in records]}
-        reason = generation.finish_reason
-        return self._line(text=generation.output, finish_reason=reason, **more, usage=usage)
+        return self.told(generation.output, generation.finish_reason, usage, **more)
+
+    def responded(self, body: Mapping[str, Any]) -> str:
+        """The line that answers a request in OpenAI's form with the ``body`` of an answer."""
+        response = {"status_code": 200, "request_id": self.digest, "body": body}
+        return self._line(response=response, error=None)
+
+    def told(self, text: str, reason: str | None, usage: Mapping[str, Any], **more: Any) -> str:
+        """The line that answers another one; ``more`` are fields beside the text."""
+        return self._line(text=text, finish_reason=reason, **more, usage=usage)
 
     def failure(self, error: BaseException) -> str:
         """The line that tells of an error."""

@@ -58,11 +58,14 @@ class Conversation:
             self.messages.pop()
         self.messages.append({"role": "user", "content": question})
 
-    def answer(self, text: str) -> None:
-        """Adds the answer to the last question. Raises ``LumenError`` where there is none to answer."""
+    def answer(self, text: str, **more: Any) -> None:
+        """Adds the answer to the last question, with ``more`` fields of its message.
+
+        Raises ``LumenError`` where there is none to answer.
+        """
         if not self.messages or self.answered:
             raise LumenError("there is no question to answer")
-        self.messages.append({"role": "assistant", "content": text})
+        self.messages.append({"role": "assistant", "content": text, **more})
 
     def retry(self) -> None:
         """Takes back what follows the last question. Raises ``LumenError`` where nothing was asked."""

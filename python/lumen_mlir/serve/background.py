@@ -25,6 +25,7 @@ async def running(server: Server) -> AsyncIterator[None]:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await server.catalog.close()
+        await asyncio.to_thread(server.traces.close)
 
 
 async def _load_first(server: Server) -> None:

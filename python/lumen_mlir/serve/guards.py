@@ -100,6 +100,16 @@ class _Exchange:
 
     async def run(self, work: Any) -> None:
         """Does ``work``, whatever comes of it."""
+        headers = Headers(scope=self.scope)
+        with self._server.traces.span(self.scope["method"], self.path, headers) as span:
+            try:
+                await self._run(work)
+            finally:
+                if span is not None:
+                    span.set_attribute("http.response.status_code", self._said)
+                    span.set_attribute("lumen.request_id", self._id)
+
+    async def _run(self, work: Any) -> None:
         start = time.perf_counter()
         try:
             await work(self)
@@ -118,6 +128,11 @@ class _Exchange:
                 raise
         finally:
             self._log(time.perf_counter() - start)
+
+    @property
+    def _said(self) -> int:
+        """The status; as nginx has it where the client went before there was an answer."""
+        return 499 if self._status is None else self._status
 
     async def send(self, message: Message) -> None:
         """Sends a part of the response."""
@@ -141,8 +156,7 @@ class _Exchange:
                     "client": client[0],
                     "method": self.scope["method"],
                     "path": self.path,
-                    # As nginx has it: the client went before there was an answer.
-                    "status": 499 if self._status is None else self._status,
+                    "status": self._said,
                     "bytes": self._bytes,
                     "seconds": round(seconds, 4),
                 }

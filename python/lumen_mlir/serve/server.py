@@ -12,6 +12,7 @@ from lumen_mlir.serve.catalog import Catalog
 from lumen_mlir.serve.metrics import Metrics
 from lumen_mlir.serve.response_store import ResponseStore
 from lumen_mlir.serve.settings import Settings
+from lumen_mlir.serve.traces import NoTraces, Traces
 
 
 @dataclass
@@ -23,6 +24,7 @@ class Server:
       catalog: its models.
       metrics: of its requests.
       responses: that it keeps.
+      traces: of its requests.
       stopping: set once it is told to stop; requests that come then are refused.
       cut: set when answers that are not done have to end.
     """
@@ -31,6 +33,7 @@ class Server:
     catalog: Catalog
     metrics: Metrics = field(default_factory=Metrics)
     responses: ResponseStore = field(default_factory=ResponseStore)
+    traces: Traces | NoTraces = field(default_factory=NoTraces)
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     cut: asyncio.Event = field(default_factory=asyncio.Event)
 

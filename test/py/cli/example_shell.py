@@ -7,6 +7,7 @@ the names and options are checked.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import os
@@ -15,7 +16,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,6 +24,7 @@ from types import SimpleNamespace
 from cli_samples import SHAPE, rewrite
 from example_pages import ROOT, Command, pattern
 from hf_samples import write_folder
+from server_fixture import serving
 from stand_in import Hub, Repo
 
 from lumen_mlir.gguf import types
@@ -116,7 +118,9 @@ class Shell:
         if program == "lumen":
             arguments, stands_in = self._arguments(arguments)
             given = given or (_SAID if arguments[:1] == ["chat"] and "-p" not in arguments else "")
-            return self._lumen(*arguments, input=given, env={**self._variables, **variables}), stands_in
+            with self._reached(arguments) as arguments:
+                done = self._lumen(*arguments, input=given, env={**self._variables, **variables})
+            return done, stands_in
         if check(program, arguments):
             return None, False
         if program == "echo":
@@ -145,6 +149,17 @@ class Shell:
         stands_in = provide(self.folder, self._model, read, self._hub)
         name = " ".join(words[:2]) if words[:2] == ["bench", "kernels"] else words[0]
         return [*words, *_SMALLER.get(name, ())], stands_in
+
+    @contextlib.contextmanager
+    def _reached(self, words: list[str]) -> Iterator[list[str]]:
+        """``words`` with the address of a server that runs meanwhile, where they have one's."""
+        if "--server" not in words:
+            yield words
+            return
+        # (Pages name models of the reader's.)
+        with serving(str(self._model), options={"engine": "reference"}, any_name=True) as server:
+            place = words.index("--server") + 1
+            yield [*words[:place], server.url, *words[place + 1 :]]
 
     def _evaluated(self, text: str) -> str:
         script = f"printf %s {text}" if text else "true"

@@ -14,6 +14,7 @@ import termios
 import time
 
 import pytest
+from server_fixture import serving
 
 from lumen_mlir.testing.scripted import write_scripted
 
@@ -100,7 +101,7 @@ class Terminal:
 
 @pytest.fixture
 def chat(environment, model, tmp_path):
-    def start(*arguments, **options):
+    def start(*arguments, model=model, **options):
         state = {"XDG_STATE_HOME": str(tmp_path)}
         return Terminal(environment, model, *arguments, **{**state, **options})
 
@@ -170,3 +171,28 @@ def test_answers_in_a_file(chat, tmp_path):
         terminal.type("\x04")
         assert "tokens at" in terminal.end()
         assert (tmp_path / "log").read_text() == "<think>hm</think>Yes.\n"
+
+
+def test_servers(chat, model):
+    """Ctrl-C ends the connection: the server stops, and what came stays."""
+    with serving(str(model), options={"engine": "reference"}) as server:
+        with chat("-q", model=f"--server={server.url}") as terminal:
+            terminal.wait_for(READY)
+            terminal.type("hi\r")
+            assert "\x1b[2mhm" in terminal.wait_for("Yes.")
+            terminal.wait_for(READY)
+            terminal.type("endless\r")
+            terminal.wait_for("on and on and on")
+            assert server.metric("vllm:num_requests_running") == 1
+            terminal.type("\x03")
+            terminal.wait_for(READY)
+            server.wait(lambda: server.metric("vllm:num_requests_running") == 0)
+            terminal.type("/stats\r")
+            assert "answer " in terminal.wait_for("of 32,768 tokens")
+            terminal.wait_for(READY)
+            terminal.type("/show messages\r")
+            terminal.wait_for("assistant: on and on")
+            terminal.wait_for(READY)
+            terminal.type("\x04")
+            assert "Traceback" not in terminal.end()
+        assert server.metric("vllm:request_success_total", finished_reason="abort") == 1

@@ -155,7 +155,7 @@ def test_a_port_that_is_taken(model, lumen, serve):
         assert run.returncode == 1 and f"port {port}: Address already in use" in run.stderr
 
 
-def test_https(tmp_path, model, serve):
+def test_https(model, serve, lumen):
     certificate, key = str(DATA / "localhost.pem"), str(DATA / "localhost-key.pem")
     with serve(model, "--engine", "reference", "--tls-cert", certificate, "--tls-key", key) as server:
         assert server.url.startswith("https://127.0.0.1")
@@ -163,6 +163,15 @@ def test_https(tmp_path, model, serve):
         assert completion(server.url, verify=trusted).json()["choices"][0]["text"] == "onetwo"
         with pytest.raises(httpx.ConnectError, match="certificate"):
             completion(server.url)
+        # The same by Lumen's own client.
+        request = json.dumps({"prompt": "?", "temperature": 0})
+        for url, variables, message in (
+            (server.url, {"SSL_CERT_FILE": certificate}, '"text": "onetwo"'),
+            (server.url, {}, f"{server.url}: its certificate is not trusted: "),
+            (server.url.replace("https", "http"), {}, "the server closed the connection"),
+        ):
+            run = lumen("batch", "--server", url, "-", input=request, env=variables)
+            assert message in run.stdout + run.stderr and run.returncode == (not run.stdout)
 
 
 def test_killed_amid_a_text_it_has_its_sessions(tmp_path, serve):

@@ -247,6 +247,16 @@ def test_a_template_that_fails_with_tools():
     assert format.reasoning is not None and format.reasoning_problem is None
 
 
+@pytest.mark.parametrize("end", ["[A]", "<answer>", "[ASSISTANT]"])
+def test_other_tags_begin_answers(end):
+    """A prompt ends with a tag that says who speaks: what follows is no reasoning."""
+    format = AnswerFormat.of(
+        ChatTemplate("{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}" + end)
+    )
+    assert format.reasoning is None
+    assert format.parse("hello", f"<user>hi{end}").content == "hello"
+
+
 def test_example():
     assert opened("qwen3").tools.example == (
         '<tool_call>\n{"name": "NAME", "arguments": {…}}\n</tool_call><|im_end|>\n'

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from lumen_mlir.cli.repl.marks import rendered
 from lumen_mlir.cli.repl.settings import NAMES, SETTINGS, value_text
 from lumen_mlir.cli.repl.settings import split as split_setting
 from lumen_mlir.cli.table import columns
@@ -118,8 +119,8 @@ def _clear(chat: Chat, argument: str) -> None:
 @_action("/regen", "", "get another answer to the last question")
 def _regen(chat: Chat, argument: str) -> None:
     temperature = chat.settings.get("temperature")
-    if temperature is None:
-        temperature = chat.llm.sampling.temperature
+    if temperature is None and chat.model.sampling is not None:
+        temperature = chat.model.sampling.temperature
     if temperature == 0:
         chat.note("the temperature is 0: the answer is the same unless a setting changed")
     chat.ask_again()
@@ -185,7 +186,7 @@ def _think(chat: Chat, argument: str) -> None:
 
 
 def _check_thinking(chat: Chat) -> None:
-    if "enable_thinking" not in chat.llm.chat_template.variables:
+    if chat.model.can_switch_thinking is False:
         raise LumenError("the chat template of this model has no switch for thinking")
 
 
@@ -196,7 +197,7 @@ def _show(chat: Chat, argument: str) -> None:
         "info": _show_info,
         "parameters": _show_parameters,
         "system": lambda chat: _system(chat, ""),
-        "template": lambda chat: chat.show(chat.llm.chat_template.source),
+        "template": lambda chat: chat.show(chat.model.template),
         "messages": _show_messages,
     }
     if topic not in shows:
@@ -206,42 +207,25 @@ def _show(chat: Chat, argument: str) -> None:
 
 
 def _show_info(chat: Chat) -> None:
-    from lumen_mlir.gguf import description
-
-    llm = chat.llm
-    config, file = llm.model.config, llm.model.file
-    rows = [
-        ("model", chat.model_path),
-        ("type", description.model_type(file)),
-        ("parameters", description.short_count(description.parameter_count(file))),
-        ("size", description.size_text(description.tensor_bytes(file))),
-        ("layers", f"{config.layers} of width {config.width}"),
-        ("vocabulary", f"{config.vocabulary:,} tokens"),
-        ("context", f"{llm.context:,} of {config.context:,} tokens"),
-        ("KV cache", llm.options.kv_type),
-        ("threads", str(llm.threads)),
-    ]
-    chat.show(columns(rows))
+    chat.show(columns(chat.model.info()))
 
 
 def _show_parameters(chat: Chat) -> None:
-    sampling = chat.llm.sampling
+    sampling = chat.model.sampling
     chat.show(columns([(name, chat.settings.shown(name, sampling)) for name in NAMES]))
 
 
 def _show_messages(chat: Chat) -> None:
     messages = chat.conversation.request()
-    chat.show(
-        "\n".join(f"{each['role']}: {each.get('content') or ''}" for each in messages) or "nothing was said"
-    )
+    chat.show("\n".join(f"{each['role']}: {rendered(each)}" for each in messages) or "nothing was said")
 
 
 @_action("/stats", "", "show how fast answers are, and what is left of the context")
 def _stats(chat: Chat, argument: str) -> None:
-    from lumen_mlir.cli.report import peak_memory
-
     chat.show(chat.rates())
-    chat.show(f"{_turns(chat.conversation.turns)}, peak memory {peak_memory() / 1e6:,.0f} MB")
+    memory = chat.model.memory()
+    taken = "" if memory is None else f", peak memory {memory / 1e6:,.0f} MB"
+    chat.show(f"{_turns(chat.conversation.turns)}{taken}")
 
 
 @_action("/save", "FILE", "write the conversation and the settings", takes_path=True)
@@ -249,7 +233,7 @@ def _save(chat: Chat, argument: str) -> None:
     from lumen_mlir.cli.repl.saved import Saved, save
 
     path = _path("/save", argument)
-    save(path, Saved(chat.conversation, chat.settings, chat.model_path))
+    save(path, Saved(chat.conversation, chat.settings, chat.model.name))
     chat.note(f"wrote {_turns(chat.conversation.turns)} to {path}")
 
 
@@ -263,8 +247,8 @@ def _load(chat: Chat, argument: str) -> None:
     chat.attached.clear()
     chat.last = None
     chat.note(f"read {_turns(chat.conversation.turns)} from {path}")
-    if saved.model is not None and saved.model != chat.model_path:
-        chat.note(f"they were held with {saved.model} (/model FILE goes on with another model)")
+    if saved.model is not None and saved.model != chat.model.name:
+        chat.note(f"they were held with {saved.model} (/model MODEL goes on with another model)")
 
 
 @_action("/read", "FILE", "add a text file to the next message", takes_path=True)
@@ -280,11 +264,16 @@ def _read(chat: Chat, argument: str) -> None:
 
 @_action("/model", "[MODEL]", "show the model, or go on with another one", takes_path=True)
 def _model(chat: Chat, argument: str) -> None:
+    names = chat.model.names
     if not argument:
-        chat.show(chat.model_path)
+        chat.show(chat.model.name)
+        others = [name for name in names if name != chat.model.name]
+        if others:
+            chat.show(f"there are also {', '.join(others)}")
         return
-    chat.change_model(_path("/model", argument))
-    chat.note(f"the model is {chat.model_path} now")
+    # (A server's models are no files.)
+    chat.change_model(argument if names else _path("/model", argument))
+    chat.note(f"the model is {chat.model.name} now")
 
 
 def _path(name: str, argument: str) -> str:

@@ -11,8 +11,7 @@ from lumen_mlir.cli.streams import raw
 from lumen_mlir.cli.styles import coloured, styled
 
 if TYPE_CHECKING:
-    from lumen_mlir.generate.generation import Generation
-    from lumen_mlir.generate.llm import LLM
+    from lumen_mlir.cli.repl.model import Answer
 
 # How models mark what they think before they answer.
 _MARKS = (
@@ -21,9 +20,6 @@ _MARKS = (
     ("[THINK]", "[/THINK]"),
     ("<|channel|>analysis", "<|end|>"),
 )
-
-# Of the end of a prompt: enough for a mark.
-_TAIL_TOKENS = 16
 
 
 class ThoughtFinder:
@@ -81,19 +77,18 @@ class ThoughtFinder:
 
 
 class AnswerWriter:
-    """Writes an answer of ``llm`` to stdout as it comes.
+    """Writes an answer to stdout as it comes.
 
     Attributes:
       text: all of it so far.
     """
 
-    def __init__(self, llm: LLM, generation: Generation):
+    def __init__(self, answer: Answer):
         self.text = ""
         self._finder: ThoughtFinder | None = None
         if coloured(sys.stdout):
             # A template may have begun the thinking.
-            end = llm.detokenize(generation.prompt[-_TAIL_TOKENS:], special=True)
-            self._finder = ThoughtFinder(end)
+            self._finder = ThoughtFinder(answer.prompt_end)
 
     def write(self, piece: str) -> None:
         """Shows a piece at once, but for the beginning of what may be a mark."""

@@ -65,7 +65,7 @@ def _handle(chat: Chat, text: str) -> bool:
     except BrokenPipeError:
         raise
     except ContextError as error:
-        chat.fail(f"{error} (/undo takes a turn back, /clear begins anew, -c at the start makes it longer)")
+        chat.fail(f"{error} (/undo takes a turn back, /clear begins anew, {chat.model.longer})")
     except (LumenError, OSError, MemoryError) as error:
         chat.fail(error)
     return asks

@@ -3,14 +3,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from lumen_mlir.cli.repl.display import AnswerWriter
+from lumen_mlir.cli.repl.model import Answer, Model
 from lumen_mlir.cli.repl.reader import Reader
 from lumen_mlir.cli.repl.settings import Settings
 from lumen_mlir.cli.report import Reporter, counted, rated
@@ -18,20 +18,16 @@ from lumen_mlir.cli.streams import tell
 from lumen_mlir.errors import LumenError, one_line
 from lumen_mlir.generate.conversation import Conversation
 
-if TYPE_CHECKING:
-    from lumen_mlir.generate.generation import Generation
-    from lumen_mlir.generate.llm import LLM
-
 
 class Chat:
     """What the commands work on.
 
     Args:
-      open_model: opens the model at a path, ready to chat. It raises ``LumenError``.
+      open_model: opens the model of a name, ready to chat. It raises ``LumenError``.
       fixed: arguments of ``LLM.chat`` that do not change.
 
     Attributes:
-      llm: the model.
+      model: what answers.
       conversation: what was said.
       settings: what was set.
       attached: texts that go with the next question.
@@ -41,30 +37,25 @@ class Chat:
 
     def __init__(
         self,
-        llm: LLM,
+        model: Model,
         reporter: Reporter,
         reader: Reader,
-        open_model: Callable[[str], LLM],
+        open_model: Callable[[str], Model],
         *,
         system: str | None = None,
         settings: Settings | None = None,
         fixed: Mapping[str, Any] | None = None,
     ):
-        self.llm, self.reporter, self.reader = llm, reporter, reader
+        self.model, self.reporter, self.reader = model, reporter, reader
         self.conversation = Conversation(system)
         self.settings = settings or Settings()
         self.attached: list[str] = []
-        self.last: Generation | None = None
+        self.last: Answer | None = None
         self.ended = False
         self._open_model = open_model
         self._fixed = dict(fixed or {})
         # How often the last question was asked again, so that a fixed seed draws something else.
         self._again = 0
-
-    @property
-    def model_path(self) -> str:
-        """Where the model is."""
-        return os.fspath(self.llm.model.file.path)
 
     def show(self, text: str) -> None:
         """Prints what was asked for."""
@@ -106,22 +97,26 @@ class Chat:
 
     def _answer(self, before: Conversation) -> None:
         """Shows the answer to the last question as it comes, and keeps it; Ctrl-C ends it."""
-        writer: AnswerWriter | None = None
         try:
-            generation = self.llm.chat(self.conversation.request(), **self._arguments())
-            self.last = generation
-            writer = AnswerWriter(self.llm, generation)
-            with suppress(KeyboardInterrupt):
-                for piece in generation:
-                    writer.write(piece)
-        finally:
-            if writer is not None:
+            answer = self.model.chat(self.conversation.request(), **self._arguments())
+        except BaseException:
+            self.conversation = before
+            raise
+        self.last = answer
+        try:
+            writer = AnswerWriter(answer)
+            try:
+                with suppress(KeyboardInterrupt):
+                    for piece in answer:
+                        writer.write(piece)
+            finally:
                 writer.close()
-            if writer is not None and writer.text.strip():
-                self.conversation.answer(writer.text)
-            elif writer is None:
-                self.conversation = before
-        self._tell_how_it_ended(generation)
+        finally:
+            answer.close()
+            message = answer.message()
+            if message is not None:
+                self.conversation.answer(message.pop("content"), **message)
+        self._tell_how_it_ended(answer)
 
     def _arguments(self) -> dict[str, Any]:
         arguments = {"max_tokens": None, **self._fixed, **self.settings.request()}
@@ -129,46 +124,52 @@ class Chat:
             arguments["seed"] += self._again
         return arguments
 
-    def _tell_how_it_ended(self, generation: Generation) -> None:
+    def _tell_how_it_ended(self, answer: Answer) -> None:
         if not self.conversation.answered:
             self.note("there is no answer; /regen asks again, another question takes the place of this one")
-        if generation.finish_reason == "context":
+        if answer.finish_reason == "context":
             self.note(
                 "warning: the context is full: /undo takes a turn back, /clear begins anew, "
-                "and -c at the start makes it longer"
+                f"and {self.model.longer}"
             )
         if self.settings.get("verbose"):
             self.note(self.rates())
 
     def rates(self) -> str:
         """How fast the last answer was, and what it takes of the context, in a line."""
-        run = self.last
-        if run is None:
+        if self.last is None:
             return "there is no answer yet"
-        used = len(run.prompt) + len(run.tokens)
-        return (
-            f"prompt {counted(len(run.prompt), 'token')}, "
-            f"{rated(f'{run.evaluated:,} computed', run.evaluated, run.prompt_seconds)}; "
-            f"answer {rated(counted(len(run.tokens), 'token'), run.decoded, run.decode_seconds)}; "
-            f"context {used:,} of {self.llm.context:,} tokens ({used / self.llm.context:.0%})"
+        run = self.last.work()
+        if run is None:
+            return "the server has not said what the answer took"
+        said = (
+            f"prompt {counted(run.prompt, 'token')}, "
+            f"{rated(f'{run.computed:,} computed', run.computed, run.prompt_seconds)}; "
+            f"answer {rated(counted(run.tokens, 'token'), run.decoded, run.decode_seconds)}"
         )
+        used, room = run.prompt + run.tokens, self.model.context
+        if room is None:
+            return said
+        return f"{said}; context {used:,} of {room:,} tokens ({used / room:.0%})"
 
     # --- models ---------------------------------------------------------------------------------------------
 
-    def change_model(self, path: str) -> None:
+    def change_model(self, name: str) -> None:
         """Goes on with another model. Raises ``LumenError``; then the one before stays."""
-        opened = self._open_model(path)
-        self.llm, before = opened, self.llm
+        opened = self._open_model(name)
+        self.model, before = opened, self.model
         self.last = None
         before.close()
 
     def attach(self, name: str, text: str) -> None:
         """Adds a text to the next question. Raises ``LumenError`` for one that is too long."""
-        room = self.llm.context
+        room, size = self.model.context, counted(len(text), "character")
         # No token is longer than this.
-        count = len(self.llm.tokenize(text)) if len(text) <= 256 * room else None
-        if count is None or count > room:
-            size = f"{len(text):,} characters" if count is None else f"{count:,} tokens"
-            raise LumenError(f"{name}: has {size}, and the context {room:,} tokens (-c makes it longer)")
+        is_long = room is not None and len(text) > 256 * room
+        count = None if is_long else self.model.count(text)
+        if count is not None:
+            size = counted(count, "token")
+        if room is not None and (is_long or (count or 0) > room):
+            raise LumenError(f"{name}: has {size}, and the context {room:,} tokens ({self.model.longer})")
         self.attached.append(text)
-        self.note(f"{name}: {counted(count, 'token')} that go with the next message")
+        self.note(f"{name}: {size} that go with the next message")

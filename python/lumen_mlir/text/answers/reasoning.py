@@ -113,6 +113,8 @@ def _tags_of_texts(probe: Probe, source: str) -> tuple[str, str] | None:
         if begin in source and _THOUGHT.search(end):
             return begin, end
     last = pieces_of(probe.prompt[-64:])[-1:]
-    if last and _BEGIN.fullmatch(last[0]) and probe.base < len(probe.prompt.rstrip()):
+    # (Other tags at the end of a prompt begin an answer.)
+    begins = last and _BEGIN.fullmatch(last[0]) and _THOUGHT.search(last[0])
+    if begins and probe.base < len(probe.prompt.rstrip()):
         return last[0], f"{last[0][0]}/{last[0][1:]}"
     return None

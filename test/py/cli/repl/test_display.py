@@ -57,9 +57,7 @@ def written(monkeypatch, stream, *pieces, prompt="", **environment):
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(sys, "stdout", stream)
-    # What the prompt ends with is known by its tokens.
-    llm = SimpleNamespace(detokenize=lambda ids, special: "".join(ids))
-    writer = AnswerWriter(llm, SimpleNamespace(prompt=list(prompt)))
+    writer = AnswerWriter(SimpleNamespace(prompt_end=prompt))
     for piece in pieces:
         writer.write(piece)
     writer.close()

@@ -11,6 +11,7 @@ import pytest
 
 from lumen_mlir import LLM
 from lumen_mlir.cli.repl.actions import ACTIONS
+from lumen_mlir.cli.repl.local import LocalModel
 from lumen_mlir.cli.repl.session import converse
 from lumen_mlir.cli.repl.settings import NAMES, Settings
 from lumen_mlir.cli.repl.talk import Chat
@@ -64,8 +65,8 @@ class Lines:
         return self.edited
 
 
-def open_llm(path):
-    return LLM(path, engine="reference")
+def open_model(path):
+    return LocalModel(LLM(path, engine="reference"))
 
 
 @pytest.fixture
@@ -75,7 +76,7 @@ def talk(model, capsys):
     def run(*lines, edited=None, change=None, system=None, single_turn=False, **settings):
         values = Settings({"temperature": 0, **settings})
         reader = Lines(lines, edited)
-        chat = Chat(open_llm(model), Reporter(), reader, open_llm, system=system, settings=values)
+        chat = Chat(open_model(model), Reporter(), reader, open_model, system=system, settings=values)
         if change is not None:
             change(chat)
         converse(chat, single_turn)
@@ -96,7 +97,7 @@ def test_a_conversation(talk):
     assert (out, err) == ("Yes, indeed\nYes, indeed\n", [])
     assert said(chat) == ["one?", "Yes, indeed", "two?", "Yes, indeed"]
     # What both prompts begin with is computed once.
-    assert chat.last.evaluated < len(chat.last.prompt)
+    assert chat.last.work().computed < chat.last.work().prompt
 
 
 @pytest.mark.parametrize("word", ["/bye", "/exit", "/QUIT", "/q", " /bye "])
@@ -160,8 +161,10 @@ def test_regen_draws_something_else_with_a_fixed_seed(talk):
     seeds = []
 
     def change(chat):
-        ask = chat.llm.chat
-        chat.llm.chat = lambda *given, **options: seeds.append(options["seed"]) or ask(*given, **options)
+        ask = chat.model.llm.chat
+        chat.model.llm.chat = lambda *given, **options: (
+            seeds.append(options["seed"]) or ask(*given, **options)
+        )
 
     talk("one?", "/regen", "/regen", "two?", change=change, seed=7, temperature=0.8)
     assert seeds == [7, 8, 9, 7]
@@ -255,7 +258,7 @@ def test_save_and_load(talk, model, tmp_path):
     saved["model"] = "gone.gguf"
     path.write_text(json.dumps(saved))
     _, err, _ = talk(f"/load {path}")
-    assert err[1] == "lumen: they were held with gone.gguf (/model FILE goes on with another model)"
+    assert err[1] == "lumen: they were held with gone.gguf (/model MODEL goes on with another model)"
     # What fails leaves the conversation alone.
     path.write_text("{")
     _, err, chat = talk("one?", f"/load {path}", f"/load {tmp_path}", f"/save {path}", "/save", "two?")
@@ -292,14 +295,14 @@ def interrupting(count, times=1):
     """The first answers are stopped behind so many pieces."""
 
     def change(chat):
-        ask, left = chat.llm.chat, [times]
+        ask, left = chat.model.llm.chat, [times]
 
         def asked(*given, **options):
             left[0] -= 1
             answer = ask(*given, **options)
             return Interrupted(answer, count) if left[0] >= 0 else answer
 
-        chat.llm.chat = asked
+        chat.model.llm.chat = asked
 
     return change
 
@@ -323,14 +326,14 @@ def test_an_answer_that_never_began(talk):
 
 def test_regen_that_is_stopped_keeps_the_answer_before(talk):
     def change(chat):
-        ask, calls = chat.llm.chat, []
+        ask, calls = chat.model.llm.chat, []
 
         def asked(*given, **options):
             calls.append(1)
             answer = ask(*given, **options)
             return Interrupted(answer, 0) if len(calls) == 2 else answer
 
-        chat.llm.chat = asked
+        chat.model.llm.chat = asked
 
     _, _, chat = talk("one?", "/regen", change=change)
     assert said(chat) == ["one?", "Yes, indeed"]
@@ -358,14 +361,14 @@ def test_a_full_context(talk):
 def test_failures_do_not_end_a_chat(talk):
     def change(chat):
         failures = [LumenError("broken"), OSError(5, "Input/output error"), MemoryError()]
-        ask = chat.llm.chat
+        ask = chat.model.llm.chat
 
         def asked(*given, **options):
             if failures:
                 raise failures.pop(0)
             return ask(*given, **options)
 
-        chat.llm.chat = asked
+        chat.model.llm.chat = asked
 
     _, err, chat = talk("a", "b", "c", "d", change=change)
     assert said(chat) == ["d", "Yes, indeed"]
@@ -388,7 +391,7 @@ def test_a_reader_that_went_away_ends_it(talk):
         def gone(*given, **options):
             raise BrokenPipeError
 
-        chat.llm.chat = gone
+        chat.model.llm.chat = gone
 
     with pytest.raises(BrokenPipeError):
         talk("one?", change=change)
