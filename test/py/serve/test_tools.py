@@ -229,3 +229,47 @@ def test_answers_by_a_grammar(parrot):
         assert len(ask(server, **body)["message"]["content"]) == 4
         choice = ask(server, response_format={"type": "json_object"}, max_tokens=50, enable_thinking=False)
         assert choice["message"]["content"].startswith("{")
+
+
+def test_characters_are_whole(parrot):
+    """A text whose tokens are bytes comes in whole characters, also in the arguments of a call."""
+    text = "한글·👨‍👩‍👧 é"
+    with parrot("네") as server:
+        body = {"messages": ASKED, "temperature": 0, "enable_thinking": False}
+        events = server.events(PATH, {**body, "regex": text})
+        pieces = [event["choices"][0]["delta"].get("content", "") for event in events]
+        assert "".join(pieces) == text and all("\ufffd" not in piece for piece in pieces)
+        tokens = server.post("/tokenize", {"content": text}).json()["count"]
+        assert tokens == len(text.encode())
+        parameters = {"type": "object", "properties": {"text": {"const": text}}, "required": ["text"]}
+        tools = [{"type": "function", "function": {"name": "say", "parameters": parameters}}]
+        body |= {"tools": tools, "tool_choice": "required", "parallel_tool_calls": False}
+        message, _ = streamed(server, **body)
+        assert json.loads(message["tool_calls"][0]["function"]["arguments"]) == {"text": text}
+
+
+def test_turns_with_reasoning_keep_what_was_computed(tmp_path):
+    """The template drops what was thought in earlier turns: what stands before that is not computed again."""
+    path = tmp_path / "parrot.gguf"
+    answer = script("<think>", "\n음", "… ", "\n ", "</think>", "\n\n", "맑아요")
+    write_scripted(
+        path,
+        answer,
+        control=CONTROL,
+        user_defined=MARKS,
+        eos="<|im_end|>",
+        template=QWEN3,
+        context=4096,
+    )
+    with serving(str(path), options={"context": 4096}) as server:
+        messages = [{"role": "user", "content": "서울 날씨를 알려 주세요. " * 20}]
+        known = 0
+        for _ in range(3):
+            told = server.post(PATH, {"messages": messages, "temperature": 0}).json()
+            usage = told["usage"]
+            assert usage["prompt_tokens_details"]["cached_tokens"] >= 0.9 * known
+            message = told["choices"][0]["message"]
+            assert message["reasoning_content"].strip() == "음…"
+            # Up to the answer, the next prompt begins alike.
+            known = usage["prompt_tokens"]
+            messages += [message, {"role": "user", "content": "그다음 날은 어떤가요? " * 10}]
