@@ -8,7 +8,8 @@ import dataclasses
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
-from lumen_mlir.serve.completion import Completion, Event, Progress, Text
+from lumen_mlir.serve.completion import Completion
+from lumen_mlir.serve.events import Event, Progress, Text
 from lumen_mlir.serve.usage import usage
 
 

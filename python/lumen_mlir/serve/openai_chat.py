@@ -15,8 +15,9 @@ from lumen_mlir.generate.openai_body import chat_records
 from lumen_mlir.serve import json_body
 from lumen_mlir.serve.answers import answered
 from lumen_mlir.serve.chat import ChatAsk, begin_chat
-from lumen_mlir.serve.completion import Completion, End, Piece, Progress
+from lumen_mlir.serve.completion import Completion
 from lumen_mlir.serve.deltas import Delta
+from lumen_mlir.serve.events import End, Piece, Progress
 from lumen_mlir.serve.problem import Problem
 from lumen_mlir.serve.sampling_fields import SamplingFields, max_tokens
 from lumen_mlir.serve.usage import progress, timings, usage

@@ -14,7 +14,8 @@ from starlette.responses import Response
 from lumen_mlir.errors import shown
 from lumen_mlir.generate.openai_body import completion_records
 from lumen_mlir.serve import json_body, texts
-from lumen_mlir.serve.completion import Completion, End, Piece, Progress, Text
+from lumen_mlir.serve.completion import Completion
+from lumen_mlir.serve.events import End, Piece, Progress, Text
 from lumen_mlir.serve.merged import Merged
 from lumen_mlir.serve.problem import Problem
 from lumen_mlir.serve.sampling_fields import SamplingFields, max_tokens

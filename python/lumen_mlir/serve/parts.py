@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lumen_mlir.generate.logprobs import TokenLogprob
-from lumen_mlir.serve.completion import Completion, End, Piece
+from lumen_mlir.serve.completion import Completion
 from lumen_mlir.serve.deltas import Delta
+from lumen_mlir.serve.events import End, Piece
 
 REASONING, CONTENT, CALL = "reasoning", "content", "call"
 BEGIN, MORE, DONE = "begin", "more", "done"

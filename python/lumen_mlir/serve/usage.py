@@ -5,7 +5,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from lumen_mlir.serve.completion import Completion, Progress
+from lumen_mlir.serve.completion import Completion
+from lumen_mlir.serve.events import Progress
 
 
 def usage(completion: Completion) -> dict[str, Any]:
