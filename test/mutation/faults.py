@@ -190,8 +190,8 @@ FAULTS = (
     _py(
         "end-before-stop-token",
         "stop tokens",
-        "if token in self._ends or token in self._stops:",
-        "if token in self._ends or (token in self._stops and self._banned is None):",
+        "if token not in self._ends and token not in self._stops:",
+        "if token not in self._ends and (token not in self._stops or self._banned is not None):",
         "test_generation.py",
     ),
     # --- the command line -----------------------------------------------------------------------------------
@@ -444,8 +444,8 @@ FAULTS = (
     _cpp(
         "window-mask",
         "windows",
-        "arith::CmpIPredicate::sgt",
-        "arith::CmpIPredicate::sge",
+        "isBehind(arith::CmpIPredicate::sgt,",
+        "isBehind(arith::CmpIPredicate::sge,",
         "test_attention.py",
         "test_families.py",
     ),

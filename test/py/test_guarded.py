@@ -60,7 +60,7 @@ def guard(session: Stepper, at_end: bool) -> None:
     """Gives a session copies of all its buffers, each beside forbidden memory."""
     executor = session.executor
     (section,) = executor.sections
-    section.weights = [guarded.copy(weight, at_end=at_end) for weight in section.weights]
+    section.weights = {key: guarded.copy(weight, at_end=at_end) for key, weight in section.weights.items()}
     executor.engine._arena = guarded.array((executor.engine.arena_bytes,), at_end=at_end)
     executor._allocate(1, 0, None, lambda shape, dtype: guarded.copy(np.zeros(shape, dtype), at_end=at_end))
     # Of the rows of a step, those that there are end where the memory does only in full chunks.

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from time import perf_counter
 
 from lumen_mlir.grammar.gbnf_automaton import Automaton, conflict
 from lumen_mlir.grammar.gbnf_rules import (
@@ -30,8 +29,8 @@ from lumen_mlir.grammar.grammar import GBNF, GrammarError
 _LARGE = 2000
 # Pairs of states that are compared. Where there are more, lexemes are single characters.
 _PAIRS = 500_000
-# Seconds until it is known what begins and follows what.
-_SECONDS = 5.0
+# Parts that are looked at until it is known what begins and follows what: some seconds of work.
+_LOOKS = 4_000_000
 
 
 def lark_of_gbnf(text: str) -> str:
@@ -45,7 +44,7 @@ def lark_of_gbnf(text: str) -> str:
 class _Converter:
     def __init__(self, rules: dict[str, Node]):
         self._rules = rules
-        self._end = perf_counter() + _SECONDS
+        self._left = _LOOKS
         self._sets = _atoms(rules)
         self._nullable: dict[Node, bool] = {}
         self._first: dict[Node, int] = {}
@@ -62,11 +61,8 @@ class _Converter:
 
     def _until_stable(self, look: Callable[[], bool]) -> None:
         while look():
-            self._check_time()
-
-    def _check_time(self) -> None:
-        if perf_counter() > self._end:
-            raise GrammarError(f"the {GBNF} cannot be used: it is too complex")
+            if self._left < 0:
+                raise GrammarError(f"the {GBNF} cannot be used: it is too complex")
 
     def _look_at_beginnings(self) -> bool:
         before = dict(self._nullable), dict(self._first)
@@ -76,6 +72,7 @@ class _Converter:
 
     def _begin(self, node: Node) -> tuple[bool, int]:
         """Whether a part may be nothing, and what it begins with, as far as known."""
+        self._left -= 1
         nullable, first = False, 0
         if isinstance(node, Characters):
             first = self._sets[node]
@@ -105,6 +102,7 @@ class _Converter:
         return before != self._behind
 
     def _place(self, node: Node, behind: int) -> None:
+        self._left -= 1
         self._behind[node] = behind = self._behind.get(node, 0) | behind
         if isinstance(node, Reference):
             body = self._rules[node.name]

@@ -6,7 +6,6 @@ from __future__ import annotations
 import itertools
 import random
 import re
-import time
 
 import pytest
 from dice import Writer, byte_tokenizer
@@ -125,11 +124,9 @@ def test_large_grammars_end(monkeypatch):
     rules = "".join(
         f'r{n} ::= "{n}" r{(n * 7 + 1) % 900} | r{(n * 5 + 3) % 900} [a-z]+ | "x"\n' for n in range(900)
     )
-    monkeypatch.setattr(gbnf, "_SECONDS", 0.3)
-    begin = time.monotonic()
+    monkeypatch.setattr(gbnf, "_LOOKS", 20_000)
     with pytest.raises(GrammarError, match="it is too complex"):
         lark_of_gbnf("root ::= r0\n" + rules)
-    assert time.monotonic() - begin < 20
 
 
 def test_many_words(writer):

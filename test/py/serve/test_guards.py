@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import socket
@@ -39,8 +40,10 @@ def exchange(server, data: bytes, parts: int = 1, pause: float = 0.0) -> bytes:
         except OSError:
             pass
         received = b""
-        while piece := connection.recv(65536):
-            received += piece
+        # (Whoever closes before it has read all resets the connection.)
+        with contextlib.suppress(ConnectionResetError):
+            while piece := connection.recv(65536):
+                received += piece
     return received
 
 
@@ -100,7 +103,7 @@ def test_no_json(server, content):
             b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nConnection: close\r\n\r\n{",
             b"4",
         ),
-        (b"GET /" + b"x" * 100_000 + b" HTTP/1.1\r\n\r\n", b"400"),
+        (b"GET /" + b"x" * 66_000, b"400"),
         (b"", b"408"),
         (b"GET /health HT", b"408"),
         (
