@@ -34,7 +34,7 @@ async def ready(request: Request) -> Response:
     if first.state == "loading":
         raise Problem(503, f"the model {first.name} is being loaded", code="loading", retry_after=1)
     if first.state == "failed":
-        raise Problem(503, f"the model {first.name} cannot be loaded: {first.error}", code="failed")
+        raise Problem(503, f"the model {first.name} cannot be loaded", code="failed")
     return json_body.answer({"status": "ok"})
 
 

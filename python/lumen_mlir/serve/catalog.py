@@ -61,6 +61,15 @@ class Entry:
         path = embedded_model_path() if self.source is None else self.source
         return os.fspath(path) if os.path.exists(path) else None
 
+    def told(self, error: LumenError) -> LumenError:
+        """``error`` as clients are told of it: with the model's name in place of its path."""
+        opened = None if self.model is None else os.fspath(self.model.llm.model.file.path)
+        text = str(error)
+        for path in (opened, self.path):
+            if path is not None:
+                text = text.replace(path, self.name)
+        return error if text == str(error) else Problem.of(error).saying(text)
+
     @property
     def file_size(self) -> int:
         """Bytes of the file; 0 where they are not known before it is opened."""
@@ -124,6 +133,11 @@ class Catalog:
         entry.users += 1
         try:
             yield await self.load(entry)
+        except LumenError as error:
+            told = entry.told(error)
+            if told is error:
+                raise
+            raise told from error
         finally:
             entry.users -= 1
             entry.used = time.monotonic()

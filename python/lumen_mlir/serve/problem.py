@@ -56,6 +56,10 @@ class Problem(LumenError):
             return Problem(503, "the server is out of memory", code="no_room", retry_after=5)
         return Problem(500, f"internal error: {type(error).__name__}", code="internal_error")
 
+    def saying(self, message: str) -> Problem:
+        """The same with another message."""
+        return Problem(self.status, message, code=self.code, field=self.field, retry_after=self.retry_after)
+
     @property
     def type(self) -> str:
         """OpenAI's name for this kind of error."""

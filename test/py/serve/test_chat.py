@@ -135,3 +135,14 @@ def test_metrics(server):
     ):
         assert server.metric(f"vllm:{histogram}_count", model_name="parrot") >= 1
     assert server.metric("vllm:prefix_cache_queries_total") > 0
+
+
+def test_no_path_is_told():
+    """What is wrong with a model is told by its name."""
+    with serving(options={"context": 64}) as server:
+        answer = server.post(PATH, {"messages": ASKED})
+        assert answer.status_code == 400
+        message = answer.json()["error"]["message"]
+        assert message.startswith("lumen-ko-comments-7m-q8_0: the model has no chat template")
+        answer = server.post("/apply-template", {"messages": ASKED})
+        assert "/" not in answer.json()["error"]["message"]
