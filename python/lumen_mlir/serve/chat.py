@@ -72,7 +72,7 @@ async def begin_chat(server: Server, model: ServedModel, ask: ChatAsk) -> Comple
     """The answers to ``ask``. Raises ``LumenError`` where something is wrong with it."""
     prompt, stops = await prompt_of(model, ask)
     format = model.llm.answer_format
-    text = model.llm.detokenize(prompt, special=True)
+    text = await model.call(lambda: model.llm.detokenize(prompt, special=True))
     tools = ask.tools if ask.choice != NONE else None
     parameters = {**ask.parameters, "max_tokens": ask.max_tokens, "special": True}
     grammar = ask.grammar

@@ -8,7 +8,6 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
-from lumen_mlir.errors import LumenError
 from lumen_mlir.generate.asynchronous import AsyncGeneration
 from lumen_mlir.generate.generation import Generation
 from lumen_mlir.generate.logprobs import TokenLogprob
@@ -219,8 +218,6 @@ async def _pump(number: int, text: AsyncGeneration, news: asyncio.Queue) -> None
     try:
         async for piece in text:
             news.put_nowait((number, text, piece))
-    except (LumenError, MemoryError, OSError) as error:
-        news.put_nowait((number, text, error))
     except Exception as error:  # whatever it is, the reader is told
         news.put_nowait((number, text, error))
     else:

@@ -32,10 +32,6 @@ class Delta:
 class Parser(Protocol):
     """Tells the parts of an answer apart, while it is written."""
 
-    @property
-    def is_thinking(self) -> bool:
-        """True where what comes next is reasoning."""
-
     def feed(self, text: str) -> Sequence[Delta]:
         """What becomes certain by ``text``."""
 
@@ -45,8 +41,6 @@ class Parser(Protocol):
 
 class PlainParser:
     """All is content."""
-
-    is_thinking = False
 
     def feed(self, text: str) -> Sequence[Delta]:
         """See ``Parser``."""
@@ -62,11 +56,6 @@ class ModelParser:
 
     def __init__(self, parser: AnswerParser):
         self._parser = parser
-
-    @property
-    def is_thinking(self) -> bool:
-        """See ``Parser``."""
-        return self._parser.is_thinking
 
     def feed(self, text: str) -> Sequence[Delta]:
         """See ``Parser``."""

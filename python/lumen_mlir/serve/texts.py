@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -45,6 +46,10 @@ async def begin(
         parameters = {**parameters, "stop": [*stop_strings(parameters.get("stop")), *stops]}
     if server.settings.request_timeout is not None:
         parameters = {"timeout": server.settings.request_timeout, **parameters}
+    if (grammar := parameters.get("grammar")) is not None:
+        # Some take seconds: the threads of prompts do not wait for them.
+        compiled = await asyncio.to_thread(model.llm.compile_grammar, grammar)
+        parameters = {**parameters, "grammar": compiled}
     generations = await model.call(_generations, model.llm, prompt, parameters, count, force)
     parsers = None if parser is None else [parser() for _ in generations]
     prompt_text = ""
