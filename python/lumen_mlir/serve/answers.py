@@ -1,32 +1,37 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Answers a request by the texts of one prompt, as a stream or at once, in the form of an API."""
+"""Answers a request, as a stream or at once, in the form of an API."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from lumen_mlir.serve import json_body
-from lumen_mlir.serve.completion import Completion
 from lumen_mlir.serve.problem import Problem
 from lumen_mlir.serve.served_model import ServedModel
 from lumen_mlir.serve.server import Server
 from lumen_mlir.serve.streams import SSE, finished, streamed
 
-Begin = Callable[[Server, ServedModel], Awaitable[Completion]]
+T = TypeVar("T")
+Asked = TypeVar("Asked", contravariant=True)
+
+Begin = Callable[[Server, ServedModel], Awaitable[T]]
 
 
-class Form(Protocol):
-    """How an API writes the answer to one request; either ``stream`` or ``whole`` is asked for."""
+class Form(Protocol[Asked]):
+    """How an API writes the answer to one request; either ``stream`` or ``whole`` is asked for.
 
-    def stream(self, completion: Completion) -> AsyncGenerator[bytes, None]:
+    What is written is a ``Completion``, or several (``Merged``).
+    """
+
+    def stream(self, completion: Asked) -> AsyncGenerator[bytes, None]:
         """All events or lines. The first is there at once: the response begins with it."""
 
-    async def whole(self, completion: Completion) -> dict[str, Any]:
+    async def whole(self, completion: Asked) -> dict[str, Any]:
         """The body of the response."""
 
     def failure(self, problem: Problem) -> bytes:
@@ -36,8 +41,8 @@ class Form(Protocol):
 async def answered(
     request: Request,
     name: str | None,
-    begin: Begin,
-    form: Form,
+    begin: Begin[T],
+    form: Form[T],
     *,
     stream: bool,
     media_type: str = SSE,

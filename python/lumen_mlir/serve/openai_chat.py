@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import time
-import uuid
 from collections.abc import AsyncGenerator
 from typing import Any
 
@@ -18,6 +16,7 @@ from lumen_mlir.serve.chat import ChatAsk, begin_chat
 from lumen_mlir.serve.completion import Completion
 from lumen_mlir.serve.deltas import Delta
 from lumen_mlir.serve.events import End, Piece, Progress
+from lumen_mlir.serve.openai_frame import DONE, OpenAIFrame
 from lumen_mlir.serve.problem import Problem
 from lumen_mlir.serve.sampling_fields import SamplingFields, max_tokens
 from lumen_mlir.serve.usage import progress, timings, usage
@@ -116,45 +115,32 @@ def _delta(part: Any, calls: list[int], choice: int) -> dict[str, Any]:
     return {"content": delta.content}
 
 
-class _Frame:
-    """What stands around the parts of an answer; see ``Form``."""
+class _Frame(OpenAIFrame):
+    """A ``Form``."""
 
     def __init__(self, body: ChatBody):
-        self._id, self._created = f"chatcmpl-{uuid.uuid4().hex}", int(time.time())
-        self._logprobs, self._timings = bool(body.logprobs), bool(body.timings_per_token)
-        self._usage = body.stream_options is not None and bool(body.stream_options.include_usage)
-        self._progress = bool(body.return_progress)
-        self._model = ""
+        super().__init__("chatcmpl", "chat.completion", "chat.completion.chunk", body)
+        self._logprobs = bool(body.logprobs)
 
     async def stream(self, completion: Completion) -> AsyncGenerator[bytes, None]:
         """See ``Form``."""
-        self._model = completion.model.name
+        self.model = completion.model.name
         first = {"role": "assistant", "content": ""}
         for choice in range(completion.count):
             yield self.chunk(choice, first)
         calls = [-1] * completion.count
-        async for event in completion.events(progress=self._progress):
+        async for event in completion.events(progress=self.tells_progress):
             if isinstance(event, Progress):
                 yield self.event(choices=[], prompt_progress=progress(event))
             elif isinstance(event, Piece):
-                more: dict[str, Any] = {"timings": timings(completion)} if self._timings else {}
+                more: dict[str, Any] = {"timings": timings(completion)} if self.tells_timings else {}
                 for part in _parts(event):
                     yield self.chunk(event.choice, _delta(part, calls, event.choice), part, **more)
             elif isinstance(event, End):
                 yield self.chunk(event.choice, {}, reason=event.reason)
-        if self._usage:
+        if self.tells_usage:
             yield self.event(choices=[], usage=usage(completion), timings=timings(completion))
-        yield b"data: [DONE]\n\n"
-
-    def _head(self, kind: str) -> dict[str, Any]:
-        return {"id": self._id, "object": kind, "created": self._created, "model": self._model}
-
-    def event(self, **fields: Any) -> bytes:
-        """A chunk of a stream."""
-        head = self._head("chat.completion.chunk")
-        if self._usage:
-            head["usage"] = None
-        return b"data: " + json_body.encoded({**head, **fields}) + b"\n\n"
+        yield DONE
 
     def chunk(
         self,
@@ -170,13 +156,9 @@ class _Frame:
         one = {"index": choice, "delta": delta, "logprobs": logprobs, "finish_reason": reason}
         return self.event(choices=[one], **more)
 
-    def failure(self, problem: Problem) -> bytes:
-        """The event of an error."""
-        return b"data: " + json_body.encoded(problem.openai()) + b"\n\n"
-
     async def whole(self, completion: Completion) -> dict[str, Any]:
         """See ``Form``."""
-        self._model = completion.model.name
+        self.model = completion.model.name
         choices = []
         for number, text in enumerate(await completion.texts()):
             message: dict[str, Any] = {"role": "assistant", "content": text.content}
@@ -191,8 +173,7 @@ class _Frame:
             choices.append(
                 {"index": number, "message": message, "logprobs": logprobs, "finish_reason": text.reason}
             )
-        head = self._head("chat.completion")
-        return {**head, "choices": choices, "usage": usage(completion), "timings": timings(completion)}
+        return self.answer(choices=choices, usage=usage(completion), timings=timings(completion))
 
 
 def _function(call: Any) -> dict[str, Any]:

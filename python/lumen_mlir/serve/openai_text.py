@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import time
-import uuid
 from collections.abc import AsyncGenerator
 from typing import Any
 
@@ -14,14 +12,15 @@ from starlette.responses import Response
 from lumen_mlir.errors import shown
 from lumen_mlir.generate.openai_body import completion_records
 from lumen_mlir.serve import json_body, texts
+from lumen_mlir.serve.answers import answered
 from lumen_mlir.serve.completion import Completion
-from lumen_mlir.serve.events import End, Piece, Progress, Text
+from lumen_mlir.serve.events import End, Piece, Progress
 from lumen_mlir.serve.merged import Merged
+from lumen_mlir.serve.openai_frame import DONE, OpenAIFrame
 from lumen_mlir.serve.problem import Problem
 from lumen_mlir.serve.sampling_fields import SamplingFields, max_tokens
 from lumen_mlir.serve.served_model import ServedModel
 from lumen_mlir.serve.server import Server
-from lumen_mlir.serve.streams import finished, streamed
 from lumen_mlir.serve.usage import progress, timings
 
 # As OpenAI has it.
@@ -52,18 +51,13 @@ async def completions(request: Request) -> Response:
     if body.best_of not in (None, body.texts):
         raise Problem(400, f"best_of is {body.best_of}; only n is known", field="best_of")
     prompts = _prompts(body.prompt)
-    frame = _Frame(body)
-    if body.stream:
-        return await streamed(request, _events(request, body, prompts, frame), frame.failure)
-    server = Server.of(request)
-
-    async def work() -> dict[str, Any]:
-        async with server.catalog.using(body.model) as model:
-            frame.model = model.name
-            merged = await _begin(server, model, body, prompts)
-            return frame.whole(merged, await merged.texts())
-
-    return json_body.answer(await finished(request, work()))
+    return await answered(
+        request,
+        body.model,
+        lambda server, model: _begin(server, model, body, prompts),
+        _Frame(body),
+        stream=bool(body.stream),
+    )
 
 
 def _prompts(given: str | list[Any] | None) -> list[str | list[int]]:
@@ -109,52 +103,35 @@ async def _begin(
     return Merged(begun)
 
 
-async def _events(
-    request: Request, body: CompletionBody, prompts: list[str | list[int]], frame: _Frame
-) -> AsyncGenerator[bytes, None]:
-    server = Server.of(request)
-    async with server.catalog.using(body.model) as model:
-        frame.model = model.name
-        merged = await _begin(server, model, body, prompts)
-        yield b": ok\n\n"
-        begun = [False] * merged.count
-        async for event in merged.events(progress=bool(body.return_progress)):
-            if isinstance(event, Progress):
-                yield frame.event(choices=[], prompt_progress=progress(event))
-            elif isinstance(event, (Piece, End)):
-                if body.echo and not begun[event.choice]:
-                    begun[event.choice] = True
-                    yield frame.echo(event.choice, merged)
-                more = {"timings": timings(merged.first)} if body.timings_per_token else {}
-                if isinstance(event, Piece):
-                    yield frame.chunk(event, **more)
-                else:
-                    yield frame.event(choices=[frame.choice(event.choice, "", None, event.reason)], **more)
-        if body.stream_options is not None and body.stream_options.include_usage:
-            yield frame.event(choices=[], usage=merged.usage(), timings=timings(merged.first))
-        yield b"data: [DONE]\n\n"
-
-
-class _Frame:
-    """What stands around the parts of an answer."""
+class _Frame(OpenAIFrame):
+    """A ``Form``."""
 
     def __init__(self, body: CompletionBody):
-        self._id, self._created = f"cmpl-{uuid.uuid4().hex}", int(time.time())
+        super().__init__("cmpl", "text_completion", "text_completion", body)
         self._logprobs, self._echo = body.logprobs is not None, bool(body.echo)
-        self._usage = body.stream_options is not None and bool(body.stream_options.include_usage)
         # Where the next token of each text stands.
         self._offsets: dict[int, int] = {}
-        self.model = body.model or ""
 
-    def _head(self) -> dict[str, Any]:
-        return {"id": self._id, "object": "text_completion", "created": self._created, "model": self.model}
-
-    def event(self, **fields: Any) -> bytes:
-        """A chunk of a stream."""
-        head = self._head()
-        if self._usage:
-            head["usage"] = None
-        return b"data: " + json_body.encoded({**head, **fields}) + b"\n\n"
+    async def stream(self, completion: Merged) -> AsyncGenerator[bytes, None]:
+        """See ``Form``."""
+        self.model = completion.first.model.name
+        yield b": ok\n\n"
+        begun = [False] * completion.count
+        async for event in completion.events(progress=self.tells_progress):
+            if isinstance(event, Progress):
+                yield self.event(choices=[], prompt_progress=progress(event))
+            elif isinstance(event, (Piece, End)):
+                if self._echo and not begun[event.choice]:
+                    begun[event.choice] = True
+                    yield self.echo(event.choice, completion)
+                more = {"timings": timings(completion.first)} if self.tells_timings else {}
+                if isinstance(event, Piece):
+                    yield self.chunk(event, **more)
+                else:
+                    yield self.event(choices=[self.choice(event.choice, "", None, event.reason)], **more)
+        if self.tells_usage:
+            yield self.event(choices=[], usage=completion.usage(), timings=timings(completion.first))
+        yield DONE
 
     @staticmethod
     def choice(number: int, text: str, logprobs: Any, reason: str | None) -> dict[str, Any]:
@@ -191,22 +168,19 @@ class _Frame:
             "text_offset": [0, *rest["text_offset"]],
         }
 
-    def failure(self, problem: Problem) -> bytes:
-        """The event of an error."""
-        return b"data: " + json_body.encoded(problem.openai()) + b"\n\n"
-
-    def whole(self, merged: Merged, texts: list[Text]) -> dict[str, Any]:
-        """The answer at once."""
+    async def whole(self, completion: Merged) -> dict[str, Any]:
+        """See ``Form``."""
+        self.model = completion.first.model.name
         choices = []
-        for number, text in enumerate(texts):
+        for number, text in enumerate(await completion.texts()):
             content, logprobs, begin = text.content, None, 0
             if self._echo:
-                completion = merged.completion_of(number)
-                content = completion.prompt_text + content
-                logprobs = self._prompt_records(completion)
+                own = completion.completion_of(number)
+                content = own.prompt_text + content
+                logprobs = self._prompt_records(own)
                 begin = sum(map(len, logprobs["tokens"])) if logprobs else 0
             if self._logprobs:
                 written = completion_records(text.records, begin)
                 logprobs = {name: [*(logprobs or {}).get(name, []), *each] for name, each in written.items()}
             choices.append(self.choice(number, content, logprobs, text.reason))
-        return {**self._head(), "choices": choices, "usage": merged.usage(), "timings": timings(merged.first)}
+        return self.answer(choices=choices, usage=completion.usage(), timings=timings(completion.first))
