@@ -240,6 +240,11 @@ class Generation(Iterator[str]):
         return self._request.is_ready or self.finish_reason is not None or self._is_idle
 
     @property
+    def last_logprob(self) -> TokenLogprob | None:
+        """The record of the token that ended the text, which is none of ``tokens``; None without one."""
+        return self._draw.last_record
+
+    @property
     def request(self) -> Request:
         """It, as the scheduler sees it."""
         return self._request

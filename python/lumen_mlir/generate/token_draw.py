@@ -42,6 +42,7 @@ class TokenDraw:
       is_end: it is an end token.
       is_complete: nothing can follow by the grammar.
       records: of the tokens that nobody has read yet.
+      last_record: of the token that ended the text.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class TokenDraw:
         self.ended_by: int | None = None
         self.is_end = self.is_complete = False
         self.records: deque[TokenLogprob] = deque()
+        self.last_record: TokenLogprob | None = None
 
     def __call__(self, logits: np.ndarray) -> Drawn:
         (drawn,) = TokenDraw.together(lambda: None, [self], logits[np.newaxis])
@@ -139,6 +141,8 @@ class TokenDraw:
             token = self._forced.popleft() if self._forced else token
             self._forced.extend(self._force(token))
         if self._is_last(token):
+            if self._recorder is not None and said is not None:
+                self.last_record = self._recorder.record(said, token)
             return None
         if self._recorder is not None and said is not None:
             self.records.append(self._recorder.record(said, token))

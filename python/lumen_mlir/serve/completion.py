@@ -190,6 +190,9 @@ class Completion:
             yield from parser.finish(records) if piece is None else parser.feed(piece, records)
             return
         deltas = parser.finish() if piece is None else parser.feed(piece)
+        if piece is None and (last := text.generation.last_logprob) is not None:
+            # Evaluations count on a record for every token that was drawn.
+            records = [*records, last]
         if deltas or records:
             yield Parsed(deltas, records)
 

@@ -112,6 +112,22 @@ def test_echo_has_the_probabilities_of_the_prompt(server, llm):
     assert joined == logprobs["token_logprobs"]
 
 
+def test_the_token_that_ends_a_text_has_a_record(server, llm):
+    """So there are as many records as tokens, whatever was drawn."""
+    end = llm.tokenizer.eos
+    body = {"logit_bias": {str(end): 100}, "echo": True, "logprobs": 1, "max_tokens": 1}
+    answer = ask(server, **body)
+    logprobs, usage = answer["choices"][0]["logprobs"], answer["usage"]
+    assert usage["completion_tokens"] == 1 and answer["choices"][0]["finish_reason"] == "stop"
+    assert len(logprobs["tokens"]) == usage["prompt_tokens"] + 1
+    assert logprobs["tokens"][-1] == llm.detokenize([end], special=True)
+    streamed = server.events(PATH, {"prompt": PROMPT, "temperature": 0, **body})
+    joined = [
+        token for event in streamed for token in (event["choices"][0]["logprobs"] or {}).get("tokens", [])
+    ]
+    assert joined == logprobs["tokens"]
+
+
 def test_echo_alone(server, llm):
     answer = ask(server, echo=True, logprobs=0, max_tokens=0)
     choice = answer["choices"][0]
