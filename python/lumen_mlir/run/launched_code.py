@@ -16,10 +16,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from lumen_mlir._mlir import codegen
 from lumen_mlir.errors import LumenError
 from lumen_mlir.run import driver_memory
 from lumen_mlir.run.code import Passed
+from lumen_mlir.run.device import LoadedCode
 from lumen_mlir.run.driver_memory import DriverMemory
 from lumen_mlir.run.gpu_code import GpuCode
 
@@ -50,7 +50,7 @@ def read_launches(words: np.ndarray, address: int) -> Launches:
     return launches
 
 
-def read_names(calls: codegen.ObjectFile) -> list[str]:
+def read_names(calls: LoadedCode) -> list[str]:
     """The names of kernels, by number, of the object of what calls them."""
     return ctypes.string_at(calls.lookup("lumen_launch_names")).decode().split()
 
@@ -66,7 +66,7 @@ class LaunchedCode(GpuCode):
 
     def __init__(self, driver: Driver, kernels: Sequence[bytes], calls: bytes):
         super().__init__(driver)
-        self._calls = codegen.ObjectFile(calls)
+        self._calls = LoadedCode([calls])
         self._launcher = driver
         self._kernels = driver.load(kernels)
         # By entry: what the driver made of its launches.

@@ -20,7 +20,7 @@ from lumen_mlir.serve.json_body import answer
 from lumen_mlir.serve.problem import Problem
 from lumen_mlir.serve.server import Server
 
-logger = logging.getLogger("lumen_mlir.serve.requests")
+logger = logging.getLogger(__name__)
 
 # What needs no key.
 _OPEN = ("/", "/health", "/ready", "/api/version", "/favicon.ico")

@@ -17,10 +17,11 @@ def configure(form: str = "text", level: str = "info") -> None:
     """Sends the log to stderr, from now on."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Json() if form == "json" else _Text())
-    for name in ("lumen_mlir", "uvicorn.error"):
-        logger = logging.getLogger(name)
+    own, http = logging.getLogger("lumen_mlir"), logging.getLogger("uvicorn.error")
+    for logger in (own, http):
         logger.handlers, logger.propagate = [handler], False
-        logger.setLevel(level.upper() if name == "lumen_mlir" else logging.WARNING)
+    own.setLevel(level.upper())
+    http.setLevel(logging.WARNING)
 
 
 def _time(record: logging.LogRecord) -> str:

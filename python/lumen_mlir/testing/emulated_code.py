@@ -10,7 +10,6 @@ from typing import Protocol
 
 import numpy as np
 
-from lumen_mlir._mlir import codegen
 from lumen_mlir.errors import LumenError
 from lumen_mlir.run.code import Passed
 from lumen_mlir.run.device import LoadedCode
@@ -98,7 +97,7 @@ class EmulatedLaunches(EmulatedCode):
 
     def __init__(self, objects: Sequence[bytes], gpu: Grid, library: Path):
         kernels, calls = objects
-        self._calls = codegen.ObjectFile(calls)
+        self._calls = LoadedCode([calls])
         super().__init__([kernels], gpu, library)
         self._entries = [self._object.lookup(f"lumen_entry_{name}") for name in read_names(self._calls)]
         self._list = np.zeros(self._calls.read_i64("lumen_launch_words"), np.uint64)
