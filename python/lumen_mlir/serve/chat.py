@@ -11,7 +11,6 @@ from lumen_mlir.errors import shown
 from lumen_mlir.grammar.grammar import Grammar
 from lumen_mlir.serve import texts
 from lumen_mlir.serve.completion import Completion
-from lumen_mlir.serve.deltas import ModelParser
 from lumen_mlir.serve.problem import Problem
 from lumen_mlir.serve.served_model import ServedModel
 from lumen_mlir.serve.server import Server
@@ -96,7 +95,7 @@ async def begin_chat(server: Server, model: ServedModel, ask: ChatAsk) -> Comple
         parameters,
         count=ask.count,
         stops=stops,
-        parser=lambda: ModelParser(format.parser(text, tools)),
+        parser=lambda: format.parser(text, tools),
         force=force,
         counter=lambda: ThinkingCounter(model.llm.tokenizer, format, text),
     )

@@ -11,13 +11,14 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from lumen_mlir.generate.asynchronous import AsyncGeneration
 from lumen_mlir.generate.generation import Generation
 from lumen_mlir.generate.logprobs import TokenLogprob
-from lumen_mlir.serve.deltas import Parser, PlainParser
 from lumen_mlir.serve.events import End, Event, Piece, Progress, Text
 from lumen_mlir.serve.metrics import Metrics
+from lumen_mlir.serve.parser import Parser, PlainParser
 from lumen_mlir.serve.problem import Problem
 from lumen_mlir.serve.recorded import Parsed, RecordedParser
 from lumen_mlir.serve.served_model import ServedModel
 from lumen_mlir.serve.thinking import ThinkingCounter
+from lumen_mlir.text.answers.deltas import CallBegin
 
 # Seconds between two looks at how much of a prompt is computed.
 _LOOK = 0.1
@@ -128,7 +129,7 @@ class Completion:
                     outcome = "error"
                     raise _unloaded() if self.model.closed else piece
                 for parsed in self._parsed(number, text, piece):
-                    self._called[number] |= any(delta.name is not None for delta in parsed.deltas)
+                    self._called[number] |= any(isinstance(delta, CallBegin) for delta in parsed.deltas)
                     yield Piece(number, parsed.deltas, parsed.records, parsed.marks)
                 if piece is None:
                     left -= 1
@@ -150,7 +151,7 @@ class Completion:
         texts = [Text() for _ in self._generations]
         async for event in self.events():
             if isinstance(event, Piece):
-                texts[event.choice].add(event)
+                texts[event.choice].extend(event)
             elif isinstance(event, End):
                 texts[event.choice].reason, texts[event.choice].stop = event.reason, event.stop
         return texts

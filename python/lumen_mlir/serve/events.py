@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from lumen_mlir.generate.logprobs import TokenLogprob
-from lumen_mlir.serve.deltas import Delta
+from lumen_mlir.text.answers.deltas import Answer, Delta
 
 
 @dataclass(frozen=True)
@@ -59,39 +59,20 @@ Event = Progress | Piece | End
 
 
 @dataclass
-class Text:
+class Text(Answer):
     """A text that is done, or as far as it is.
 
     Attributes:
-      content, reasoning: its parts.
-      calls: the tools that it calls.
       records: of its tokens.
       reason, stop: see ``End``.
     """
 
-    content: str = ""
-    reasoning: str = ""
-    calls: list[Call] = field(default_factory=list)
     records: list[TokenLogprob] = field(default_factory=list)
     reason: str = "stop"
     stop: str | None = None
 
-    def add(self, piece: Piece) -> None:
+    def extend(self, piece: Piece) -> None:
         """Appends what came."""
         self.records += piece.records
         for delta in piece.deltas:
-            self.content += delta.content
-            self.reasoning += delta.reasoning
-            if delta.name is not None:
-                self.calls.append(Call(delta.id or "", delta.name))
-            if delta.arguments:
-                self.calls[-1].arguments += delta.arguments
-
-
-@dataclass
-class Call:
-    """A call of a tool; ``arguments`` are JSON."""
-
-    id: str
-    name: str
-    arguments: str = ""
+            self.add(delta)

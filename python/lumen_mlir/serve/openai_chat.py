@@ -14,12 +14,12 @@ from lumen_mlir.serve import json_body
 from lumen_mlir.serve.answers import answered
 from lumen_mlir.serve.chat import ChatAsk, begin_chat
 from lumen_mlir.serve.completion import Completion
-from lumen_mlir.serve.deltas import Delta
 from lumen_mlir.serve.events import End, Piece, Progress
 from lumen_mlir.serve.openai_frame import DONE, OpenAIFrame
 from lumen_mlir.serve.problem import Problem
 from lumen_mlir.serve.sampling_fields import SamplingFields, max_tokens
 from lumen_mlir.serve.usage import progress, timings, usage
+from lumen_mlir.text.answers.deltas import CallArguments, CallBegin, ContentText, ReasoningText
 
 
 class ChatBody(SamplingFields, kw_only=True):
@@ -96,23 +96,22 @@ def _logprobs(body: ChatBody) -> dict[str, int]:
 
 def _parts(piece: Piece) -> list[Any]:
     """The deltas of a piece; the records of its tokens stand at the first of them."""
-    deltas = list(piece.deltas) or [Delta()]
+    deltas = list(piece.deltas) or [ContentText("")]
     return [(delta, piece.records if number == 0 else ()) for number, delta in enumerate(deltas)]
 
 
-def _delta(part: Any, calls: list[int], choice: int) -> dict[str, Any]:
-    """A delta in the form of OpenAI; ``calls`` are the numbers of the last call of each text."""
+def _delta(part: Any) -> dict[str, Any]:
+    """A delta in the form of OpenAI."""
     delta, _ = part
-    if delta.name is not None:
-        calls[choice] += 1
-        function = {"name": delta.name, "arguments": delta.arguments}
-        call = {"index": calls[choice], "id": delta.id, "type": "function", "function": function}
+    if isinstance(delta, CallBegin):
+        function = {"name": delta.name, "arguments": ""}
+        call = {"index": delta.index, "id": delta.id, "type": "function", "function": function}
         return {"tool_calls": [call]}
-    if delta.arguments:
-        return {"tool_calls": [{"index": calls[choice], "function": {"arguments": delta.arguments}}]}
-    if delta.reasoning:
-        return {"reasoning_content": delta.reasoning}
-    return {"content": delta.content}
+    if isinstance(delta, CallArguments):
+        return {"tool_calls": [{"index": delta.index, "function": {"arguments": delta.text}}]}
+    if isinstance(delta, ReasoningText):
+        return {"reasoning_content": delta.text}
+    return {"content": delta.text}
 
 
 class _Frame(OpenAIFrame):
@@ -128,14 +127,13 @@ class _Frame(OpenAIFrame):
         first = {"role": "assistant", "content": ""}
         for choice in range(completion.count):
             yield self.chunk(choice, first)
-        calls = [-1] * completion.count
         async for event in completion.events(progress=self.tells_progress):
             if isinstance(event, Progress):
                 yield self.event(choices=[], prompt_progress=progress(event))
             elif isinstance(event, Piece):
                 more: dict[str, Any] = {"timings": timings(completion)} if self.tells_timings else {}
                 for part in _parts(event):
-                    yield self.chunk(event.choice, _delta(part, calls, event.choice), part, **more)
+                    yield self.chunk(event.choice, _delta(part), part, **more)
             elif isinstance(event, End):
                 yield self.chunk(event.choice, {}, reason=event.reason)
         if self.tells_usage:

@@ -22,6 +22,7 @@ from lumen_mlir.serve.sampling_fields import SamplingFields, max_tokens
 from lumen_mlir.serve.served_model import ServedModel
 from lumen_mlir.serve.server import Server
 from lumen_mlir.serve.usage import progress, timings
+from lumen_mlir.text.answers.deltas import content_of
 
 # As OpenAI has it.
 _MAX_TOKENS = 16
@@ -140,7 +141,7 @@ class _Frame(OpenAIFrame):
 
     def chunk(self, piece: Piece, **more: Any) -> bytes:
         """A chunk with what comes next of a text."""
-        text = "".join(delta.content for delta in piece.deltas)
+        text = content_of(piece.deltas)
         logprobs = None
         if self._logprobs and piece.records:
             begin = self._offsets.get(piece.choice, 0)

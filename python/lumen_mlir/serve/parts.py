@@ -11,8 +11,8 @@ from typing import Any
 
 from lumen_mlir.generate.logprobs import TokenLogprob
 from lumen_mlir.serve.completion import Completion
-from lumen_mlir.serve.deltas import Delta
 from lumen_mlir.serve.events import End, Piece
+from lumen_mlir.text.answers.deltas import CallArguments, CallBegin, Delta, ReasoningText
 
 REASONING, CONTENT, CALL = "reasoning", "content", "call"
 BEGIN, MORE, DONE = "begin", "more", "done"
@@ -99,15 +99,14 @@ class Parts:
             pass
 
     def _added(self, delta: Delta) -> Iterator[Change]:
-        if delta.name is not None:
-            yield from self._begun(Part(CALL, delta.id or new_id("call"), delta.name))
-        if delta.arguments:
-            yield self._more(delta.arguments)
-        for kind, text in ((REASONING, delta.reasoning), (CONTENT, delta.content)):
-            if text:
-                if not self.parts or self.parts[-1].kind != kind:
-                    yield from self._begun(Part(kind))
-                yield self._more(text)
+        if isinstance(delta, CallBegin):
+            yield from self._begun(Part(CALL, delta.id, delta.name))
+            return
+        if not isinstance(delta, CallArguments):
+            kind = REASONING if isinstance(delta, ReasoningText) else CONTENT
+            if not self.parts or self.parts[-1].kind != kind:
+                yield from self._begun(Part(kind))
+        yield self._more(delta.text)
 
     def _begun(self, part: Part) -> Iterator[Change]:
         yield from self._done()

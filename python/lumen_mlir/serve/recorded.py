@@ -9,7 +9,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from lumen_mlir.generate.logprobs import TokenLogprob
-from lumen_mlir.serve.deltas import Delta, Parser
+from lumen_mlir.serve.parser import Parser
+from lumen_mlir.text.answers.deltas import Delta, content_of
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ class RecordedParser:
     def _parsed(self, deltas: Sequence[Delta]) -> Iterator[Parsed]:
         if deltas:
             records, self._waiting = self._waiting, []
-            yield Parsed(deltas, records, _marks(records, "".join(delta.content for delta in deltas)))
+            yield Parsed(deltas, records, _marks(records, content_of(deltas)))
 
 
 def _marks(records: Sequence[TokenLogprob], content: str) -> int:

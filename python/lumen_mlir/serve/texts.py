@@ -12,7 +12,7 @@ from lumen_mlir.generate.generation import Generation, stop_strings
 from lumen_mlir.generate.llm import LLM
 from lumen_mlir.generate.token_draw import Force
 from lumen_mlir.serve.completion import Completion
-from lumen_mlir.serve.deltas import Parser
+from lumen_mlir.serve.parser import Parser
 from lumen_mlir.serve.served_model import ServedModel
 from lumen_mlir.serve.server import Server
 from lumen_mlir.serve.thinking import ThinkingCounter

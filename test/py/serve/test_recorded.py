@@ -9,8 +9,8 @@ import chat_models as models
 import pytest
 
 from lumen_mlir.generate.logprobs import TokenLogprob
-from lumen_mlir.serve.deltas import Delta
 from lumen_mlir.serve.recorded import RecordedParser
+from lumen_mlir.text.answers.deltas import Answer, ContentText, ReasoningText
 
 
 class Marked:
@@ -27,16 +27,16 @@ class Marked:
             if character in "<>":
                 self._inside = character == "<"
             elif self._inside:
-                deltas.append(Delta(reasoning=character))
+                deltas.append(ReasoningText(character))
             elif character == " ":
                 self._held += character
             else:
-                deltas.append(Delta(content=self._held + character))
+                deltas.append(ContentText(self._held + character))
                 self._held = ""
         return deltas
 
     def finish(self):
-        return [Delta(content=self._held)] if self._held else []
+        return [ContentText(self._held)] if self._held else []
 
 
 def records_of(tokens):
@@ -48,11 +48,10 @@ def read(chunks):
     parser = RecordedParser(Marked())
     found = [parsed for text, records in chunks for parsed in parser.feed(text, records)]
     found += parser.finish([])
-    content = "".join(delta.content for parsed in found for delta in parsed.deltas)
-    reasoning = "".join(delta.reasoning for parsed in found for delta in parsed.deltas)
+    answer = Answer.of(delta for parsed in found for delta in parsed.deltas)
     of_content = [record for parsed in found for record in parsed.records[parsed.marks :]]
     everything = [record for parsed in found for record in parsed.records]
-    return content, reasoning, of_content, everything
+    return answer.content, answer.reasoning, of_content, everything
 
 
 # 한 is three bytes, here of two tokens.

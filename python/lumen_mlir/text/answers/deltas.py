@@ -63,12 +63,21 @@ class Answer:
         """What ``deltas`` make together."""
         answer = Answer()
         for delta in deltas:
-            if isinstance(delta, ReasoningText):
-                answer.reasoning += delta.text
-            elif isinstance(delta, ContentText):
-                answer.content += delta.text
-            elif isinstance(delta, CallBegin):
-                answer.calls.append(Call(delta.id, delta.name))
-            else:
-                answer.calls[delta.index].arguments += delta.text
+            answer.add(delta)
         return answer
+
+    def add(self, delta: Delta) -> None:
+        """Appends what came."""
+        if isinstance(delta, ReasoningText):
+            self.reasoning += delta.text
+        elif isinstance(delta, ContentText):
+            self.content += delta.text
+        elif isinstance(delta, CallBegin):
+            self.calls.append(Call(delta.id, delta.name))
+        else:
+            self.calls[delta.index].arguments += delta.text
+
+
+def content_of(deltas: Iterable[Delta]) -> str:
+    """What the model says in ``deltas``."""
+    return "".join(delta.text for delta in deltas if isinstance(delta, ContentText))
