@@ -190,6 +190,17 @@ def test_ollama(llama):
     assert [record.token for record in answer.logprobs] == models.ANSWER[:-1]
 
 
+def test_ollama_embeddings(llama, gpt):
+    texts = ["안녕", "누구세요?"]
+    answer = llama.embed("parrot", texts, dimensions=8)
+    plain = gpt.embeddings.create(model="parrot", input=texts, dimensions=8, encoding_format="float")
+    assert [list(each) for each in answer.embeddings] == [each.embedding for each in plain.data]
+    assert answer.prompt_eval_count == plain.usage.prompt_tokens
+    assert len(llama.embeddings("parrot", texts[0]).embedding) == len(
+        llama.embed("parrot", texts[0]).embeddings[0]
+    )
+
+
 def test_ollama_tools(llama):
     body = {"tools": TOOLS, "options": {"temperature": 0}, "think": True}
     message = llama.chat("caller", ASKED, **body).message

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from lumen_mlir.errors import shown
 from lumen_mlir.grammar.grammar import Grammar
 from lumen_mlir.serve import texts
@@ -65,6 +67,20 @@ class ChatAsk:
             message = f"tool_choice is {shown(given)}; auto, none, required or a function was expected"
             raise Problem(400, message, field="tool_choice")
         return name
+
+
+class TemplateFields(msgspec.Struct, kw_only=True):
+    """What a body says of how a conversation becomes a prompt, where it is not answered."""
+
+    tools: list[dict[str, Any]] | None = None
+    chat_template_kwargs: dict[str, Any] | None = None
+    enable_thinking: bool | None = None
+
+    def ask(self, messages: Sequence[Mapping[str, Any]]) -> ChatAsk:
+        """For ``prompt_of``."""
+        return ChatAsk(
+            messages, {}, tools=self.tools, thinking=self.enable_thinking, variables=self.chat_template_kwargs
+        )
 
 
 async def begin_chat(server: Server, model: ServedModel, ask: ChatAsk) -> Completion:

@@ -16,6 +16,7 @@ from starlette.responses import Response
 from lumen_mlir.errors import shown
 from lumen_mlir.serve import json_body
 from lumen_mlir.serve.problem import Problem
+from lumen_mlir.serve.served_model import ServedModel
 from lumen_mlir.serve.server import Server
 from lumen_mlir.serve.streams import finished
 
@@ -37,24 +38,33 @@ class EmbeddingBody(msgspec.Struct, kw_only=True):
 async def embeddings(request: Request) -> Response:
     """Makes vectors of texts."""
     body = await json_body.read(request, EmbeddingBody)
-    texts = _texts(body.input)
+    texts = checked_texts(body.input)
     server = Server.of(request)
 
     async def work() -> Response:
-        start = time.perf_counter()
         async with server.catalog.using(body.model) as model:
-            timeout = server.settings.request_timeout
-            made = await model.call(
-                partial(model.llm.embeddings, texts, body.pooling, body.dimensions, timeout=timeout)
-            )
-            vectors = await model.vectors(made)
-            server.metrics.embedded(model.name, made.tokens, time.perf_counter() - start)
-            return await model.call(_answer, model.name, vectors, body.encoding_format, made.tokens)
+            vectors, tokens = await vectors_of(server, model, texts, body.pooling, body.dimensions)
+            return await model.call(_answer, model.name, vectors, body.encoding_format, tokens)
 
     return await finished(request, work())
 
 
-def _texts(given: str | list[Any]) -> list[str | list[int]]:
+async def vectors_of(
+    server: Server,
+    model: ServedModel,
+    texts: list[str | list[int]],
+    pooling: str | None,
+    dimensions: int | None,
+) -> tuple[np.ndarray, int]:
+    """What ``LLM.embeddings`` makes of ``texts``, and how many tokens they have. Raises ``LumenError``."""
+    start, timeout = time.perf_counter(), server.settings.request_timeout
+    made = await model.call(partial(model.llm.embeddings, texts, pooling, dimensions, timeout=timeout))
+    vectors = await model.vectors(made)
+    server.metrics.embedded(model.name, made.tokens, time.perf_counter() - start)
+    return vectors, made.tokens
+
+
+def checked_texts(given: str | list[Any]) -> list[str | list[int]]:
     """The texts of a request, each as text or token ids. Raises ``Problem``."""
     if isinstance(given, str):
         return [given]

@@ -15,7 +15,7 @@ from starlette.responses import Response
 
 from lumen_mlir.errors import LumenError, shown
 from lumen_mlir.serve import json_body
-from lumen_mlir.serve.chat import ChatAsk, prompt_of
+from lumen_mlir.serve.chat import TemplateFields, prompt_of
 from lumen_mlir.serve.problem import Problem
 from lumen_mlir.serve.served_model import ServedModel
 from lumen_mlir.serve.server import Server
@@ -27,15 +27,12 @@ _NAME = re.compile(r"\w[\w .-]*")
 _MOST_BYTES = 200
 
 
-class SaveBody(msgspec.Struct, kw_only=True):
+class SaveBody(TemplateFields, kw_only=True):
     """The text that is saved: a prompt, or a conversation."""
 
     model: str | None = None
     prompt: str | list[int] | None = None
     messages: list[dict[str, Any]] | None = None
-    tools: list[dict[str, Any]] | None = None
-    chat_template_kwargs: dict[str, Any] | None = None
-    enable_thinking: bool | None = None
 
 
 class RestoreBody(msgspec.Struct, kw_only=True):
@@ -74,14 +71,7 @@ async def save(request: Request) -> Response:
     async with server.catalog.using(body.model) as model:
         path = _path(server, model, request.path_params["name"])
         if body.messages is not None:
-            ask = ChatAsk(
-                body.messages,
-                {},
-                tools=body.tools,
-                thinking=body.enable_thinking,
-                variables=body.chat_template_kwargs,
-            )
-            ids, _ = await prompt_of(model, ask)
+            ids, _ = await prompt_of(model, body.ask(body.messages))
         else:
             ids = await model.call(model.llm.prompts.of_text, body.prompt)
         notes = msgspec.json.encode({"prompt": body.prompt, "messages": body.messages}).decode()

@@ -10,20 +10,19 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from lumen_mlir.serve import json_body
-from lumen_mlir.serve.chat import ChatAsk, prompt_of
+from lumen_mlir.serve.chat import TemplateFields, prompt_of
 from lumen_mlir.serve.problem import Problem
 from lumen_mlir.serve.server import Server
 from lumen_mlir.text.chat_messages import ChatError
 
 
-class TokenizeBody(msgspec.Struct, kw_only=True):
+class TokenizeBody(TemplateFields, kw_only=True):
     """``content`` is llama-server's name for the text, ``prompt`` vLLM's."""
 
     model: str | None = None
     content: str | None = None
     prompt: str | None = None
     messages: list[dict[str, Any]] | None = None
-    tools: list[dict[str, Any]] | None = None
     add_special: bool | None = None
     add_special_tokens: bool | None = None
     parse_special: bool | None = None
@@ -38,14 +37,11 @@ class DetokenizeBody(msgspec.Struct, kw_only=True):
     special: bool | None = None
 
 
-class TemplateBody(msgspec.Struct, kw_only=True):
+class TemplateBody(TemplateFields, kw_only=True):
     """A conversation."""
 
     model: str | None = None
     messages: list[dict[str, Any]]
-    tools: list[dict[str, Any]] | None = None
-    chat_template_kwargs: dict[str, Any] | None = None
-    enable_thinking: bool | None = None
 
 
 async def tokenize(request: Request) -> Response:
@@ -61,7 +57,7 @@ async def tokenize(request: Request) -> Response:
                 lambda: model.llm.tokenize(text, special=body.parse_special is not False, add_bos=special)
             )
         else:
-            ids, _ = await prompt_of(model, ChatAsk(body.messages or [], {}, tools=body.tools))
+            ids, _ = await prompt_of(model, body.ask(body.messages or []))
         answer: dict[str, Any] = {"tokens": ids, "count": len(ids), "max_model_len": model.llm.context}
         if body.with_pieces:
             answer["tokens"] = [{"id": token, "piece": _piece(model.token_bytes(token))} for token in ids]
@@ -107,12 +103,5 @@ async def apply_template(request: Request) -> Response:
     """``POST /apply-template``: a conversation as the text that the model reads."""
     body = await json_body.read(request, TemplateBody)
     async with Server.of(request).catalog.using(body.model) as model:
-        ask = ChatAsk(
-            body.messages,
-            {},
-            tools=body.tools,
-            thinking=body.enable_thinking,
-            variables=body.chat_template_kwargs,
-        )
-        ids, _ = await prompt_of(model, ask)
+        ids, _ = await prompt_of(model, body.ask(body.messages))
         return json_body.answer({"prompt": model.llm.detokenize(ids, special=True)})

@@ -97,3 +97,52 @@ def test_it_is_given_up_in_time():
     with serving(options={"context": 128}, request_timeout=1e-6) as running:
         answer = running.post(PATH, {"input": [[5] * 128] * 20})
         assert answer.status_code == 504, answer.text
+
+
+def test_ollama_has_the_same_vectors(server, llm):
+    name = "lumen-ko-comments-7m-q8_0"
+    expected = vectors(ask(server, input=TEXTS, dimensions=16)).tolist()
+    answer = server.post("/api/embed", {"model": name, "input": TEXTS, "dimensions": 16, "keep_alive": "5m"})
+    assert answer.status_code == 200, answer.text
+    found = answer.json()
+    assert found["model"] == name and np.float32(found["embeddings"]).tolist() == expected
+    assert found["prompt_eval_count"] == sum(len(llm.tokenize(text)) for text in TEXTS)
+    assert 0 <= found["load_duration"] <= found["total_duration"] < 60e9
+    whole = vectors(ask(server, input=TEXTS[0])).tolist()
+    one = server.post("/api/embed", {"model": name, "input": TEXTS[0]}).json()
+    assert np.float32(one["embeddings"]).tolist() == whole
+    old = server.post("/api/embeddings", {"model": name, "prompt": TEXTS[0]}).json()
+    assert list(old) == ["embedding"] and [np.float32(old["embedding"]).tolist()] == whole
+
+
+def test_ollama_cuts_what_is_too_long(server, llm):
+    name, text = "lumen-ko-comments-7m-q8_0", "오늘 본 영화는 " * 100
+    ids = llm.tokenize(text)
+    assert len(ids) > llm.context
+    answer = server.post("/api/embed", {"model": name, "input": text}).json()
+    expected = vectors(ask(server, input=ids[: llm.context])).tolist()
+    assert np.float32(answer["embeddings"]).tolist() == expected
+    assert answer["prompt_eval_count"] == llm.context
+    refused = server.post("/api/embed", {"model": name, "input": text, "truncate": False})
+    assert refused.status_code == 400 and "context" in refused.json()["error"]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "says"),
+    [
+        ("/api/embed", {"input": []}, "a text, token ids or a list of them was expected"),
+        ("/api/embed", {"input": [1]}, "input"),
+        ("/api/embed", {}, "input"),
+        ("/api/embed", {"input": "x", "dimensions": 0}, "dimensions"),
+        ("/api/embed", {"input": "x", "options": {"num_ctx": 1 << 30}}, "num_ctx"),
+        ("/api/embed", {"input": "x", "keep_alive": "soon"}, "keep_alive"),
+        ("/api/embeddings", {"prompt": ["x"]}, "prompt"),
+    ],
+)
+def test_wrong_requests_of_ollama(server, path, body, says):
+    answer = server.post(path, {"model": "lumen-ko-comments-7m-q8_0", **body})
+    assert answer.status_code == 400 and says in answer.json()["error"]
+
+
+def test_unknown_models_of_ollama(server):
+    assert server.post("/api/embed", {"model": "other", "input": "x"}).status_code == 404

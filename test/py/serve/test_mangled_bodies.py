@@ -34,6 +34,14 @@ BODIES: dict[str, dict[str, Any]] = {
         "encoding_format": "float",
         "dimensions": 8,
     },
+    "/api/embed": {
+        "model": "caller",
+        "input": ["?", "!"],
+        "truncate": True,
+        "dimensions": 8,
+        "options": {"num_ctx": 8},
+        "keep_alive": "5m",
+    },
     "/v1/messages": {
         "model": "caller",
         "system": [{"type": "text", "text": "x"}],
