@@ -2,10 +2,12 @@
 """``lumen serve`` beside llama-server: many clients at a time, over HTTP.
 
     python benchmarks/serving.py MODEL.gguf --peer path/to/llama-server
+    python benchmarks/serving.py MODEL.gguf --long 8192 --streams 4    # a long prompt comes to 4 texts
 
 Both servers run one after the other, in turns, with the same requests: token ids as prompts, so many tokens,
 as streams. Printed are medians over the turns: tokens per second of all streams, the time to the first
-token, and the time between tokens (p50, p99).
+token, and the time between tokens (p50, p99). With ``--long`` it is the time between tokens of texts that
+are written alone, and while a prompt of so many tokens is read.
 """
 
 from __future__ import annotations
@@ -26,6 +28,10 @@ from pathlib import Path
 
 # Ids that every vocabulary has, and that mean nothing special.
 _IDS = range(1000, 30_000)
+
+
+class Failed(Exception):
+    """A server answers something else than a text."""
 
 
 @dataclass
@@ -57,13 +63,15 @@ async def _request(port: int, body: dict, result: Result) -> None:
     )
     start = last = time.perf_counter()
     writer.write(head.encode() + f"Content-Length: {len(data)}\r\n\r\n".encode() + data)
-    came = 0
+    came, status = 0, (await reader.readline()).decode()
+    if " 200 " not in status:
+        raise Failed(f"port {port}: {status.strip()}: {(await reader.read()).decode()[-300:]}")
     async for line in reader:
         if not line.startswith(b"data: {"):
             continue
         event = json.loads(line[6:])
         if "error" in event:
-            raise SystemExit(f"port {port}: {event['error']}")
+            raise Failed(f"port {port}: {event['error']}")
         if not any(choice["text"] for choice in event["choices"]):
             continue
         now = time.perf_counter()
@@ -71,7 +79,7 @@ async def _request(port: int, body: dict, result: Result) -> None:
         last, came = now, came + 1
     writer.close()
     if not came:
-        raise SystemExit(f"port {port}: nothing came within {time.perf_counter() - start:.1f} s")
+        raise Failed(f"port {port}: nothing came within {time.perf_counter() - start:.1f} s")
     result.tokens += body["max_tokens"]
 
 
@@ -89,6 +97,29 @@ async def _load(port: int, streams: int, requests: int, prompt: int, tokens: int
     await asyncio.gather(*map(client, prompts))
     result.seconds = time.perf_counter() - start
     return result
+
+
+async def _beside(port: int, streams: int, prompt: int, long: int, seed: int) -> Result:
+    """The gaps of ``streams`` clients while a prompt of ``long`` tokens is read."""
+    result, chance = Result(), random.Random(seed)
+    body = {"temperature": 0, "ignore_eos": True, "stream": True}
+    writers = [
+        asyncio.ensure_future(
+            _request(port, {**body, "prompt": chance.choices(_IDS, k=prompt), "max_tokens": long}, result)
+        )
+        for _ in range(streams)
+    ]
+    while len(result.first) < streams:
+        await asyncio.sleep(0.01)
+    result.gaps.clear()
+    await _request(port, {**body, "prompt": chance.choices(_IDS, k=long), "max_tokens": 1}, Result())
+    gaps = list(result.gaps)
+    if any(writer.done() for writer in writers):
+        raise Failed(f"texts end before the prompt of {long} tokens is read")
+    for writer in writers:
+        writer.cancel()
+    await asyncio.gather(*writers, return_exceptions=True)
+    return Result(gaps=gaps)
 
 
 @contextlib.contextmanager
@@ -119,19 +150,24 @@ def _free_port() -> int:
         return free.getsockname()[1]
 
 
-def measure(arguments: argparse.Namespace, peer: bool, streams: int, turn: int) -> Result:
-    """One turn of one server."""
-    port, room = _free_port(), arguments.prompt + arguments.tokens + 64
+def measure(arguments: argparse.Namespace, peer: bool, streams: int, turn: int) -> list[Result]:
+    """One turn of one server; with a long prompt, also what comes beside it."""
+    port, prompt, tokens, long = _free_port(), arguments.prompt, arguments.tokens, arguments.long
+    room = prompt + tokens + 64 + 2 * long
+    slots = streams + bool(long)
     threads = str(arguments.threads)
     if peer:
-        command = [arguments.peer, "-m", str(arguments.model), "-c", str(room * streams), "-np", str(streams)]
+        command = [arguments.peer, "-m", str(arguments.model), "-c", str(room * slots), "-np", str(slots)]
         command += ["-t", threads, "-tb", threads]
     else:
         command = [sys.executable, "-m", "lumen_mlir", "serve", str(arguments.model), "-c", str(room)]
-        command += ["-np", str(streams), "--kv-pool", str((room + 64) * streams), "-t", threads, "-q"]
+        command += ["-np", str(slots), "--kv-pool", str((room + 64) * slots), "-t", threads, "-q"]
     with _running([*command, "--port", str(port)], port):
-        asyncio.run(_load(port, streams, 1, arguments.prompt, 8, 99))  # everything is touched once
-        return asyncio.run(_load(port, streams, arguments.requests, arguments.prompt, arguments.tokens, turn))
+        asyncio.run(_load(port, streams, 1, prompt, 8, 99))  # everything is touched once
+        found = [asyncio.run(_load(port, streams, arguments.requests, prompt, tokens, turn))]
+        if long:
+            found.append(asyncio.run(_beside(port, streams, prompt, long, turn)))
+        return found
 
 
 def _percentile(values: list[float], share: float) -> float:
@@ -151,14 +187,34 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=96, help="tokens of a text")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--long", type=int, default=0, help="tokens of a prompt that comes to the others")
     arguments = parser.parse_args()
+    try:
+        (stall if arguments.long else throughput)(arguments)
+    except Failed as error:
+        raise SystemExit(str(error)) from None
+
+
+def _turns(arguments: argparse.Namespace, streams: int) -> dict[bool, list[list[Result]]]:
+    """What each turn gave, by whether it is the peer's; the servers take turns."""
+    found: dict[bool, list[list[Result]]] = {False: [], True: []}
+    for turn in range(arguments.turns):
+        for peer in (False, True) if arguments.peer else (False,):
+            found[peer].append(measure(arguments, peer, streams, turn))
+    return found
+
+
+def _name(peer: bool) -> str:
+    return "llama-server" if peer else "lumen serve"
+
+
+def throughput(arguments: argparse.Namespace) -> None:
+    """Prints what clients get, for each number of them."""
     print("| streams | server | tokens/s | first token, s | between, p50 ms | p99 ms | ratio (turns) |")
     print("|---|---|---|---|---|---|---|")
     for streams in map(int, arguments.streams.split(",")):
-        found: dict[bool, list[Result]] = {False: [], True: []}
-        for turn in range(arguments.turns):
-            for peer in (False, True) if arguments.peer else (False,):
-                found[peer].append(measure(arguments, peer, streams, turn))
+        turns = _turns(arguments, streams)
+        found = {peer: [result for (result,) in results] for peer, results in turns.items()}
         for peer, results in found.items():
             if not results:
                 continue
@@ -167,11 +223,28 @@ def main() -> None:
             ratios = [a.rate / b.rate for a, b in zip(found[False], found[True], strict=False)]
             spread = ", ".join(f"{ratio:.2f}" for ratio in sorted(ratios)) if not peer else ""
             print(
-                f"| {streams} | {'llama-server' if peer else 'lumen serve'} "
+                f"| {streams} | {_name(peer)} "
                 f"| {statistics.median(each.rate for each in results):.0f} | {statistics.median(first):.2f} "
                 f"| {1e3 * _percentile(gaps, 0.5):.1f} | {1e3 * _percentile(gaps, 0.99):.1f} | {spread} |",
                 flush=True,
             )
+
+
+def stall(arguments: argparse.Namespace) -> None:
+    """Prints the time between tokens, alone and while a long prompt is read."""
+    print("| streams | server | alone, p50 ms | p99 ms | beside, p50 ms | p99 ms | p99 to p99 (turns) |")
+    print("|---|---|---|---|---|---|---|")
+    for streams in map(int, arguments.streams.split(",")):
+        for peer, turns in _turns(arguments, streams).items():
+            if not turns:
+                continue
+            alone, beside = ([gap for turn in turns for gap in turn[place].gaps] for place in (0, 1))
+            ratios = [_percentile(b.gaps, 0.99) / _percentile(a.gaps, 0.99) for a, b in turns]
+            times = " | ".join(
+                f"{1e3 * _percentile(gaps, share):.1f}" for gaps in (alone, beside) for share in (0.5, 0.99)
+            )
+            spread = ", ".join(f"{ratio:.2f}" for ratio in sorted(ratios))
+            print(f"| {streams} | {_name(peer)} | {times} | {spread} |", flush=True)
 
 
 if __name__ == "__main__":
