@@ -14,8 +14,8 @@ from family_peers import LLAMA_VOCABULARY, hf_config, hf_state
 from hf_samples import tokenizer_json, write_json
 
 from lumen_mlir.errors import LumenError
+from lumen_mlir.generate.model_source import open_model
 from lumen_mlir.hf import HFFolder
-from lumen_mlir.models import Model
 from lumen_mlir.quantize import quantization
 from lumen_mlir.reference import ReferenceSession
 from lumen_mlir.testing import families
@@ -48,7 +48,7 @@ def saved(request, tmp_path):
 
 def test_folder(saved):
     family, folder, expected = saved
-    session = ReferenceSession(Model.open(folder), context=64, kv_type="f32")
+    session = ReferenceSession(open_model(folder), context=64, kv_type="f32")
     assert distance(session.step(families.tokens(LLAMA_VOCABULARY), 0), expected) < 1e-4
 
 
