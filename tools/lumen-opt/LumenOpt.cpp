@@ -8,6 +8,7 @@
 
 #include "passes/Registration.h"
 #include "runtime/codegen/Guard.h"
+#include "tools/lumen-opt/NamedPipelines.h"
 
 #include "mlir/IR/DialectRegistry.h"
 #include "mlir/Tools/mlir-opt/MlirOptMain.h"
@@ -30,6 +31,7 @@ int mlir::lumen::runOpt(std::vector<std::string> arguments) {
         DialectRegistry registry;
         registerAll(registry);
         registerAllPasses();
+        registerNamedPipelines();
         result =
             asMainReturnCode(MlirOptMain(pointers.size(), pointers.data(),
                                          "Lumen optimizer driver\n", registry));
