@@ -59,6 +59,8 @@ def lumen_to_fused(activations: str) -> Stage:
     return Stage(
         "fused",
         _pipeline(
+            # First: products of linalg take the same way as lumen.linear.
+            "lumen-raise-linalg",
             # Everything behind it works on lumen.qlinear.
             "lumen-fuse-quantized-linear",
             # Before products merge, which compares their activations.

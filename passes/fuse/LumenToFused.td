@@ -6,6 +6,34 @@
 
 include "mlir/Pass/PassBase.td"
 
+def RaiseLinalgPass : Pass<"lumen-raise-linalg", "::mlir::ModuleOp"> {
+  let summary = "raise linalg ops to the ops of lumen that equal them";
+  let description = [{
+    A product of rows with a weight becomes a `lumen.linear`, whatever form of linalg
+    says it: `linalg.matmul`, `linalg.contract` or a `linalg.generic` of a multiplication
+    and an addition. The weight is a `lumen.dequantize` or a float argument of the
+    function, and is read as `[n, k]`: transposed by the indexing map or by
+    `linalg.transpose`. Where the sum does not start from zero, `lumen.add` adds what it
+    starts from. `linalg.add` and `linalg.mul` of rows become `lumen.add` and `lumen.mul`.
+    All values are float32, except for float weights. Other ops of linalg stay.
+
+    Before:
+    ```mlir
+    %f = lumen.dequantize %w : tensor<128x896x!lumen.q<@q8_0>> -> tensor<128x896xf32>
+    %t = linalg.transpose ins(%f : tensor<128x896xf32>) outs(%e : tensor<896x128xf32>)
+      permutation = [1, 0]
+    %y = linalg.matmul ins(%x, %t : tensor<?x896xf32>, tensor<896x128xf32>)
+      outs(%zero : tensor<?x128xf32>) -> tensor<?x128xf32>
+    ```
+    After:
+    ```mlir
+    %f = lumen.dequantize %w : tensor<128x896x!lumen.q<@q8_0>> -> tensor<128x896xf32>
+    %y = lumen.linear %x, %f : tensor<?x896xf32>, tensor<128x896xf32> -> tensor<?x128xf32>
+    ```
+  }];
+  let dependentDialects = ["::mlir::lumen::LumenDialect"];
+}
+
 def FuseQuantizedLinearPass : Pass<"lumen-fuse-quantized-linear", "::mlir::ModuleOp"> {
   let summary = "fuse dequantization and linear layers into lumen.qlinear";
   let description = [{
