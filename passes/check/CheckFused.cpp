@@ -41,7 +41,8 @@ static LogicalResult checkWeights(Operation *op) {
 
 /// A function that is not a kernel only calls.
 static LogicalResult checkCaller(func::FuncOp function) {
-  WalkResult result = function.getBody().walk([&](Operation *op) -> WalkResult {
+  // The op that somebody wrote comes before those of its body.
+  auto check = [&](Operation *op) -> WalkResult {
     if (failed(checkWeights(op)))
       return WalkResult::interrupt();
     bool isIndexArithmetic =
@@ -55,7 +56,8 @@ static LogicalResult checkCaller(func::FuncOp function) {
              << "must be in a kernel: a function of the fused stage only calls";
     return op->emitOpError()
            << "is not allowed: a function of the fused stage only calls";
-  });
+  };
+  WalkResult result = function.getBody().walk<WalkOrder::PreOrder>(check);
   return failure(result.wasInterrupted());
 }
 
