@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Writes the pipelines of all stages as rows for ``NamedPipelines.cpp``; what a stage is stands in ``pipelines``.
+"""Writes the pipelines of all stages as rows for ``NamedPipelines.cpp``, which has no order of its own.
 
-    pipelines.py FOLDER_OF_THE_PACKAGE_PIPELINES
+Its argument is the folder of the package ``pipelines``.
 """
 
 import importlib.util
