@@ -108,7 +108,7 @@ $(VENV)/.installed: $(VENV)/.created $(SOURCES)
 test: install build/.emulator
 	@status=0; \
 	$(BIN)/lit -v --no-progress-bar --order=lexical -D lumen_opt=$(BIN)/lumen-opt test/lit || status=1; \
-	$(BIN)/pytest -q -n auto --durations=20 $(ARGS) || status=1; \
+	$(BIN)/pytest -q -n auto --max-worker-restart=2 --durations=20 $(ARGS) || status=1; \
 	exit $$status
 
 test-matrix: install build/.emulator

@@ -231,6 +231,17 @@ class LlamaCpp:
             self._llama.eval([tokens[-1]])
 
 
+def embed(path: Path, texts: list[str], pooling: str, context: int) -> np.ndarray:
+    """What llama.cpp makes of texts: float32 [texts, width], of length one."""
+    kind = getattr(llama_cpp, f"LLAMA_POOLING_TYPE_{pooling.upper()}")
+    with _quiet():
+        llama = llama_cpp.Llama(
+            str(path), n_ctx=context, n_batch=context, n_ubatch=context, n_threads=1, n_threads_batch=1,
+            verbose=False, n_gpu_layers=0, embedding=True, pooling_type=kind,
+        )  # fmt: skip
+    return np.array([llama.embed(text, normalize=True) for text in texts], np.float32)
+
+
 @contextlib.contextmanager
 def _quiet():
     """llama.cpp's own messages go to the null device."""

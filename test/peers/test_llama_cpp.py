@@ -12,6 +12,7 @@ import peers
 import pytest
 from reference_data import TINY, greedy, partings, tiny
 
+from lumen_mlir import LLM
 from lumen_mlir.data import embedded_model_path
 
 QUANTIZED = [name for name in TINY if "f16" not in name]
@@ -49,6 +50,21 @@ def compare(open_session: Callable, path: Path, activations: str, count: int = 3
 @pytest.mark.parametrize("activations", ["exact", "int8"])
 def test_greedy_tokens_of_q8_0(open_session, activations):
     compare(open_session, embedded_model_path(), activations)
+
+
+@pytest.mark.parametrize("pooling", ["last", "mean", "cls"])
+def test_embeddings(f16_model, pooling):
+    """Of length one, so that products are cosines."""
+    texts = ["오늘 본 영화는", "이 영화는 정말 재미있어요. 다시 보고 싶네요."]
+    theirs = peers.embed(f16_model, texts, pooling, 128)
+    with LLM(f16_model, context=128, activations="exact") as llm:
+        ours = llm.embed(texts, pooling)
+    assert ours.shape == theirs.shape
+    cosines = (ours * theirs).sum(axis=1)
+    print(f"{pooling}: {cosines}")
+    assert cosines.min() > 0.9999
+    # Texts differ by more than that.
+    assert float(ours[0] @ ours[1]) < 0.999 or pooling == "cls"
 
 
 def test_greedy_tokens_of_f16(open_session, f16_model):
