@@ -3,6 +3,11 @@
 
 from __future__ import annotations
 
+import os
+import re
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from emulated import ENGINE
@@ -36,22 +41,50 @@ def test_calls():
     assert engine._code._memory._end < end + 4 * 3 * x.nbytes
 
 
-def test_what_the_engine_says(monkeypatch):
+def test_what_the_engine_says():
     engine = lumen_mlir.compile(ADD, TARGET, 1, use_cache=False)
     with pytest.raises(LumenError, match="^wasmtime says: there is no symbol 'g'$"):
         engine._code.lookup("g")
-    x = np.ones((1, 64), np.float32)
-    call = engine.bind("f", x, x)
-    # More rows than there are: beyond the end of the memory.
-    call.words(0)[1] = call.words(1)[1] = call.words(2)[1] = 1 << 24
-    monkeypatch.setattr(type(call), "buffers", lambda self: [])
-    with pytest.raises(LumenError, match="^wasmtime says: .*out of bounds"):
-        call.repeat()
     with pytest.raises(LumenError, match="^no memory for 4294967296 bytes: WebAssembly has 4 GiB"):
         engine._code._memory.allocate(1 << 32, 0)
     with pytest.raises(LumenError, match="^wasmtime says: .*"):
         wasm._WasmCode(b"\0asm no module")
     assert ENGINE.missing(targets.native())
+
+
+OUTSIDE = """
+import sys
+import numpy as np
+from emulated import ENGINE
+import lumen_mlir
+from lumen_mlir.errors import LumenError
+from lumen_mlir.run import device
+device._others.append(ENGINE)
+engine = lumen_mlir.compile(sys.argv[1], sys.argv[2], 1, use_cache=False)
+x = np.ones((1, 64), np.float32)
+call = engine.bind("f", x, x)
+# Addresses of this process, and more rows than there are: beyond the end of the memory.
+call.words(0)[1] = call.words(1)[1] = call.words(2)[1] = 1 << 24
+type(call).buffers = lambda self: []
+try:
+    call.repeat()
+except LumenError as error:
+    print(error)
+"""
+
+
+def test_outside_of_the_memory():
+    """In a process of its own, where nobody but wasmtime waits for the signal that comes of it."""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        [sys.executable, "-c", OUTSIDE, ADD, TARGET],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert re.match("wasmtime says: .*out of bounds", done.stdout), done.stdout
 
 
 def test_kernels_are_not_profiled():
