@@ -10,7 +10,7 @@ include "mlir/IR/OpBase.td"
 def Lumen_KernelKind : I32Enum<"KernelKind", "how a kernel is scheduled; the value of `lumen.kernel`", [
     I32EnumCase<"Product", 0, "product">, I32EnumCase<"Rows", 1, "rows">,
     I32EnumCase<"Attention", 2, "attention">, I32EnumCase<"Pack", 3, "pack">,
-    I32EnumCase<"Routing", 4, "routing">]> {
+    I32EnumCase<"Routing", 4, "routing">, I32EnumCase<"Tensor", 5, "tensor">]> {
   let cppNamespace = "::mlir::lumen";
 }
 

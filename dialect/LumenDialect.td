@@ -27,8 +27,11 @@ def Lumen_Dialect : Dialect {
     static constexpr StringLiteral kNameAttr = "lumen.name";
     /// Argument attribute (#lumen.packed): the layout of a packed weight of a public function.
     static constexpr StringLiteral kTileAttr = "lumen.tile";
-    /// Function attribute: the schedule of a kernel ("product", "rows", "attention", "pack").
+    /// Function attribute: the schedule of a kernel, a KernelKind.
     static constexpr StringLiteral kKernelAttr = "lumen.kernel";
+    /// Function attribute (array of i64) of a kernel of tensors: the arguments that are the sizes of
+    /// its results which their types leave open, in order.
+    static constexpr StringLiteral kResultSizesAttr = "lumen.result_sizes";
     /// Argument attribute (i64): the result of the function on tensors that this buffer holds.
     static constexpr StringLiteral kResultAttr = "lumen.result";
     /// Argument attribute (unit): an out argument of a public function; what it holds before is not read.

@@ -61,6 +61,8 @@ def lumen_to_fused(activations: str) -> Stage:
         _pipeline(
             # First: products of linalg take the same way as lumen.linear.
             "lumen-raise-linalg",
+            # What is left of linalg, and its neighbours.
+            "lumen-prepare-tensors",
             # Everything behind it works on lumen.qlinear.
             "lumen-fuse-quantized-linear",
             # Before products merge, which compares their activations.
@@ -92,6 +94,7 @@ def fused_to_loops(tile_tokens: int, block_bytes: int) -> Stage:
             "lumen-synthesize-attention",
             "lumen-synthesize-routing",
             "lumen-synthesize-pack",
+            "lumen-synthesize-tensors",
             # For whoever reads this stage. (Canonicalization would change slices that the next one matches.)
             "cse",
             "lumen-check-stage{stage=loops}",
@@ -108,6 +111,7 @@ def loops_to_vector(launches: bool) -> Stage:
         "vector",
         _pipeline(
             "lumen-vectorize-product",
+            "lumen-vectorize-tensors",
             *repeat,
             # Any time after bufferization would do; here the vector stage shows where each buffer lies.
             "lumen-plan-memory",

@@ -3,6 +3,8 @@
 
 #include "dialect/layout/PackedLayout.h"
 
+#include "mlir/Dialect/Tensor/IR/Tensor.h"
+
 using namespace mlir;
 using namespace mlir::lumen;
 
@@ -13,19 +15,24 @@ static bool isCache(Type type) {
           (tensor.getRank() == 4 && tensor.getElementType().isInteger(8)));
 }
 
-/// Activations in bf16: any number of rows, all of which are as wide.
-static bool isBf16Rows(RankedTensorType type) {
-  return type.getElementType().isBF16() && type.isDynamicDim(0) &&
-         !type.isDynamicDim(1);
-}
-
 bool lumen::isWeightType(Type type) {
   auto tensor = dyn_cast<RankedTensorType>(type);
-  if (!tensor || tensor.getRank() != 2)
-    return false;
-  Type element = tensor.getElementType();
-  return tensor.getEncoding() || isa<QuantType>(element) || element.isF16() ||
-         (element.isBF16() && !isBf16Rows(tensor));
+  return tensor && tensor.getRank() == 2 &&
+         (tensor.getEncoding() || isa<QuantType>(tensor.getElementType()));
+}
+
+/// Whether a function is a kernel of tensors.
+static bool isOfTensors(func::FuncOp function) {
+  auto kind = function->getAttrOfType<StringAttr>(LumenDialect::kKernelAttr);
+  return kind && symbolizeKernelKind(kind) == KernelKind::Tensor;
+}
+
+/// Matrices of 16-bit floats are weights where they are read as such, or not at
+/// all.
+static bool mayBeWeight(Type type) {
+  auto tensor = dyn_cast<RankedTensorType>(type);
+  return tensor && tensor.getRank() == 2 &&
+         (tensor.getElementType().isF16() || tensor.getElementType().isBF16());
 }
 
 /// True where `use` is read as a weight.
@@ -113,6 +120,11 @@ FailureOr<unsigned> BufferAnalysis::getRows(Value tensor) {
     // The callee counts in its own arguments.
     const ResultPlace &result =
         getSignature(call)->results[cast<OpResult>(tensor).getResultNumber()];
+    if (!result.sizes.empty())
+      if (auto dim = call.getOperand(result.sizes.front())
+                         .getDefiningOp<tensor::DimOp>();
+          dim && dim.getConstantIndex() == 0)
+        return getRows(dim.getSource());
     if (!result.rows)
       return call.emitOpError("has a result whose number of rows is not known");
     return getRows(call.getOperand(*result.rows));
@@ -161,7 +173,8 @@ LogicalResult BufferAnalysis::markCounted(func::CallOp call,
 void BufferAnalysis::analyzeArguments(func::FuncOp function,
                                       BufferSignature &signature) {
   for (BlockArgument argument : function.getArguments()) {
-    bool isWeight = isWeightType(argument.getType());
+    bool isWeight = isWeightType(argument.getType()) ||
+                    (mayBeWeight(argument.getType()) && argument.use_empty());
     for (OpOperand &use : argument.getUses()) {
       auto call = dyn_cast<func::CallOp>(use.getOwner());
       if (!call) {
@@ -206,6 +219,7 @@ LogicalResult BufferAnalysis::analyzeResults(func::FuncOp function,
                                              BufferSignature &signature) {
   bool isKernel = function->hasAttr(LumenDialect::kKernelAttr);
   DenseMap<Value, unsigned> seen;
+  int64_t nextSize = 0;
   auto terminator =
       cast<func::ReturnOp>(function.getBody().front().getTerminator());
   for (auto [i, value] : llvm::enumerate(terminator.getOperands())) {
@@ -229,17 +243,29 @@ LogicalResult BufferAnalysis::analyzeResults(func::FuncOp function,
       result.sameAs = entry->second;
     } else {
       bool isWeight = isWeightType(type);
+      auto call = root.getDefiningOp<func::CallOp>();
+      bool hasOpenSizes = call && isOfTensors(getCallee(call));
       FailureOr<MemRefType> buffer = getBufferType(type, isWeight, function);
       if (failed(buffer))
         return failure();
       result.type = *buffer;
-      if (!isWeight && type.isDynamicDim(0)) {
+      if (auto sizes = function->getAttrOfType<DenseI64ArrayAttr>(
+              LumenDialect::kResultSizesAttr)) {
+        // In the order of the results.
+        ArrayRef<int64_t> open =
+            sizes.asArrayRef().drop_front(std::min<int64_t>(
+                nextSize, sizes.size()));
+        for (int64_t n = 0; n < type.getNumDynamicDims(); ++n)
+          result.sizes.push_back(open[n]);
+        nextSize += type.getNumDynamicDims();
+      } else if (!isWeight && type.getRank() && type.isDynamicDim(0) &&
+                 !hasOpenSizes) {
         FailureOr<unsigned> rows = getRows(value);
         if (failed(rows))
           return failure();
         result.rows = *rows;
       }
-      if (isKernel && !isWeight && isCache(type))
+      if (isKernel && !isWeight && isCache(type) && !isOfTensors(function))
         return function.emitError("returns a cache (result ")
                << i << ") that is no argument";
     }

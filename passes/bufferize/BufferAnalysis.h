@@ -25,6 +25,9 @@ struct ResultPlace {
   MemRefType type;
   /// The argument that has as many rows, where their number is dynamic.
   std::optional<unsigned> rows;
+  /// The arguments of a kernel of tensors that are the sizes which the type
+  /// leaves open.
+  SmallVector<unsigned> sizes;
 
   bool hasBuffer() const { return !argument && !sameAs; }
 };
@@ -40,8 +43,8 @@ struct BufferSignature {
   SmallVector<ResultPlace> results;
 };
 
-/// True where the type alone says that a tensor is a weight: activations have
-/// neither a layout nor quantized or 16-bit elements.
+/// True where the type alone says that a tensor is a weight: other tensors have
+/// neither a layout nor quantized elements.
 bool isWeightType(Type type);
 
 /// The signatures of the functions of a module, callees before callers. It asks

@@ -105,6 +105,8 @@ LogicalResult Bufferizer::verifyBody(func::FuncOp function) {
   Block &body = function.getBody().front();
   if (!isa<func::ReturnOp>(body.back()))
     return function.emitError("must end in a func.return");
+  auto kind = function->getAttrOfType<StringAttr>(LumenDialect::kKernelAttr);
+  bool isOfTensors = kind && symbolizeKernelKind(kind) == KernelKind::Tensor;
   auto isBuffer = [](Type type) {
     auto ranked = dyn_cast<RankedTensorType>(type);
     return ranked ? MemRefType::isValidElementType(ranked.getElementType())
@@ -118,7 +120,7 @@ LogicalResult Bufferizer::verifyBody(func::FuncOp function) {
     for (TypeRange types :
          {TypeRange(op->getOperandTypes()), TypeRange(op->getResultTypes())})
       for (Type type : types) {
-        if (isa<TensorType>(type) && op->getBlock() != &body)
+        if (isa<TensorType>(type) && op->getBlock() != &body && !isOfTensors)
           return op->emitOpError("works on tensors inside of a region");
         if (!isBuffer(type))
           return op->emitOpError("works on a tensor that no buffer can hold: ")
@@ -270,16 +272,27 @@ Value Bufferizer::getRowCount(Value buffer) {
   Value &rows = rowCounts[buffer];
   if (!rows) {
     OpBuilder::InsertionGuard guard(b);
-    b.setInsertionPointToStart(buffer.getParentBlock());
+    if (buffer.getDefiningOp())
+      b.setInsertionPointAfterValue(buffer);
+    else
+      b.setInsertionPointToStart(buffer.getParentBlock());
     rows = memref::DimOp::create(b, buffer, 0);
   }
   return rows;
+}
+
+/// Whether a buffer holds bytes in the layout of a file or a packed one.
+static bool isWeightBuffer(const Buffer &buffer, Value tensor) {
+  return buffer.memref && cast<MemRefType>(buffer.memref.getType()).getRank() !=
+                              cast<RankedTensorType>(tensor.getType()).getRank();
 }
 
 /// A buffer for a result that no out argument receives; null where its size is
 /// not known.
 Value Bufferizer::allocate(const ResultPlace &result, func::CallOp call) {
   SmallVector<Value> sizes;
+  for (unsigned size : result.sizes)
+    sizes.push_back(call.getOperand(size));
   if (result.rows) {
     Value base = call.getOperand(*result.rows);
     sizes.push_back(getRowCount(buffers[analysis.resolve(base)].memref));
@@ -287,7 +300,7 @@ Value Bufferizer::allocate(const ResultPlace &result, func::CallOp call) {
   if (int64_t(sizes.size()) != result.type.getNumDynamicDims())
     return {};
   Value buffer = memref::AllocOp::create(b, result.type, sizes);
-  if (!sizes.empty())
+  if (!sizes.empty() && result.type.isDynamicDim(0))
     rowCounts[buffer] = sizes.front();
   return buffer;
 }
@@ -297,12 +310,18 @@ LogicalResult Bufferizer::rewriteCall(func::CallOp call, func::FuncOp caller) {
   b.setInsertionPoint(call);
   b.setLoc(call.getLoc());
   SmallVector<Value> operands;
-  for (Value operand : call.getOperands()) {
+  for (auto [i, operand] : llvm::enumerate(call.getOperands())) {
     if (!isa<RankedTensorType>(operand.getType())) {
       operands.push_back(operand);
       continue;
     }
-    const Buffer &buffer = buffers[analysis.resolve(operand)];
+    Value root = analysis.resolve(operand);
+    const Buffer &buffer = buffers[root];
+    if (bool asBytes = signature.isWeight[i];
+        asBytes != isWeightBuffer(buffer, operand))
+      return call.emitOpError("reads a tensor as ")
+             << (asBytes ? "a weight" : "numbers")
+             << " that others read otherwise: " << operand.getType();
     operands.push_back(buffer.memref);
     llvm::append_range(operands, buffer.sizes);
   }

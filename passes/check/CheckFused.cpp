@@ -2,6 +2,7 @@
 #include "passes/Passes.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Tensor/IR/Tensor.h"
 
 namespace mlir::lumen {
 #define GEN_PASS_DEF_CHECKFUSEDPASS
@@ -49,7 +50,8 @@ static LogicalResult checkCaller(func::FuncOp function) {
         isa_and_nonnull<arith::ArithDialect>(op->getDialect()) &&
         llvm::all_of(op->getResultTypes(),
                      [](Type type) { return type.isIntOrIndex(); });
-    if (isa<func::CallOp, func::ReturnOp>(op) || isIndexArithmetic)
+    if (isa<func::CallOp, func::ReturnOp, tensor::DimOp>(op) ||
+        isIndexArithmetic)
       return WalkResult::advance();
     if (getKernelKind(op))
       return op->emitOpError()
@@ -98,6 +100,9 @@ static LogicalResult checkKernelOp(Operation *op, KernelKind kind) {
     break;
   case KernelKind::Routing:
     allowed &= first;
+    break;
+  case KernelKind::Tensor:
+    allowed = !op->getDialect() || !isa<LumenDialect>(op->getDialect());
     break;
   }
   if (!allowed)

@@ -91,10 +91,18 @@ LogicalResult checkTile(Operation *op) {
     auto tensor = dyn_cast<RankedTensorType>(type);
     return tensor && tensor.hasStaticShape();
   };
+  auto function = op->getParentOfType<func::FuncOp>();
+  auto kind =
+      function ? function->getAttrOfType<StringAttr>(LumenDialect::kKernelAttr)
+               : StringAttr();
+  bool isOfTensors =
+      kind && symbolizeKernelKind(kind.getValue()) == KernelKind::Tensor;
   if (isa<linalg::LinalgOp>(op)) {
     if (!op->getParentOfType<scf::ForallOp>())
       return op->emitOpError(
           "computes outside of the parallel loops of its kernel");
+    if (isOfTensors && !worksOnTensors(op))
+      return success();
     for (Type type : op->getOperandTypes())
       if (isa<ShapedType>(type) && !isTile(type))
         return op->emitOpError("in the loops stage works on register tiles, "
@@ -103,8 +111,6 @@ LogicalResult checkTile(Operation *op) {
   }
   if (!worksOnTensors(op))
     return success();
-  auto function = op->getParentOfType<func::FuncOp>();
-  auto kind = function->getAttrOfType<StringAttr>(LumenDialect::kKernelAttr);
   if (!kind || kind != "product")
     return op->emitOpError("works on tensors, which only product kernels have "
                            "in the loops stage");

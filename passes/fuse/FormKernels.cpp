@@ -1,7 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "passes/Passes.h"
 #include "passes/fuse/KernelClusters.h"
+#include "passes/fuse/TensorOps.h"
+#include "passes/fuse/TensorSizes.h"
 
+#include "mlir/Dialect/Affine/Utils.h"
+#include "mlir/Dialect/Linalg/IR/Linalg.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
+#include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "mlir/IR/Builders.h"
 #include "mlir/IR/IRMapping.h"
 #include "llvm/ADT/DenseSet.h"
@@ -65,6 +71,24 @@ private:
 
 } // namespace
 
+/// "mulf_addf_exp": what the first loops compute.
+static void addTensorOps(const KernelCluster &cluster, NameBuilder &name) {
+  constexpr unsigned kMostNames = 6;
+  llvm::SetVector<StringRef> names;
+  for (Operation *op : cluster.ops)
+    op->walk<WalkOrder::PreOrder>([&](Operation *inner) {
+      if (!isa<linalg::GenericOp, linalg::IndexOp, tensor::EmptyOp>(inner) &&
+          !inner->hasTrait<OpTrait::ConstantLike>() &&
+          !inner->hasTrait<OpTrait::IsTerminator>() &&
+          names.size() < kMostNames)
+        names.insert(inner->getName().stripDialect());
+    });
+  if (names.empty())
+    names.insert("copy");
+  for (StringRef part : names)
+    name.add(part);
+}
+
 /// "qlinear_q8_0_896x896_128x896_bias", "rms_norm_quantize_896": the ops and
 /// what they work on. Kernels that differ in something else get a number.
 static std::string getKernelName(const KernelCluster &cluster) {
@@ -97,6 +121,10 @@ static std::string getKernelName(const KernelCluster &cluster) {
     name.addWeight(cluster.ops.front()->getOperand(0));
     return name.take();
   }
+  if (cluster.kind == KernelKind::Tensor) {
+    addTensorOps(cluster, name);
+    return name.take();
+  }
   for (StringRef mnemonic : mnemonics)
     name.add(mnemonic);
   for (Operation *op : cluster.ops) {
@@ -124,12 +152,12 @@ class KernelOutliner {
 public:
   explicit KernelOutliner(ModuleOp module) : symbols(module) {}
 
-  void outline(func::FuncOp function);
+  LogicalResult outline(func::FuncOp function);
 
 private:
-  void outline(const KernelCluster &cluster, Operation *place);
+  LogicalResult outline(const KernelCluster &cluster, Operation *place);
   func::FuncOp build(const KernelCluster &cluster, ValueRange inputs,
-                     ValueRange outputs);
+                     ValueRange outputs, ValueRange sizes);
   /// An earlier kernel of the same content instead of `kernel`, or `kernel`
   /// itself, then added to the module.
   func::FuncOp share(func::FuncOp kernel);
@@ -141,11 +169,34 @@ private:
 
 } // namespace
 
+/// Whether `value`, which an op inside of `op` reads, comes from outside of the
+/// cluster.
+static bool isDefinedOutside(Value value, Operation *op,
+                             const llvm::DenseSet<Operation *> &inside) {
+  if (op->isAncestor(value.getParentBlock()->getParentOp()))
+    return false;
+  return !inside.contains(value.getDefiningOp());
+}
+
+/// Whether a kernel has its own copy of what it reads.
+static bool isConstantOf(const KernelCluster &cluster, Value input) {
+  Operation *op = input.getDefiningOp();
+  return cluster.kind == KernelKind::Tensor && op &&
+         op->hasTrait<OpTrait::ConstantLike>();
+}
+
 func::FuncOp KernelOutliner::build(const KernelCluster &cluster,
-                                   ValueRange inputs, ValueRange outputs) {
+                                   ValueRange inputs, ValueRange outputs,
+                                   ValueRange sizes) {
   OpBuilder builder(cluster.ops.front()->getContext());
   Location loc = cluster.ops.front()->getLoc();
-  auto type = builder.getFunctionType(inputs.getTypes(), outputs.getTypes());
+  SmallVector<Value> taken, constants;
+  for (Value input : inputs)
+    (isConstantOf(cluster, input) ? constants : taken).push_back(input);
+  unsigned first = taken.size();
+  SmallVector<Type> types = llvm::to_vector(ValueRange(taken).getTypes());
+  llvm::append_range(types, sizes.getTypes());
+  auto type = builder.getFunctionType(types, outputs.getTypes());
   auto kernel = func::FuncOp::create(loc, getKernelName(cluster), type);
   kernel.setPrivate();
   kernel->setAttr(LumenDialect::kKernelAttr,
@@ -153,7 +204,13 @@ func::FuncOp KernelOutliner::build(const KernelCluster &cluster,
   Block *body = kernel.addEntryBlock();
   builder.setInsertionPointToStart(body);
   IRMapping mapping;
-  mapping.map(inputs, body->getArguments());
+  mapping.map(taken, body->getArguments().take_front(first));
+  for (Value constant : constants)
+    builder.clone(*constant.getDefiningOp(), mapping);
+  if (!sizes.empty())
+    kernel->setAttr(LumenDialect::kResultSizesAttr,
+                    builder.getDenseI64ArrayAttr(llvm::to_vector(
+                        llvm::seq<int64_t>(first, types.size()))));
   for (Operation *op : cluster.ops)
     builder.clone(*op, mapping);
   auto results = llvm::map_to_vector(
@@ -177,16 +234,19 @@ func::FuncOp KernelOutliner::share(func::FuncOp kernel) {
   return kernel;
 }
 
-void KernelOutliner::outline(const KernelCluster &cluster, Operation *place) {
+LogicalResult KernelOutliner::outline(const KernelCluster &cluster,
+                                      Operation *place) {
   llvm::DenseSet<Operation *> inside(cluster.ops.begin(), cluster.ops.end());
   llvm::SetVector<Value> inputs;
   SmallVector<Value> outputs;
   SmallVector<Location> locations;
   for (Operation *op : cluster.ops) {
     locations.push_back(op->getLoc());
-    for (Value operand : op->getOperands())
-      if (!inside.contains(operand.getDefiningOp()))
-        inputs.insert(operand);
+    op->walk([&](Operation *inner) {
+      for (Value operand : inner->getOperands())
+        if (isDefinedOutside(operand, op, inside))
+          inputs.insert(operand);
+    });
     for (Value result : op->getResults())
       if (!llvm::all_of(result.getUsers(),
                         [&](Operation *user) { return inside.contains(user); }))
@@ -194,10 +254,28 @@ void KernelOutliner::outline(const KernelCluster &cluster, Operation *place) {
   }
   // Kernels have no effects: what nobody reads is not computed.
   if (!outputs.empty()) {
-    func::FuncOp kernel = share(build(cluster, inputs.getArrayRef(), outputs));
     OpBuilder builder(place);
+    Operation *before = place->getPrevNode();
+    SmallVector<Value> sizes;
+    if (cluster.kind == KernelKind::Tensor &&
+        failed(getOpenSizes(outputs, inside, builder, sizes)))
+      return failure();
+    func::FuncOp kernel =
+        share(build(cluster, inputs.getArrayRef(), outputs, sizes));
+    SmallVector<Value> operands(
+        llvm::make_filter_range(inputs, [&](Value input) {
+          return !isConstantOf(cluster, input);
+        }));
+    llvm::append_range(operands, sizes);
     auto call = func::CallOp::create(builder, builder.getFusedLoc(locations),
-                                     kernel, inputs.getArrayRef());
+                                     kernel, operands);
+    // Steps on the way to sizes, which ask for those of what is inside.
+    for (Operation *op = call->getPrevNode(); op && op != before;) {
+      Operation *previous = op->getPrevNode();
+      if (isOpTriviallyDead(op))
+        op->erase();
+      op = previous;
+    }
     for (auto [value, result] : llvm::zip(outputs, call.getResults()))
       value.replaceUsesWithIf(result, [&](OpOperand &use) {
         return !inside.contains(use.getOwner());
@@ -205,19 +283,26 @@ void KernelOutliner::outline(const KernelCluster &cluster, Operation *place) {
   }
   for (Operation *op : llvm::reverse(cluster.ops))
     op->erase();
+  return success();
 }
 
-void KernelOutliner::outline(func::FuncOp function) {
+LogicalResult KernelOutliner::outline(func::FuncOp function) {
   Block &block = function.getBody().front();
   Operation *end = block.getTerminator();
   // Every cluster goes to the end of what is done, so the order is that of the
   // list.
   for (const KernelCluster &cluster : formKernelClusters(block)) {
-    if (cluster.kind)
-      outline(cluster, end);
-    else
+    if (!cluster.kind)
       cluster.ops.front()->moveBefore(end);
+    else if (failed(outline(cluster, end)))
+      return failure();
   }
+  // Sizes and constants that only kernels have read.
+  for (Operation &op : llvm::make_early_inc_range(llvm::reverse(block)))
+    if (isa<tensor::DimOp>(op) || op.hasTrait<OpTrait::ConstantLike>())
+      if (isOpTriviallyDead(&op))
+        op.erase();
+  return success();
 }
 
 namespace {
@@ -235,7 +320,8 @@ struct FormKernelsPass : lumen::impl::FormKernelsPassBase<FormKernelsPass> {
           function.getBody().hasOneBlock())
         functions.push_back(function);
     for (func::FuncOp function : functions)
-      outliner.outline(function);
+      if (failed(outliner.outline(function)))
+        return signalPassFailure();
   }
 };
 

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "passes/fuse/KernelClusters.h"
 
+#include "passes/fuse/TensorOps.h"
+
+#include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Interfaces/SideEffectInterfaces.h"
 #include "llvm/ADT/DenseMap.h"
 #include "llvm/ADT/DenseSet.h"
@@ -41,6 +44,7 @@ public:
   void formProducts();
   void formAttention();
   void formRows();
+  void formTensors();
   SmallVector<KernelCluster> takeSorted();
 
 private:
@@ -76,7 +80,7 @@ ClusterGraph::ClusterGraph(Block &block) {
   Operation *lastImpure = nullptr;
   for (Operation &op : block.without_terminator()) {
     clusterOf[&op] = clusters.size();
-    clusters.push_back({getKernelKind(&op), {&op}});
+    clusters.push_back({getKindOfKernel(&op), {&op}});
     program.push_back(&op);
     SmallVector<Operation *> &before = producers[&op];
     op.walk([&](Operation *nested) {
@@ -85,6 +89,13 @@ ClusterGraph::ClusterGraph(Block &block) {
           if (producer != &op && producer->getBlock() == &block)
             before.push_back(producer);
     });
+    // Numbers that tensors give are computed further where they are.
+    std::optional<KernelKind> &kind = clusters.back().kind;
+    if (!kind && isa_and_nonnull<arith::ArithDialect>(op.getDialect()) &&
+        llvm::any_of(before, [&](Operation *producer) {
+          return clusters[find(producer)].kind == KernelKind::Tensor;
+        }))
+      kind = KernelKind::Tensor;
     if (isPure(&op))
       continue;
     // Ops with effects keep their order among themselves.
@@ -248,6 +259,22 @@ void ClusterGraph::formRows() {
   }
 }
 
+//===----------------------------------------------------------------------===//
+// Tensors
+//===----------------------------------------------------------------------===//
+
+/// How these are computed together is decided in the kernel.
+void ClusterGraph::formTensors() {
+  for (Operation *op : program) {
+    if (clusters[find(op)].kind != KernelKind::Tensor)
+      continue;
+    for (Operation *producer : producers.lookup(op))
+      if (clusters[find(producer)].kind == KernelKind::Tensor &&
+          canMerge(find(producer), find(op)))
+        merge(find(producer), find(op));
+  }
+}
+
 SmallVector<KernelCluster> ClusterGraph::takeSorted() {
   SmallVector<KernelCluster> sorted;
   llvm::DenseSet<unsigned> visited;
@@ -270,5 +297,6 @@ SmallVector<KernelCluster> mlir::lumen::formKernelClusters(Block &block) {
   graph.formProducts();
   graph.formAttention();
   graph.formRows();
+  graph.formTensors();
   return graph.takeSorted();
 }

@@ -34,6 +34,37 @@ def RaiseLinalgPass : Pass<"lumen-raise-linalg", "::mlir::ModuleOp"> {
   let dependentDialects = ["::mlir::lumen::LumenDialect"];
 }
 
+def PrepareTensorsPass : Pass<"lumen-prepare-tensors", "::mlir::ModuleOp"> {
+  let summary = "bring ops on tensors into few forms, and fuse element-wise ones";
+  let description = [{
+    In functions with ops of linalg, tensor, arith, math or scf on tensors, calls of such
+    functions are inlined, and what has several steps (`linalg.softmax`, `tensor.pad`,
+    `tensor.concat`) becomes these. Named ops of linalg and element-wise ops of arith and
+    math become `linalg.generic`. One that alone reads the result of another computes
+    that itself. What a public function would return as it came is copied.
+
+    Functions of lumen ops alone stay as they are.
+
+    Before:
+    ```mlir
+    %y = arith.mulf %x, %x : tensor<4x8xf32>
+    %z = math.exp %y : tensor<4x8xf32>
+    ```
+    After:
+    ```mlir
+    %z = linalg.generic {indexing_maps = [#map, #map], iterator_types = ["parallel", "parallel"]}
+        ins(%x : tensor<4x8xf32>) outs(%empty : tensor<4x8xf32>) {
+    ^bb0(%in: f32, %out: f32):
+      %0 = arith.mulf %in, %in : f32
+      %1 = math.exp %0 : f32
+      linalg.yield %1 : f32
+    } -> tensor<4x8xf32>
+    ```
+  }];
+  let dependentDialects = ["::mlir::affine::AffineDialect", "::mlir::arith::ArithDialect",
+    "::mlir::linalg::LinalgDialect", "::mlir::scf::SCFDialect", "::mlir::tensor::TensorDialect"];
+}
+
 def FuseQuantizedLinearPass : Pass<"lumen-fuse-quantized-linear", "::mlir::ModuleOp"> {
   let summary = "fuse dequantization and linear layers into lumen.qlinear";
   let description = [{

@@ -297,4 +297,37 @@ def SynthesizePackPass : Pass<"lumen-synthesize-pack", "::mlir::ModuleOp"> {
     "::mlir::scf::SCFDialect", "::mlir::vector::VectorDialect"];
 }
 
+def SynthesizeTensorsPass : Pass<"lumen-synthesize-tensors", "::mlir::ModuleOp"> {
+  let summary = "tile and fuse kernels of tensors, and give them buffers";
+  let description = [{
+    In kernels of kind "tensor", every op of linalg becomes a `scf.forall` over tiles, with
+    the ops that it alone reads fused into it where a tile of them fits on the stack
+    (upstream's tile-and-fuse). Then upstream's one-shot bufferization decides what is
+    computed in place. Buffers of a tile are `memref.alloca`; others are `memref.alloc`,
+    which the team shares. What stands between tiles (loops, branches, single elements)
+    is left to one worker, in a `scf.forall` of one iteration. Offsets that a call
+    chooses are kept inside of the tensor that they point into, and no integer is
+    divided by zero.
+
+    Before:
+    ```mlir
+    %0 = bufferization.to_tensor %x restrict : memref<64x256xf32> to tensor<64x256xf32>
+    %1 = linalg.generic ... ins(%0 : tensor<64x256xf32>) outs(%empty : tensor<64x256xf32>)
+    bufferization.materialize_in_destination %1 in restrict writable %out
+    ```
+    After:
+    ```mlir
+    scf.forall (%i) = (0) to (64) step (32) {
+      %a = memref.subview %x[%i, 0] [32, 256] [1, 1] : ...
+      %b = memref.subview %out[%i, 0] [32, 256] [1, 1] : ...
+      linalg.generic ... ins(%a : memref<32x256xf32, ...>) outs(%b : memref<32x256xf32, ...>)
+    }
+    ```
+  }];
+  let dependentDialects = ["::mlir::affine::AffineDialect", "::mlir::arith::ArithDialect",
+    "::mlir::bufferization::BufferizationDialect", "::mlir::linalg::LinalgDialect",
+    "::mlir::math::MathDialect", "::mlir::memref::MemRefDialect", "::mlir::scf::SCFDialect",
+    "::mlir::tensor::TensorDialect"];
+}
+
 #endif // LUMEN_PASSES_FUSED_TO_LOOPS

@@ -43,6 +43,31 @@ def VectorizeProductPass : Pass<"lumen-vectorize-product", "::mlir::ModuleOp"> {
     "::mlir::scf::SCFDialect", "::mlir::vector::VectorDialect"];
 }
 
+def VectorizeTensorsPass : Pass<"lumen-vectorize-tensors", "::mlir::ModuleOp"> {
+  let summary = "turn linalg on buffers into loops of vectors";
+  let description = [{
+    In kernels of kind "tensor", every `linalg.generic` becomes loops over vectors of one
+    dimension: over the last one of what it writes or, where it adds up rows, of what it
+    reads. Sums have several vectors, which are added up in a fixed order, so results
+    depend neither on tiles nor on the number of threads. What is left of a row is
+    computed element by element, and so is what no vector can: single loads in the body,
+    or elements of one bit.
+
+    Functions of math become polynomials, except for those that later passes know.
+
+    ```mlir
+    scf.for %j = %c0 to %c256 step %c16 {
+      %v = vector.load %x[%i, %j] : memref<64x256xf32>, vector<16xf32>
+      %w = arith.mulf %v, %v : vector<16xf32>
+      vector.store %w, %out[%i, %j] : memref<64x256xf32>, vector<16xf32>
+    }
+    ```
+  }];
+  let dependentDialects = ["::mlir::affine::AffineDialect", "::mlir::arith::ArithDialect",
+    "::mlir::math::MathDialect", "::mlir::memref::MemRefDialect", "::mlir::scf::SCFDialect",
+    "::mlir::vector::VectorDialect"];
+}
+
 def PlanMemoryPass : Pass<"lumen-plan-memory", "::mlir::ModuleOp"> {
   let summary = "place intermediate buffers in one arena";
   let description = [{

@@ -58,7 +58,7 @@ struct DistributeLanesPass final
         continue;
       auto kind =
           function->getAttrOfType<StringAttr>(LumenDialect::kKernelAttr);
-      if (kind && kind == "pack") {
+      if (kind && areWorkers(kind)) {
         makeLanesWorkers(function);
         continue;
       }

@@ -191,8 +191,7 @@ struct OrderLanesPass final : lumen::impl::OrderLanesPassBase<OrderLanesPass> {
   void runOnOperation() override {
     func::FuncOp function = getOperation();
     auto kind = function->getAttrOfType<StringAttr>(LumenDialect::kKernelAttr);
-    // (Threads that pack weights each work for themselves.)
-    if (!hasWarps(function) || !kind || kind == "pack")
+    if (!hasWarps(function) || !kind || areWorkers(kind))
       return;
     FailureOr<LaneLayouts> layouts = LaneLayouts::find(function);
     if (failed(layouts))

@@ -16,6 +16,7 @@ from lumen_mlir import formats, ir
 from lumen_mlir.compiler import op_bounds
 from lumen_mlir.compiler.bounds import Bound, Count, Elements, Groups, Relation, Symbol
 from lumen_mlir.compiler.demands import Demands, Tensor, Value
+from lumen_mlir.compiler.tensor_bounds import TensorSizes
 from lumen_mlir.errors import LumenError
 
 
@@ -44,6 +45,9 @@ class BoundAnalysis:
             op.attributes["sym_name"].value: op for op in operations if op.name == "lumen.format"
         }
         self._known: dict[str, Summary | None] = {}
+        self.has_tensors = any(map(_is_of_tensors, operations))
+        attributes = module.operation.attributes
+        self.max_tokens = attributes["lumen.max_tokens"].value if "lumen.max_tokens" in attributes else 512
 
     def check(self) -> None:
         """Raises ``LumenError`` where what some function does cannot be followed."""
@@ -85,18 +89,22 @@ class _Function:
     def __init__(self, analysis: BoundAnalysis, name: str, op: ir.Operation):
         self._analysis, self._asked = analysis, Demands(name)
         self._block = _block_of(op)
+        self._is_of_tensors = _is_of_tensors(op)
         self._values: dict[ir.Value, Value] = {}
 
     def summary(self) -> Summary:
         for number, argument in enumerate(self._block.arguments):
             self._values[argument] = self._argument(number, argument.type)
+        if self._is_of_tensors:
+            TensorSizes(self._asked, self._values, self._analysis.max_tokens).follow_all(self._block)
         results: tuple[Value, ...] = ()
         for op in self._block.operations:
             op = op.operation
             if op.name == "func.return":
                 results = tuple(self._values[value] for value in op.operands)
                 break
-            self._follow(op)
+            if not self._is_of_tensors:
+                self._follow(op)
         return Summary(self._asked.bounds, results)
 
     def _argument(self, number: int, type_: ir.Type) -> Value:
@@ -181,7 +189,27 @@ def _sum(factor: int) -> Callable[[ir.Operation, list[Any]], Count | None]:
     return follow
 
 
-_ARITHMETIC = {"arith.constant": _constant, "arith.addi": _sum(1), "arith.subi": _sum(-1)}
+def _product(op: ir.Operation, operands: list[Any]) -> Count | None:
+    left, right = operands
+    if not isinstance(left, Count) or not isinstance(right, Count) or (left.terms and right.terms):
+        return None
+    return right * left.constant if not left.terms else left * right.constant
+
+
+def _size(op: ir.Operation, operands: list[Any]) -> Count | None:
+    tensor, dimension = operands
+    if not isinstance(tensor, Tensor) or not isinstance(dimension, Count) or dimension.terms:
+        return None
+    return tensor.sizes[dimension.constant] if 0 <= dimension.constant < len(tensor.sizes) else None
+
+
+_ARITHMETIC = {
+    "arith.constant": _constant,
+    "arith.addi": _sum(1),
+    "arith.subi": _sum(-1),
+    "arith.muli": _product,
+    "tensor.dim": _size,
+}
 
 
 def _replaced(result: Any, symbols: dict[Symbol, Count], operands: list[Any]) -> Any:
@@ -197,6 +225,12 @@ def _replaced(result: Any, symbols: dict[Symbol, Count], operands: list[Any]) ->
         return Tensor(tuple(size.replaced(symbols) for size in result.sizes), None, limit, groups)
     except KeyError:
         return None
+
+
+def _is_of_tensors(function: ir.Operation) -> bool:
+    """Whether a function is a kernel of tensors."""
+    kind = function.attributes["lumen.kernel"] if "lumen.kernel" in function.attributes else None
+    return isinstance(kind, ir.StringAttr) and kind.value == "tensor"
 
 
 def _block_of(function: ir.Operation) -> Any:

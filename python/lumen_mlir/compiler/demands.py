@@ -62,7 +62,13 @@ class Demands:
 
     def relate(self, relation: Relation) -> None:
         """Two numbers compare so."""
-        if (relation.right - relation.left).terms:
+        terms = (relation.right - relation.left).terms
+        if any(symbol[0] < 0 for symbol, _ in terms):
+            raise LumenError(
+                f"'{self.name}': a size is computed in a way that nothing bounds, so nobody can check that "
+                + relation.text.format(left="it", right="another")
+            )
+        if terms:
             self.ask(relation)
         elif not relation.holds(left := relation.left.constant, right := relation.right.constant):
             raise LumenError(f"'{self.name}': {relation.message(left, right)}")

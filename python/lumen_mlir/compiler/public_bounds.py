@@ -7,8 +7,8 @@ from collections.abc import Iterable
 
 from lumen_mlir import ir
 from lumen_mlir.compiler.bound_analysis import BoundAnalysis
-from lumen_mlir.compiler.bounds import Bound, Count, Symbol, WeightBytes
-from lumen_mlir.compiler.demands import Tensor
+from lumen_mlir.compiler.bounds import Bound, Count, Equal, Symbol, WeightBytes
+from lumen_mlir.compiler.demands import Tensor, Value
 from lumen_mlir.compiler.op_bounds import free_dimensions
 from lumen_mlir.compiler.signature import Signature
 from lumen_mlir.errors import LumenError
@@ -47,7 +47,26 @@ class _Public:
                 if isinstance(result, Tensor) and self._is_dynamic_weight(out, type_):
                     sizes = [size.replaced(self._symbols) for size in result.sizes]
                     self._add_weight(out, type_, sizes)
+                elif self._analysis.has_tensors:
+                    found += self._sizes_of_out(out, result)
         return (*self._weights, *dict.fromkeys(found))
+
+    def _sizes_of_out(self, out: int, result: Value) -> list[Bound]:
+        """An out argument has the sizes of the result that it holds."""
+        shape = self._signature.arguments[out].shape or ()
+        try:
+            sizes = [size.replaced(self._symbols) for size in result.sizes] if isinstance(result, Tensor) else []
+        except KeyError:
+            sizes = []
+        if None in shape and not sizes:
+            raise LumenError(
+                f"{self._signature.describe(out)} is a result of a size that nobody can say before a call"
+            )
+        return [
+            Equal(Count.of((out, i)), size, "a result has a size of {left}, not {right}")
+            for i, size in enumerate(sizes)
+            if shape[i] is None
+        ]
 
     def _add_argument(self, number: int, type_: ir.Type) -> None:
         place = self._next
@@ -70,7 +89,8 @@ class _Public:
             self._add_weight(place, type_, sizes)
             return
         for i in dynamic:
-            if i not in free_dimensions(tensor):
+            # Ops that need to know a size ask for it; kernels of tensors take any.
+            if i not in free_dimensions(tensor) and not self._analysis.has_tensors:
                 raise LumenError(
                     f"{self._signature.describe(place)} has a size that is not known ({tensor}): only rows, "
                     "pages and the shape of a weight may be chosen by a call"

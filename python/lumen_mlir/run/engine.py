@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from lumen_mlir import env, ir, pipelines
-from lumen_mlir.compiler.bounds import Bound, Elements, Groups, Pages, Runs
+from lumen_mlir.compiler.bounds import Bound, Count, Elements, Equal, Groups, Pages, Runs
 from lumen_mlir.compiler.driver import CompilerOptions
 from lumen_mlir.compiler.objects import OnObject
 from lumen_mlir.compiler.signature import Signature
@@ -394,9 +394,14 @@ class Call:
         shape: tuple[Any, ...] = argument.shape or ()
         if argument.rows is not None:
             return (self._rows(number), *shape[1:])
-        if None in shape:
+        if None not in shape:
+            return shape
+        # What a bound demands of each size.
+        sizes = {bound.left: bound.right for bound in signature.bounds if isinstance(bound, Equal)}
+        known = [Count(size) if size is not None else sizes.get(Count.of((number, i))) for i, size in enumerate(shape)]
+        if None in known:
             raise LumenError(f"{signature.describe(number)}: the array {argument} must be given as an out")
-        return shape
+        return tuple(size.value(self._values) for size in known if size is not None)
 
     def _check_together(self) -> None:
         signature = self._function.signature

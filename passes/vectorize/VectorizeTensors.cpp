@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Turns the ops of linalg in kernels of tensors into loops of vectors.
+#include "passes/Passes.h"
+#include "passes/check/KernelContract.h"
+#include "passes/vectorize/LinalgEmitter.h"
+
+#include "mlir/Dialect/Affine/IR/AffineOps.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Arith/Transforms/Passes.h"
+#include "mlir/Dialect/Math/IR/Math.h"
+#include "mlir/Dialect/Math/Transforms/Passes.h"
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
+#include "mlir/Pass/PassManager.h"
+#include "mlir/Pass/PassRegistry.h"
+#include "mlir/Transforms/GreedyPatternRewriteDriver.h"
+
+namespace mlir::lumen {
+#define GEN_PASS_DEF_VECTORIZETENSORSPASS
+#include "passes/Passes.h.inc"
+} // namespace mlir::lumen
+
+using namespace mlir;
+using namespace mlir::lumen;
+
+namespace {
+
+/// Floats of 16 bits are computed in 32, and rounded behind every op.
+constexpr StringLiteral kWidenFloats =
+    "func.func(math-extend-to-supported-types{target-type=f32},"
+    "arith-emulate-unsupported-floats{source-types=f16,bf16 target-type=f32})";
+
+/// What passes behind this one know.
+bool isKnown(StringRef name) {
+  return name == math::ExpOp::getOperationName() ||
+         name == math::FmaOp::getOperationName();
+}
+
+struct VectorizeTensorsPass final
+    : lumen::impl::VectorizeTensorsPassBase<VectorizeTensorsPass> {
+  using VectorizeTensorsPassBase::VectorizeTensorsPassBase;
+
+  void getDependentDialects(DialectRegistry &registry) const override {
+    VectorizeTensorsPassBase::getDependentDialects(registry);
+    if (FailureOr<OpPassManager> widen = parsePassPipeline(kWidenFloats);
+        succeeded(widen))
+      widen->getDependentDialects(registry);
+  }
+
+  void runOnOperation() override {
+    SmallVector<func::FuncOp> kernels =
+        getKernels(getOperation(), KernelKind::Tensor);
+    for (func::FuncOp kernel : kernels)
+      if (failed(widenFloats(kernel)) || failed(vectorize(kernel)) ||
+          failed(approximate(kernel)))
+        return signalPassFailure();
+  }
+
+private:
+  LogicalResult widenFloats(func::FuncOp kernel) {
+    FailureOr<OpPassManager> widen = parsePassPipeline(kWidenFloats);
+    return failed(widen) ? failure() : runPipeline(*widen, kernel);
+  }
+  LogicalResult vectorize(func::FuncOp kernel);
+  LogicalResult approximate(func::FuncOp kernel);
+};
+
+LogicalResult VectorizeTensorsPass::vectorize(func::FuncOp kernel) {
+  TargetAttr target = TargetAttr::lookup(kernel);
+  // (A thread of a GPU works on single registers.)
+  int64_t bits = !target ? 128 : target.hasWarps() ? 128 : target.getVectorBits();
+  SmallVector<linalg::LinalgOp> ops;
+  kernel.walk([&](linalg::LinalgOp op) { ops.push_back(op); });
+  for (linalg::LinalgOp op : ops) {
+    if (!op.hasPureBufferSemantics())
+      return op->emitOpError("works on tensors, which have no buffers");
+    LinalgEmitter(op, bits).emit();
+    op->erase();
+  }
+  return success();
+}
+
+LogicalResult VectorizeTensorsPass::approximate(func::FuncOp kernel) {
+  RewritePatternSet patterns(&getContext());
+  populateMathF32ExpansionPatterns(
+      patterns, [](StringRef name) { return !isKnown(name); });
+  populateMathPolynomialApproximationPatterns(
+      patterns, [](StringRef name) { return !isKnown(name); });
+  math::populateExpansionPatterns(patterns,
+                                  {"sinh", "cosh", "tan", "asinh", "acosh",
+                                   "atanh", "powf", "fpowi", "exp2", "round",
+                                   "roundeven", "rsqrt", "clampf"});
+  arith::populateCeilFloorDivExpandOpsPatterns(patterns);
+  arith::populateExpandBFloat16Patterns(patterns);
+  return applyPatternsGreedily(kernel, std::move(patterns));
+}
+
+} // namespace
