@@ -10,6 +10,7 @@
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/IR/ImplicitLocOpBuilder.h"
+#include "mlir/IR/Matchers.h"
 #include "mlir/Interfaces/ViewLikeInterface.h"
 #include "llvm/Support/MathExtras.h"
 
@@ -113,11 +114,86 @@ struct PlanMemoryPass final : lumen::impl::PlanMemoryPassBase<PlanMemoryPass> {
 private:
   LogicalResult plan(func::FuncOp function);
   FailureOr<int64_t> getBytes(memref::AllocOp alloc);
+  int64_t getMost(Value size);
+  int64_t getMost(Value buffer, int64_t dim);
 
   int64_t maxTokens = 0;
   /// The arena that a function takes as its last argument.
   DenseMap<Operation *, MemRefType> arenas;
 };
+
+/// More than any memory has, and less than a sum of two overflows.
+constexpr int64_t kMost = int64_t(1) << 47;
+
+int64_t bounded(double value) {
+  return value > double(kMost) ? kMost : std::max<int64_t>(int64_t(value), 0);
+}
+
+/// What `size` is at most, where no size of an argument of a public function
+/// (nor a number that it is given as one) is more than `maxTokens`.
+int64_t PlanMemoryPass::getMost(Value size) {
+  APInt known;
+  if (matchPattern(size, m_ConstantInt(&known)))
+    return known.isNegative() ? 0 : bounded(known.getZExtValue());
+  Operation *op = size.getDefiningOp();
+  if (!op) {
+    auto argument = cast<BlockArgument>(size);
+    auto function = dyn_cast<func::FuncOp>(argument.getOwner()->getParentOp());
+    if (!function || function.isPublic())
+      return maxTokens;
+    int64_t most = 0;
+    getOperation().walk([&](func::CallOp call) {
+      if (call.getCallee() == function.getSymName())
+        most = std::max(most, getMost(call.getOperand(argument.getArgNumber())));
+    });
+    return most;
+  }
+  if (auto dim = dyn_cast<memref::DimOp>(op)) {
+    std::optional<int64_t> number = dim.getConstantIndex();
+    return number ? getMost(dim.getSource(), *number) : kMost;
+  }
+  auto of = [&](unsigned i) -> double { return getMost(op->getOperand(i)); };
+  if (isa<arith::AddIOp>(op))
+    return bounded(of(0) + of(1));
+  if (isa<arith::MulIOp>(op))
+    return bounded(of(0) * of(1));
+  if (isa<arith::MaxSIOp, arith::MaxUIOp>(op))
+    return bounded(std::max(of(0), of(1)));
+  if (isa<arith::MinSIOp, arith::MinUIOp>(op))
+    return bounded(std::min(of(0), of(1)));
+  if (isa<arith::SubIOp, arith::DivSIOp, arith::DivUIOp, arith::CeilDivSIOp,
+          arith::CeilDivUIOp, arith::FloorDivSIOp, arith::IndexCastOp>(op))
+    return bounded(of(0));
+  if (isa<arith::SelectOp>(op))
+    return bounded(std::max(of(1), of(2)));
+  return kMost;
+}
+
+int64_t PlanMemoryPass::getMost(Value buffer, int64_t dim) {
+  auto type = cast<MemRefType>(buffer.getType());
+  if (dim < 0 || dim >= type.getRank())
+    return kMost;
+  if (!type.isDynamicDim(dim))
+    return type.getDimSize(dim);
+  if (auto argument = dyn_cast<BlockArgument>(buffer)) {
+    auto function = dyn_cast<func::FuncOp>(argument.getOwner()->getParentOp());
+    if (!function || function.isPublic())
+      return maxTokens;
+    int64_t most = 0;
+    getOperation().walk([&](func::CallOp call) {
+      if (call.getCallee() == function.getSymName())
+        most = std::max(
+            most, getMost(call.getOperand(argument.getArgNumber()), dim));
+    });
+    return most;
+  }
+  unsigned number = type.getDynamicDimIndex(dim);
+  if (auto alloc = buffer.getDefiningOp<memref::AllocOp>())
+    return getMost(alloc.getDynamicSizes()[number]);
+  if (auto view = buffer.getDefiningOp<memref::ViewOp>())
+    return getMost(view.getSizes()[number]);
+  return kMost;
+}
 
 FailureOr<int64_t> PlanMemoryPass::getBytes(memref::AllocOp alloc) {
   MemRefType type = alloc.getType();
@@ -125,18 +201,16 @@ FailureOr<int64_t> PlanMemoryPass::getBytes(memref::AllocOp alloc) {
   // alloca.
   if (!isa<func::FuncOp>(alloc->getParentOp()))
     return alloc.emitOpError("must stand at the top level of a function");
-  if (type.getNumDynamicDims() > 1)
-    return alloc.emitOpError(
-               "must have at most one dynamic dimension, the tokens; got ")
-           << type;
   Type element = type.getElementType();
-  if (!element.isIntOrFloat() || !type.getLayout().isIdentity())
+  if (!element.isIntOrIndexOrFloat() || !type.getLayout().isIdentity())
     return alloc.emitOpError("must be a plain buffer of numbers, got ") << type;
-  // As many as there are addresses.
-  constexpr int64_t kMost = int64_t(1) << 47;
-  int64_t bytes = llvm::divideCeil(element.getIntOrFloatBitWidth(), 8);
-  for (int64_t size : type.getShape()) {
-    int64_t count = ShapedType::isDynamic(size) ? maxTokens : size;
+  int64_t bytes = element.isIndex()
+                      ? 8
+                      : llvm::divideCeil(element.getIntOrFloatBitWidth(), 8);
+  for (auto [dim, size] : llvm::enumerate(type.getShape())) {
+    int64_t count = size;
+    if (ShapedType::isDynamic(size))
+      count = getMost(alloc.getDynamicSizes()[type.getDynamicDimIndex(dim)]);
     if (count && bytes > kMost / count)
       return alloc.emitOpError("takes more than 2^47 bytes for ")
              << maxTokens << " tokens: " << type;

@@ -11,11 +11,10 @@ def RaiseLinalgPass : Pass<"lumen-raise-linalg", "::mlir::ModuleOp"> {
   let description = [{
     A product of rows with a weight becomes a `lumen.linear`, whatever form of linalg
     says it: `linalg.matmul`, `linalg.contract` or a `linalg.generic` of a multiplication
-    and an addition. The weight is a `lumen.dequantize` or a float argument of the
-    function, and is read as `[n, k]`: transposed by the indexing map or by
+    and an addition. The weight is a `lumen.dequantize` and is read as `[n, k]`: transposed by the indexing map or by
     `linalg.transpose`. Where the sum does not start from zero, `lumen.add` adds what it
     starts from. `linalg.add` and `linalg.mul` of rows become `lumen.add` and `lumen.mul`.
-    All values are float32, except for float weights. Other ops of linalg stay.
+    All values are float32. Other ops of linalg stay.
 
     Before:
     ```mlir

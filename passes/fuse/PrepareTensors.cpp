@@ -3,15 +3,18 @@
 #include "passes/fuse/TensorOps.h"
 #include "passes/support/CallOrder.h"
 
+#include "mlir/Conversion/AffineToStandard/AffineToStandard.h"
 #include "mlir/Dialect/Affine/IR/AffineOps.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
 #include "mlir/Dialect/Linalg/Transforms/Transforms.h"
+#include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Dialect/MemRef/Transforms/Transforms.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "mlir/Dialect/Tensor/Transforms/Transforms.h"
 #include "mlir/IR/PatternMatch.h"
+#include "mlir/Pass/PassManager.h"
 #include "mlir/Transforms/GreedyPatternRewriteDriver.h"
 #include "mlir/Transforms/Inliner.h"
 #include "mlir/Transforms/InliningUtils.h"
@@ -40,6 +43,22 @@ struct DecomposeAggregated
     return success();
   }
 };
+
+/// Functions that no target has instructions for, in f64: a call of a library
+/// would be left. In f32 polynomials take their place.
+static bool needsLibrary(Operation *op) {
+  bool isExact =
+      isa<math::AbsFOp, math::CeilOp, math::CopySignOp, math::FloorOp,
+          math::FmaOp, math::RsqrtOp, math::SqrtOp, math::TruncOp,
+          math::RoundOp, math::RoundEvenOp, math::ClampFOp, math::IsNaNOp,
+          math::IsInfOp, math::IsFiniteOp, math::IsNormalOp>(op);
+  bool isOfF64 =
+      isa_and_nonnull<math::MathDialect>(op->getDialect()) && !isExact &&
+      llvm::any_of(op->getOperandTypes(), [](Type type) {
+        return getElementTypeOrSelf(type).isF64();
+      });
+  return isOfF64 || isa<arith::RemFOp, math::IPowIOp, math::FPowIOp>(op);
+}
 
 /// The largest rank that is compiled: types may say any.
 constexpr int64_t kMostRank = 16;
@@ -86,6 +105,21 @@ LogicalResult PrepareTensorsPass::inlineCalls(func::FuncOp function) {
   return success();
 }
 
+/// Whether a consumer reads every element once: what it reads again and again
+/// is better computed before, unless that is just a cast.
+static bool isReadOnce(OpOperand *operand, Operation *producer) {
+  auto consumer = dyn_cast<linalg::LinalgOp>(operand->getOwner());
+  if (!consumer ||
+      consumer.getMatchingIndexingMap(operand).getNumResults() >=
+          consumer.getNumLoops())
+    return true;
+  auto generic = dyn_cast<linalg::GenericOp>(producer);
+  return !generic ||
+         llvm::all_of(generic.getBody()->without_terminator(),
+                      llvm::IsaPred<arith::ExtFOp, arith::TruncFOp,
+                                    arith::ExtSIOp, arith::ExtUIOp>);
+}
+
 LogicalResult PrepareTensorsPass::simplify(func::FuncOp function) {
   MLIRContext *context = &getContext();
   RewritePatternSet steps(context);
@@ -100,7 +134,8 @@ LogicalResult PrepareTensorsPass::simplify(func::FuncOp function) {
   RewritePatternSet fusion(context);
   auto readsAlone = [](OpOperand *operand) {
     Operation *producer = operand->get().getDefiningOp();
-    return producer && producer->getNumResults() == 1 && producer->hasOneUse();
+    return producer && producer->getNumResults() == 1 &&
+           producer->hasOneUse() && isReadOnce(operand, producer);
   };
   linalg::populateElementwiseOpsFusionPatterns(fusion, readsAlone);
   linalg::populateConstantFoldLinalgOperations(fusion, readsAlone);
@@ -117,7 +152,12 @@ LogicalResult PrepareTensorsPass::simplify(func::FuncOp function) {
     if (isa<affine::AffineDialect, arith::ArithDialect, linalg::LinalgDialect,
             scf::SCFDialect, tensor::TensorDialect>(op.getDialect()))
       op.getCanonicalizationPatterns(fusion, context);
-  return applyPatternsGreedily(function, std::move(fusion));
+  if (failed(applyPatternsGreedily(function, std::move(fusion))))
+    return failure();
+  // Sizes and offsets as arithmetic.
+  OpPassManager lower(func::FuncOp::getOperationName());
+  lower.addPass(createLowerAffinePass());
+  return runPipeline(lower, function);
 }
 
 /// What is not compiled is refused by name, before it is changed any further.
@@ -136,6 +176,10 @@ LogicalResult PrepareTensorsPass::verify(func::FuncOp function) {
         return op->emitOpError("works on a tensor of more than ")
                << kMostRank << " dimensions: " << type;
     }
+    if (needsLibrary(op))
+      return op->emitOpError("is not supported for ")
+             << op->getOperand(0).getType()
+             << ": no target has an instruction for it";
     if (!isTensorOp(op))
       return WalkResult::advance();
     if (isa<tensor::GatherOp, tensor::ScatterOp, tensor::GenerateOp,

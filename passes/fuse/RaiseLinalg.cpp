@@ -54,9 +54,8 @@ std::optional<Loops> loopsOf(AffineMap map) {
   return Loops(map.getDimPosition(0), map.getDimPosition(1));
 }
 
-/// The weight behind transpositions, and whether their number is odd. It is a
-/// dequantized one, or a float argument of the function: others have no packed
-/// layout.
+/// The dequantized weight behind transpositions, and whether their number is
+/// odd. (Other matrices have no packed layout.)
 std::pair<Value, bool> findWeight(Value value) {
   bool transposed = false;
   while (auto op = value.getDefiningOp<linalg::TransposeOp>()) {
@@ -68,12 +67,7 @@ std::pair<Value, bool> findWeight(Value value) {
   auto type = dyn_cast<RankedTensorType>(value.getType());
   if (!type || type.getRank() != 2 || !type.hasStaticShape())
     return {};
-  auto argument = dyn_cast<BlockArgument>(value);
-  bool isArgument =
-      argument && isa<func::FuncOp>(argument.getOwner()->getParentOp());
-  Type element = type.getElementType();
-  if (!value.getDefiningOp<DequantizeOp>() &&
-      !(isArgument && (element.isF32() || element.isF16() || element.isBF16())))
+  if (!value.getDefiningOp<DequantizeOp>())
     return {};
   return {value, transposed};
 }

@@ -32,11 +32,50 @@ constexpr StringLiteral kWidenFloats =
     "func.func(math-extend-to-supported-types{target-type=f32},"
     "arith-emulate-unsupported-floats{source-types=f16,bf16 target-type=f32})";
 
-/// What passes behind this one know.
+/// What passes behind this one know, or patterns of this one.
 bool isKnown(StringRef name) {
   return name == math::ExpOp::getOperationName() ||
-         name == math::FmaOp::getOperationName();
+         name == math::FmaOp::getOperationName() ||
+         name == math::RsqrtOp::getOperationName();
 }
+
+/// One over the root, which every target computes exactly.
+struct ExpandRsqrt : OpRewritePattern<math::RsqrtOp> {
+  using OpRewritePattern::OpRewritePattern;
+
+  LogicalResult matchAndRewrite(math::RsqrtOp op,
+                                PatternRewriter &rewriter) const override {
+    Location loc = op.getLoc();
+    TypedAttr one =
+        rewriter.getFloatAttr(getElementTypeOrSelf(op.getType()), 1.0);
+    if (auto vector = dyn_cast<VectorType>(op.getType()))
+      one = DenseElementsAttr::get(vector, Attribute(one));
+    Value root = math::SqrtOp::create(rewriter, loc, op.getOperand());
+    rewriter.replaceOpWithNewOp<arith::DivFOp>(
+        op, arith::ConstantOp::create(rewriter, loc, one), root);
+    return success();
+  }
+};
+
+/// The larger (or smaller) of two numbers, or the one that is no NaN: some
+/// targets would call a function for it.
+template <typename Op, arith::CmpFPredicate better>
+struct ExpandChoice : OpRewritePattern<Op> {
+  using OpRewritePattern<Op>::OpRewritePattern;
+
+  LogicalResult matchAndRewrite(Op op,
+                                PatternRewriter &rewriter) const override {
+    Location loc = op.getLoc();
+    Value lhs = op.getLhs(), rhs = op.getRhs();
+    Value isBetter =
+        arith::CmpFOp::create(rewriter, loc, better, lhs, rhs);
+    Value chosen = arith::SelectOp::create(rewriter, loc, isBetter, lhs, rhs);
+    Value isNan = arith::CmpFOp::create(rewriter, loc,
+                                        arith::CmpFPredicate::UNO, rhs, rhs);
+    rewriter.replaceOpWithNewOp<arith::SelectOp>(op, isNan, lhs, chosen);
+    return success();
+  }
+};
 
 struct VectorizeTensorsPass final
     : lumen::impl::VectorizeTensorsPassBase<VectorizeTensorsPass> {
@@ -91,7 +130,11 @@ LogicalResult VectorizeTensorsPass::approximate(func::FuncOp kernel) {
   math::populateExpansionPatterns(patterns,
                                   {"sinh", "cosh", "tan", "asinh", "acosh",
                                    "atanh", "powf", "fpowi", "exp2", "round",
-                                   "roundeven", "rsqrt", "clampf"});
+                                   "roundeven", "clampf"});
+  patterns.add<ExpandRsqrt,
+               ExpandChoice<arith::MaxNumFOp, arith::CmpFPredicate::OGT>,
+               ExpandChoice<arith::MinNumFOp, arith::CmpFPredicate::OLT>>(
+      &getContext());
   arith::populateCeilFloorDivExpandOpsPatterns(patterns);
   arith::populateExpandBFloat16Patterns(patterns);
   return applyPatternsGreedily(kernel, std::move(patterns));

@@ -140,7 +140,8 @@ static void expandCopy(memref::CopyOp copy) {
   Value from = copy.getSource(), to = copy.getTarget();
   int64_t rank = cast<MemRefType>(to.getType()).getRank();
   if (from == to) {
-  } else if (rank == 0 || !isa<func::FuncOp>(copy->getParentOp())) {
+  } else if (rank == 0 || cast<MemRefType>(to.getType()).getDimSize(0) == 1 ||
+             !isa<func::FuncOp>(copy->getParentOp())) {
     emitCopy(b, from, to);
   } else {
     OpFoldResult rows = memref::getMixedSizes(b, b.getLoc(), to).front();
@@ -272,6 +273,10 @@ static LogicalResult leaveRestToOne(Block &body) {
 //===----------------------------------------------------------------------===//
 
 LogicalResult lumen::bufferizeTensors(func::FuncOp kernel) {
+  IRRewriter rewriter(kernel.getContext());
+  if (failed(bufferization::eliminateEmptyTensors(rewriter, kernel)))
+    return failure();
+
   WalkResult walk = kernel.walk([](Operation *op) -> WalkResult {
     if (auto loop = dyn_cast<scf::ForOp>(op))
       keepBuffers(loop);
@@ -282,9 +287,6 @@ LogicalResult lumen::bufferizeTensors(func::FuncOp kernel) {
   if (walk.wasInterrupted())
     return failure();
 
-  IRRewriter rewriter(kernel.getContext());
-  if (failed(bufferization::eliminateEmptyTensors(rewriter, kernel)))
-    return failure();
   bufferization::OneShotBufferizationOptions options;
   options.allowReturnAllocsFromLoops = true;
   // Buffers of one's own are plain; others are views of these.

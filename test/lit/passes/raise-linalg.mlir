@@ -53,18 +53,19 @@ func.func @contract(%x: tensor<?x64xf32>, %r: tensor<?x48xf32>, %w: tensor<48x64
   return %y : tensor<?x48xf32>
 }
 
-// A generic whose loops have another order, with a float weight that it widens.
+// A generic whose loops have another order.
 // CHECK-LABEL: func.func @generic
-// CHECK: %[[Y:.*]] = lumen.linear %{{.*}}, %{{.*}} : tensor<?x64xf32>, tensor<48x64xf16> -> tensor<?x48xf32>
+// CHECK: %[[Y:.*]] = lumen.linear %{{.*}}, %{{.*}} : tensor<?x64xf32>, tensor<48x64xf32> -> tensor<?x48xf32>
 // CHECK: lumen.add %{{.*}}, %[[Y]]
-func.func @generic(%x: tensor<?x64xf32>, %w: tensor<48x64xf16>, %r: tensor<?x48xf32>) -> tensor<?x48xf32> {
+func.func @generic(%x: tensor<?x64xf32>, %w: tensor<48x64x!lumen.q<@q8_0>>, %r: tensor<?x48xf32>)
+    -> tensor<?x48xf32> {
+  %f = lumen.dequantize %w : tensor<48x64x!lumen.q<@q8_0>> -> tensor<48x64xf32>
   %y = linalg.generic {indexing_maps = [affine_map<(k, m, n) -> (m, k)>, affine_map<(k, m, n) -> (n, k)>,
                                         affine_map<(k, m, n) -> (m, n)>],
                        iterator_types = ["reduction", "parallel", "parallel"]}
-    ins(%x, %w : tensor<?x64xf32>, tensor<48x64xf16>) outs(%r : tensor<?x48xf32>) {
-  ^bb0(%a: f32, %b: f16, %sum: f32):
-    %wide = arith.extf %b : f16 to f32
-    %product = arith.mulf %wide, %a : f32
+    ins(%x, %f : tensor<?x64xf32>, tensor<48x64xf32>) outs(%r : tensor<?x48xf32>) {
+  ^bb0(%a: f32, %b: f32, %sum: f32):
+    %product = arith.mulf %b, %a : f32
     %next = arith.addf %product, %sum : f32
     linalg.yield %next : f32
   } -> tensor<?x48xf32>
@@ -92,10 +93,22 @@ func.func @not_transposed(%x: tensor<?x64xf32>, %r: tensor<?x64xf32>, %w: tensor
   return %y : tensor<?x64xf32>
 }
 
+// A matrix of floats, which has no packed layout:
+// CHECK-LABEL: func.func @floats
+// CHECK: linalg.matmul
+func.func @floats(%x: tensor<?x64xf32>, %r: tensor<?x48xf32>, %w: tensor<48x64xf32>) -> tensor<?x48xf32> {
+  %y = linalg.matmul indexing_maps = [affine_map<(m, n, k) -> (m, k)>, affine_map<(m, n, k) -> (n, k)>,
+                                      affine_map<(m, n, k) -> (m, n)>]
+    ins(%x, %w : tensor<?x64xf32>, tensor<48x64xf32>) outs(%r : tensor<?x48xf32>) -> tensor<?x48xf32>
+  return %y : tensor<?x48xf32>
+}
+
 // A body that does something else to a factor:
 // CHECK-LABEL: func.func @other_body
 // CHECK: linalg.generic
-func.func @other_body(%x: tensor<?x64xf32>, %w: tensor<48x64xf32>, %r: tensor<?x48xf32>) -> tensor<?x48xf32> {
+func.func @other_body(%x: tensor<?x64xf32>, %q: tensor<48x64x!lumen.q<@q8_0>>, %r: tensor<?x48xf32>)
+    -> tensor<?x48xf32> {
+  %w = lumen.dequantize %q : tensor<48x64x!lumen.q<@q8_0>> -> tensor<48x64xf32>
   %y = linalg.generic {indexing_maps = [affine_map<(m, n, k) -> (m, k)>, affine_map<(m, n, k) -> (n, k)>,
                                         affine_map<(m, n, k) -> (m, n)>],
                        iterator_types = ["parallel", "parallel", "reduction"]}

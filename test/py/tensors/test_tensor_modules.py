@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Modules of upstream's ops, compiled for every kind of target and compared with NumPy in float64."""
+
+import numpy as np
+import pytest
+from kernel_runner import Kernel, on_targets
+from tensor_modules import MODULES, Random, TensorModule, Weight
+
+import lumen_mlir
+from lumen_mlir import formats
+from lumen_mlir.compiler import targets
+from lumen_mlir.formats import packing
+from lumen_mlir.run.engine import aligned_empty
+from lumen_mlir.testing.random_blocks import random_weights
+
+# One of each kind of op, on all targets. The others are in the matrix there.
+EVERYWHERE = (
+    "softmax", "softmax_of_open_sizes", "layer_norm", "matmul", "batch_matmul", "lookup", "places",
+    "slices", "concat", "loop_over_rows", "branch", "halves", "brain_floats", "integers", "bits",
+    "sum_of_columns", "gelu_of_rank_4", "relu_squared_between_products", "soft_capping", "norm_of_lumen",
+)  # fmt: skip
+
+
+def arguments_of(module: TensorModule, target: str) -> tuple[list, list]:
+    """What the code is given, and the same for the reference."""
+    rng = np.random.default_rng(4)
+    given, plain = [], []
+    for argument in module.arguments:
+        if isinstance(argument, Random):
+            array = argument.make(rng)
+            given.append(array)
+            plain.append(array.astype(np.float64) if array.dtype.kind == "f" else array)
+        elif isinstance(argument, Weight):
+            fmt, size = formats.get(argument.format), argument.rows * argument.columns
+            raw = random_weights(rng, fmt.name, size, argument.columns**-0.5).reshape(argument.rows, -1)
+            packed = packing.pack(fmt, raw, *targets.get(target).tile(fmt))
+            given.append(aligned_empty(packed.shape))
+            given[-1][:] = packed
+            values = fmt.dequantize(raw.reshape(-1)).reshape(argument.rows, argument.columns)
+            plain.append(values.astype(np.float64))
+        else:
+            given.append(argument)
+            plain.append(argument)
+    return given, plain
+
+
+def check(module: TensorModule, found: np.ndarray, expected: np.ndarray) -> None:
+    error = np.abs(found.astype(np.float64) - expected) / (1 + np.abs(expected))
+    assert error.max(initial=0) < module.tolerance, module.name
+
+
+@pytest.mark.parametrize("name, target", on_targets(MODULES, EVERYWHERE))
+def test_modules(name, target):
+    module = MODULES[name]
+    given, plain = arguments_of(module, target)
+    expected = np.asarray(module.reference(*plain))
+    kernel = Kernel(module.text, target)
+    first = None
+    for threads in (1, 2, 3):
+        results = [(expected.shape, module.dtype, module.dynamic)]
+        (found,) = kernel.run(*given, results=results, threads=threads)
+        check(module, found, expected)
+        if first is not None:
+            np.testing.assert_array_equal(found, first)
+        first = found
+
+
+@pytest.mark.parametrize("name", EVERYWHERE)
+def test_called_from_python(name):
+    # Results get their sizes from arguments.
+    module = MODULES[name]
+    engine = lumen_mlir.compile(module.text, use_cache=False)
+    given, plain = arguments_of(module, engine.target.name)
+    expected = np.asarray(module.reference(*plain))
+    found = engine.invoke("f", *given)
+    assert found.shape == expected.shape and found.dtype == module.dtype
+    check(module, found, expected)
