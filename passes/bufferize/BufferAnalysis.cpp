@@ -2,18 +2,12 @@
 #include "passes/bufferize/BufferAnalysis.h"
 
 #include "dialect/layout/PackedLayout.h"
+#include "passes/support/KernelBuffers.h"
 
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 
 using namespace mlir;
 using namespace mlir::lumen;
-
-static bool isCache(Type type) {
-  auto tensor = dyn_cast<RankedTensorType>(type);
-  return tensor &&
-         (tensor.getRank() == 5 ||
-          (tensor.getRank() == 4 && tensor.getElementType().isInteger(8)));
-}
 
 bool lumen::isWeightType(Type type) {
   auto tensor = dyn_cast<RankedTensorType>(type);
@@ -252,9 +246,8 @@ LogicalResult BufferAnalysis::analyzeResults(func::FuncOp function,
       if (auto sizes = function->getAttrOfType<DenseI64ArrayAttr>(
               LumenDialect::kResultSizesAttr)) {
         // In the order of the results.
-        ArrayRef<int64_t> open =
-            sizes.asArrayRef().drop_front(std::min<int64_t>(
-                nextSize, sizes.size()));
+        ArrayRef<int64_t> open = sizes.asArrayRef().drop_front(
+            std::min<int64_t>(nextSize, sizes.size()));
         for (int64_t n = 0; n < type.getNumDynamicDims(); ++n)
           result.sizes.push_back(open[n]);
         nextSize += type.getNumDynamicDims();

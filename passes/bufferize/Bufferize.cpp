@@ -283,8 +283,9 @@ Value Bufferizer::getRowCount(Value buffer) {
 
 /// Whether a buffer holds bytes in the layout of a file or a packed one.
 static bool isWeightBuffer(const Buffer &buffer, Value tensor) {
-  return buffer.memref && cast<MemRefType>(buffer.memref.getType()).getRank() !=
-                              cast<RankedTensorType>(tensor.getType()).getRank();
+  return buffer.memref &&
+         cast<MemRefType>(buffer.memref.getType()).getRank() !=
+             cast<RankedTensorType>(tensor.getType()).getRank();
 }
 
 /// A buffer for a result that no out argument receives; null where its size is

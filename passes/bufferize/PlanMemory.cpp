@@ -14,6 +14,8 @@
 #include "mlir/Interfaces/ViewLikeInterface.h"
 #include "llvm/Support/MathExtras.h"
 
+#include <cmath>
+
 namespace mlir::lumen {
 #define GEN_PASS_DEF_PLANMEMORYPASS
 #include "passes/Passes.h.inc"
@@ -115,6 +117,8 @@ private:
   LogicalResult plan(func::FuncOp function);
   FailureOr<int64_t> getBytes(memref::AllocOp alloc);
   int64_t getMost(Value size);
+  int64_t getMostOfCalls(func::FuncOp callee,
+                         function_ref<int64_t(func::CallOp)> ofCall);
   int64_t getMost(Value buffer, int64_t dim);
 
   int64_t maxTokens = 0;
@@ -129,6 +133,17 @@ int64_t bounded(double value) {
   return value > double(kMost) ? kMost : std::max<int64_t>(int64_t(value), 0);
 }
 
+int64_t
+PlanMemoryPass::getMostOfCalls(func::FuncOp callee,
+                               function_ref<int64_t(func::CallOp)> ofCall) {
+  std::optional<int64_t> most;
+  getOperation().walk([&](func::CallOp call) {
+    if (call.getCallee() == callee.getSymName())
+      most = std::max(most.value_or(0), ofCall(call));
+  });
+  return most.value_or(maxTokens);
+}
+
 /// What `size` is at most, where no size of an argument of a public function
 /// (nor a number that it is given as one) is more than `maxTokens`.
 int64_t PlanMemoryPass::getMost(Value size) {
@@ -141,12 +156,9 @@ int64_t PlanMemoryPass::getMost(Value size) {
     auto function = dyn_cast<func::FuncOp>(argument.getOwner()->getParentOp());
     if (!function || function.isPublic())
       return maxTokens;
-    int64_t most = 0;
-    getOperation().walk([&](func::CallOp call) {
-      if (call.getCallee() == function.getSymName())
-        most = std::max(most, getMost(call.getOperand(argument.getArgNumber())));
+    return getMostOfCalls(function, [&](func::CallOp call) {
+      return getMost(call.getOperand(argument.getArgNumber()));
     });
-    return most;
   }
   if (auto dim = dyn_cast<memref::DimOp>(op)) {
     std::optional<int64_t> number = dim.getConstantIndex();
@@ -161,9 +173,14 @@ int64_t PlanMemoryPass::getMost(Value size) {
     return bounded(std::max(of(0), of(1)));
   if (isa<arith::MinSIOp, arith::MinUIOp>(op))
     return bounded(std::min(of(0), of(1)));
-  if (isa<arith::SubIOp, arith::DivSIOp, arith::DivUIOp, arith::CeilDivSIOp,
-          arith::CeilDivUIOp, arith::FloorDivSIOp, arith::IndexCastOp>(op))
+  if (isa<arith::SubIOp, arith::IndexCastOp>(op))
     return bounded(of(0));
+  if (isa<arith::DivSIOp, arith::DivUIOp, arith::CeilDivSIOp,
+          arith::CeilDivUIOp, arith::FloorDivSIOp>(op)) {
+    bool isKnown = matchPattern(op->getOperand(1), m_ConstantInt(&known));
+    int64_t divisor = isKnown && known.sgt(0) ? known.getSExtValue() : 1;
+    return bounded(std::ceil(of(0) / double(divisor)));
+  }
   if (isa<arith::SelectOp>(op))
     return bounded(std::max(of(1), of(2)));
   return kMost;
@@ -179,17 +196,17 @@ int64_t PlanMemoryPass::getMost(Value buffer, int64_t dim) {
     auto function = dyn_cast<func::FuncOp>(argument.getOwner()->getParentOp());
     if (!function || function.isPublic())
       return maxTokens;
-    int64_t most = 0;
-    getOperation().walk([&](func::CallOp call) {
-      if (call.getCallee() == function.getSymName())
-        most = std::max(
-            most, getMost(call.getOperand(argument.getArgNumber()), dim));
+    return getMostOfCalls(function, [&](func::CallOp call) {
+      return getMost(call.getOperand(argument.getArgNumber()), dim);
     });
-    return most;
   }
   unsigned number = type.getDynamicDimIndex(dim);
   if (auto alloc = buffer.getDefiningOp<memref::AllocOp>())
     return getMost(alloc.getDynamicSizes()[number]);
+  // Either of two buffers.
+  if (auto select = buffer.getDefiningOp<arith::SelectOp>())
+    return std::max(getMost(select.getTrueValue(), dim),
+                    getMost(select.getFalseValue(), dim));
   if (auto view = buffer.getDefiningOp<memref::ViewOp>())
     return getMost(view.getSizes()[number]);
   return kMost;

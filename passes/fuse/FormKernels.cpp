@@ -262,10 +262,8 @@ LogicalResult KernelOutliner::outline(const KernelCluster &cluster,
       return failure();
     func::FuncOp kernel =
         share(build(cluster, inputs.getArrayRef(), outputs, sizes));
-    SmallVector<Value> operands(
-        llvm::make_filter_range(inputs, [&](Value input) {
-          return !isConstantOf(cluster, input);
-        }));
+    SmallVector<Value> operands(llvm::make_filter_range(
+        inputs, [&](Value input) { return !isConstantOf(cluster, input); }));
     llvm::append_range(operands, sizes);
     auto call = func::CallOp::create(builder, builder.getFusedLoc(locations),
                                      kernel, operands);

@@ -2,6 +2,7 @@
 #include "passes/Passes.h"
 #include "passes/fuse/TensorOps.h"
 #include "passes/support/CallOrder.h"
+#include "passes/support/KernelBuffers.h"
 
 #include "mlir/Conversion/AffineToStandard/AffineToStandard.h"
 #include "mlir/Dialect/Affine/IR/AffineOps.h"
@@ -52,11 +53,10 @@ static bool needsLibrary(Operation *op) {
           math::FmaOp, math::RsqrtOp, math::SqrtOp, math::TruncOp,
           math::RoundOp, math::RoundEvenOp, math::ClampFOp, math::IsNaNOp,
           math::IsInfOp, math::IsFiniteOp, math::IsNormalOp>(op);
-  bool isOfF64 =
-      isa_and_nonnull<math::MathDialect>(op->getDialect()) && !isExact &&
-      llvm::any_of(op->getOperandTypes(), [](Type type) {
-        return getElementTypeOrSelf(type).isF64();
-      });
+  bool isOfF64 = isa_and_nonnull<math::MathDialect>(op->getDialect()) &&
+                 !isExact && llvm::any_of(op->getOperandTypes(), [](Type type) {
+                   return getElementTypeOrSelf(type).isF64();
+                 });
   return isOfF64 || isa<arith::RemFOp, math::IPowIOp, math::FPowIOp>(op);
 }
 
@@ -109,9 +109,8 @@ LogicalResult PrepareTensorsPass::inlineCalls(func::FuncOp function) {
 /// is better computed before, unless that is just a cast.
 static bool isReadOnce(OpOperand *operand, Operation *producer) {
   auto consumer = dyn_cast<linalg::LinalgOp>(operand->getOwner());
-  if (!consumer ||
-      consumer.getMatchingIndexingMap(operand).getNumResults() >=
-          consumer.getNumLoops())
+  if (!consumer || consumer.getMatchingIndexingMap(operand).getNumResults() >=
+                       consumer.getNumLoops())
     return true;
   auto generic = dyn_cast<linalg::GenericOp>(producer);
   return !generic ||
@@ -162,38 +161,42 @@ LogicalResult PrepareTensorsPass::simplify(func::FuncOp function) {
 
 /// What is not compiled is refused by name, before it is changed any further.
 LogicalResult PrepareTensorsPass::verify(func::FuncOp function) {
-  WalkResult walk = function.walk<WalkOrder::PreOrder>([&](Operation *op)
-                                                           -> WalkResult {
-    for (Type type : llvm::concat<const Type>(
-             SmallVector<Type>(op->getOperandTypes()),
-             SmallVector<Type>(op->getResultTypes()))) {
-      auto tensor = dyn_cast<TensorType>(type);
-      if (!tensor)
-        continue;
-      if (!tensor.hasRank())
-        return op->emitOpError("works on a tensor without a rank: ") << type;
-      if (tensor.getRank() > kMostRank)
-        return op->emitOpError("works on a tensor of more than ")
-               << kMostRank << " dimensions: " << type;
-    }
-    if (needsLibrary(op))
-      return op->emitOpError("is not supported for ")
-             << op->getOperand(0).getType()
-             << ": no target has an instruction for it";
-    if (!isTensorOp(op))
-      return WalkResult::advance();
-    if (isa<tensor::GatherOp, tensor::ScatterOp, tensor::GenerateOp,
-            scf::WhileOp, scf::ForallOp, scf::ParallelOp, scf::ReduceOp,
-            scf::ExecuteRegionOp, scf::IndexSwitchOp>(op))
-      return op->emitOpError("is not supported");
-    return WalkResult::advance();
-  });
+  WalkResult walk =
+      function.walk<WalkOrder::PreOrder>([&](Operation *op) -> WalkResult {
+        for (Type type : llvm::concat<const Type>(
+                 SmallVector<Type>(op->getOperandTypes()),
+                 SmallVector<Type>(op->getResultTypes()))) {
+          auto tensor = dyn_cast<TensorType>(type);
+          if (!tensor)
+            continue;
+          if (!tensor.hasRank())
+            return op->emitOpError("works on a tensor without a rank: ")
+                   << type;
+          if (tensor.getRank() > kMostRank)
+            return op->emitOpError("works on a tensor of more than ")
+                   << kMostRank << " dimensions: " << type;
+        }
+        if (needsLibrary(op))
+          return op->emitOpError("is not supported for ")
+                 << op->getOperand(0).getType()
+                 << ": no target has an instruction for it";
+        if (!isTensorOp(op))
+          return WalkResult::advance();
+        if (isa<tensor::GatherOp, tensor::ScatterOp, tensor::GenerateOp,
+                scf::WhileOp, scf::ForallOp, scf::ParallelOp, scf::ReduceOp,
+                scf::ExecuteRegionOp, scf::IndexSwitchOp>(op))
+          return op->emitOpError("is not supported");
+        return WalkResult::advance();
+      });
   return failure(walk.wasInterrupted());
 }
 
 /// A result has a buffer of its own.
 void PrepareTensorsPass::copyReturned(func::FuncOp function) {
-  auto end = cast<func::ReturnOp>(function.getBody().front().getTerminator());
+  auto end =
+      dyn_cast<func::ReturnOp>(function.getBody().front().getTerminator());
+  if (!end)
+    return;
   OpBuilder b(end);
   DenseSet<Value> seen;
   for (OpOperand &operand : end->getOpOperands()) {
@@ -202,8 +205,8 @@ void PrepareTensorsPass::copyReturned(func::FuncOp function) {
     Operation *producer = value.getDefiningOp();
     bool isOwn = seen.insert(value).second && producer &&
                  !producer->hasTrait<OpTrait::ConstantLike>();
-    if (!type || isOwn || !type.getElementType().isIntOrIndexOrFloat() ||
-        type.getEncoding())
+    if (!type || isOwn || isCache(type) ||
+        !type.getElementType().isIntOrIndexOrFloat() || type.getEncoding())
       continue;
     Location loc = end.getLoc();
     Value empty = tensor::EmptyOp::create(
@@ -221,31 +224,31 @@ void PrepareTensorsPass::copyReturned(func::FuncOp function) {
 }
 
 void PrepareTensorsPass::runOnOperation() {
-  FailureOr<SmallVector<func::FuncOp>> order =
-      sortCalleesFirst(getOperation());
+  FailureOr<SmallVector<func::FuncOp>> order = sortCalleesFirst(getOperation());
   if (failed(order))
     return signalPassFailure();
   for (func::FuncOp function : *order) {
-    bool calls = function
-                     .walk([&](func::CallOp call) {
-                       return withTensors.contains(
-                                  SymbolTable::lookupNearestSymbolFrom(
-                                      call, call.getCalleeAttr()))
-                                  ? WalkResult::interrupt()
-                                  : WalkResult::advance();
-                     })
-                     .wasInterrupted();
+    bool calls =
+        function
+            .walk([&](func::CallOp call) {
+              return withTensors.contains(SymbolTable::lookupNearestSymbolFrom(
+                         call, call.getCalleeAttr()))
+                         ? WalkResult::interrupt()
+                         : WalkResult::advance();
+            })
+            .wasInterrupted();
     if (function->hasAttr(LumenDialect::kKernelAttr) ||
-        !function.getBody().hasOneBlock() ||
-        !(calls || hasTensorOps(function)))
+        !function.getBody().hasOneBlock() || !(calls || hasTensorOps(function)))
       continue;
     withTensors.insert(function);
     if (failed(inlineCalls(function)) || failed(verify(function)) ||
         failed(simplify(function)))
       return signalPassFailure();
-    if (function.isPublic())
-      copyReturned(function);
   }
+  for (func::FuncOp function : *order)
+    if (function.isPublic() && function.getBody().hasOneBlock() &&
+        !function->hasAttr(LumenDialect::kKernelAttr))
+      copyReturned(function);
   // Inlined everywhere.
   for (func::FuncOp function : llvm::reverse(*order))
     if (withTensors.contains(function) && function.isPrivate() &&

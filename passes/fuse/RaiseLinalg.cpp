@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "passes/Passes.h"
+#include "passes/support/ProductBody.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
@@ -17,32 +18,6 @@ using namespace mlir;
 using namespace mlir::lumen;
 
 namespace {
-
-Value skipExtension(Value value) {
-  auto extension = value.getDefiningOp<arith::ExtFOp>();
-  return extension ? extension.getIn() : value;
-}
-
-/// Whether the body is `out + lhs * rhs`, whose factors may be widened. The
-/// helpers of linalg look through any op of one operand, so not used here.
-bool isProductBody(linalg::LinalgOp op) {
-  Block &body = *op.getBlock();
-  if (body.getNumArguments() != 3)
-    return false;
-  auto sum = body.getTerminator()->getOperand(0).getDefiningOp<arith::AddFOp>();
-  if (!sum)
-    return false;
-  Value lhs = sum.getLhs(), rhs = sum.getRhs(), out = body.getArgument(2);
-  if (lhs != out && rhs != out)
-    return false;
-  auto product = (lhs == out ? rhs : lhs).getDefiningOp<arith::MulFOp>();
-  if (!product)
-    return false;
-  Value first = skipExtension(product.getLhs());
-  Value second = skipExtension(product.getRhs());
-  Value a = body.getArgument(0), b = body.getArgument(1);
-  return (first == a && second == b) || (first == b && second == a);
-}
 
 /// The two loops over which a matrix is read, in the order of its dimensions.
 using Loops = std::pair<unsigned, unsigned>;

@@ -42,8 +42,7 @@ FailureOr<Value> SizeResolver::getSize(Value tensor, int64_t dim) {
   auto type = cast<RankedTensorType>(tensor.getType());
   Location loc = tensor.getLoc();
   if (!type.isDynamicDim(dim))
-    return Value(
-        arith::ConstantIndexOp::create(b, loc, type.getDimSize(dim)));
+    return Value(arith::ConstantIndexOp::create(b, loc, type.getDimSize(dim)));
   if (!isInside(tensor))
     return Value(tensor::DimOp::create(b, loc, tensor, dim));
   Operation *op = tensor.getDefiningOp();
@@ -99,9 +98,10 @@ FailureOr<Value> SizeResolver::resolve(Value index) {
   return b.clone(*op, mapping)->getResult(0);
 }
 
-LogicalResult mlir::lumen::getOpenSizes(
-    ValueRange values, const llvm::DenseSet<Operation *> &inside,
-    OpBuilder &builder, SmallVectorImpl<Value> &sizes) {
+LogicalResult
+mlir::lumen::getOpenSizes(ValueRange values,
+                          const llvm::DenseSet<Operation *> &inside,
+                          OpBuilder &builder, SmallVectorImpl<Value> &sizes) {
   SizeResolver resolver(inside, builder);
   for (Value value : values) {
     auto type = dyn_cast<RankedTensorType>(value.getType());

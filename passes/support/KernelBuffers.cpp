@@ -10,6 +10,13 @@ bool lumen::hasTensor(TypeRange types) {
   return llvm::any_of(types, llvm::IsaPred<TensorType>);
 }
 
+bool lumen::isCache(Type type) {
+  auto tensor = dyn_cast<RankedTensorType>(type);
+  return tensor &&
+         (tensor.getRank() == 5 ||
+          (tensor.getRank() == 4 && tensor.getElementType().isInteger(8)));
+}
+
 bool lumen::worksOnTensors(Operation *op) {
   return hasTensor(op->getOperandTypes()) || hasTensor(op->getResultTypes());
 }

@@ -12,6 +12,10 @@ namespace mlir::lumen {
 
 bool hasTensor(TypeRange types);
 
+/// Whether tensors of a type are caches of keys or values, which are updated in
+/// place.
+bool isCache(Type type);
+
 /// Whether an operand or a result of `op` is a tensor.
 bool worksOnTensors(Operation *op);
 

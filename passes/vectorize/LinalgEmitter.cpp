@@ -59,9 +59,8 @@ bool LinalgEmitter::isVectorizable() {
   return llvm::all_of(op.getBlock()->without_terminator(), [](Operation &op) {
     return isa<linalg::IndexOp>(op) || op.hasTrait<OpTrait::ConstantLike>() ||
            (OpTrait::hasElementwiseMappableTraits(&op) &&
-            llvm::all_of(op.getResultTypes(), [](Type type) {
-              return type.isIntOrIndexOrFloat();
-            }));
+            llvm::all_of(op.getResultTypes(),
+                         [](Type type) { return type.isIntOrIndexOrFloat(); }));
   });
 }
 
@@ -138,8 +137,8 @@ void LinalgEmitter::choosePlan(int64_t bits) {
   bool isStrided = false;
   for (OpOperand &operand : op->getOpOperands()) {
     Type element = getElementTypeOrSelf(operand.get().getType());
-    widest = std::max(
-        widest, element.isIndex() ? 64 : element.getIntOrFloatBitWidth());
+    widest = std::max(widest,
+                      element.isIndex() ? 64 : element.getIntOrFloatBitWidth());
     isStrided |= getAccess(operand, *lanesLoop) == Access::Strided;
   }
   // (Half of it is computed in 32 bits.)
@@ -151,7 +150,8 @@ void LinalgEmitter::choosePlan(int64_t bits) {
   if (isStrided)
     mostLanes = std::min(mostLanes, kMostStridedLanes);
   int64_t extent = extents[*lanesLoop];
-  while (!ShapedType::isDynamic(extent) && mostLanes > std::max<int64_t>(extent, 1))
+  while (!ShapedType::isDynamic(extent) &&
+         mostLanes > std::max<int64_t>(extent, 1))
     mostLanes /= 2;
   if (op.getNumReductionLoops())
     chooseUnrolledLoop();
@@ -163,8 +163,7 @@ void LinalgEmitter::choosePlan(int64_t bits) {
 
 void LinalgEmitter::emit() {
   for (Range range : op.createLoopRanges(b, b.getLoc()))
-    sizes.push_back(
-        getValueOrCreateConstantIndexOp(b, b.getLoc(), range.size));
+    sizes.push_back(getValueOrCreateConstantIndexOp(b, b.getLoc(), range.size));
   at.resize(kinds.size());
   emitParallel(0);
 }
@@ -313,8 +312,7 @@ SmallVector<Value> LinalgEmitter::getPlace(OpOperand &operand, unsigned point,
     if (!value)
       value = b.index(0);
   for (AffineExpr expr : map.getResults())
-    result.push_back(
-        affine::expandAffineExpr(b, b.getLoc(), expr, place, {}));
+    result.push_back(affine::expandAffineExpr(b, b.getLoc(), expr, place, {}));
   return result;
 }
 
@@ -322,8 +320,7 @@ Value LinalgEmitter::load(OpOperand &operand, int64_t lanes, unsigned point) {
   Value buffer = operand.get();
   if (!isa<MemRefType>(buffer.getType()))
     return buffer;
-  Access access =
-      lanes ? getAccess(operand, *lanesLoop) : Access::Uniform;
+  Access access = lanes ? getAccess(operand, *lanesLoop) : Access::Uniform;
   if (access == Access::Contiguous)
     return b.load(lanes, buffer, getPlace(operand, point));
   if (access == Access::Uniform)
@@ -353,12 +350,13 @@ void LinalgEmitter::store(Value value, OpOperand &operand, int64_t lanes,
 // The body
 //===----------------------------------------------------------------------===//
 
-/// `scalar`, or `value` as a vector where it is none.
+/// `value`, or a vector of it where it is none.
 static Value asVector(KernelBuilder &b, Value value, int64_t lanes) {
   return isa<VectorType>(value.getType()) ? value : b.broadcast(value, lanes);
 }
 
-/// Whether `op` adds the product of two values, which nobody else reads.
+/// The product of two values that `op` adds to `out`, where nobody else reads
+/// it.
 static arith::MulFOp getProduct(Operation *op, Value out) {
   auto sum = dyn_cast<arith::AddFOp>(op);
   if (!sum || (sum.getLhs() != out && sum.getRhs() != out))
@@ -382,7 +380,13 @@ SmallVector<Value> LinalgEmitter::emitBody(int64_t lanes, unsigned point,
        llvm::zip(body.getArguments().drop_front(inputs), outs))
     if (value)
       mapping.map(argument, value);
-  bool isSum = op.getNumReductionLoops() > 0;
+  // A sum of products rounds once per product.
+  llvm::SmallPtrSet<Operation *, 4> contracted;
+  if (op.getNumReductionLoops() > 0)
+    for (auto [i, combiner] : llvm::enumerate(combiners))
+      if (arith::MulFOp product =
+              getProduct(combiner, body.getArgument(inputs + i)))
+        contracted.insert({combiner, product});
   for (Operation &inner : body.without_terminator()) {
     if (auto index = dyn_cast<linalg::IndexOp>(inner)) {
       unsigned loop = index.getDim();
@@ -408,18 +412,10 @@ SmallVector<Value> LinalgEmitter::emitBody(int64_t lanes, unsigned point,
     if (isVector)
       for (OpResult result : copy->getResults())
         result.setType(VectorType::get(lanes, result.getType()));
-    // A sum of products rounds once per product.
-    if (isSum && !combiners.empty() && llvm::is_contained(combiners, &inner)) {
-      Value out = body.getArgument(
-          inputs + (llvm::find(combiners, &inner) - combiners.begin()));
-      if (arith::MulFOp product = getProduct(&inner, out)) {
-        auto contract = arith::FastMathFlagsAttr::get(
-            b.getContext(), arith::FastMathFlags::contract);
-        cast<arith::AddFOp>(copy).setFastmathAttr(contract);
-        mapping.lookup(product.getResult())
-            .getDefiningOp<arith::MulFOp>()
-            .setFastmathAttr(contract);
-      }
+    if (contracted.contains(&inner)) {
+      auto contract = arith::FastMathFlagsAttr::get(
+          b.getContext(), arith::FastMathFlags::contract);
+      cast<arith::ArithFastMathInterface>(copy)->setAttr("fastmath", contract);
     }
   }
   SmallVector<Value> results;

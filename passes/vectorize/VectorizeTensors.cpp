@@ -67,8 +67,7 @@ struct ExpandChoice : OpRewritePattern<Op> {
                                 PatternRewriter &rewriter) const override {
     Location loc = op.getLoc();
     Value lhs = op.getLhs(), rhs = op.getRhs();
-    Value isBetter =
-        arith::CmpFOp::create(rewriter, loc, better, lhs, rhs);
+    Value isBetter = arith::CmpFOp::create(rewriter, loc, better, lhs, rhs);
     Value chosen = arith::SelectOp::create(rewriter, loc, isBetter, lhs, rhs);
     Value isNan = arith::CmpFOp::create(rewriter, loc,
                                         arith::CmpFPredicate::UNO, rhs, rhs);
@@ -109,7 +108,9 @@ private:
 LogicalResult VectorizeTensorsPass::vectorize(func::FuncOp kernel) {
   TargetAttr target = TargetAttr::lookup(kernel);
   // (A thread of a GPU works on single registers.)
-  int64_t bits = !target ? 128 : target.hasWarps() ? 128 : target.getVectorBits();
+  int64_t bits = !target             ? 128
+                 : target.hasWarps() ? 128
+                                     : target.getVectorBits();
   SmallVector<linalg::LinalgOp> ops;
   kernel.walk([&](linalg::LinalgOp op) { ops.push_back(op); });
   for (linalg::LinalgOp op : ops) {
@@ -127,10 +128,9 @@ LogicalResult VectorizeTensorsPass::approximate(func::FuncOp kernel) {
       patterns, [](StringRef name) { return !isKnown(name); });
   populateMathPolynomialApproximationPatterns(
       patterns, [](StringRef name) { return !isKnown(name); });
-  math::populateExpansionPatterns(patterns,
-                                  {"sinh", "cosh", "tan", "asinh", "acosh",
-                                   "atanh", "powf", "fpowi", "exp2", "round",
-                                   "roundeven", "clampf"});
+  math::populateExpansionPatterns(
+      patterns, {"sinh", "cosh", "tan", "asinh", "acosh", "atanh", "powf",
+                 "fpowi", "exp2", "round", "roundeven", "clampf"});
   patterns.add<ExpandRsqrt,
                ExpandChoice<arith::MaxNumFOp, arith::CmpFPredicate::OGT>,
                ExpandChoice<arith::MinNumFOp, arith::CmpFPredicate::OLT>>(

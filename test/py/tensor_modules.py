@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Hand-written modules of linalg, tensor, arith, math, scf and lumen ops, and what NumPy says they compute."""
+"""Hand-written modules of linalg, tensor, arith, math, scf and lumen ops, and what NumPy says they give."""
 
 from __future__ import annotations
 
@@ -304,7 +304,8 @@ _add(
       %vector = tensor.empty(%rows) : tensor<?xf32>
       %matrix = tensor.empty(%rows) : tensor<?x96xf32>
       %init = linalg.fill ins(%zero : f32) outs(%vector : tensor<?xf32>) -> tensor<?xf32>
-      %sum = linalg.reduce {{ arith.addf }} ins(%x : tensor<?x96xf32>) outs(%init : tensor<?xf32>) dimensions = [1]
+      %sum = linalg.reduce {{ arith.addf }} ins(%x : tensor<?x96xf32>) outs(%init : tensor<?xf32>)
+        dimensions = [1]
       %centered = linalg.generic {{indexing_maps = [{_MAP_IJ}, {_MAP_I}, {_MAP_IJ}],
           iterator_types = ["parallel", "parallel"]}}
           ins(%x, %sum : tensor<?x96xf32>, tensor<?xf32>) outs(%matrix : tensor<?x96xf32>) {{
@@ -421,7 +422,8 @@ _add(
                                           affine_map<(m, n, k) -> (m, n)>]
         ins(%q, %k : tensor<6x32xf32>, tensor<40x32xf32>) outs(%s0 : tensor<6x40xf32>) -> tensor<6x40xf32>
       %t = arith.mulf %s, %scale : tensor<6x40xf32>
-      %p = linalg.softmax dimension(1) ins(%t : tensor<6x40xf32>) outs(%e : tensor<6x40xf32>) -> tensor<6x40xf32>
+      %p = linalg.softmax dimension(1) ins(%t : tensor<6x40xf32>) outs(%e : tensor<6x40xf32>)
+        -> tensor<6x40xf32>
       %y = linalg.matmul ins(%p, %v : tensor<6x40xf32>, tensor<40x32xf32>) outs(%y0 : tensor<6x32xf32>)
         -> tensor<6x32xf32>
       return %y : tensor<6x32xf32>
@@ -439,7 +441,8 @@ _add(
     "transpose",
     """func.func @f(%x: tensor<33x7x20xf32>) -> tensor<20x33x7xf32> {
       %e = tensor.empty() : tensor<20x33x7xf32>
-      %y = linalg.transpose ins(%x : tensor<33x7x20xf32>) outs(%e : tensor<20x33x7xf32>) permutation = [2, 0, 1]
+      %y = linalg.transpose ins(%x : tensor<33x7x20xf32>) outs(%e : tensor<20x33x7xf32>)
+        permutation = [2, 0, 1]
       return %y : tensor<20x33x7xf32>
     }""",
     lambda x: x.transpose(2, 0, 1),
@@ -581,7 +584,8 @@ _add(
       %rows = tensor.dim %x, %c0 : tensor<?x16xf32>
       %e = tensor.empty(%rows) : tensor<?x16xf32>
       %first = tensor.extract_slice %x[0, 0] [1, 16] [1, 1] : tensor<?x16xf32> to tensor<1x16xf32>
-      %start = tensor.insert_slice %first into %e[0, 0] [1, 16] [1, 1] : tensor<1x16xf32> into tensor<?x16xf32>
+      %start = tensor.insert_slice %first into %e[0, 0] [1, 16] [1, 1]
+        : tensor<1x16xf32> into tensor<?x16xf32>
       %y = scf.for %i = %c1 to %rows step %c1 iter_args(%t = %start) -> tensor<?x16xf32> {
         %before = arith.subi %i, %c1 : index
         %p = tensor.extract_slice %t[%before, 0] [1, 16] [1, 1] : tensor<?x16xf32> to tensor<1x16xf32>
@@ -663,7 +667,8 @@ _Q8, _Q4 = "!lumen.q<@q8_0>", "!lumen.q<@q4_k>"
 _add(
     "relu_squared_between_products",
     f"""{formats.get("q8_0").emit_ir()}
-    func.func @f(%x: tensor<?x64xf32>, %a: tensor<96x64x{_Q8}>, %b: tensor<64x96x{_Q8}>) -> tensor<?x64xf32> {{
+    func.func @f(%x: tensor<?x64xf32>, %a: tensor<96x64x{_Q8}>, %b: tensor<64x96x{_Q8}>)
+        -> tensor<?x64xf32> {{
       %c0 = arith.constant 0 : index
       %zero = arith.constant 0.0 : f32
       %rows = tensor.dim %x, %c0 : tensor<?x64xf32>
@@ -671,7 +676,8 @@ _add(
       %fb = lumen.dequantize %b : tensor<64x96x{_Q8}> -> tensor<64x96xf32>
       %h = lumen.linear %x, %fa : tensor<?x64xf32>, tensor<96x64xf32> -> tensor<?x96xf32>
       %e = tensor.empty(%rows) : tensor<?x96xf32>
-      %r = linalg.generic {{indexing_maps = [{_MAP_IJ}, {_MAP_IJ}], iterator_types = ["parallel", "parallel"]}}
+      %r = linalg.generic {{indexing_maps = [{_MAP_IJ}, {_MAP_IJ}],
+          iterator_types = ["parallel", "parallel"]}}
           ins(%h : tensor<?x96xf32>) outs(%e : tensor<?x96xf32>) {{
         ^bb0(%v: f32, %o: f32):
           %m = arith.maximumf %v, %zero : f32
@@ -702,7 +708,8 @@ _add(
       %fa = lumen.dequantize %a : tensor<37x256x{_Q4}> -> tensor<37x256xf32>
       %h = lumen.linear %x, %fa : tensor<?x256xf32>, tensor<37x256xf32> -> tensor<?x37xf32>
       %e = tensor.empty(%rows) : tensor<?x37xf32>
-      %y = linalg.generic {{indexing_maps = [{_MAP_IJ}, {_MAP_IJ}], iterator_types = ["parallel", "parallel"]}}
+      %y = linalg.generic {{indexing_maps = [{_MAP_IJ}, {_MAP_IJ}],
+          iterator_types = ["parallel", "parallel"]}}
           ins(%h : tensor<?x37xf32>) outs(%e : tensor<?x37xf32>) {{
         ^bb0(%v: f32, %o: f32):
           %d = arith.divf %v, %cap : f32

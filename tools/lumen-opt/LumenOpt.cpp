@@ -9,6 +9,7 @@
 #include "passes/Registration.h"
 #include "runtime/codegen/Guard.h"
 #include "tools/lumen-opt/NamedPipelines.h"
+#include "tools/lumen-opt/SetTarget.h"
 
 #include "mlir/IR/DialectRegistry.h"
 #include "mlir/Tools/mlir-opt/MlirOptMain.h"
@@ -16,6 +17,7 @@
 #include "llvm/Support/raw_ostream.h"
 
 int mlir::lumen::runOpt(std::vector<std::string> arguments) {
+  arguments = replaceTargetOption(std::move(arguments));
   // Threads of MLIR's own would end the process where they crash.
   if (llvm::none_of(arguments, [&](llvm::StringRef argument) {
         return argument.contains("mlir-disable-threading");
@@ -32,9 +34,13 @@ int mlir::lumen::runOpt(std::vector<std::string> arguments) {
         registerAll(registry);
         registerAllPasses();
         registerNamedPipelines();
+        registerSetTarget();
         result =
             asMainReturnCode(MlirOptMain(pointers.size(), pointers.data(),
-                                         "Lumen optimizer driver\n", registry));
+                                         "Lumen optimizer driver\n\n"
+                                         "--target=NAME (or native) gives the "
+                                         "module its lumen.target first.\n",
+                                         registry));
       },
       /*dumpStack=*/true);
   llvm::outs().flush();

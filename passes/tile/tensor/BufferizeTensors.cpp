@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "passes/support/KernelBuilder.h"
+#include "passes/tile/tensor/Matmul.h"
 #include "passes/tile/tensor/TensorKernel.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Bufferization/IR/Bufferization.h"
 #include "mlir/Dialect/Bufferization/Transforms/OneShotAnalysis.h"
-#include "mlir/Dialect/Bufferization/Transforms/Transforms.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
@@ -107,15 +107,67 @@ static void forwardBuffers(func::FuncOp kernel) {
           result.replaceAllUsesWith(
               branch.thenYield()->getOperand(result.getResultNumber()));
     } else if (auto loop = dyn_cast<scf::ForOp>(op)) {
-      for (auto [argument, init, result] :
-           llvm::zip(loop.getRegionIterArgs(), loop.getInitArgs(),
-                     loop.getResults()))
+      for (auto [argument, init, result] : llvm::zip(
+               loop.getRegionIterArgs(), loop.getInitArgs(), loop.getResults()))
         if (isa<MemRefType>(argument.getType())) {
           argument.replaceAllUsesWith(init);
           result.replaceAllUsesWith(init);
         }
     }
   });
+}
+
+//===----------------------------------------------------------------------===//
+// Results: computed where they are wanted
+//===----------------------------------------------------------------------===//
+
+/// The operand that an op writes over to give `value`, if there is one.
+static OpOperand *getWritten(Value value) {
+  Operation *op = value.getDefiningOp();
+  if (auto loop = dyn_cast_or_null<scf::ForallOp>(op))
+    return loop.getTiedOpOperand(cast<OpResult>(value));
+  if (auto destination = dyn_cast_or_null<DestinationStyleOpInterface>(op))
+    return destination.getTiedOpOperand(cast<OpResult>(value));
+  if (auto insert = dyn_cast_or_null<tensor::InsertSliceOp>(op))
+    return &insert.getDestMutable();
+  return nullptr;
+}
+
+static bool isReadByOne(Value value) {
+  return llvm::count_if(value.getUsers(), [](Operation *user) {
+           return !isa<tensor::DimOp>(user);
+         }) == 1;
+}
+
+/// Where a result begins as nothing and nobody else reads what it is on the
+/// way, it begins in its own buffer. (Upstream's elimination of empty tensors
+/// does not look who else reads.)
+static void placeResults(func::FuncOp kernel) {
+  for (auto store :
+       kernel.getOps<bufferization::MaterializeInDestinationOp>()) {
+    if (!isa<MemRefType>(store.getDest().getType()))
+      continue;
+    OpOperand *written = nullptr;
+    Value value = store.getSource();
+    while (isReadByOne(value)) {
+      OpOperand *next = getWritten(value);
+      if (!next)
+        break;
+      written = next;
+      value = next->get();
+      if (value.getDefiningOp<tensor::EmptyOp>())
+        break;
+    }
+    auto empty = value.getDefiningOp<tensor::EmptyOp>();
+    if (!written || !empty || empty.getType() != store.getSource().getType())
+      continue;
+    OpBuilder b(kernel.getContext());
+    b.setInsertionPoint(empty);
+    written->set(bufferization::ToTensorOp::create(
+        b, empty.getLoc(), empty.getType(), store.getDest(), /*restrict=*/true,
+        /*writable=*/true));
+    store.setRestrict(false);
+  }
 }
 
 //===----------------------------------------------------------------------===//
@@ -170,10 +222,10 @@ static LogicalResult placeBuffer(memref::AllocOp alloc, Operation *entry) {
   Operation *outer = entry->getRegion(0).front().findAncestorOpInBlock(*alloc);
   if (outer == alloc)
     return success();
-  bool isSmall = type.hasStaticShape() &&
-                 type.getNumElements() *
-                         getElementBytes(type.getElementType()) <=
-                     2 * kMostTileBytes;
+  bool isSmall =
+      type.hasStaticShape() &&
+      type.getNumElements() * getElementBytes(type.getElementType()) <=
+          2 * kMostTileBytes;
   if (isSmall) {
     OpBuilder b(alloc);
     if (loop)
@@ -194,7 +246,8 @@ static LogicalResult placeBuffer(memref::AllocOp alloc, Operation *entry) {
   });
   if (!isOfOne || !isKnown)
     return alloc.emitOpError("of ")
-           << type << " is needed in a loop: a copy of a tensor that is too "
+           << type
+           << " is needed in a loop: a copy of a tensor that is too "
               "large, or whose size is only known there";
   alloc->moveBefore(outer);
   return success();
@@ -244,14 +297,33 @@ static LogicalResult leaveToOne(ArrayRef<Operation *> run) {
     }
   KernelBuilder b(last->getLoc(), last->getContext());
   b.setInsertionPointAfter(run.back());
-  // (A loop that is known to have one iteration would be taken for none.)
-  Value one = arith::MinUIOp::create(
-      b, WorkerCountOp::create(b, b.getIndexType()), b.index(1));
-  auto loop = b.parallel({one}, [&](ValueRange) {});
+  auto loop = b.parallel({b.getIndexAttr(1)}, [&](ValueRange) {});
   loop->setAttr(kOneAttr, b.getUnitAttr());
   for (Operation *op : inside)
     op->moveBefore(loop.getTerminator());
   return success();
+}
+
+/// A loop that is known to have one iteration would be taken for none.
+static void keepLoop(scf::ForallOp loop) {
+  if (!loop.isNormalized() ||
+      !llvm::all_of(loop.getMixedUpperBound(), isOneInteger))
+    return;
+  KernelBuilder b(loop.getLoc(), loop.getContext());
+  b.setInsertionPoint(loop);
+  Value one = arith::MinUIOp::create(
+      b, WorkerCountOp::create(b, b.getIndexType()), b.index(1));
+  SmallVector<OpFoldResult> sizes = loop.getMixedUpperBound();
+  sizes.front() = one;
+  auto kept = b.parallel(sizes, [&](ValueRange at) {
+    for (auto [before, now] : llvm::zip(loop.getInductionVars(), at))
+      before.replaceAllUsesWith(now);
+  });
+  Block *from = loop.getBody();
+  kept.getBody()->getOperations().splice(kept.getTerminator()->getIterator(),
+                                         from->getOperations(), from->begin(),
+                                         from->getTerminator()->getIterator());
+  loop.erase();
 }
 
 static LogicalResult leaveRestToOne(Block &body) {
@@ -274,8 +346,7 @@ static LogicalResult leaveRestToOne(Block &body) {
 
 LogicalResult lumen::bufferizeTensors(func::FuncOp kernel) {
   IRRewriter rewriter(kernel.getContext());
-  if (failed(bufferization::eliminateEmptyTensors(rewriter, kernel)))
-    return failure();
+  placeResults(kernel);
 
   WalkResult walk = kernel.walk([](Operation *op) -> WalkResult {
     if (auto loop = dyn_cast<scf::ForOp>(op))
@@ -318,6 +389,11 @@ LogicalResult lumen::bufferizeTensors(func::FuncOp kernel) {
   for (memref::CopyOp copy : copies)
     expandCopy(copy);
   Block &body = kernel.getBody().front();
+  for (auto op : llvm::make_early_inc_range(body.getOps<linalg::LinalgOp>()))
+    if (std::optional<MatmulLoops> loops = findMatmul(op)) {
+      emitMatmul(op, *loops, TargetAttr::lookup(kernel));
+      op->erase();
+    }
   if (failed(leaveRestToOne(body)))
     return failure();
   SmallVector<memref::AllocOp> allocs;
@@ -325,6 +401,9 @@ LogicalResult lumen::bufferizeTensors(func::FuncOp kernel) {
   for (memref::AllocOp alloc : allocs)
     if (failed(placeBuffer(alloc, kernel)))
       return failure();
-  kernel.walk([](scf::ForallOp loop) { loop->removeAttr(kOneAttr); });
+  for (auto loop : llvm::make_early_inc_range(body.getOps<scf::ForallOp>())) {
+    loop->removeAttr(kOneAttr);
+    keepLoop(loop);
+  }
   return success();
 }

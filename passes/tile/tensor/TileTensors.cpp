@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "passes/tile/tensor/Matmul.h"
 #include "passes/tile/tensor/TensorKernel.h"
 
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
@@ -78,8 +79,8 @@ SmallVector<OpFoldResult> Group::getTileSizes(OpBuilder &b) {
     int64_t size = std::max(least, kTileElements / elements);
     if (seen++ == 0 && keepsRow)
       size = range;
-    if (size >= range && (!ShapedType::isDynamic(ranges[i]) ||
-                          (keepsRow && seen == 1))) {
+    if (size >= range &&
+        (!ShapedType::isDynamic(ranges[i]) || (keepsRow && seen == 1))) {
       elements *= range;
       continue;
     }
@@ -165,8 +166,8 @@ LogicalResult tile(linalg::LinalgOp op, IRRewriter &rewriter) {
       rewriter.replaceAllUsesWith(value, replacement);
   // Slices of what was fused would keep it alive.
   for (LoopLikeOpInterface loop : result->loops)
-    for (Operation &inner : llvm::make_early_inc_range(
-             llvm::reverse(loop->getRegion(0).front())))
+    for (Operation &inner :
+         llvm::make_early_inc_range(llvm::reverse(loop->getRegion(0).front())))
       if (isOpTriviallyDead(&inner))
         inner.erase();
   return success();
@@ -176,7 +177,8 @@ LogicalResult tile(linalg::LinalgOp op, IRRewriter &rewriter) {
 /// those of what it would write.
 void forwardSizes(Operation *op) {
   auto destination = dyn_cast<DestinationStyleOpInterface>(op);
-  if (!destination || !llvm::all_of(op->getUsers(), llvm::IsaPred<tensor::DimOp>))
+  if (!destination ||
+      !llvm::all_of(op->getUsers(), llvm::IsaPred<tensor::DimOp>))
     return;
   for (OpResult result : op->getResults())
     result.replaceAllUsesWith(destination.getTiedOpOperand(result)->get());
@@ -204,7 +206,8 @@ LogicalResult lumen::tileTensors(func::FuncOp kernel) {
       continue;
     }
     auto linalgOp = dyn_cast<linalg::LinalgOp>(op);
-    if (!linalgOp)
+    // Products of matrices have loops of their own.
+    if (!linalgOp || findMatmul(linalgOp))
       continue;
     if (failed(tile(linalgOp, rewriter)))
       return failure();

@@ -229,7 +229,9 @@ def _replaced(result: Any, symbols: dict[Symbol, Count], operands: list[Any]) ->
 
 def _is_of_tensors(function: ir.Operation) -> bool:
     """Whether a function is a kernel of tensors."""
-    kind = function.attributes["lumen.kernel"] if "lumen.kernel" in function.attributes else None
+    if "lumen.kernel" not in function.attributes:
+        return False
+    kind = function.attributes["lumen.kernel"]
     return isinstance(kind, ir.StringAttr) and kind.value == "tensor"
 
 

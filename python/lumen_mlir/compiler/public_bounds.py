@@ -55,7 +55,9 @@ class _Public:
         """An out argument has the sizes of the result that it holds."""
         shape = self._signature.arguments[out].shape or ()
         try:
-            sizes = [size.replaced(self._symbols) for size in result.sizes] if isinstance(result, Tensor) else []
+            sizes = (
+                [size.replaced(self._symbols) for size in result.sizes] if isinstance(result, Tensor) else []
+            )
         except KeyError:
             sizes = []
         if None in shape and not sizes:

@@ -18,8 +18,8 @@ from lumen_mlir.formats.packing import Tile
 # bfloat16 has no NumPy type: its bits are passed.
 DTYPES: dict[str, np.dtype] = {
     "f16": np.dtype("<f2"), "f32": np.dtype("<f4"), "f64": np.dtype("<f8"), "bf16": np.dtype("<u2"),
-    "i1": np.dtype("?"), "i8": np.dtype("i1"), "i16": np.dtype("<i2"), "i32": np.dtype("<i4"), "i64": np.dtype("<i8"),
-    "index": np.dtype("<i8"),
+    "i1": np.dtype("?"), "i8": np.dtype("i1"), "i16": np.dtype("<i2"), "i32": np.dtype("<i4"),
+    "i64": np.dtype("<i8"), "index": np.dtype("<i8"),
 }  # fmt: skip
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Callable, MutableMapping
-from itertools import count
+from itertools import combinations, count
 from typing import Any
 
 from lumen_mlir import ir
@@ -273,20 +273,16 @@ def _extract_slice(sizes: TensorSizes, op: ir.Operation) -> list[Value]:
 
 def _dropped(lengths: list[Count], value: ir.Value) -> tuple[Count, ...]:
     """The sizes of a slice, without those of 1 that its type does not have."""
-    left = ir.RankedTensorType(value.type)
-    extra, kept = len(lengths) - left.rank, []
-    for number, length in enumerate(lengths):
-        wanted = len(kept)
-        rest = len(lengths) - number
-        fits = wanted < left.rank and (
-            left.is_dynamic_dim(wanted) or Count(left.get_dim_size(wanted)) == length
-        )
-        if extra and length == Count(1) and not (fits and rest == left.rank - wanted):
-            if not fits or extra:
-                extra -= 1
-                continue
-        kept.append(length)
-    return tuple(kept)
+    type_ = ir.RankedTensorType(value.type)
+    ones = [number for number, length in enumerate(lengths) if length == Count(1)]
+    for left_out in combinations(ones, len(lengths) - type_.rank):
+        kept = tuple(length for number, length in enumerate(lengths) if number not in left_out)
+        if all(
+            type_.is_dynamic_dim(i) or size.terms or size.constant == type_.get_dim_size(i)
+            for i, size in enumerate(kept)
+        ):
+            return kept
+    raise LumenError(f"a slice of other sizes than its type says: {value.type}")
 
 
 def _insert_slice(sizes: TensorSizes, op: ir.Operation) -> list[Value]:

@@ -398,7 +398,10 @@ class Call:
             return shape
         # What a bound demands of each size.
         sizes = {bound.left: bound.right for bound in signature.bounds if isinstance(bound, Equal)}
-        known = [Count(size) if size is not None else sizes.get(Count.of((number, i))) for i, size in enumerate(shape)]
+        known = [
+            Count(size) if size is not None else sizes.get(Count.of((number, i)))
+            for i, size in enumerate(shape)
+        ]
         if None in known:
             raise LumenError(f"{signature.describe(number)}: the array {argument} must be given as an out")
         return tuple(size.value(self._values) for size in known if size is not None)

@@ -100,9 +100,13 @@ func.func private @region(%x: tensor<?x8xf32>, %c: i1) {
 
 // -----
 
-func.func private @size(%w: tensor<8x8xf16>, %i: index) {
-  // expected-error @+1 {{asks for a size of a tensor without a buffer of its shape: 'tensor<8x8xf16>'}}
-  %0 = tensor.dim %w, %i : tensor<8x8xf16>
+lumen.format @q8_0 block(32) group(32) bits(8) bias(-128) storage(["d", "qs"]) {
+^bb0(%d: f16, %qs: vector<32xi8>):
+  lumen.decoded codes(%qs : vector<32xi8>) scale(%d : f16)
+}
+func.func private @size(%w: tensor<8x32x!lumen.q<@q8_0>>, %i: index) {
+  // expected-error @+1 {{asks for a size of a tensor without a buffer of its shape: 'tensor<8x32x!lumen.q<@q8_0>>'}}
+  %0 = tensor.dim %w, %i : tensor<8x32x!lumen.q<@q8_0>>
   return
 }
 

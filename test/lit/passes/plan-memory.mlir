@@ -126,11 +126,26 @@ func.func private @kernel(%n: index, %x: i8) attributes {lumen.kernel = "rows"} 
 
 // -----
 
-func.func @f(%rows: index) {
-  // expected-error @+1 {{must have at most one dynamic dimension, the tokens; got 'memref<?x?xi8>'}}
-  %a = memref.alloc(%rows, %rows) : memref<?x?xi8>
+module attributes {lumen.max_tokens = 128 : i64} {
+// Every size that a call chooses counts as that, and what is computed from
+// them follows, also where the kernel is called.
+func.func private @sums(%rows: index, %columns: index) {
+  %c2 = arith.constant 2 : index
+  %more = arith.addi %rows, %c2 : index
+  %a = memref.alloc(%more, %columns) : memref<?x?xi8>
   memref.dealloc %a : memref<?x?xi8>
   return
+}
+// expected-remark @+1 {{the arena of 'f' has 15232 bytes for at most 128 tokens}}
+func.func @f(%rows: index) {
+  %c3 = arith.constant 3 : index
+  %columns = arith.muli %c3, %c3 : index
+  %all = arith.maxui %columns, %c3 : index
+  %thirteen = arith.constant 13 : index
+  %n = arith.muli %thirteen, %all : index
+  call @sums(%rows, %n) : (index, index) -> ()
+  return
+}
 }
 
 // -----
@@ -147,9 +162,9 @@ func.func private @endless(%rows: index) {
 // -----
 
 func.func private @elements() {
-  // expected-error @+1 {{must be a plain buffer of numbers, got 'memref<4xindex>'}}
-  %a = memref.alloc() : memref<4xindex>
-  memref.dealloc %a : memref<4xindex>
+  // expected-error @+1 {{must be a plain buffer of numbers, got 'memref<4xvector<4xi8>>'}}
+  %a = memref.alloc() : memref<4xvector<4xi8>>
+  memref.dealloc %a : memref<4xvector<4xi8>>
   return
 }
 
