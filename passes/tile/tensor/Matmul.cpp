@@ -73,6 +73,8 @@ namespace {
 constexpr int64_t kTerms = 256;
 /// Columns whose terms stay in the cache of a worker, and rows that it takes.
 constexpr int64_t kColumns = 512, kRows = 96;
+/// The same where one worker takes all rows.
+constexpr int64_t kColumnsOfOne = 128, kRowsOfOne = 192;
 
 class MatmulEmitter {
 public:
@@ -82,12 +84,23 @@ public:
   void emit();
 
 private:
+  /// Where packed columns have an element: of term and lane.
+  using Target = function_ref<SmallVector<Value>(Value, Value)>;
+
+  void packPanel(ValueRange batch, Value panel, Value term, Value terms,
+                 Target target);
+  Value allocateRight(ArrayRef<Value> counts);
   void packRight();
   void packLeft(ValueRange batch, Value row, Value term, Value terms);
-  void multiply(ValueRange batch, Value row, Value panel, Value term,
-                Value terms);
-  /// Adds `sums` to the result, whose lower right corner may end before.
-  void store(ArrayRef<Value> sums, ValueRange batch, Value row, Value column);
+  void multiply(ValueRange batch, Value row, Value panel, Value terms,
+                int64_t used, Target source);
+  void multiplyPanel(ValueRange batch, Value row, Value panel, Value terms,
+                     Target source);
+  /// Adds `sums` of `used` vectors to the result, whose lower right corner may
+  /// end before.
+  void store(ArrayRef<Value> sums, ValueRange batch, Value row, Value column,
+             int64_t used);
+  SmallVector<Value> batchSizes();
 
   /// Where an operand has its element (batch, one, other).
   SmallVector<Value> place(OpOperand *operand, ValueRange batch, unsigned loop,
@@ -103,10 +116,24 @@ private:
   int64_t lanes, rows, vectors;
   SmallVector<Value> sizes;
   OpOperand *lhs, *rhs, *out;
-  /// [batches, panels of columns, terms, columns of a panel], and of a worker
-  /// [terms, rows].
+  /// Panels of columns there are.
+  Value columnPanels;
+  /// [batches, panels of columns, terms, columns of a panel], or blocks in
+  /// place of batches; and of a worker [rows, terms].
   Value right, left;
 };
+
+/// Rows of a tile: as many as registers hold, or fewer where fewer are then
+/// computed for nothing. Half of them still hide how long an addition takes.
+static int64_t chooseRows(int64_t most, int64_t all) {
+  if (ShapedType::isDynamic(all))
+    return most;
+  int64_t best = most;
+  for (int64_t rows = most; rows >= std::max<int64_t>(most / 2, 4); --rows)
+    if (llvm::alignTo(all, rows) < llvm::alignTo(all, best))
+      best = rows;
+  return best;
+}
 
 MatmulEmitter::MatmulEmitter(linalg::LinalgOp op, const MatmulLoops &loops,
                              TargetAttr target)
@@ -122,7 +149,8 @@ MatmulEmitter::MatmulEmitter(linalg::LinalgOp op, const MatmulLoops &loops,
   lanes = std::max<int64_t>(bits / element.getIntOrFloatBitWidth(), 2);
   vectors = 2;
   // Two vectors of columns, one of a row, and one to spare.
-  rows = std::max<int64_t>((registers - 4) / vectors, 4);
+  rows = chooseRows(std::max<int64_t>((registers - 4) / vectors, 4),
+                    op.getStaticLoopRanges()[loops.m]);
 }
 
 SmallVector<Value> MatmulEmitter::place(OpOperand *operand, ValueRange batch,
@@ -152,110 +180,122 @@ static bool isAlong(linalg::LinalgOp op, OpOperand *operand, unsigned loop) {
   return strides.back() == 1 && last.getPosition() == loop;
 }
 
-/// The right factor in panels of columns, filled up with zeros.
-void MatmulEmitter::packRight() {
+/// A panel of columns of the right factor, over some terms, filled up with
+/// zeros. It goes to `target` of term and lane.
+void MatmulEmitter::packPanel(ValueRange batch, Value panel, Value term,
+                              Value terms, Target target) {
   int64_t width = lanes * vectors;
-  Value columns = sizes[loops.n], terms = sizes[loops.k];
-  SmallVector<OpFoldResult> shared;
+  Value source = rhs->get(), first = b.multiply(panel, width);
+  Value columns = minus(sizes[loops.n], first);
+  auto at = [&](Value column, Value k) {
+    return place(rhs, batch, loops.n, column, loops.k, sum(term, k));
+  };
+  auto put = [&](Value value, Value k, Value lane) {
+    b.store(b.convert(value, element), right, target(k, lane));
+  };
+  auto packRow = [&](Value k) {
+    for (int64_t v = 0; v < vectors; ++v)
+      put(b.load(lanes, source, at(b.add(first, v * lanes), k)), k,
+          b.index(v * lanes));
+  };
+  auto packElements = [&](Value k) {
+    b.forEach(width, [&](Value lane) {
+      put(b.load(source, at(sum(first, lane), k)), k, lane);
+    });
+  };
+  // Terms that lie side by side are read together: columns may be pages apart.
+  auto packColumns = [&](Value k) {
+    b.forEach(width, [&](Value lane) {
+      Value vector =
+          b.convert(b.load(lanes, source, at(sum(first, lane), k)), element);
+      for (int64_t i = 0; i < lanes; ++i)
+        put(vector::ExtractOp::create(b, vector, i), b.add(k, i), lane);
+    });
+  };
+  auto packWhole = [&] {
+    if (isAlong(op, rhs, loops.n))
+      return b.forEach(terms, packRow);
+    Value full = b.index(0);
+    if (isAlong(op, rhs, loops.k)) {
+      full = b.multiply(b.divide(terms, lanes), lanes);
+      b.forEach(b.index(0), full, lanes, packColumns);
+    }
+    b.forEach(full, terms, 1, packElements);
+  };
+  auto packPart = [&](Value k) {
+    b.forEach(columns, [&](Value lane) {
+      put(b.load(source, at(sum(first, lane), k)), k, lane);
+    });
+    b.forEach(columns, b.index(width), 1,
+              [&](Value lane) { put(b.zero(element), k, lane); });
+  };
+  Value isWhole = arith::CmpIOp::create(b, arith::CmpIPredicate::uge, columns,
+                                        b.index(width));
+  b.branch(isWhole, packWhole, [&] { b.forEach(terms, packPart); });
+}
+
+/// Memory for packed columns: `tasks` times `panels`, `terms` and the width of
+/// a panel.
+Value MatmulEmitter::allocateRight(ArrayRef<Value> counts) {
   SmallVector<int64_t> shape;
   SmallVector<Value> open;
-  auto addSize = [&](Value size) {
+  for (Value count : counts) {
     APInt known;
-    if (matchPattern(size, m_ConstantInt(&known))) {
-      shape.push_back(known.getZExtValue());
-    } else {
-      shape.push_back(ShapedType::kDynamic);
-      open.push_back(size);
-    }
-  };
-  for (unsigned loop : loops.batch) {
-    addSize(sizes[loop]);
-    shared.push_back(sizes[loop]);
+    bool isKnown = matchPattern(count, m_ConstantInt(&known));
+    shape.push_back(isKnown ? known.getZExtValue() : ShapedType::kDynamic);
+    if (!isKnown)
+      open.push_back(count);
   }
-  Value count = b.createOrFold<arith::CeilDivUIOp>(columns, b.index(width));
-  addSize(count);
-  addSize(terms);
-  shape.push_back(width);
-  shared.push_back(count);
-  right = memref::AllocOp::create(b, MemRefType::get(shape, element), open,
-                                  b.getI64IntegerAttr(64));
-  Value source = rhs->get();
-  bool isAlongColumns = isAlong(op, rhs, loops.n);
+  shape.push_back(lanes * vectors);
+  return memref::AllocOp::create(b, MemRefType::get(shape, element), open,
+                                 b.getI64IntegerAttr(64));
+}
+
+/// All of the right factor, by the team.
+void MatmulEmitter::packRight() {
+  SmallVector<Value> counts = batchSizes();
+  llvm::append_values(counts, columnPanels, sizes[loops.k]);
+  right = allocateRight(counts);
+  SmallVector<OpFoldResult> shared(counts.begin(), std::prev(counts.end()));
   b.parallel(shared, [&](ValueRange at) {
-    ValueRange batch = at.drop_back();
-    Value panel = at.back();
-    Value first = b.multiply(panel, width);
-    Value left = minus(columns, first);
-    Value isFull = arith::CmpIOp::create(b, arith::CmpIPredicate::uge, left,
-                                         b.index(width));
-    auto target = [&](Value term, Value lane) {
-      SmallVector<Value> result(batch.begin(), batch.end());
-      llvm::append_values(result, panel, term, lane);
-      return result;
-    };
-    b.branch(
-        isFull,
-        [&] {
-          b.forEach(terms, [&](Value term) {
-            for (int64_t v = 0; v < vectors; ++v) {
-              Value column = b.add(first, v * lanes);
-              Value vector;
-              if (isAlongColumns) {
-                vector =
-                    b.load(lanes, source,
-                           place(rhs, batch, loops.n, column, loops.k, term));
-              } else {
-                SmallVector<Value> elements;
-                for (int64_t lane = 0; lane < lanes; ++lane)
-                  elements.push_back(b.load(source, place(rhs, batch, loops.n,
-                                                          b.add(column, lane),
-                                                          loops.k, term)));
-                vector = vector::FromElementsOp::create(
-                    b, VectorType::get(lanes, elements.front().getType()),
-                    elements);
-              }
-              b.store(b.convert(vector, element), right,
-                      target(term, b.index(v * lanes)));
-            }
-          });
-        },
-        [&] {
-          b.forEach(terms, [&](Value term) {
-            b.forEach(left, [&](Value lane) {
-              Value value =
-                  b.load(source, place(rhs, batch, loops.n, sum(first, lane),
-                                       loops.k, term));
-              b.store(b.convert(value, element), right, target(term, lane));
-            });
-            b.forEach(left, b.index(width), 1, [&](Value lane) {
-              b.store(b.zero(element), right, target(term, lane));
-            });
-          });
-        });
+    packPanel(at.drop_back(), at.back(), b.index(0), sizes[loops.k],
+              [&](Value k, Value lane) {
+                SmallVector<Value> result(at.begin(), at.end());
+                llvm::append_values(result, k, lane);
+                return result;
+              });
   });
 }
 
-/// `rows` rows of the left factor from `row` on, term by term. Rows behind the
-/// last one are copies of it: nobody stores their sums.
+/// `rows` rows of the left factor from `row` on, one behind the other. Rows
+/// behind the last one are copies of it: nobody stores their sums.
 void MatmulEmitter::packLeft(ValueRange batch, Value row, Value term,
                              Value terms) {
   Value last = minus(sizes[loops.m], b.index(1));
   SmallVector<Value> numbers;
   for (int64_t i = 0; i < rows; ++i)
     numbers.push_back(least(b.add(row, i), last));
-  b.forEach(terms, [&](Value k) {
+  auto copy = [&](Value k, int64_t width) {
     for (int64_t i = 0; i < rows; ++i) {
-      Value value = b.load(lhs->get(), place(lhs, batch, loops.m, numbers[i],
-                                             loops.k, sum(term, k)));
-      b.store(b.convert(value, element), left, {k, b.index(i)});
+      SmallVector<Value> from =
+          place(lhs, batch, loops.m, numbers[i], loops.k, sum(term, k));
+      Value value = width > 1 ? b.load(width, lhs->get(), from)
+                              : b.load(lhs->get(), from);
+      b.store(b.convert(value, element), left, {b.index(i), k});
     }
-  });
+  };
+  Value full = b.index(0);
+  if (isAlong(op, lhs, loops.k)) {
+    full = b.multiply(b.divide(terms, lanes), lanes);
+    b.forEach(b.index(0), full, lanes, [&](Value k) { copy(k, lanes); });
+  }
+  b.forEach(full, terms, 1, [&](Value k) { copy(k, 1); });
 }
 
 void MatmulEmitter::store(ArrayRef<Value> sums, ValueRange batch, Value row,
-                          Value column) {
+                          Value column, int64_t used) {
   Value result = out->get();
-  int64_t width = lanes * vectors;
+  int64_t width = lanes * used;
   Value rowsLeft = minus(sizes[loops.m], row);
   Value columnsLeft = minus(sizes[loops.n], column);
   auto fits = [&](Value left, int64_t wanted) -> Value {
@@ -271,11 +311,11 @@ void MatmulEmitter::store(ArrayRef<Value> sums, ValueRange batch, Value row,
       isFull,
       [&] {
         for (int64_t i = 0; i < rows; ++i)
-          for (int64_t v = 0; v < vectors; ++v) {
+          for (int64_t v = 0; v < used; ++v) {
             SmallVector<Value> where =
                 at(b.add(row, i), b.add(column, v * lanes));
             Value before = b.load(lanes, result, where);
-            b.store(arith::AddFOp::create(b, before, sums[i * vectors + v]),
+            b.store(arith::AddFOp::create(b, before, sums[i * used + v]),
                     result, where);
           }
       },
@@ -283,9 +323,8 @@ void MatmulEmitter::store(ArrayRef<Value> sums, ValueRange batch, Value row,
         // By way of memory of the worker.
         Value tile = b.allocateScratch({rows, width}, element);
         for (int64_t i = 0; i < rows; ++i)
-          for (int64_t v = 0; v < vectors; ++v)
-            b.store(sums[i * vectors + v], tile,
-                    {b.index(i), b.index(v * lanes)});
+          for (int64_t v = 0; v < used; ++v)
+            b.store(sums[i * used + v], tile, {b.index(i), b.index(v * lanes)});
         b.forEach(least(rowsLeft, b.index(rows)), [&](Value i) {
           b.forEach(least(columnsLeft, b.index(width)), [&](Value j) {
             SmallVector<Value> where = at(sum(row, i), sum(column, j));
@@ -297,62 +336,106 @@ void MatmulEmitter::store(ArrayRef<Value> sums, ValueRange batch, Value row,
       });
 }
 
-/// A tile of the result: `rows` by a panel of columns, over some terms.
+/// A tile of the result: `rows` by a panel of columns, of which `used` vectors
+/// are there, over some terms. `source`: of term and lane.
 void MatmulEmitter::multiply(ValueRange batch, Value row, Value panel,
-                             Value term, Value terms) {
-  SmallVector<Value> init(rows * vectors,
-                          b.zero(VectorType::get(lanes, element)));
+                             Value terms, int64_t used, Target source) {
+  SmallVector<Value> init(rows * used, b.zero(VectorType::get(lanes, element)));
   SmallVector<Value> sums =
       b.accumulate(terms, init, [&](Value k, ValueRange current) {
-        SmallVector<Value> where(batch.begin(), batch.end());
-        llvm::append_values(where, panel, sum(term, k), Value());
         SmallVector<Value> columns;
-        for (int64_t v = 0; v < vectors; ++v) {
-          where.back() = b.index(v * lanes);
-          columns.push_back(b.load(lanes, right, where));
-        }
+        for (int64_t v = 0; v < used; ++v)
+          columns.push_back(
+              b.load(lanes, right, source(k, b.index(v * lanes))));
         SmallVector<Value> next;
         for (int64_t i = 0; i < rows; ++i) {
-          Value x = b.broadcast(b.load(left, {k, b.index(i)}), lanes);
-          for (int64_t v = 0; v < vectors; ++v)
-            next.push_back(
-                b.multiplyAdd(x, columns[v], current[i * vectors + v]));
+          Value x = b.broadcast(b.load(left, {b.index(i), k}), lanes);
+          for (int64_t v = 0; v < used; ++v)
+            next.push_back(b.multiplyAdd(x, columns[v], current[i * used + v]));
         }
         return next;
       });
-  store(sums, batch, row, b.multiply(panel, lanes * vectors));
+  store(sums, batch, row, b.multiply(panel, lanes * vectors), used);
+}
+
+/// The same, where the last panel has fewer vectors.
+void MatmulEmitter::multiplyPanel(ValueRange batch, Value row, Value panel,
+                                  Value terms, Target source) {
+  int64_t all = op.getStaticLoopRanges()[loops.n];
+  int64_t rest = ShapedType::isDynamic(all) ? 0 : all % (lanes * vectors);
+  int64_t used = llvm::divideCeil(rest, lanes);
+  if (used == 0 || used == vectors)
+    return multiply(batch, row, panel, terms, vectors, source);
+  Value isLast = arith::CmpIOp::create(b, arith::CmpIPredicate::eq,
+                                       b.add(panel, 1), columnPanels);
+  b.branch(
+      isLast, [&] { multiply(batch, row, panel, terms, used, source); },
+      [&] { multiply(batch, row, panel, terms, vectors, source); });
+}
+
+SmallVector<Value> MatmulEmitter::batchSizes() {
+  return llvm::map_to_vector(loops.batch,
+                             [&](unsigned loop) { return sizes[loop]; });
 }
 
 void MatmulEmitter::emit() {
   for (Range range : op.createLoopRanges(b, b.getLoc()))
     sizes.push_back(getValueOrCreateConstantIndexOp(b, b.getLoc(), range.size));
-  packRight();
   int64_t width = lanes * vectors;
-  int64_t blockRows = llvm::alignTo(kRows, rows);
-  int64_t blockPanels = std::max<int64_t>(kColumns / width, 1);
-  Value all = sizes[loops.k];
-  Value columnPanels =
+  columnPanels =
       b.createOrFold<arith::CeilDivUIOp>(sizes[loops.n], b.index(width));
-  SmallVector<OpFoldResult> shared;
-  for (unsigned loop : loops.batch)
-    shared.push_back(sizes[loop]);
-  shared.push_back(OpFoldResult(
-      b.createOrFold<arith::CeilDivUIOp>(sizes[loops.m], b.index(blockRows))));
-  shared.push_back(OpFoldResult(
-      b.createOrFold<arith::CeilDivUIOp>(columnPanels, b.index(blockPanels))));
+  // Where one worker has all rows, it packs what it needs of the right factor,
+  // which then never leaves its cache.
+  int64_t allRows = op.getStaticLoopRanges()[loops.m];
+  bool packsOnce = ShapedType::isDynamic(allRows) || allRows > kRowsOfOne;
+  int64_t blockRows =
+      packsOnce ? llvm::alignTo(kRows, rows) : llvm::alignTo(kRowsOfOne, rows);
+  int64_t blockPanels =
+      std::max<int64_t>((packsOnce ? kColumns : kColumnsOfOne) / width, 1);
+  if (packsOnce)
+    packRight();
+  SmallVector<Value> counts = batchSizes();
+  counts.push_back(
+      b.createOrFold<arith::CeilDivUIOp>(sizes[loops.m], b.index(blockRows)));
+  counts.push_back(
+      b.createOrFold<arith::CeilDivUIOp>(columnPanels, b.index(blockPanels)));
+  if (!packsOnce) {
+    SmallVector<Value> kept(counts);
+    llvm::append_values(kept, b.index(blockPanels), b.index(kTerms));
+    right = allocateRight(kept);
+  }
+  SmallVector<OpFoldResult> shared(counts.begin(), counts.end());
   b.parallel(shared, [&](ValueRange at) {
     ValueRange batch = at.drop_back(2);
     Value firstRow = b.multiply(at[at.size() - 2], blockRows);
     Value firstPanel = b.multiply(at.back(), blockPanels);
     Value endRow = least(b.add(firstRow, blockRows), sizes[loops.m]);
     Value endPanel = least(b.add(firstPanel, blockPanels), columnPanels);
-    left = b.allocateScratch({kTerms, rows}, element);
-    b.forEach(b.index(0), all, kTerms, [&](Value term) {
-      Value terms = least(minus(all, term), b.index(kTerms));
+    // (Rows that begin at multiples of a page would share a part of the cache.)
+    left = b.allocateScratch({rows, kTerms + lanes}, element);
+    b.forEach(b.index(0), sizes[loops.k], kTerms, [&](Value term) {
+      Value terms = least(minus(sizes[loops.k], term), b.index(kTerms));
+      auto inRight = [&](Value panel, Value k, Value lane) {
+        SmallVector<Value> result(packsOnce ? batch : at);
+        if (packsOnce)
+          llvm::append_values(result, panel, sum(term, k), lane);
+        else
+          llvm::append_values(result, minus(panel, firstPanel), k, lane);
+        return result;
+      };
+      auto ofPanel = [&](Value panel) {
+        return [&inRight, panel](Value k, Value lane) {
+          return inRight(panel, k, lane);
+        };
+      };
+      if (!packsOnce)
+        b.forEach(firstPanel, endPanel, 1, [&](Value panel) {
+          packPanel(batch, panel, term, terms, ofPanel(panel));
+        });
       b.forEach(firstRow, endRow, rows, [&](Value row) {
         packLeft(batch, row, term, terms);
         b.forEach(firstPanel, endPanel, 1, [&](Value panel) {
-          multiply(batch, row, panel, term, terms);
+          multiplyPanel(batch, row, panel, terms, ofPanel(panel));
         });
       });
     });
