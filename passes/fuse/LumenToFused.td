@@ -51,7 +51,8 @@ def PrepareTensorsPass : Pass<"lumen-prepare-tensors", "::mlir::ModuleOp"> {
     ```
     After:
     ```mlir
-    %z = linalg.generic {indexing_maps = [#map, #map], iterator_types = ["parallel", "parallel"]}
+    %z = linalg.generic {indexing_maps = [affine_map<(i, j) -> (i, j)>, affine_map<(i, j) -> (i, j)>],
+        iterator_types = ["parallel", "parallel"]}
         ins(%x : tensor<4x8xf32>) outs(%empty : tensor<4x8xf32>) {
     ^bb0(%in: f32, %out: f32):
       %0 = arith.mulf %in, %in : f32

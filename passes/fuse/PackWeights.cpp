@@ -262,7 +262,8 @@ struct PackWeightsPass : lumen::impl::PackWeightsPassBase<PackWeightsPass> {
     if (!rows && !target) {
       module.emitError() << "needs the module attribute "
                          << LumenDialect::kTargetAttr
-                         << " or the option rows to choose a packed layout";
+                         << " (lumen-opt --target=native gives it one) or the "
+                            "option rows to choose a packed layout";
       return signalPassFailure();
     }
     if (rows && !PackedAttr::getChecked([&] { return module.emitError(); },

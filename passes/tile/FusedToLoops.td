@@ -300,14 +300,15 @@ def SynthesizePackPass : Pass<"lumen-synthesize-pack", "::mlir::ModuleOp"> {
 def SynthesizeTensorsPass : Pass<"lumen-synthesize-tensors", "::mlir::ModuleOp"> {
   let summary = "tile and fuse kernels of tensors, and give them buffers";
   let description = [{
-    In kernels of kind "tensor", every op of linalg becomes a `scf.forall` over tiles, with
-    the ops that it alone reads fused into it where a tile of them fits on the stack
-    (upstream's tile-and-fuse). Then upstream's one-shot bufferization decides what is
-    computed in place. Buffers of a tile are `memref.alloca`; others are `memref.alloc`,
-    which the team shares. What stands between tiles (loops, branches, single elements)
-    is left to one worker, in a `scf.forall` of one iteration. Offsets that a call
-    chooses are kept inside of the tensor that they point into, and no integer is
-    divided by zero.
+    In kernels of kind "tensor", upstream's tile-and-fuse makes every op of linalg a
+    `scf.forall` over tiles. What it alone reads is computed there too, where a tile of it
+    fits on the stack. Products of matrices have loops of their own: the right factor is
+    packed in panels of columns, and every worker packs rows of the left one.
+
+    Then upstream's one-shot bufferization decides what is computed in place. Buffers of a
+    tile are `memref.alloca`; others are `memref.alloc`, which the team shares. What stands
+    between tiles (loops, branches, single elements) is left to one worker. Offsets that a
+    call chooses are kept inside of their tensor, and no integer is divided by zero.
 
     Before:
     ```mlir

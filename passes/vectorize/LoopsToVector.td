@@ -47,13 +47,25 @@ def VectorizeTensorsPass : Pass<"lumen-vectorize-tensors", "::mlir::ModuleOp"> {
   let summary = "turn linalg on buffers into loops of vectors";
   let description = [{
     In kernels of kind "tensor", every `linalg.generic` becomes loops over vectors of one
-    dimension: over the last one of what it writes or, where it adds up rows, of what it
-    reads. Sums have several vectors, which are added up in a fixed order, so results
-    depend neither on tiles nor on the number of threads. What is left of a row is
-    computed element by element, and so is what no vector can: single loads in the body,
-    or elements of one bit.
+    dimension: the last one of what it writes or, where it adds up rows, of what it reads.
+    Sums have several vectors, which are added up in a fixed order. So results depend
+    neither on tiles nor on the number of threads. What is left of a row is computed
+    element by element, and so is what no vector can: single loads in the body.
 
-    Functions of math become polynomials, except for those that later passes know.
+    Arithmetic in f16 and bf16 is done in f32 and rounded after every op. Functions of math
+    become polynomials, except for those that later passes know.
+
+    Before:
+
+    ```mlir
+    linalg.generic ... ins(%x : memref<64x256xf32>) outs(%out : memref<64x256xf32>) {
+    ^bb0(%in: f32, %o: f32):
+      %0 = arith.mulf %in, %in : f32
+      linalg.yield %0 : f32
+    }
+    ```
+
+    After:
 
     ```mlir
     scf.for %j = %c0 to %c256 step %c16 {

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tensor_modules import MODULES
+
 from lumen_mlir import formats, ir, pipelines
 from lumen_mlir.compiler import targets
 from lumen_mlir.compiler.driver import Compiler
@@ -18,6 +20,11 @@ from lumen_mlir.run.packed_weights import pack_module
 from lumen_mlir.testing.families import write_family
 
 ROOT = Path(__file__).parents[2]
+TENSORS = (
+    "softmax_of_open_sizes", "layer_norm", "attention_of_one_head", "loop_over_rows", "branch", "calls",
+    "slices", "concat", "lookup", "places", "halves", "relu_squared_between_products",
+)  # fmt: skip
+"""Of ``tensor_modules``."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +58,7 @@ def lit_inputs() -> Iterator[Input]:
 
 
 def models() -> dict[str, str]:
-    """Tiny models of several kinds, as modules of the ``lumen`` form."""
+    """Tiny models of several kinds, and tensor modules, in the ``lumen`` form."""
     found = {}
     kinds = {
         "dense": ("qwen3", "f16"),
@@ -67,6 +74,8 @@ def models() -> dict[str, str]:
             pack_module([("q4_k", Tile(16, 4)), ("iq4_xs", Tile(8, 4)), ("bf16", Tile(16, 1))])
         )
     found["quantized"] = _quantized("q4_k", "q8_0")
+    for name in TENSORS:
+        found[name] = f"module attributes {{lumen.max_tokens = 8 : i64}} {{\n{MODULES[name].text}\n}}"
     return found
 
 

@@ -73,8 +73,12 @@ namespace {
 constexpr int64_t kTerms = 256;
 /// Columns whose terms stay in the cache of a worker, and rows that it takes.
 constexpr int64_t kColumns = 512, kRows = 96;
+/// Panels that are packed at a time.
+constexpr int64_t kPackedPanels = 4;
+/// Fewer columns where workers would have less than that to choose from.
+constexpr int64_t kLeastTasks = 12, kLeastPanels = 2;
 /// The same where one worker takes all rows.
-constexpr int64_t kColumnsOfOne = 128, kRowsOfOne = 192;
+constexpr int64_t kColumnsOfOne = 256, kRowsOfOne = 192;
 
 class MatmulEmitter {
 public:
@@ -84,11 +88,11 @@ public:
   void emit();
 
 private:
-  /// Where packed columns have an element: of term and lane.
-  using Target = function_ref<SmallVector<Value>(Value, Value)>;
+  /// Where packed columns have an element: of panel, term and lane.
+  using Target = function_ref<SmallVector<Value>(Value, Value, Value)>;
 
-  void packPanel(ValueRange batch, Value panel, Value term, Value terms,
-                 Target target);
+  void packPanels(ValueRange batch, Value firstPanel, Value endPanel,
+                  Value term, Value terms, Target target);
   Value allocateRight(ArrayRef<Value> counts);
   void packRight();
   void packLeft(ValueRange batch, Value row, Value term, Value terms);
@@ -180,58 +184,69 @@ static bool isAlong(linalg::LinalgOp op, OpOperand *operand, unsigned loop) {
   return strides.back() == 1 && last.getPosition() == loop;
 }
 
-/// A panel of columns of the right factor, over some terms, filled up with
-/// zeros. It goes to `target` of term and lane.
-void MatmulEmitter::packPanel(ValueRange batch, Value panel, Value term,
-                              Value terms, Target target) {
+/// Panels of columns of the right factor, from `firstPanel` up to `endPanel`,
+/// over some terms, filled up with zeros. They go to `target` of panel, term
+/// and lane.
+void MatmulEmitter::packPanels(ValueRange batch, Value firstPanel,
+                               Value endPanel, Value term, Value terms,
+                               Target target) {
   int64_t width = lanes * vectors;
-  Value source = rhs->get(), first = b.multiply(panel, width);
-  Value columns = minus(sizes[loops.n], first);
+  Value source = rhs->get(), columns = sizes[loops.n];
   auto at = [&](Value column, Value k) {
     return place(rhs, batch, loops.n, column, loops.k, sum(term, k));
   };
-  auto put = [&](Value value, Value k, Value lane) {
-    b.store(b.convert(value, element), right, target(k, lane));
+  auto columnOf = [&](Value panel, Value lane) {
+    return sum(b.multiply(panel, width), lane);
   };
-  auto packRow = [&](Value k) {
-    for (int64_t v = 0; v < vectors; ++v)
-      put(b.load(lanes, source, at(b.add(first, v * lanes), k)), k,
-          b.index(v * lanes));
+  auto put = [&](Value value, Value panel, Value k, Value lane) {
+    b.store(b.convert(value, element), right, target(panel, k, lane));
   };
-  auto packElements = [&](Value k) {
-    b.forEach(width, [&](Value lane) {
-      put(b.load(source, at(sum(first, lane), k)), k, lane);
+  auto packElement = [&](Value panel, Value k, Value lane) {
+    put(b.load(source, at(columnOf(panel, lane), k)), panel, k, lane);
+  };
+  // Whole panels first.
+  Value endWhole = least(endPanel, b.divide(columns, width));
+  if (isAlong(op, rhs, loops.n)) {
+    // All columns of a term: they lie side by side.
+    b.forEach(terms, [&](Value k) {
+      b.forEach(firstPanel, endWhole, 1, [&](Value panel) {
+        for (int64_t v = 0; v < vectors; ++v) {
+          Value lane = b.index(v * lanes);
+          put(b.load(lanes, source, at(columnOf(panel, lane), k)), panel, k,
+              lane);
+        }
+      });
     });
-  };
-  // Terms that lie side by side are read together: columns may be pages apart.
-  auto packColumns = [&](Value k) {
-    b.forEach(width, [&](Value lane) {
-      Value vector =
-          b.convert(b.load(lanes, source, at(sum(first, lane), k)), element);
-      for (int64_t i = 0; i < lanes; ++i)
-        put(vector::ExtractOp::create(b, vector, i), b.add(k, i), lane);
+  } else {
+    bool isAlongTerms = isAlong(op, rhs, loops.k);
+    Value full =
+        isAlongTerms ? b.multiply(b.divide(terms, lanes), lanes) : b.index(0);
+    b.forEach(firstPanel, endWhole, 1, [&](Value panel) {
+      // Terms that lie side by side are read together: columns may be pages
+      // apart.
+      if (isAlongTerms)
+        b.forEach(b.index(0), full, lanes, [&](Value k) {
+          b.forEach(width, [&](Value lane) {
+            Value vector = b.load(lanes, source, at(columnOf(panel, lane), k));
+            for (int64_t i = 0; i < lanes; ++i)
+              put(vector::ExtractOp::create(b, vector, i), panel, b.add(k, i),
+                  lane);
+          });
+        });
+      b.forEach(full, terms, 1, [&](Value k) {
+        b.forEach(width, [&](Value lane) { packElement(panel, k, lane); });
+      });
     });
-  };
-  auto packWhole = [&] {
-    if (isAlong(op, rhs, loops.n))
-      return b.forEach(terms, packRow);
-    Value full = b.index(0);
-    if (isAlong(op, rhs, loops.k)) {
-      full = b.multiply(b.divide(terms, lanes), lanes);
-      b.forEach(b.index(0), full, lanes, packColumns);
-    }
-    b.forEach(full, terms, 1, packElements);
-  };
-  auto packPart = [&](Value k) {
-    b.forEach(columns, [&](Value lane) {
-      put(b.load(source, at(sum(first, lane), k)), k, lane);
+  }
+  Value last = b.index(width);
+  b.forEach(endWhole, endPanel, 1, [&](Value panel) {
+    Value left = minus(columns, b.multiply(panel, width));
+    b.forEach(terms, [&](Value k) {
+      b.forEach(left, [&](Value lane) { packElement(panel, k, lane); });
+      b.forEach(left, last, 1,
+                [&](Value lane) { put(b.zero(element), panel, k, lane); });
     });
-    b.forEach(columns, b.index(width), 1,
-              [&](Value lane) { put(b.zero(element), k, lane); });
-  };
-  Value isWhole = arith::CmpIOp::create(b, arith::CmpIPredicate::uge, columns,
-                                        b.index(width));
-  b.branch(isWhole, packWhole, [&] { b.forEach(terms, packPart); });
+  });
 }
 
 /// Memory for packed columns: `tasks` times `panels`, `terms` and the width of
@@ -256,14 +271,19 @@ void MatmulEmitter::packRight() {
   SmallVector<Value> counts = batchSizes();
   llvm::append_values(counts, columnPanels, sizes[loops.k]);
   right = allocateRight(counts);
-  SmallVector<OpFoldResult> shared(counts.begin(), std::prev(counts.end()));
+  SmallVector<OpFoldResult> shared(counts.begin(), std::prev(counts.end(), 2));
+  shared.push_back(OpFoldResult(b.createOrFold<arith::CeilDivUIOp>(
+      columnPanels, b.index(kPackedPanels))));
   b.parallel(shared, [&](ValueRange at) {
-    packPanel(at.drop_back(), at.back(), b.index(0), sizes[loops.k],
-              [&](Value k, Value lane) {
-                SmallVector<Value> result(at.begin(), at.end());
-                llvm::append_values(result, k, lane);
-                return result;
-              });
+    ValueRange batch = at.drop_back();
+    Value first = b.multiply(at.back(), kPackedPanels);
+    packPanels(batch, first, least(b.add(first, kPackedPanels), columnPanels),
+               b.index(0), sizes[loops.k],
+               [&](Value panel, Value k, Value lane) {
+                 SmallVector<Value> result(batch.begin(), batch.end());
+                 llvm::append_values(result, panel, k, lane);
+                 return result;
+               });
   });
 }
 
@@ -337,7 +357,7 @@ void MatmulEmitter::store(ArrayRef<Value> sums, ValueRange batch, Value row,
 }
 
 /// A tile of the result: `rows` by a panel of columns, of which `used` vectors
-/// are there, over some terms. `source`: of term and lane.
+/// are there, over some terms. `source`: of panel, term and lane.
 void MatmulEmitter::multiply(ValueRange batch, Value row, Value panel,
                              Value terms, int64_t used, Target source) {
   SmallVector<Value> init(rows * used, b.zero(VectorType::get(lanes, element)));
@@ -346,7 +366,7 @@ void MatmulEmitter::multiply(ValueRange batch, Value row, Value panel,
         SmallVector<Value> columns;
         for (int64_t v = 0; v < used; ++v)
           columns.push_back(
-              b.load(lanes, right, source(k, b.index(v * lanes))));
+              b.load(lanes, right, source(panel, k, b.index(v * lanes))));
         SmallVector<Value> next;
         for (int64_t i = 0; i < rows; ++i) {
           Value x = b.broadcast(b.load(left, {b.index(i), k}), lanes);
@@ -392,6 +412,14 @@ void MatmulEmitter::emit() {
       packsOnce ? llvm::alignTo(kRows, rows) : llvm::alignTo(kRowsOfOne, rows);
   int64_t blockPanels =
       std::max<int64_t>((packsOnce ? kColumns : kColumnsOfOne) / width, 1);
+  int64_t allColumns = op.getStaticLoopRanges()[loops.n];
+  if (packsOnce && !ShapedType::isDynamic(allRows) &&
+      !ShapedType::isDynamic(allColumns))
+    while (blockPanels > kLeastPanels &&
+           llvm::divideCeil(allRows, blockRows) *
+                   llvm::divideCeil(allColumns, blockPanels * width) <
+               kLeastTasks)
+      blockPanels /= 2;
   if (packsOnce)
     packRight();
   SmallVector<Value> counts = batchSizes();
@@ -423,19 +451,12 @@ void MatmulEmitter::emit() {
           llvm::append_values(result, minus(panel, firstPanel), k, lane);
         return result;
       };
-      auto ofPanel = [&](Value panel) {
-        return [&inRight, panel](Value k, Value lane) {
-          return inRight(panel, k, lane);
-        };
-      };
       if (!packsOnce)
-        b.forEach(firstPanel, endPanel, 1, [&](Value panel) {
-          packPanel(batch, panel, term, terms, ofPanel(panel));
-        });
+        packPanels(batch, firstPanel, endPanel, term, terms, inRight);
       b.forEach(firstRow, endRow, rows, [&](Value row) {
         packLeft(batch, row, term, terms);
         b.forEach(firstPanel, endPanel, 1, [&](Value panel) {
-          multiplyPanel(batch, row, panel, terms, ofPanel(panel));
+          multiplyPanel(batch, row, panel, terms, inRight);
         });
       });
     });

@@ -149,13 +149,15 @@ def _module(
         return model.module(kv_type=options.kv_type, max_tokens=options.chunk, logit_group=group)
     try:
         with open(source, encoding="utf-8") as file:
-            return ir.Module.parse(file.read())
+            file.read()
+        # Messages name the file and the line.
+        return ir.Module.parseFile(source)
     except OSError as error:
         raise LumenError(f"{source}: cannot be opened: {error.strerror or error}") from None
     except UnicodeDecodeError as error:
         raise LumenError(f"{source}: byte {error.start} is not valid UTF-8 ({error.reason})") from None
     except MLIRError as error:
-        raise LumenError(f"{source}: {error}") from None
+        raise LumenError(str(error)) from None
 
 
 def _functions(module: ir.Module, pattern: str) -> str:

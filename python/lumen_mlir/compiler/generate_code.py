@@ -7,7 +7,6 @@ python -m lumen_mlir.compiler.generate_code FILE.mlir KIND TRIPLE CPU FEATURES L
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 from lumen_mlir import ir
 from lumen_mlir._mlir import codegen
@@ -23,7 +22,7 @@ def main(arguments: list[str]) -> int:
     path, kind, triple, cpu, features, level = arguments
     try:
         with ir.Context():
-            module = ir.Module.parse(Path(path).read_text())
+            module = ir.Module.parseFile(path)
             passes = llvm_passes(int(level))
             codegen.emit(module, kind, triple, cpu, features, int(level), passes=passes)
     except (LumenError, OSError, ValueError) as error:

@@ -41,7 +41,7 @@ TYPES = (
 )  # fmt: skip
 SHAPED = ("tensor<", "memref<", "vector<", "tensor<*x", "memref<?x", "vector<[4]x", "tensor<?x")
 ATTRIBUTES = (
-    *(f'lumen.kernel = "{kind}"' for kind in ("product", "rows", "attention", "pack", "routing")),
+    *(f'lumen.kernel = "{kind}"' for kind in ("product", "rows", "attention", "pack", "routing", "tensor")),
     *("lumen.kernel = 1", "lumen.nowait", "lumen.max_tokens = 0 : i64", 'lumen.max_tokens = "x"'),
     *("lumen.prefetch = -1 : i64", 'lumen.target = "x"', "lumen.name = 1 : i64", "lumen.tile = 3 : i64"),
     *('lumen.result = "x"', "lumen.rows = 99 : i64", "lumen.out", "lumen.arena"),

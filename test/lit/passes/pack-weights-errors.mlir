@@ -4,7 +4,7 @@
 
 // CHECK: error: rows must be a power of two of at most 64, got 12
 
-// expected-error@below {{needs the module attribute lumen.target or the option rows to choose a packed layout}}
+// expected-error@below {{needs the module attribute lumen.target (lumen-opt --target=native gives it one) or the option rows to choose a packed layout}}
 module {
 }
 
