@@ -187,7 +187,9 @@ def work(name: str, kind: str, threads: int) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("kind", choices=("products", "chains"))
     parser.add_argument("--threads", default="1,2")
     parser.add_argument("--turns", type=int, default=5)
@@ -215,7 +217,9 @@ def measure(kind: str, threads: str, peers: list[str], rows: dict[str, list[Any]
         for name in ("lumen", *peers)
     }  # fmt: skip
     unit = "GFLOP/s" if kind == "products" else "us"
-    print(f"\n| {threads} thread(s), {unit} | lumen | {' | '.join(peers)} |\n|---|" + "--:|" * (1 + len(peers)))
+    print(
+        f"\n| {threads} thread(s), {unit} | lumen | {' | '.join(peers)} |\n|---|" + "--:|" * (1 + len(peers))
+    )
     ratios: dict[str, list[float]] = {peer: [] for peer in peers}
     for name, sizes in rows.items():
         times: dict[str, list[float]] = {worker: [] for worker in workers}

@@ -97,8 +97,9 @@ Value BufferAnalysis::resolve(Value value) {
 }
 
 /// The number of the argument that has as many rows as a tensor: those that ops
-/// go through.
-FailureOr<unsigned> BufferAnalysis::getRows(Value tensor) {
+/// go through. None where a kernel of tensors computes their number, which is
+/// bounded by what that asks of sizes.
+FailureOr<std::optional<unsigned>> BufferAnalysis::getRows(Value tensor) {
   tensor = resolve(tensor);
   auto unknown = [&](Operation *op) {
     return op->emitOpError("gives a tensor whose number of rows is not known");
@@ -106,7 +107,7 @@ FailureOr<unsigned> BufferAnalysis::getRows(Value tensor) {
   if (auto argument = dyn_cast<BlockArgument>(tensor)) {
     if (isa<RankedTensorType>(tensor.getType()) &&
         !isWeightType(tensor.getType()))
-      return argument.getArgNumber();
+      return std::optional(argument.getArgNumber());
     return unknown(argument.getOwner()->getParentOp());
   }
   Operation *op = tensor.getDefiningOp();
@@ -114,11 +115,16 @@ FailureOr<unsigned> BufferAnalysis::getRows(Value tensor) {
     // The callee counts in its own arguments.
     const ResultPlace &result =
         getSignature(call)->results[cast<OpResult>(tensor).getResultNumber()];
-    if (!result.sizes.empty())
-      if (auto dim = call.getOperand(result.sizes.front())
-                         .getDefiningOp<tensor::DimOp>();
-          dim && dim.getConstantIndex() == 0)
+    if (isOfTensors(getCallee(call)) && !result.rows) {
+      auto type = cast<RankedTensorType>(tensor.getType());
+      auto dim = type.getRank() && type.isDynamicDim(0) && !result.sizes.empty()
+                     ? call.getOperand(result.sizes.front())
+                           .getDefiningOp<tensor::DimOp>()
+                     : tensor::DimOp();
+      if (dim && dim.getConstantIndex() == 0)
         return getRows(dim.getSource());
+      return std::optional<unsigned>();
+    }
     if (!result.rows)
       return call.emitOpError("has a result whose number of rows is not known");
     return getRows(call.getOperand(*result.rows));
@@ -149,9 +155,9 @@ LogicalResult BufferAnalysis::markCounted(func::CallOp call,
                                           const BufferSignature &callee,
                                           BufferSignature &signature) {
   auto mark = [&](Value tensor) -> LogicalResult {
-    FailureOr<unsigned> rows = getRows(tensor);
-    if (succeeded(rows))
-      signature.countsRows[*rows] = true;
+    FailureOr<std::optional<unsigned>> rows = getRows(tensor);
+    if (succeeded(rows) && *rows)
+      signature.countsRows[**rows] = true;
     return rows;
   };
   for (auto [value, result] : llvm::zip(call.getResults(), callee.results))
@@ -253,7 +259,7 @@ LogicalResult BufferAnalysis::analyzeResults(func::FuncOp function,
         nextSize += type.getNumDynamicDims();
       } else if (!isWeight && type.getRank() && type.isDynamicDim(0) &&
                  !hasOpenSizes) {
-        FailureOr<unsigned> rows = getRows(value);
+        FailureOr<std::optional<unsigned>> rows = getRows(value);
         if (failed(rows))
           return failure();
         result.rows = *rows;

@@ -71,7 +71,7 @@ private:
   LogicalResult markWritten(OpOperand &cache, BufferSignature &signature);
   LogicalResult markCounted(func::CallOp call, const BufferSignature &callee,
                             BufferSignature &signature);
-  FailureOr<unsigned> getRows(Value tensor);
+  FailureOr<std::optional<unsigned>> getRows(Value tensor);
 
   SymbolTableCollection symbols;
   DenseMap<Operation *, BufferSignature> signatures;

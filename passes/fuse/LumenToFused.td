@@ -13,7 +13,8 @@ def RaiseLinalgPass : Pass<"lumen-raise-linalg", "::mlir::ModuleOp"> {
     says it: `linalg.matmul`, `linalg.contract` or a `linalg.generic` of a multiplication
     and an addition. The weight is a `lumen.dequantize` and is read as `[n, k]`: transposed by the indexing map or by
     `linalg.transpose`. Where the sum does not start from zero, `lumen.add` adds what it
-    starts from. `linalg.add` and `linalg.mul` of rows become `lumen.add` and `lumen.mul`.
+    starts from. All dimensions but the last one of a batch are rows, and a vector is one.
+    Beside ops of lumen, additions and products of rows become `lumen.add` and `lumen.mul`.
     All values are float32. Other ops of linalg stay.
 
     Before:

@@ -51,6 +51,20 @@ FailureOr<Value> SizeResolver::getSize(Value tensor, int64_t dim) {
     return getSize(loop.getTiedLoopInit(cast<OpResult>(tensor))->get(), dim);
   if (auto cast = dyn_cast<tensor::CastOp>(op))
     return getSize(cast.getSource(), dim);
+  if (auto expand = dyn_cast<tensor::ExpandShapeOp>(op))
+    return resolve(getValueOrCreateConstantIndexOp(
+        b, loc, expand.getMixedOutputShape()[dim]));
+  if (auto collapse = dyn_cast<tensor::CollapseShapeOp>(op)) {
+    Value product;
+    for (int64_t each : collapse.getReassociationIndices()[dim]) {
+      FailureOr<Value> size = getSize(collapse.getSrc(), each);
+      if (failed(size))
+        return failure();
+      product = product ? Value(arith::MulIOp::create(b, loc, product, *size))
+                        : *size;
+    }
+    return product;
+  }
   ReifiedRankedShapedTypeDims shapes;
   if (failed(reifyResultShapes(b, op, shapes)))
     return fail(tensor);

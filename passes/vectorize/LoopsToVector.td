@@ -47,8 +47,8 @@ def VectorizeTensorsPass : Pass<"lumen-vectorize-tensors", "::mlir::ModuleOp"> {
   let summary = "turn linalg on buffers into loops of vectors";
   let description = [{
     In kernels of kind "tensor", every `linalg.generic` becomes loops over vectors of one
-    dimension: the last one of what it writes or, where it adds up rows, of what it reads.
-    Sums have several vectors, which are added up in a fixed order. So results depend
+    dimension. That is the last one of what it writes or, where it adds up rows, of what
+    it reads. Sums have several vectors, which are added up in a fixed order. So results depend
     neither on tiles nor on the number of threads. What is left of a row is computed
     element by element, and so is what no vector can: single loads in the body.
 

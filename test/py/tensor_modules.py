@@ -739,3 +739,40 @@ _add(
     dynamic=(0,),
     tolerance=5e-5,
 )
+_add(
+    "batch_with_a_quantized_weight",
+    f"""{formats.get("q8_0").emit_ir()}
+    func.func @f(%x: tensor<?x3x64xf32>, %a: tensor<48x64x{_Q8}>) -> tensor<?x3x48xf32> {{
+      %c0 = arith.constant 0 : index
+      %zero = arith.constant 0.0 : f32
+      %n = tensor.dim %x, %c0 : tensor<?x3x64xf32>
+      %fa = lumen.dequantize %a : tensor<48x64x{_Q8}> -> tensor<48x64xf32>
+      %e = tensor.empty(%n) : tensor<?x3x48xf32>
+      %init = linalg.fill ins(%zero : f32) outs(%e : tensor<?x3x48xf32>) -> tensor<?x3x48xf32>
+      %y = linalg.contract indexing_maps = [affine_map<(b, m, n, k) -> (b, m, k)>,
+          affine_map<(b, m, n, k) -> (n, k)>, affine_map<(b, m, n, k) -> (b, m, n)>]
+        ins(%x, %fa : tensor<?x3x64xf32>, tensor<48x64xf32>) outs(%init : tensor<?x3x48xf32>)
+        -> tensor<?x3x48xf32>
+      return %y : tensor<?x3x48xf32>
+    }}""",
+    lambda x, a: x @ a.T,
+    Random((4, 3, 64)),
+    Weight("q8_0", 48, 64),
+    dynamic=(0,),
+    tolerance=0.05,
+)
+_add(
+    "a_vector_and_a_quantized_weight",
+    f"""{formats.get("q4_k").emit_ir()}
+    func.func @f(%x: tensor<256xf32>, %a: tensor<37x256x{_Q4}>, %r: tensor<37xf32>) -> tensor<37xf32> {{
+      %fa = lumen.dequantize %a : tensor<37x256x{_Q4}> -> tensor<37x256xf32>
+      %y = linalg.matvec ins(%fa, %x : tensor<37x256xf32>, tensor<256xf32>) outs(%r : tensor<37xf32>)
+        -> tensor<37xf32>
+      return %y : tensor<37xf32>
+    }}""",
+    lambda x, a, r: r + a @ x,
+    Random((256,)),
+    Weight("q4_k", 37, 256),
+    Random((37,)),
+    tolerance=0.05,
+)

@@ -44,9 +44,16 @@ ProductOperands::ProductOperands(TileBuilder &b, QLinearOp product,
 // Views
 //===----------------------------------------------------------------------===//
 
+/// The rows of activations: `tokens`, where the type does not know them.
+static OpFoldResult countRows(OpBuilder &b, MemRefType type, Value tokens) {
+  if (type.isDynamicDim(0))
+    return tokens;
+  return b.getIndexAttr(type.getDimSize(0));
+}
+
 Value ProductOperands::expandSpans(Value memref, unsigned bits, int64_t rest) {
   auto type = cast<MemRefType>(memref.getType());
-  SmallVector<int64_t> shape = {ShapedType::kDynamic,
+  SmallVector<int64_t> shape = {type.getDimSize(0),
                                 product.getColumns() / kSpan};
   shape.append(bits, 2);
   if (rest > 1)
@@ -56,7 +63,7 @@ Value ProductOperands::expandSpans(Value memref, unsigned bits, int64_t rest) {
   SmallVector<ReassociationIndices> groups = {{0}, {}};
   for (unsigned i = 1; i < shape.size(); ++i)
     groups[1].push_back(i);
-  SmallVector<OpFoldResult> sizes = {tokens};
+  SmallVector<OpFoldResult> sizes = {countRows(b, type, tokens)};
   for (int64_t size : ArrayRef(shape).drop_front())
     sizes.push_back(b.getIndexAttr(size));
   auto expanded = MemRefType::get(shape, type.getElementType());
@@ -69,9 +76,10 @@ static Value expandColumns(TileBuilder &b, Value memref, Value tokens,
                            int64_t parts) {
   auto type = cast<MemRefType>(memref.getType());
   int64_t columns = type.getDimSize(1) / parts;
-  SmallVector<OpFoldResult> sizes = {tokens, b.getIndexAttr(parts),
+  SmallVector<OpFoldResult> sizes = {countRows(b, type, tokens),
+                                     b.getIndexAttr(parts),
                                      b.getIndexAttr(columns)};
-  auto expanded = MemRefType::get({ShapedType::kDynamic, parts, columns},
+  auto expanded = MemRefType::get({type.getDimSize(0), parts, columns},
                                   type.getElementType());
   return memref::ExpandShapeOp::create(
       b, expanded, memref, SmallVector<ReassociationIndices>{{0}, {1, 2}},
@@ -87,9 +95,9 @@ Value ProductOperands::viewUnitsOfPairs(Value memref) {
   auto type = cast<MemRefType>(memref.getType());
   int64_t pairs = type.getDimSize(1) / 2;
   int64_t perUnit = PackedWeight::getPairsPerUnit(type.getDimSize(1));
-  SmallVector<int64_t> shape = {ShapedType::kDynamic, pairs / perUnit, perUnit,
+  SmallVector<int64_t> shape = {type.getDimSize(0), pairs / perUnit, perUnit,
                                 2};
-  SmallVector<OpFoldResult> sizes = {tokens};
+  SmallVector<OpFoldResult> sizes = {countRows(b, type, tokens)};
   for (int64_t size : ArrayRef(shape).drop_front())
     sizes.push_back(b.getIndexAttr(size));
   return b.toTensor(memref::ExpandShapeOp::create(

@@ -16,7 +16,7 @@ from lumen_mlir import formats, ir
 from lumen_mlir.compiler import op_bounds
 from lumen_mlir.compiler.bounds import Bound, Count, Elements, Groups, Relation, Symbol
 from lumen_mlir.compiler.demands import Demands, Tensor, Value
-from lumen_mlir.compiler.tensor_bounds import TensorSizes
+from lumen_mlir.compiler.tensor_bounds import TensorSizes, limit_sizes
 from lumen_mlir.errors import LumenError
 
 
@@ -66,6 +66,10 @@ class BoundAnalysis:
             raise LumenError(f"'{name}' calls itself")
         return summary
 
+    def is_of_tensors(self, name: str) -> bool:
+        """Whether the function ``name`` is a kernel of tensors."""
+        return _is_of_tensors(self._functions[name])
+
     def types(self, name: str) -> tuple[list[ir.Type], list[ir.Type]]:
         """The types of the arguments and results of the function ``name``."""
         type_ = ir.FunctionType(self._functions[name].attributes["function_type"].value)
@@ -91,6 +95,7 @@ class _Function:
         self._block = _block_of(op)
         self._is_of_tensors = _is_of_tensors(op)
         self._values: dict[ir.Value, Value] = {}
+        self._calls = sum(op.operation.name == "func.call" for op in self._block.operations)
 
     def summary(self) -> Summary:
         for number, argument in enumerate(self._block.arguments):
@@ -150,7 +155,14 @@ class _Function:
                 symbols.update({(number, i): size for i, size in enumerate(operand.sizes)})
         for bound in summary.bounds:
             self._pass_on(bound, symbols, operands)
-        return [_replaced(result, symbols, operands) for result in summary.results]
+        results = [_replaced(result, symbols, operands) for result in summary.results]
+        # What lies between kernels has memory that is planned for the largest of sizes. (Rows that go
+        # through ops of Lumen alone have attributes that say so.)
+        if self._calls > 1 and self._analysis.is_of_tensors(op.attributes["callee"].value):
+            for result in results:
+                for size in result.sizes if isinstance(result, Tensor) else ():
+                    limit_sizes(self._asked, size, self._analysis.max_tokens)
+        return results
 
     def _pass_on(self, bound: Bound, symbols: dict[Symbol, Count], operands: list[Any]) -> None:
         """Asks of the own arguments what a function that is called asks of its."""

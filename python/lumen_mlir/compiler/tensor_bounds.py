@@ -22,6 +22,16 @@ def _unknown() -> Count:
     return Count.of((-next(_numbers), None))
 
 
+def limit_sizes(asked: Demands, size: Count, most: int) -> None:
+    """Every size of an argument that ``size`` is computed from is at most ``most``."""
+    for symbol, _ in size.terms:
+        asked.at_most(
+            Count.of(symbol),
+            most,
+            "a size of {left} where the module is compiled for at most {right} (lumen.max_tokens)",
+        )
+
+
 class TensorSizes:
     """Follows the ops of a kernel: ``values`` has what is known of their operands.
 
@@ -42,11 +52,7 @@ class TensorSizes:
         self._follow_block(block)
         # The memory for what lies between the loops is counted in the largest of sizes.
         for symbol in () if self._simple else self._used:
-            self._asked.at_most(
-                Count.of(symbol),
-                self._most,
-                "a size of {left} where the module is compiled for at most {right} (lumen.max_tokens)",
-            )
+            limit_sizes(self._asked, Count.of(symbol), self._most)
 
     def _follow_block(self, block: Any) -> None:
         for op in block.operations:

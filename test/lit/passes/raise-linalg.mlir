@@ -72,14 +72,41 @@ func.func @generic(%x: tensor<?x64xf32>, %w: tensor<48x64x!lumen.q<@q8_0>>, %r: 
   return %y : tensor<?x48xf32>
 }
 
+// Beside an op of lumen, what follows it is one, too.
 // CHECK-LABEL: func.func @elementwise
-// CHECK-NEXT: %[[A:.*]] = lumen.add %arg0, %arg1 : tensor<?x64xf32>
+// CHECK-NEXT: %[[S:.*]] = lumen.silu %arg0
+// CHECK-NEXT: %[[A:.*]] = lumen.add %[[S]], %arg1 : tensor<?x64xf32>
 // CHECK-NEXT: %[[B:.*]] = lumen.mul %[[A]], %arg1 : tensor<?x64xf32>
-// CHECK-NEXT: return %[[B]]
-func.func @elementwise(%x: tensor<?x64xf32>, %y: tensor<?x64xf32>) -> tensor<?x64xf32> {
+// CHECK-NEXT: %[[C:.*]] = lumen.add %[[B]], %[[B]] : tensor<?x64xf32>
+// CHECK-NEXT: return %[[C]]
+func.func @elementwise(%z: tensor<?x64xf32>, %y: tensor<?x64xf32>) -> tensor<?x64xf32> {
+  %x = lumen.silu %z : tensor<?x64xf32>
   %a = linalg.add ins(%x, %y : tensor<?x64xf32>, tensor<?x64xf32>) outs(%x : tensor<?x64xf32>) -> tensor<?x64xf32>
   %b = linalg.mul ins(%a, %y : tensor<?x64xf32>, tensor<?x64xf32>) outs(%x : tensor<?x64xf32>) -> tensor<?x64xf32>
-  return %b : tensor<?x64xf32>
+  %c = arith.addf %b, %b : tensor<?x64xf32>
+  return %c : tensor<?x64xf32>
+}
+
+// Of a batch, rows of all matrices are rows; and a vector is one row.
+// CHECK-LABEL: func.func @batch
+// CHECK: %[[X:.*]] = tensor.collapse_shape %arg0 {{\[\[}}0, 1], [2]] : tensor<?x5x64xf32> into tensor<?x64xf32>
+// CHECK: %[[Y:.*]] = lumen.linear %[[X]], %{{.*}} -> tensor<?x48xf32>
+// CHECK: tensor.expand_shape %{{.*}} : tensor<?x48xf32> into tensor<?x5x48xf32>
+func.func @batch(%x: tensor<?x5x64xf32>, %w: tensor<48x64x!lumen.q<@q8_0>>, %r: tensor<?x5x48xf32>)
+    -> tensor<?x5x48xf32> {
+  %f = lumen.dequantize %w : tensor<48x64x!lumen.q<@q8_0>> -> tensor<48x64xf32>
+  %y = linalg.contract indexing_maps = [affine_map<(b, m, n, k) -> (b, m, k)>, affine_map<(b, m, n, k) -> (n, k)>,
+                                        affine_map<(b, m, n, k) -> (b, m, n)>]
+    ins(%x, %f : tensor<?x5x64xf32>, tensor<48x64xf32>) outs(%r : tensor<?x5x48xf32>) -> tensor<?x5x48xf32>
+  return %y : tensor<?x5x48xf32>
+}
+// CHECK-LABEL: func.func @vector
+// CHECK: tensor.expand_shape %arg0
+// CHECK: lumen.linear %{{.*}}, %{{.*}} : tensor<1x64xf32>, tensor<48x64xf32> -> tensor<1x48xf32>
+func.func @vector(%x: tensor<64xf32>, %w: tensor<48x64x!lumen.q<@q8_0>>, %r: tensor<48xf32>) -> tensor<48xf32> {
+  %f = lumen.dequantize %w : tensor<48x64x!lumen.q<@q8_0>> -> tensor<48x64xf32>
+  %y = linalg.matvec ins(%f, %x : tensor<48x64xf32>, tensor<64xf32>) outs(%r : tensor<48xf32>) -> tensor<48xf32>
+  return %y : tensor<48xf32>
 }
 
 // Near misses. A square weight that is not transposed:

@@ -7,13 +7,14 @@ from tensor_modules import MODULES
 
 import lumen_mlir
 from lumen_mlir.errors import LumenError
+from lumen_mlir.run.engine import Engine
 
 
 def zeros(*shape: int) -> np.ndarray:
     return np.zeros(shape, np.float32)
 
 
-def engine_of(text: str) -> lumen_mlir.run.engine.Engine:
+def engine_of(text: str) -> Engine:
     return lumen_mlir.compile(text, threads=1, use_cache=False)
 
 
@@ -22,8 +23,12 @@ WRONG = (
     ("open_sizes", (zeros(3, 4), zeros(3, 5)), "a size of 5 where 4 is needed"),
     ("open_sizes", (zeros(3, 4), zeros(2, 4)), "a size of 2 where 3 is needed"),
     ("matmul", (zeros(3, 36), zeros(37, 50)), r"expected f32\[\?, 37\], got float32\[3, 36\]"),
-    ("concat", (zeros(400, 8), zeros(600, 8)), "a size of 600 where the module is compiled for at most 512"),
-    ("softmax_of_open_sizes", (zeros(2, 1000),), "a size of 1000 where the module is compiled for at most 512"),
+    ("concat", (zeros(400, 8), zeros(600, 8)), "a size of 1000 where the module is compiled for at most 512"),
+    (
+        "softmax_of_open_sizes",
+        (zeros(2, 1000),),
+        "a size of 1000 where the module is compiled for at most 512",
+    ),
     ("loop_over_rows", (zeros(0, 16),), "1 elements are read of 0"),
 )
 
@@ -45,7 +50,9 @@ def test_results_have_the_sizes_that_follow():
 
 
 def test_the_module_says_how_large_sizes_are():
-    text = f"module attributes {{lumen.max_tokens = 1000 : i64}} {{ {MODULES['softmax_of_open_sizes'].text} }}"
+    text = (
+        f"module attributes {{lumen.max_tokens = 1000 : i64}} {{ {MODULES['softmax_of_open_sizes'].text} }}"
+    )
     found = engine_of(text).invoke("f", zeros(2, 1000))
     np.testing.assert_allclose(found, 1e-3, rtol=1e-5)
 
@@ -121,5 +128,5 @@ def test_sizes_that_nobody_can_say():
       %y = math.absf %s : {U}
       return %y : {U}
     }}"""
-    with pytest.raises(LumenError, match="computed in a way that nothing bounds|nobody can say before a call"):
+    with pytest.raises(LumenError, match="in a way that nothing bounds"):
         engine_of(text)

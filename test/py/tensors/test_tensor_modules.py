@@ -18,6 +18,7 @@ EVERYWHERE = (
     "softmax", "softmax_of_open_sizes", "layer_norm", "matmul", "batch_matmul", "lookup", "places",
     "slices", "concat", "loop_over_rows", "branch", "halves", "brain_floats", "integers", "bits",
     "sum_of_columns", "gelu_of_rank_4", "relu_squared_between_products", "soft_capping", "norm_of_lumen",
+    "batch_with_a_quantized_weight", "a_vector_and_a_quantized_weight",
 )  # fmt: skip
 
 
