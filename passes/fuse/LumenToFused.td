@@ -31,7 +31,7 @@ def RaiseLinalgPass : Pass<"lumen-raise-linalg", "::mlir::ModuleOp"> {
     %y = lumen.linear %x, %f : tensor<?x896xf32>, tensor<128x896xf32> -> tensor<?x128xf32>
     ```
   }];
-  let dependentDialects = ["::mlir::lumen::LumenDialect"];
+  let dependentDialects = ["::mlir::lumen::LumenDialect", "::mlir::tensor::TensorDialect"];
 }
 
 def PrepareTensorsPass : Pass<"lumen-prepare-tensors", "::mlir::ModuleOp"> {
@@ -225,7 +225,10 @@ def FormKernelsPass : Pass<"lumen-form-kernels", "::mlir::ModuleOp"> {
     - "attention": `lumen.attention` and the `lumen.quantize` of its result;
     - "rows": chains of ops that work row by row, such as norm and quantize; and
       the `lumen.rope` and `lumen.kv_append` of the same rows;
-    - "pack": `lumen.pack`.
+    - "pack": `lumen.pack`;
+    - "tensor": ops of linalg, tensor, arith, math and scf that depend on one another. What
+      they compute together is decided in the kernel. Results of open size have arguments
+      that say it (`lumen.result_sizes`).
 
     Kernels of equal content are one function, so that compile time does not grow
     with the number of layers. The name says the content: the ops, the formats and
@@ -260,7 +263,8 @@ def FormKernelsPass : Pass<"lumen-form-kernels", "::mlir::ModuleOp"> {
         attributes {lumen.kernel = "product"} { ... }
     ```
   }];
-  let dependentDialects = ["::mlir::lumen::LumenDialect", "::mlir::func::FuncDialect"];
+  let dependentDialects = ["::mlir::affine::AffineDialect", "::mlir::arith::ArithDialect",
+    "::mlir::func::FuncDialect", "::mlir::lumen::LumenDialect", "::mlir::tensor::TensorDialect"];
 }
 
 def CheckFusedPass : Pass<"lumen-check-fused", "::mlir::ModuleOp"> {

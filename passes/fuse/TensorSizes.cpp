@@ -22,6 +22,7 @@ public:
   FailureOr<Value> getSize(Value tensor, int64_t dim);
 
 private:
+  bool asksInside(Value index) const;
   FailureOr<Value> resolve(Value index);
   bool isInside(Value value) const {
     return inside.contains(value.getDefiningOp());
@@ -72,43 +73,43 @@ FailureOr<Value> SizeResolver::getSize(Value tensor, int64_t dim) {
   return resolve(getValueOrCreateConstantIndexOp(b, loc, size));
 }
 
+/// Whether a number is computed from the sizes of tensors inside.
+bool SizeResolver::asksInside(Value index) const {
+  Operation *op = index.getDefiningOp();
+  if (!op)
+    return false;
+  if (auto dim = dyn_cast<tensor::DimOp>(op))
+    return isInside(dim.getSource());
+  return isInside(index) || llvm::any_of(op->getOperands(), [&](Value operand) {
+           return asksInside(operand);
+         });
+}
+
 /// `index`, computed from values outside.
 FailureOr<Value> SizeResolver::resolve(Value index) {
   Operation *op = index.getDefiningOp();
-  if (!op)
+  bool isAffine = op && isa<affine::AffineApplyOp>(op);
+  if (!asksInside(index) && !isAffine)
     return index;
   if (auto dim = dyn_cast<tensor::DimOp>(op)) {
     std::optional<int64_t> number = dim.getConstantIndex();
-    if (!isInside(dim.getSource()))
-      return index;
     return number ? getSize(dim.getSource(), *number) : fail(dim.getSource());
   }
-  // What the function computes by itself is there already.
-  bool isNew = llvm::any_of(op->getOperands(), [&](Value operand) {
-    Operation *producer = operand.getDefiningOp();
-    return producer && isa<affine::AffineDialect, tensor::TensorDialect>(
-                           producer->getDialect());
-  });
   if (isInside(index))
     return fail(index);
-  SmallVector<Value> operands;
-  if (isNew || isa_and_nonnull<affine::AffineDialect>(op->getDialect()))
-    for (Value operand : op->getOperands()) {
-      FailureOr<Value> resolved = resolve(operand);
-      if (failed(resolved))
-        return failure();
-      operands.push_back(*resolved);
-    }
-  if (auto apply = dyn_cast<affine::AffineApplyOp>(op)) {
-    auto values = affine::expandAffineMap(b, op->getLoc(), apply.getAffineMap(),
-                                          operands);
-    return values->front();
-  }
-  if (operands.empty())
-    return index;
   IRMapping mapping;
-  for (auto [from, to] : llvm::zip(op->getOperands(), operands))
-    mapping.map(from, to);
+  SmallVector<Value> operands;
+  for (Value operand : op->getOperands()) {
+    FailureOr<Value> resolved = resolve(operand);
+    if (failed(resolved))
+      return failure();
+    mapping.map(operand, *resolved);
+    operands.push_back(*resolved);
+  }
+  if (auto apply = dyn_cast<affine::AffineApplyOp>(op))
+    return affine::expandAffineMap(b, op->getLoc(), apply.getAffineMap(),
+                                   operands)
+        ->front();
   return b.clone(*op, mapping)->getResult(0);
 }
 

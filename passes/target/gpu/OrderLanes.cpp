@@ -191,7 +191,8 @@ struct OrderLanesPass final : lumen::impl::OrderLanesPassBase<OrderLanesPass> {
   void runOnOperation() override {
     func::FuncOp function = getOperation();
     auto kind = function->getAttrOfType<StringAttr>(LumenDialect::kKernelAttr);
-    if (!hasWarps(function) || !kind || areWorkers(kind))
+    if (function.isExternal() || !hasWarps(function) || !kind ||
+        areWorkers(kind))
       return;
     FailureOr<LaneLayouts> layouts = LaneLayouts::find(function);
     if (failed(layouts))

@@ -38,7 +38,7 @@ struct Use {
 MemRefType getRows(Value buffer) {
   auto type = dyn_cast<MemRefType>(buffer.getType());
   bool isRows = type && type.getRank() == 2 && type.isDynamicDim(0) &&
-                !type.isDynamicDim(1);
+                !type.isDynamicDim(1) && type.getElementType().isIntOrFloat();
   return isRows ? type : MemRefType();
 }
 

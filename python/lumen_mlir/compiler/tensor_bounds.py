@@ -60,6 +60,10 @@ class TensorSizes:
 
     def _follow(self, op: ir.Operation) -> None:
         rule = _RULES.get(op.name)
+        if rule is None and op.name.startswith(("linalg.", "tensor.")) and op.name not in _HARMLESS:
+            for value in (*op.operands, *op.results):
+                if _has_open_sizes(value.type):
+                    raise LumenError(f"{op.name} on tensors of open sizes ({value.type}) cannot be checked")
         known = rule(self, op) if rule else [self._plain(value) for value in op.results]
         for value, sizes in zip(op.results, known, strict=True):
             self._values[value] = sizes
@@ -110,6 +114,13 @@ class TensorSizes:
                 for i, size in enumerate(sizes)
             )
         )
+
+
+def _has_open_sizes(type_: ir.Type) -> bool:
+    if not ir.RankedTensorType.isinstance(type_):
+        return False
+    tensor = ir.RankedTensorType(type_)
+    return any(tensor.is_dynamic_dim(i) for i in range(tensor.rank))
 
 
 def _generic(sizes: TensorSizes, op: ir.Operation) -> list[Value]:
@@ -449,6 +460,9 @@ _RULES: dict[str, Callable[[TensorSizes, ir.Operation], list[Value]]] = {
     "tensor.insert_slice": _insert_slice,
     "tensor.splat": _splat,
 }
+
+_HARMLESS = {"linalg.index", "linalg.yield", "tensor.extract", "tensor.from_elements", "tensor.yield"}
+"""Ops that ask nothing of sizes."""
 
 _FREE = {"arith.constant", "tensor.empty", "tensor.dim", "func.return"}
 """Ops that take no memory."""

@@ -130,3 +130,13 @@ def test_sizes_that_nobody_can_say():
     }}"""
     with pytest.raises(LumenError, match="in a way that nothing bounds"):
         engine_of(text)
+
+
+def test_shapes_that_cannot_be_checked():
+    text = f"""func.func @f(%x: {U}, %n: index) -> tensor<2x2xf32> {{
+      %c = arith.constant dense<2> : tensor<2xindex>
+      %y = tensor.reshape %x(%c) : ({U}, tensor<2xindex>) -> tensor<2x2xf32>
+      return %y : tensor<2x2xf32>
+    }}"""
+    with pytest.raises(LumenError, match="tensor.reshape on tensors of open sizes"):
+        engine_of(text)
