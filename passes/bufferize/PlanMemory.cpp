@@ -122,6 +122,8 @@ private:
   int64_t getMost(Value buffer, int64_t dim);
 
   int64_t maxTokens = 0;
+  /// By the name of what they call. (Kernels call nothing.)
+  DenseMap<StringAttr, SmallVector<func::CallOp>> calls;
   /// The arena that a function takes as its last argument.
   DenseMap<Operation *, MemRefType> arenas;
 };
@@ -137,10 +139,8 @@ int64_t
 PlanMemoryPass::getMostOfCalls(func::FuncOp callee,
                                function_ref<int64_t(func::CallOp)> ofCall) {
   std::optional<int64_t> most;
-  getOperation().walk([&](func::CallOp call) {
-    if (call.getCallee() == callee.getSymName())
-      most = std::max(most.value_or(0), ofCall(call));
-  });
+  for (func::CallOp call : calls.lookup(callee.getSymNameAttr()))
+    most = std::max(most.value_or(0), ofCall(call));
   return most.value_or(maxTokens);
 }
 
@@ -325,6 +325,12 @@ void PlanMemoryPass::runOnOperation() {
   if (failed(order))
     return signalPassFailure();
   arenas.clear();
+  calls.clear();
+  for (func::FuncOp function : *order)
+    if (!function->hasAttr(LumenDialect::kKernelAttr))
+      function.walk([&](func::CallOp call) {
+        calls[call.getCalleeAttr().getAttr()].push_back(call);
+      });
   for (func::FuncOp function : *order)
     if (failed(plan(function)))
       return signalPassFailure();

@@ -161,6 +161,9 @@ LogicalResult PrepareTensorsPass::simplify(func::FuncOp function) {
 
 /// What is not compiled is refused by name, before it is changed any further.
 LogicalResult PrepareTensorsPass::verify(func::FuncOp function) {
+  TargetAttr target = TargetAttr::lookup(function);
+  bool isForVulkan =
+      target && target.getArchitecture() == llvm::Triple::spirv64;
   WalkResult walk =
       function.walk<WalkOrder::PreOrder>([&](Operation *op) -> WalkResult {
         for (Type type : llvm::concat<const Type>(
@@ -182,6 +185,8 @@ LogicalResult PrepareTensorsPass::verify(func::FuncOp function) {
                  << ": no target has an instruction for it";
         if (!isTensorOp(op))
           return WalkResult::advance();
+        if (isForVulkan)
+          return op->emitOpError("is not supported on Vulkan");
         if (isa<tensor::GatherOp, tensor::ScatterOp, tensor::GenerateOp,
                 scf::WhileOp, scf::ForallOp, scf::ParallelOp, scf::ReduceOp,
                 scf::ExecuteRegionOp, scf::IndexSwitchOp>(op))

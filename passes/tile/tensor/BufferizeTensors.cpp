@@ -12,6 +12,7 @@
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "mlir/IR/Dominance.h"
 #include "mlir/Interfaces/SideEffectInterfaces.h"
+#include "mlir/Interfaces/ViewLikeInterface.h"
 #include "mlir/Transforms/CSE.h"
 #include "mlir/Transforms/GreedyPatternRewriteDriver.h"
 
@@ -326,6 +327,42 @@ static void keepLoop(scf::ForallOp loop) {
   loop.erase();
 }
 
+/// The buffers that an op, and what is inside of it, reads or writes.
+template <typename Effect>
+static llvm::SmallPtrSet<Value, 4> getBuffers(Operation *op) {
+  llvm::SmallPtrSet<Value, 4> buffers;
+  op->walk([&](MemoryEffectOpInterface inner) {
+    SmallVector<MemoryEffects::EffectInstance> effects;
+    inner.getEffects(effects);
+    for (const MemoryEffects::EffectInstance &effect : effects) {
+      Value buffer = effect.getValue();
+      if (!isa<Effect>(effect.getEffect()) || !buffer)
+        continue;
+      while (auto view = buffer.getDefiningOp<ViewLikeOpInterface>())
+        buffer = view.getViewSource();
+      buffers.insert(buffer);
+    }
+  });
+  return buffers;
+}
+
+/// What every worker reads for itself, others must not write meanwhile: they
+/// wait for each other behind loops over tiles only.
+static LogicalResult verifyReads(Block &body) {
+  for (Operation &op : body) {
+    if (isa<scf::ForallOp>(op) || isPure(&op))
+      continue;
+    llvm::SmallPtrSet<Value, 4> read = getBuffers<MemoryEffects::Read>(&op);
+    for (Operation *later = op.getNextNode(); later;
+         later = later->getNextNode())
+      for (Value buffer : getBuffers<MemoryEffects::Write>(later))
+        if (read.contains(buffer))
+          return op.emitOpError("reads a tensor that is written over later; "
+                                "only loops over tiles can do that");
+  }
+  return success();
+}
+
 static LogicalResult leaveRestToOne(Block &body) {
   SmallVector<SmallVector<Operation *>> runs(1);
   for (Operation &op : body.without_terminator()) {
@@ -337,7 +374,7 @@ static LogicalResult leaveRestToOne(Block &body) {
   for (ArrayRef<Operation *> run : runs)
     if (failed(leaveToOne(run)))
       return failure();
-  return success();
+  return verifyReads(body);
 }
 
 //===----------------------------------------------------------------------===//

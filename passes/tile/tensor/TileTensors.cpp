@@ -14,8 +14,8 @@ using namespace mlir::lumen;
 
 namespace {
 
-/// Elements of the loops of an op that a tile has about. What claims one takes
-/// less than a hundredth of its time.
+/// Elements of the loops of an op that a tile has about: enough that claiming
+/// one takes little beside.
 constexpr int64_t kTileElements = 4 * 1024;
 /// What a size that is not known counts as.
 constexpr int64_t kOpenSize = 256;

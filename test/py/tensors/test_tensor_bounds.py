@@ -6,6 +6,9 @@ import pytest
 from tensor_modules import MODULES
 
 import lumen_mlir
+from lumen_mlir import ir
+from lumen_mlir.compiler import targets
+from lumen_mlir.compiler.driver import Compiler
 from lumen_mlir.errors import LumenError
 from lumen_mlir.run.engine import Engine
 
@@ -140,3 +143,8 @@ def test_shapes_that_cannot_be_checked():
     }}"""
     with pytest.raises(LumenError, match="tensor.reshape on tensors of open sizes"):
         engine_of(text)
+
+
+def test_vulkan_is_refused_by_name():
+    with ir.Context(), pytest.raises(LumenError, match="is not supported on Vulkan"):
+        Compiler(targets.get("vulkan")).run(ir.Module.parse(MODULES["gelu_of_rank_4"].text))
