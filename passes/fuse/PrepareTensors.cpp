@@ -45,14 +45,12 @@ struct DecomposeAggregated
   }
 };
 
-/// Functions that no target has instructions for, in f64: a call of a library
+/// Functions that not all targets have instructions for: a call of a library
 /// would be left. In f32 polynomials take their place.
 static bool needsLibrary(Operation *op) {
-  bool isExact =
-      isa<math::AbsFOp, math::CeilOp, math::CopySignOp, math::FloorOp,
-          math::FmaOp, math::RsqrtOp, math::SqrtOp, math::TruncOp,
-          math::RoundOp, math::RoundEvenOp, math::ClampFOp, math::IsNaNOp,
-          math::IsInfOp, math::IsFiniteOp, math::IsNormalOp>(op);
+  bool isExact = isa<math::AbsFOp, math::CopySignOp, math::RsqrtOp,
+                     math::SqrtOp, math::ClampFOp, math::IsNaNOp, math::IsInfOp,
+                     math::IsFiniteOp, math::IsNormalOp>(op);
   bool isOfF64 = isa_and_nonnull<math::MathDialect>(op->getDialect()) &&
                  !isExact && llvm::any_of(op->getOperandTypes(), [](Type type) {
                    return getElementTypeOrSelf(type).isF64();
@@ -182,7 +180,7 @@ LogicalResult PrepareTensorsPass::verify(func::FuncOp function) {
         if (needsLibrary(op))
           return op->emitOpError("is not supported for ")
                  << op->getOperand(0).getType()
-                 << ": no target has an instruction for it";
+                 << ": not all targets have an instruction for it";
         if (!isTensorOp(op))
           return WalkResult::advance();
         if (isForVulkan)

@@ -85,6 +85,7 @@ def test_division_by_zero_does_not_end_the_process():
 T, U = "tensor<4xf32>", "tensor<?xf32>"
 REFUSED = (
     (f"%y = math.exp %x : {T}", "f64", "'math.exp' op is not supported for 'tensor<4xf64>'"),
+    (f"%y = math.floor %x : {T}", "f64", "'math.floor' op is not supported for 'tensor<4xf64>'"),
     (f"%y = arith.remf %x, %x : {T}", "f32", "'arith.remf' op is not supported for 'tensor<4xf32>'"),
     (
         f"""%c = arith.constant dense<0> : tensor<4x1xindex>
