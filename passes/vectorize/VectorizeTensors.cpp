@@ -39,6 +39,15 @@ bool isKnown(StringRef name) {
          name == math::RsqrtOp::getOperationName();
 }
 
+/// `value`, in every lane of `type`.
+Value createConstant(PatternRewriter &rewriter, Location loc, Type type,
+                     double value) {
+  TypedAttr attr = rewriter.getFloatAttr(getElementTypeOrSelf(type), value);
+  if (auto vector = dyn_cast<VectorType>(type))
+    attr = DenseElementsAttr::get(vector, Attribute(attr));
+  return arith::ConstantOp::create(rewriter, loc, attr);
+}
+
 /// One over the root, which every target computes exactly.
 struct ExpandRsqrt : OpRewritePattern<math::RsqrtOp> {
   using OpRewritePattern::OpRewritePattern;
@@ -46,13 +55,24 @@ struct ExpandRsqrt : OpRewritePattern<math::RsqrtOp> {
   LogicalResult matchAndRewrite(math::RsqrtOp op,
                                 PatternRewriter &rewriter) const override {
     Location loc = op.getLoc();
-    TypedAttr one =
-        rewriter.getFloatAttr(getElementTypeOrSelf(op.getType()), 1.0);
-    if (auto vector = dyn_cast<VectorType>(op.getType()))
-      one = DenseElementsAttr::get(vector, Attribute(one));
     Value root = math::SqrtOp::create(rewriter, loc, op.getOperand());
     rewriter.replaceOpWithNewOp<arith::DivFOp>(
-        op, arith::ConstantOp::create(rewriter, loc, one), root);
+        op, createConstant(rewriter, loc, op.getType(), 1.0), root);
+    return success();
+  }
+};
+
+/// The natural logarithm has a polynomial.
+struct ExpandLog10 : OpRewritePattern<math::Log10Op> {
+  using OpRewritePattern::OpRewritePattern;
+
+  LogicalResult matchAndRewrite(math::Log10Op op,
+                                PatternRewriter &rewriter) const override {
+    constexpr double kLog10OfE = 0.43429448190325182765;
+    Location loc = op.getLoc();
+    Value natural = math::LogOp::create(rewriter, loc, op.getOperand());
+    rewriter.replaceOpWithNewOp<arith::MulFOp>(
+        op, natural, createConstant(rewriter, loc, op.getType(), kLog10OfE));
     return success();
   }
 };
@@ -131,7 +151,7 @@ LogicalResult VectorizeTensorsPass::approximate(func::FuncOp kernel) {
   math::populateExpansionPatterns(
       patterns, {"sinh", "cosh", "tan", "asinh", "acosh", "atanh", "powf",
                  "fpowi", "exp2", "round", "roundeven", "clampf"});
-  patterns.add<ExpandRsqrt,
+  patterns.add<ExpandRsqrt, ExpandLog10,
                ExpandChoice<arith::MaxNumFOp, arith::CmpFPredicate::OGT>,
                ExpandChoice<arith::MinNumFOp, arith::CmpFPredicate::OLT>>(
       &getContext());
