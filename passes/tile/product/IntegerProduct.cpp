@@ -92,8 +92,9 @@ Value IntegerProduct::emitIntegerSums(const SpanPosition &at, Value initial,
   weight.collectCodes(b, at, inputs, maps);
   inputs.push_back(sliceOf(operands.codes, at.span));
   maps.push_back(b.map(kSpanDims, {kToken, kX, kY, kZ, kK4}));
+  // Groups have sums of their own, but where all of a block are added up.
   SmallVector<unsigned> sumDims = {kToken};
-  for (unsigned i = 0; i < weight.getGroupBits(); ++i)
+  for (unsigned i = 0; !initial && i < weight.getGroupBits(); ++i)
     sumDims.push_back(kX + i);
   sumDims.push_back(kRow);
   maps.push_back(b.map(kSpanDims, sumDims));

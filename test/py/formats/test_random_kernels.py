@@ -8,7 +8,7 @@ from format_kernels import Case, Terms, aligned, compile_cases, rounding_bound
 from format_samples import random_rows, same_floats
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from random_formats import recipes
+from random_formats import Recipe, recipes
 
 from lumen_mlir.compiler import targets
 from lumen_mlir.formats import packing
@@ -83,3 +83,8 @@ def test_kernels(many, seed):
 @some(2)
 def test_kernels_elsewhere(target, many, seed):
     check(target, many, seed)
+
+
+def test_groups_without_factors_of_their_own():
+    # All codes of a block are added up before its scale.
+    check(targets.native(), [Recipe(256, 4, ((planes, 1),), "f-", "--", None, 0) for planes in (1, 4)], 3)
