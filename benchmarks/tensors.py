@@ -2,6 +2,7 @@
 """Products of floats beside OpenBLAS, MKL and oneDNN, and chains of ops beside PyTorch's ``torch.compile``.
 
     python benchmarks/tensors.py products|chains [--threads 1,2] [--turns 5]
+    python benchmarks/tensors.py compiling
 
 Needs NumPy (OpenBLAS) and PyTorch (MKL, oneDNN). Each engine is a process of its own, of which one works at a
 time. They take turns; a row has the best time of each engine, and the median of the ratios of all turns.
@@ -190,13 +191,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("kind", choices=("products", "chains"))
+    parser.add_argument("kind", choices=("products", "chains", "compiling"))
     parser.add_argument("--threads", default="1,2")
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
         return work(options.worker, options.kind, int(options.threads))
+    if options.kind == "compiling":
+        return compiling(options.turns)
     peers = ["openblas", "mkl", "onednn"] if options.kind == "products" else ["torch.compile"]
     rows: dict[str, list[Any]] = (
         {"x".join(map(str, shape)): list(shape) for shape in SHAPES}
@@ -205,6 +208,21 @@ def main() -> None:
     )
     for threads in options.threads.split(","):
         measure(options.kind, threads, peers, rows, options.turns)
+
+
+def compiling(turns: int) -> None:
+    """From text to code that runs, without the cache: the best time of each."""
+    import lumen_mlir
+
+    texts = {name: chain(*sizes) for name, sizes in CHAINS.items()}
+    texts["product 1024x1024x1024"] = product(1024, 1024, 1024)
+    for name, text in texts.items():
+        times = []
+        for _ in range(turns):
+            start = time.perf_counter()
+            lumen_mlir.compile(text, use_cache=False)
+            times.append(time.perf_counter() - start)
+        print(f"| {name} | {min(times) * 1e3:.0f} |")
 
 
 def measure(kind: str, threads: str, peers: list[str], rows: dict[str, list[Any]], turns: int) -> None:

@@ -46,6 +46,12 @@ inline std::optional<KernelKind> getKernelKind(Operation *op) {
   return kernelOp ? std::optional(kernelOp.getKernelKind()) : std::nullopt;
 }
 
+/// Whether a function is a kernel of a kind.
+inline bool isKernelOf(Operation *function, KernelKind kind) {
+  auto name = function->getAttrOfType<StringAttr>("lumen.kernel");
+  return name && symbolizeKernelKind(name.getValue()) == kind;
+}
+
 /// True where every value of the result of a row-local op follows from those at
 /// the same place of its operands.
 inline bool isElementwise(Operation *op) {

@@ -15,12 +15,6 @@ bool lumen::isWeightType(Type type) {
          (tensor.getEncoding() || isa<QuantType>(tensor.getElementType()));
 }
 
-/// Whether a function is a kernel of tensors.
-static bool isOfTensors(func::FuncOp function) {
-  auto kind = function->getAttrOfType<StringAttr>(LumenDialect::kKernelAttr);
-  return kind && symbolizeKernelKind(kind) == KernelKind::Tensor;
-}
-
 /// Matrices of 16-bit floats are weights where they are read as such, or not at
 /// all.
 static bool mayBeWeight(Type type) {
@@ -115,7 +109,7 @@ FailureOr<std::optional<unsigned>> BufferAnalysis::getRows(Value tensor) {
     // The callee counts in its own arguments.
     const ResultPlace &result =
         getSignature(call)->results[cast<OpResult>(tensor).getResultNumber()];
-    if (isOfTensors(getCallee(call)) && !result.rows) {
+    if (isKernelOf(getCallee(call), KernelKind::Tensor) && !result.rows) {
       auto type = cast<RankedTensorType>(tensor.getType());
       auto dim = type.getRank() && type.isDynamicDim(0) && !result.sizes.empty()
                      ? call.getOperand(result.sizes.front())
@@ -244,7 +238,8 @@ LogicalResult BufferAnalysis::analyzeResults(func::FuncOp function,
     } else {
       bool isWeight = isWeightType(type);
       auto call = root.getDefiningOp<func::CallOp>();
-      bool hasOpenSizes = call && isOfTensors(getCallee(call));
+      bool hasOpenSizes =
+          call && isKernelOf(getCallee(call), KernelKind::Tensor);
       FailureOr<MemRefType> buffer = getBufferType(type, isWeight, function);
       if (failed(buffer))
         return failure();
@@ -264,7 +259,8 @@ LogicalResult BufferAnalysis::analyzeResults(func::FuncOp function,
           return failure();
         result.rows = *rows;
       }
-      if (isKernel && !isWeight && isCache(type) && !isOfTensors(function))
+      if (isKernel && !isWeight && isCache(type) &&
+          !isKernelOf(function, KernelKind::Tensor))
         return function.emitError("returns a cache (result ")
                << i << ") that is no argument";
     }

@@ -105,8 +105,7 @@ LogicalResult Bufferizer::verifyBody(func::FuncOp function) {
   Block &body = function.getBody().front();
   if (!isa<func::ReturnOp>(body.back()))
     return function.emitError("must end in a func.return");
-  auto kind = function->getAttrOfType<StringAttr>(LumenDialect::kKernelAttr);
-  bool isOfTensors = kind && symbolizeKernelKind(kind) == KernelKind::Tensor;
+  bool isOfTensors = isKernelOf(function, KernelKind::Tensor);
   auto isBuffer = [](Type type) {
     auto ranked = dyn_cast<RankedTensorType>(type);
     return ranked ? MemRefType::isValidElementType(ranked.getElementType())

@@ -221,9 +221,7 @@ FailureOr<int64_t> PlanMemoryPass::getBytes(memref::AllocOp alloc) {
   Type element = type.getElementType();
   if (!element.isIntOrIndexOrFloat() || !type.getLayout().isIdentity())
     return alloc.emitOpError("must be a plain buffer of numbers, got ") << type;
-  int64_t bytes = element.isIndex()
-                      ? 8
-                      : llvm::divideCeil(element.getIntOrFloatBitWidth(), 8);
+  int64_t bytes = mlir::lumen::getBytes(element);
   for (auto [dim, size] : llvm::enumerate(type.getShape())) {
     int64_t count = size;
     if (ShapedType::isDynamic(size))

@@ -92,11 +92,7 @@ LogicalResult checkTile(Operation *op) {
     return tensor && tensor.hasStaticShape();
   };
   auto function = op->getParentOfType<func::FuncOp>();
-  auto kind =
-      function ? function->getAttrOfType<StringAttr>(LumenDialect::kKernelAttr)
-               : StringAttr();
-  bool isOfTensors =
-      kind && symbolizeKernelKind(kind.getValue()) == KernelKind::Tensor;
+  bool isOfTensors = function && isKernelOf(function, KernelKind::Tensor);
   if (isa<linalg::LinalgOp>(op)) {
     if (!op->getParentOfType<scf::ForallOp>())
       return op->emitOpError(
@@ -111,7 +107,7 @@ LogicalResult checkTile(Operation *op) {
   }
   if (!worksOnTensors(op))
     return success();
-  if (!kind || kind != "product")
+  if (!function || !isKernelOf(function, KernelKind::Product))
     return op->emitOpError("works on tensors, which only product kernels have "
                            "in the loops stage");
   for (Type type : op->getResultTypes())

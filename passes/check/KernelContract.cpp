@@ -10,11 +10,9 @@ using namespace mlir::lumen;
 
 SmallVector<func::FuncOp> lumen::getKernels(ModuleOp module, KernelKind kind) {
   SmallVector<func::FuncOp> kernels;
-  for (auto function : module.getOps<func::FuncOp>()) {
-    auto name = function->getAttrOfType<StringAttr>(LumenDialect::kKernelAttr);
-    if (name && symbolizeKernelKind(name.getValue()) == kind)
+  for (auto function : module.getOps<func::FuncOp>())
+    if (isKernelOf(function, kind))
       kernels.push_back(function);
-  }
   return kernels;
 }
 

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "dialect/layout/FormatLayout.h"
 #include "passes/support/KernelBuilder.h"
 #include "passes/tile/tensor/Matmul.h"
 #include "passes/tile/tensor/TensorKernel.h"
@@ -223,10 +224,9 @@ static LogicalResult placeBuffer(memref::AllocOp alloc, Operation *entry) {
   Operation *outer = entry->getRegion(0).front().findAncestorOpInBlock(*alloc);
   if (outer == alloc)
     return success();
-  bool isSmall =
-      type.hasStaticShape() &&
-      type.getNumElements() * getElementBytes(type.getElementType()) <=
-          2 * kMostTileBytes;
+  bool isSmall = type.hasStaticShape() &&
+                 type.getNumElements() * getBytes(type.getElementType()) <=
+                     2 * kMostTileBytes;
   if (isSmall) {
     OpBuilder b(alloc);
     if (loop)

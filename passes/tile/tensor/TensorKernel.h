@@ -13,9 +13,6 @@ namespace mlir::lumen {
 /// Most bytes of the stack that a buffer of a tile takes.
 inline constexpr int64_t kMostTileBytes = 32 * 1024;
 
-/// Bytes of an element in memory.
-int64_t getElementBytes(Type element);
-
 /// Keeps what a call may choose inside of bounds: offsets point into their
 /// tensors, loops have steps, and no integer is divided by zero.
 void boundNumbers(func::FuncOp kernel);

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "dialect/layout/FormatLayout.h"
 #include "passes/tile/tensor/Matmul.h"
 #include "passes/tile/tensor/TensorKernel.h"
 
@@ -96,7 +97,7 @@ SmallVector<OpFoldResult> Group::getTileSizes(OpBuilder &b) {
 int64_t getTileBytes(RankedTensorType type) {
   if (!type.hasStaticShape())
     return kMostTileBytes + 1;
-  return type.getNumElements() * getElementBytes(type.getElementType());
+  return type.getNumElements() * getBytes(type.getElementType());
 }
 
 /// Whether every loop over tiles has a slice of its own.
@@ -185,12 +186,6 @@ void forwardSizes(Operation *op) {
 }
 
 } // namespace
-
-int64_t lumen::getElementBytes(Type element) {
-  if (element.isIndex())
-    return 8;
-  return llvm::divideCeil(element.getIntOrFloatBitWidth(), 8);
-}
 
 LogicalResult lumen::tileTensors(func::FuncOp kernel) {
   IRRewriter rewriter(kernel.getContext());
