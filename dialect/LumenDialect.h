@@ -46,12 +46,6 @@ inline std::optional<KernelKind> getKernelKind(Operation *op) {
   return kernelOp ? std::optional(kernelOp.getKernelKind()) : std::nullopt;
 }
 
-/// Whether a function is a kernel of a kind.
-inline bool isKernelOf(Operation *function, KernelKind kind) {
-  auto name = function->getAttrOfType<StringAttr>("lumen.kernel");
-  return name && symbolizeKernelKind(name.getValue()) == kind;
-}
-
 /// True where every value of the result of a row-local op follows from those at
 /// the same place of its operands.
 inline bool isElementwise(Operation *op) {
@@ -73,6 +67,16 @@ class ProductEpilogue : public OpTrait::TraitBase<ConcreteOp, ProductEpilogue> {
 } // namespace mlir::lumen
 
 #include "dialect/LumenDialect.h.inc"
+
+namespace mlir::lumen {
+
+/// Whether a function is a kernel of a kind.
+inline bool isKernelOf(Operation *function, KernelKind kind) {
+  auto name = function->getAttrOfType<StringAttr>(LumenDialect::kKernelAttr);
+  return name && symbolizeKernelKind(name.getValue()) == kind;
+}
+
+} // namespace mlir::lumen
 
 #define GET_TYPEDEF_CLASSES
 #include "dialect/LumenTypes.h.inc"
